@@ -1,0 +1,316 @@
+"""The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from . import roofline
+from .catalog import GPU, Model
+from .catalog import gpu as find_gpu
+from .catalog import model as find_model
+from .dtypes import GROUP_FORMATS, check_dtype, compute_dtype, element_bytes
+from .names import unknown
+from .operators import ATTENTION, OPERATORS, Options, Step, Widths, decode, exists, operator_set, prefill
+
+EntryT = TypeVar("EntryT", GPU, Model)
+
+PHASES = ("prefill", "decode")
+TIME_MODELS = {"ideal": roofline.ideal_time}
+MAX_SIZE = 10**12
+
+#: Units and long names of everything on a grid, stamped last: xarray keeps the attributes of operands in arithmetic.
+VARIABLES = {
+    "flops": ("FLOP", "floating-point operations per kernel call"),
+    "bytes": ("byte", "memory traffic per kernel call"),
+    "calls": ("1", "kernel calls per forward pass"),
+    "intensity": ("FLOP/byte", "operational intensity"),
+    "peak_flop_rate": ("FLOP/s", "dense peak in the format that the operator computes in"),
+    "bandwidth": ("byte/s", "memory bandwidth"),
+    "ridge_point": ("FLOP/byte", "operational intensity at the ridge point"),
+    "attainable": ("FLOP/s", "roof at the operational intensity"),
+    "time": ("s", "time per kernel call"),
+    "performance": ("FLOP/s", "performance, FLOPs over time"),
+    "bound": ("1", "what limits the kernel"),
+    "gpu": (None, "GPU"),
+    "model": (None, "model"),
+    "operator": (None, "operator"),
+    "phase": (None, "phase of inference"),
+    "batch_size": ("1", "batch size, sequences"),
+    "seq_len": ("token", "sequence length: prompt in prefill, cached context in decode"),
+    "candidates": ("1", "candidate tokens verified per sequence and decoding step"),
+}
+
+
+def roofline_grid(
+    gpu: str | GPU | Iterable[str | GPU],
+    model: str | Model | Iterable[str | Model],
+    operator: str | Iterable[str] | None = None,
+    phase: str | Iterable[str] = PHASES,
+    batch_size: int | Iterable[int] = 1,
+    seq_len: int | Iterable[int] = 1024,
+    *,
+    candidates: int | Iterable[int] | None = None,
+    weight_dtype: str | None = None,
+    activation_dtype: str = "fp16",
+    kv_dtype: str = "fp16",
+    lm_head_dtype: str | None = None,
+    causal: bool | None = None,
+    logits: str = "last",
+    scores: str | None = None,
+    time_model: str = "ideal",
+) -> xr.Dataset:
+    """FLOPs, bytes, roofs and times of operators over every combination of settings.
+
+    gpu, model : ids (`workbench.gpus()`, `workbench.models()`) or catalog objects, one or several
+    operator : None or "fused", what engines run, one whole forward pass, so that the sum of time x calls is the step;
+        "unfused", the papers' view: matmuls alone, scores through memory; or a list of names of `operators.OPERATORS`
+    phase : "prefill" computes `seq_len` tokens, "decode" one token over a cache of `seq_len`
+    batch_size : sequences [1]
+    seq_len : prompt, or cached context [token]
+    candidates : verify so many candidate tokens per sequence in decode (Medusa, speculative decoding; 1 is plain
+        decoding); adds a dim. Prefill does not depend on it [1]
+    weight_dtype : None is the checkpoint's own (fp16 unless it is quantized); else a plain format for every matrix,
+        or "awq", "gptq", "mxfp4", "nvfp4": 4 bits with their group scales, embeddings and lm_head left in 16 bit
+    activation_dtype, kv_dtype : formats of activations and of the KV cache
+    lm_head_dtype : format of lm_head's weights where it is not what `weight_dtype` implies
+    causal : credit for scores that the causal mask leaves out; None: `attention` yes (flash kernels skip them),
+        `qk` and `pv` no (the papers' count)
+    logits : of a prompt's "last" token (what serving needs) or of "all"
+    scores : attention scores go through "memory" or stay on "chip"; None: `qk` and `pv` memory, `attention` chip
+    time_model : "ideal", each kernel on its roof
+
+    Returns a Dataset with dims gpu, model, operator, phase, batch_size, seq_len (and candidates), each variable with
+    only those it depends on: flops [FLOP], bytes [byte], time [s] per kernel call; calls per forward pass [1];
+    intensity, ridge_point [FLOP/byte]; peak_flop_rate, attainable, performance [FLOP/s]; bandwidth [byte/s]; bound
+    (0 memory, 1 compute). Where a model lacks an operator that another one has: no FLOPs, bytes, time or calls, NaN
+    rates, bound -1. `peak_flop_rate` has the dim operator (or model) only where operators compute in different formats.
+
+    Raises ValueError, in one line, for an unknown name, a size that is not a positive integer, an empty list, a
+    repeated label, or a format that a GPU has no peak for.
+    """
+    gpus = _entries("gpu", gpu, find_gpu)
+    models = _entries("model", model, find_model)
+    phases = _names("phase", phase, PHASES)
+    sizes = {"batch_size": _sizes("batch_size", batch_size), "seq_len": _sizes("seq_len", seq_len)}
+    if candidates is not None:
+        sizes["candidates"] = _sizes("candidates", candidates)
+    for label, value, allowed in (("logits", logits, ("last", "all")), ("scores", scores, (None, "memory", "chip"))):
+        if value not in allowed:
+            raise unknown(label, value, allowed)
+    if time_model not in TIME_MODELS:
+        raise unknown("time_model", time_model, TIME_MODELS)
+    if causal not in (None, True, False):
+        raise unknown("causal", causal, (None, True, False))
+    dtypes = {
+        name: _formats(entry, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype) for name, entry in models.items()
+    }
+    operators, sets = _operators(operator, models)
+
+    flops, moved, calls = _costs(
+        models, operators, sets, _steps(phases, sizes, logits), dtypes, Options(causal, scores)
+    )
+    size_dims = ("phase", *sizes)
+    coords = {"gpu": list(gpus), "model": list(models), "operator": operators, "phase": phases} | sizes
+    cost_dims = ("model", "operator", *size_dims)
+    peak = _peaks(gpus, models, operators, dtypes)
+    bandwidth = xr.DataArray(np.array([entry.bandwidth for entry in gpus.values()]), dims="gpu")
+
+    ds = xr.Dataset(coords=coords)
+    ds["flops"], ds["bytes"] = (cost_dims, flops), (cost_dims, moved)
+    ds["calls"] = (("model", "operator"), calls)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a model lacks an operator
+        ds["intensity"] = ds.flops / ds.bytes
+        ds["peak_flop_rate"], ds["bandwidth"] = peak, bandwidth
+        ds["ridge_point"] = roofline.ridge_point(ds.peak_flop_rate, ds.bandwidth)
+        full = ("gpu", *cost_dims)
+        ds["attainable"] = roofline.attainable(ds.intensity, ds.peak_flop_rate, ds.bandwidth).transpose(*full)
+        time = TIME_MODELS[time_model](ds.flops, ds.bytes, ds.peak_flop_rate, ds.bandwidth)
+        ds["time"] = time.transpose(*full)
+        ds["performance"] = ds.flops / ds.time
+    ds["performance"] = ds.performance.transpose(*full)
+    ds["bound"] = roofline.bound(ds.intensity, ds.ridge_point).transpose(*full)
+    if not calls.all():
+        ds["bound"] = ds.bound.where(ds.calls > 0, -1)
+    ds.attrs = {
+        "title": "Roofline of LLM inference operators",
+        "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
+        "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
+    }  # fmt: skip
+    return stamp(ds)
+
+
+def forward_pass(ds: xr.Dataset) -> xr.Dataset:
+    """One whole forward pass: the operators of a fused grid, each times its calls, added up.
+
+    Returns flops [FLOP], bytes [byte], time [s], intensity [FLOP/byte] and performance [FLOP/s] without the operator
+    dim. The time is the sum of the operators' times, not the roofline of their sum. Raises ValueError for a grid whose
+    operators are not a forward pass.
+    """
+    if "elementwise" not in ds.operator.values:
+        raise ValueError(
+            "forward_pass needs the fused operators of a whole forward pass: roofline_grid(operator='fused')"
+        )
+    total = xr.Dataset({name: (ds[name] * ds.calls).sum("operator") for name in ("flops", "bytes", "time")})
+    total["intensity"] = total.flops / total.bytes
+    total["performance"] = total.flops / total.time
+    total.attrs = ds.attrs
+    total = stamp(total)
+    for name in ("flops", "bytes", "time"):
+        total[name].attrs["long_name"] = ds[name].attrs["long_name"].replace("kernel call", "forward pass")
+    return total
+
+
+def stamp(ds: xr.Dataset) -> xr.Dataset:
+    """Put units and long names on every known variable and coordinate."""
+    for name, variable in ds.variables.items():
+        unit, long_name = VARIABLES[str(name)]
+        variable.attrs = {"long_name": long_name} | ({"units": unit} if unit else {})
+    if "bound" in ds:
+        ds["bound"].attrs |= {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "memory compute"}
+    return ds
+
+
+def _formats(model: Model, weight: str | None, activation: str, kv: str, lm_head: str | None) -> dict[str, str]:
+    """Number format of each kind of operand, for one model."""
+    stored = model.quantization
+    rest = check_dtype("weight", weight) if weight else "fp16"
+    linear = stored.format if stored and not weight and stored.scope == "linear" else rest
+    experts = stored.format if stored and not weight else rest
+    quantized = (stored and not weight) or weight in GROUP_FORMATS
+    head = check_dtype("weight", lm_head) if lm_head else ("fp16" if quantized else rest)
+    return {
+        "weight": linear, "experts": experts, "lm_head": head,
+        "activation": check_dtype("activation", activation), "kv": check_dtype("kv", kv),
+    }  # fmt: skip
+
+
+def _operand(operator: str) -> str:
+    """The stored operand that an operator multiplies activations with."""
+    if operator in ATTENTION:
+        return "kv"
+    if operator in ("moe_gate_up_proj", "moe_down_proj"):
+        return "experts"
+    return {"lm_head": "lm_head", "router": "activation", "elementwise": "activation"}.get(operator, "weight")
+
+
+def _widths(model: Model, dtypes: dict[str, str]) -> Widths:
+    group = model.quantization.group_size if model.quantization else None
+    return Widths(**{operand: element_bytes(dtype, group) for operand, dtype in dtypes.items()})
+
+
+def _peaks(
+    gpus: dict[str, GPU], models: dict[str, Model], operators: list[str], dtypes: dict[str, dict[str, str]]
+) -> xr.DataArray:
+    """Peak rates [FLOP/s] by gpu, and by model and operator where those compute in different formats."""
+    formats = np.array(
+        [[compute_dtype(dtypes[m][_operand(op)], dtypes[m]["activation"]) for op in operators] for m in models]
+    )
+    rates = {f: np.array([entry.peak_flop_rate(f) for entry in gpus.values()]) for f in np.unique(formats)}
+    dims = ["gpu"]
+    if (formats == formats[:1]).all():
+        formats = formats[0]
+    else:
+        dims.append("model")
+    if (formats == formats[..., :1]).all():
+        formats = formats[..., 0]
+    else:
+        dims.append("operator")
+    peak = np.empty((len(gpus), *formats.shape))
+    for f, rate in rates.items():
+        peak[:, formats == f] = rate[:, None]
+    return xr.DataArray(peak, dims=dims)
+
+
+def _steps(phases: list[str], sizes: dict[str, np.ndarray], logits: str) -> list[Step]:
+    """The steps of each phase, their sizes as float arrays that broadcast to (batch_size, seq_len[, candidates])."""
+    b, s, *c = np.meshgrid(*(values.astype(float) for values in sizes.values()), indexing="ij", sparse=True)
+    make = {
+        "prefill": lambda: prefill(b, s, logits=logits),
+        "decode": lambda: decode(b, s, candidates=c[0] if c else 1),
+    }
+    return [make[phase]() for phase in phases]
+
+
+def _costs(
+    models: dict[str, Model],
+    operators: list[str],
+    sets: dict[str, set[str]],
+    steps: list[Step],
+    dtypes: dict[str, dict[str, str]],
+    options: Options,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """FLOPs and bytes by (model, operator, phase, sizes...), calls by (model, operator); 0 where there is none."""
+    shape = np.broadcast_shapes(
+        *(np.shape(size) for step in steps for size in (step.sequences, step.context, step.new_tokens))
+    )
+    flops = np.zeros((len(models), len(operators), len(steps), *shape))
+    moved, calls = np.zeros_like(flops), np.zeros((len(models), len(operators)))
+    for i, (name, model) in enumerate(models.items()):
+        widths = _widths(model, dtypes[name])
+        for j, operator in enumerate(operators):
+            if operator not in sets[name]:
+                continue
+            for p, step in enumerate(steps):
+                cost = OPERATORS[operator](model, step, widths, options)
+                assert cost is not None
+                flops[i, j, p], moved[i, j, p], calls[i, j] = cost.flops, cost.bytes, cost.calls
+    return flops, moved, calls
+
+
+def _operators(operator: str | Iterable[str] | None, models: dict[str, Model]) -> tuple[list[str], dict[str, set[str]]]:
+    """The operators of the grid in order, and for each model those of them that it runs."""
+    if operator is None or operator in ("fused", "unfused"):
+        sets = {name: set(operator_set(model, str(operator or "fused"))) for name, model in models.items()}
+        return [op for op in OPERATORS if any(op in ops for ops in sets.values())], sets
+    names = _names("operator", operator, OPERATORS, also=("fused", "unfused"))
+    sets = {name: {op for op in names if exists(op, model)} for name, model in models.items()}
+    for op in names:
+        if not any(op in ops for ops in sets.values()):
+            has = operator_set(next(iter(models.values())), "fused")
+            raise ValueError(f"no operator {op!r} in {', '.join(models)}, which has: {', '.join(has)}")
+    return names, sets
+
+
+def _list(name: str, values: Any) -> list[Any]:
+    if isinstance(values, np.ndarray | xr.DataArray):
+        values = np.atleast_1d(values).tolist()
+    elif isinstance(values, str | GPU | Model) or not isinstance(values, Iterable):
+        values = [values]
+    if not (values := list(values)):
+        raise ValueError(f"{name} is empty: give at least one")
+    return values
+
+
+def _unique(name: str, labels: list[Any]) -> None:
+    if len(set(labels)) < len(labels):
+        twice = next(label for i, label in enumerate(labels) if label in labels[:i])
+        raise ValueError(f"{name} has {twice!r} more than once")
+
+
+def _entries(kind: str, values: Any, find: Callable[[str], EntryT]) -> dict[str, EntryT]:
+    """Catalog entries by label: the name that was asked for, or the object's id."""
+    pairs = [(v.id, v) if isinstance(v, GPU | Model) else (v, find(v)) for v in _list(kind, values)]
+    _unique(kind, [label for label, _ in pairs])
+    return dict(pairs)
+
+
+def _names(kind: str, values: Any, allowed: Iterable[str], also: Iterable[str] = ()) -> list[str]:
+    names = _list(kind, values)
+    for name in names:
+        if not isinstance(name, str) or name not in allowed:
+            raise unknown(kind, name, [*also, *allowed])
+    _unique(kind, names)
+    return names
+
+
+def _sizes(name: str, values: Any) -> np.ndarray:
+    """Positive whole numbers as int64 [1]."""
+    sizes = _list(name, values)
+    for value in sizes:
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
+        if not whole or not 1 <= value <= MAX_SIZE:
+            raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {MAX_SIZE:,}")
+    _unique(name, sizes)
+    return np.array(sizes, dtype=np.int64)

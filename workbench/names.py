@@ -1,0 +1,18 @@
+"""One way to refuse a name: say which one, what is allowed, and what was probably meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
+    """The error for a name outside an allowed set, in one line.
+
+    kind : what the name should have been, e.g. ``"GPU"``
+    name : the name that was given
+    allowed : the names that exist; the nearest to `name` are suggested first
+    """
+    options = [str(option) for option in allowed]
+    given = str(name).lower()
+    near = [option for option in options if given and given in option] or get_close_matches(given, options, cutoff=0.5)
+    meant = f" Did you mean {' or '.join(repr(option) for option in near[:3])}?" if near else ""
+    return ValueError(f"unknown {kind} {name!r}.{meant} Allowed: {', '.join(options)}.")

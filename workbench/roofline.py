@@ -1,0 +1,37 @@
+"""The roofline of Williams, Waterman and Patterson (2009): arrays in, arrays out, broadcast as numpy does."""
+
+from typing import Any
+
+import numpy as np
+
+
+def ridge_point(peak_flop_rate: Any, bandwidth: Any) -> Any:
+    """Operational intensity at which the two ceilings meet [FLOP/byte].
+
+    peak_flop_rate [FLOP/s], bandwidth [byte/s]
+    """
+    return peak_flop_rate / bandwidth
+
+
+def attainable(intensity: Any, peak_flop_rate: Any, bandwidth: Any) -> Any:
+    """The roof above an operational intensity [FLOP/s].
+
+    intensity [FLOP/byte], peak_flop_rate [FLOP/s], bandwidth [byte/s]
+    """
+    return np.minimum(peak_flop_rate, intensity * bandwidth)
+
+
+def bound(intensity: Any, ridge: Any) -> Any:
+    """0 where memory limits a kernel, 1 where compute does (the ridge point itself counts as compute).
+
+    intensity, ridge [FLOP/byte]
+    """
+    return np.greater_equal(intensity, ridge).astype(np.int8)
+
+
+def ideal_time(flops: Any, bytes_: Any, peak_flop_rate: Any, bandwidth: Any) -> Any:
+    """Time of a kernel that reaches its roof: the longer of computing and of moving the data [s].
+
+    flops [FLOP], bytes_ [byte], peak_flop_rate [FLOP/s], bandwidth [byte/s]
+    """
+    return np.maximum(flops / peak_flop_rate, bytes_ / bandwidth)
