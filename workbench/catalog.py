@@ -9,21 +9,15 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .dtypes import GROUP_FORMATS, WIDTH
 from .names import unknown
+from .records import Count, Number, Record, RecordT, Text, read_mapping, validated
 
 DATA = files("workbench") / "data"
-
-RecordT = TypeVar("RecordT", bound=BaseModel)
-
-Count = Annotated[int, Field(gt=0, lt=10**13)]
-Number = Annotated[float, Field(gt=0, lt=1e13, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1)]
 
 
 def _known_dtypes(table: dict[str, float]) -> dict[str, float]:
@@ -33,13 +27,7 @@ def _known_dtypes(table: dict[str, float]) -> dict[str, float]:
     return table
 
 
-class Entry(BaseModel):
-    """A frozen record: no field beyond the known ones, no string where a number belongs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Memory(Entry):
+class Memory(Record):
     """Device memory; the capacity is the vendor's figure."""
 
     capacity_gb: Number | None = None
@@ -47,14 +35,14 @@ class Memory(Entry):
     type: Text | None = None
 
 
-class Link(Entry):
+class Link(Record):
     """GPU-to-GPU link, all of a GPU's links together."""
 
     name: Text
     gbs_per_direction: Number | None = None
 
 
-class GPU(Entry):
+class GPU(Record):
     """One accelerator as its vendor describes it; `sources` says where, `weaker_fields` what is less sure."""
 
     id: Text
@@ -151,14 +139,14 @@ class GPU(Entry):
     __repr__ = __str__
 
 
-class SlidingWindow(Entry):
+class SlidingWindow(Record):
     """Layers whose queries see the last `size` tokens only."""
 
     size: Count
     layers: Count
 
 
-class Moe(Entry):
+class Moe(Record):
     """Mixture of experts: sizes of one expert, and how many layers have them."""
 
     n_experts: Count
@@ -168,7 +156,7 @@ class Moe(Entry):
     shared_intermediate_size: Count | None = None
 
 
-class Mla(Entry):
+class Mla(Record):
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
 
     q_lora_rank: Count | None = None
@@ -178,7 +166,7 @@ class Mla(Entry):
     v_head_dim: Count
 
 
-class Quantization(Entry):
+class Quantization(Record):
     """How a checkpoint stores its weights; embeddings and lm_head stay in 16 bit."""
 
     format: Literal["awq", "gptq", "mxfp4", "nvfp4", "fp8", "int8"]
@@ -186,7 +174,7 @@ class Quantization(Entry):
     scope: Literal["linear", "experts"] = "linear"
 
 
-class Model(Entry):
+class Model(Record):
     """One transformer: the sizes that FLOPs, bytes and parameters follow from."""
 
     id: Text
@@ -312,47 +300,9 @@ def _describe(title: str, rows: Mapping[str, object], entry: "GPU | Model") -> s
     return "\n".join(lines + ([f"  {'notes':<24}{entry.notes}"] if entry.notes else []))
 
 
-def validated(kind: type[RecordT], fields: object, where: str) -> RecordT:
-    """Build a record, or raise one line with the place, the field, the value and what is wrong with it."""
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        raise ValueError(f"{where}: {describe_error(kind, error)}") from None
-
-
-def describe_error(kind: type[BaseModel], error: ValidationError) -> str:
-    """The first of a record's errors, in one line."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the entry"
-    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        return str(unknown("field", field, kind.model_fields))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    given = "" if first["type"] == "missing" else f" = {_short(first['input'])}"
-    return f"{field}{given}: {first['msg'].removeprefix('Value error, ')}{more}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) < 80 else text[:77] + "..."
-
-
-def read_yaml(path: Traversable | Path) -> object:
-    """Parse one YAML file; a broken one raises ValueError with its name and line."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
-
-
 def load_entry(kind: type[RecordT], path: Traversable | Path) -> RecordT:
     """Read one catalog file; its id is the file's name."""
-    fields = read_yaml(path)
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path}: expected a mapping of fields, found {type(fields).__name__}")
-    return validated(kind, {"id": path.name.removesuffix(".yaml")} | fields, str(path))
+    return validated(kind, {"id": path.name.removesuffix(".yaml")} | read_mapping(path), str(path))
 
 
 @cache  # an installed entry does not change while the program runs
