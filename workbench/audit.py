@@ -14,6 +14,10 @@ from .names import unknown
 from .quantities import QUANTITIES, Recomputed, Value
 from .records import Number, Record, Text, read_mapping, validated
 
+COLUMNS = (
+    "source", "id", "where", "statement", "unit", "published", "source_formula", "ours", "deviation", "verdict",
+    "expected", "reason", "kind", "figure", "series",
+)  # fmt: skip
 Verdict = Literal["reproduces", "reproduces with the source's formula only", "does not reproduce"]
 
 
@@ -46,6 +50,11 @@ class Claim(Record):
             raise unknown("quantity", self.quantity, QUANTITIES)
         if self.verdict != "reproduces" and not self.reason:
             raise ValueError(f"claim {self.id} has the verdict {self.verdict!r} but no reason")
+        low, high = _ends(self.published)
+        if low > high:
+            raise ValueError(f"claim {self.id} publishes a range from {low:g} down to {high:g}: give [low, high]")
+        if self.kind != "as printed" and not low:
+            raise ValueError(f"claim {self.id} has the limit 0, which no relative distance can be taken to")
         return self
 
 
@@ -103,7 +112,7 @@ def run(figure: str | None = None) -> pd.DataFrame:
     """Recompute the claims (of one figure, or all) into a table, a row each.
 
     Columns: source, id, where, statement, unit, published, source_formula, ours, deviation [1], verdict, expected,
-    reason, figure, series.
+    reason, kind, figure, series. Raises ValueError, naming the claim, where a quantity cannot be computed.
     """
     rows = []
     for source in sources().values():
@@ -120,7 +129,7 @@ def run(figure: str | None = None) -> pd.DataFrame:
                     "kind": claim.kind, "figure": claim.figure or "", "series": claim.series or "",
                 }
             )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _recompute(claim: Claim) -> Recomputed:
@@ -140,3 +149,64 @@ def show(value: Value | None) -> str:
 
 def _digits(x: float) -> str:
     return f"{x:,.0f}" if 1e4 <= abs(x) < 1e7 else f"{x:.4g}"
+
+
+def published_ranges(figure: str) -> pd.DataFrame:
+    """Published ranges of a chart's series, to draw behind its points.
+
+    Columns: series, x_low, x_high [FLOP/byte], y_low, y_high [FLOP/s]; NaN where none is published.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for source in sources().values():
+        for claim in source.claims:
+            axis = {"medusa_intensity": "x", "medusa_performance": "y"}.get(claim.quantity)
+            if claim.figure == figure and claim.series and axis and claim.kind == "as printed":
+                low, high = _ends(claim.published)
+                found.setdefault(claim.series, {}).update({f"{axis}_low": low, f"{axis}_high": high})
+    rows = [{"series": series} | ends for series, ends in found.items() if "x_low" in ends]
+    return pd.DataFrame(rows, columns=["series", "x_low", "x_high", "y_low", "y_high"])
+
+
+def show_published(value: Value, kind: str) -> str:
+    """A claim's published value as text, with its limit sign."""
+    return {"at most": "≤ ", "at least": "≥ "}.get(kind, "") + show(value)
+
+
+def report(table: pd.DataFrame, *, everything: bool = False) -> str:
+    """The audit as text: a line a claim with its reason, those that do not reproduce (or all), and the counts."""
+    lines = []
+    for source, claims in table.groupby("source", sort=False):
+        shown = claims if everything else claims[claims.verdict != "reproduces"]
+        lines.append(f"{source}: {len(claims)} claims, {(claims.verdict == 'reproduces').sum()} reproduce")
+        for row in shown.to_dict("records"):
+            formula = f", source's formula {show(row['source_formula'])}" if row["source_formula"] is not None else ""
+            lines.append(
+                f"  {row['id']}: published {show_published(row['published'], row['kind'])} {row['unit']}{formula},"
+                f" ours {show(row['ours'])} ({row['deviation']:+.1%}): {row['verdict']}"
+            )
+            lines += [f"      {row['reason']}"] if row["reason"] else []
+    counts = table.verdict.value_counts()
+    lines.append(f"{len(table)} claims: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    return "\n".join(lines)
+
+
+def printed_cells(figure: str) -> pd.DataFrame:
+    """Cells of the T4 report's static tables that a figure shows: column, batch_size, seq_len, published."""
+    claims = [claim for source in sources().values() for claim in source.claims if claim.figure == figure]
+    rows = [
+        {"column": claim.inputs["what"], "published": claim.published}
+        | {name: claim.inputs[name] for name in ("batch_size", "seq_len")}
+        for claim in claims
+        if claim.quantity == "t4_static" and claim.kind == "as printed"
+    ]
+    return pd.DataFrame(rows, columns=["column", "batch_size", "seq_len", "published"])
+
+
+def choose(table: pd.DataFrame, *, source: str | None = None, verdict: str | None = None) -> pd.DataFrame:
+    """Rows of an audit table by source and verdict; None is all."""
+    for column, value in (("source", source), ("verdict", verdict)):
+        if value is not None:
+            if value not in set(table[column]):
+                raise unknown(column, value, sorted(set(table[column])))
+            table = table[table[column] == value]
+    return table

@@ -31,8 +31,8 @@ WEIGHT_DTYPES = (*WIDTH, *GROUP_FORMATS)
 
 
 def check_dtype(role: str, dtype: str) -> str:
-    """Return `dtype` if it is allowed in that role (weight, activation, kv), or raise ValueError."""
-    allowed = WEIGHT_DTYPES if role == "weight" else tuple(WIDTH)
+    """Return `dtype` if it is allowed in that role (weight, lm_head, activation, kv), or raise ValueError."""
+    allowed = WEIGHT_DTYPES if role in ("weight", "lm_head") else tuple(WIDTH)
     if dtype not in allowed:
         raise unknown(f"{role}_dtype", dtype, allowed)
     return dtype

@@ -33,6 +33,9 @@ VARIABLES = {
     "time": ("s", "time per kernel call"),
     "performance": ("FLOP/s", "performance, FLOPs over time"),
     "bound": ("1", "what limits the kernel"),
+    "percent_of_peak": ("%", "performance over dense peak"),
+    "tokens_per_second": ("1/s", "tokens per second, whole batch"),
+    "source": (None, "whose numbers"),
     "gpu": (None, "GPU"),
     "model": (None, "model"),
     "operator": (None, "operator"),
@@ -145,8 +148,8 @@ def forward_pass(ds: xr.Dataset) -> xr.Dataset:
     """One whole forward pass: the operators of a fused grid, each times its calls, added up.
 
     Returns flops [FLOP], bytes [byte], time [s], intensity [FLOP/byte] and performance [FLOP/s] without the operator
-    dim. The time is the sum of the operators' times, not the roofline of their sum. Raises ValueError for a grid whose
-    operators are not a forward pass.
+    dim, and the ceilings where they are the same for all operators. The time is the sum of the operators' times, not
+    the roofline of their sum. Raises ValueError for a grid whose operators are not a forward pass.
     """
     if "elementwise" not in ds.operator.values:
         raise ValueError(
@@ -155,6 +158,9 @@ def forward_pass(ds: xr.Dataset) -> xr.Dataset:
     total = xr.Dataset({name: (ds[name] * ds.calls).sum("operator") for name in ("flops", "bytes", "time")})
     total["intensity"] = total.flops / total.bytes
     total["performance"] = total.flops / total.time
+    for name in ("peak_flop_rate", "bandwidth", "ridge_point"):
+        if "operator" not in ds[name].dims:
+            total[name] = ds[name]
     total.attrs = ds.attrs
     total = stamp(total)
     for name in ("flops", "bytes", "time"):
@@ -179,7 +185,7 @@ def _formats(model: Model, weight: str | None, activation: str, kv: str, lm_head
     linear = stored.format if stored and not weight and stored.scope == "linear" else rest
     experts = stored.format if stored and not weight else rest
     quantized = (stored and not weight) or weight in GROUP_FORMATS
-    head = check_dtype("weight", lm_head) if lm_head else ("fp16" if quantized else rest)
+    head = check_dtype("lm_head", lm_head) if lm_head else ("fp16" if quantized else rest)
     return {
         "weight": linear, "experts": experts, "lm_head": head,
         "activation": check_dtype("activation", activation), "kv": check_dtype("kv", kv),

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import published
+from . import published, roofline
 from .catalog import GPU, gpu, model
-from .dtypes import element_bytes
+from .dtypes import check_dtype, element_bytes
 from .grid import forward_pass, roofline_grid
 from .names import unknown
+from .records import Record
 
 Value = float | tuple[float, float]
 
@@ -46,6 +47,7 @@ def ridge_point(gpu_id: str, peak_tflops: float, bandwidth_gbs: float) -> Recomp
 
 def peak_tflops(gpu_id: str, dtype: str = "fp16") -> Recomputed:
     """Dense peak of a GPU [TFLOP/s]; 0 where it has none in that format."""
+    check_dtype("activation", dtype)
     return Recomputed(gpu(gpu_id).dense_tflops.get(dtype, 0.0))
 
 
@@ -56,15 +58,40 @@ def bandwidth_gbs(gpu_id: str) -> Recomputed:
 
 def gpu_field(gpu_id: str, field: str) -> Recomputed:
     """Another number of a GPU's catalog entry, in the entry's unit, e.g. ``l2_mb`` or ``memory.capacity_gb``."""
-    value: Any = gpu(gpu_id)
-    for part in field.split("."):
-        value = getattr(value, part)
-    return Recomputed(float(value))
+    return Recomputed(_number(gpu(gpu_id), field))
 
 
 def model_field(model_id: str, field: str) -> Recomputed:
     """A size of a model's catalog entry [1]."""
-    return Recomputed(float(getattr(model(model_id), field)))
+    return Recomputed(_number(model(model_id), field))
+
+
+def _number(entry: Record, field: str) -> float:
+    """A number of a catalog entry, or of a record inside it; ValueError where there is none."""
+    value: Any = entry
+    for part in field.split("."):
+        names = type(value).model_fields if isinstance(value, Record) else {}
+        if part not in names and not isinstance(getattr(type(value), part, None), property):
+            raise unknown("field", field, names or type(entry).model_fields)
+        value = getattr(value, part)
+    if not isinstance(value, int | float):
+        raise ValueError(f"field {field!r} holds {value!r}, not a number")
+    return float(value)
+
+
+def tensor_rate(gpu_id: str, flop_per_clock: float) -> Recomputed:
+    """SMs x FLOP per clock and SM x clock (the tensor cores' where the catalog has one) [TFLOP/s]."""
+    card = gpu(gpu_id)
+    clock = card.tensor_clock_mhz or card.boost_mhz
+    if not (card.sm_count and clock):
+        raise ValueError(f"the catalog entry of {gpu_id} lacks sm_count or a clock")
+    return Recomputed(card.sm_count * flop_per_clock * clock / 1e6)
+
+
+def roof(gpu_id: str, intensity: float) -> Recomputed:
+    """The roof above an operational intensity [FLOP/byte], in fp16 [FLOP/s]."""
+    card = gpu(gpu_id)
+    return Recomputed(float(roofline.attainable(intensity, card.peak_flop_rate(), card.bandwidth)))
 
 
 def medusa_intensity(
@@ -103,7 +130,14 @@ def medusa_performance(
 def _medusa_grid(
     card: str | GPU, model_id: str, operator: str, phase: str, candidates: int, b: Iterable[int], s: Iterable[int]
 ) -> xr.Dataset:
-    return roofline_grid(card, model_id, MEDUSA_OPERATORS[operator], phase, list(b), list(s), candidates=candidates)
+    return roofline_grid(card, model_id, _matmuls(operator), phase, list(b), list(s), candidates=candidates)
+
+
+def _matmuls(operator: str) -> list[str]:
+    """The operators that a label of the Medusa charts stands for."""
+    if operator not in MEDUSA_OPERATORS:
+        raise unknown("operator", operator, MEDUSA_OPERATORS)
+    return MEDUSA_OPERATORS[operator]
 
 
 def medusa_gain(
@@ -115,10 +149,10 @@ def medusa_gain(
     seq_len: int,
     gpu_id: str = "a100-80gb-pcie",
 ) -> Recomputed:
-    """Intensity or performance with candidates over that of plain decoding [1]."""
-    ds = roofline_grid(
-        gpu_id, model_id, MEDUSA_OPERATORS[operator], "decode", batch_size, seq_len, candidates=[1, candidates]
-    )
+    """Intensity or performance, by `what`, with candidates over that of plain decoding [1]."""
+    if what not in ("intensity", "performance"):
+        raise unknown("quantity", what, ("intensity", "performance"))
+    ds = roofline_grid(gpu_id, model_id, _matmuls(operator), "decode", batch_size, seq_len, candidates=[1, candidates])
     values = ds[what].squeeze().isel(operator=0)
     return Recomputed(float(values.sel(candidates=candidates) / values.sel(candidates=1)))
 
@@ -126,7 +160,7 @@ def medusa_gain(
 def medusa_rows_at_ridge(gpu_id: str, model_id: str, operator: str) -> Recomputed:
     """Rows (batch x candidates) at which a linear operator reaches the ridge point [1]."""
     rows = np.arange(1, 1025)
-    ds = roofline_grid(gpu_id, model_id, MEDUSA_OPERATORS[operator], "decode", rows, 1)
+    ds = roofline_grid(gpu_id, model_id, _matmuls(operator), "decode", rows, 1)
     return Recomputed(float(rows[ds.bound.squeeze().isel(operator=0).values.argmax()]))
 
 
@@ -136,22 +170,38 @@ def medusa_acceleration(candidates: int) -> Recomputed:
     return Recomputed(rate, rate)
 
 
-def medusa_latency(gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int) -> Recomputed:
+def medusa_latency(
+    gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int | list[int]
+) -> Recomputed:
     """Latency of one decoding block with candidates over that of plain decoding, ideal roofline [1].
 
     The block is XW_Q, XW_K, XW_V, QK^T, PV, XW_u, XW_g, XW_d in sequence, as in the paper's simulation.
     """
+    return Recomputed(_range(_medusa_latency(gpu_id, model_id, batch_size, seq_len, np.atleast_1d(candidates))))
+
+
+def _medusa_latency(gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: Any) -> Any:
     operators = ["q_proj", "k_proj", "v_proj", "qk", "pv", "up_proj", "gate_proj", "down_proj"]
-    counts = sorted({1, candidates})
+    counts = np.unique([1, *candidates])
     ds = roofline_grid(gpu_id, model_id, operators, "decode", batch_size, seq_len, candidates=counts)
-    time = ds.time.sum("operator").squeeze()
-    return Recomputed(float(time.sel(candidates=candidates) / time.sel(candidates=1)) if candidates > 1 else 1.0)
+    time = ds.time.sum("operator").squeeze(["gpu", "model", "phase", "batch_size", "seq_len"])
+    return (time.sel(candidates=candidates) / time.sel(candidates=1)).values
 
 
-def medusa_speedup(gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int) -> Recomputed:
+def medusa_speedup(
+    gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int | list[int]
+) -> Recomputed:
     """Tokens per time with candidates over plain decoding: acceleration rate over normalized latency [1]."""
-    latency = medusa_latency(gpu_id, model_id, batch_size, seq_len, candidates).ours
-    return Recomputed(float(published.medusa_acceleration_rate(candidates)) / float(np.max(latency)))
+    counts = np.atleast_1d(candidates)
+    latency = _medusa_latency(gpu_id, model_id, batch_size, seq_len, counts)
+    return Recomputed(_range(published.medusa_acceleration_rate(counts) / latency))
+
+
+def medusa_best_candidates(gpu_id: str, model_id: str, batch_size: int, seq_len: int) -> Recomputed:
+    """Candidates, of those in figures 21 to 23, with the highest speedup on the ideal roof [1]."""
+    counts = np.array([1, *range(16, 113, 16)])
+    latency = _medusa_latency(gpu_id, model_id, batch_size, seq_len, counts)
+    return Recomputed(float(counts[np.argmax(published.medusa_acceleration_rate(counts) / latency)]))
 
 
 def t4_static(what: str, phase: str, batch_size: int, seq_len: int) -> Recomputed:
@@ -180,27 +230,56 @@ def t4_static_range(what: str, phase: str, batch_size: list[int], seq_len: list[
     return Recomputed(_range([row.ours for row in rows]), _range([row.source for row in rows]))
 
 
+def t4_batching_gain(batch_size: list[int], seq_len: int) -> Recomputed:
+    """Decoding tokens per second at several batch sizes over those at batch size 1, on the T4 [1]."""
+    one = t4_static("tokens_per_second", "decode", 1, seq_len)
+    many = t4_static_range("tokens_per_second", "decode", batch_size, [seq_len])
+    assert many.source is not None
+    assert one.source is not None
+    return Recomputed(_range(np.divide(many.ours, one.ours)), _range(np.divide(many.source, one.source)))
+
+
 def parameters(model_id: str, per: float = 1.0) -> Recomputed:
     """Parameters of a model, in units of `per` [1]."""
     return Recomputed(model(model_id).parameters / per)
 
 
-def kv_bytes_per_token(model_id: str, dtype: str = "fp16", per: float = 1.0) -> Recomputed:
-    """What one token adds to the KV cache [byte], in units of `per`."""
-    return Recomputed(model(model_id).kv_elements_per_token * element_bytes(dtype) / per)
+def kv_bytes_per_token(
+    model_id: str, dtype: str = "fp16", per: float = 1.0, source_dtype: str | None = None
+) -> Recomputed:
+    """What one token adds to the KV cache [byte], in units of `per`; the source may take another format."""
+    elements = model(model_id).kv_elements_per_token / per
+    source = elements * element_bytes(source_dtype) if source_dtype else None
+    return Recomputed(elements * element_bytes(dtype), source)
+
+
+def kv_reduction(model_id: str, dtype: str = "fp16") -> Recomputed:
+    """How much smaller the KV cache is than one in fp16 with a KV head for every query head [%]."""
+    m = model(model_id)
+    full = 2 * m.n_layers * m.n_heads * m.head_dim * element_bytes("fp16")
+    return Recomputed(100 * (1 - m.kv_elements_per_token * element_bytes(dtype) / full))
 
 
 def decode_traffic(
     gpu_id: str, model_id: str, batch_size: int, seq_len: int, part: str, per: float = 1.0
 ) -> Recomputed:
-    """Memory traffic of a decoding step [byte], in units of `per`: "total", "attention" or "weights" (the rest)."""
-    ds = roofline_grid(gpu_id, model_id, phase="decode", batch_size=batch_size, seq_len=seq_len)
+    """Memory traffic of a decoding step [byte], in units of `per`.
+
+    part : "total", "attention" (the KV cache, queries and outputs), or of the rest "weights" and "activations"
+    """
+    batches = [batch_size, 2 * batch_size]  # activations grow with the batch, weights do not
+    ds = roofline_grid(gpu_id, model_id, phase="decode", batch_size=batches, seq_len=seq_len)
     traffic = (ds.bytes * ds.calls).squeeze()
-    attention = float(traffic.sel(operator="attention"))
-    parts = {"total": float(traffic.sum()), "attention": attention, "weights": float(traffic.sum()) - attention}
+    attention = traffic.sel(operator="attention").values
+    rest = traffic.sum("operator").values - attention
+    activations = rest[1] - rest[0]
+    parts = {
+        "total": rest[0] + attention[0], "attention": attention[0], "weights": rest[0] - activations,
+        "activations": activations,
+    }  # fmt: skip
     if part not in parts:
         raise unknown("part", part, parts)
-    return Recomputed(parts[part] / per)
+    return Recomputed(float(parts[part]) / per)
 
 
 def product(factors: list[float]) -> Recomputed:
@@ -209,20 +288,23 @@ def product(factors: list[float]) -> Recomputed:
 
 
 def total(terms: list[float]) -> Recomputed:
-    """A sum of numbers that the source gives."""
+    """A sum of numbers that the source or its records give."""
     return Recomputed(float(np.sum(terms)))
 
 
-def ratio(of: float, to: float) -> Recomputed:
-    """A ratio of two numbers that the source or its records give."""
-    return Recomputed(of / to)
+def ratio(of: float, to: float, per: float = 1.0) -> Recomputed:
+    """A ratio of two numbers that the source or its records give, in units of `per` (0.01 for percent)."""
+    if not to * per:
+        raise ValueError(f"ratio to {to} in units of {per}: neither may be 0")
+    return Recomputed(of / to / per)
 
 
 QUANTITIES: dict[str, Callable[..., Recomputed]] = {
     function.__name__: function
     for function in (
-        ridge_point, peak_tflops, bandwidth_gbs, gpu_field, model_field, medusa_intensity, medusa_performance,
-        medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency, medusa_speedup, t4_static,
-        t4_static_range, parameters, kv_bytes_per_token, decode_traffic, product, total, ratio,
+        ridge_point, peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, medusa_intensity,
+        medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency, medusa_speedup,
+        medusa_best_candidates, t4_static, t4_static_range, t4_batching_gain, parameters, kv_bytes_per_token,
+        kv_reduction, decode_traffic, product, total, ratio,
     )
 }  # fmt: skip

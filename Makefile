@@ -1,0 +1,63 @@
+# make figures: set everything up and draw the published charts. make test: set everything up and run every test.
+# Nothing is written outside this folder. PYTHON=python3.12 chooses another interpreter.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+
+# Everything that tools keep goes below .cache, and a kernel is always this environment's own.
+CACHE := $(CURDIR)/.cache
+export UV_CACHE_DIR ?= $(CACHE)/uv
+export PIP_CACHE_DIR ?= $(CACHE)/pip
+export MPLCONFIGDIR := $(CACHE)/matplotlib
+export IPYTHONDIR := $(CACHE)/ipython
+export JUPYTER_CONFIG_DIR := $(CACHE)/jupyter/config
+export JUPYTER_DATA_DIR := $(CACHE)/jupyter/data
+export JUPYTER_RUNTIME_DIR := $(CACHE)/jupyter/runtime
+export JUPYTERLAB_SETTINGS_DIR := $(CACHE)/jupyter/lab
+export JUPYTERLAB_WORKSPACES_DIR := $(CACHE)/jupyter/workspaces
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH MPLBACKEND PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help figures check test lint audit lab bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+
+figures: $(READY)  ## set up, then draw every published chart that is not up to date
+	@$(BIN)/workbench figures
+
+check: $(READY)  ## recompute the charts and compare their numbers with figures/
+	@$(BIN)/workbench figures --check
+
+test: $(READY) lint  ## set up, then run every test
+	@$(BIN)/python -m pytest
+
+lint: $(READY)
+	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/mypy
+
+audit: $(READY)  ## recompute every published number
+	@$(BIN)/workbench audit
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	@$(BIN)/jupyter lab notebooks
+
+bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth
+	@$(BIN)/python tests/bench_grid.py
+
+clean:  ## remove the environment and the caches; the figures stay
+	rm -rf .venv .cache figures/.state
+
+$(READY): pyproject.toml uv.lock Makefile
+	@command -v $(PYTHON) >/dev/null || { echo "workbench: no $(PYTHON) on this machine: install Python 3.11 or newer (Debian: apt install python3 python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "workbench: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (choose one with make PYTHON=python3.12)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "workbench: $(PYTHON) cannot make virtual environments: install its venv module (Debian: apt install python3-venv)" >&2; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -c 'import pip' 2>/dev/null || { rm -rf .venv; $(PYTHON) -m venv .venv; }
+	@echo "workbench: preparing .venv (a minute the first time)"
+	@$(BIN)/python -m pip install -q "uv==$(UV_VERSION)"
+	@$(BIN)/uv sync -q --frozen --inexact --python $(BIN)/python
+	@touch $@

@@ -1,0 +1,120 @@
+"""The command line: what it prints, and one clear line and a non-zero exit status for what is wrong."""
+
+import xarray as xr
+from typer.testing import CliRunner
+
+import pandas as pd
+import pytest
+
+from workbench import cli
+
+runner = CliRunner()
+GRID = ["grid", "--gpu", "t4", "--model", "llama-7b"]
+
+
+def invoke(*arguments):
+    return runner.invoke(cli.app, [str(a) for a in arguments])
+
+
+@pytest.mark.parametrize("command", [[], ["figures"], ["audit"], ["grid"], ["gpus"], ["models"]])
+def test_help(command):
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_grid_writes_netcdf(tmp_path):
+    result = invoke(*GRID, "--batch-size", "1,2", "--seq-len", "128", "-o", tmp_path / "g.nc")
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(tmp_path / "g.nc") as ds:
+        assert dict(ds.sizes)["batch_size"] == 2
+        assert ds.time.attrs["units"] == "s"
+
+
+def test_grid_writes_csv_with_units(tmp_path):
+    result = invoke(
+        *GRID, "--operator", "unfused", "--phase", "decode", "--candidates", "1,16", "-o", tmp_path / "g.csv"
+    )
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "g.csv")
+    assert len(table) == 10 * 2
+    assert "time [s]" in table.columns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpu", "t5"], "workbench: unknown GPU 't5'. Did you mean 't4'"),
+        (["--batch-size", "1,x"], "workbench: --batch-size '1,x': expected whole numbers separated by commas"),
+        (["--batch-size", ""], "workbench: --batch-size '': expected whole numbers"),
+        (["--seq-len", "0"], "workbench: seq_len = 0: allowed are whole numbers"),
+        (["--operator", "nope"], "workbench: unknown operator 'nope'."),
+        (["--weight-dtype", "fp3"], "workbench: unknown weight_dtype 'fp3'"),
+    ],
+)
+def test_grid_refuses_in_one_line_and_writes_nothing(tmp_path, arguments, message):
+    result = invoke(*GRID, "-o", tmp_path / "g.nc", *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_grid_refuses_an_unknown_suffix(tmp_path):
+    result = invoke(*GRID, "-o", tmp_path / "g.xlsx")
+    assert (result.exit_code, result.stderr) == (1, "workbench: unknown file suffix '.xlsx'. Allowed: .csv, .nc.\n")
+
+
+def test_grid_refuses_a_missing_folder(tmp_path):
+    result = invoke(*GRID, "-o", tmp_path / "no" / "g.csv")
+    assert result.exit_code == 1
+    assert "there is no folder" in result.stderr
+
+
+def test_audit_prints_every_verdict_and_succeeds(tmp_path):
+    result = invoke("audit", "--csv", tmp_path / "audit.csv")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "audit.csv")
+    assert f"{len(table)} claims: " in result.output
+
+
+def test_audit_of_one_figure():
+    result = invoke("audit", "--figure", "medusa-fig09", "--all")
+    assert result.exit_code == 0
+    assert "medusa-fig09-ridge: published 161 FLOP/byte" in result.output
+
+
+def test_audit_of_an_unknown_figure():
+    result = invoke("audit", "--figure", "medusa-fig99")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("workbench: unknown figure 'medusa-fig99'. Did you mean 'medusa-fig")
+
+
+def test_a_changed_verdict_fails_the_audit(monkeypatch):
+    from workbench import audit
+
+    monkeypatch.setattr(audit, "verdict", lambda claim, recomputed: "does not reproduce")
+    result = invoke("audit", "--figure", "medusa-fig09")
+    assert result.exit_code == 1
+    assert "workbench: medusa-fig09-ridge: does not reproduce, expected: reproduces" in result.stderr
+
+
+def test_figures_refuses_an_unknown_name():
+    result = invoke("figures", "medusa-fig99")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("workbench: unknown figure 'medusa-fig99'. Did you mean 'medusa-fig")
+
+
+def test_figures_outside_a_clone(tmp_path, monkeypatch):
+    from workbench import figures
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figures, "__file__", str(tmp_path / "site-packages" / "workbench" / "figures.py"))
+    result = invoke("figures")
+    assert result.exit_code == 1
+    assert "run this in a clone of the project" in result.stderr
+
+
+def test_lists():
+    assert "rtx-a6000           NVIDIA RTX A6000 48GB" in invoke("gpus").output
+    assert "llama-7b            LLaMA 7B" in invoke("models").output

@@ -1,0 +1,56 @@
+"""The two roads to an environment name the same dependencies; files that speak of the project agree."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CONDA_NAME = {"matplotlib": "matplotlib-base"}
+PIP_ONLY = {"mypy", "ruff", "pandas-stubs", "types-pyyaml"}  # checks of the source, not of what it does
+
+
+def pip_requirements():
+    listed = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    return {CONDA_NAME.get(r.name, r.name): r.specifier for r in map(Requirement, listed) if r.name not in PIP_ONLY}
+
+
+def conda_requirements():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    found = dict(re.fullmatch(r"([\w.-]+?)([<>=].*)?", entry).groups() for entry in listed if isinstance(entry, str))
+    return {name: SpecifierSet(spec or "") for name, spec in found.items()}
+
+
+def test_environment_and_pyproject_name_the_same_versions():
+    conda = conda_requirements()
+    assert conda.pop("python") == SpecifierSet(PROJECT["project"]["requires-python"])
+    assert conda.pop("pip") == SpecifierSet("")
+    assert conda == pip_requirements()
+
+
+def test_conda_installs_this_very_project():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert {"pip": ["-e ."]} in listed
+
+
+def test_the_lock_satisfies_the_requirements():
+    lock = {p["name"]: p["version"] for p in tomllib.loads((ROOT / "uv.lock").read_text())["package"] if "version" in p}
+    for listed in [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]:
+        requirement = Requirement(listed)
+        assert requirement.specifier.contains(lock[requirement.name.lower()]), listed
+
+
+def test_the_version_is_the_same_everywhere():
+    version = PROJECT["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_module_and_notebook_is_named_in_the_readme_or_contributing():
+    text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    for path in [*ROOT.glob("workbench/*.py"), *ROOT.glob("notebooks/*.ipynb")]:
+        assert path.name.startswith("__") or path.name in text, path.name

@@ -1,0 +1,250 @@
+"""The batch: params, notebooks, what is skipped, what fails, what is left behind."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from workbench import figures, saving
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = [*(f"medusa-fig{n:02d}" for n in range(9, 21)), "t4-decode", "t4-prefill", "t4-roofline"]
+
+SMALL = """\
+figure_id: str = "small"
+title: str = "Small"
+caption: str = ""
+height: int = 1
+output_dir: Optional[str] = None
+"""
+DRAW = """\
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from workbench import saving
+
+figure, ax = plt.subplots(figsize=(2, 2))
+ax.plot([0, height])
+saving.save(figure, pd.DataFrame({"height [m]": [height / 3]}), figure_id, output_dir)
+"""
+PARAMS = "figure_id: {id}\ntitle: T\ncaption: C\nheight: {height}\noutput_dir: figures\n"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small project of two figures in an empty folder."""
+    for folder in ("notebooks", "params/small"):
+        (tmp_path / folder).mkdir(parents=True)
+    notebook = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "x", "language": "python"}}
+    )
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in ("from typing import Optional", SMALL, DRAW)]
+    notebook.cells[1].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, tmp_path / "notebooks" / "small.ipynb")
+    for name, height in (("one", 1), ("two", 2)):
+        (tmp_path / "params" / "small" / f"{name}.yaml").write_text(PARAMS.format(id=name, height=height))
+    for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(variable, str(tmp_path / "tools"))  # so that what the batch sets is undone
+    return tmp_path
+
+
+def run(project, **options):
+    outcomes = figures.run(figures.find(project).values(), project / "figures", project, jobs=2, **options)
+    return {outcome.id: outcome.state for outcome in outcomes}
+
+
+# Params -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_published_figures_are_all_there():
+    assert set(PUBLISHED) <= set(figures.find(ROOT))
+
+
+@pytest.mark.parametrize("params", sorted(ROOT.glob("params/*/*.yaml")), ids=lambda path: path.stem)
+def test_keys_of_a_params_file_are_the_parameters_of_its_notebook(params):
+    notebook = ROOT / "notebooks" / f"{params.parent.name}.ipynb"
+    values = figures.read_params(params, notebook)
+    assert list(values) == list(figures.notebook_parameters(notebook))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("height: 1\n", ""), "height: Field required"),
+        (("height", "heigth"), "unknown field 'heigth'. Did you mean 'height'|height: Field required"),
+        (("height: 1", "height: '1'"), "height = '1': Input should be a valid integer"),
+        (("height: 1", "height: 1.5"), "height = 1.5: Input should be a valid integer"),
+        (("figure_id: one", "figure_id: other"), "figure_id = 'other': must be the file's name, 'one'"),
+        (("title: T", "title: [T"), "not valid YAML"),
+        (("title: T\n", "title: T\nextra: 1\n"), "unknown field 'extra'. Allowed: figure_id, title, caption, height"),
+    ],
+)
+def test_a_wrong_params_file_is_refused_before_anything_runs(project, change, message):
+    path = project / "params" / "small" / "one.yaml"
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(ValueError, match=message) as error:
+        figures.find(project)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_params_file_without_a_notebook(project):
+    shutil.move(project / "params" / "small", project / "params" / "smal")
+    with pytest.raises(ValueError, match=r"one.yaml: there is no notebook .*smal.ipynb"):
+        figures.find(project)
+
+
+def test_two_params_files_of_one_name(project):
+    shutil.copytree(project / "params" / "small", project / "params" / "tall")
+    shutil.copy(project / "notebooks" / "small.ipynb", project / "notebooks" / "tall.ipynb")
+    with pytest.raises(ValueError, match="the figure 'one' exists already"):
+        figures.find(project)
+
+
+def test_a_notebook_without_parameters(project):
+    path = project / "notebooks" / "small.ipynb"
+    path.write_text(path.read_text().replace('"parameters"', '"something"'))
+    with pytest.raises(ValueError, match="no cell is tagged `parameters`"):
+        figures.find(project)
+
+
+def test_choosing_by_name_and_glob(project):
+    known = figures.find(project)
+    assert [f.id for f in figures.choose(known, [])] == ["one", "two"]
+    assert [f.id for f in figures.choose(known, ["t*", "two"])] == ["two"]
+    with pytest.raises(ValueError, match="unknown figure 'tow'. Did you mean 'two'"):
+        figures.choose(known, ["tow"])
+
+
+# Running ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_draws_skips_and_redraws(project):
+    output = project / "figures"
+    assert run(project) == {"one": "drawn", "two": "drawn"}
+    assert (output / "one.csv").read_text() == "height [m]\n0.3333333\n"
+    first = {path.name: path.read_bytes() for path in output.glob("*.*")}
+    assert set(first) == {f"{name}.{kind}" for name in ("one", "two") for kind in ("csv", "png", "svg")}
+
+    assert run(project) == {"one": "up to date", "two": "up to date"}
+    params = project / "params" / "small" / "one.yaml"
+    params.write_text(params.read_text().replace("title: T", "title: U"))
+    (output / "two.csv").write_text("touched by hand\n")
+    assert run(project) == {"one": "drawn", "two": "drawn"}
+    assert run(project, force=True) == {"one": "drawn", "two": "drawn"}
+    assert {path.name: path.read_bytes() for path in output.glob("*.*")} == first  # byte-identical
+
+
+def test_one_failing_notebook_leaves_its_traceback_and_the_others_go_on(project):
+    params = project / "params" / "small" / "one.yaml"
+    notebook = project / "notebooks" / "small.ipynb"
+    notebook.write_text(notebook.read_text().replace("ax.plot([0, height])", "ax.plot([0, 1 // (height - 1)])"))
+    assert params.is_file()
+    outcomes = {o.id: o for o in figures.run(figures.find(project).values(), project / "figures", project, jobs=2)}
+    assert outcomes["two"].state == "drawn"
+    assert outcomes["one"].state == "failed"
+    assert outcomes["one"].reason.startswith("ZeroDivisionError: ")
+    left = nbformat.read(project / "figures" / ".state" / "one.ipynb", 4)
+    assert any("ZeroDivisionError" in str(cell.get("outputs")) for cell in left.cells)
+    assert not list((project / "figures").glob("one.*"))
+
+
+def test_a_notebook_that_saves_nothing_fails(project):
+    notebook = project / "notebooks" / "small.ipynb"
+    notebook.write_text(
+        notebook.read_text().replace("saving.save(", "dict(figure=").replace(", figure_id, output_dir)", ")")
+    )
+    notebook.write_text(notebook.read_text().replace("dict(figure=figure, pd.DataFrame", "str(pd.DataFrame"))
+    outcomes = figures.run(figures.find(project).values(), project / "figures", project)
+    assert {o.state for o in outcomes} == {"failed"}
+    assert "small.ipynb did not save one.csv, one.png, one.svg" in outcomes[0].reason
+
+
+def test_the_kernel_is_this_interpreter_whatever_the_kernelspecs_say(project, monkeypatch):
+    fake = project / "share" / "kernels" / "python3"
+    fake.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "fake", "language": "python"}
+    (fake / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(project / "share"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    assert run(project) == {"one": "drawn", "two": "drawn"}
+
+
+def test_a_folder_that_cannot_be_written(project):
+    (project / "figures").write_text("a file, not a folder")
+    with pytest.raises(ValueError, match="cannot write to .*figures: "):
+        run(project)
+
+
+# Checking ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "message"),
+    [
+        ("a,b\n1.0000001,x\n", ""),
+        ("a,b\n1.00001,x\n", "line 2, a: 1.00001; recomputed 1.0"),
+        ("a,b\n1.0,y\n", "line 2, b: y; recomputed x"),
+        ("a,c\n1.0,x\n", "columns a, c; recomputed a, b"),
+        ("a,b\n1.0,x\n1.0,x\n", "2 rows; recomputed 1"),
+        (None, "does not exist"),
+    ],
+)
+def test_differences_between_tables(tmp_path, old, message):
+    expected, found = tmp_path / "old.csv", tmp_path / "new.csv"
+    found.write_text("a,b\n1.0,x\n")
+    if old is not None:
+        expected.write_text(old)
+    difference = figures.differences(expected, found)
+    assert message in difference
+    assert bool(difference) == bool(message)
+
+
+def test_the_committed_tables_hold_seven_digits_and_units():
+    for name in PUBLISHED:
+        table = pd.read_csv(ROOT / "figures" / f"{name}.csv", dtype=str)
+        assert "time [s]" in table.columns
+        assert table["time [s]"].str.replace(r"e[+-]\d+$", "", regex=True).str.count(r"\d").max() <= 12
+
+
+# Saving -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("before")
+
+    def broken():
+        with saving.whole(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot write .*x/t.csv: there is no folder .*/x"):
+        saving.write_table(pd.DataFrame(), tmp_path / "x" / "t.csv")
+
+
+# Index ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_index_shows_every_figure_with_its_links(tmp_path):
+    known = figures.find(ROOT)
+    for name in known:
+        for kind in figures.FORMATS:
+            (tmp_path / f"{name}.{kind}").write_text("")
+    page = figures.write_index(known.values(), tmp_path, ROOT).read_text()
+    for name, figure in known.items():
+        assert f'<section id="{name}">' in page
+        assert f'src="{name}.png"' in page
+        assert figure.values["title"] in page
+    assert "does not reproduce" in page
+    assert page == figures.write_index(known.values(), tmp_path, ROOT).read_text()

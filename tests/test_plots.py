@@ -1,0 +1,173 @@
+"""Charts: what is drawn and how it is labelled."""
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+import workbench as wb
+from workbench import plots, tables
+
+SERIES = {
+    "up init": {"operator": ["up_proj"], "phase": "prefill"},
+    "up ar": {"operator": "up_proj", "phase": "decode"},
+    "qk ar": {"operator": ["qk"], "phase": "decode", "color": "purple", "marker": "o"},
+}
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+@pytest.fixture(scope="module")
+def ds():
+    return wb.roofline_grid("a100-80gb-pcie", "llama-7b", "unfused", batch_size=[1, 64], seq_len=[128, 8192])
+
+
+def test_ceilings_carry_the_values_that_the_charts_print(ds, ax):
+    plots.roofline(ds, ax, series=SERIES, title="Roofline Model (Llama 7B, A100 80GB PCIe)")
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["1,935GB/s", "312 TFLOP/s", "up init", "up ar", "qk ar"]
+    assert [text.get_text() for text in ax.texts] == ["161"]
+    assert ax.get_title() == "Roofline Model (Llama 7B, A100 80GB PCIe)"
+    ridge = ax.get_lines()[2]
+    assert ridge.get_linestyle() == "--"
+    assert ridge.get_xdata()[0] == pytest.approx(312e12 / 1935e9)
+
+
+def test_ceilings_are_drawn_where_they_are(ds, ax):
+    slope, flat, _ = plots.ceilings(ds, ax).get_lines()
+    np.testing.assert_allclose(slope.get_ydata() / slope.get_xdata(), 1935e9)
+    np.testing.assert_allclose(flat.get_ydata(), 312e12)
+
+
+def test_ticks_are_the_charts(ds, ax):
+    plots.ceilings(ds, ax)
+    ax.figure.canvas.draw()
+    x = [label.get_text() for label in ax.get_xticklabels()]
+    y = [label.get_text() for label in ax.get_yticklabels()]
+    assert {"1", "10", "100", "1k", "10k"} <= set(x)
+    assert {"10G", "100G", "1T", "10T", "100T"} <= set(y)
+    assert ax.get_xlabel() == "Operational Intensity (FLOP/Byte)"
+    assert ax.get_ylabel() == "Performance (FLOP/s)"
+
+
+def test_points_are_those_of_the_grid(ds, ax):
+    plots.roofline(ds, ax, series=SERIES)
+    drawn = ax.collections[0].get_offsets()
+    part = ds.sel(operator="up_proj", phase="prefill")
+    np.testing.assert_allclose(drawn[:, 0], part.intensity.values.ravel())
+    np.testing.assert_allclose(drawn[:, 1], part.performance.values.ravel())
+
+
+def test_several_gpus_share_the_axes(ax):
+    ds = wb.roofline_grid(["t4", "h100-sxm"], "llama-7b", ["qkv_proj"], batch_size=[1, 16])
+    plots.roofline(ds, ax)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [
+        "t4: 320GB/s, 65 TFLOP/s",
+        "h100-sxm: 3,350GB/s, 989.4 TFLOP/s",
+        "qkv_proj prefill",
+        "qkv_proj decode",
+    ]
+    assert [text.get_text() for text in ax.texts] == ["203", "295"]
+    assert len(ax.collections) == 4
+
+
+def test_one_operator_against_the_others(ds, ax):
+    plots.roofline(ds, ax, series=SERIES, highlight="qk ar")
+    faded = [collection.get_alpha() for collection in ax.collections]
+    assert faded == [0.35, 0.35, 1]
+    with pytest.raises(ValueError, match="highlight 'qk' is not a series of this chart: up init, up ar, qk ar"):
+        plots.roofline(ds, ax, series=SERIES, highlight="qk")
+
+
+def test_published_ranges_stand_behind_the_points(ds, ax):
+    ranges = pd.DataFrame(
+        [("up init", 100.0, 1000.0, np.nan, np.nan), ("qk ar", 0.9, 1.1, 5e11, 1.5e12)],
+        columns=["series", "x_low", "x_high", "y_low", "y_high"],
+    )
+    plots.roofline(ds, ax, series=SERIES, ranges=ranges)
+    bar, box = ax.collections[3], ax.collections[4]
+    assert max(bar.get_zorder(), box.get_zorder()) < min(c.get_zorder() for c in ax.collections[:3])
+    corners = box.get_paths()[0].get_extents()
+    np.testing.assert_allclose([corners.x0, corners.x1, corners.y0, corners.y1], [0.9, 1.1, 5e11, 1.5e12])
+
+
+def test_candidates_go_from_orange_to_dark_purple():
+    brightness = [
+        float(np.dot(plots.candidate_color(q, 112)[:3], [0.2126, 0.7152, 0.0722])) for q in range(16, 113, 16)
+    ]
+    assert brightness == sorted(brightness, reverse=True)
+    few, many = plots.candidate_color(16, 112), plots.candidate_color(112, 112)
+    assert few[0] > few[1] > few[2]  # orange: red, then green, then blue
+    assert many[2] > many[0] > many[1]  # purple
+
+
+def test_arrows_carry_their_text(ds, ax):
+    plots.roofline(
+        ds,
+        ax,
+        series=SERIES,
+        arrows=[{"text": "Increase bs", "start": [60, 1e12], "end": [60, 1e13], "at": [60, 1e12]}],
+    )
+    assert "Increase bs" in [text.get_text() for text in ax.texts]
+
+
+def test_a_plot_without_axes_uses_the_current_ones(ds):
+    figure, ax = plt.subplots()
+    assert plots.roofline(ds, series=SERIES) is ax
+    plt.close(figure)
+
+
+# Vienot, Brettel and Mollon 1999, in linear RGB
+DICHROMATS = {
+    "deuteranopia": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+    "protanopia": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+}
+
+
+@pytest.mark.parametrize("matrix", DICHROMATS.values(), ids=DICHROMATS)
+def test_series_colors_stay_apart_for_colour_blind_readers(matrix):
+    linear = {c: np.array(mpl.colors.to_rgb(c)) ** 2.2 for c in plots.SERIES_COLORS[:6]}
+    seen = {c: np.clip(np.array(matrix) @ rgb, 0, 1) ** (1 / 2.2) for c, rgb in linear.items()}
+    for a in seen:
+        for b in seen:
+            assert a == b or np.linalg.norm(seen[a] - seen[b]) > 0.12, (a, b)
+
+
+def test_compare_sources_draws_both_and_the_printed_cells(ax):
+    ds = tables.static_tables("decode", [1, 4], [512, 2048])
+    printed = pd.DataFrame({"column": ["intensity"], "batch_size": [4], "seq_len": [512], "published": [4.88]})
+    plots.compare_sources(ds, "intensity", ax, printed=printed)
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), ds.intensity.sel(source="report", batch_size=1))
+    np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), ds.intensity.sel(source="workbench", batch_size=1))
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [[512, 4.88]])
+
+
+def test_t4_roofline(ax):
+    phases = {
+        "prefill": tables.static_tables("prefill", [1, 4], [64, 128]),
+        "decode": tables.static_tables("decode", [1], [128]),
+    }
+    plots.t4_roofline(phases, {"prefill": [150, 1200], "decode": [3, 5]}, ax, title="T4")
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[:2] == ["320GB/s", "65 TFLOP/s"]
+    assert "decode, workbench" in labels
+
+
+def test_points_table_has_units_in_its_header(ds):
+    table = tables.points(ds, SERIES)
+    assert list(table.columns) == [
+        "series", "gpu", "model", "operator", "phase", "batch_size", "seq_len [token]", "intensity [FLOP/byte]",
+        "performance [FLOP/s]", "attainable [FLOP/s]", "time [s]", "bound",
+    ]  # fmt: skip
+    assert len(table) == 3 * 4
+    assert set(table.bound) == {"memory", "compute"}

@@ -1,0 +1,189 @@
+"""The `workbench` command. Exit status 0, or not 0 with one clear line on standard error."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .figures import Figure, Outcome
+
+app = typer.Typer(
+    help="Roofline analysis of LLM inference.", no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn what a user can get wrong into one line and exit status 1."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        typer.echo(f"workbench: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def figures(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Figure ids or globs, e.g. 'medusa-*'; none is all.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Notebooks at a time.")] = os.cpu_count() or 1,
+    force: Annotated[bool, typer.Option("--force", help="Draw also what is up to date.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Recompute and compare the CSVs; write nothing.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder; default figures/ of the clone.")
+    ] = None,
+) -> None:
+    """Draw the published charts: params through papermill to SVG, PNG, CSV and an index page."""
+    from . import figures as batch
+
+    with one_line():
+        root = batch.project_root()
+        known = batch.find(root)
+        chosen = batch.choose(known, names or [])
+        target = output or root / "figures"
+        if not check:
+            outcomes = _run(chosen, target, root, force=force, jobs=jobs)
+            typer.echo(f"index: {batch.write_index(known.values(), target, root)}")
+        else:
+            with tempfile.TemporaryDirectory() as scratch:
+                outcomes = _run(chosen, Path(scratch), root, force=True, jobs=jobs)
+                drawn = [outcome.id for outcome in outcomes if outcome.state == "drawn"]
+                found = [batch.differences(target / f"{i}.csv", Path(scratch) / f"{i}.csv") for i in sorted(drawn)]
+            for difference in filter(None, found):
+                typer.echo(f"workbench: {difference}", err=True)
+            typer.echo(f"{found.count('')} of {len(chosen)} figures reproduce their CSV")
+            if any(found):
+                raise typer.Exit(1)
+    failed = [outcome.id for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        typer.echo(f"workbench: {len(failed)} of {len(chosen)} figures failed: {', '.join(sorted(failed))}", err=True)
+        raise typer.Exit(1)
+
+
+def _run(chosen: list["Figure"], target: Path, root: Path, *, force: bool, jobs: int) -> list["Outcome"]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from .figures import run
+
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (
+        TextColumn("figures"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[last]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("figures", total=len(chosen), last="")
+
+        def report(outcome: "Outcome") -> None:
+            progress.update(task, advance=1, last=outcome.id)
+            if outcome.state == "failed" or not console.is_terminal:
+                console.print(f"{outcome.id:<16} {outcome.state} {outcome.reason}", markup=False, highlight=False)
+
+        try:
+            return run(chosen, target, root, force=force, jobs=jobs, report=report)
+        except KeyboardInterrupt:
+            progress.stop()
+            typer.echo("workbench: interrupted; finished figures are kept, run again to go on", err=True)
+            sys.stderr.flush()
+            os._exit(130)  # threads still wait for their kernels, which end with this process
+
+
+@app.command()
+def audit(
+    figure: Annotated[str | None, typer.Option("--figure", help="Only the claims of one figure.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole table there.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Show also the claims that reproduce.")] = False,
+) -> None:
+    """Recompute every published number; exit status 1 when a verdict is not the expected one."""
+    from . import audit as auditor
+    from .saving import write_table
+
+    with one_line():
+        table = auditor.run(figure)
+        if csv:
+            write_table(table, csv)
+        typer.echo(auditor.report(table, everything=all_))
+        changed = table[table.verdict != table.expected]
+        for row in changed.itertuples():
+            typer.echo(f"workbench: {row.id}: {row.verdict}, expected: {row.expected}", err=True)
+        if len(changed):
+            raise typer.Exit(1)
+
+
+@app.command()
+def grid(
+    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.csv or FILE.nc")],
+    gpu: Annotated[list[str], typer.Option("--gpu", help="GPU id; repeat for several.")],
+    model: Annotated[list[str], typer.Option("--model", help="Model id; repeat for several.")],
+    operator: Annotated[list[str] | None, typer.Option(help="'fused', 'unfused', or operator names; repeat.")] = None,
+    phase: Annotated[list[str] | None, typer.Option(help="prefill, decode; repeat.")] = None,
+    batch_size: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1",
+    seq_len: Annotated[str, typer.Option(help="Comma-separated sequence lengths.")] = "1024",
+    candidates: Annotated[str | None, typer.Option(help="Comma-separated candidate counts.")] = None,
+    weight_dtype: Annotated[str | None, typer.Option()] = None,
+    activation_dtype: Annotated[str, typer.Option()] = "fp16",
+    kv_dtype: Annotated[str, typer.Option()] = "fp16",
+    time_model: Annotated[str, typer.Option()] = "ideal",
+) -> None:
+    """Compute a roofline grid and write it to a CSV or NetCDF file."""
+    from .grid import PHASES, roofline_grid
+    from .saving import write_grid
+
+    with one_line():
+        views = operator[0] if operator and len(operator) == 1 and operator[0] in ("fused", "unfused") else operator
+        ds = roofline_grid(
+            gpu, model, views, phase or PHASES, _integers("--batch-size", batch_size), _integers("--seq-len", seq_len),
+            candidates=None if candidates is None else _integers("--candidates", candidates), weight_dtype=weight_dtype,
+            activation_dtype=activation_dtype, kv_dtype=kv_dtype, time_model=time_model,
+        )  # fmt: skip
+        write_grid(ds, output)
+    typer.echo(f"{output}: {', '.join(f'{size} {dim}' for dim, size in ds.sizes.items())}")
+
+
+def _integers(option: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} {text!r}: expected whole numbers separated by commas, e.g. 1,2,4") from None
+
+
+@app.command()
+def gpus() -> None:
+    """List the GPUs of the catalog."""
+    from . import catalog
+
+    for name in catalog.gpus():
+        typer.echo(f"{name:<20}{catalog.gpu(name).name}")
+
+
+@app.command()
+def models() -> None:
+    """List the models of the catalog."""
+    from . import catalog
+
+    for name in catalog.models():
+        typer.echo(f"{name:<20}{catalog.model(name).name}")
+
+
+def main() -> None:
+    """Entry point of the `workbench` command."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("workbench: interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""From params files through papermill to figures: run, skip what is up to date, check, and index.
+
+A figure is ``params/<notebook>/<figure_id>.yaml``; the folder picks the notebook that draws it. The notebook hands its
+chart and the plotted numbers to `save`. Everything is written to a temporary name and renamed when it is whole.
+"""
+
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import pandas as pd
+from pydantic import ConfigDict, create_model
+
+from . import audit
+from .catalog import DATA
+from .names import unknown
+from .records import read_mapping, validated
+from .saving import whole
+
+FORMATS = ("csv", "png", "svg")
+LIBRARIES = ("numpy", "xarray", "pandas", "matplotlib")
+CELL_TIMEOUT = 600  # s; a kernel that hangs must not hang the batch
+
+
+# Figures and their inputs -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the batch: its params file and the notebook that draws it."""
+
+    id: str
+    params: Path
+    notebook: Path
+    values: dict[str, Any] = field(compare=False)
+
+    def fingerprint(self) -> str:
+        """Hash of all that the figure depends on: params, notebook, package, claims, its catalog entries, libraries."""
+        package = Path(str(DATA)).parent
+        paths = [self.params, self.notebook, *sorted(package.glob("*.py")), *sorted(package.glob("data/claims/*.yaml"))]
+        for folder in ("gpu", "model"):
+            names = self.values.get(folder) or []
+            for name in [names] if isinstance(names, str) else names:
+                paths.append(package / "data" / f"{folder}s" / f"{name}.yaml")
+        digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in LIBRARIES).encode())
+        for path in paths:
+            digest.update(path.name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b"") + b"\0")
+        return digest.hexdigest()
+
+
+def project_root() -> Path:
+    """The folder with ``notebooks/`` and ``params/``: the current one, one above it, or the package's own clone."""
+    for folder in (*(Path.cwd() / "x").parents, Path(__file__).resolve().parents[1]):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    raise ValueError(f"no notebooks/ and params/ in {Path.cwd()} or above: run this in a clone of the project")
+
+
+def find(root: Path) -> dict[str, Figure]:
+    """Every figure of the project by id, its params checked against its notebook's parameters."""
+    figures: dict[str, Figure] = {}
+    for params in sorted(root.glob("params/*/*.yaml")):
+        notebook = root / "notebooks" / f"{params.parent.name}.ipynb"
+        if not notebook.is_file():
+            raise ValueError(f"{params}: there is no notebook {notebook}")
+        if params.stem in figures:
+            raise ValueError(f"{params}: the figure {params.stem!r} exists already in {figures[params.stem].params}")
+        figures[params.stem] = Figure(params.stem, params, notebook, read_params(params, notebook))
+    return figures
+
+
+def read_params(params: Path, notebook: Path) -> dict[str, Any]:
+    """The values of a params file; its keys and their types must be those of the notebook's parameters cell."""
+    fields: dict[str, Any] = {name: (annotation, ...) for name, annotation in notebook_parameters(notebook).items()}
+    schema = create_model("Params", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    values: dict[str, Any] = validated(schema, read_mapping(params), str(params)).model_dump()
+    if values.get("figure_id") != params.stem:
+        raise ValueError(f"{params}: figure_id = {values.get('figure_id')!r}: must be the file's name, {params.stem!r}")
+    return values
+
+
+def notebook_parameters(notebook: Path) -> dict[str, Any]:
+    """Name and type of each parameter that a notebook's `parameters` cell declares."""
+    import papermill
+
+    declared = papermill.inspect_notebook(str(notebook))
+    if not declared:
+        raise ValueError(f"{notebook}: no cell is tagged `parameters`")
+    return {name: eval(info["inferred_type_name"], {"Optional": Optional}) for name, info in declared.items()}
+
+
+def choose(figures: dict[str, Figure], patterns: Iterable[str]) -> list[Figure]:
+    """Figures by id or glob; without any, all of them."""
+    chosen: dict[str, Figure] = {}
+    for pattern in patterns:
+        ids = fnmatch.filter(figures, pattern)
+        if not ids:
+            raise unknown("figure", pattern, figures)
+        chosen |= {i: figures[i] for i in ids}
+    return list(chosen.values()) if chosen else list(figures.values())
+
+
+# Running ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one figure: drawn, up to date, or failed with a one-line reason."""
+
+    id: str
+    state: str
+    reason: str = ""
+
+
+def is_current(figure: Figure, output: Path) -> bool:
+    """Whether a figure's files are those that its present inputs gave."""
+    state = output / ".state" / f"{figure.id}.json"
+    try:
+        recorded = json.loads(state.read_text())
+        return bool(recorded == {"inputs": figure.fingerprint(), "outputs": _digests(figure.id, output)})
+    except (OSError, ValueError):
+        return False
+
+
+def _digests(figure_id: str, output: Path) -> dict[str, str]:
+    return {kind: hashlib.sha256((output / f"{figure_id}.{kind}").read_bytes()).hexdigest() for kind in FORMATS}
+
+
+def draw(figure: Figure, output: Path, root: Path) -> Outcome:
+    """Run one notebook with its params and put its files in place; a failure leaves the notebook with its traceback."""
+    import papermill
+
+    state = output / ".state"
+    executed, inputs = state / f"{figure.id}.ipynb", figure.fingerprint()
+    with tempfile.TemporaryDirectory(prefix=f"{figure.id}.", dir=state) as work:
+        try:
+            papermill.execute_notebook(
+                str(figure.notebook), str(executed), figure.values | {"output_dir": work}, kernel_name="python3",
+                cwd=str(root), progress_bar=False, request_save_on_cell_execute=False,
+                execution_timeout=CELL_TIMEOUT, kernel_manager_class=kernel_manager(),
+            )  # fmt: skip
+        except papermill.PapermillExecutionError as error:
+            return Outcome(figure.id, "failed", f"{error.ename}: {error.evalue} (traceback in {executed})")
+        except Exception as error:  # a dead kernel or a timeout must not stop the other figures
+            return Outcome(figure.id, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        made = {kind: Path(work) / f"{figure.id}.{kind}" for kind in FORMATS}
+        missing = [path.name for path in made.values() if not path.is_file()]
+        if missing:
+            return Outcome(figure.id, "failed", f"{figure.notebook} did not save {', '.join(missing)}")
+        for path in made.values():
+            path.replace(output / path.name)
+    with whole(state / f"{figure.id}.json") as path:
+        path.write_text(json.dumps({"inputs": inputs, "outputs": _digests(figure.id, output)}))
+    return Outcome(figure.id, "drawn")
+
+
+def kernel_manager() -> type:
+    """A kernel manager that starts this very interpreter, whatever kernelspecs the machine has."""
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OwnKernelManager(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
+            return KernelSpec(argv=argv, display_name="workbench", language="python")
+
+    return OwnKernelManager
+
+
+def prepare(output: Path) -> None:
+    """Make the output folder and keep what kernels write besides (history, connection files, font cache) inside it."""
+    state = output / ".state"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write to {output}: {error.strerror}") from None
+    for variable, folder in (
+        ("IPYTHONDIR", "ipython"), ("JUPYTER_RUNTIME_DIR", "runtime"), ("JUPYTER_CONFIG_DIR", "config"),
+        ("JUPYTER_DATA_DIR", "data"), ("MPLCONFIGDIR", "matplotlib"),
+    ):  # fmt: skip
+        os.environ[variable] = str((state / folder).resolve())
+    for variable in ("MPLBACKEND", "JUPYTER_PATH", "JUPYTER_PREFER_ENV_PATH"):
+        os.environ.pop(variable, None)
+
+
+def run(
+    figures: Iterable[Figure],
+    output: Path,
+    root: Path,
+    *,
+    force: bool = False,
+    executor: Executor | None = None,
+    jobs: int = 1,
+    report: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Draw every figure that is not up to date, `jobs` at a time; one failure does not stop the others.
+
+    executor : anything with `concurrent.futures` submit; None is `jobs` threads, each waiting for its own kernel
+    report : called with each outcome as it comes
+    """
+    prepare(output)
+    outcomes: list[Outcome] = []
+    due = []
+    for figure in figures:
+        if not force and is_current(figure, output):
+            outcomes.append(Outcome(figure.id, "up to date"))
+            report(outcomes[-1])
+        else:
+            due.append(figure)
+    pool = executor or ThreadPoolExecutor(jobs)
+    try:
+        for done in as_completed([pool.submit(draw, figure, output, root) for figure in due]):
+            outcomes.append(done.result())
+            report(outcomes[-1])
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for work in (output / ".state").glob("*.*/"):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    pool.shutdown()
+    return outcomes
+
+
+# Checking ---------------------------------------------------------------------------------------------------------
+
+
+def differences(expected: Path, found: Path) -> str:
+    """Where two CSVs differ, in one line; empty if they hold the same numbers (relative 1e-6: 7 printed digits)."""
+    if not expected.is_file():
+        return f"{expected} does not exist"
+    old, new = pd.read_csv(expected), pd.read_csv(found)
+    if list(old.columns) != list(new.columns):
+        return f"{expected}: columns {', '.join(old.columns)}; recomputed {', '.join(new.columns)}"
+    if len(old) != len(new):
+        return f"{expected}: {len(old)} rows; recomputed {len(new)}"
+    for column in old.columns:
+        a, b = old[column], new[column]
+        if pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b):
+            same = np.isclose(a.to_numpy(float), b.to_numpy(float), rtol=1e-6, atol=0, equal_nan=True)
+        else:
+            same = a.astype(str).to_numpy(object) == b.astype(str).to_numpy(object)
+        if not same.all():
+            row = int(np.argmin(same))
+            more = f" and {int((~same).sum()) - 1} more rows" if (~same).sum() > 1 else ""
+            return f"{expected}, line {row + 2}, {column}: {a[row]}; recomputed {b[row]}{more}"
+    return ""
+
+
+# Index ------------------------------------------------------------------------------------------------------------
+
+
+def write_index(figures: Iterable[Figure], output: Path, root: Path) -> Path:
+    """Write ``index.html``: every chart that exists, its caption, its audit rows, and links to all it is made from."""
+    import jinja2
+
+    table = audit.run()
+    rows = table.assign(
+        published=[audit.show_published(*pair) for pair in zip(table.published, table.kind, strict=True)],
+        source_formula=table.source_formula.map(audit.show), ours=table.ours.map(audit.show),
+    )  # fmt: skip
+    charts = [
+        {
+            "id": figure.id, "title": figure.values["title"], "caption": figure.values["caption"],
+            "claims": rows[rows.figure == figure.id].to_dict("records"),
+            "links": {
+                **{kind.upper(): f"{figure.id}.{kind}" for kind in ("svg", "png", "csv")},
+                "params": os.path.relpath(figure.params, output), "notebook": os.path.relpath(figure.notebook, output),
+            },
+        }
+        for figure in figures
+        if all((output / f"{figure.id}.{kind}").is_file() for kind in FORMATS)
+    ]  # fmt: skip
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string((DATA / "index.html.jinja").read_text(encoding="utf-8"))
+    counts = table.verdict.value_counts().to_dict()
+    with whole(output / "index.html") as path:
+        path.write_text(template.render(charts=charts, counts=counts, total=len(table)), encoding="utf-8")
+    return output / "index.html"

@@ -1,0 +1,59 @@
+"""Files that are written whole or not at all: charts, tables, grids. The same inputs give the same bytes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import matplotlib as mpl
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from .names import unknown
+from .tables import with_units
+
+
+def save(figure: Figure, table: pd.DataFrame, figure_id: str, output_dir: str | None) -> None:
+    """Write a chart as SVG and PNG and its numbers as CSV, the same bytes every time; without a folder do nothing.
+
+    table : exactly the plotted numbers, units in the column names; written with 7 significant digits
+    """
+    if output_dir is None:
+        return
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(table, folder / f"{figure_id}.csv")
+    for kind, metadata in (("png", {}), ("svg", {"Date": None})):
+        with whole(folder / f"{figure_id}.{kind}") as path, mpl.rc_context({"svg.hashsalt": figure_id}):
+            figure.savefig(path, format=kind, dpi=160, metadata=metadata, bbox_inches="tight")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, whole or not at all; 7 significant digits."""
+    with whole(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.7g")
+
+
+def write_grid(ds: xr.Dataset, path: Path) -> None:
+    """Write a grid as CSV (a row per setting) or NetCDF, by the file's suffix, whole or not at all."""
+    if path.suffix not in (".csv", ".nc"):
+        raise unknown("file suffix", path.suffix, (".csv", ".nc"))
+    if path.suffix == ".csv":
+        write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
+    else:
+        with whole(path) as temporary:
+            ds.to_netcdf(temporary)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its name when it is complete, and vanishes otherwise."""
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
