@@ -23,7 +23,7 @@ unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH MPLBACKEND PYTHONPATH PYTHONHOME V
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help figures check test lint audit lab bench clean
+.PHONY: help figures check test lint audit lab notebooks bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ audit: $(READY)  ## recompute every published number
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks
+
+notebooks: $(READY)  ## run all notebooks and store their outputs in place
+	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth
 	@$(BIN)/python tests/bench_grid.py

@@ -84,9 +84,9 @@ def test_tolerances_are_those_of_printed_or_read_off_numbers(table):
 
 
 def test_one_figure(table):
-    rows = audit.run("medusa-fig19")
-    assert set(rows.figure) == {"medusa-fig19"}
-    assert len(rows) == (table.figure == "medusa-fig19").sum() > 16
+    rows = audit.run("medusa-fig18")
+    assert set(rows.figure) == {"medusa-fig18"}
+    assert len(rows) == (table.figure == "medusa-fig18").sum() > 16
     assert tuple(audit.run("no-such-figure").columns) == audit.COLUMNS
 
 
@@ -96,7 +96,7 @@ def test_published_ranges_are_the_transcribed_table():
         16: (13, 15, 8, 20), 32: (22, 28, 15, 35), 48: (30, 35, 25, 50), 64: (38, 42, 35, 60), 80: (45, 50, 45, 70),
         96: (52, 58, 55, 80), 112: (60, 65, 65, 90),
     }  # fmt: skip
-    boxes = audit.published_ranges("medusa-fig19").set_index("series")
+    boxes = audit.published_ranges("medusa-fig18").set_index("series")
     assert len(boxes) == 8
     assert list(boxes.loc["qk/pv ar"]) == [1, 1, 0.5e12, 1.5e12]
     for q, (x0, x1, y0, y1) in printed.items():

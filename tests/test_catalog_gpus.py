@@ -30,7 +30,7 @@ def test_every_gpu_loads_with_a_16_bit_peak_a_bandwidth_and_a_source(name):
 
 @pytest.mark.parametrize("name", wb.gpus())
 def test_8_bit_rates_are_no_sparse_rates(name):
-    """Dense fp8 and int8 run at one to two times the 16-bit rate (four on GeForce Ampere); sparse ones would be four."""
+    """Dense fp8 and int8 run at one to two times the 16-bit rate; sparse ones would be four times."""
     rates = wb.gpu(name).dense_tflops
     half = rates.get("fp16", rates.get("bf16"))
     limit = 4.05 if name in ("rtx-3090", "rtx-4090", "rtx-5090") else 2.05  # fp32 accumulation halves their 16-bit rate

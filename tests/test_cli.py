@@ -1,10 +1,9 @@
 """The command line: what it prints, and one clear line and a non-zero exit status for what is wrong."""
 
-import xarray as xr
-from typer.testing import CliRunner
-
 import pandas as pd
 import pytest
+import xarray as xr
+from typer.testing import CliRunner
 
 from workbench import cli
 

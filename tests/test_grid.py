@@ -179,7 +179,7 @@ def test_huge_sizes_do_not_overflow(b, s):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"gpu": "a100"}, r"unknown GPU 'a100'. Did you mean 'a100-40gb-pcie' or 'a100-40gb-sxm' or 'a100-80gb-pcie'\?"),
+        ({"gpu": "a100"}, "unknown GPU 'a100'. Did you mean 'a100-40gb-pcie' or 'a100-40gb-sxm'"),
         ({"gpu": "h100-smx"}, "unknown GPU 'h100-smx'. Did you mean 'h100-sxm'"),
         ({"gpu": ""}, "unknown GPU ''. Allowed: "),
         ({"gpu": 7}, "unknown GPU 7. Allowed: "),

@@ -8,5 +8,6 @@ array([0, 0], dtype=int8)
 
 from .catalog import GPU, Model, gpu, gpus, model, models
 from .grid import forward_pass, roofline_grid
+from .hf import from_hf_config
 
-__all__ = ["GPU", "Model", "forward_pass", "gpu", "gpus", "model", "models", "roofline_grid"]
+__all__ = ["GPU", "Model", "forward_pass", "from_hf_config", "gpu", "gpus", "model", "models", "roofline_grid"]

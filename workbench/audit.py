@@ -141,7 +141,7 @@ def _recompute(claim: Claim) -> Recomputed:
 
 def show(value: Value | None) -> str:
     """A value or range as text, 4 significant digits."""
-    if value is None:
+    if value is None or value != value:  # a table's missing value is NaN
         return ""
     low, high = _ends(value)
     return _digits(low) if low == high else f"{_digits(low)} .. {_digits(high)}"
@@ -179,10 +179,12 @@ def report(table: pd.DataFrame, *, everything: bool = False) -> str:
         shown = claims if everything else claims[claims.verdict != "reproduces"]
         lines.append(f"{source}: {len(claims)} claims, {(claims.verdict == 'reproduces').sum()} reproduce")
         for row in shown.to_dict("records"):
-            formula = f", source's formula {show(row['source_formula'])}" if row["source_formula"] is not None else ""
+            unit = "" if row["unit"] == "1" else f" {row['unit']}"
+            formula = show(row["source_formula"])
             lines.append(
-                f"  {row['id']}: published {show_published(row['published'], row['kind'])} {row['unit']}{formula},"
-                f" ours {show(row['ours'])} ({row['deviation']:+.1%}): {row['verdict']}"
+                f"  {row['id']}: published {show_published(row['published'], row['kind'])}{unit},"
+                + (f" source's formula {formula}," if formula else "")
+                + f" ours {show(row['ours'])} ({row['deviation']:+.1%}): {row['verdict']}"
             )
             lines += [f"      {row['reason']}"] if row["reason"] else []
     counts = table.verdict.value_counts()

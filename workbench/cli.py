@@ -107,10 +107,13 @@ def audit(
 ) -> None:
     """Recompute every published number; exit status 1 when a verdict is not the expected one."""
     from . import audit as auditor
+    from .names import unknown
     from .saving import write_table
 
     with one_line():
         table = auditor.run(figure)
+        if figure and table.empty:
+            raise unknown("figure", figure, sorted(set(auditor.run().figure) - {""}))
         if csv:
             write_table(table, csv)
         typer.echo(auditor.report(table, everything=all_))
