@@ -17,6 +17,7 @@ export JUPYTER_RUNTIME_DIR := $(CACHE)/jupyter/runtime
 export JUPYTERLAB_SETTINGS_DIR := $(CACHE)/jupyter/lab
 export JUPYTERLAB_WORKSPACES_DIR := $(CACHE)/jupyter/workspaces
 export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH MPLBACKEND PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT
 
