@@ -3,24 +3,28 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import matplotlib as mpl
 import pandas as pd
 import xarray as xr
-from matplotlib.figure import Figure
 
 from .names import unknown
 from .tables import with_units
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def save(figure: Figure, table: pd.DataFrame, figure_id: str, output_dir: str | None) -> None:
+
+def save(figure: "Figure", table: pd.DataFrame, figure_id: str, output_dir: str | None) -> None:
     """Write a chart as SVG and PNG and its numbers as CSV, the same bytes every time; without a folder do nothing.
 
     table : exactly the plotted numbers, units in the column names; written with 7 significant digits
     """
     if output_dir is None:
         return
+    import matplotlib as mpl  # not above: the batch's own process draws nothing
+
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(table, folder / f"{figure_id}.csv")
