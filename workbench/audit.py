@@ -4,7 +4,7 @@ A claim is a number that a source prints. It lives in ``data/claims/*.yaml`` wit
 verdict that we expect; `run` recomputes them all. Where a published number is wrong, the claim stays and says why.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -187,9 +187,14 @@ def report(table: pd.DataFrame, *, everything: bool = False) -> str:
                 + f" ours {show(row['ours'])} ({row['deviation']:+.1%}): {row['verdict']}"
             )
             lines += [f"      {row['reason']}"] if row["reason"] else []
-    counts = table.verdict.value_counts()
-    lines.append(f"{len(table)} claims: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    return "\n".join(lines)
+    return "\n".join([*lines, summary(table)])
+
+
+def summary(table: pd.DataFrame) -> str:
+    """How many claims have which verdict, in one line."""
+    counts = {name: int((table.verdict == name).sum()) for name in get_args(Verdict)}
+    reproduce, source_only, differ = counts.values()
+    return f"{len(table)} claims: {reproduce} reproduce, {source_only} with the source's formula only, {differ} do not"
 
 
 def printed_cells(figure: str) -> pd.DataFrame:

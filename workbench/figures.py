@@ -70,7 +70,7 @@ def project_root() -> Path:
 def find(root: Path) -> dict[str, Figure]:
     """Every figure of the project by id, its params checked against its notebook's parameters."""
     figures: dict[str, Figure] = {}
-    for params in sorted(root.glob("params/*/*.yaml")):
+    for params in sorted(root.glob("params/*/*.yaml"), key=lambda path: path.stem):
         notebook = root / "notebooks" / f"{params.parent.name}.ipynb"
         if not notebook.is_file():
             raise ValueError(f"{params}: there is no notebook {notebook}")
@@ -288,7 +288,6 @@ def write_index(figures: Iterable[Figure], output: Path, root: Path) -> Path:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string((DATA / "index.html.jinja").read_text(encoding="utf-8"))
-    counts = table.verdict.value_counts().to_dict()
     with whole(output / "index.html") as path:
-        path.write_text(template.render(charts=charts, counts=counts, total=len(table)), encoding="utf-8")
+        path.write_text(template.render(charts=charts, summary=audit.summary(table)), encoding="utf-8")
     return output / "index.html"

@@ -131,24 +131,30 @@ def _color(selection: Mapping[str, Any], default: str, most: int) -> Any:
 
 
 def published_ranges(ranges: pd.DataFrame, colors: Mapping[str, Any], ax: Axes) -> Axes:
-    """Published ranges behind the points: a box, or, where only the intensity is known, a bar at the top."""
+    """Published ranges behind the points: a box, or, where only the intensity has a range, a bar at the top."""
     top = np.log10(ax.get_ylim()[1])
     bars = 0
     for row in ranges.to_dict("records"):
-        color = colors.get(row["series"], COLORS["grey"])
-        if np.isfinite(row["y_low"]):
-            low, high, alpha = row["y_low"], row["y_high"], 0.25
-        else:
+        low, high, alpha = row["y_low"], row["y_high"], 0.25
+        if not low < high:
             bars += 1
             low, high, alpha = 10 ** (top - 0.085 * bars), 10 ** (top - 0.085 * bars + 0.055), 0.5
-        ax.fill_between([row["x_low"], row["x_high"]], low, high, color=color, alpha=alpha, linewidth=0, zorder=1)
+        x = [row["x_low"], row["x_high"]]
+        if x[0] == x[1]:  # a single value: the width of a reader's error, 10 % either way
+            x = [x[0] / 1.1, x[1] * 1.1]
+        ax.fill_between(
+            x, low, high, color=colors.get(row["series"], COLORS["grey"]), alpha=alpha, linewidth=0, zorder=1
+        )
     ax.fill_between([], [], color=COLORS["grey"], alpha=0.4, linewidth=0, label="published range")
     return ax
 
 
 def _arrow(ax: Axes, arrow: Mapping[str, Any]) -> None:
-    style = {"arrowstyle": "-|>", "linestyle": ":", "linewidth": 1.6, "color": "black"}
-    ax.annotate("", arrow["end"], arrow["start"], arrowprops=style, zorder=4)
+    """A dotted line with a solid head, and its text in a box."""
+    start, end = np.array(arrow["start"]), np.array(arrow["end"])
+    ax.plot(*zip(start, end, strict=True), ":", color="black", linewidth=1.8, zorder=4)
+    head = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 14}
+    ax.annotate("", tuple(end), tuple(end * (start / end) ** 0.05), arrowprops=head, zorder=4)
     ax.annotate(
         arrow["text"], arrow["at"], fontsize="small", ha="center", va="center", zorder=5,
         bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": COLORS["grey"]},
