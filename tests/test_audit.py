@@ -152,7 +152,8 @@ def test_a_changed_verdict_is_seen(monkeypatch):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), (161.24, "161.2"), ((42.667, 124.12), "42.67 .. 124.1"), (312e12, "3.12e+14"), (131072.0, "131,072"),
+    [(None, ""), (161.24, "161.2"), ((42.667, 124.12), "42.67 .. 124.1"), (312e12, "312T"), (5e11, "500G"),
+     (37_550_000.0, "37,550,000"), (131072.0, "131,072"),
      ((5.0, 5.0), "5")],
 )  # fmt: skip
 def test_show(value, text):
@@ -229,7 +230,7 @@ def test_bad_files(claims_file, text, message):
          "unknown operator 'qkpv'"),
         ("medusa_gain", {"what": "speed", "model_id": "llama-7b", "operator": "qk/pv", "candidates": 16,
                          "batch_size": 1, "seq_len": 128}, "unknown quantity 'speed'"),
-        ("t4_static", {"what": "ai", "phase": "decode", "batch_size": 1, "seq_len": 128}, "unknown cell 'ai'"),
+        ("t4_static", {"what": "ai", "phase": "decode", "batch_size": 1, "seq_len": 128}, "unknown column 'ai'"),
         ("decode_traffic", {"gpu_id": "t4", "model_id": "llama-2-7b", "batch_size": 1, "seq_len": 1, "part": "kv"},
          "unknown part 'kv'"),
     ],

@@ -115,5 +115,5 @@ def test_figures_outside_a_clone(tmp_path, monkeypatch):
 
 
 def test_lists():
-    assert "rtx-a6000           NVIDIA RTX A6000 48GB" in invoke("gpus").output
-    assert "llama-7b            LLaMA 7B" in invoke("models").output
+    assert "rtx-a6000             NVIDIA RTX A6000 48GB" in invoke("gpus").output
+    assert "llama-7b              LLaMA 7B" in invoke("models").output

@@ -3,10 +3,15 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+import workbench as wb
+from workbench import audit
+from workbench.quantities import ARITHMETIC
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -54,3 +59,16 @@ def test_every_module_and_notebook_is_named_in_the_readme_or_contributing():
     text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
     for path in [*ROOT.glob("workbench/*.py"), *ROOT.glob("notebooks/*.ipynb")]:
         assert path.name.startswith("__") or path.name in text, path.name
+
+
+def test_the_readme_counts_what_there_is():
+    text = (ROOT / "README.md").read_text()
+    table = audit.run()
+    counts = [int((table.verdict == verdict).sum()) for verdict in get_args(audit.Verdict)]
+    reproduce, source_only, differ, left = counts
+    assert f"{len(table)} claims are recomputed" in text
+    assert f"{reproduce} reproduce, {source_only} only with the\nsource's formula, {differ} do not" in text
+    assert f"{left} cannot be recomputed" in text
+    assert f"{table.quantity.isin(ARITHMETIC).sum()} are arithmetic" in text
+    assert f"{len(wb.gpus())} accelerators" in text
+    assert f"{len(wb.models())} models" in text

@@ -1,7 +1,12 @@
 """The batch: params, notebooks, what is skipped, what fails, what is left behind."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -79,6 +84,7 @@ def test_keys_of_a_params_file_are_the_parameters_of_its_notebook(params):
         (("height: 1", "height: 1.5"), "height = 1.5: Input should be a valid integer"),
         (("figure_id: one", "figure_id: other"), "figure_id = 'other': must be the file's name, 'one'"),
         (("title: T", "title: [T"), "not valid YAML"),
+        (("title: T\n", "title: T\ntitle: U\n"), "line 1: not valid YAML .'title' is given twice."),
         (("title: T\n", "title: T\nextra: 1\n"), "unknown field 'extra'. Allowed: figure_id, title, caption, height"),
     ],
 )
@@ -86,7 +92,7 @@ def test_a_wrong_params_file_is_refused_before_anything_runs(project, change, me
     path = project / "params" / "small" / "one.yaml"
     path.write_text(path.read_text().replace(*change))
     with pytest.raises(ValueError, match=message) as error:
-        figures.find(project)
+        run(project)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -108,7 +114,7 @@ def test_a_notebook_without_parameters(project):
     path = project / "notebooks" / "small.ipynb"
     path.write_text(path.read_text().replace('"parameters"', '"something"'))
     with pytest.raises(ValueError, match="no cell is tagged `parameters`"):
-        figures.find(project)
+        run(project)
 
 
 def test_choosing_by_name_and_glob(project):
@@ -176,6 +182,47 @@ def test_a_folder_that_cannot_be_written(project):
         run(project)
 
 
+SLEEP = """\
+import time
+from pathlib import Path
+
+if height == 2:
+    Path(output_dir, "started").touch()
+    time.sleep(600)
+"""
+
+
+def test_ctrl_c_leaves_nothing_half_written_and_a_second_run_goes_on(project):
+    path = project / "notebooks" / "small.ipynb"
+    notebook = nbformat.read(path, 4)
+    notebook.cells.insert(2, nbformat.v4.new_code_cell(SLEEP))
+    nbformat.write(notebook, path)
+    command = [sys.executable, "-c", "from workbench.cli import main; main()", "figures", "-j", "2"]
+    process = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True)
+    state = project / "figures" / ".state"
+    while not list(state.glob("run-*/two/started")) or not (state / "one.json").is_file():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate()
+    assert process.returncode == 130
+    assert message.endswith("workbench: interrupted; finished figures are kept, run again to go on\n")
+    assert {p.name for p in (project / "figures").glob("[!.]*")} == {"one.csv", "one.png", "one.svg"}
+    assert not list(state.glob("run-*"))
+
+    notebook.cells.pop(2)
+    nbformat.write(notebook, path)
+    assert run(project) == {"one": "drawn", "two": "drawn"}
+
+
+def test_what_a_killed_run_left_is_swept_away_and_what_a_living_one_has_is_not(project):
+    dead, alive = (project / "figures" / ".state" / f"run-{pid}" for pid in (2**22 + 1, os.getppid()))
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+    assert run(project) == {"one": "drawn", "two": "drawn"}
+    assert (dead.exists(), alive.exists()) == (False, True)
+
+
 # Checking ---------------------------------------------------------------------------------------------------------
 
 
@@ -200,11 +247,12 @@ def test_differences_between_tables(tmp_path, old, message):
     assert bool(difference) == bool(message)
 
 
-def test_the_committed_tables_hold_seven_digits_and_units():
-    for name in PUBLISHED:
-        table = pd.read_csv(ROOT / "figures" / f"{name}.csv", dtype=str)
-        assert "time [s]" in table.columns
-        assert table["time [s]"].str.replace(r"e[+-]\d+$", "", regex=True).str.count(r"\d").max() <= 12
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_committed_tables_hold_seven_digits_and_units(name):
+    path = ROOT / "figures" / f"{name}.csv"
+    table = pd.read_csv(path)
+    assert "time [s]" in table.columns
+    assert path.read_text() == table.to_csv(index=False, float_format="%.7g")
 
 
 # Saving -----------------------------------------------------------------------------------------------------------

@@ -78,6 +78,9 @@ def test_an_operator_that_one_of_several_models_lacks():
     assert (absent.calls, absent.flops.sum(), absent.bytes.sum(), absent.time.sum()) == (0, 0, 0, 0)
     assert absent.performance.isnull().all()
     assert (absent.bound == -1).all()
+    assert ds.bound.dtype == np.int8
+    np.testing.assert_array_equal(ds.bound.attrs["flag_values"], [-1, 0, 1])
+    assert ds.bound.attrs["flag_meanings"] == "absent memory compute"
     alone = wb.forward_pass(wb.roofline_grid("t4", "gpt2"))
     together = wb.forward_pass(ds).sel(model=["gpt2"])
     xr.testing.assert_allclose(alone, together, rtol=1e-14)
@@ -123,6 +126,16 @@ def test_a_quantized_checkpoint_is_read_as_stored_unless_told_otherwise():
     assert stored.bytes.sel(operator="lm_head").item() == plain.bytes.sel(operator="lm_head").item()
     named = wb.roofline_grid("t4", "llama-2-7b", phase="decode", weight_dtype="awq")
     xr.testing.assert_equal(named.bytes.drop_vars("model"), stored.bytes.drop_vars("model"))
+
+
+@pytest.mark.parametrize(("weight_dtype", "group", "scale"), [("mxfp4", 32, 1), ("nvfp4", 16, 1), ("gptq", 128, 2.5)])
+def test_a_formats_groups_are_its_own_whatever_the_checkpoint_has(weight_dtype, group, scale):
+    ds = wb.roofline_grid("t4", "llama-2-7b-awq", "down_proj", "decode", weight_dtype=weight_dtype)
+    assert ds.bytes.item() == 11008 * 4096 * (0.5 + scale / group) + 2 * (11008 + 4096)
+
+
+def test_a_view_in_a_list_of_one():
+    xr.testing.assert_identical(wb.roofline_grid("t4", "gpt2", ["unfused"]), wb.roofline_grid("t4", "gpt2", "unfused"))
 
 
 def test_lm_head_dtype():
@@ -189,6 +202,7 @@ def test_huge_sizes_do_not_overflow(b, s):
         ({"model": [["llama-7b"]]}, r"unknown model \['llama-7b'\]"),
         ({"operator": "qk_proj"}, "unknown operator 'qk_proj'. Did you mean 'qkv_proj' or 'q_proj'"),
         ({"operator": []}, "operator is empty"),
+        ({"operator": ["fused", "qk"]}, "operator 'fused' stands alone: give it by itself, or a list of names"),
         ({"operator": "router"}, "no operator 'router' in llama-7b, which has: qkv_proj, attention"),
         ({"phase": "decoding"}, "unknown phase 'decoding'. Did you mean 'decode'\\? Allowed: prefill, decode"),
         ({"phase": []}, "phase is empty"),
@@ -221,6 +235,13 @@ def test_bad_input_is_one_clear_line(arguments, message):
     assert "\n" not in str(error.value)
 
 
-def test_forward_pass_refuses_a_grid_that_is_no_forward_pass():
+@pytest.mark.parametrize("operators", [["unfused"], ["elementwise", "qk"], ["qkv_proj", "elementwise"]])
+def test_forward_pass_refuses_a_grid_that_is_no_forward_pass(operators):
     with pytest.raises(ValueError, match="forward_pass needs the fused operators"):
-        wb.forward_pass(wb.roofline_grid("t4", "llama-7b", "unfused"))
+        wb.forward_pass(wb.roofline_grid("t4", "llama-7b", operators))
+
+
+def test_forward_pass_refuses_a_part_of_one():
+    ds = wb.roofline_grid("t4", "llama-7b")
+    with pytest.raises(ValueError, match="forward_pass needs the fused operators"):
+        wb.forward_pass(ds.sel(operator=["attention", "elementwise"]))

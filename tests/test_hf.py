@@ -407,6 +407,7 @@ def test_experts_on_no_layer_are_a_dense_model():
     ("given", "stored"),
     [
         ({"quant_method": "gptq", "bits": 4, "group_size": 64, "desc_act": False}, ("gptq", 64, "linear")),
+        ({"quant_method": "gptq", "bits": 4, "group_size": -1}, ("gptq", 4096, "linear")),
         ({"quant_method": "awq", "bits": 4}, ("awq", 128, "linear")),
         ({"quant_method": "fp8"}, ("fp8", None, "linear")),
         ({"quant_method": "mxfp4"}, ("mxfp4", None, "experts")),
@@ -481,7 +482,7 @@ REFUSED = [
     ),
     ({"quantization_config": {"bits": 4}}, r"quantization_config: quant_method: Field required"),
     ({"quantization_config": AWQ | {"bits": 8}}, r"quantization_config: bits = 8: Input should be 4"),
-    ({"quantization_config": AWQ | {"group_size": -1}}, r"quantization.group_size = -1: Input should be greater than"),
+    ({"quantization_config": AWQ | {"group_size": -2}}, r"quantization.group_size = -2: Input should be greater than"),
     ({"quantization_config": "awq"}, r"quantization_config: the entry = 'awq': Input should be a valid dict"),
 ]
 

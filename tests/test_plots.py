@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from workbench import plots, tables
+from workbench import comparison, plots, tables
 
 SERIES = {
     "up init": {"operator": ["up_proj"], "phase": "prefill"},
@@ -79,6 +79,38 @@ def test_several_gpus_share_the_axes(ax):
     ]
     assert [text.get_text() for text in ax.texts] == ["203", "295"]
     assert len(ax.collections) == 4
+    markers = [handle.get_marker() for handle in ax.get_legend().legend_handles[:2]]
+    assert markers == ["x", "o"]
+
+
+def test_axes_hold_roofs_and_points_beyond_the_published_limits(ax):
+    ds = wb.roofline_grid(
+        "b200-sxm", "llama-3-8b", batch_size=64, seq_len=8192, weight_dtype="fp4", activation_dtype="fp4"
+    )
+    plots.roofline(ds, ax)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    assert left < ds.intensity.min() < ds.intensity.max() < right
+    assert bottom < ds.performance.min() < ds.peak_flop_rate.max() < top
+
+
+def test_operators_that_compute_in_different_formats_have_each_their_roof(ax):
+    ds = wb.roofline_grid(
+        "h100-sxm", "llama-3-8b", ["attention", "qkv_proj"], weight_dtype="fp8", activation_dtype="fp8"
+    )
+    plots.roofline(ds, ax)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[:3] == ["3,350GB/s", "989.4 TFLOP/s", "1979 TFLOP/s"]
+    assert [text.get_text() for text in ax.texts] == ["295", "591"]
+
+
+def test_a_grid_with_dims_selected_away(ds, ax):
+    plots.roofline(ds.sel(gpu="a100-80gb-pcie", operator="qk", phase="decode"), ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()][2:] == ["qk decode"]
+
+
+def test_a_series_with_a_misspelt_key(ds, ax):
+    with pytest.raises(ValueError, match="unknown key of a series 'operater'. Did you mean 'operator'"):
+        plots.roofline(ds, ax, series={"a": {"operater": "qk"}})
 
 
 def test_one_operator_against_the_others(ds, ax):
@@ -144,7 +176,7 @@ def test_series_colors_stay_apart_for_colour_blind_readers(matrix):
 
 
 def test_compare_sources_draws_both_and_the_printed_cells(ax):
-    ds = tables.static_tables("decode", [1, 4], [512, 2048])
+    ds = comparison.static_tables("decode", [1, 4], [512, 2048])
     printed = pd.DataFrame({"column": ["intensity"], "batch_size": [4], "seq_len": [512], "published": [4.88]})
     plots.compare_sources(ds, "intensity", ax, printed=printed)
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), ds.intensity.sel(source="report", batch_size=1))
@@ -154,8 +186,8 @@ def test_compare_sources_draws_both_and_the_printed_cells(ax):
 
 def test_t4_roofline(ax):
     phases = {
-        "prefill": tables.static_tables("prefill", [1, 4], [64, 128]),
-        "decode": tables.static_tables("decode", [1], [128]),
+        "prefill": comparison.static_tables("prefill", [1, 4], [64, 128]),
+        "decode": comparison.static_tables("decode", [1], [128]),
     }
     plots.t4_roofline(phases, {"prefill": [150, 1200], "decode": [3, 5]}, ax, title="T4")
     labels = [text.get_text() for text in ax.get_legend().get_texts()]

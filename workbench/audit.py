@@ -4,21 +4,23 @@ A claim is a number that a source prints. It lives in ``data/claims/*.yaml`` wit
 verdict that we expect; `run` recomputes them all. Where a published number is wrong, the claim stays and says why.
 """
 
+from fnmatch import fnmatch
 from typing import Annotated, Any, Literal, Self, get_args
 
+import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
 from .catalog import DATA
 from .names import unknown
-from .quantities import QUANTITIES, Recomputed, Value
+from .quantities import ARITHMETIC, QUANTITIES, Recomputed, Value
 from .records import Number, Record, Text, read_mapping, validated
 
 COLUMNS = (
-    "source", "id", "where", "statement", "unit", "published", "source_formula", "ours", "deviation", "verdict",
-    "expected", "reason", "kind", "figure", "series",
+    "source", "id", "where", "statement", "quantity", "unit", "published", "source_formula", "ours", "deviation",
+    "within", "verdict", "expected", "reason", "kind", "figure", "series",
 )  # fmt: skip
-Verdict = Literal["reproduces", "reproduces with the source's formula only", "does not reproduce"]
+Verdict = Literal["reproduces", "reproduces with the source's formula only", "does not reproduce", "not recomputed"]
 
 
 class Claim(Record):
@@ -97,6 +99,8 @@ def deviation(claim: Claim, value: Value) -> float:
 
 def verdict(claim: Claim, recomputed: Recomputed) -> Verdict:
     """Whether a published number reproduces: by our model, only by its source's formula, or by neither."""
+    if np.isnan(recomputed.ours).any():
+        return "not recomputed"
     if abs(deviation(claim, recomputed.ours)) <= claim.within:
         return "reproduces"
     if recomputed.source is not None and abs(deviation(claim, recomputed.source)) <= claim.within:
@@ -109,22 +113,24 @@ def _ends(value: Value) -> tuple[float, float]:
 
 
 def run(figure: str | None = None) -> pd.DataFrame:
-    """Recompute the claims (of one figure, or all) into a table, a row each.
+    """Recompute the claims (of the figures that a glob names, or all) into a table, a row each.
 
-    Columns: source, id, where, statement, unit, published, source_formula, ours, deviation [1], verdict, expected,
+    Columns: source, id, where, statement, unit, published, source_formula, ours, deviation [1], within [1],
+    verdict, expected,
     reason, kind, figure, series. Raises ValueError, naming the claim, where a quantity cannot be computed.
     """
     rows = []
     for source in sources().values():
         for claim in source.claims:
-            if figure is not None and claim.figure != figure:
+            if figure is not None and not fnmatch(claim.figure or "", figure):
                 continue
             result = _recompute(claim)
             rows.append(
                 {
                     "source": source.title, "id": claim.id, "where": claim.where, "statement": claim.statement,
+                    "quantity": claim.quantity,
                     "unit": claim.unit, "published": claim.published, "source_formula": result.source,
-                    "ours": result.ours, "deviation": deviation(claim, result.ours),
+                    "ours": result.ours, "deviation": deviation(claim, result.ours), "within": claim.within,
                     "verdict": verdict(claim, result), "expected": claim.verdict, "reason": claim.reason or "",
                     "kind": claim.kind, "figure": claim.figure or "", "series": claim.series or "",
                 }
@@ -148,7 +154,10 @@ def show(value: Value | None) -> str:
 
 
 def _digits(x: float) -> str:
-    return f"{x:,.0f}" if 1e4 <= abs(x) < 1e7 else f"{x:.4g}"
+    for scale, prefix in ((1e12, "T"), (1e9, "G"), (1e7, None)):
+        if abs(x) >= scale:
+            return f"{x / scale:.4g}{prefix}" if prefix else f"{x:,.0f}"
+    return f"{x:,.0f}" if abs(x) >= 1e4 else f"{x:.4g}"
 
 
 def published_ranges(figure: str) -> pd.DataFrame:
@@ -184,7 +193,8 @@ def report(table: pd.DataFrame, *, everything: bool = False) -> str:
             lines.append(
                 f"  {row['id']}: published {show_published(row['published'], row['kind'])}{unit},"
                 + (f" source's formula {formula}," if formula else "")
-                + f" ours {show(row['ours'])} ({row['deviation']:+.1%}): {row['verdict']}"
+                + f" ours {show(row['ours'])} ({row['deviation']:+.2%}, tolerance {row['within']:.2%})"
+                + f": {row['verdict']}"
             )
             lines += [f"      {row['reason']}"] if row["reason"] else []
     return "\n".join([*lines, summary(table)])
@@ -193,8 +203,12 @@ def report(table: pd.DataFrame, *, everything: bool = False) -> str:
 def summary(table: pd.DataFrame) -> str:
     """How many claims have which verdict, in one line."""
     counts = {name: int((table.verdict == name).sum()) for name in get_args(Verdict)}
-    reproduce, source_only, differ = counts.values()
-    return f"{len(table)} claims: {reproduce} reproduce, {source_only} with the source's formula only, {differ} do not"
+    reproduce, source_only, differ, left = counts.values()
+    arithmetic = int(table.quantity.isin(ARITHMETIC).sum())
+    return (
+        f"{len(table)} claims: {reproduce} reproduce, {source_only} with the source's formula only, {differ} do not,"
+        f" {left} not recomputed; {arithmetic} of them are arithmetic on the source's own numbers"
+    )
 
 
 def printed_cells(figure: str) -> pd.DataFrame:

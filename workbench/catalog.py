@@ -43,7 +43,10 @@ class Link(Record):
 
 
 class GPU(Record):
-    """One accelerator as its vendor describes it; `sources` says where, `weaker_fields` what is less sure."""
+    """One accelerator as its vendor describes it; `sources` says where, `weaker_fields` what is less sure.
+
+    `dense_tflops` are the rates with fp32 accumulation; `fp16_accumulate_tflops` stands only where that rate differs.
+    """
 
     id: Text
     name: Text

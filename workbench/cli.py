@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,21 @@ app = typer.Typer(
     help="Roofline analysis of LLM inference.", no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"workbench {version('roofline-workbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Roofline analysis of LLM inference."""
 
 
 @contextmanager
@@ -44,7 +60,8 @@ def figures(
     """Draw the published charts: params through papermill to SVG, PNG, CSV and an index page."""
     from . import figures as batch
 
-    with one_line():
+    outcomes = []
+    with one_line(), interruptible("nothing was written" if check else "finished figures are kept, run again to go on"):
         root = batch.project_root()
         known = batch.find(root)
         chosen = batch.choose(known, names or [])
@@ -53,7 +70,7 @@ def figures(
             outcomes = _run(chosen, target, root, force=force, jobs=jobs)
             typer.echo(f"index: {batch.write_index(known.values(), target, root)}")
         else:
-            with tempfile.TemporaryDirectory() as scratch:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
                 outcomes = _run(chosen, Path(scratch), root, force=True, jobs=jobs)
                 drawn = [outcome.id for outcome in outcomes if outcome.state == "drawn"]
                 found = [batch.differences(target / f"{i}.csv", Path(scratch) / f"{i}.csv") for i in sorted(drawn)]
@@ -68,6 +85,17 @@ def figures(
         raise typer.Exit(1)
 
 
+@contextmanager
+def interruptible(what: str) -> Iterator[None]:
+    """End at once on Ctrl-C with status 130; threads that still wait for a kernel end with the process."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"workbench: interrupted; {what}", err=True)
+        sys.stderr.flush()
+        os._exit(130)
+
+
 def _run(chosen: list["Figure"], target: Path, root: Path, *, force: bool, jobs: int) -> list["Outcome"]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -75,13 +103,8 @@ def _run(chosen: list["Figure"], target: Path, root: Path, *, force: bool, jobs:
     from .figures import run
 
     console = Console(stderr=True, soft_wrap=True)
-    columns = (
-        TextColumn("figures"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[last]}"),
-    )
+    last = TextColumn("{task.fields[last]}")
+    columns = (TextColumn("figures"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), last)
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("figures", total=len(chosen), last="")
 
@@ -90,18 +113,12 @@ def _run(chosen: list["Figure"], target: Path, root: Path, *, force: bool, jobs:
             if outcome.state == "failed" or not console.is_terminal:
                 console.print(f"{outcome.id:<16} {outcome.state} {outcome.reason}", markup=False, highlight=False)
 
-        try:
-            return run(chosen, target, root, force=force, jobs=jobs, report=report)
-        except KeyboardInterrupt:
-            progress.stop()
-            typer.echo("workbench: interrupted; finished figures are kept, run again to go on", err=True)
-            sys.stderr.flush()
-            os._exit(130)  # threads still wait for their kernels, which end with this process
+        return run(chosen, target, root, force=force, jobs=jobs, report=report)
 
 
 @app.command()
 def audit(
-    figure: Annotated[str | None, typer.Option("--figure", help="Only the claims of one figure.")] = None,
+    figure: Annotated[str | None, typer.Option("--figure", help="Only the claims of a figure, or of a glob.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole table there.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Show also the claims that reproduce.")] = False,
 ) -> None:
@@ -112,7 +129,7 @@ def audit(
 
     with one_line():
         table = auditor.run(figure)
-        if figure and table.empty:
+        if figure is not None and table.empty:
             raise unknown("figure", figure, sorted(set(auditor.run().figure) - {""}))
         if csv:
             write_table(table, csv)
@@ -137,6 +154,10 @@ def grid(
     weight_dtype: Annotated[str | None, typer.Option()] = None,
     activation_dtype: Annotated[str, typer.Option()] = "fp16",
     kv_dtype: Annotated[str, typer.Option()] = "fp16",
+    lm_head_dtype: Annotated[str | None, typer.Option()] = None,
+    causal: Annotated[bool | None, typer.Option("--causal/--no-causal", help="Credit for the causal mask.")] = None,
+    logits: Annotated[str, typer.Option(help="Of a prompt's 'last' token or of 'all'.")] = "last",
+    scores: Annotated[str | None, typer.Option(help="Attention scores through 'memory' or on 'chip'.")] = None,
     time_model: Annotated[str, typer.Option()] = "ideal",
 ) -> None:
     """Compute a roofline grid and write it to a CSV or NetCDF file."""
@@ -144,11 +165,12 @@ def grid(
     from .saving import write_grid
 
     with one_line():
-        views = operator[0] if operator and len(operator) == 1 and operator[0] in ("fused", "unfused") else operator
         ds = roofline_grid(
-            gpu, model, views, phase or PHASES, _integers("--batch-size", batch_size), _integers("--seq-len", seq_len),
+            gpu, model, operator, phase or PHASES,
+            _integers("--batch-size", batch_size), _integers("--seq-len", seq_len),
             candidates=None if candidates is None else _integers("--candidates", candidates), weight_dtype=weight_dtype,
-            activation_dtype=activation_dtype, kv_dtype=kv_dtype, time_model=time_model,
+            activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
+            logits=logits, scores=scores, time_model=time_model,
         )  # fmt: skip
         write_grid(ds, output)
     typer.echo(f"{output}: {', '.join(f'{size} {dim}' for dim, size in ds.sizes.items())}")
@@ -167,7 +189,7 @@ def gpus() -> None:
     from . import catalog
 
     for name in catalog.gpus():
-        typer.echo(f"{name:<20}{catalog.gpu(name).name}")
+        typer.echo(f"{name:<22}{catalog.gpu(name).name}")
 
 
 @app.command()
@@ -176,7 +198,7 @@ def models() -> None:
     from . import catalog
 
     for name in catalog.models():
-        typer.echo(f"{name:<20}{catalog.model(name).name}")
+        typer.echo(f"{name:<22}{catalog.model(name).name}")
 
 
 def main() -> None:

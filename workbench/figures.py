@@ -10,13 +10,15 @@ import json
 import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Optional
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -43,7 +45,11 @@ class Figure:
     id: str
     params: Path
     notebook: Path
-    values: dict[str, Any] = field(compare=False)
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """What the params file says, checked against the notebook's parameters."""
+        return read_params(self.params, self.notebook)
 
     def fingerprint(self) -> str:
         """Hash of all that the figure depends on: params, notebook, package, claims, its catalog entries, libraries."""
@@ -68,7 +74,7 @@ def project_root() -> Path:
 
 
 def find(root: Path) -> dict[str, Figure]:
-    """Every figure of the project by id, its params checked against its notebook's parameters."""
+    """Every figure of the project by id."""
     figures: dict[str, Figure] = {}
     for params in sorted(root.glob("params/*/*.yaml"), key=lambda path: path.stem):
         notebook = root / "notebooks" / f"{params.parent.name}.ipynb"
@@ -76,7 +82,7 @@ def find(root: Path) -> dict[str, Figure]:
             raise ValueError(f"{params}: there is no notebook {notebook}")
         if params.stem in figures:
             raise ValueError(f"{params}: the figure {params.stem!r} exists already in {figures[params.stem].params}")
-        figures[params.stem] = Figure(params.stem, params, notebook, read_params(params, notebook))
+        figures[params.stem] = Figure(params.stem, params, notebook)
     return figures
 
 
@@ -137,40 +143,48 @@ def _digests(figure_id: str, output: Path) -> dict[str, str]:
     return {kind: hashlib.sha256((output / f"{figure_id}.{kind}").read_bytes()).hexdigest() for kind in FORMATS}
 
 
-def draw(figure: Figure, output: Path, root: Path) -> Outcome:
-    """Run one notebook with its params and put its files in place; a failure leaves the notebook with its traceback."""
+def draw(figure: Figure, output: Path, root: Path, scratch: Path) -> Outcome:
+    """Run one notebook with its params and put its files in place; a failure leaves the notebook with its traceback.
+
+    scratch : a folder for what is not finished yet, on the file system of `output`
+    """
     import papermill
 
-    state = output / ".state"
-    executed, inputs = state / f"{figure.id}.ipynb", figure.fingerprint()
-    with tempfile.TemporaryDirectory(prefix=f"{figure.id}.", dir=state) as work:
-        try:
-            papermill.execute_notebook(
-                str(figure.notebook), str(executed), figure.values | {"output_dir": work}, kernel_name="python3",
-                cwd=str(root), progress_bar=False, request_save_on_cell_execute=False,
-                execution_timeout=CELL_TIMEOUT, kernel_manager_class=kernel_manager(),
-            )  # fmt: skip
-        except papermill.PapermillExecutionError as error:
-            return Outcome(figure.id, "failed", f"{error.ename}: {error.evalue} (traceback in {executed})")
-        except Exception as error:  # a dead kernel or a timeout must not stop the other figures
-            return Outcome(figure.id, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        made = {kind: Path(work) / f"{figure.id}.{kind}" for kind in FORMATS}
-        missing = [path.name for path in made.values() if not path.is_file()]
+    work = scratch / figure.id
+    executed, inputs = output / ".state" / f"{figure.id}.ipynb", figure.fingerprint()
+    try:
+        work.mkdir()
+        papermill.execute_notebook(
+            str(figure.notebook), str(executed), figure.values | {"output_dir": str(work)}, kernel_name="python3",
+            cwd=str(root), progress_bar=False, request_save_on_cell_execute=False,
+            execution_timeout=CELL_TIMEOUT, kernel_manager_class=kernel_manager(scratch),
+        )  # fmt: skip
+        missing = [f"{figure.id}.{kind}" for kind in FORMATS if not (work / f"{figure.id}.{kind}").is_file()]
         if missing:
             return Outcome(figure.id, "failed", f"{figure.notebook} did not save {', '.join(missing)}")
-        for path in made.values():
+        for path in work.iterdir():
             path.replace(output / path.name)
-    with whole(state / f"{figure.id}.json") as path:
-        path.write_text(json.dumps({"inputs": inputs, "outputs": _digests(figure.id, output)}))
+        with whole(output / ".state" / f"{figure.id}.json") as path:
+            path.write_text(json.dumps({"inputs": inputs, "outputs": _digests(figure.id, output)}))
+    except papermill.PapermillExecutionError as error:
+        return Outcome(figure.id, "failed", f"{error.ename}: {error.evalue} (traceback in {executed})")
+    except Exception as error:  # a dead kernel or a timeout must not stop the other figures
+        return Outcome(figure.id, "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     return Outcome(figure.id, "drawn")
 
 
-def kernel_manager() -> type:
-    """A kernel manager that starts this very interpreter, whatever kernelspecs the machine has."""
+def kernel_manager(scratch: Path) -> type:
+    """A kernel manager that starts this very interpreter, whatever kernelspecs the machine has.
+
+    scratch : where the kernels' connection files go
+    """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
     class OwnKernelManager(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(connection_file=str(scratch / f"kernel-{uuid4().hex}.json"), **options)
+
         @property
         def kernel_spec(self) -> KernelSpec:
             argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
@@ -179,13 +193,20 @@ def kernel_manager() -> type:
     return OwnKernelManager
 
 
-def prepare(output: Path) -> None:
-    """Make the output folder and keep what kernels write besides (history, connection files, font cache) inside it."""
+@contextmanager
+def workplace(output: Path) -> Iterator[Path]:
+    """The output folder with a scratch folder of this process in it, which goes when the batch ends, however it ends.
+
+    What kernels write besides (history, font cache) is kept in the output folder too, not in the user's home.
+    """
     state = output / ".state"
+    scratch = state / f"run-{os.getpid()}"
     try:
         state.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
+        for left in state.glob("run-*"):  # by a process that was killed
+            if not Path(f"/proc/{left.name.removeprefix('run-')}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+        scratch.mkdir(exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to {output}: {error.strerror}") from None
     for variable, folder in (
@@ -195,6 +216,10 @@ def prepare(output: Path) -> None:
         os.environ[variable] = str((state / folder).resolve())
     for variable in ("MPLBACKEND", "JUPYTER_PATH", "JUPYTER_PREFER_ENV_PATH"):
         os.environ.pop(variable, None)
+    try:
+        yield scratch.resolve()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def run(
@@ -212,26 +237,27 @@ def run(
     executor : anything with `concurrent.futures` submit; None is `jobs` threads, each waiting for its own kernel
     report : called with each outcome as it comes
     """
-    prepare(output)
     outcomes: list[Outcome] = []
-    due = []
-    for figure in figures:
-        if not force and is_current(figure, output):
-            outcomes.append(Outcome(figure.id, "up to date"))
-            report(outcomes[-1])
-        else:
-            due.append(figure)
-    pool = executor or ThreadPoolExecutor(jobs)
-    try:
-        for done in as_completed([pool.submit(draw, figure, output, root) for figure in due]):
-            outcomes.append(done.result())
-            report(outcomes[-1])
-    except KeyboardInterrupt:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for work in (output / ".state").glob("*.*/"):
-            shutil.rmtree(work, ignore_errors=True)
-        raise
-    pool.shutdown()
+
+    def note(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        report(outcome)
+
+    with workplace(output) as scratch:
+        due = []
+        for figure in figures:
+            if force or not is_current(figure, output):
+                due.append(figure)
+            else:
+                note(Outcome(figure.id, "up to date"))
+        pool = executor or ThreadPoolExecutor(jobs)
+        try:
+            for done in as_completed([pool.submit(draw, figure, output, root, scratch) for figure in due]):
+                note(done.result())
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
     return outcomes
 
 

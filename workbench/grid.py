@@ -134,14 +134,17 @@ def roofline_grid(
         ds["performance"] = ds.flops / ds.time
     ds["performance"] = ds.performance.transpose(*full)
     ds["bound"] = roofline.bound(ds.intensity, ds.ridge_point).transpose(*full)
-    if not calls.all():
-        ds["bound"] = ds.bound.where(ds.calls > 0, -1)
     ds.attrs = {
         "title": "Roofline of LLM inference operators",
+        "forward_pass": " ".join(operators) if operator in (None, "fused", ["fused"]) else "",
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
     }  # fmt: skip
-    return stamp(ds)
+    ds = stamp(ds)
+    if not calls.all():
+        flags = {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "absent memory compute"}
+        ds["bound"] = ds.bound.where(ds.calls > 0, -1).assign_attrs(ds.bound.attrs | flags)
+    return ds
 
 
 def forward_pass(ds: xr.Dataset) -> xr.Dataset:
@@ -151,7 +154,7 @@ def forward_pass(ds: xr.Dataset) -> xr.Dataset:
     dim, and the ceilings where they are the same for all operators. The time is the sum of the operators' times, not
     the roofline of their sum. Raises ValueError for a grid whose operators are not a forward pass.
     """
-    if "elementwise" not in ds.operator.values:
+    if ds.attrs.get("forward_pass") != " ".join(ds.operator.values):
         raise ValueError(
             "forward_pass needs the fused operators of a whole forward pass: roofline_grid(operator='fused')"
         )
@@ -202,8 +205,9 @@ def _operand(operator: str) -> str:
 
 
 def _widths(model: Model, dtypes: dict[str, str]) -> Widths:
-    group = model.quantization.group_size if model.quantization else None
-    return Widths(**{operand: element_bytes(dtype, group) for operand, dtype in dtypes.items()})
+    stored = model.quantization
+    own = {str(stored.format): stored.group_size} if stored else {}
+    return Widths(**{operand: element_bytes(dtype, own.get(dtype)) for operand, dtype in dtypes.items()})
 
 
 def _peaks(
@@ -267,10 +271,11 @@ def _costs(
 
 def _operators(operator: str | Iterable[str] | None, models: dict[str, Model]) -> tuple[list[str], dict[str, set[str]]]:
     """The operators of the grid in order, and for each model those of them that it runs."""
-    if operator is None or operator in ("fused", "unfused"):
-        sets = {name: set(operator_set(model, str(operator or "fused"))) for name, model in models.items()}
+    wanted = _list("operator", "fused" if operator is None else operator)
+    if wanted in (["fused"], ["unfused"]):
+        sets = {name: set(operator_set(model, wanted[0])) for name, model in models.items()}
         return [op for op in OPERATORS if any(op in ops for ops in sets.values())], sets
-    names = _names("operator", operator, OPERATORS, also=("fused", "unfused"))
+    names = _names("operator", wanted, OPERATORS, also=("fused", "unfused"))
     sets = {name: {op for op in names if exists(op, model)} for name, model in models.items()}
     for op in names:
         if not any(op in ops for ops in sets.values()):
@@ -305,6 +310,8 @@ def _entries(kind: str, values: Any, find: Callable[[str], EntryT]) -> dict[str,
 def _names(kind: str, values: Any, allowed: Iterable[str], also: Iterable[str] = ()) -> list[str]:
     names = _list(kind, values)
     for name in names:
+        if name in also:
+            raise ValueError(f"{kind} {name!r} stands alone: give it by itself, or a list of names")
         if not isinstance(name, str) or name not in allowed:
             raise unknown(kind, name, [*also, *allowed])
     _unique(kind, names)

@@ -190,7 +190,7 @@ def from_hf_config(path_or_dict: str | Path | Mapping[str, object]) -> Model:
             return _model(path_or_dict, "config dict", folder="", source="dict")
         if not isinstance(path_or_dict, str | Path):
             raise ValueError(f"expected the path of a config.json or a dict, found {type(path_or_dict).__name__}")
-        path = Path(path_or_dict)
+        path = Path(path_or_dict).expanduser()
         path = path / "config.json" if path.is_dir() else path
         return _model(_read_json(path), str(path), folder=path.resolve().parent.name, source=path.name)
     except OSError as error:  # a path too long, or a folder without permission
@@ -270,7 +270,7 @@ def _sizes(config: Mapping[str, object], family: Family, where: str) -> dict[str
         "sliding_window": hf.window,
         "moe": experts,
         "mla": latent and latent.model_dump(),
-        "quantization": _quantization(config, where),
+        "quantization": _quantization(config, hf.hidden_size, where),
     }
 
 
@@ -309,10 +309,11 @@ def _experts(config: Mapping[str, object], hf: HfConfig, family: Family, where: 
     }
 
 
-def _quantization(config: Mapping[str, object], where: str) -> dict[str, object] | None:
+def _quantization(config: Mapping[str, object], hidden_size: int, where: str) -> dict[str, object] | None:
     if config.get("quantization_config") is None:
         return None
     given = validated(HfQuantization, config["quantization_config"], f"{where}: quantization_config")
     entry = QUANTIZATION[given.quant_method]
-    grouped = "group_size" in entry and given.group_size is not None
-    return entry | {"group_size": given.group_size} if grouped else entry
+    if "group_size" not in entry or given.group_size is None:
+        return entry
+    return entry | {"group_size": hidden_size if given.group_size == -1 else given.group_size}  # -1: one per column

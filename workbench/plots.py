@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 
-from .tables import STATIC_COLUMNS, Series, default_series, select
+from .comparison import STATIC_COLUMNS
+from .tables import Series, default_series, select
 
 COLORS = {
     "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00", "purple": "#B07AD9",
@@ -23,6 +24,7 @@ COLORS = {
 }  # fmt: skip
 SERIES_COLORS = [COLORS[name] for name in ("blue", "orange", "green", "red", "purple", "brown", "sky", "grey")]
 MARKERS = "xo^sDv*P"
+LINES: list[Any] = ["--", ":", "-.", (0, (6, 3)), (0, (3, 1, 1, 1, 1, 1))]
 
 
 def candidate_color(candidates: int, most: int) -> Any:
@@ -30,9 +32,9 @@ def candidate_color(candidates: int, most: int) -> Any:
     return mpl.colormaps["plasma"](0.8 * (1 - candidates / most))
 
 
-def log_axes(ax: Axes, xlim: Sequence[float] = (0.6, 1e4), ylim: Sequence[float] = (1e10, 1e15)) -> Axes:
+def log_axes(ax: Axes) -> Axes:
     """The charts' axes: log-log, ticks 1, 10, 100, 1k over 10G, 1T, 100T."""
-    ax.set(xscale="log", yscale="log", xlim=xlim, ylim=ylim)
+    ax.set(xscale="log", yscale="log", xlim=(0.6, 1e4), ylim=(1e10, 1e15))
     ax.set(xlabel="Operational Intensity (FLOP/Byte)", ylabel="Performance (FLOP/s)")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(EngFormatter(sep=""))
@@ -41,30 +43,43 @@ def log_axes(ax: Axes, xlim: Sequence[float] = (0.6, 1e4), ylim: Sequence[float]
     return ax
 
 
+def hold(ax: Axes, intensity: Any, performance: Any) -> None:
+    """Move the axes' limits out by whole decades until they hold these intensities [FLOP/byte] and rates [FLOP/s]."""
+    for values, get, put in ((intensity, ax.get_xlim, ax.set_xlim), (performance, ax.get_ylim, ax.set_ylim)):
+        low, high = get()
+        below, above = np.floor(np.log10(np.nanmin(values) * 0.8)), np.ceil(np.log10(np.nanmax(values) * 1.5))
+        put(min(low, 10**below), max(high, 10**above))
+
+
 def ceilings(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """The bandwidth line, the peak line and the dashed ridge line of every GPU, labelled with their values.
 
-    ds : peak_flop_rate [FLOP/s] and bandwidth [byte/s] by gpu
+    ds : peak_flop_rate [FLOP/s] and bandwidth [byte/s] by gpu; where operators compute in different formats, a peak and
+        a ridge line for each
     """
     ax = log_axes(plt.gca() if ax is None else ax)
-    peaks = ds.peak_flop_rate.isel({dim: 0 for dim in ds.peak_flop_rate.dims if dim != "gpu"})
+    hold(ax, ds.ridge_point, ds.peak_flop_rate)
     many = ds.sizes.get("gpu", 1) > 1
     for i, gpu in enumerate(np.atleast_1d(ds.gpu.values)):
-        peak = float(np.atleast_1d(peaks.values)[i])
-        bandwidth = float(np.atleast_1d(ds.bandwidth.values)[i])
-        ridge, (left, right) = peak / bandwidth, ax.get_xlim()
-        slope, flat = f"{bandwidth / 1e9:,.4g}GB/s", f"{peak / 1e12:.4g} TFLOP/s"
+        card = ds.sel(gpu=gpu) if "gpu" in ds.dims else ds
+        peaks, bandwidth = np.unique(card.peak_flop_rate), card.bandwidth.item()
+        slope, flats = f"{bandwidth / 1e9:,.4g}GB/s", [f"{peak / 1e12:.4g} TFLOP/s" for peak in peaks]
+        style: dict[str, Any] = {"linestyle": LINES[i % len(LINES)] if many else "--", "zorder": 1.5, "linewidth": 1.6}
+        colors = [COLORS["grey"]] * 3 if many else [COLORS[name] for name in ("blue", "red", "green")]
         if many:
-            colors, labels = [SERIES_COLORS[i % len(SERIES_COLORS)]] * 3, [f"{gpu}: {slope}, {flat}", None]
-        else:
-            colors, labels = [COLORS[name] for name in ("blue", "red", "green")], [slope, flat]
-        ax.plot([left, ridge], [left * bandwidth, peak], "--", color=colors[0], label=labels[0], lw=1.6, zorder=1.5)
-        ax.plot([ridge, right], [peak, peak], "--", color=colors[1], label=labels[1], lw=1.6, zorder=1.5)
-        ax.axvline(ridge, linestyle="--", color=colors[2], linewidth=1.2, zorder=1.5)
-        ax.annotate(
-            f"{ridge:.0f}", (ridge, 1), (0, 2 + 10 * i), xycoords=("data", "axes fraction"), textcoords="offset points",
-            ha="center", color=colors[2], fontsize="small",
-        )  # fmt: skip
+            marker = MARKERS[i % len(MARKERS)]
+            ax.plot([], [], color=colors[0], marker=marker, label=f"{gpu}: {', '.join([slope, *flats])}", **style)
+            slope, flats = "_", ["_"] * len(flats)  # matplotlib leaves such labels out of the legend
+        x = np.array([1e-6, peaks[-1] / bandwidth])
+        ax.plot(x, x * bandwidth, color=colors[0], label=slope, **style)
+        for peak, flat in zip(peaks, flats, strict=True):
+            ridge = peak / bandwidth
+            ax.plot([ridge, 1e9], [peak, peak], color=colors[1], label=flat, **style)
+            ax.axvline(ridge, color=colors[2], **(style | {"linewidth": 1.0}))
+            ax.annotate(
+                f"{ridge:.0f}", (ridge, 1), (0, 2 + 10 * i), xycoords=("data", "axes fraction"),
+                textcoords="offset points", ha="center", color=colors[2], fontsize="small",
+            )  # fmt: skip
     return ax
 
 
@@ -88,6 +103,9 @@ def roofline(
     arrows : annotations: text, start, end as [x, y], and at, where the text goes
     highlight : the one series that keeps its colour against all others in grey
     """
+    ds = ds.expand_dims(
+        [dim for dim in ("gpu", "model", "operator", "phase") if dim in ds.coords and dim not in ds.dims]
+    )
     ax = ceilings(ds, ax)
     chosen = dict(series or default_series(ds))
     if highlight is not None and highlight not in chosen:
@@ -96,11 +114,13 @@ def roofline(
     colors = {}
     for i, (label, selection) in enumerate(chosen.items()):
         colors[label] = _color(selection, SERIES_COLORS[i % len(SERIES_COLORS)], most)
+        own = MARKERS[i // len(SERIES_COLORS) % len(MARKERS)]
         faded = highlight not in (None, label)
         for j, gpu in enumerate(ds.gpu.values):
             part = select(ds, selection).sel(gpu=gpu)
             x, y = xr.broadcast(part.intensity, part.performance)
-            marker = MARKERS[j % len(MARKERS)] if ds.sizes["gpu"] > 1 else selection.get("marker", "x")
+            hold(ax, x, y)
+            marker = MARKERS[j % len(MARKERS)] if ds.sizes["gpu"] > 1 else selection.get("marker", own)
             ax.scatter(
                 x.values.ravel(), y.values.ravel(), s=max(62 - 8 * i, 22), marker=marker, linewidths=1.2,
                 color=COLORS["grey"] if faded else colors[label], alpha=0.35 if faded else 1,
@@ -170,11 +190,12 @@ def t4_roofline(
 ) -> Axes:
     """Whole forward passes on the roofline: the report's formula as open circles, ours filled.
 
-    phases : phase -> `tables.static_tables`
+    phases : phase -> `comparison.static_tables`
     spans : phase -> range of intensities that the report prints [FLOP/byte], shaded over the full height
     """
     ax = ceilings(next(iter(phases.values())), ax)
     for (phase, ds), color in zip(phases.items(), (COLORS["blue"], COLORS["orange"]), strict=False):
+        hold(ax, ds.intensity, ds.performance)
         ax.axvspan(*spans[phase], color=color, alpha=0.15, linewidth=0, label=f"{phase}, published range", zorder=0)
         for source, face in (("report", "none"), ("workbench", color)):
             x, y = (ds[name].sel(source=source).values.ravel() for name in ("intensity", "performance"))
@@ -188,8 +209,8 @@ def compare_sources(
 ) -> Axes:
     """A column of the T4 report's static tables against sequence length: the report's formula dashed, ours solid.
 
-    ds : `tables.static_tables`; a line for each batch size
-    column : a key of `tables.STATIC_COLUMNS`
+    ds : `comparison.static_tables`; a line for each batch size
+    column : a key of `comparison.STATIC_COLUMNS`
     printed : cells that the report prints: columns column, batch_size, seq_len, published (see `audit.printed_cells`)
     """
     ax = plt.gca() if ax is None else ax

@@ -12,8 +12,9 @@ import xarray as xr
 
 from . import published, roofline
 from .catalog import GPU, gpu, model
+from .comparison import STATIC_COLUMNS, static_tables
 from .dtypes import check_dtype, element_bytes
-from .grid import forward_pass, roofline_grid
+from .grid import roofline_grid
 from .names import unknown
 from .records import Record
 
@@ -121,10 +122,12 @@ def medusa_performance(
     seq_len: Iterable[int] = tuple(POWERS_OF_2["seq_len"]),
     peak_tflops: float | None = None,
 ) -> Recomputed:
-    """Lowest and highest performance of a series on the ideal roof [FLOP/s]."""
-    card = gpu(gpu_id).override(peak_tflops=peak_tflops)
-    ds = _medusa_grid(card, model_id, operator, phase, candidates, batch_size, seq_len)
-    return Recomputed(_range(ds.performance))
+    """Lowest and highest performance of a series on the ideal roof [FLOP/s]; the source's under the peak it prints."""
+    series = (model_id, operator, phase, candidates, batch_size, seq_len)
+    ours = _range(_medusa_grid(gpu_id, *series).performance)
+    if peak_tflops is None:
+        return Recomputed(ours)
+    return Recomputed(ours, _range(_medusa_grid(gpu(gpu_id).override(peak_tflops=peak_tflops), *series).performance))
 
 
 def _medusa_grid(
@@ -204,39 +207,23 @@ def medusa_best_candidates(gpu_id: str, model_id: str, batch_size: int, seq_len:
     return Recomputed(float(counts[np.argmax(published.medusa_acceleration_rate(counts) / latency)]))
 
 
-def t4_static(what: str, phase: str, batch_size: int, seq_len: int) -> Recomputed:
-    """A cell of the T4 report's static tables: intensity, tflops, percent_of_peak, time_ms or tokens_per_second."""
-    row = published.t4_report(phase, batch_size, seq_len)
-    ds = roofline_grid("t4", "llama-2-7b-awq", phase=phase, batch_size=batch_size, seq_len=seq_len)
-    total = forward_pass(ds).squeeze()
-    tokens = batch_size * (seq_len if phase == "prefill" else 1)
-    peak = float(ds.peak_flop_rate.squeeze())
-    cells = {
-        "intensity": (total.intensity, row["intensity"]),
-        "tflops": (total.performance / 1e12, row["performance"] / 1e12),
-        "percent_of_peak": (100 * total.performance / peak, 100 * row["performance"] / peak),
-        "time_ms": (total.time * 1e3, row["time"] * 1e3),
-        "tokens_per_second": (tokens / total.time, row["tokens_per_second"]),
-    }
-    if what not in cells:
-        raise unknown("cell", what, cells)
-    ours, source = cells[what]
-    return Recomputed(float(ours), float(source))
+def t4_static(what: str, phase: str, batch_size: list[int], seq_len: list[int]) -> Recomputed:
+    """Cells of the T4 report's static tables, or their range over several batch sizes and lengths.
+
+    what : a column of `comparison.STATIC_COLUMNS`, in its printed unit
+    """
+    if what not in STATIC_COLUMNS:
+        raise unknown("column", what, STATIC_COLUMNS)
+    variable, scale, _ = STATIC_COLUMNS[what]
+    cells = static_tables(phase, batch_size, seq_len)[variable] * scale
+    return Recomputed(_range(cells.sel(source="workbench")), _range(cells.sel(source="report")))
 
 
-def t4_static_range(what: str, phase: str, batch_size: list[int], seq_len: list[int]) -> Recomputed:
-    """Lowest and highest of a column of the T4 report's static tables over several rows."""
-    rows = [t4_static(what, phase, b, s) for b in batch_size for s in seq_len]
-    return Recomputed(_range([row.ours for row in rows]), _range([row.source for row in rows]))
-
-
-def t4_batching_gain(batch_size: list[int], seq_len: int) -> Recomputed:
-    """Decoding tokens per second at several batch sizes over those at batch size 1, on the T4 [1]."""
-    one = t4_static("tokens_per_second", "decode", 1, seq_len)
-    many = t4_static_range("tokens_per_second", "decode", batch_size, [seq_len])
-    assert many.source is not None
-    assert one.source is not None
-    return Recomputed(_range(np.divide(many.ours, one.ours)), _range(np.divide(many.source, one.source)))
+def t4_batching_gain(batch_size: list[int], seq_len: list[int]) -> Recomputed:
+    """Decoding tokens per second at several batch sizes over those at batch size 1, at several contexts, [1]."""
+    ds = static_tables("decode", [1, *batch_size], seq_len).tokens_per_second
+    gain = ds.sel(batch_size=batch_size) / ds.sel(batch_size=1, drop=True)
+    return Recomputed(_range(gain.sel(source="workbench")), _range(gain.sel(source="report")))
 
 
 def parameters(model_id: str, per: float = 1.0) -> Recomputed:
@@ -292,11 +279,21 @@ def total(terms: list[float]) -> Recomputed:
     return Recomputed(float(np.sum(terms)))
 
 
-def ratio(of: float, to: float, per: float = 1.0) -> Recomputed:
+def ratio(of: float, to: float | list[float], per: float = 1.0) -> Recomputed:
     """A ratio of two numbers that the source or its records give, in units of `per` (0.01 for percent)."""
-    if not to * per:
+    below = np.asarray(to, dtype=float) * per
+    if not below.all():
         raise ValueError(f"ratio to {to} in units of {per}: neither may be 0")
-    return Recomputed(of / to / per)
+    return Recomputed(_range(of / below))
+
+
+def not_recomputed() -> Recomputed:
+    """A number that no roofline gives: the claim is kept, its reason says what it would take."""
+    return Recomputed(float("nan"))
+
+
+#: Quantities that only put the source's own numbers together: they test what it says, not our model.
+ARITHMETIC = ("product", "total", "ratio")
 
 
 QUANTITIES: dict[str, Callable[..., Recomputed]] = {
@@ -304,7 +301,7 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
     for function in (
         ridge_point, peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, medusa_intensity,
         medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency, medusa_speedup,
-        medusa_best_candidates, t4_static, t4_static_range, t4_batching_gain, parameters, kv_bytes_per_token,
-        kv_reduction, decode_traffic, product, total, ratio,
+        medusa_best_candidates, t4_static, t4_batching_gain, parameters, kv_bytes_per_token,
+        kv_reduction, decode_traffic, product, total, ratio, not_recomputed,
     )
 }  # fmt: skip

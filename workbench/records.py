@@ -23,11 +23,22 @@ class Record(BaseModel):
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """A safe loader that refuses a key given twice, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
+        mapping: dict[object, object] = super().construct_mapping(node, deep)
+        return mapping
+
+
 def read_yaml(path: Traversable | Path) -> object:
     """Parse one YAML file; a broken one raises ValueError with its name and line."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -54,6 +65,8 @@ def describe_error(kind: type[BaseModel], error: ValidationError) -> str:
     """The first of a record's errors, in one line."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "the entry"
+    if field == "the entry" and first["type"] == "value_error":  # how its fields fit together; the message has values
+        return first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return str(unknown("field", field, kind.model_fields))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

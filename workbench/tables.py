@@ -1,30 +1,34 @@
 """Tables: the numbers behind a chart as tidy data frames, units in the column names."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
-from . import published
-from .grid import VARIABLES, forward_pass, roofline_grid, stamp
+from .comparison import STATIC_COLUMNS
+from .grid import VARIABLES
+from .names import unknown
 
 Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ..., candidates: ...}, a selection of a grid
 
 _SELECTORS = ("gpu", "model", "operator", "phase", "candidates")
+_LOOKS = ("color", "marker")  # how `plots.roofline` draws a series
 
 
 def default_series(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """One series for each operator and phase of a grid."""
-    return {
-        f"{operator} {phase}": {"operator": operator, "phase": phase}
-        for operator in ds.operator.values
-        for phase in ds.phase.values
-    }
+    """One series for each operator and phase of a grid, and for each model where there are several."""
+    dims = [dim for dim in ("model", "operator", "phase") if dim in ds.dims and (dim != "model" or ds.sizes[dim] > 1)]
+    settings = product(*(ds[dim].values for dim in dims))
+    return {" ".join(labels): dict(zip(dims, labels, strict=True)) for labels in settings}
 
 
 def select(ds: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
     """The part of a grid that a series shows; its dims stay, also those of length one."""
+    for key in selection:
+        if key not in (*_SELECTORS, *_LOOKS):
+            raise unknown("key of a series", key, (*_SELECTORS, *_LOOKS))
     chosen = {dim: selection[dim] for dim in _SELECTORS if dim in selection}
     return ds.sel({dim: value if isinstance(value, list) else [value] for dim, value in chosen.items()})
 
@@ -63,40 +67,6 @@ def series_ranges(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
         ends = {"from": f"{part.intensity.min().item():.4g}", "to": f"{part.intensity.max().item():.4g}"}
         rows[label] = ends | {"compute-bound": int((part.bound == 1).sum()), "points": part.bound.size}
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-#: Columns of the T4 report's static tables: the variable, the factor to the printed unit, and the heading.
-STATIC_COLUMNS = {
-    "intensity": ("intensity", 1.0, "Operational intensity (FLOP/byte)"),
-    "tflops": ("performance", 1e-12, "Performance (TFLOP/s)"),
-    "percent_of_peak": ("percent_of_peak", 1.0, "Share of peak (%)"),
-    "time_ms": ("time", 1e3, "Time per forward pass (ms)"),
-    "tokens_per_second": ("tokens_per_second", 1.0, "Tokens per second"),
-}
-
-
-def static_tables(
-    phase: str, batch_size: list[int], seq_len: list[int], *, gpu: str = "t4", model: str = "llama-2-7b-awq"
-) -> xr.Dataset:
-    """The T4 report's static table of a phase twice: by the report's formulas and by ours, side by side.
-
-    gpu, model : ours; the report's own formulas have their T4 and Llama-2-7B built in
-    Returns intensity [FLOP/byte], performance [FLOP/s], percent_of_peak [%], time [s] and tokens_per_second [1/s] with
-    dims source ("report", "workbench"), batch_size, seq_len, and the ceilings of the GPU.
-    """
-    grid = roofline_grid(gpu, model, phase=phase, batch_size=batch_size, seq_len=seq_len)
-    ours = forward_pass(grid).squeeze(["gpu", "model", "phase"])
-    ours["tokens_per_second"] = ours.batch_size * (ours.seq_len if phase == "prefill" else 1) / ours.time
-    report = published.t4_report(phase, ours.batch_size.values[:, None], ours.seq_len.values)
-    both = xr.concat(
-        [
-            ours[list(report)].assign({name: (("batch_size", "seq_len"), v) for name, v in report.items()}),
-            ours[list(report)],
-        ],
-        pd.Index(["report", "workbench"], name="source"),
-    )
-    both["percent_of_peak"] = 100 * both.performance / ours.peak_flop_rate
-    return stamp(both.assign({name: ours[name] for name in ("peak_flop_rate", "bandwidth", "ridge_point")}))
 
 
 def side_by_side(ds: xr.Dataset) -> pd.DataFrame:

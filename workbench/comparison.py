@@ -1,0 +1,40 @@
+"""A source's own figures beside ours, on the same labelled axes."""
+
+import pandas as pd
+import xarray as xr
+
+from . import published
+from .grid import forward_pass, roofline_grid, stamp
+
+#: Columns of the T4 report's static tables: the variable, the factor to the printed unit, and the heading.
+STATIC_COLUMNS = {
+    "intensity": ("intensity", 1.0, "Operational intensity (FLOP/byte)"),
+    "tflops": ("performance", 1e-12, "Performance (TFLOP/s)"),
+    "percent_of_peak": ("percent_of_peak", 1.0, "Share of peak (%)"),
+    "time_ms": ("time", 1e3, "Time per forward pass (ms)"),
+    "tokens_per_second": ("tokens_per_second", 1.0, "Tokens per second"),
+}
+
+
+def static_tables(
+    phase: str, batch_size: list[int], seq_len: list[int], *, gpu: str = "t4", model: str = "llama-2-7b-awq"
+) -> xr.Dataset:
+    """The T4 report's static table of a phase twice: by the report's formulas and by ours, side by side.
+
+    gpu, model : ours; the report's own formulas have their T4 and Llama-2-7B built in
+    Returns intensity [FLOP/byte], performance [FLOP/s], percent_of_peak [%], time [s] and tokens_per_second [1/s] with
+    dims source ("report", "workbench"), batch_size, seq_len, and the ceilings of the GPU.
+    """
+    grid = roofline_grid(gpu, model, phase=phase, batch_size=batch_size, seq_len=seq_len)
+    ours = forward_pass(grid).squeeze(["gpu", "model", "phase"])
+    ours["tokens_per_second"] = ours.batch_size * (ours.seq_len if phase == "prefill" else 1) / ours.time
+    report = published.t4_report(phase, ours.batch_size.values[:, None], ours.seq_len.values)
+    both = xr.concat(
+        [
+            ours[list(report)].assign({name: (("batch_size", "seq_len"), v) for name, v in report.items()}),
+            ours[list(report)],
+        ],
+        pd.Index(["report", "workbench"], name="source"),
+    )
+    both["percent_of_peak"] = 100 * both.performance / ours.peak_flop_rate
+    return stamp(both.assign({name: ours[name] for name in ("peak_flop_rate", "bandwidth", "ridge_point")}))
