@@ -58,7 +58,10 @@ BOUNDS: dict[str, dict[str, tuple[float, float, float]]] = {
     "elementwise": {"launch_us": (3.0, 0.0, 100.0), "bandwidth_fraction": (0.7, 0.1, 1.0)},
 }  # fmt: skip
 #: What is tried in turn and not fitted.
-VARIANTS: dict[str, list[dict[str, Any]]] = {"prefill": [{"packed_heads": False}, {"packed_heads": True}]}
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "prefill": [{"packed_heads": p, "operands_in_l2": c} for p in (False, True) for c in (False, True)],
+    "decode": [{"unsplit_gbs": None}, *({"unsplit_gbs": rate} for rate in (15.0, 20.0, 25.0, 30.0, 40.0))],
+}
 _RECORDS: dict[str, Callable[..., Any]] = {
     "gemm": GemmFit, "unfused": GemmFit, "prefill": PrefillFit, "decode": DecodeFit, "elementwise": ElementwiseFit,
 }  # fmt: skip
@@ -85,7 +88,7 @@ class Calibration:
         """A `kernel_model` entry for the GPU's catalog file; `source` says where the timings are from."""
         model: dict[str, Any] = {}
         for kind, fit in self.fits.items():
-            model[kind] = {name: _rounded(value) for name, value in fit.model_dump().items()}
+            model[kind] = {name: _rounded(value) for name, value in fit.model_dump(exclude_none=True).items()}
         whole = self.errors[self.errors.regime == "all"].set_index("kind").to_dict("index")
         model["fitted_on"] = {
             kind: {

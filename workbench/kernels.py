@@ -29,6 +29,8 @@ BOOST_TIME = 5e-4
 L2_SHARE = 0.5
 #: Rows of queries in a tile of fused attention, and the rows of one tensor-core instruction [1].
 QUERY_TILE, QUERY_ROWS = 128, 16
+#: Exponent with which a score's products and its softmax overlap: one tile computes scores while another weighs them.
+SOFTMAX_OVERLAP = 2.0
 #: Of the last wave of query tiles, all SMs but one wait for this share of the longest [1].
 TAIL = 0.5
 #: Context at which half of the latency of splitting and joining it is paid [token].
@@ -109,7 +111,7 @@ def attention_cost(
     group = n_heads / n_kv_heads
     return Cost(
         4.0 * scores * head_dim, moved, new_tokens, context, head_dim, batch,
-        kernel="attention", group=group, scores=scores,
+        kernel="attention", activations=2 * head_dim * width * batch * new_tokens, group=group, scores=scores,
     )  # fmt: skip
 
 
@@ -151,10 +153,9 @@ def tiled_flops(
     return best
 
 
-def streamed_bytes(cost: Cost, l2_bytes: float) -> Array:
-    """Traffic of a GEMM less the activations that the L2 cache still holds, a/(a + L2/2) of them are moved [byte]."""
-    activations = cost.activations
-    return cost.bytes - activations + activations * activations / (activations + L2_SHARE * l2_bytes)
+def l2_misses(bytes_: Array, gpu: GPU) -> Array:
+    """Of what another kernel just wrote or reads next, what the L2 cache cannot hold: a share b / (b + L2/2) [byte]."""
+    return bytes_ * bytes_ / (bytes_ + L2_SHARE * 1e6 * (gpu.l2_mb or 0))
 
 
 def gemm_seconds(fit: GemmFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
@@ -165,12 +166,18 @@ def gemm_seconds(fit: GemmFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> A
     )  # fmt: skip
     compute = flops / (fit.compute_fraction * peak_flop_rate)
     compute = compute * (1 - fit.boost * BOOST_TIME / (compute + BOOST_TIME))
-    moving = streamed_bytes(cost, 1e6 * (gpu.l2_mb or 0)) / (fit.bandwidth_fraction * gpu.bandwidth)
+    moved = cost.bytes - cost.activations + l2_misses(cost.activations, gpu)
+    moving = moved / (fit.bandwidth_fraction * gpu.bandwidth)
     latency = fit.launch_us + fit.loop_us * cost.k / (cost.k + fit.loop_depth)
     return 1e-6 * latency + smooth_maximum(compute, moving, fit.overlap)
 
 
 # Fused attention --------------------------------------------------------------------------------------------------
+
+
+def score_flops(fit: PrefillFit, cost: Cost) -> Array:
+    """What one score costs at peak rate, its products at their fraction and its softmax partly behind them [FLOP]."""
+    return smooth_maximum(cost.flops / cost.scores / fit.compute_fraction, fit.softmax_flops, SOFTMAX_OVERLAP)
 
 
 def prefill_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
@@ -181,12 +188,12 @@ def prefill_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array
     """
     sms = gpu.sm_count or 1
     tile = np.maximum(QUERY_TILE / cost.group, 1) if fit.packed_heads else QUERY_TILE
-    score_flops = cost.flops / cost.scores + fit.softmax_flops
     scores = np.maximum(cost.scores + cost.batch * tile * cost.n / 2, cost.batch * tile * cost.n)
     tail = TAIL * QUERY_TILE * cost.n * sms
     waves = np.ceil(cost.batch * tile / QUERY_TILE * np.ceil(cost.m / tile) / sms)
-    compute = (scores + tail) * score_flops / (fit.compute_fraction * peak_flop_rate)
-    moving = cost.bytes / (fit.bandwidth_fraction * gpu.bandwidth)
+    compute = (scores + tail) * score_flops(fit, cost) / peak_flop_rate
+    moved = l2_misses(cost.bytes, gpu) if fit.operands_in_l2 else cost.bytes
+    moving = moved / (fit.bandwidth_fraction * gpu.bandwidth)
     return 1e-6 * (fit.launch_us + fit.wave_us * waves) + compute + moving
 
 
@@ -198,12 +205,14 @@ def decode_seconds(fit: DecodeFit, softmax: PrefillFit, gpu: GPU, cost: Cost, pe
     """
     rows, groups = cost.m * cost.group, cost.batch / cost.group
     padded = groups * np.ceil(rows / QUERY_ROWS) * QUERY_ROWS * cost.n
-    compute = padded * (cost.flops / cost.scores + softmax.softmax_flops)
-    compute = compute / (softmax.compute_fraction * peak_flop_rate)
+    compute = padded * score_flops(softmax, cost) / peak_flop_rate
     moving = cost.bytes / (fit.bandwidth_fraction * gpu.bandwidth)
     waves = 1e-6 * fit.wave_us * np.ceil(groups * np.ceil(rows / QUERY_TILE) / (gpu.sm_count or 1))
-    latency = 1e-6 * (fit.launch_us + fit.context_us * cost.n / (cost.n + CONTEXT_DEPTH))
-    return latency + smooth_maximum(smooth_maximum(moving, waves, fit.overlap), compute, fit.overlap)
+    unsplit = np.where(np.equal(cost.group, 1) & (fit.unsplit_gbs is not None), 1.0, 0.0)
+    latency = 1e-6 * (fit.launch_us + (1 - unsplit) * fit.context_us * cost.n / (cost.n + CONTEXT_DEPTH))
+    walk = unsplit * (cost.bytes - cost.activations) / groups / (1e9 * (fit.unsplit_gbs or 1))
+    reading = smooth_maximum(moving, walk, fit.overlap)
+    return latency + smooth_maximum(smooth_maximum(reading, waves, fit.overlap), compute, fit.overlap)
 
 
 # Kinds of kernels -------------------------------------------------------------------------------------------------

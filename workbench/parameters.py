@@ -44,9 +44,11 @@ class PrefillFit(Record):
 
     launch_us : as for a GEMM [us]
     wave_us : starting one wave of tiles, a tile on every SM [us]
-    softmax_flops : what one score costs besides its products, in tensor-core FLOPs: the exponential, mostly [FLOP]
+    softmax_flops : FLOPs that the tensor cores' peak would do in the time of one score's softmax: exponential, mostly;
+        an SM's 16 exponentials a clock are 128 of them on GA100, 256 on GH100, 512 on GB100 [FLOP]
     compute_fraction, bandwidth_fraction : achievable share of peak and of bandwidth [1]
     packed_heads : whether the query heads that share a KV head fill one tile together
+    operands_in_l2 : whether Q, K and V are found in the L2 cache as far as they fit
     """
 
     launch_us: Microseconds
@@ -55,6 +57,7 @@ class PrefillFit(Record):
     compute_fraction: Fraction
     bandwidth_fraction: Fraction
     packed_heads: bool
+    operands_in_l2: bool = False
 
 
 class DecodeFit(Record):
@@ -65,6 +68,8 @@ class DecodeFit(Record):
     wave_us : starting one wave of sequence x KV-head blocks [us]
     bandwidth_fraction : achievable share of bandwidth [1]
     overlap : exponent of the smooth maximum, as for a GEMM [1]
+    unsplit_gbs : where no query heads share a KV head, the context is not split, and a block reads its own at this rate
+        [GB/s]; None: it is always split
     """
 
     launch_us: Microseconds
@@ -72,6 +77,7 @@ class DecodeFit(Record):
     wave_us: Microseconds
     bandwidth_fraction: Fraction
     overlap: Sharpness
+    unsplit_gbs: Number | None = None
 
 
 class ElementwiseFit(Record):
