@@ -16,7 +16,7 @@ from workbench.quantities import ARITHMETIC
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONDA_NAME = {"matplotlib": "matplotlib-base"}
-PIP_ONLY = {"mypy", "ruff", "pandas-stubs", "types-pyyaml"}  # checks of the source, not of what it does
+PIP_ONLY = {"mypy", "ruff", "pandas-stubs", "scipy-stubs", "types-pyyaml"}  # checks of the source, not of what it does
 
 
 def pip_requirements():

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from math import log
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from .dtypes import GROUP_FORMATS, WIDTH
 from .names import unknown
+from .parameters import KINDS, KernelModel
 from .records import Count, Number, Record, RecordT, Text, read_mapping, validated
 
 DATA = files("workbench") / "data"
@@ -67,6 +69,7 @@ class GPU(Record):
     link: Link | None = None
     pcie: Text | None = None
     tdp_w: Number | None = None
+    kernel_model: KernelModel | None = None
     confidence: Literal["datasheet", "whitepaper", "secondary", "unverified"]
     provenance: Text
     weaker_fields: Text | None = None
@@ -136,6 +139,7 @@ class GPU(Record):
             and f"{self.link.name}, {_with_unit(self.link.gbs_per_direction, 'GB/s per direction') or 'rate unknown'}",
             "PCIe": self.pcie,
             "power": _with_unit(self.tdp_w, "W"),
+            "kernel times": "; ".join(_kernel_fits(self)),
         }
         return _describe(f"GPU {self.id}: {self.name} ({self.vendor}, {self.architecture})", rows, self)
 
@@ -355,6 +359,52 @@ def gpu(name: str) -> GPU:
     if isinstance(name, str) and name in _aliases():
         return gpu(_aliases()[name])
     raise unknown("GPU", name, _gpu_files())
+
+
+class KernelFit(NamedTuple):
+    """The parameters of one kind of kernel, the id of the GPU they were fitted on, and why that one."""
+
+    fit: Any
+    gpu: str
+    why: str
+
+
+def kernel_fit(card: GPU, kind: str) -> KernelFit:
+    """The parameters that a GPU's kernel times are computed with; `kind` is one of `parameters.KINDS`.
+
+    Its own, or else those of its architecture (of the same chip, or the nearest ridge point), or else `DEFAULT_FIT`'s.
+    """
+    if fit := getattr(card.kernel_model, kind, None):
+        return KernelFit(fit, card.id, "fitted on this GPU")
+    family = card.architecture.split()[0]
+    lenders = [entry for entry in _fitted(kind) if entry.architecture.split()[0] == family]
+    if not lenders:
+        why = f"those of {DEFAULT_FIT}, for want of a fit of {card.architecture}"
+        return KernelFit(getattr(gpu(DEFAULT_FIT).kernel_model, kind), DEFAULT_FIT, why)
+    ridge = _ridge_point(card)
+    lender = min(lenders, key=lambda entry: (entry.chip != card.chip, abs(log(_ridge_point(entry) / ridge))))
+    return KernelFit(getattr(lender.kernel_model, kind), lender.id, f"those of {lender.id}, the same architecture")
+
+
+#: Whose kernel-time parameters serve where there are none of the architecture: the most measured GPU of the catalog.
+DEFAULT_FIT = "a100-80gb-sxm"
+
+
+@cache
+def _fitted(kind: str) -> list[GPU]:
+    return [entry for entry in map(gpu, gpus()) if getattr(entry.kernel_model, kind, None)]
+
+
+def _ridge_point(card: GPU) -> float:
+    return card.ridge_point("fp16" if "fp16" in card.dense_tflops else "bf16")
+
+
+def _kernel_fits(card: GPU) -> list[str]:
+    """Where the parameters of each kind of kernel are from, kinds of one origin together."""
+    origins: dict[str, list[str]] = {}
+    for kind in KINDS:
+        origins.setdefault(kernel_fit(card, kind).why, []).append(kind)
+    return [f"{', '.join(kinds)}: {why}" for why, kinds in origins.items()]
 
 
 def model(name: str) -> Model:

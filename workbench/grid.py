@@ -1,23 +1,23 @@
 """The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from . import roofline
+from . import kernels, roofline
 from .catalog import GPU, Model
 from .catalog import gpu as find_gpu
 from .catalog import model as find_model
 from .dtypes import GROUP_FORMATS, check_dtype, compute_dtype, element_bytes
+from .kernels import TIME_MODELS
 from .names import unknown
-from .operators import ATTENTION, OPERATORS, Options, Step, Widths, decode, exists, operator_set, prefill
+from .operators import ATTENTION, OPERATORS, Cost, Options, Step, Widths, decode, exists, operator_set, prefill
 
 EntryT = TypeVar("EntryT", GPU, Model)
 
 PHASES = ("prefill", "decode")
-TIME_MODELS = {"ideal": roofline.ideal_time}
 MAX_SIZE = 10**12
 
 #: Units and long names of everything on a grid, stamped last: xarray keeps the attributes of operands in arithmetic.
@@ -82,7 +82,8 @@ def roofline_grid(
         `qk` and `pv` no (the papers' count)
     logits : of a prompt's "last" token (what serving needs) or of "all"
     scores : attention scores go through "memory" or stay on "chip"; None: `qk` and `pv` memory, `attention` chip
-    time_model : "ideal", each kernel on its roof
+    time_model : "ideal", each kernel on its roof, or "kernel", with launch latency, achievable fractions of the roof
+        and work in whole tiles (see `kernels`)
 
     Returns a Dataset with dims gpu, model, operator, phase, batch_size, seq_len (and candidates), each variable with
     only those it depends on: flops [FLOP], bytes [byte], time [s] per kernel call; calls per forward pass [1];
@@ -111,9 +112,8 @@ def roofline_grid(
     }
     operators, sets = _operators(operator, models)
 
-    flops, moved, calls = _costs(
-        models, operators, sets, _steps(phases, sizes, logits), dtypes, Options(causal, scores)
-    )
+    steps, options = _steps(phases, sizes, logits), Options(causal, scores)
+    flops, moved, calls = _costs(models, operators, sets, steps, dtypes, options)
     size_dims = ("phase", *sizes)
     coords = {"gpu": list(gpus), "model": list(models), "operator": operators, "phase": phases} | sizes
     cost_dims = ("model", "operator", *size_dims)
@@ -129,8 +129,13 @@ def roofline_grid(
         ds["ridge_point"] = roofline.ridge_point(ds.peak_flop_rate, ds.bandwidth)
         full = ("gpu", *cost_dims)
         ds["attainable"] = roofline.attainable(ds.intensity, ds.peak_flop_rate, ds.bandwidth).transpose(*full)
-        time = TIME_MODELS[time_model](ds.flops, ds.bytes, ds.peak_flop_rate, ds.bandwidth)
-        ds["time"] = time.transpose(*full)
+        if time_model == "ideal":
+            time = roofline.ideal_time(ds.flops, ds.bytes, ds.peak_flop_rate, ds.bandwidth).transpose(*full)
+        else:
+            rates = peak.broadcast_like(xr.DataArray(coords={d: coords[d] for d in full[:3]}, dims=full[:3]))
+            each = _each_cost(models, operators, sets, steps, dtypes, options)
+            time = (full, _kernel_times(gpus, rates.transpose(*full[:3]).values, each, flops.shape))
+        ds["time"] = time
         ds["performance"] = ds.flops / ds.time
     ds["performance"] = ds.performance.transpose(*full)
     ds["bound"] = roofline.bound(ds.intensity, ds.ridge_point).transpose(*full)
@@ -257,6 +262,20 @@ def _costs(
     )
     flops = np.zeros((len(models), len(operators), len(steps), *shape))
     moved, calls = np.zeros_like(flops), np.zeros((len(models), len(operators)))
+    for (i, j, p), cost in _each_cost(models, operators, sets, steps, dtypes, options):
+        flops[i, j, p], moved[i, j, p], calls[i, j] = cost.flops, cost.bytes, cost.calls
+    return flops, moved, calls
+
+
+def _each_cost(
+    models: dict[str, Model],
+    operators: list[str],
+    sets: dict[str, set[str]],
+    steps: list[Step],
+    dtypes: dict[str, dict[str, str]],
+    options: Options,
+) -> Iterator[tuple[tuple[int, int, int], Cost]]:
+    """The cost of every operator that a model has, with its place in (model, operator, phase)."""
     for i, (name, model) in enumerate(models.items()):
         widths = _widths(model, dtypes[name])
         for j, operator in enumerate(operators):
@@ -265,8 +284,24 @@ def _costs(
             for p, step in enumerate(steps):
                 cost = OPERATORS[operator](model, step, widths, options)
                 assert cost is not None
-                flops[i, j, p], moved[i, j, p], calls[i, j] = cost.flops, cost.bytes, cost.calls
-    return flops, moved, calls
+                yield (i, j, p), cost
+
+
+def _kernel_times(
+    gpus: dict[str, GPU],
+    peak: np.ndarray,
+    costs: Iterator[tuple[tuple[int, int, int], Cost]],
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """Times [s] by (gpu, model, operator, phase, sizes...) of the kernel-time model; 0 where there is no operator.
+
+    peak : by (gpu, model, operator) [FLOP/s]; shape : of the costs
+    """
+    time = np.zeros((len(gpus), *shape))
+    for (i, j, p), cost in costs:
+        for g, entry in enumerate(gpus.values()):
+            time[g, i, j, p] = kernels.operator_time(entry, cost, peak[g, i, j])
+    return time
 
 
 def _operators(operator: str | Iterable[str] | None, models: dict[str, Model]) -> tuple[list[str], dict[str, set[str]]]:

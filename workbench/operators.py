@@ -81,6 +81,9 @@ class Cost:
     """One kernel call, as a batched GEMM where it is one; dims are those of the step, broadcast.
 
     flops [FLOP] and bytes [byte] per call; batch, m, n, k of the GEMM [1]; calls per forward pass [1]
+    kernel : what runs it, a key of `kernels.KERNELS`; only the kernel-time model reads this and the rest
+    activations : those of `bytes` that other kernels of the pass write or read next [byte]
+    group : query heads per KV head; scores : what a fused attention computes, over the whole batch [1]
     """
 
     flops: Array
@@ -90,6 +93,10 @@ class Cost:
     k: Array
     batch: Array = 1
     calls: int = 1
+    kernel: str = "gemm"
+    activations: Array = 0.0
+    group: Array = 1
+    scores: Array = 1
 
 
 Operator = Callable[[Model, Step, Widths, Options], Cost | None]
@@ -98,7 +105,8 @@ Operator = Callable[[Model, Step, Widths, Options], Cost | None]
 def _gemm(m: Array, k: Array, n: Array, weight: float, activation: float, *, calls: int, batch: Array = 1) -> Cost:
     """(m x k) activations times (k x n) weights, `batch` times."""
     moved = batch * (m * k * activation + k * n * weight + m * n * activation)
-    return Cost(2.0 * batch * m * n * k, moved, m, n, k, batch, calls)
+    activations = batch * m * (k + n) * activation
+    return Cost(2.0 * batch * m * n * k, moved, m, n, k, batch, calls, activations=activations)
 
 
 # Attention projections --------------------------------------------------------------------------------------------
@@ -170,7 +178,8 @@ def kv_b_proj(model: Model, step: Step, w: Widths, _: Options) -> Cost | None:
     read = np.where(expand, mla.kv_lora_rank * w.kv, up * w.activation)
     written = np.where(expand, up, 2 * model.n_heads * mla.kv_lora_rank) * w.activation
     moved = rows * (read + written) + mla.kv_lora_rank * up * w.weight
-    return Cost(2.0 * rows * mla.kv_lora_rank * up, moved, rows, up, mla.kv_lora_rank, calls=model.n_layers)
+    flops = 2.0 * rows * mla.kv_lora_rank * up
+    return Cost(flops, moved, rows, up, mla.kv_lora_rank, calls=model.n_layers, activations=rows * written)
 
 
 def _expands(model: Model, step: Step) -> Array:
@@ -197,19 +206,20 @@ def scores_per_sequence(step: Step, window: int | None, *, causal: bool) -> Arra
 
 
 class _Heads(NamedTuple):
-    """One layer's attention: dot-product sizes [1], and what is read of each token in the context [byte]."""
+    """One layer's attention: dot-product sizes [1], bytes read of a token in the context, heads a KV head [1]."""
 
     qk_dim: Array
     v_dim: Array
     k_bytes: Array
     v_bytes: Array
+    group: Array
 
 
 def _heads(model: Model, step: Step, w: Widths, *, fused: bool) -> _Heads:
     mla = model.mla
     if mla is None:
         read = model.n_kv_heads * model.head_dim * w.kv
-        return _Heads(model.head_dim, model.head_dim, read, read)
+        return _Heads(model.head_dim, model.head_dim, read, read, model.n_heads // model.n_kv_heads)
     expand = _expands(model, step)
     head, latent = mla.qk_nope_head_dim + mla.qk_rope_head_dim, mla.kv_lora_rank + mla.qk_rope_head_dim
     again = 0 if fused else mla.kv_lora_rank * w.kv  # absorbed, the values are part of the latent keys
@@ -218,6 +228,7 @@ def _heads(model: Model, step: Step, w: Widths, *, fused: bool) -> _Heads:
         np.where(expand, mla.v_head_dim, mla.kv_lora_rank),
         np.where(expand, model.n_heads * head * w.activation, latent * w.kv),
         np.where(expand, model.n_heads * mla.v_head_dim * w.activation, again),
+        np.where(expand, 1, model.n_heads),
     )
 
 
@@ -254,8 +265,12 @@ def _attention(model: Model, step: Step, w: Widths, options: Options, part: str,
     moved = batch * step.new_tokens * dims * w.activation + step.sequences * _context_read(step, window) * read
     if (options.scores or ("chip" if fused else "memory")) == "memory":
         moved = moved + scores * w.activation * (2 if fused else 1)
-    n, k = (heads.v_dim, step.context) if part == "pv" else (step.context, heads.qk_dim)
-    return Cost(2.0 * scores * dims, moved, step.new_tokens, n, k, batch, layers)
+    visible = step.context if window is None else np.minimum(step.context, window)
+    n, k = (heads.v_dim, visible) if part == "pv" else (visible, heads.qk_dim)
+    return Cost(
+        2.0 * scores * dims, moved, step.new_tokens, n, k, batch, layers, kernel="attention" if fused else "unfused",
+        activations=moved - step.sequences * _context_read(step, window) * read, group=heads.group, scores=scores,
+    )  # fmt: skip
 
 
 def attention(model: Model, step: Step, w: Widths, options: Options) -> Cost | None:
@@ -412,7 +427,7 @@ def elementwise(model: Model, step: Step, w: Widths, _: Options) -> Cost:
     elements = 8 * h + 2 * rotated + cached + hidden * (3 if model.gated else 2) + combine + 6 * h / layers
     flops = step.tokens * (5.0 * (2 + 1 / layers) * h + 3 * rotated + 5 * hidden + combine)
     moved = step.tokens * (elements * w.activation + cached * w.kv)
-    return Cost(flops, moved, step.tokens, h, 1, calls=layers)
+    return Cost(flops, moved, step.tokens, h, 1, calls=layers, kernel="elementwise")
 
 
 #: Every operator by name, in the order of the forward pass.

@@ -204,6 +204,26 @@ def t4_roofline(
     return _finish(ax, title)
 
 
+def predicted_against_measured(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Kernel times of a fit over measured times: 1 is agreement; filled for rows held out, a cross for the ideal roof.
+
+    table : `calibration.Calibration.table`, with kind, time_s, ideal_s and held_out_s [s]
+    """
+    ax = plt.gca() if ax is None else ax
+    for color, (kind, rows) in zip(SERIES_COLORS, table.groupby("kind"), strict=False):
+        error = 100 * (rows.held_out_s / rows.time_s - 1).abs().mean()
+        style: dict[str, Any] = {"color": color, "linewidths": 0.7}
+        ax.scatter(rows.time_s, rows.ideal_s / rows.time_s, s=8, marker="x", alpha=0.12, zorder=1, **style)
+        label = f"{kind}: {error:.1f} % mean error, held out"
+        ax.scatter(rows.time_s, rows.held_out_s / rows.time_s, s=8, alpha=0.5, label=label, zorder=2, **style)
+    ax.scatter([], [], marker="x", color=COLORS["grey"], label="ideal roofline")
+    ax.axhline(1, color=COLORS["black"], linewidth=1, zorder=3)
+    ax.set(xscale="log", yscale="log", ylim=(0.02, 5), xlabel="Measured time (s)", ylabel="Predicted / measured")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.grid(alpha=0.25, linewidth=0.6)
+    return _finish(ax, title, 0)
+
+
 def compare_sources(
     ds: xr.Dataset, column: str, ax: Axes | None = None, *, printed: pd.DataFrame | None = None
 ) -> Axes:

@@ -39,6 +39,12 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(temporary, index=False, float_format="%.7g")
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_grid(ds: xr.Dataset, path: Path) -> None:
     """Write a grid as CSV (a row per setting) or NetCDF, by the file's suffix, whole or not at all."""
     if path.suffix not in (".csv", ".nc"):

@@ -1,0 +1,273 @@
+"""Fits of the kernel-time model to measured timings, with intervals and with errors on rows that a fit did not see."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from scipy.optimize import OptimizeResult, least_squares
+
+from . import kernels
+from .catalog import GPU, kernel_fit
+from .catalog import gpu as find_gpu
+from .dtypes import WIDTH
+from .operators import Cost
+from .parameters import DecodeFit, ElementwiseFit, GemmFit, PrefillFit
+from .roofline import ideal_time
+
+#: Columns that every row needs, and those of each kind of kernel; `operator_class` names the kind.
+COMMON = ("operator_class", "dtype", "time_s")
+_ATTENTION = ("batch_size", "seq_len_q", "seq_len_kv", "n_heads", "n_kv_heads", "head_dim")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "gemm": ("m", "n", "k"), "unfused": ("m", "n", "k", "batch"), "prefill": _ATTENTION, "decode": _ATTENTION,
+    "elementwise": ("bytes",),
+}  # fmt: skip
+ALIASES = {"attention_prefill": "prefill", "attention_decode": "decode"}
+#: Rows alike in these are held out together: no shape is judged by a fit that saw it.
+GROUPS = {
+    "gemm": ["n", "k"], "unfused": ["n", "k"], "prefill": ["n_heads", "n_kv_heads", "head_dim"],
+    "decode": ["n_heads", "n_kv_heads", "head_dim"], "elementwise": ["bytes"],
+}  # fmt: skip
+FOLDS, FEWEST_ROWS = 3, 20
+#: Relative error at which the fit begins to count a row as an outlier [1].
+OUTLIER = 0.1
+REGIMES = ("memory-bound", "between", "compute-bound")
+
+_GEMM = {
+    "launch_us": (4.0, 0.0, 100.0), "loop_us": (2.0, 0.0, 15.0), "loop_depth": (1000.0, 100.0, 5000.0),
+    "fill_depth": (100.0, 0.0, 1000.0), "half_tile": (10.0, 0.0, 100.0), "boost": (0.05, 0.0, 0.3),
+    "compute_fraction": (0.8, 0.2, 1.0), "bandwidth_fraction": (0.8, 0.2, 1.0),
+    "overlap": (2.0, 1.0, 4.0),
+}  # fmt: skip
+#: Start, lower and upper bound of each fitted parameter; units as in `parameters`.
+BOUNDS: dict[str, dict[str, tuple[float, float, float]]] = {
+    "gemm": _GEMM,
+    "unfused": {name: _GEMM[name] for name in ("launch_us", "fill_depth", "compute_fraction", "overlap")}
+    | {"bandwidth_fraction": (0.8, 0.2, 0.95)},
+    "prefill": {
+        "launch_us": (8.0, 0.0, 100.0), "wave_us": (2.0, 0.0, 20.0), "softmax_flops": (128.0, 0.0, 1000.0),
+        "compute_fraction": (0.7, 0.2, 0.95), "bandwidth_fraction": (0.6, 0.2, 1.0),
+    },
+    "decode": {
+        "launch_us": (8.0, 0.0, 100.0), "context_us": (2.0, 0.0, 20.0), "wave_us": (2.0, 0.0, 20.0),
+        "bandwidth_fraction": (0.8, 0.2, 1.0), "overlap": (2.0, 1.0, 4.0),
+    },
+    "elementwise": {"launch_us": (3.0, 0.0, 100.0), "bandwidth_fraction": (0.7, 0.1, 1.0)},
+}  # fmt: skip
+#: What is tried in turn and not fitted.
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "prefill": [{"packed_heads": p, "operands_in_l2": c} for p in (False, True) for c in (False, True)],
+    "decode": [{"unsplit_gbs": None}, *({"unsplit_gbs": rate} for rate in (15.0, 20.0, 25.0, 30.0, 40.0))],
+}
+_RECORDS: dict[str, Callable[..., Any]] = {
+    "gemm": GemmFit, "unfused": GemmFit, "prefill": PrefillFit, "decode": DecodeFit, "elementwise": ElementwiseFit,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a fit gives.
+
+    fits : kind of kernel -> its record
+    parameters : a row per fitted number: kind, parameter, value, low and high (95 % interval)
+    errors : a row per kind and regime ("all" too): rows, and of the held-out ones the mean absolute relative error,
+        the mean relative error, and the mean absolute relative error of the ideal roofline [%]
+    table : the rows used, with kind, regime, ideal_s, predicted_s (by the fit of all rows) and held_out_s [s]
+    """
+
+    gpu: str
+    fits: Mapping[str, Any]
+    parameters: pd.DataFrame
+    errors: pd.DataFrame
+    table: pd.DataFrame
+
+    def to_yaml(self, source: str) -> str:
+        """A `kernel_model` entry for the GPU's catalog file; `source` says where the timings are from."""
+        model: dict[str, Any] = {}
+        for kind, fit in self.fits.items():
+            model[kind] = {name: _rounded(value) for name, value in fit.model_dump(exclude_none=True).items()}
+        whole = self.errors[self.errors.regime == "all"].set_index("kind").to_dict("index")
+        model["fitted_on"] = {
+            kind: {
+                "source": source, "rows": whole[kind]["rows"],
+                "held_out": f"{FOLDS} folds by {', '.join(GROUPS[kind])}",
+                "error_percent": round(whole[kind]["error_percent"], 1),
+                "bias_percent": round(whole[kind]["bias_percent"], 1),
+            }
+            for kind in self.fits
+        }  # fmt: skip
+        return yaml.safe_dump({"kernel_model": model}, sort_keys=False, width=120, default_flow_style=None)
+
+
+def read_timings(path: Path) -> pd.DataFrame:
+    """A table of timings from a CSV file without its `#` comments; what is none raises ValueError with its name."""
+    try:
+        return pd.read_csv(path, comment="#")
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a CSV file of timings ({str(error).strip()})") from None
+
+
+def fit(table: pd.DataFrame, gpu: str | GPU) -> Calibration:
+    """Fit every kind of kernel that a table of timings has enough rows of, each by itself.
+
+    table : a row per timing: operator_class (a key of `COLUMNS`), dtype, time_s [s] and that class's columns; other
+        classes and columns are left alone. Elementwise rows may have `kernels`, how many a row timed together
+    gpu : id or catalog entry of the GPU that was measured
+
+    Least squares on log(predicted / measured), soft-l1 loss: a row that is off by much more than 10 % pulls little.
+    Rows above the roof, and attention that its replayed cache may have served from L2, are predicted but not fitted on.
+    The held-out errors are of fits that did not see the row's shape.
+
+    Raises ValueError, in one line, for a missing column, a bad value, or too few rows.
+    """
+    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
+    fits: dict[str, Any] = {}
+    parameters, tables = [], []
+    for kind, rows in _kinds(table):
+        timings = _Timings(kind, rows, card, fits.get("prefill"))
+        record, solution = timings.fit(timings.usable)
+        fits[kind] = record
+        parameters.append(_intervals(kind, record, solution))
+        held_out = np.empty(len(rows))
+        for unseen in _folds(rows, GROUPS[kind]):
+            part, _ = timings.fit(timings.usable & ~unseen)
+            held_out[unseen] = timings.predict(part)[unseen]
+        tables.append(
+            rows.assign(
+                regime=timings.regime, ideal_s=timings.ideal, predicted_s=timings.predict(record), held_out_s=held_out
+            )
+        )
+    used = pd.concat(tables, ignore_index=True)
+    return Calibration(card.id, fits, pd.concat(parameters, ignore_index=True), errors(used), used)
+
+
+def errors(table: pd.DataFrame) -> pd.DataFrame:
+    """Held-out errors [%] by kind and regime of a table as `Calibration.table`; see `Calibration.errors`."""
+    table = pd.concat([table.assign(regime="all"), table], ignore_index=True)
+    relative = 100 * (table.held_out_s / table.time_s - 1)
+    ideal = 100 * (table.ideal_s / table.time_s - 1)
+    table = table.assign(error_percent=relative.abs(), bias_percent=relative, ideal_error_percent=ideal.abs())
+    order = pd.Categorical(table.regime, ["all", *REGIMES], ordered=True)
+    grouped = table.assign(regime=order).groupby(["kind", "regime"], observed=True, sort=True)
+    means = grouped[["error_percent", "bias_percent", "ideal_error_percent"]].mean()
+    means.insert(0, "rows", grouped.size())
+    return means.reset_index().astype({"regime": str})
+
+
+class _Timings:
+    """The rows of one kind of kernel as arrays, and the fit to them."""
+
+    def __init__(self, kind: str, rows: pd.DataFrame, card: GPU, prefill: PrefillFit | None) -> None:
+        self.kind, self.card = kind, card
+        self.time = rows.time_s.to_numpy(dtype=float)
+        self.cost = _cost(kind, rows)
+        self.peak = np.array([card.peak_flop_rate(dtype) for dtype in rows["dtype"]])
+        self.softmax = prefill or kernel_fit(card, "prefill").fit if kind == "decode" else None
+        computing, moving = self.cost.flops / self.peak, self.cost.bytes / card.bandwidth
+        self.ideal = ideal_time(self.cost.flops, self.cost.bytes, self.peak, card.bandwidth)
+        self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
+        cached = (self.cost.bytes < 1e6 * (card.l2_mb or 0)) & (self.time < 2 * moving)
+        self.usable = (self.time > self.ideal) & ~(cached & (kind in ("prefill", "decode")))
+
+    def predict(self, fit: Any) -> np.ndarray:
+        """Times by the model [s]."""
+        if self.kind in ("gemm", "unfused"):
+            seconds = kernels.gemm_seconds(fit, self.card, self.cost, self.peak)
+        elif self.kind == "prefill":
+            seconds = kernels.prefill_seconds(fit, self.card, self.cost, self.peak)
+        elif self.kind == "decode":
+            assert self.softmax is not None
+            seconds = kernels.decode_seconds(fit, self.softmax, self.card, self.cost, self.peak)
+        else:
+            seconds = kernels.elementwise_seconds(fit, self.card, self.cost.bytes, self.cost.batch)
+        return np.asarray(np.maximum(seconds, self.ideal))
+
+    def fit(self, rows: np.ndarray) -> tuple[Any, OptimizeResult]:
+        """The best record on those rows, and how the solver got there."""
+        names = list(BOUNDS[self.kind])
+        start, low, high = (np.array(column) for column in zip(*BOUNDS[self.kind].values(), strict=True))
+        best = None
+        for fixed in VARIANTS.get(self.kind, [{}]):
+
+            def record(x: np.ndarray, fixed: dict[str, Any] = fixed) -> Any:
+                return _RECORDS[self.kind](**dict(zip(names, map(float, x), strict=True)), **fixed)
+
+            def residuals(x: np.ndarray, record: Callable[[np.ndarray], Any] = record) -> np.ndarray:
+                return np.asarray(np.log(self.predict(record(x))[rows] / self.time[rows]))
+
+            solution = least_squares(
+                residuals, start, bounds=(low, high), x_scale=start, loss="soft_l1", f_scale=OUTLIER,
+                diff_step=np.full(len(names), 1e-4),
+            )  # fmt: skip
+            if best is None or solution.cost < best[1].cost:
+                best = record(solution.x), solution
+        assert best is not None
+        return best
+
+
+def _cost(kind: str, rows: pd.DataFrame) -> Cost:
+    """Work of every row, each operand read or written once."""
+    width = rows["dtype"].map(WIDTH).to_numpy(dtype=float)
+    sizes: dict[str, Any] = {name: rows[name].to_numpy(dtype=float) for name in COLUMNS[kind]}
+    if kind == "elementwise":
+        launches = rows.kernels.to_numpy() if "kernels" in rows else 1
+        return Cost(np.zeros(len(rows)), sizes["bytes"], 1, 1, 1, kernel=kind, batch=launches)
+    if kind in ("gemm", "unfused"):
+        return kernels.gemm_cost(**sizes, width=width)
+    names = {"seq_len_q": "new_tokens", "seq_len_kv": "context"}
+    return kernels.attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=width)
+
+
+def _kinds(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each kind of kernel, checked."""
+    if missing := [name for name in COMMON if name not in table]:
+        raise ValueError(f"timings have no column {', '.join(missing)}: needed are {', '.join(COMMON)}")
+    kinds = table.operator_class.replace(ALIASES)
+    if "seq_len_q" in table:  # a prompt of one token runs the decode kernel
+        kinds = kinds.mask((kinds == "prefill") & (table.seq_len_q == 1), "decode")
+    if not kinds.isin(list(COLUMNS)).any():
+        raise ValueError(f"no timings to fit: operator_class has none of {', '.join([*COLUMNS, *ALIASES])}")
+    for kind, columns in COLUMNS.items():
+        rows = table[kinds == kind].assign(kind=kind)
+        if rows.empty:
+            continue
+        if missing := [name for name in columns if name not in rows]:
+            raise ValueError(f"timings have no column {', '.join(missing)}: {kind} needs {', '.join(columns)}")
+        for name in (*columns, "time_s"):
+            values = pd.to_numeric(rows[name], errors="coerce")
+            if not (bad := rows[~((values > 0) & np.isfinite(values))]).empty:
+                raise ValueError(f"{name} = {bad[name].iloc[0]} in a {kind} row: expected positive numbers")
+        shapes = len(rows.drop_duplicates(GROUPS[kind]))
+        if len(rows) < FEWEST_ROWS or shapes < FOLDS:
+            raise ValueError(
+                f"{len(rows)} {kind} rows in {shapes} shapes ({', '.join(GROUPS[kind])}):"
+                f" a fit needs {FEWEST_ROWS} rows in {FOLDS} shapes"
+            )
+        yield kind, rows
+
+
+def _folds(rows: pd.DataFrame, groups: list[str]) -> Iterator[np.ndarray]:
+    """Masks that hold out every row once, rows of one group together; the same for the same rows."""
+    group = rows.groupby(groups, sort=True).ngroup().to_numpy()
+    fold = np.random.default_rng(0).permutation(group.max() + 1)[group] % FOLDS
+    return (fold == i for i in range(FOLDS))
+
+
+def _intervals(kind: str, record: Any, solution: OptimizeResult) -> pd.DataFrame:
+    """95 % intervals by the curvature at the optimum; none for a parameter that sits on its bound."""
+    names = list(BOUNDS[kind])
+    scatter = 1.4826 * np.median(np.abs(solution.fun))  # robust standard deviation of the log residuals
+    free = solution.active_mask == 0
+    spread = np.full(len(names), np.nan)
+    spread[free] = 1.96 * scatter * np.sqrt(np.diag(np.linalg.pinv(solution.jac[:, free].T @ solution.jac[:, free])))
+    values = np.array([getattr(record, name) for name in names])
+    return pd.DataFrame(
+        {"kind": kind, "parameter": names, "value": values, "low": values - spread, "high": values + spread}
+    )
+
+
+def _rounded(value: Any) -> Any:
+    return value if isinstance(value, bool) else float(f"{value:.3g}")
