@@ -1,9 +1,6 @@
 """Files that are written whole or not at all: charts, tables, grids. The same inputs give the same bytes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import matplotlib as mpl
 import pandas as pd
@@ -12,6 +9,7 @@ from matplotlib.figure import Figure
 
 from .names import unknown
 from .tables import with_units
+from .whole import whole
 
 
 def save(figure: Figure, table: pd.DataFrame, figure_id: str, output_dir: str | None) -> None:
@@ -44,16 +42,3 @@ def write_grid(ds: xr.Dataset, path: Path) -> None:
     else:
         with whole(path) as temporary:
             ds.to_netcdf(temporary)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when it is complete, and vanishes otherwise."""
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
