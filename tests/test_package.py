@@ -21,7 +21,7 @@ def test_submodules_are_attributes():
         wb.rooflines  # noqa: B018
 
 
-@pytest.mark.parametrize("module", ["workbench"])
+@pytest.mark.parametrize("module", ["workbench", "workbench.measure", "workbench.measure_torch"])
 def test_import_needs_nothing_but_the_standard_library_and_numpy(module):
     heavy = "xarray pandas pydantic yaml matplotlib typer torch"
     code = f"import sys, {module}; print([m for m in {heavy.split()} if m in sys.modules])"

@@ -184,6 +184,14 @@ def timings(
         )
 
 
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def measure(context: typer.Context) -> None:
+    """Time the grid's kernels on this machine's GPU with PyTorch: see `workbench measure --help`."""
+    from .measure import main as run
+
+    raise typer.Exit(run(context.args, command="workbench measure"))
+
+
 @app.command()
 def gpus() -> None:
     """List the GPUs of the catalog."""
