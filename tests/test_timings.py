@@ -239,6 +239,27 @@ def test_a_gzipped_trace_and_a_bare_list_of_events(tmp_path):
     assert len(timings.read(path)) == 6
 
 
+def test_a_kernel_is_of_the_call_that_launched_it(tmp_path):
+    events = [
+        op("aten::mm", [[1, 2], [2, 3]], [HALF, HALF], 27),
+        op("aten::mm", [[4, 5], [5, 6]], [HALF, HALF], 322),
+        {"cat": "cuda_runtime", "name": "cudaLaunchKernel", "args": {"External id": 27, "correlation": 100}},
+        kernel("gemm", 1, **{"External id": 33, "correlation": 100}),
+        kernel("triton_rms_norm", 2, **{"External id": 322, "correlation": 322}),  # of no call, its id is by chance
+    ]
+    table = timings.read(save(tmp_path, json.dumps({"traceEvents": events})))
+    assert table.name.tolist() == ["aten::mm", "triton_rms_norm"]
+    assert table.m.fillna(0).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("causal", "kind"), [("True", "attention_prefill"), ("False", "other")])
+def test_attention_without_a_causal_mask_is_no_prefill(tmp_path, causal, kind):
+    attention = op("aten::_scaled_dot_product_flash_attention", [[1, 32, 64, 128]] * 3, [BF16] * 3, 1)
+    attention["args"]["Concrete Inputs"] = ["", "", "", "0.", causal, "False"]
+    trace = {"traceEvents": [attention, kernel("attn_fwd.kd", 5, **{"External id": 1})]}
+    assert timings.read(save(tmp_path, json.dumps(trace))).operator_class.tolist() == [kind]
+
+
 def test_trace_problems_name_their_event(tmp_path):
     events = [
         op("aten::mm", [[16, 4096]], [HALF], 1),
@@ -341,6 +362,48 @@ def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory, text):
     for format in (None, *timings.FORMATS):
         with pytest.raises(ValueError, match=r"\A[^\n]*\Z"):
             timings.read(path, format)
+
+
+ids = st.one_of(st.none(), st.integers(0, 3), st.text("ab", max_size=1), st.lists(st.integers(), max_size=1))
+dims = st.lists(st.one_of(st.lists(st.integers(-1, 4), max_size=4), st.none(), st.just("x")), max_size=3)
+event_args = st.one_of(
+    st.none(),
+    st.just("args"),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "External id": ids, "correlation": ids, "device": ids, "Input Dims": dims,
+            "Input type": st.one_of(st.none(), st.lists(st.sampled_from([HALF, "", None]), max_size=3)),
+        },
+    ),
+)  # fmt: skip
+events = st.fixed_dictionaries(
+    {},
+    optional={
+        "cat": st.sampled_from(["kernel", "cpu_op", "cuda_runtime", 3]),
+        "name": st.sampled_from(["aten::mm", "aten::bmm", "aten::_flash_attention_forward", "gemm", None]),
+        "dur": st.one_of(st.floats(), st.integers(-1, 3), st.text(max_size=1)),
+        "args": event_args,
+    },
+)  # fmt: skip
+
+
+def positive(value):
+    return isinstance(value, int | float) and 0 < value < np.inf
+
+
+@given(st.lists(st.one_of(events, st.integers(), st.none()), max_size=8))
+def test_any_trace_is_read_or_refused_in_one_line(tmp_path_factory, found):
+    path = tmp_path_factory.mktemp("t") / "trace.json"
+    path.write_text(json.dumps({"traceEvents": found, "deviceProperties": found}))
+    good = [e for e in found if isinstance(e, dict) and e.get("cat") == "kernel" and positive(e.get("dur"))]
+    if good:
+        table = timings.read(path)
+        assert table.time_s.sum() == pytest.approx(sum(e["dur"] for e in good) * 1e-6)
+        assert table.operator_class.isin(timings.OPERATOR_CLASSES).all()
+    else:
+        with pytest.raises(ValueError, match=r"\A[^\n]*\Z"):
+            timings.read(path)
 
 
 # Command line -----------------------------------------------------------------------------------------------------

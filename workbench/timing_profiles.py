@@ -107,6 +107,12 @@ TORCH_DTYPES = {
     "c10::Float8_e4m3fnuz": "fp8", "c10::Float8_e5m2": "fp8",
 }  # fmt: skip
 
+#: Where `is_causal` is among an operator's inputs.
+CAUSAL_INPUT = {
+    "aten::_flash_attention_forward": 8, "aten::_scaled_dot_product_flash_attention": 4,
+    "aten::_scaled_dot_product_efficient_attention": 6, "aten::_scaled_dot_product_cudnn_attention": 6,
+}  # fmt: skip
+
 Dims = Sequence[Sequence[int]]
 Event = dict[str, Any]
 
@@ -161,22 +167,23 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     of the call's inputs. Every other kernel is a row by itself, its class guessed from its name.
     """
     trace = _load(path)
-    events = [event for event in trace["traceEvents"] if isinstance(event, dict)]
+    events = _dicts(trace["traceEvents"])
     problems: list[str] = []
     calls, launches = _calls(events, problems)
-    gpus = {device.get("id"): str(device.get("name", "")) for device in trace.get("deviceProperties") or []}
+    gpus = {str(device.get("id")): str(device.get("name", "")) for device in _dicts(trace.get("deviceProperties"))}
     rows: dict[tuple[str, object], dict[str, Any]] = {}
     for number, event in enumerate(events):
         if event.get("cat") != "kernel":
             continue
-        time, args = event.get("dur"), event.get("args") or {}
+        time, args = event.get("dur"), event["args"]
         if not isinstance(time, int | float) or not 0 < time < np.inf:
             problems.append(f"event {number}: dur = {time!r}: expected a time above 0")
             continue
-        call = args.get("External id", launches.get(args.get("correlation")))
+        call = _external(args)
+        call = call if call in calls else launches.get(str(args.get("correlation")))
         key = ("call", call) if call in calls else ("kernel", number)
         kernel = calls.get(call) or guess(str(event.get("name", "")))
-        row = rows.setdefault(key, {"gpu": gpus.get(args.get("device"), ""), "time_s": 0.0} | kernel)
+        row = rows.setdefault(key, {"gpu": gpus.get(str(args.get("device")), ""), "time_s": 0.0} | kernel)
         row["time_s"] += time * 1e-6
     if not rows and not problems:
         raise ValueError(f"{path}: no event of category 'kernel': was the GPU profiled (ProfilerActivity.CUDA)?")
@@ -201,22 +208,46 @@ def _load(path: Path) -> dict[str, Any]:
     return trace
 
 
-def _calls(events: list[Event], problems: list[str]) -> tuple[dict[object, Event], dict[object, object]]:
+def _dicts(entries: object) -> list[Event]:
+    """The objects in a JSON list, each with an object of args."""
+    found: list[Event] = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [entry | {"args": args if isinstance(args := entry.get("args"), dict) else {}} for entry in found]
+
+
+def _calls(events: list[Event], problems: list[str]) -> tuple[dict[str | None, Event], dict[str, str | None]]:
     """Operator calls whose sizes are known, by external id; and the external ids of launches by correlation id."""
-    calls: dict[object, Event] = {}
-    launches: dict[object, object] = {}
+    calls: dict[str | None, Event] = {}
+    launches: dict[str, str | None] = {}
     for number, event in enumerate(events):
-        args, name = event.get("args") or {}, str(event.get("name", ""))
+        args = event["args"]
         if event.get("cat") == "cpu_op" and "Input Dims" in args:
             try:
-                sizes = operator_sizes(name, args["Input Dims"])
+                call = _call(str(event.get("name", "")), args)
             except (ValueError, IndexError, TypeError):
-                problems.append(f"event {number}: Input Dims = {args['Input Dims']!r}: not those of {name}")
+                problems.append(f"event {number}: Input Dims = {args['Input Dims']!r}: not those of {event['name']}")
                 continue
-            if sizes:
-                types = args.get("Input type") or []
-                dtype = TORCH_DTYPES.get(types[1], types[1]) if len(types) > 1 else ""
-                calls[args.get("External id")] = {"name": name, "dtype": dtype} | sizes
-        elif "correlation" in args and "External id" in args and event.get("cat") != "kernel":
-            launches[args["correlation"]] = args["External id"]
+            if call:
+                calls[_external(args)] = call
+        elif "correlation" in args and event.get("cat") != "kernel":
+            launches[str(args["correlation"])] = _external(args)
+    calls.pop(None, None)
     return calls, launches
+
+
+def _call(name: str, args: Event) -> Event | None:
+    """Name, format and sizes of an operator call, None for an operator that is not known here."""
+    if not (sizes := operator_sizes(name, args["Input Dims"])):
+        return None
+    if not all(isinstance(size, int) and size > 0 for column, size in sizes.items() if column != "operator_class"):
+        raise ValueError("not sizes")
+    inputs, causal = args.get("Concrete Inputs") or [], CAUSAL_INPUT.get(name, 0)
+    if sizes["operator_class"] == "attention_prefill" and inputs[causal : causal + 1] == ["False"]:
+        sizes["operator_class"] = "other"  # without a causal mask: no decoder's prompt
+    types = [*(args.get("Input type") or []), "", ""]
+    return {"name": name, "dtype": TORCH_DTYPES.get(str(types[1]), str(types[1]))} | sizes
+
+
+def _external(args: Event) -> str | None:
+    """The id of the operator call that an event belongs to; an event without one repeats its correlation id."""
+    external = args.get("External id")
+    return None if external is None or external == args.get("correlation") else str(external)
