@@ -280,6 +280,7 @@ def test_dry_run_prints_counts_and_time_and_needs_no_gpu(tmp_path, capsys):
     assert re.search(r"^attention_decode +attention +8$", out, re.M)  # 2 batch sizes x 2 lengths x 2 candidate counts
     assert re.search(r"^gemm +o_proj\+q_proj\+k_proj\+v_proj +6$", out, re.M)
     assert f"{SMALL_COUNT} kernels, about 0 minutes; 0 more do not fit in 80 GB" in out
+    assert f"by model: llama-7b {SMALL_COUNT}\n" in out
     assert "assumed: every kernel on its roofline at 312 TFLOP/s and 2.0 TB/s (an A100 80GB)" in out
 
 

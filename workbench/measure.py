@@ -1,6 +1,7 @@
 """Time the grid's kernels on this machine's GPU with PyTorch: `workbench measure`, or `python -m workbench.measure`.
 
-The second form runs from a bare checkout on a machine that has PyTorch and none of this project's other dependencies.
+The second form runs from a bare checkout on a machine that has PyTorch and none of this project's other dependencies,
+and from Python 3.10 on.
 The file it writes is this project's CSV of timings (`timings.read`), with comment lines that say where it is from. It
 is written whole every few seconds; kernels that are in it already are not measured again.
 """
@@ -13,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -101,7 +101,9 @@ def open_results(path: Path, gpu: str) -> Results:
     if tuple(reader.fieldnames or ()) != MEASURED:
         raise ValueError(f"{path}: not a file of `workbench measure`: choose another with -o")
     rows = list(reader)
-    for row in rows:
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise ValueError(f"{path}: row {number} has not {len(MEASURED)} fields: mend it, or choose another with -o")
         if row["gpu"] != gpu:
             raise ValueError(f"{path}: has timings of gpu = {row['gpu']!r}, this is {gpu!r}: choose another with -o")
     return Results(path, comments, rows)
@@ -297,7 +299,7 @@ def _measure(arguments: Sequence[str], command: str, open_backend: OpenBackend, 
 def header(backend: Backend, command: str, dtypes: Sequence[str]) -> list[str]:
     """Comment lines of one run; those of a run that goes on with a file follow the earlier ones."""
     return [
-        f"date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        time.strftime("date: %Y-%m-%d %H:%M UTC", time.gmtime()),
         f"command: {command.strip()}",
         *ceilings(backend, dtypes),
         *backend.facts(),

@@ -5,7 +5,7 @@ Imports the standard library alone, like everything that `python -m workbench.me
 
 import math
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -234,7 +234,9 @@ def describe(plan: Sequence[Kernel], too_large: int, memory: float) -> str:
     for (kind, operator), by_dtype in sorted(counts.items()):
         lines.append(f"{kind:<18}{operator:<30}" + "".join(f"{count:>8}" for count in by_dtype.values()))
     minutes = sum(expected(kernel, memory) for kernel in plan) / 60
+    models = Counter(kernel.name.split(":")[0] for kernel in plan)
     lines += [
+        "by model: " + ", ".join(f"{model} {count}" for model, count in models.most_common()),
         f"{len(plan)} kernels, about {minutes:.0f} minutes; {too_large} more do not fit in {memory / 1e9:.3g} GB",
         f"assumed: every kernel on its roofline at {ASSUMED_FLOP_RATE / 1e12:.0f} TFLOP/s and "
         f"{ASSUMED_BANDWIDTH / 1e12:.1f} TB/s (an A100 80GB),",
