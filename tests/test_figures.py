@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from workbench import figures, saving
+from workbench.whole import whole
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = [*(f"medusa-fig{n:02d}" for n in range(9, 21)), "t4-decode", "t4-prefill", "t4-roofline"]
@@ -263,7 +264,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path.write_text("before")
 
     def broken():
-        with saving.whole(path) as temporary:
+        with whole(path) as temporary:
             temporary.write_text("half")
             raise KeyboardInterrupt
 

@@ -4,10 +4,35 @@
 >>> ds = wb.roofline_grid("a100-80gb-pcie", "llama-7b", phase="decode", batch_size=[1, 16], seq_len=1024)
 >>> ds.bound.sel(operator="qkv_proj").values.ravel()
 array([0, 0], dtype=int8)
+
+Names and submodules are imported when they are first used (PEP 562), so that `python -m workbench.measure` runs on a
+GPU machine that has PyTorch and none of the other dependencies.
 """
 
-from .catalog import GPU, Model, gpu, gpus, model, models
-from .grid import forward_pass, roofline_grid
-from .hf import from_hf_config
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 __all__ = ["GPU", "Model", "forward_pass", "from_hf_config", "gpu", "gpus", "model", "models", "roofline_grid"]
+
+if TYPE_CHECKING:
+    from .catalog import GPU, Model, gpu, gpus, model, models
+    from .grid import forward_pass, roofline_grid
+    from .hf import from_hf_config
+else:
+    _HOME = {
+        "GPU": "catalog", "Model": "catalog", "gpu": "catalog", "gpus": "catalog", "model": "catalog",
+        "models": "catalog", "forward_pass": "grid", "from_hf_config": "hf", "roofline_grid": "grid",
+    }  # fmt: skip
+
+    def __getattr__(name: str) -> object:
+        if name in _HOME:
+            value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+            globals()[name] = value
+            return value
+        if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -206,6 +206,40 @@ def calibrate(
 
 
 @app.command()
+def timings(
+    file: Annotated[Path, typer.Argument(help="CSV, parquet, or profiler trace with kernel timings.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the tidy table there, as CSV.")] = None,
+    format: Annotated[str | None, typer.Option(help="Format of FILE; by default recognized by its content.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Name of the GPU, for a file that does not say.")] = None,
+) -> None:
+    """Read kernel timings (own, Vidur, AIConfigurator, Nsight Compute, PyTorch profiler) into one tidy table."""
+    from .timings import read, write
+
+    with one_line():
+        table = read(file, format, gpu=gpu)
+        if output:
+            write(table, output)
+    problems = table.attrs["problems"]
+    for problem in problems[:10]:
+        typer.echo(f"workbench: {problem}", err=True)
+    if len(problems) > 10:
+        typer.echo(f"workbench: and {len(problems) - 10} more rows that could not be used", err=True)
+    typer.echo(f"{len(table)} timings ({table.attrs['format']}){f' in {output}' if output else ''}")
+    for kind, times in table.groupby("operator_class").time_s:
+        typer.echo(
+            f"  {kind:<18}{len(times):>8}  {times.min():.3g} to {times.max():.3g} s, median {times.median():.3g} s"
+        )
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def measure(context: typer.Context) -> None:
+    """Time the grid's kernels on this machine's GPU with PyTorch: see `workbench measure --help`."""
+    from .measure import main as run
+
+    raise typer.Exit(run(context.args, command="workbench measure"))
+
+
+@app.command()
 def gpus() -> None:
     """List the GPUs of the catalog."""
     from . import catalog

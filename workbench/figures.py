@@ -28,7 +28,7 @@ from . import audit
 from .catalog import DATA
 from .names import unknown
 from .records import read_mapping, validated
-from .saving import whole
+from .whole import whole
 
 FORMATS = ("csv", "png", "svg")
 LIBRARIES = ("numpy", "xarray", "pandas", "matplotlib")

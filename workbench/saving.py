@@ -1,16 +1,14 @@
 """Files that are written whole or not at all: charts, tables, grids. The same inputs give the same bytes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pandas as pd
 import xarray as xr
 
 from .names import unknown
 from .tables import with_units
+from .whole import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,18 +52,3 @@ def write_grid(ds: xr.Dataset, path: Path) -> None:
     else:
         with whole(path) as temporary:
             ds.to_netcdf(temporary)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when it is complete, and vanishes otherwise."""
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,475 @@
+"""The GPU benchmark: its plan, its file and its command line, with a device that only pretends; no PyTorch needed."""
+
+import contextlib
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import workbench as wb
+from workbench import cli, measure, measure_plan, measure_torch, timings
+from workbench.measure_plan import Grid, Kernel, in_order, kernels
+
+SMALL = Grid(models=["llama-7b"], batch_sizes=[1, 8], seq_lens=[128, 1024], candidates=[1, 16], dtypes=["fp16"])
+SMALL_OPTIONS = [
+    "--model", "llama-7b", "--batch-size", "1,8", "--seq-len", "128,1024", "--candidates", "1,16", "--dtype", "fp16",
+]  # fmt: skip
+#: Of those settings: 5 distinct projections x 6 token counts + lm_head x 4, attention 4 + 8, qk and pv as often each,
+#: 3 elementwise operators x 6 token counts
+SMALL_COUNT = 34 + 12 + 24 + 18
+
+
+class Pretender:
+    """A device whose every kernel takes its roofline time, on a clock that goes on by two seconds a kernel."""
+
+    gpu, framework, gemm_size, copy_bytes = "Pretend GPU 1", "torch 0", 8192, 2**30
+
+    def __init__(self, *, fail=lambda kernel, number: None):
+        self.memory, self.seen, self.now, self.fail = 80e9, [], 0.0, fail
+
+    def __call__(self, device):
+        self.device = device
+        return self
+
+    def clock(self):
+        return self.now
+
+    def supports(self, dtype):
+        return dtype != "fp8"
+
+    def facts(self):
+        return ["driver: none"]
+
+    def times(self, kernel, calls, runs):
+        self.now += 2
+        if not kernel.name.startswith("ceiling"):
+            self.fail(kernel, len(self.seen))
+            self.seen.append(kernel)
+        return [measure_plan.estimate(kernel) * (1 + run / 1000) for run in range(runs)]
+
+
+def run(pretender, tmp_path, *options, output="t.csv"):
+    arguments = [*SMALL_OPTIONS, "-o", str(tmp_path / output), *map(str, options)]
+    return measure.main(arguments, open_backend=pretender, clock=pretender.clock)
+
+
+# The plan ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", measure_plan.MODELS)
+def test_model_sizes_are_the_catalogs(model):
+    sizes, entry = measure_plan.MODELS[model], wb.model(model)
+    assert sizes == (entry.hidden_size, entry.intermediate_size, entry.n_heads, entry.head_dim, entry.vocab_size)
+    assert entry.n_kv_heads == entry.n_heads
+
+
+def test_gemm_flops_and_shapes_are_the_grids():
+    """Every matmul of the two views, against `roofline_grid`, which counts with other code."""
+    sizes = {"batch_size": 8, "seq_len": 1024}
+    operators = [*measure_plan.PROJECTIONS, "qk", "pv", "attention"]
+    ds = wb.roofline_grid("t4", "llama-13b", operators, candidates=[16], **sizes)
+    for operator in operators:
+        for phase in measure_plan.PHASES:
+            (kernel,) = kernels(Grid(["llama-13b"], [operator], [phase], [8], [1024], [16], ["fp16"]))
+            there = ds.sel(operator=operator, phase=phase).squeeze()
+            assert kernel.flops == pytest.approx(float(there.flops), rel=1e-12), (operator, phase)
+            assert kernel.bytes == pytest.approx(float(there.bytes), rel=1e-12), (operator, phase)
+
+
+def test_kernels_of_the_same_sizes_are_measured_once():
+    found = kernels(SMALL)
+    assert len({kernel.key for kernel in found}) == len(found)
+    squares = [kernel for kernel in found if kernel.operator == "o_proj+q_proj+k_proj+v_proj"]
+    # tokens: prompts of 128 and 1024, alone and by eight; decoding 1 and 16 candidates, alone and by eight
+    assert sorted(kernel.m for kernel in squares) == [1, 8, 16, 128, 1024, 8192]
+    assert {(kernel.n, kernel.k) for kernel in squares} == {(4096, 4096)}
+
+
+def test_fp8_has_matrix_products_only():
+    assert {kernel.operator_class for kernel in kernels(Grid(dtypes=["fp8"]))} == {"gemm"}
+
+
+def test_the_default_grid_covers_the_papers_sizes():
+    found = kernels(Grid())
+    attention = [kernel for kernel in found if kernel.operator_class == "attention_decode" and kernel.dtype == "fp16"]
+    assert len(attention) == 3 * 7 * 7 * 8
+    assert {kernel.seq_len_q for kernel in attention} == {1, *range(16, 113, 16)}
+
+
+def test_a_short_run_is_a_small_copy_of_the_whole():
+    order = in_order(kernels(Grid()), "fp16")
+    assert order == in_order(kernels(Grid()), "fp16")
+    first = order[:120]
+    assert {kernel.operator for kernel in first} >= {"attention", "qkv_proj", "lm_head", "qk", "pv", "add", "rms_norm"}
+    assert {kernel.dtype for kernel in first} == {"fp16", "bf16", "fp8"}
+    assert {kernel.name.split(":")[0] for kernel in first} == set(measure_plan.MODELS)
+    fused = sum(bool(set(kernel.operator.split("+")) & set(measure_plan.FUSED)) for kernel in first)
+    assert fused > 60
+    tokens = sorted(kernel.m for kernel in first if kernel.operator_class == "gemm" and kernel.dtype == "fp16")
+    assert tokens[0] <= 16
+    assert tokens[-1] >= 2**16
+
+
+@given(st.sampled_from(kernels(SMALL)), st.floats(1e6, 1e12))
+def test_a_schedule_fits_in_memory_and_runs_often_enough(kernel, memory):
+    calls, runs = measure_plan.schedule(kernel, memory)
+    assert 5 <= runs <= 25
+    assert calls == 1 or calls * kernel.bytes <= memory
+    assert calls * measure_plan.estimate(kernel) <= max(measure_plan.estimate(kernel) + 200e-6, 0)
+
+
+# The file ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_is_read_as_timings_and_says_where_it_is_from(tmp_path):
+    pretender = Pretender()
+    assert run(pretender, tmp_path) == 0
+    table = timings.read(tmp_path / "t.csv")
+    assert len(table) == len(pretender.seen) == len(kernels(SMALL)) == SMALL_COUNT
+    assert table.attrs["problems"] == []
+    header = "\n".join(table.attrs["header"])
+    assert re.search(r"date: 20\d\d-\d\d-\d\d \d\d:\d\d UTC", header)
+    assert f"command: python -m workbench.measure {' '.join(SMALL_OPTIONS)} -o" in header
+    # the pretender is an A100 at its roofline, and its median run 1 % above
+    assert "copy bandwidth: 1981 GB/s (device to device, 1074 MB read and written)" in header
+    assert "fp16 GEMM: 309.1 TFLOP/s (8192 x 8192 x 8192)" in header
+    assert "driver: none" in header
+    row = table[(table.name == "llama-7b:qkv_proj") & (table.m == 8192)].iloc[0]
+    assert row.time_s == pytest.approx(2 * 8192 * 4096 * 12288 / 312e12 * 1.012, rel=1e-4)
+    assert (row.gpu, row.framework, row["dtype"], row.operator_class) == ("Pretend GPU 1", "torch 0", "fp16", "gemm")
+
+
+def test_median_and_spread():
+    row = measure.row_of(Kernel("gemm", "a:b", "fp16", 1, 2, 3), Pretender(), [float(t) for t in range(101)])
+    assert {name: row[name] for name in ("time_s", "p10_s", "p90_s", "runs", "m", "batch_size", "note")} == {
+        "time_s": "50", "p10_s": "10", "p90_s": "90", "runs": "101", "m": "1", "batch_size": "", "note": "",
+    }  # fmt: skip
+    assert measure.row_of(Kernel("gemm", "a:b", "fp16"), Pretender(), [3.0])["p90_s"] == "3"
+
+
+def test_a_second_run_goes_on_where_the_budget_ended_the_first(tmp_path, capsys):
+    first, second, third = Pretender(), Pretender(), Pretender()
+    assert run(first, tmp_path, "--minutes", "0.5") == 0
+    assert len(first.seen) == 15  # 30 s at 2 s a kernel
+    assert run(second, tmp_path) == 0
+    assert len(first.seen) + len(second.seen) == len(kernels(SMALL))
+    assert not {kernel.key for kernel in first.seen} & {kernel.key for kernel in second.seen}
+    header = timings.read(tmp_path / "t.csv").attrs["header"]
+    assert sum(line.startswith("command:") for line in header) == 2
+    assert run(third, tmp_path) == 0
+    assert third.seen == []
+    assert f"0 kernels to measure, {SMALL_COUNT} in" in capsys.readouterr().err
+
+
+def test_progress_goes_to_standard_error(tmp_path, capsys):
+    run(Pretender(), tmp_path)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"measure: Pretend GPU 1: {SMALL_COUNT} kernels to measure, 0 in" in err
+    assert re.search(r"measure: 5 of 88 kernels, 0\.2 min, last llama-7b:\S+\n", err)
+
+
+def test_out_of_memory_is_a_note_and_is_not_tried_again(tmp_path):
+    def fail(kernel, number):
+        if kernel.operator == "qk":
+            raise MemoryError
+
+    assert run(Pretender(fail=fail), tmp_path) == 0
+    table = timings.read(tmp_path / "t.csv")
+    failed = sum(kernel.operator == "qk" for kernel in kernels(SMALL))
+    assert len(table.attrs["problems"]) == failed
+    assert re.fullmatch(r"line \d+: not measured: out of memory", table.attrs["problems"][0])
+    again = Pretender()
+    run(again, tmp_path)
+    assert again.seen == []
+
+
+def test_an_unsupported_kernel_is_a_note_of_one_line(tmp_path):
+    def fail(kernel, number):
+        if kernel.operator == "attention" and kernel.seq_len_q == 1:
+            raise RuntimeError("No available kernel.\nMore about it")
+
+    assert run(Pretender(fail=fail), tmp_path) == 0
+    assert any(p.endswith("failed: No available kernel.") for p in timings.read(tmp_path / "t.csv").attrs["problems"])
+
+
+def test_a_gpu_in_a_bad_state_ends_the_run_and_leaves_no_notes(tmp_path, capsys):
+    def fail(kernel, number):
+        if number >= 20:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    assert run(Pretender(fail=fail), tmp_path) == 1
+    assert re.search(r"measure: 10 kernels in a row failed, the last, .*CUDA error", capsys.readouterr().err)
+    table = timings.read(tmp_path / "t.csv")
+    assert (len(table), table.attrs["problems"]) == (20, [])
+
+
+def test_ctrl_c_leaves_a_whole_file(tmp_path, capsys):
+    def fail(kernel, number):
+        if number == 7:
+            raise KeyboardInterrupt
+
+    assert run(Pretender(fail=fail), tmp_path) == 130
+    assert "interrupted; what was measured is kept" in capsys.readouterr().err
+    assert len(timings.read(tmp_path / "t.csv")) == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    assert run(Pretender(), tmp_path, "--minutes", "0.1") == 0
+    before = (tmp_path / "t.csv").read_bytes()
+    results = measure.open_results(tmp_path / "t.csv", Pretender.gpu)
+    results.rows.append({"no such column": "1"})
+    with pytest.raises(ValueError, match="dict contains fields not in fieldnames"):
+        results.save()
+    assert (tmp_path / "t.csv").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_the_file_is_saved_while_measuring(tmp_path):
+    lengths = []
+
+    def fail(kernel, number):
+        lengths.append(len((tmp_path / "t.csv").read_text().splitlines()) if (tmp_path / "t.csv").exists() else 0)
+
+    run(Pretender(fail=fail), tmp_path)
+    assert lengths[0] == 0
+    assert 0 < lengths[10] < lengths[40] < lengths[80]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "not a file of `workbench measure`: choose another with -o"),
+        ("", "not a file of `workbench measure`"),
+        (
+            ",".join(measure.MEASURED) + "\nworkbench,Other GPU" + "," * 18 + "\n",
+            "has timings of gpu = 'Other GPU', this",
+        ),
+    ],
+)
+def test_another_file_is_not_touched(tmp_path, capsys, content, message):
+    (tmp_path / "t.csv").write_text(content)
+    assert run(Pretender(), tmp_path) == 1
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "t.csv").read_text() == content
+
+
+# The command ------------------------------------------------------------------------------------------------------
+
+
+def test_formats_that_the_gpu_lacks_and_kernels_that_do_not_fit_are_left_out(tmp_path, capsys):
+    pretender = Pretender()
+    assert run(pretender, tmp_path, "--dtype", "fp16,fp8", "--memory-gb", "0.1", "--device", "cuda:1") == 0
+    assert pretender.device == "cuda:1"
+    assert {kernel.dtype for kernel in pretender.seen} == {"fp16"}
+    assert max(kernel.bytes for kernel in pretender.seen) <= 1e8
+    assert "do not fit or are in a format that the GPU lacks" in capsys.readouterr().err
+
+
+def test_dry_run_prints_counts_and_time_and_needs_no_gpu(tmp_path, capsys):
+    def no_gpu(device):
+        raise AssertionError("a dry run must not look for a GPU")
+
+    assert measure.main(["--dry-run", *SMALL_OPTIONS, "--minutes", "3"], open_backend=no_gpu) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^attention_decode +attention +8$", out, re.M)  # 2 batch sizes x 2 lengths x 2 candidate counts
+    assert re.search(r"^gemm +o_proj\+q_proj\+k_proj\+v_proj +6$", out, re.M)
+    assert f"{SMALL_COUNT} kernels, about 0 minutes; 0 more do not fit in 80 GB" in out
+    assert f"by model: llama-7b {SMALL_COUNT}\n" in out
+    assert "assumed: every kernel on its roofline at 312 TFLOP/s and 2.0 TB/s (an A100 80GB)" in out
+
+
+def test_dry_run_of_everything_leaves_out_what_does_not_fit(capsys):
+    assert measure.main(["--dry-run", "--memory-gb", "24"]) == 0
+    assert re.search(r"\d+ kernels, about \d+ minutes; [1-9]\d* more do not fit in 24 GB", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dtype", "fp7"], "argument --dtype: unknown name 'fp7'."),
+        (["--operator", "fusd"], "argument --operator: unknown name 'fusd'. Did you mean 'fused'"),
+        (["--model", "llama-7"], "Did you mean 'llama-7b'"),
+        (["--minutes", "0"], "argument --minutes: '0': expected a number above 0"),
+        (["--minutes", "soon"], "argument --minutes: 'soon': expected a number above 0"),
+        (["--batch-size", "1,0"], "argument --batch-size: '1,0': expected whole numbers above 0 separated by commas"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["-o", "no/such/folder/t.csv"], "cannot write no/such/folder/t.csv: there is no folder no/such/folder"),
+    ],
+)
+def test_bad_options_are_one_clear_line(capsys, options, message):
+    assert measure.main(options, open_backend=Pretender()) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("measure: ")
+
+
+def test_without_pytorch_or_gpu_there_is_one_clear_line(capsys, monkeypatch):
+    monkeypatch.setattr(measure_torch, "find_spec", lambda name: None)
+    assert measure.main([]) == 1
+    assert capsys.readouterr().err == (
+        "measure: PyTorch is not installed: install torch with CUDA or ROCm (or use --dry-run)\n"
+    )
+    cuda = SimpleNamespace(is_available=lambda: False, device_count=lambda: 1)
+    torch = SimpleNamespace(__version__="2.13.0+cpu", cuda=cuda)
+    monkeypatch.setattr(measure_torch, "find_spec", lambda name: True)
+    monkeypatch.setattr(measure_torch, "import_module", lambda name: torch)
+    assert measure.main([]) == 1
+    assert "no GPU that PyTorch 2.13.0+cpu can use" in capsys.readouterr().err
+    cuda.is_available = lambda: True
+    for device, message in (("cuda:3", "no GPU 'cuda:3': PyTorch sees cuda:0"), ("tpu", "unknown device 'tpu'")):
+        assert measure.main(["--device", device]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_the_installed_command_is_the_same():
+    runner = CliRunner()
+    result = runner.invoke(cli.app, ["measure", "--dry-run", *SMALL_OPTIONS])
+    assert result.exit_code == 0
+    assert f"{SMALL_COUNT} kernels" in result.stdout
+    assert "usage: workbench measure" in runner.invoke(cli.app, ["measure", "--help"]).stdout
+    result = runner.invoke(cli.app, ["measure", "--minutes", "-1"])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+
+
+# Timing on a GPU, with a PyTorch that only keeps a log ------------------------------------------------------------
+
+
+class FakeCuda:
+    """Events on a clock that graph replays move by 3 ms, work on other data by 100 ms."""
+
+    def __init__(self):
+        self.log, self.ms = [], 0.0
+        self.OutOfMemoryError = type("OutOfMemoryError", (RuntimeError,), {})
+
+    def synchronize(self):
+        pass
+
+    def empty_cache(self):
+        self.log.append("empty")
+
+    @contextlib.contextmanager
+    def graph(self, graph):
+        self.log.append("capture")
+        yield
+
+    def CUDAGraph(self):
+        def replay():
+            self.ms += 3
+            self.log.append("replay")
+
+        return SimpleNamespace(replay=replay)
+
+    def Event(self, enable_timing):
+        event = SimpleNamespace()
+
+        def record():
+            event.at = self.ms
+            self.log.append("event")
+
+        event.record, event.elapsed_time = record, lambda stop: stop.at - event.at
+        return event
+
+
+def gpu_backend(call):
+    backend = measure_torch.GpuBackend.__new__(measure_torch.GpuBackend)
+    cuda = FakeCuda()
+    backend.torch = SimpleNamespace(cuda=cuda, inference_mode=contextlib.nullcontext)
+
+    def flush(*_):
+        cuda.ms += 50
+        cuda.log.append("flush")
+
+    backend.other = SimpleNamespace(add_=flush, max=flush)
+    backend.call = lambda kernel: call
+    return backend, cuda
+
+
+def test_a_run_is_a_graph_replay_between_events_after_the_cache_was_filled():
+    backend, cuda = gpu_backend(lambda: cuda.log.append("call"))
+    times = backend.times(Kernel("gemm", "a:b", "fp16"), 4, 5)
+    assert times == pytest.approx([3e-3 / 4] * 5)
+    warm_up = [*["call"] * 4, "capture", *["call"] * 4, *["replay"] * 3]
+    assert cuda.log == [*warm_up, *["flush", "flush", "event", "replay", "event"] * 5, "empty"]
+
+
+def test_out_of_memory_of_the_gpu_is_a_memory_error():
+    def call():
+        raise cuda.OutOfMemoryError("Tried to allocate 20 GiB")
+
+    backend, cuda = gpu_backend(call)
+    with pytest.raises(MemoryError):
+        backend.times(Kernel("gemm", "a:b", "fp16"), 1, 5)
+    assert cuda.log == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("hip", "card", "expected"),
+    [
+        (None, {"major": 7, "minor": 5}, {"fp16": "half"}),
+        (None, {"major": 8, "minor": 0}, {"fp16": "half", "bf16": "bf16"}),
+        (None, {"major": 8, "minor": 9}, {"fp16": "half", "bf16": "bf16", "fp8": "fn"}),
+        (None, {"major": 10, "minor": 0}, {"fp16": "half", "bf16": "bf16", "fp8": "fn"}),
+        ("6.4", {"major": 9, "minor": 0, "gcnArchName": "gfx90a:sramecc+"}, {"fp16": "half", "bf16": "bf16"}),
+        ("6.4", {"major": 9, "minor": 4, "gcnArchName": "gfx942"}, {"fp16": "half", "bf16": "bf16", "fp8": "fnuz"}),
+        ("7.0", {"major": 9, "minor": 5, "gcnArchName": "gfx950"}, {"fp16": "half", "bf16": "bf16", "fp8": "fn"}),
+    ],
+)
+def test_formats_by_card(hip, card, expected):
+    torch = SimpleNamespace(
+        version=SimpleNamespace(hip=hip), float16="half", bfloat16="bf16", float8_e4m3fn="fn", float8_e4m3fnuz="fnuz"
+    )
+    assert measure_torch.formats(torch, SimpleNamespace(**card)) == expected
+
+
+def test_long_kernels_are_run_less_often():
+    assert [measure_torch.fewer(25, once) for once in (1e-4, 0.1, 3.0)] == [25, 10, 5]
+    assert measure_torch.fewer(3, 10.0) == 3
+
+
+# Operands, with a PyTorch made of numpy ---------------------------------------------------------------------------
+
+
+class NumpyTorch:
+    """Just enough of PyTorch to see which product a kernel's call computes."""
+
+    float16 = bfloat16 = np.float64
+    __version__ = "numpy"
+
+    class Tensor(np.ndarray):
+        def transpose(self, first, second):
+            return np.swapaxes(self, first, second)
+
+    def __init__(self):
+        self.random = np.random.default_rng(1)
+        self.products = []
+
+    def randn(self, shape, device, dtype):
+        return self.random.normal(size=shape).astype(dtype).view(self.Tensor)
+
+    def matmul(self, a, b, out):
+        self.products.append((a, b, out))
+        return np.matmul(a, b, out=out)
+
+
+@pytest.mark.parametrize("operator", ["gate_up_proj", "qk", "pv"])
+@pytest.mark.parametrize("phase", measure_plan.PHASES)
+def test_a_call_multiplies_operands_of_the_kernels_sizes(operator, phase, monkeypatch):
+    monkeypatch.setitem(measure_plan.MODELS, "tiny", measure_plan.ModelSizes(8, 12, 2, 4, 10))
+    (kernel,) = kernels(Grid(["tiny"], [operator], [phase], [3], [7], [2], ["fp16"]))
+    torch = NumpyTorch()
+    backend = measure_torch.TorchBackend(torch, "cpu")
+    result = backend.call(kernel)()
+    ((a, b, out),) = torch.products
+    batch = (6,) if operator in ("qk", "pv") else ()
+    assert (a.shape, b.shape, out.shape) == (
+        (*batch, kernel.m, kernel.k), (*batch, kernel.k, kernel.n), (*batch, kernel.m, kernel.n),
+    )  # fmt: skip
+    np.testing.assert_allclose(result, np.einsum("...mk,...kn->...mn", a, b))
+    assert a.size + b.size + out.size == kernel.bytes / 2

@@ -1,0 +1,439 @@
+"""Readers of kernel timings: small files of every format typed by hand, and broken ones."""
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from workbench import cli, timing_profiles, timings
+
+OWN = """\
+# machine: a desk, NVIDIA RTX A6000
+# date: 2026-11-20
+source,gpu,framework,operator_class,name,dtype,m,n,k,batch_size,seq_len_q,seq_len_kv,n_heads,n_kv_heads,head_dim,time_s,p10_s,runs,note
+measure,NVIDIA RTX A6000,torch 2.13,gemm,llama-7b:qkv_proj,fp16,16,12288,4096,,,,,,,1.5e-4,1.4e-4,20,
+measure,NVIDIA RTX A6000,torch 2.13,attention_decode,llama-7b:attention,fp16,,,,4,1,1024,32,32,128,5e-5,4e-5,20,
+measure,NVIDIA RTX A6000,torch 2.13,gemm,llama-7b:lm_head,fp16,524288,32000,4096,,,,,,,,,,out of memory
+"""
+
+VIDUR_OPERATIONS = ["emb", "attn_pre_proj", "attn_post_proj", "mlp_up_proj", "mlp_down_proj", "mlp_act", "add"]
+VIDUR = (
+    ",".join(f"time_stats.{op}.{stat}" for op in VIDUR_OPERATIONS for stat in ("min", "median"))
+    + ",n_head,n_kv_head,n_embd,n_expanded_embd,vocab_size,use_gated_mlp,num_tokens,num_tensor_parallel_workers\n"
+    + ",".join(f"0.001,0.0{i}" for i in range(10, 17)) + ",32,8,4096,14336,128256,True,64,1\n"
+    + ",".join(f"0.001,0.0{i}" for i in range(20, 27)) + ",32,8,4096,14336,128256,True,64,2\n"
+)  # fmt: skip
+
+GEMM = """\
+framework,version,device,op_name,kernel_source,gemm_dtype,m,n,k,latency
+VLLM,0.20.0,NVIDIA B200,gemm,vllm_default,bfloat16,9,3584,32,0.002
+VLLM,0.20.0,NVIDIA B200,gemm,vllm_default,nvfp4,4353,1024,8192,0.0375
+"""
+ATTENTION = """\
+framework,version,device,op_name,kernel_source,batch_size,isl,num_heads,num_key_value_heads,head_dim,beam_width,attn_dtype,kv_cache_dtype,step,latency
+VLLM,0.20.0,NVIDIA B200,context_attention,vllm_flashinfer,4,12288,40,8,128,1,bfloat16,bfloat16,0,4.0
+VLLM,0.20.0,NVIDIA B200,generation_attention,vllm_flash_attn,16,1,12,1,128,1,bfloat16,fp8,8191,0.08
+"""
+
+NCU_RAW = """\
+my program says hello
+==PROF== Connected to process 1234
+"ID","Process ID","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC","gpu__time_duration.sum"
+"","","","","","","","","","usecond"
+"0","1234","ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_tn","1","7","(128, 1, 1)","(64, 8, 1)","0","8.0","1,025.50"
+"1","1234","void flash_fwd_splitkv_kernel<cutlass::half_t>(Params)","1","7","(64, 1, 1)","(1, 4, 32)","0","8.0","12.25"
+"2","1234","void at::native::vectorized_elementwise_kernel<4, float>","1","7","(128, 1, 1)","(9, 1, 1)","0","8.0","2"
+"""
+NCU_HEAD = '"ID","Process ID","Kernel Name","Stream","CC","Section Name","Metric Name","Metric Unit","Metric Value"\n'
+NCU_DETAILS = (
+    NCU_HEAD
+    + """\
+"0","1","nvjet_hsh_128x256_64x4","7","9.0","Command line profiler metrics","dram__bytes.sum","Mbyte","2,000.00"
+"0","1","nvjet_hsh_128x256_64x4","7","9.0","Command line profiler metrics","gpu__time_duration.sum","ns","10,196"
+"1","1","copy(float*)","7","9.0","Command line profiler metrics","gpu__time_duration.sum","msecond","2.00"
+"""
+)
+
+
+def op(name, dims, types, external):
+    args = {"External id": external, "Input Dims": dims, "Input type": types}
+    return {"ph": "X", "cat": "cpu_op", "name": name, "ts": 1, "dur": 30, "args": args}
+
+
+def kernel(name, dur, **args):
+    return {"ph": "X", "cat": "kernel", "name": name, "ts": 2, "dur": dur, "args": {"device": 0, **args}}
+
+
+HALF, BF16 = "c10::Half", "c10::BFloat16"
+TRACE = {
+    "schemaVersion": 1,
+    "deviceProperties": [{"id": 0, "name": "NVIDIA A100-SXM4-80GB"}],
+    "traceEvents": [
+        op("aten::linear", [[2, 8, 4096], [12288, 4096], []], [BF16, BF16, ""], 1),
+        op("aten::mm", [[16, 4096], [4096, 12288]], [BF16, BF16], 2),
+        op("aten::addmm", [[512], [8, 256], [256, 512], [], []], [HALF, HALF, HALF, "Scalar", "Scalar"], 3),
+        op("aten::bmm", [[64, 1, 128], [64, 128, 900]], [HALF, HALF], 4),
+        op("aten::_flash_attention_forward", [[2, 5, 32, 128], [2, 5, 8, 128], [2, 5, 8, 128]], [BF16, BF16, BF16], 5),
+        op("aten::_scaled_dot_product_flash_attention", [[2, 32, 1, 128], [2, 8, 900, 128]], [BF16, BF16], 6),
+        op("aten::silu", [[16, 11008]], [BF16], 7),
+        {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "args": {"External id": 3, "correlation": 70}},
+        kernel("sm80_xmma_gemm_bf16", 20, **{"External id": 2, "correlation": 69}),
+        kernel("splitKreduce_kernel", 5, **{"External id": 2, "correlation": 68}),
+        kernel("ampere_fp16_gemm", 4, correlation=70),
+        kernel("bmm_kernel", 7, **{"External id": 4}),
+        kernel("flash_fwd_kernel", 9, **{"External id": 5}),
+        kernel("flash_fwd_splitkv_kernel", 3.5, **{"External id": 6}),
+        kernel("vectorized_elementwise_kernel<silu, c10::BFloat16>", 2, **{"External id": 7}),
+        {"ph": "X", "cat": "gpu_memcpy", "name": "Memcpy HtoD", "dur": 100, "args": {}},
+        {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "python"}},
+    ],
+}
+
+
+def save(tmp_path, text, name="timings.csv"):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def known(row):
+    """The fields of a row that say something."""
+    return {name: value for name, value in row.items() if value != "" and value == value}
+
+
+# Formats ----------------------------------------------------------------------------------------------------------
+
+
+def test_own_csv_keeps_its_header_and_reports_what_was_not_measured(tmp_path):
+    table = timings.read(save(tmp_path, OWN))
+    assert list(table.columns) == list(timings.COLUMNS)
+    assert table.attrs["header"] == ["machine: a desk, NVIDIA RTX A6000", "date: 2026-11-20"]
+    assert table.attrs["problems"] == ["line 6: not measured: out of memory"]
+    assert known(table.loc[0]) == {
+        "source": "measure", "gpu": "NVIDIA RTX A6000", "framework": "torch 2.13", "operator_class": "gemm",
+        "name": "llama-7b:qkv_proj", "dtype": "fp16", "m": 16, "n": 12288, "k": 4096, "time_s": 1.5e-4,
+    }  # fmt: skip
+    assert table.seq_len_kv[1] == 1024
+
+
+def test_vidur_shapes_follow_its_parallel_layers(tmp_path):
+    path = save(tmp_path, VIDUR, "compute/a100/meta-llama/Meta-Llama-3-8B/mlp.csv")
+    table = timings.read(path)
+    table = table.assign(time_s=table.time_s.round(9)).set_index(["name", "time_s"])
+    assert set(table.gpu) == {"a100"}
+    assert (table.m == 64).all()
+    sizes = table[["operator_class", "n", "k"]].fillna(0).T.to_dict("list")
+    model = "Meta-Llama-3-8B"
+    assert sizes == {  # (32 + 2 x 8) heads of 128; 2 x 14336; halves on two workers
+        (f"{model}:emb", 1e-5): ["other", 4096, 0], (f"{model}:emb", 2e-5): ["other", 4096, 0],
+        (f"{model}:attn_pre_proj", 1.1e-5): ["gemm", 6144, 4096],
+        (f"{model}:attn_pre_proj", 2.1e-5): ["gemm", 3072, 4096],
+        (f"{model}:attn_post_proj", 1.2e-5): ["gemm", 4096, 4096],
+        (f"{model}:attn_post_proj", 2.2e-5): ["gemm", 4096, 2048],
+        (f"{model}:mlp_up_proj", 1.3e-5): ["gemm", 28672, 4096],
+        (f"{model}:mlp_up_proj", 2.3e-5): ["gemm", 14336, 4096],
+        (f"{model}:mlp_down_proj", 1.4e-5): ["gemm", 4096, 14336],
+        (f"{model}:mlp_down_proj", 2.4e-5): ["gemm", 4096, 7168],
+        (f"{model}:mlp_act", 1.5e-5): ["elementwise", 14336, 0],
+        (f"{model}:mlp_act", 2.5e-5): ["elementwise", 7168, 0],
+        (f"{model}:add", 1.6e-5): ["elementwise", 4096, 0], (f"{model}:add", 2.6e-5): ["elementwise", 4096, 0],
+    }  # fmt: skip
+
+
+def test_a_bad_vidur_cell_costs_its_operation_only_and_a_bad_size_its_line(tmp_path):
+    text = VIDUR.replace("0.001,0.010", "0.001,", 1).replace("0.001,0.016", "0.001,-3", 1).replace("64,2\n", "none,2\n")
+    table = timings.read(save(tmp_path, text))
+    assert len(table) == len(VIDUR_OPERATIONS) - 2
+    assert table.attrs["problems"] == [
+        "line 3: num_tokens = 'none': expected a whole number above 0",
+        "time_stats.emb.median: empty in 1 rows",
+        "line 2: time_stats.add.median = '-3': expected a time above 0",
+    ]
+
+
+def test_aiconfigurator_gemm(tmp_path):
+    table = timings.read(save(tmp_path, GEMM, "gemm_perf.txt"))
+    assert known(table.loc[0]) == {
+        "source": "aiconfigurator", "gpu": "NVIDIA B200", "framework": "vllm-0.20.0", "operator_class": "gemm",
+        "name": "vllm_default", "dtype": "bf16", "m": 9, "n": 3584, "k": 32, "time_s": 2e-6,
+    }  # fmt: skip
+    assert table.dtype[1] == "nvfp4"
+
+
+def test_aiconfigurator_attention_counts_new_and_cached_tokens(tmp_path):
+    table = timings.read(save(tmp_path, ATTENTION, "context_attention_perf.txt"))
+    sizes = {"batch_size": 4, "seq_len_q": 12288, "seq_len_kv": 12288, "n_heads": 40, "n_kv_heads": 8, "head_dim": 128}
+    assert known(table.loc[0]).items() >= {**sizes, "operator_class": "attention_prefill", "time_s": 4e-3}.items()
+    decode = {"operator_class": "attention_decode", "seq_len_q": 1, "seq_len_kv": 8192, "dtype": "bf16/fp8"}
+    assert known(table.loc[1]).items() >= decode.items()
+
+
+@pytest.mark.parametrize("text", [GEMM, ATTENTION])
+def test_aiconfigurator_parquet_is_the_same_table(tmp_path, text):
+    path = save(tmp_path, text)
+    pd.read_csv(path).to_parquet(tmp_path / "perf.parquet")
+    pd.testing.assert_frame_equal(timings.read(tmp_path / "perf.parquet"), timings.read(path))
+
+
+def test_parquet_problems_are_counted_in_rows(tmp_path):
+    frame = pd.read_csv(save(tmp_path, GEMM)).assign(latency=[0.5, np.nan])
+    frame.to_parquet(tmp_path / "gemm.parquet")
+    table = timings.read(tmp_path / "gemm.parquet")
+    assert table.attrs["problems"] == ["row 2: latency = nan: expected a time above 0"]
+
+
+def test_ncu_raw_page(tmp_path):
+    table = timings.read(save(tmp_path, NCU_RAW))
+    assert table.attrs["format"] == "ncu"
+    assert table.time_s.tolist() == pytest.approx([1025.5e-6, 12.25e-6, 2e-6], rel=1e-12)
+    assert table.operator_class.tolist() == ["gemm", "attention_decode", "elementwise"]
+    assert table.dtype.tolist() == ["bf16", "fp16", "fp32"]
+    assert set(table.gpu) == {"compute capability 8.0"}
+    assert table.m.isna().all()
+    assert set(timings.read(save(tmp_path, NCU_RAW), gpu="a100-80gb-sxm").gpu) == {"a100-80gb-sxm"}
+
+
+def test_ncu_details_page_has_a_unit_a_row(tmp_path):
+    table = timings.read(save(tmp_path, NCU_DETAILS))
+    assert table.time_s.tolist() == pytest.approx([10196e-9, 2e-3], rel=1e-12)
+    assert table.operator_class.tolist() == ["gemm", "other"]
+
+
+def test_ncu_basic_set_calls_it_duration(tmp_path):
+    text = NCU_HEAD + '"0","1","k","7","9.0","GPU Speed Of Light Throughput","Duration","us","3.5"\n'
+    assert timings.read(save(tmp_path, text)).time_s.tolist() == [3.5e-6]
+
+
+def test_trace_adds_the_kernels_of_one_call_and_takes_its_sizes(tmp_path):
+    table = timings.read(save(tmp_path, json.dumps(TRACE), "trace.json"))
+    assert table.attrs["problems"] == []
+    assert set(table.gpu) == {"NVIDIA A100-SXM4-80GB"}
+    rows = [
+        {k: v for k, v in known(row).items() if k not in ("source", "gpu", "framework")} for _, row in table.iterrows()
+    ]
+    head = {"n_heads": 32, "n_kv_heads": 8, "head_dim": 128, "batch_size": 2, "dtype": "bf16"}
+    assert rows == [
+        {"operator_class": "gemm", "name": "aten::mm", "dtype": "bf16", "m": 16, "n": 12288, "k": 4096,
+         "time_s": pytest.approx(25e-6)},
+        {"operator_class": "gemm", "name": "aten::addmm", "dtype": "fp16", "m": 8, "n": 512, "k": 256, "time_s": 4e-6},
+        {"operator_class": "other", "name": "aten::bmm", "dtype": "fp16", "m": 1, "n": 900, "k": 128,
+         "batch_size": 64, "time_s": 7e-6},
+        {"operator_class": "attention_prefill", "name": "aten::_flash_attention_forward", "seq_len_q": 5,
+         "seq_len_kv": 5, "time_s": pytest.approx(9e-6), **head},
+        {"operator_class": "attention_decode", "name": "aten::_scaled_dot_product_flash_attention", "seq_len_q": 1,
+         "seq_len_kv": 900, "time_s": 3.5e-6, **head},
+        {"operator_class": "elementwise", "name": "vectorized_elementwise_kernel<silu, c10::BFloat16>",
+         "dtype": "bf16", "time_s": 2e-6},
+    ]  # fmt: skip
+
+
+def test_a_gzipped_trace_and_a_bare_list_of_events(tmp_path):
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(TRACE["traceEvents"]).encode()))
+    assert len(timings.read(path)) == 6
+
+
+def test_a_kernel_is_of_the_call_that_launched_it(tmp_path):
+    events = [
+        op("aten::mm", [[1, 2], [2, 3]], [HALF, HALF], 27),
+        op("aten::mm", [[4, 5], [5, 6]], [HALF, HALF], 322),
+        {"cat": "cuda_runtime", "name": "cudaLaunchKernel", "args": {"External id": 27, "correlation": 100}},
+        kernel("gemm", 1, **{"External id": 33, "correlation": 100}),
+        kernel("triton_rms_norm", 2, **{"External id": 322, "correlation": 322}),  # of no call, its id is by chance
+    ]
+    table = timings.read(save(tmp_path, json.dumps({"traceEvents": events})))
+    assert table.name.tolist() == ["aten::mm", "triton_rms_norm"]
+    assert table.m.fillna(0).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("causal", "kind"), [("True", "attention_prefill"), ("False", "other")])
+def test_attention_without_a_causal_mask_is_no_prefill(tmp_path, causal, kind):
+    attention = op("aten::_scaled_dot_product_flash_attention", [[1, 32, 64, 128]] * 3, [BF16] * 3, 1)
+    attention["args"]["Concrete Inputs"] = ["", "", "", "0.", causal, "False"]
+    trace = {"traceEvents": [attention, kernel("attn_fwd.kd", 5, **{"External id": 1})]}
+    assert timings.read(save(tmp_path, json.dumps(trace))).operator_class.tolist() == [kind]
+
+
+def test_trace_problems_name_their_event(tmp_path):
+    events = [
+        op("aten::mm", [[16, 4096]], [HALF], 1),
+        op("aten::mm", [[16, 4096, 3], [4096, 2]], [HALF, HALF], 2),
+        kernel("gemm", 3, **{"External id": 1}), kernel("gemm", -1), kernel("gemm", None),
+    ]  # fmt: skip
+    table = timings.read(save(tmp_path, json.dumps({"traceEvents": events})))
+    assert [problem.split(" = ")[0] for problem in table.attrs["problems"]] == [
+        "event 0: Input Dims", "event 1: Input Dims", "event 3: dur", "event 4: dur",
+    ]  # fmt: skip
+    assert (len(table), table.m.isna().all()) == (1, True)
+
+
+# Broken files -----------------------------------------------------------------------------------------------------
+
+BROKEN = {
+    "unknown": ("a,b\n1,2\n", "not a known timing format, it starts with 'a,b'. Known: workbench, vidur"),
+    "empty": ("", "not a known timing format, it starts with ''"),
+    "lfs": ("version https://git-lfs.github.com/spec/v1\noid sha256:6a\n", "a pointer of Git LFS, not the data"),
+    "no row": (GEMM.splitlines()[0] + "\n", "no timing could be read: the table is empty"),
+    "only bad rows": (GEMM.replace(",0.0", ",-0.0"), "no timing could be read: line 2: latency = '-0.002': expected a"),
+    "no m": (GEMM.replace(",m,", ",rows,"), "no column 'm'; its columns: framework, version"),
+    "json": ('{"traceEvents": [', "line 1: not valid JSON"),
+    "other json": ('{"a": 1}', "no list traceEvents: expected a Chrome trace"),
+    "cpu trace": (json.dumps({"traceEvents": [op("aten::mm", [[1, 2], [2, 3]], [HALF, HALF], 1)]}), "no event of cat"),
+    "ncu unit": (NCU_RAW.replace("usecond", "cycle"), "gpu__time_duration.sum in 'cycle': expected a unit of time: ns"),
+    "ncu metric": (NCU_DETAILS.replace("gpu__time_duration", "gpu__cycles"), "no gpu__time_duration.sum: profile with"),
+    "binary": (b"\x00\xff\xfe\x01" * 50, "not a text file"),
+    "half gzip": (gzip.compress(json.dumps(TRACE).encode())[:200], "not a text file"),
+    "half parquet": (b"PAR1" + b"\x00" * 40, "not a readable parquet file"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_read_is_one_clear_line(tmp_path, content, message):
+    path = tmp_path / "file"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError) as error:  # noqa: PT011  the message is compared below
+        timings.read(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_rows_are_reported_by_line_and_left_out(tmp_path):
+    lines = OWN.splitlines()[:5]
+    lines[4:4] = ["", "# a comment in the table", lines[3].replace(",16,", ",16.5,"), lines[3].replace("gemm", "gem")]
+    lines += [lines[3] + ",extra", lines[3].replace("1.5e-4", "soon")]
+    table = timings.read(save(tmp_path, "\n".join(lines)))
+    assert len(table) == 2
+    assert table.attrs["problems"] == [
+        "line 10: 20 fields: expected 19",
+        "line 8: operator_class = 'gem': expected one of gemm, attention_prefill, attention_decode, elementwise, other",
+        "line 7: m = '16.5': expected a whole number above 0",
+        "line 11: time_s = 'soon': expected a time above 0",
+    ]
+
+
+def test_an_unknown_format_names_the_nearest(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown format 'vidure'. Did you mean 'vidur'"):
+        timings.read(save(tmp_path, OWN), "vidure")
+    with pytest.raises(ValueError, match="no column 'n_head'"):
+        timings.read(save(tmp_path, OWN), "vidur")
+    with pytest.raises(ValueError, match="a folder: expected a file"):
+        timings.read(tmp_path)
+
+
+def test_a_trace_over_the_limit_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing_profiles, "MAX_TRACE", 2**20)
+    text = json.dumps(TRACE | {"padding": "x" * 2**20})
+    with pytest.raises(ValueError, match="a trace of over 1 MiB: profile fewer steps"):
+        timings.read(save(tmp_path, text))
+
+
+# Properties -------------------------------------------------------------------------------------------------------
+
+sizes = st.integers(1, 10**9)
+
+
+@given(
+    st.lists(st.tuples(sizes, sizes, sizes, st.floats(1e-9, 1e3), st.text("ab,\"' :#é", max_size=9)), min_size=1),
+    st.sampled_from(timings.OPERATOR_CLASSES),
+)
+def test_what_is_written_is_read_back(tmp_path_factory, rows, kind):
+    table = pd.DataFrame(rows, columns=["m", "n", "k", "time_s", "name"]).reindex(columns=list(timings.COLUMNS))
+    table = table.assign(source="s", gpu="g", framework="f", operator_class=kind, dtype="fp16")
+    table["name"] = table["name"].str.strip()
+    table.attrs["header"] = ["machine: a, b"]
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    timings.write(table, path)
+    again = timings.read(path)
+    pd.testing.assert_frame_equal(again, table, check_dtype=False, check_exact=True)
+    assert again.attrs["header"] == ["machine: a, b"]
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("t") / "t"
+    path.write_text(text, encoding="utf-8")
+    for format in (None, *timings.FORMATS):
+        with pytest.raises(ValueError, match=r"\A[^\n]*\Z"):
+            timings.read(path, format)
+
+
+ids = st.one_of(st.none(), st.integers(0, 3), st.text("ab", max_size=1), st.lists(st.integers(), max_size=1))
+dims = st.lists(st.one_of(st.lists(st.integers(-1, 4), max_size=4), st.none(), st.just("x")), max_size=3)
+event_args = st.one_of(
+    st.none(),
+    st.just("args"),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "External id": ids, "correlation": ids, "device": ids, "Input Dims": dims,
+            "Input type": st.one_of(st.none(), st.lists(st.sampled_from([HALF, "", None]), max_size=3)),
+        },
+    ),
+)  # fmt: skip
+events = st.fixed_dictionaries(
+    {},
+    optional={
+        "cat": st.sampled_from(["kernel", "cpu_op", "cuda_runtime", 3]),
+        "name": st.sampled_from(["aten::mm", "aten::bmm", "aten::_flash_attention_forward", "gemm", None]),
+        "dur": st.one_of(st.floats(), st.integers(-1, 3), st.text(max_size=1)),
+        "args": event_args,
+    },
+)  # fmt: skip
+
+
+def positive(value):
+    return isinstance(value, int | float) and 0 < value < np.inf
+
+
+@given(st.lists(st.one_of(events, st.integers(), st.none()), max_size=8))
+def test_any_trace_is_read_or_refused_in_one_line(tmp_path_factory, found):
+    path = tmp_path_factory.mktemp("t") / "trace.json"
+    path.write_text(json.dumps({"traceEvents": found, "deviceProperties": found}))
+    good = [e for e in found if isinstance(e, dict) and e.get("cat") == "kernel" and positive(e.get("dur"))]
+    if good:
+        table = timings.read(path)
+        assert table.time_s.sum() == pytest.approx(sum(e["dur"] for e in good) * 1e-6)
+        assert table.operator_class.isin(timings.OPERATOR_CLASSES).all()
+    else:
+        with pytest.raises(ValueError, match=r"\A[^\n]*\Z"):
+            timings.read(path)
+
+
+# Command line -----------------------------------------------------------------------------------------------------
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.app, ["timings", *map(str, arguments)])
+
+
+def test_command_writes_the_tidy_table_and_prints_problems(tmp_path):
+    result = invoke(save(tmp_path, OWN), "-o", tmp_path / "tidy.csv")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "workbench: line 6: not measured: out of memory\n"
+    assert "2 timings (workbench)" in result.stdout
+    lines = (tmp_path / "tidy.csv").read_text().splitlines()
+    assert lines[0] == "# machine: a desk, NVIDIA RTX A6000"
+    assert lines[3] == "measure,NVIDIA RTX A6000,torch 2.13,gemm,llama-7b:qkv_proj,fp16,16,12288,4096,,,,,,,0.00015"
+    assert len(timings.read(tmp_path / "tidy.csv")) == 2
+
+
+def test_command_prints_the_first_problems_and_how_many_more(tmp_path):
+    row = GEMM.splitlines()[1]
+    result = invoke(save(tmp_path, GEMM + (row[: row.rindex(",")] + ",?\n") * 30))
+    assert result.exit_code == 0
+    assert result.stderr.count("\n") == 11
+    assert result.stderr.endswith("workbench: and 20 more rows that could not be used\n")
+
+
+def test_command_refuses_in_one_line(tmp_path):
+    result = invoke(save(tmp_path, "a,b\n"))
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert invoke(tmp_path / "none.csv").stderr.startswith("workbench: [Errno 2] No such file")
+    assert invoke(save(tmp_path, GEMM), "--gpu", "h100-sxm").exit_code == 0

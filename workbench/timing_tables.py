@@ -1,0 +1,274 @@
+"""Kernel timings that are stored as plain tables: this project's CSV, Vidur's mlp.csv, AIConfigurator's perf tables."""
+
+import csv
+import gzip
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+
+from .timing_columns import COLUMNS, OPERATOR_CLASSES, SIZES, TEXTS
+
+#: How number formats are written in timing files, and what they are called here.
+DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32", "fp8_e4m3": "fp8"}
+
+COUNT, NATURAL, TIME = "a whole number above 0", "a whole number from 0", "a time above 0"
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file, gzipped or not; what is no text raises ValueError."""
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path, "rt", encoding="utf-8-sig") if zipped else path.open(encoding="utf-8-sig") as file:
+            yield file
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"{path}: not a text file ({error})") from None
+
+
+@dataclass
+class Cells:
+    """A table as it stands in a file, its cells still text, together with what was found wrong in it.
+
+    frame : columns by name; the index is the line (or row) of the file
+    header : comment lines above the table
+    problems : one line for each cell or row that could not be used
+    unit : what the index counts
+    """
+
+    path: Path
+    frame: pd.DataFrame
+    header: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    unit: str = "line"
+
+    def __post_init__(self) -> None:
+        self._bad = pd.Series(False, index=self.frame.index)
+
+    def require(self, *columns: str) -> None:
+        """Raise ValueError where a column is missing."""
+        for column in columns:
+            if column not in self.frame:
+                raise ValueError(f"{self.path}: no column {column!r}; its columns: {', '.join(map(str, self.frame))}")
+
+    def text(self, column: str, allowed: Collection[str] | None = None) -> pd.Series:
+        """One column as text, empty where the file does not have it; rows outside `allowed` are dropped."""
+        if column not in self.frame:
+            return pd.Series("", index=self.frame.index)
+        cells = self.frame[column].fillna("").astype(str).str.strip()
+        if allowed is not None:
+            bad = ~cells.isin(list(allowed))
+            self._refuse(column, bad, f"one of {', '.join(allowed)}")
+            self._bad |= bad
+        return cells
+
+    def set_aside(self, rows: pd.Series, problems: list[str]) -> None:
+        """Leave rows out of the table, for the reasons given."""
+        self.problems += problems
+        self.frame, self._bad = self.frame[~rows], self._bad[~rows]
+
+    def number(self, column: str, kind: str = COUNT, *, optional: bool = False, drop: bool = True) -> pd.Series:
+        """One column as float64; anything else than `kind` (or, if `optional`, nothing) is NaN and a problem.
+
+        drop : drop the whole row, too
+        """
+        if column not in self.frame:
+            return pd.Series(np.nan, index=self.frame.index)
+        cells = self.frame[column]
+        values = pd.to_numeric(cells, errors="coerce").astype(float)
+        good = (values < np.inf) & ((values >= 0) if kind == NATURAL else (values > 0))
+        if kind != TIME:
+            good &= values % 1 == 0
+        if optional:
+            good |= cells.isna() | (cells.astype(str).str.strip() == "")
+        self._refuse(column, ~good, kind)
+        if drop:
+            self._bad |= ~good
+        return values.where(good)
+
+    def _refuse(self, column: str, bad: pd.Series, expected: str) -> None:
+        for line, cell in self.frame.loc[bad, column].items():
+            self.problems.append(f"{self.unit} {line}: {column} = {cell!r}: expected {expected}")
+
+    def table(self, **columns: Any) -> pd.DataFrame:
+        """The good rows, with those of `COLUMNS` that are given."""
+        frame = pd.DataFrame({**dict.fromkeys(TEXTS, ""), **dict.fromkeys(SIZES, np.nan), **columns}, self.frame.index)
+        return frame.loc[~self._bad, list(COLUMNS)]
+
+
+def read_cells(path: Path, *, keep: Callable[[str], bool] = lambda _: True, first: str = "") -> Cells:
+    """Read a CSV as text, with the line numbers of its rows.
+
+    keep : which columns to hold in memory
+    first : the table begins with the line that has this text; lines before it are another program's output
+    """
+    lines: list[int] = []
+    header: list[str] = []
+    problems: list[str] = []
+    with open_text(path) as file:
+        at = _Lines(file, header, first)
+        reader = csv.reader(at)
+        try:
+            names = next(reader, [])
+            kept = {name: i for i, name in enumerate(names) if keep(name)}
+            cells: dict[str, list[str]] = {name: [] for name in kept}
+            for row in reader:
+                if len(row) != len(names):
+                    problems.append(f"line {at.number}: {len(row)} fields: expected {len(names)}")
+                    continue
+                lines.append(at.number)
+                for name, i in kept.items():
+                    cells[name].append(row[i])
+        except csv.Error as error:
+            raise ValueError(f"{path}: line {at.number}: not valid CSV ({error})") from None
+    return Cells(path, pd.DataFrame(cells, index=lines, dtype=object), header=header, problems=problems)
+
+
+@dataclass
+class _Lines:
+    """The lines of a table, comments apart, and the number of the last one."""
+
+    file: TextIO
+    comments: list[str]
+    first: str
+    number: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        begun = not self.first
+        for line in self.file:
+            self.number += 1
+            begun = begun or self.first in line
+            if line.startswith("#"):
+                self.comments.append(line.removeprefix("#").strip())
+            elif begun and line.strip():
+                yield line
+
+
+# This project's own ----------------------------------------------------------------------------------------------
+
+
+def read_own(path: Path) -> tuple[pd.DataFrame, Cells]:
+    """Read the CSV that `measure` and `timings.write` write; its comment lines are kept as the header."""
+    cells = read_cells(path)
+    cells.require("operator_class", "time_s")
+    notes = cells.text("note")
+    noted = (cells.text("time_s") == "") & (notes != "")
+    cells.set_aside(noted, [f"line {line}: not measured: {note}" for line, note in notes[noted].items()])
+    texts = {name: cells.text(name) for name in TEXTS} | {
+        "operator_class": cells.text("operator_class", OPERATOR_CLASSES)
+    }
+    sizes = {name: cells.number(name, optional=True) for name in SIZES}
+    return cells.table(**texts, **sizes, time_s=cells.number("time_s", TIME)), cells
+
+
+# Vidur ------------------------------------------------------------------------------------------------------------
+
+VIDUR_SIZES = ("n_head", "n_kv_head", "n_embd", "n_expanded_embd", "num_tokens", "num_tensor_parallel_workers")
+
+
+def _vidur_shape(operation: str, size: dict[str, pd.Series], gated: pd.Series) -> tuple[str, Any, Any]:
+    """Class, n and k of one of Vidur's operations on one of its tensor-parallel workers.
+
+    After vidur/profiling/mlp/mlp_impl.py: column-parallel up and QKV projections, row-parallel down and output.
+    """
+    h, i, tp = size["n_embd"], size["n_expanded_embd"], size["num_tensor_parallel_workers"]
+    head_dim = h / size["n_head"]
+    shapes: dict[str, tuple[str, Any, Any]] = {
+        "attn_pre_proj": ("gemm", (size["n_head"] + 2 * size["n_kv_head"]) * head_dim / tp, h),
+        "attn_post_proj": ("gemm", h, h / tp),
+        "mlp_up_proj": ("gemm", i * (1 + gated) / tp, h),
+        "mlp_down_proj": ("gemm", h, i / tp),
+        "mlp_act": ("elementwise", i / tp, np.nan),
+        "attn_rope": ("elementwise", (size["n_head"] + size["n_kv_head"]) * head_dim / tp, np.nan),
+        "input_layernorm": ("elementwise", h, np.nan),
+        "post_attention_layernorm": ("elementwise", h, np.nan),
+        "add": ("elementwise", h, np.nan),
+        "emb": ("other", h, np.nan),
+    }
+    return shapes.get(operation, ("other", np.nan, np.nan))
+
+
+def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
+    """Read Vidur's data/profiling/compute/<gpu>/<model>/mlp.csv (microsoft/vidur): medians in ms, fp16.
+
+    One row of the file is one row a timed operation here. GPU and model are taken from the path.
+    """
+    cells = read_cells(path, keep=lambda name: not name.startswith("time_stats.") or name.endswith(".median"))
+    cells.require(*VIDUR_SIZES, "use_gated_mlp")
+    size = {name: cells.number(name) for name in VIDUR_SIZES}
+    gated = cells.text("use_gated_mlp", ("True", "False")) == "True"
+    places = path.absolute().parts[:-1]
+    gpu, model = ("", "")
+    if "compute" in places[:-2]:
+        at = len(places) - 1 - places[::-1].index("compute")
+        gpu, model = places[at + 1], places[-1]
+    parts = []
+    for column in filter(lambda name: name.startswith("time_stats."), map(str, cells.frame)):
+        operation = column.split(".")[1]
+        if empty := int((cells.text(column) == "").sum()):
+            cells.problems.append(f"{column}: empty in {empty} rows")
+        kind, n, k = _vidur_shape(operation, size, gated)
+        part = cells.table(
+            source="vidur", gpu=gpu, framework="sarathi", operator_class=kind, dtype="fp16",
+            name=f"{model}:{operation}".lstrip(":"), m=size["num_tokens"], n=n, k=k,
+            time_s=cells.number(column, TIME, optional=True, drop=False) / 1e3,
+        )  # fmt: skip
+        parts.append(part[part.time_s.notna()])
+    return pd.concat(parts or [cells.table(time_s=np.nan).iloc[:0]]), cells
+
+
+# AIConfigurator ---------------------------------------------------------------------------------------------------
+
+AICONFIGURATOR_CLASSES = {
+    "gemm": "gemm", "context_attention": "attention_prefill", "generation_attention": "attention_decode",
+}  # fmt: skip
+
+
+def read_aiconfigurator(path: Path) -> tuple[pd.DataFrame, Cells]:
+    """Read AIConfigurator's gemm, context_attention or generation_attention table (ai-dynamo/aiconfigurator), in ms.
+
+    CSV or parquet. `isl` new tokens after `step` cached ones make a context of both; generation computes one token.
+    """
+    with path.open("rb") as raw:
+        parquet = raw.read(4) == b"PAR1"
+    cells = _read_parquet(path) if parquet else read_cells(path)
+    cells.require("op_name", "latency")
+    kind = cells.text("op_name", AICONFIGURATOR_CLASSES).map(AICONFIGURATOR_CLASSES)
+    framework = cells.text("framework").str.lower() + "-" + cells.text("version")
+    common = {
+        "source": "aiconfigurator", "gpu": cells.text("device"), "framework": framework.str.strip("-"),
+        "name": cells.text("kernel_source"), "time_s": cells.number("latency", TIME) / 1e3,
+    }  # fmt: skip
+    if "gemm_dtype" in cells.frame:
+        cells.require("m", "n", "k")
+        sizes = {name: cells.number(name) for name in ("m", "n", "k")}
+        return cells.table(**common, **sizes, operator_class=kind, dtype=_plain(cells.text("gemm_dtype"))), cells
+    named = {"batch_size": "batch_size", "n_heads": "num_heads", "n_kv_heads": "num_key_value_heads"}
+    cells.require("attn_dtype", "isl", "step", "head_dim", *named.values())
+    new = cells.number("isl")
+    sizes = {name: cells.number(column) for name, column in named.items()} | {
+        "seq_len_q": new.where(kind != "attention_decode", 1.0),
+        "seq_len_kv": new + cells.number("step", NATURAL),
+        "head_dim": cells.number("head_dim"),
+    }
+    dtype, cache = _plain(cells.text("attn_dtype")), _plain(cells.text("kv_cache_dtype"))
+    dtype = dtype.where((cache == dtype) | (cache == ""), dtype + "/" + cache)
+    return cells.table(**common, **sizes, operator_class=kind, dtype=dtype), cells
+
+
+def _plain(dtype: pd.Series) -> pd.Series:
+    return dtype.str.lower().replace(DTYPES)
+
+
+def _read_parquet(path: Path) -> Cells:
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from None
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return Cells(path, frame, header=[], problems=[], unit="row")
