@@ -38,7 +38,7 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
     """Read kernel timings into one table with the columns of `COLUMNS`.
 
     path : CSV of this project, Vidur's mlp.csv, AIConfigurator's perf table (CSV or parquet), Nsight Compute's CSV, or
-        a Chrome trace of PyTorch's profiler; each may be gzipped
+        a Chrome trace of PyTorch's profiler; text may be gzipped
     format : one of `FORMATS`; None recognizes it by the content
     gpu : name of the GPU, for a source that does not say, or in place of what it says
 
