@@ -5,6 +5,7 @@ achievable fraction as the work grows. The parameters are fitted (`calibration`)
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -223,12 +224,28 @@ def _fit(gpu: GPU, kind: str) -> Any:
 
 
 def _attention(gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
-    """The faster of the two kernels that engines have; they meet at a few dozen new tokens."""
+    """The faster of the two kernels that engines have, but no less than a prompt of the new tokens alone would take.
+
+    A whole prompt so runs the prefill kernel, one new token the decode kernel, and a chunk or a few candidates over a
+    long context whatever suits them; no token more and no longer context makes it faster.
+    """
     prefill: PrefillFit = _fit(gpu, "prefill")
-    return np.minimum(
+    faster = np.minimum(
         prefill_seconds(prefill, gpu, cost, peak_flop_rate),
         decode_seconds(_fit(gpu, "decode"), prefill, gpu, cost, peak_flop_rate),
     )
+    alone = prefill_seconds(prefill, gpu, _new_tokens_alone(cost), peak_flop_rate)
+    return np.where(np.greater(cost.m, 1), np.maximum(faster, alone), faster)
+
+
+def _new_tokens_alone(cost: Cost) -> Cost:
+    """The share of an attention's work that falls to the new tokens' own part of the context."""
+    share = np.minimum(cost.m / cost.n, 1)
+    cache = cost.bytes - cost.activations
+    return replace(
+        cost, n=share * cost.n, flops=share * cost.flops, scores=share * cost.scores,
+        bytes=cost.activations + share * cache,
+    )  # fmt: skip
 
 
 def elementwise_seconds(fit: ElementwiseFit, gpu: GPU, bytes_: Array, kernels: Array = ELEMENTWISE_KERNELS) -> Array:
