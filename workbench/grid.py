@@ -63,6 +63,7 @@ def roofline_grid(
     logits: str = "last",
     scores: str | None = None,
     time_model: str = "ideal",
+    launch_latency: float = 0.0,
 ) -> xr.Dataset:
     """FLOPs, bytes, roofs and times of operators over every combination of settings.
 
@@ -84,6 +85,8 @@ def roofline_grid(
     scores : attention scores go through "memory" or stay on "chip"; None: `qk` and `pv` memory, `attention` chip
     time_model : "ideal", each kernel on its roof, or "kernel", with launch latency, achievable fractions of the roof
         and work in whole tiles (see `kernels`)
+    launch_latency : what every call takes besides [s]: a framework that launches eagerly adds 20 to 40 us, which a
+        wall clock sees and CUDA graphs hide
 
     Returns a Dataset with dims gpu, model, operator, phase, batch_size, seq_len (and candidates), each variable with
     only those it depends on: flops [FLOP], bytes [byte], time [s] per kernel call; calls per forward pass [1];
@@ -105,6 +108,8 @@ def roofline_grid(
             raise unknown(label, value, allowed)
     if time_model not in TIME_MODELS:
         raise unknown("time_model", time_model, TIME_MODELS)
+    if isinstance(launch_latency, bool | str) or not 0 <= launch_latency < 1:
+        raise ValueError(f"launch_latency = {launch_latency!r}: allowed are seconds from 0 to 1")
     if causal not in (None, True, False):
         raise unknown("causal", causal, (None, True, False))
     dtypes = {
@@ -136,6 +141,8 @@ def roofline_grid(
             each = _each_cost(models, operators, sets, steps, dtypes, options)
             time = (full, _kernel_times(gpus, rates.transpose(*full[:3]).values, each, flops.shape))
         ds["time"] = time
+        if launch_latency:
+            ds["time"] = ds.time + launch_latency * (ds.calls > 0)
         ds["performance"] = ds.flops / ds.time
     ds["performance"] = ds.performance.transpose(*full)
     ds["bound"] = roofline.bound(ds.intensity, ds.ridge_point).transpose(*full)
@@ -144,6 +151,7 @@ def roofline_grid(
         "forward_pass": " ".join(operators) if operator in (None, "fused", ["fused"]) else "",
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
+        "launch_latency": launch_latency,
     }  # fmt: skip
     ds = stamp(ds)
     if not calls.all():

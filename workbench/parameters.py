@@ -102,17 +102,13 @@ class Evidence(Record):
 
 
 class KernelModel(Record):
-    """The fits of one GPU by kind of kernel; a kind without one is borrowed (`catalog.kernel_fit`).
-
-    eager_launch_us : what a framework's call costs when no graph or queue hides it [us]; not part of kernel times
-    """
+    """The fits of one GPU by kind of kernel; a kind without one is borrowed (`catalog.kernel_fit`)."""
 
     gemm: GemmFit | None = None
     unfused: GemmFit | None = None
     prefill: PrefillFit | None = None
     decode: DecodeFit | None = None
     elementwise: ElementwiseFit | None = None
-    eager_launch_us: Microseconds | None = None
     fitted_on: dict[str, Evidence] = Field(min_length=1)
 
 
