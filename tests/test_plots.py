@@ -48,13 +48,14 @@ def test_ceilings_are_drawn_where_they_are(ds, ax):
     np.testing.assert_allclose(flat.get_ydata(), 312e12)
 
 
-def test_ticks_are_the_charts(ds, ax):
-    plots.ceilings(ds, ax)
+def test_ticks_and_limits_are_the_charts(ds, ax):
+    plots.roofline(ds, ax)
     ax.figure.canvas.draw()
     x = [label.get_text() for label in ax.get_xticklabels()]
     y = [label.get_text() for label in ax.get_yticklabels()]
     assert {"1", "10", "100", "1k", "10k"} <= set(x)
     assert {"10G", "100G", "1T", "10T", "100T"} <= set(y)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0.6, 1e4), (1e10, 1e15))
     assert ax.get_xlabel() == "Operational Intensity (FLOP/Byte)"
     assert ax.get_ylabel() == "Performance (FLOP/s)"
 

@@ -44,11 +44,14 @@ def log_axes(ax: Axes) -> Axes:
 
 
 def hold(ax: Axes, intensity: Any, performance: Any) -> None:
-    """Move the axes' limits out by whole decades until they hold these intensities [FLOP/byte] and rates [FLOP/s]."""
+    """Where intensities [FLOP/byte] or rates [FLOP/s] lie beyond the axes' limits, move these out to whole decades."""
     for values, get, put in ((intensity, ax.get_xlim, ax.set_xlim), (performance, ax.get_ylim, ax.set_ylim)):
         low, high = get()
-        below, above = np.floor(np.log10(np.nanmin(values) * 0.8)), np.ceil(np.log10(np.nanmax(values) * 1.5))
-        put(min(low, 10**below), max(high, 10**above))
+        least, most = 0.8 * np.nanmin(values), 1.25 * np.nanmax(values)
+        put(
+            10 ** np.floor(np.log10(least)) if least < low else low,
+            10 ** np.ceil(np.log10(most)) if most > high else high,
+        )
 
 
 def ceilings(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
