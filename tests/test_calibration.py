@@ -97,7 +97,7 @@ def test_intervals_cover_the_truth():
 
 
 def test_what_the_rows_do_not_determine_has_no_interval():
-    """One head size: the softmax and the products of a score cannot be told apart, and the softmax is the small part."""
+    """One head size: the softmax and the products of a score cannot be told apart; the softmax is the small part."""
     table = synthetic("prefill")
     parameters = calibration.fit(table[table.head_dim == 128], GPU).parameters.set_index("parameter")
     assert np.isnan(parameters.low["softmax_flops"])
