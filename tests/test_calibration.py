@@ -96,6 +96,14 @@ def test_intervals_cover_the_truth():
     assert (result.parameters.high - result.parameters.low).gt(0).sum() > 15
 
 
+def test_what_the_rows_do_not_determine_has_no_interval():
+    """One head size: the softmax and the products of a score cannot be told apart; the softmax is the small part."""
+    table = synthetic("prefill")
+    parameters = calibration.fit(table[table.head_dim == 128], GPU).parameters.set_index("parameter")
+    assert np.isnan(parameters.low["softmax_flops"])
+    assert parameters.low.drop("softmax_flops").notna().all()
+
+
 def test_held_out_errors_are_the_noise_and_the_outliers(result):
     """Mean error: 2.4 % of noise, and of 5 % outliers two thirds each: 5.6 %; the ideal roofline is far off."""
     whole = result.errors[result.errors.regime == "all"].set_index("kind")

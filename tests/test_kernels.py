@@ -73,6 +73,14 @@ def test_the_least_work_takes_the_launch_latency():
     assert gemm(m=1, n=1, k=1) == pytest.approx(1e-6 * fit.launch_us, rel=0.15)  # filling the pipeline comes on top
 
 
+def test_fp8_halves_the_products_of_a_score_and_not_its_softmax():
+    s = 2**24
+    fit = kernel_fit(wb.gpu("h100-sxm"), "prefill").fit
+    products, softmax = 4 * 128 / fit.compute_fraction, fit.softmax_flops
+    ratio = attention("h100-sxm", s, s) / attention("h100-sxm", s, s, dtype="fp8")
+    assert ratio == pytest.approx(np.hypot(products, softmax) / np.hypot(products / 2, softmax), rel=1e-3)
+
+
 def test_smooth_maximum():
     assert kernels.smooth_maximum(3.0, 4.0, 1) == 7
     assert kernels.smooth_maximum(3.0, 4.0, 2) == pytest.approx(5)

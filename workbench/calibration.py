@@ -34,6 +34,8 @@ GROUPS = {
 FOLDS, FEWEST_ROWS = 3, 20
 #: Relative error at which the fit begins to count a row as an outlier [1].
 OUTLIER = 0.1
+#: A combination of parameters that moves the times by so much less than the best-known one is not determined [1].
+UNDETERMINED = 1e-3
 REGIMES = ("memory-bound", "between", "compute-bound")
 
 _GEMM = {
@@ -257,13 +259,17 @@ def _folds(rows: pd.DataFrame, groups: list[str]) -> Iterator[np.ndarray]:
 
 
 def _intervals(kind: str, record: Any, solution: OptimizeResult) -> pd.DataFrame:
-    """95 % intervals by the curvature at the optimum; none for a parameter that sits on its bound."""
+    """95 % intervals by the curvature at the optimum; NaN for what sits on its bound or the rows do not determine."""
     names = list(BOUNDS[kind])
+    values = np.array([getattr(record, name) for name in names])
     scatter = 1.4826 * np.median(np.abs(solution.fun))  # robust standard deviation of the log residuals
     free = solution.active_mask == 0
+    _, size, directions = np.linalg.svd(solution.jac[:, free] * values[free], full_matrices=False)
+    weak = size < UNDETERMINED * size.max()
+    relative = 1.96 * scatter * np.sqrt(((directions[~weak].T / size[~weak]) ** 2).sum(axis=1))
+    relative[(np.abs(directions[weak]) > 0.1).any(axis=0)] = np.nan
     spread = np.full(len(names), np.nan)
-    spread[free] = 1.96 * scatter * np.sqrt(np.diag(np.linalg.pinv(solution.jac[:, free].T @ solution.jac[:, free])))
-    values = np.array([getattr(record, name) for name in names])
+    spread[free] = values[free] * relative
     return pd.DataFrame(
         {"kind": kind, "parameter": names, "value": values, "low": values - spread, "high": values + spread}
     )

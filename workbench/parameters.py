@@ -44,8 +44,8 @@ class PrefillFit(Record):
 
     launch_us : as for a GEMM [us]
     wave_us : starting one wave of tiles, a tile on every SM [us]
-    softmax_flops : FLOPs that the tensor cores' peak would do in the time of one score's softmax: exponential, mostly;
-        an SM's 16 exponentials a clock are 128 of them on GA100, 256 on GH100, 512 on GB100 [FLOP]
+    softmax_flops : FLOPs that the 16-bit peak would do in the time of one score's softmax, the exponential mostly; an
+        SM's 16 exponentials a clock are 128 of them on GA100, 256 on GH100, 512 on GB100 [FLOP]
     compute_fraction, bandwidth_fraction : achievable share of peak and of bandwidth [1]
     packed_heads : whether the query heads that share a KV head fill one tile together
     operands_in_l2 : whether Q, K and V are found in the L2 cache as far as they fit
