@@ -206,10 +206,9 @@ def test_a_bad_table_is_one_clear_line(gemm_table, change, message):
 @pytest.mark.parametrize(
     ("text", "gpu", "message"),
     [
-        ("", GPU, "timings.csv: not a CSV file of timings (No columns to parse from file)"),
-        ("a,b\n1,2,3\n1,2,3,4\n", GPU, "timings.csv: not a CSV file of timings"),
+        ("", GPU, "timings.csv: not a known timing format, it starts with ''"),
+        ("a,b\n1,2\n", GPU, "timings.csv: not a known timing format, it starts with 'a,b'"),
         ("a,b\n1,2\n", "h100", "unknown GPU 'h100'"),
-        ("a,b\n1,2\n", GPU, "timings have no column operator_class, dtype, time_s"),
     ],
 )
 def test_a_bad_file_is_one_line_and_exit_status_1(tmp_path, text, gpu, message):
@@ -225,3 +224,27 @@ def test_a_missing_file(tmp_path):
     run = CliRunner().invoke(app, ["calibrate", str(tmp_path / "none.csv"), "--gpu", GPU])
     assert run.exit_code == 1
     assert "none.csv" in run.stderr
+
+
+def test_timings_of_any_format_become_rows_that_a_fit_can_use():
+    timings = pd.DataFrame(
+        [
+            ("gemm", "q_proj", "fp16", 8, 64, 64, None), ("other", "qk_init", "fp16", 8, 8, 128, 32),
+            ("other", "sampler", "fp16", 8, None, None, None),
+            ("elementwise", "7b:rms_norm", "fp16", 8, 64, None, None),
+            ("elementwise", "rotary", "fp16", 8, 64, None, None), ("gemm", "q_proj", "bf16/fp8", 8, 64, 64, None),
+        ],
+        columns=["operator_class", "name", "dtype", "m", "n", "k", "batch_size"],
+    ).assign(time_s=1e-5)  # fmt: skip
+    rows = calibration.usable(timings)
+    assert list(rows.operator_class) == ["gemm", "unfused", "elementwise"]
+    assert rows.batch.tolist()[1] == 32
+    assert rows.bytes.tolist()[2] == 2 * 8 * 64 * 2  # read once and written once, 2 bytes an element
+
+
+def test_a_kind_with_too_few_rows_is_skipped_with_its_reason():
+    few = pd.DataFrame({"operator_class": ["elementwise"], "dtype": ["fp16"], "bytes": [1e6], "time_s": [1e-5]})
+    table = pd.concat([synthetic("gemm"), few], ignore_index=True)
+    result = calibration.fit(table, "a100-80gb-sxm")
+    assert list(result.fits) == ["gemm"]
+    assert result.skipped == ("1 elementwise rows in 1 shapes (bytes): a fit needs 20 rows in 3 shapes",)

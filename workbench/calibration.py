@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +77,7 @@ class Calibration:
     errors : a row per kind and regime ("all" too): rows, and of the held-out ones the mean absolute relative error,
         the mean relative error, and the mean absolute relative error of the ideal roofline [%]
     table : the rows used, with kind, regime, ideal_s, predicted_s (by the fit of all rows) and held_out_s [s]
+    skipped : why a kind of kernel has no fit, one line each
     """
 
     gpu: str
@@ -85,6 +85,7 @@ class Calibration:
     parameters: pd.DataFrame
     errors: pd.DataFrame
     table: pd.DataFrame
+    skipped: tuple[str, ...] = ()
 
     def to_yaml(self, source: str) -> str:
         """A `kernel_model` entry for the GPU's catalog file; `source` says where the timings are from."""
@@ -104,12 +105,25 @@ class Calibration:
         return yaml.safe_dump({"kernel_model": model}, sort_keys=False, width=120, default_flow_style=None)
 
 
-def read_timings(path: Path) -> pd.DataFrame:
-    """A table of timings from a CSV file without its `#` comments; what is none raises ValueError with its name."""
-    try:
-        return pd.read_csv(path, comment="#")
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a CSV file of timings ({str(error).strip()})") from None
+#: How often an elementwise kernel of m tokens of width n moves m n elements, by its name in the timings [1].
+TRAFFIC = {
+    "rms_norm": 2, "input_layernorm": 2, "post_attention_layernorm": 2, "add": 3, "silu_mul": 3, "mlp_act": 3,
+}  # fmt: skip
+
+
+def usable(timings: pd.DataFrame) -> pd.DataFrame:
+    """A table of `timings.read` with the columns that a fit needs: other kinds of rows are left out.
+
+    Batched products that are classed "other" are unfused attention; elementwise kernels get the bytes that they move.
+    """
+    table = timings.copy()
+    matmul = (table.operator_class == "other") & table[["m", "n", "k", "batch_size"]].notna().all(axis=1)
+    table.loc[matmul, "operator_class"] = "unfused"
+    table["batch"] = table.batch_size
+    name = table.name.str.split(":").str[-1]
+    table["bytes"] = table.m * table.n * name.map(TRAFFIC) * table["dtype"].map(WIDTH)
+    known = table.operator_class.isin([*COLUMNS, *ALIASES]) & table["dtype"].isin(list(WIDTH))
+    return table[known & ~((table.operator_class == "elementwise") & table.bytes.isna())]
 
 
 def fit(table: pd.DataFrame, gpu: str | GPU) -> Calibration:
@@ -128,7 +142,8 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> Calibration:
     card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
     fits: dict[str, Any] = {}
     parameters, tables = [], []
-    for kind, rows in _kinds(table):
+    kinds, skipped = _kinds(table)
+    for kind, rows in kinds.items():
         timings = _Timings(kind, rows, card, fits.get("prefill"))
         record, solution = timings.fit(timings.usable)
         fits[kind] = record
@@ -143,7 +158,7 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> Calibration:
             )
         )
     used = pd.concat(tables, ignore_index=True)
-    return Calibration(card.id, fits, pd.concat(parameters, ignore_index=True), errors(used), used)
+    return Calibration(card.id, fits, pd.concat(parameters, ignore_index=True), errors(used), used, tuple(skipped))
 
 
 def errors(table: pd.DataFrame) -> pd.DataFrame:
@@ -223,8 +238,10 @@ def _cost(kind: str, rows: pd.DataFrame) -> Cost:
     return kernels.attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=width)
 
 
-def _kinds(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each kind of kernel, checked."""
+def _kinds(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """The rows of each kind of kernel, checked, and why a kind has too few for a fit; ValueError if all have."""
+    enough: dict[str, pd.DataFrame] = {}
+    skipped = []
     if missing := [name for name in COMMON if name not in table]:
         raise ValueError(f"timings have no column {', '.join(missing)}: needed are {', '.join(COMMON)}")
     kinds = table.operator_class.replace(ALIASES)
@@ -244,11 +261,15 @@ def _kinds(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
                 raise ValueError(f"{name} = {bad[name].iloc[0]} in a {kind} row: expected positive numbers")
         shapes = len(rows.drop_duplicates(GROUPS[kind]))
         if len(rows) < FEWEST_ROWS or shapes < FOLDS:
-            raise ValueError(
+            skipped.append(
                 f"{len(rows)} {kind} rows in {shapes} shapes ({', '.join(GROUPS[kind])}):"
                 f" a fit needs {FEWEST_ROWS} rows in {FOLDS} shapes"
             )
-        yield kind, rows
+        else:
+            enough[kind] = rows
+    if not enough:
+        raise ValueError(skipped[0])
+    return enough, skipped
 
 
 def _folds(rows: pd.DataFrame, groups: list[str]) -> Iterator[np.ndarray]:

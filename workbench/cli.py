@@ -185,7 +185,7 @@ def _integers(option: str, text: str) -> list[int]:
 
 @app.command()
 def calibrate(
-    file: Annotated[Path, typer.Argument(help="CSV of kernel timings; lines that start with # are comments.")],
+    file: Annotated[Path, typer.Argument(help="Kernel timings in any format that `workbench timings` reads.")],
     gpu: Annotated[str, typer.Option("--gpu", help="Id of the GPU that was measured.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the snippet there instead of printing it.")
@@ -193,14 +193,17 @@ def calibrate(
     source: Annotated[str | None, typer.Option(help="Where the timings are from; default: the file's name.")] = None,
 ) -> None:
     """Fit the kernel-time model to timings: parameters as a snippet for the GPU's catalog file, errors beside it."""
-    from . import calibration
+    from . import calibration, catalog, timings
     from .saving import write_text
 
     with one_line():
-        result = calibration.fit(calibration.read_timings(file), gpu)
+        card = catalog.gpu(gpu)
+        result = calibration.fit(calibration.usable(timings.read(file)), card)
         snippet = result.to_yaml(source or file.name)
         if output:
             write_text(snippet, output)
+    for reason in result.skipped:
+        typer.echo(f"workbench: no fit of {reason}", err=True)
     typer.echo(result.errors.round(1).to_string(index=False), err=True)
     typer.echo(str(output) if output else snippet, nl=bool(output))
 
