@@ -113,3 +113,10 @@ class KernelModel(Record):
 
 
 KINDS = ("gemm", "unfused", "prefill", "decode", "elementwise")
+
+#: Unit of every fitted number, by field.
+UNITS = {
+    "launch_us": "us", "loop_us": "us", "context_us": "us", "wave_us": "us", "unsplit_gbs": "GB/s",
+    "softmax_flops": "FLOP", "loop_depth": "1", "fill_depth": "1", "half_tile": "1", "boost": "1", "overlap": "1",
+    "compute_fraction": "1", "bandwidth_fraction": "1",
+}  # fmt: skip

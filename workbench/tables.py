@@ -1,19 +1,26 @@
 """Tables: the numbers behind a chart as tidy data frames, units in the column names."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
+from .catalog import gpu as find_gpu
+from .catalog import gpus, kernel_fit
 from .comparison import STATIC_COLUMNS
 from .grid import VARIABLES
 from .names import unknown
+from .parameters import KINDS, UNITS
 
+Panel = Mapping[str, Any]  # quantity, operator, phase, seq_len; title and ridge if wanted: one axes of lines
 Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ..., candidates: ...}, a selection of a grid
 
 _SELECTORS = ("gpu", "model", "operator", "phase", "candidates")
+_PANEL = ("title", "quantity", "operator", "phase", "seq_len", "ridge")
+_LINE = ["time_model", "operator", "phase", "seq_len", "batch_size"]
 _LOOKS = ("color", "marker")  # how `plots.roofline` draws a series
 
 
@@ -87,3 +94,63 @@ def static_rows(phases: Mapping[str, xr.Dataset]) -> pd.DataFrame:
         for phase, ds in phases.items()
     ]
     return with_units(pd.concat(frames, ignore_index=True)[["phase", "source", "batch_size", "seq_len", *names]])
+
+
+def lines(ds: xr.Dataset, panel: Panel) -> pd.DataFrame:
+    """The points of one panel of lines against batch size, a row each; columns without units, as `ds` names them.
+
+    ds : `batching.batching`
+    panel : quantity (a variable of `ds`), operator and seq_len (lists), phase; ridge: true adds ridge_batch_size.
+        Shares are added up over the panel's operators, "qk + pv"
+    """
+    for key in panel:
+        if key not in _PANEL:
+            raise unknown("key of a panel", key, _PANEL)
+    if panel["quantity"] not in ds:
+        raise unknown("quantity of a panel", panel["quantity"], ds)
+    part = ds[[panel["quantity"], *(["ridge_batch_size"] if panel.get("ridge") else [])]]
+    part = part.sel(operator=panel["operator"], phase=[panel["phase"]], seq_len=panel["seq_len"])
+    if panel["quantity"] == "share":
+        part = part.sum("operator").expand_dims(operator=[" + ".join(panel["operator"])])
+    return part.to_dataframe(dim_order=_LINE).reset_index()
+
+
+def curves(ds: xr.Dataset, panels: Iterable[Panel]) -> pd.DataFrame:
+    """Every point of several panels, once, all that is plotted of it in one row, units in the header."""
+    table = pd.concat([lines(ds, panel) for panel in panels])
+    return with_units(table.groupby(_LINE, sort=False).first().reset_index())
+
+
+def fits() -> pd.DataFrame:
+    """How good each fitted part of the kernel-time model is: a row per GPU and kind of kernel that has a fit.
+
+    Columns: gpu, kind; rows timed [1]; error and bias [%], mean absolute and mean error on the rows held out; held_out,
+    how those were chosen; sources, the repositories that the timings are from.
+    """
+    return pd.DataFrame(
+        {
+            "gpu": name, "kind": kind, "rows": evidence.rows, "error [%]": evidence.error_percent,
+            "bias [%]": evidence.bias_percent, "held_out": evidence.held_out,
+            "sources": ", ".join(re.findall(r"github\.com/([\w.-]+/[\w.-]+)", evidence.source)),
+        }
+        for name in gpus() if (model := find_gpu(name).kernel_model)
+        for kind in KINDS if (evidence := model.fitted_on.get(kind))
+    )  # fmt: skip
+
+
+def fit_parameters() -> pd.DataFrame:
+    """Every fitted number of the catalog, a row each: gpu, kind, parameter, value and its unit."""
+    return pd.DataFrame(
+        {"gpu": name, "kind": kind, "parameter": parameter, "value": float(value), "unit": UNITS[parameter]}
+        for name in gpus() if (model := find_gpu(name).kernel_model)
+        for kind in KINDS if (fit := getattr(model, kind))
+        for parameter, value in fit if parameter in fit.model_fields_set and type(value) is not bool
+    )  # fmt: skip
+
+
+def lenders() -> pd.DataFrame:
+    """Whose fit each GPU of the catalog computes with: a row a GPU, a column a kind of kernel."""
+    return pd.DataFrame(
+        {kind: [kernel_fit(find_gpu(name), kind).gpu for name in gpus()] for kind in KINDS},
+        index=pd.Index(gpus(), name="gpu"),
+    )

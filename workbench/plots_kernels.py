@@ -1,0 +1,100 @@
+"""Charts of kernel times: against batch size, and how far off the kernel-time model is."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
+
+from .parameters import KINDS
+from .plots import COLORS, SERIES_COLORS
+
+#: What the axis of each quantity says, and the unit behind its tick labels; None is a linear axis from 0.
+QUANTITIES: dict[str, tuple[str, str | None]] = {
+    "time": ("Time per kernel call", "s"),
+    "tokens_per_second": ("Throughput of the kernel (tokens/s)", ""),
+    "relative_time": ("Time over that of the smallest batch", ""),
+    "share": ("Share of the layer's matmul time (%)", None),
+}
+MARKS = "osD^vP"
+
+
+def against_batch(table: pd.DataFrame, quantity: str, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Lines against batch size: the ideal roofline's dashed, the kernel model's solid, a colour a setting.
+
+    table : `tables.lines`; where it has ridge_batch_size, dotted lines stand at the finite ones
+    quantity : a key of `QUANTITIES`
+    """
+    ax = plt.gca() if ax is None else ax
+    label, unit = QUANTITIES[quantity]
+    for i, (_, rows) in enumerate(table.groupby(["operator", "seq_len"], sort=False)):
+        color = SERIES_COLORS[i % len(SERIES_COLORS)]
+        for time_model, style in (("ideal", {"ls": "--", "lw": 1.3}), ("kernel", {"marker": MARKS[i % len(MARKS)]})):
+            line = rows[rows.time_model == time_model]
+            own: dict[str, Any] = {
+                "color": color,
+                "ms": 4.5,
+                "label": _label(table, line) if time_model == "kernel" else None,
+            }
+            ax.plot(line.batch_size, line[quantity], **own, **style)
+    ax.set(xscale="log", xlabel="Batch size (sequences)", ylabel=label, title=title or "")
+    ax.set_xticks(sorted(table.batch_size.unique()), [str(b) for b in sorted(table.batch_size.unique())])
+    ax.xaxis.set_minor_locator(NullLocator())
+    if unit is None:
+        ax.set_ylim(0, 100)
+    else:
+        ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        if high < 100 * low:
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        if quantity == "tokens_per_second":  # room for the legend
+            ax.set_ylim(bottom=low * (low / high) ** 0.4)
+        ax.yaxis.set_major_formatter(EngFormatter(unit=unit, sep=" " if unit else ""))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    if "ridge_batch_size" in table:
+        _ridges(table.ridge_batch_size, ax)
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.legend(fontsize="small", framealpha=0.95, loc="lower right" if quantity == "tokens_per_second" else "upper left")
+    return ax
+
+
+def _label(table: pd.DataFrame, line: pd.DataFrame) -> str:
+    """What tells a line from the others of its panel: the operator, the sequence length, or both."""
+    operator, seq_len = line[["operator", "seq_len"]].iloc[0]
+    parts = [operator] if table.operator.nunique() > 1 else []
+    if table.seq_len.nunique() > 1 or not parts:
+        parts.append(f"{seq_len} tokens")
+    return ", ".join(parts)
+
+
+def _ridges(batch_sizes: pd.Series, ax: Axes) -> None:
+    """Dotted lines where the ideal kernels pass the ridge point, with one entry in the legend."""
+    finite = sorted({b for b in batch_sizes if np.isfinite(b)})
+    label = f"ridge point: batch {' and '.join(f'{b:.0f}' for b in finite)}"
+    for i, batch in enumerate(finite):
+        ax.axvline(batch, color="#555555", linestyle=":", linewidth=1.2, zorder=1, label=None if i else label)
+
+
+def fit_errors(table: pd.DataFrame, column: str = "error [%]", ax: Axes | None = None) -> Axes:
+    """A dot per GPU and kind of kernel at its held-out error, with the 10 % line; for "bias [%]" zero and +-10 %.
+
+    table : `tables.fits`
+    """
+    ax = plt.gca() if ax is None else ax
+    names = list(dict.fromkeys(table.gpu))
+    for i, kind in enumerate(KINDS):
+        rows = table[table.kind == kind]
+        y = np.array([names.index(name) for name in rows.gpu]) + 0.13 * (i - (len(KINDS) - 1) / 2)
+        ax.hlines(y, 0, rows[column], color=SERIES_COLORS[i], linewidth=1.2, alpha=0.5)
+        ax.plot(rows[column], y, MARKS[i], color=SERIES_COLORS[i], ms=6.5, label=kind)
+    for line in (10, -10) if column == "bias [%]" else (10,):
+        ax.axvline(line, color=COLORS["black"], linestyle="--", linewidth=1, label="10 %" if line > 0 else None)
+    for edge in range(1, len(names)):
+        ax.axhline(edge - 0.5, color=COLORS["grey"], linewidth=0.5)
+    ax.axvline(0, color=COLORS["black"], linewidth=0.8)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=f"Held-out {column.replace(' [%]', ' (%)')}")
+    ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    return ax
