@@ -17,7 +17,7 @@ from workbench import figures, saving
 from workbench.whole import whole
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLISHED = [*(f"medusa-fig{n:02d}" for n in range(9, 21)), "t4-decode", "t4-prefill", "t4-roofline"]
+PUBLISHED = [*(f"medusa-fig{n:02d}" for n in range(9, 24)), "t4-decode", "t4-prefill", "t4-roofline"]
 
 SMALL = """\
 figure_id: str = "small"

@@ -36,8 +36,8 @@ SOFTMAX_OVERLAP = 2.0
 TAIL = 0.5
 #: Context at which half of the latency of splitting and joining it is paid [token].
 CONTEXT_DEPTH = 1024
-#: What a wall clock sees of launching a kernel eagerly in PyTorch, the kernel's own launch not counted [s]: the intercept
-#: of the unfused attention rows of Chen's microbenchmark on an A100 (github.com/aakashvarma/transformer_batch_analysis)
+#: What a wall clock sees of launching a kernel eagerly in PyTorch, beyond the kernel's own launch [s]: the intercept of
+#: the unfused attention rows of Chen's microbenchmark on an A100 (github.com/aakashvarma/transformer_batch_analysis),
 #: less `launch_us` of gemm. In no time unless `launch_latency` asks for it.
 EAGER_LAUNCH = 26e-6
 #: Kernels in one layer's `elementwise`: two norms with their residual, RoPE, cache write, activation [1].

@@ -321,7 +321,7 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
     for function in (
         ridge_point, peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, medusa_intensity,
         medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency, medusa_speedup,
-        medusa_best_candidates, medusa_fall, medusa_steepest_fall, t4_static, t4_batching_gain, parameters, kv_bytes_per_token,
-        kv_reduction, decode_traffic, product, total, ratio, not_recomputed,
+        medusa_best_candidates, medusa_fall, medusa_steepest_fall, t4_static, t4_batching_gain, parameters,
+        kv_bytes_per_token, kv_reduction, decode_traffic, product, total, ratio, not_recomputed,
     )
 }  # fmt: skip

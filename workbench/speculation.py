@@ -56,7 +56,7 @@ def speedup(
     for each candidate count, and a model without one of the operators.
     """
     wanted = operators if isinstance(operators, str) else list(operators)
-    given = (list(values) if isinstance(values, Iterator) else values for values in (gpu, model, batch_size, seq_len))
+    given: list[Any] = [list(v) if isinstance(v, Iterator) else v for v in (gpu, model, batch_size, seq_len)]
     cards, models, batches, lengths = given
     plain, ds = (
         roofline_grid(
@@ -128,9 +128,9 @@ def _rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:
     else:
         values = list(acceptance)
         if len(values) != len(counts):
-            raise ValueError(f"acceptance has {len(values)} values for {len(counts)} candidate counts: give one for each")
+            raise ValueError(f"acceptance has {len(values)} values, candidates {len(counts)}: give one for each")
     rates = np.array(values, dtype=float)
     for count, rate in zip(counts, rates, strict=True):
         if not 1 - 1e-9 <= rate <= count * (1 + 1e-9):  # NaN, too
-            raise ValueError(f"acceptance = {rate:g} with {count} candidates: allowed are tokens per step from 1 to {count}")
+            raise ValueError(f"acceptance of {count} candidates = {rate:g}: allowed are 1 to {count} tokens per step")
     return rates
