@@ -113,7 +113,9 @@ def _complete(ds: xr.Dataset) -> None:
     for name in ds.model.values:
         absent = ds.operator.values[(ds.calls.sel(model=name) == 0).values]
         if len(absent):
-            raise ValueError(f"no operator {absent[0]!r} in {name}: give operators that it has, or operators='fused'")
+            raise ValueError(
+                f"no operator {str(absent[0])!r} in {name}: give operators that it has, or operators='fused'"
+            )
 
 
 def _rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:
