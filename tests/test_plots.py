@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from workbench import comparison, plots, tables
+from workbench import audit, comparison, plots, speculation, tables
 
 SERIES = {
     "up init": {"operator": ["up_proj"], "phase": "prefill"},
@@ -204,3 +204,70 @@ def test_points_table_has_units_in_its_header(ds):
     ]  # fmt: skip
     assert len(table) == 3 * 4
     assert set(table.bound) == {"memory", "compute"}
+
+
+# Speculative decoding -----------------------------------------------------------------------------------------------
+
+
+def test_one_setting_is_drawn_as_stacked_bars_and_two_lines(ax):
+    ds = speculation.speedup("a100-80gb-pcie", "llama-7b", 1, 1024, [1, 16, 64])
+    assert plots.speculation(ds, ax, printed=audit.printed_speedups("medusa-fig21"), title="T") is ax
+    tops = [bar.get_y() + bar.get_height() for bar in ax.containers[2]]
+    np.testing.assert_allclose(tops, ds.normalized_latency.squeeze())
+    rate, speedup, *_ = ax.get_lines()
+    np.testing.assert_allclose(rate.get_ydata(), ds.acceleration_rate)
+    np.testing.assert_allclose(speedup.get_ydata(), ds.speedup.squeeze())
+    labels = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert {"acceleration rate", "speedup", "latency: qkv", "read off the paper's chart"} <= labels
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "16", "64"]
+    assert ax.get_title() == "T"
+
+
+def test_several_settings_are_lines_with_their_own_published_values(ax):
+    ds = speculation.speedup("a100-80gb-pcie", "llama-7b", [1, 4], 1024, [1, 16, 64])
+    plots.speculation(ds, ax, printed=audit.printed_speedups("medusa-fig22"))
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) == 3]
+    np.testing.assert_allclose([line.get_ydata() for line in lines], ds.speedup.squeeze())
+    assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == ["batch 1", "batch 4"]
+    hollow = [line for line in ax.get_lines() if line.get_markerfacecolor() == "none" and len(line.get_xdata())]
+    assert [list(line.get_xdata()) for line in hollow] == [[64], [32, 64, 80, 112]]
+    assert list(hollow[1].get_ydata()) == [2.25, 2.15, 1.55, 1.5]
+
+
+def test_speculation_of_two_gpus_without_published_values(ax):
+    ds = speculation.speedup(["t4", "h100-sxm"], "llama-7b", 1, [128, 1024], [4, 8])
+    plots.speculation(ds, ax)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["t4, 128 tokens", "t4, 1024 tokens", "h100-sxm, 128 tokens", "h100-sxm, 1024 tokens"]
+
+
+def test_published_speedups_of_a_figure():
+    printed = audit.printed_speedups("medusa-fig21")
+    latency = printed[printed.variable == "normalized_latency"].set_index("candidates")
+    assert list(latency.loc[80, ["low", "high"]]) == [1.1, 1.2]
+    assert list(latency.loc[64, ["low", "high"]]) == [1, 1]
+    assert audit.printed_speedups("medusa-fig23").empty
+
+
+def test_tables_of_candidates():
+    ds = wb.roofline_grid("a100-80gb-pcie", "llama-33b", ["qk"], "decode", 16, 1024, candidates=[1, 64])
+    table = tables.by_candidates(ds)
+    assert list(table[("qk", "FLOP/byte")]) == ["0.9913", "40.96"]  # the paper's text: 41-fold
+    assert list(table[("qk", "TFLOP/s")]) == ["1.918", "79.26"]  # times 1.935 TB/s
+    two = wb.roofline_grid("a100-80gb-pcie", "llama-33b", ["qk"], "decode", [1, 16], 1024, candidates=[1, 64])
+    with pytest.raises(ValueError, match="by_candidates of 2 values of batch_size: select one"):
+        tables.by_candidates(two)
+
+
+def test_tables_of_speedups_have_units():
+    ds = speculation.speedup("a100-80gb-pcie", "llama-7b", [1, 4], 1024, [1, 64])
+    table = tables.speedups(ds)
+    assert list(table.columns) == [
+        "gpu", "model", "batch_size", "seq_len [token]", "candidates", "latency [s]", "normalized_latency",
+        "acceleration_rate", "speedup", "latency of qk/pv [s]", "latency of qkv [s]", "latency of up/gate/down [s]",
+    ]  # fmt: skip
+    parts = table.filter(like="latency of").sum(axis=1)
+    np.testing.assert_allclose(parts, table["latency [s]"])
+    np.testing.assert_allclose(table["latency [s]"], ds.latency.values.ravel())
+    best = tables.best_candidates(ds)
+    assert list(best.best_candidates) == list(ds.best_candidates.values.ravel())

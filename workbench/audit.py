@@ -223,6 +223,26 @@ def printed_cells(figure: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["column", "batch_size", "seq_len", "published"])
 
 
+def printed_speedups(figure: str) -> pd.DataFrame:
+    """What figures 21 to 23 of the Medusa paper print, to draw over `speculation.speedup`: a row each candidate count.
+
+    Columns: variable (a variable of that Dataset), batch_size [1], seq_len [token] (NaN where the variable does not
+    depend on them), candidates, low and high [1], the ends of a published range or twice the same.
+    """
+    variables = {
+        "medusa_acceleration": "acceleration_rate", "medusa_latency": "normalized_latency", "medusa_speedup": "speedup",
+    }  # fmt: skip
+    rows = []
+    for claim in (claim for source in sources().values() for claim in source.claims):
+        if claim.figure != figure or claim.quantity not in variables or claim.kind != "as printed":
+            continue
+        low, high = _ends(claim.published)
+        setting = {"variable": variables[claim.quantity], "low": low, "high": high}
+        setting |= {name: claim.inputs.get(name, np.nan) for name in ("batch_size", "seq_len")}
+        rows += [setting | {"candidates": count} for count in np.atleast_1d(claim.inputs["candidates"]).tolist()]
+    return pd.DataFrame(rows, columns=["variable", "batch_size", "seq_len", "candidates", "low", "high"])
+
+
 def choose(table: pd.DataFrame, *, source: str | None = None, verdict: str | None = None) -> pd.DataFrame:
     """Rows of an audit table by source and verdict; None is all."""
     for column, value in (("source", source), ("verdict", verdict)):

@@ -37,6 +37,10 @@ SOFTMAX_OVERLAP = 2.0
 TAIL = 0.5
 #: Context at which half of the latency of splitting and joining it is paid [token].
 CONTEXT_DEPTH = 1024
+#: What a wall clock sees of launching a kernel eagerly in PyTorch, beyond the kernel's own launch [s]: the intercept of
+#: the unfused attention rows of Chen's microbenchmark on an A100 (github.com/aakashvarma/transformer_batch_analysis),
+#: less `launch_us` of gemm. In no time unless `launch_latency` asks for it.
+EAGER_LAUNCH = 26e-6
 #: A prompt's keys and values are read and written into the cache before the attention reads them: engines time the
 #: two together. Found in the timings: with 1, heads that share no KV head come out 10 % too fast, others too slow [1].
 KV_PASSES = 3

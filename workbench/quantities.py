@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import published, roofline
+from . import published, roofline, speculation
 from .catalog import GPU, gpu, model
 from .comparison import STATIC_COLUMNS, static_tables
 from .dtypes import check_dtype, element_bytes
 from .grid import roofline_grid
+from .kernels import EAGER_LAUNCH
 from .names import unknown
 from .records import Record
 
@@ -32,10 +33,13 @@ class Recomputed:
 POWERS_OF_2 = {"batch_size": [2**k for k in range(7)], "seq_len": [2**k for k in range(7, 14)]}
 """The settings of the Medusa charts: batch sizes 1..64, sequence lengths 128..8192."""
 
-EAGER_LAUNCH = 26e-6
-"""What a call of eager PyTorch takes besides its kernel, by the wall clock of the Medusa measurements [s].
+MEDUSA_CANDIDATES = [1, *range(16, 113, 16)]
 
-The intercept of the attention matmuls in Chen's microbenchmark on an A100, less the kernel's own launch.
+MEASURED: dict[str, Any] = {"time_model": "kernel", "launch_latency": EAGER_LAUNCH}
+"""How times are computed that a source measured by the wall clock of an eager framework.
+
+The Medusa paper does, after Chen: in its figure 18 a kernel over 128 tokens runs at less than half of the rate of one
+over 8192, which takes a launch of tens of microseconds.
 """
 
 MEDUSA_OPERATORS = {"qkv": ["q_proj"], "qk/pv": ["qk", "pv"], "up/gate/down": ["up_proj", "gate_proj", "down_proj"]}
@@ -133,7 +137,7 @@ def medusa_performance(
     The source's is the roof itself, under the peak that it prints, where a claim gives one (`peak_tflops`).
     """
     series = (model_id, operator, phase, candidates, batch_size, seq_len)
-    ours = _medusa_grid(gpu_id, *series, time_model="kernel", launch_latency=EAGER_LAUNCH)
+    ours = _medusa_grid(gpu_id, *series, **MEASURED)
     if peak_tflops is None:
         return Recomputed(_range(ours.performance))
     roof = _medusa_grid(gpu(gpu_id).override(peak_tflops=peak_tflops), *series)
@@ -169,10 +173,14 @@ def medusa_gain(
     seq_len: int,
     gpu_id: str = "a100-80gb-pcie",
 ) -> Recomputed:
-    """Intensity or performance, by `what`, with candidates over that of plain decoding [1]."""
+    """Intensity or performance, by `what`, with candidates over that of plain decoding [1].
+
+    The paper measured its performance, so ours is that of eagerly launched kernels (`MEASURED`).
+    """
     if what not in ("intensity", "performance"):
         raise unknown("quantity", what, ("intensity", "performance"))
-    ds = roofline_grid(gpu_id, model_id, _matmuls(operator), "decode", batch_size, seq_len, candidates=[1, candidates])
+    series = (_matmuls(operator), "decode", batch_size, seq_len)
+    ds = roofline_grid(gpu_id, model_id, *series, candidates=[1, candidates], **MEASURED)
     values = ds[what].squeeze().isel(operator=0)
     return Recomputed(float(values.sel(candidates=candidates) / values.sel(candidates=1)))
 
@@ -193,35 +201,41 @@ def medusa_acceleration(candidates: int) -> Recomputed:
 def medusa_latency(
     gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int | list[int]
 ) -> Recomputed:
-    """Latency of one decoding block with candidates over that of plain decoding, ideal roofline [1].
+    """Latency of one decoding block with candidates over that of plain decoding, kernel model (`MEASURED`) [1].
 
     The block is XW_Q, XW_K, XW_V, QK^T, PV, XW_u, XW_g, XW_d in sequence, as in the paper's simulation.
     """
-    return Recomputed(_range(_medusa_latency(gpu_id, model_id, batch_size, seq_len, np.atleast_1d(candidates))))
+    ds = _simulated(gpu_id, model_id, batch_size, seq_len, candidates)
+    return Recomputed(_range(ds.normalized_latency))
 
 
-def _medusa_latency(gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: Any) -> Any:
-    operators = ["q_proj", "k_proj", "v_proj", "qk", "pv", "up_proj", "gate_proj", "down_proj"]
-    counts = np.unique([1, *candidates])
-    ds = roofline_grid(gpu_id, model_id, operators, "decode", batch_size, seq_len, candidates=counts)
-    time = ds.time.sum("operator").squeeze(["gpu", "model", "phase", "batch_size", "seq_len"])
-    return (time.sel(candidates=candidates) / time.sel(candidates=1)).values
+def _simulated(gpu_id: str, model_id: str, batch_size: int, seq_len: int | list[int], candidates: Any) -> xr.Dataset:
+    """What the paper's figures 21 to 23 simulate from measured kernel times."""
+    return speculation.speedup(gpu_id, model_id, batch_size, seq_len, candidates, **MEASURED)
 
 
 def medusa_speedup(
     gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int | list[int]
 ) -> Recomputed:
     """Tokens per time with candidates over plain decoding: acceleration rate over normalized latency [1]."""
-    counts = np.atleast_1d(candidates)
-    latency = _medusa_latency(gpu_id, model_id, batch_size, seq_len, counts)
-    return Recomputed(_range(published.medusa_acceleration_rate(counts) / latency))
+    return Recomputed(_range(_simulated(gpu_id, model_id, batch_size, seq_len, candidates).speedup))
 
 
 def medusa_best_candidates(gpu_id: str, model_id: str, batch_size: int, seq_len: int) -> Recomputed:
-    """Candidates, of those in figures 21 to 23, with the highest speedup on the ideal roof [1]."""
-    counts = np.array([1, *range(16, 113, 16)])
-    latency = _medusa_latency(gpu_id, model_id, batch_size, seq_len, counts)
-    return Recomputed(float(counts[np.argmax(published.medusa_acceleration_rate(counts) / latency)]))
+    """Candidates, of those in figures 21 to 23, with the highest speedup by the kernel model [1]."""
+    return Recomputed(_range(_simulated(gpu_id, model_id, batch_size, seq_len, MEDUSA_CANDIDATES).best_candidates))
+
+
+def medusa_fall(gpu_id: str, model_id: str, batch_size: int, seq_len: int | list[int]) -> Recomputed:
+    """Speedup with 80 candidates over that with 64, of one or several sequence lengths [1]."""
+    values = _simulated(gpu_id, model_id, batch_size, seq_len, [64, 80]).speedup
+    return Recomputed(_range(values.sel(candidates=80) / values.sel(candidates=64)))
+
+
+def medusa_steepest_fall(gpu_id: str, model_id: str, batch_size: int, seq_len: int | list[int]) -> Recomputed:
+    """Candidates, of those in figures 21 to 23, at the end of the steepest fall in speedup [1]."""
+    values = _simulated(gpu_id, model_id, batch_size, seq_len, MEDUSA_CANDIDATES).speedup
+    return Recomputed(_range((values / values.shift(candidates=1)).idxmin("candidates")))
 
 
 def t4_static(what: str, phase: str, batch_size: list[int], seq_len: list[int]) -> Recomputed:
@@ -318,7 +332,7 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
     for function in (
         ridge_point, peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, medusa_intensity,
         medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency, medusa_speedup,
-        medusa_best_candidates, t4_static, t4_batching_gain, parameters, kv_bytes_per_token,
-        kv_reduction, decode_traffic, product, total, ratio, not_recomputed,
+        medusa_best_candidates, medusa_fall, medusa_steepest_fall, t4_static, t4_batching_gain, parameters,
+        kv_bytes_per_token, kv_reduction, decode_traffic, product, total, ratio, not_recomputed,
     )
 }  # fmt: skip

@@ -154,3 +154,37 @@ def lenders() -> pd.DataFrame:
         {kind: [kernel_fit(find_gpu(name), kind).gpu for name in gpus()] for kind in KINDS},
         index=pd.Index(gpus(), name="gpu"),
     )
+
+
+def by_candidates(ds: xr.Dataset) -> pd.DataFrame:
+    """Intensity [FLOP/byte] and TFLOP/s of each operator by candidates, as tables 6 to 8 of the Medusa paper have them.
+
+    ds : a grid by operator and candidates, one setting of everything else; a row for each candidate count. Raises
+        ValueError where another dim is longer than 1.
+    """
+    for dim in ds.dims:
+        if dim not in ("operator", "candidates") and ds.sizes[dim] > 1:
+            raise ValueError(f"by_candidates of {ds.sizes[dim]} values of {dim}: select one")
+    one = ds.squeeze([dim for dim in ds.dims if dim not in ("operator", "candidates")], drop=True)
+    columns = {
+        (str(operator), label): (one[name].sel(operator=operator) * scale).to_series()
+        for operator in one.operator.values
+        for name, label, scale in (("intensity", "FLOP/byte", 1), ("performance", "TFLOP/s", 1e-12))
+    }
+    return pd.DataFrame(columns).map(lambda value: f"{value:.4g}")
+
+
+def speedups(ds: xr.Dataset) -> pd.DataFrame:
+    """Every number of a `speculation.speedup` chart, a row each setting and candidate count, units in the header."""
+    lines = ds.drop_dims("group").drop_vars(["best_candidates", "best_speedup"])
+    order = [dim for dim in ds.dims if dim != "group"]
+    table = with_units(lines.to_dataframe(dim_order=order).reset_index())
+    groups = ds.group_latency.to_series().unstack("group")[list(ds.group.values)].reset_index()
+    return table.assign(**{f"latency of {name} [s]": groups[name] for name in ds.group.values})
+
+
+def best_candidates(ds: xr.Dataset) -> pd.DataFrame:
+    """The best number of candidates and its speedup, a row each setting."""
+    best = ds[["best_candidates", "best_speedup"]]
+    table = best.to_dataframe(dim_order=list(best.dims)).reset_index()
+    return with_units(table.assign(best_speedup=table.best_speedup.map(lambda value: f"{value:.2f}")))

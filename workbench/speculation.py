@@ -1,0 +1,138 @@
+"""Speculative decoding: how many candidate tokens a decoding step should verify, from what they cost and how many stay.
+
+Verifying q candidates makes a step slower (`normalized_latency`) and yields more than one token (`acceleration_rate`);
+the speedup over plain decoding is the ratio of the two. Figures 21 to 23 of Cai et al. 2024 (arXiv 2401.10774v3).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .catalog import GPU, Model
+from .grid import roofline_grid, stamp
+from .published import medusa_acceleration_rate
+
+Acceptance = Callable[[int], float] | Mapping[int, float] | Iterable[float]
+
+#: The matmuls of one block that the paper's figures simulate, in sequence.
+BLOCK = ("q_proj", "k_proj", "v_proj", "qk", "pv", "up_proj", "gate_proj", "down_proj")
+
+#: Operators by the labels of the Medusa charts; what is in none of them is "other".
+GROUPS = {
+    "qk/pv": ("qk", "pv", "attention"),
+    "qkv": ("qkv_proj", "q_proj", "k_proj", "v_proj"),
+    "up/gate/down": ("gate_up_proj", "up_proj", "gate_proj", "down_proj", "moe_gate_up_proj", "moe_down_proj"),
+}
+
+
+def speedup(
+    gpu: str | GPU | Iterable[str | GPU],
+    model: str | Model | Iterable[str | Model],
+    batch_size: int | Iterable[int],
+    seq_len: int | Iterable[int],
+    candidates: int | Iterable[int],
+    *,
+    acceptance: Acceptance = medusa_acceleration_rate,
+    operators: str | Iterable[str] = BLOCK,
+    time_model: str = "kernel",
+    launch_latency: float = 0.0,
+) -> xr.Dataset:
+    """Speedup of verifying candidates over plain decoding, and the best number of candidates.
+
+    gpu, model, batch_size [1], seq_len [token], time_model, launch_latency [s] : as of `grid.roofline_grid`
+    candidates : tokens verified per sequence and step, the one that plain decoding computes included [1]
+    acceptance : mean tokens that a step yields, by candidates [1]: a function of one candidate count, a mapping from
+        every count, or one value for each in their order. Finite, and from 1 (a step always yields a token) to the
+        candidate count. None of the drafting's own cost is in it
+    operators : those whose time counts, in all layers; "fused" is the whole forward pass
+
+    Returns dims gpu, model, batch_size, seq_len, candidates: latency of a step [s], group_latency with the dim group
+    [s], normalized_latency (over plain decoding), acceleration_rate and speedup [1]; without candidates:
+    best_candidates, of those given and plain decoding (1), the fewest where several are best, and best_speedup [1].
+
+    Raises ValueError, in one line, for what `roofline_grid` refuses, an acceptance outside its range or not one value
+    for each candidate count, and a model without one of the operators.
+    """
+    wanted = operators if isinstance(operators, str) else list(operators)
+    given: list[Any] = [list(v) if isinstance(v, Iterator) else v for v in (gpu, model, batch_size, seq_len)]
+    cards, models, batches, lengths = given
+    plain, ds = (
+        roofline_grid(
+            cards, models, wanted, "decode", batches, lengths,
+            candidates=count, time_model=time_model, launch_latency=launch_latency,
+        ).squeeze("phase", drop=True)
+        for count in (1, candidates)
+    )  # fmt: skip
+    if not isinstance(wanted, str):
+        _complete(ds)
+    labels = xr.DataArray([_group(name) for name in ds.operator.values], dims="operator", name="group")
+    times = ds.time * ds.calls
+
+    result = xr.Dataset(attrs={"title": "Speedup of speculative decoding", "operators": " ".join(ds.operator.values)})
+    result["latency"] = times.sum("operator")
+    by_group = times.assign_coords(operator=labels.values).rename(operator="group").groupby("group").sum()
+    result["group_latency"] = by_group.sel(group=[g for g in (*GROUPS, "other") if g in labels]).transpose(..., "group")
+    result["normalized_latency"] = result.latency / (plain.time * plain.calls).sum("operator").squeeze("candidates")
+    result["acceleration_rate"] = ("candidates", _rates(acceptance, ds.candidates.values))
+    result["speedup"] = result.acceleration_rate / result.normalized_latency
+    result["speedup"] = result.speedup.transpose(*result.latency.dims)
+    most = result.speedup.max("candidates")
+    counts = ds.candidates.sortby("candidates")
+    best = counts[result.speedup.sel(candidates=counts).argmax("candidates")].drop_vars("candidates")
+    result["best_candidates"], result["best_speedup"] = best.where(most > 1, 1), np.maximum(most, 1)
+    result.attrs |= {"time_model": time_model, "launch_latency": launch_latency}
+    return stamp(result.drop_vars("operator", errors="ignore"))
+
+
+def expected_tokens(alpha: Any, depth: Any) -> Any:
+    """Mean tokens per step of speculative decoding with a draft model, (1 - alpha^(depth+1)) / (1 - alpha) [1].
+
+    alpha : chance that a drafted token is accepted, from 0 to 1 [1]; depth : tokens drafted one after another, so that
+        a step verifies depth + 1 candidates: `acceptance=lambda q: expected_tokens(0.8, q - 1)` [1]
+
+    Raises ValueError outside those ranges. Leviathan, Kalman and Matias 2023 (arXiv 2211.17192), equation 1.
+    """
+    chance, drafted = np.asarray(alpha, dtype=float), np.asarray(depth, dtype=float)
+    if not ((chance >= 0) & (chance <= 1)).all():
+        raise ValueError(f"alpha = {alpha}: allowed are chances from 0 to 1")
+    if not ((drafted >= 0) & (drafted == np.floor(drafted)) & np.isfinite(drafted)).all():
+        raise ValueError(f"depth = {depth}: allowed are whole numbers from 0")
+    below = np.where(chance < 1, chance, 0.0)
+    rate = np.where(chance < 1, (1 - below ** (drafted + 1)) / (1 - below), drafted + 1)
+    return rate.item() if rate.ndim == 0 else rate
+
+
+def _group(operator: str) -> str:
+    return next((group for group, members in GROUPS.items() if operator in members), "other")
+
+
+def _complete(ds: xr.Dataset) -> None:
+    """Refuse a model that lacks an operator asked for by name: its step would look faster than it is."""
+    for name in ds.model.values:
+        absent = ds.operator.values[(ds.calls.sel(model=name) == 0).values]
+        if len(absent):
+            raise ValueError(
+                f"no operator {str(absent[0])!r} in {name}: give operators that it has, or operators='fused'"
+            )
+
+
+def _rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:
+    """The acceptance of each candidate count, checked [1]."""
+    counts = [int(count) for count in candidates]
+    if callable(acceptance):
+        values = [acceptance(count) for count in counts]
+    elif isinstance(acceptance, Mapping):
+        if missing := [count for count in counts if count not in acceptance]:
+            raise ValueError(f"acceptance has no value for {missing[0]} candidates")
+        values = [acceptance[count] for count in counts]
+    else:
+        values = list(acceptance)
+        if len(values) != len(counts):
+            raise ValueError(f"acceptance has {len(values)} values, candidates {len(counts)}: give one for each")
+    rates = np.array(values, dtype=float)
+    for count, rate in zip(counts, rates, strict=True):
+        if not 1 - 1e-9 <= rate <= count * (1 + 1e-9):  # NaN, too
+            raise ValueError(f"acceptance of {count} candidates = {rate:g}: allowed are 1 to {count} tokens per step")
+    return rates
