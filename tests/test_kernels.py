@@ -303,3 +303,42 @@ def test_bad_gemm_is_one_clear_line(arguments, message):
 def test_bad_attention_is_one_clear_line(arguments, message):
     with pytest.raises(ValueError, match=message):
         attention(**arguments)
+
+
+# Collectives ------------------------------------------------------------------------------------------------------
+
+
+def test_all_reduce_by_hand():
+    # H100 SXM: 450 GB/s each way. 8 GPUs move 2 x 7/8 of 450 MB: 1.75 ms; kernel: a ring's 14 steps, 80 % of the link
+    time = kernels.all_reduce_time("h100-sxm", bytes_=450e6, gpus=8, time_model="ideal")
+    assert time == pytest.approx(1.75e-3)
+    assert kernels.all_reduce_time("h100-sxm", bytes_=450e6, gpus=8) == pytest.approx(14 * 3e-6 + 1.75e-3 / 0.8)
+
+
+def test_a_small_all_reduce_is_one_shot():
+    assert kernels.all_reduce_time("h100-sxm", bytes_=8192, gpus=8) == pytest.approx(3e-6 + 7 * 8192 / (0.8 * 450e9))
+
+
+def test_all_reduce_over_one_gpu_takes_no_time_and_grows_with_all_else():
+    sizes, gpus = np.geomspace(1, 1e10, 50), np.array([[1], [2], [4], [8], [64]])
+    for time_model in ("ideal", "kernel"):
+        time = kernels.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus, time_model=time_model)
+        assert (time[0] == 0).all()
+        assert (np.diff(time[1:], axis=1) > 0).all()
+        assert (np.diff(time, axis=0) >= 0).all()
+    ideal = kernels.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus, time_model="ideal")
+    assert (kernels.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus) >= ideal).all()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "sizes", "message"),
+    [
+        ("t4", {"bytes_": 1, "gpus": 2}, "t4 has no link rate: its catalog entry gives no gbs_per_direction"),
+        ("h100-sxm", {"bytes_": 0, "gpus": 2}, "bytes_ = 0: expected positive numbers"),
+        ("h100-sxm", {"bytes_": 1, "gpus": -2}, "gpus = -2: expected positive numbers"),
+        ("h100-sxm", {"bytes_": 1, "gpus": 2, "time_model": "ring"}, "unknown time_model 'ring'"),
+    ],
+)
+def test_all_reduce_refuses(gpu, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        kernels.all_reduce_time(gpu, **sizes)
