@@ -248,3 +248,25 @@ def test_a_kind_with_too_few_rows_is_skipped_with_its_reason():
     result = calibration.fit(table, "a100-80gb-sxm")
     assert list(result.fits) == ["gemm"]
     assert result.skipped == ("1 elementwise rows in 1 shapes (bytes): a fit needs 20 rows in 3 shapes",)
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1e3, "half of the large gemm rows take .* times the roof's time: are they in seconds"),
+        (1e-3, "100% of the gemm rows beat the roof of a100-80gb-sxm: are they of that GPU"),
+    ],
+)
+def test_times_in_another_unit_or_of_another_gpu(gemm_table, factor, message):
+    with pytest.raises(ValueError, match=message):
+        calibration.fit(gemm_table.assign(time_s=gemm_table.time_s * factor), "a100-80gb-sxm")
+
+
+def test_calibrate_tells_what_it_could_not_use(tmp_path, gemm_table):
+    file = tmp_path / "timings.csv"
+    bad = gemm_table.iloc[:2].assign(m=[-5, 8], dtype=["fp16", "fp16/fp8"])
+    file.write_text(pd.concat([gemm_table, bad]).to_csv(index=False))
+    run = CliRunner().invoke(app, ["calibrate", str(file), "--gpu", GPU])
+    assert run.exit_code == 0
+    assert "m = '-5'" in run.stderr
+    assert "rows are of no kind that is fitted" in run.stderr

@@ -336,6 +336,7 @@ def test_all_reduce_over_one_gpu_takes_no_time_and_grows_with_all_else():
         ("t4", {"bytes_": 1, "gpus": 2}, "t4 has no link rate: its catalog entry gives no gbs_per_direction"),
         ("h100-sxm", {"bytes_": 0, "gpus": 2}, "bytes_ = 0: expected positive numbers"),
         ("h100-sxm", {"bytes_": 1, "gpus": -2}, "gpus = -2: expected positive numbers"),
+        ("h100-sxm", {"bytes_": 1, "gpus": 1.5}, "gpus = 1.5: expected whole numbers"),
         ("h100-sxm", {"bytes_": 1, "gpus": 2, "time_model": "ring"}, "unknown time_model 'ring'"),
     ],
 )

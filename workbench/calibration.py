@@ -35,6 +35,9 @@ FOLDS, FEWEST_ROWS = 3, 20
 OUTLIER = 0.1
 #: A combination of parameters that moves the times by so much less than the best-known one is not determined [1].
 UNDETERMINED = 1e-3
+#: Share of rows above the roof [1], and times over the roof's in the median of rows that take longer there than `LARGE`
+#: [s], beyond which a table is of something else.
+MOST_BEATEN, MOST_SLOW, LARGE = 0.5, 100.0, 1e-5
 REGIMES = ("memory-bound", "between", "compute-bound")
 
 _GEMM = {
@@ -145,6 +148,15 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> Calibration:
     kinds, skipped = _kinds(table)
     for kind, rows in kinds.items():
         timings = _Timings(kind, rows, card, fits.get("prefill"))
+        large = timings.ideal > LARGE  # small ones take their launch, however little they do
+        beaten = (timings.time < timings.ideal).mean()
+        slow = np.median((timings.time / timings.ideal)[large]) if large.any() else 0.0
+        if beaten > MOST_BEATEN:
+            raise ValueError(f"{beaten:.0%} of the {kind} rows beat the roof of {card.id}: are they of that GPU?")
+        if slow > MOST_SLOW:
+            raise ValueError(
+                f"half of the large {kind} rows take {slow:,.0f} times the roof's time: are they in seconds?"
+            )
         record, solution = timings.fit(timings.usable)
         fits[kind] = record
         parameters.append(_intervals(kind, record, solution))
@@ -285,6 +297,8 @@ def _intervals(kind: str, record: Any, solution: OptimizeResult) -> pd.DataFrame
     values = np.array([getattr(record, name) for name in names])
     scatter = 1.4826 * np.median(np.abs(solution.fun))  # robust standard deviation of the log residuals
     free = solution.active_mask == 0
+    if not free.any():
+        return pd.DataFrame({"kind": kind, "parameter": names, "value": values, "low": np.nan, "high": np.nan})
     _, size, directions = np.linalg.svd(solution.jac[:, free] * values[free], full_matrices=False)
     weak = size < UNDETERMINED * size.max()
     relative = 1.96 * scatter * np.sqrt(((directions[~weak].T / size[~weak]) ** 2).sum(axis=1))

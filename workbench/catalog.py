@@ -100,7 +100,7 @@ class GPU(Record):
         return self.peak_flop_rate(dtype) / self.bandwidth
 
     def override(self, *, peak_tflops: float | None = None, bandwidth_gbs: float | None = None) -> Self:
-        """A copy with other ceilings, for a chart that prints them.
+        """A copy with other ceilings, for a chart that prints them; kernel times scale with them, so draw, not predict.
 
         peak_tflops : fp16 and bf16 dense peak [TFLOP/s]
         bandwidth_gbs : memory bandwidth [GB/s]
@@ -376,8 +376,8 @@ def kernel_fit(card: GPU, kind: str) -> KernelFit:
     """
     if fit := getattr(card.kernel_model, kind, None):
         return KernelFit(fit, card.id, "fitted on this GPU")
-    family = card.architecture.split()[0]
-    lenders = [entry for entry in _fitted(kind) if entry.architecture.split()[0] == family]
+    family = card.architecture.lower().split()[:1]
+    lenders = [entry for entry in _fitted(kind) if entry.architecture.split()[:1] == family]
     if not lenders:
         why = f"those of {DEFAULT_FIT}, for want of a fit of {card.architecture}"
         return KernelFit(getattr(gpu(DEFAULT_FIT).kernel_model, kind), DEFAULT_FIT, why)
@@ -396,7 +396,7 @@ def _fitted(kind: str) -> list[GPU]:
 
 
 def _ridge_point(card: GPU) -> float:
-    return card.ridge_point("fp16" if "fp16" in card.dense_tflops else "bf16")
+    return card.ridge_point(next((d for d in ("fp16", "bf16") if d in card.dense_tflops), [*card.dense_tflops][-1]))
 
 
 def _kernel_fits(card: GPU) -> list[str]:

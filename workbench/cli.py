@@ -158,7 +158,8 @@ def grid(
     causal: Annotated[bool | None, typer.Option("--causal/--no-causal", help="Credit for the causal mask.")] = None,
     logits: Annotated[str, typer.Option(help="Of a prompt's 'last' token or of 'all'.")] = "last",
     scores: Annotated[str | None, typer.Option(help="Attention scores through 'memory' or on 'chip'.")] = None,
-    time_model: Annotated[str, typer.Option()] = "ideal",
+    time_model: Annotated[str, typer.Option(help="'ideal' or 'kernel'.")] = "ideal",
+    launch_latency: Annotated[float, typer.Option(help="Seconds that every call takes besides.")] = 0.0,
 ) -> None:
     """Compute a roofline grid and write it to a CSV or NetCDF file."""
     from .grid import PHASES, roofline_grid
@@ -170,7 +171,7 @@ def grid(
             _integers("--batch-size", batch_size), _integers("--seq-len", seq_len),
             candidates=None if candidates is None else _integers("--candidates", candidates), weight_dtype=weight_dtype,
             activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
-            logits=logits, scores=scores, time_model=time_model,
+            logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency,
         )  # fmt: skip
         write_grid(ds, output)
     typer.echo(f"{output}: {', '.join(f'{size} {dim}' for dim, size in ds.sizes.items())}")
@@ -198,7 +199,14 @@ def calibrate(
 
     with one_line():
         card = catalog.gpu(gpu)
-        result = calibration.fit(calibration.usable(timings.read(file)), card)
+        table = timings.read(file)
+        rows = calibration.usable(table)
+        _tell(table.attrs["problems"])
+        if len(rows) < len(table):
+            typer.echo(
+                f"workbench: {len(table) - len(rows)} of {len(table)} rows are of no kind that is fitted", err=True
+            )
+        result = calibration.fit(rows, card)
         snippet = result.to_yaml(source or file.name)
         if output:
             write_text(snippet, output)
@@ -222,16 +230,20 @@ def timings(
         table = read(file, format, gpu=gpu)
         if output:
             write(table, output)
-    problems = table.attrs["problems"]
-    for problem in problems[:10]:
-        typer.echo(f"workbench: {problem}", err=True)
-    if len(problems) > 10:
-        typer.echo(f"workbench: and {len(problems) - 10} more rows that could not be used", err=True)
+    _tell(table.attrs["problems"])
     typer.echo(f"{len(table)} timings ({table.attrs['format']}){f' in {output}' if output else ''}")
     for kind, times in table.groupby("operator_class").time_s:
         typer.echo(
             f"  {kind:<18}{len(times):>8}  {times.min():.3g} to {times.max():.3g} s, median {times.median():.3g} s"
         )
+
+
+def _tell(problems: list[str]) -> None:
+    """The rows of a file that could not be read, the first ten by line."""
+    for problem in problems[:10]:
+        typer.echo(f"workbench: {problem}", err=True)
+    if len(problems) > 10:
+        typer.echo(f"workbench: and {len(problems) - 10} more rows that could not be read", err=True)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -118,9 +118,9 @@ def roofline_grid(
     for label, value, allowed in (("logits", logits, ("last", "all")), ("scores", scores, (None, "memory", "chip"))):
         if value not in allowed:
             raise unknown(label, value, allowed)
-    if time_model not in TIME_MODELS:
+    if not isinstance(time_model, str) or time_model not in TIME_MODELS:
         raise unknown("time_model", time_model, TIME_MODELS)
-    if isinstance(launch_latency, bool | str) or not 0 <= launch_latency < 1:
+    if not isinstance(launch_latency, int | float) or isinstance(launch_latency, bool) or not 0 <= launch_latency < 1:
         raise ValueError(f"launch_latency = {launch_latency!r}: allowed are seconds from 0 to 1")
     if causal not in (None, True, False):
         raise unknown("causal", causal, (None, True, False))

@@ -1,7 +1,8 @@
 """Kernel times: the roofline with launch latency, achievable fractions of its ceilings, and work in whole tiles.
 
-Every time is at least the ideal roofline's, never falls when there is more work, and tends to the ideal time over the
-achievable fraction as the work grows (in attention, with the time of the softmax). The parameters are fitted
+Every time is at least the ideal roofline's, never falls when a kernel has more work, and tends to the ideal time over
+the achievable fraction as the work grows (in attention, with the time of the softmax). Latent attention may choose
+another kernel for more work, the one with fewer FLOPs. The parameters are fitted
 (`calibration`) and kept in the catalog (`parameters`); the constants here are the same for all GPUs.
 """
 
@@ -253,13 +254,15 @@ def all_reduce_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: s
     if not (card.link and card.link.gbs_per_direction):
         raise ValueError(f"{card.id} has no link rate: its catalog entry gives no gbs_per_direction")
     size, count = _sizes("bytes_", bytes_), _sizes("gpus", gpus)
+    if np.any(count != np.floor(count)):
+        raise ValueError(f"gpus = {gpus!r}: expected whole numbers")
     others, rate = count - 1, 1e9 * card.link.gbs_per_direction
     ideal = 2 * others / count * size / rate
     if time_model == "ideal":
         return ideal
     ring = 2 * others * STEP_LATENCY + ideal / LINK_FRACTION
     one_shot = STEP_LATENCY + others * size / (LINK_FRACTION * rate)
-    return np.where(others > 0, np.minimum(ring, one_shot), 0.0)
+    return np.where(others > 0, np.minimum(ring, one_shot), 0.0)[()]
 
 
 # Kinds of kernels -------------------------------------------------------------------------------------------------
