@@ -239,11 +239,11 @@ def timings(
 
 
 def _tell(problems: list[str]) -> None:
-    """The rows of a file that could not be read, the first ten by line."""
+    """The rows of a file that could not be used, the first ten by line."""
     for problem in problems[:10]:
         typer.echo(f"workbench: {problem}", err=True)
     if len(problems) > 10:
-        typer.echo(f"workbench: and {len(problems) - 10} more rows that could not be read", err=True)
+        typer.echo(f"workbench: and {len(problems) - 10} more rows that could not be used", err=True)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -46,7 +47,7 @@ def open_backend(device: str) -> "TorchBackend":
     return GpuBackend(torch, int(number))
 
 
-class TorchBackend:
+class TorchBackend(ABC):
     """What CPU and GPU have in common: the operands and calls of each kernel."""
 
     gpu: str
@@ -144,8 +145,9 @@ class TorchBackend:
             gc.collect()  # a graph and its operands
             self._release()
 
+    @abstractmethod
     def _times(self, calls: list[Call], runs: int) -> list[float]:
-        raise NotImplementedError
+        """Times of one call [s], a mean over `calls` in each of `runs`."""
 
     def _release(self) -> None:
         pass
