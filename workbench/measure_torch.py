@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,7 +46,7 @@ def open_backend(device: str) -> "TorchBackend":
     return GpuBackend(torch, int(number))
 
 
-class TorchBackend(ABC):
+class TorchBackend:
     """What CPU and GPU have in common: the operands and calls of each kernel."""
 
     gpu: str
@@ -145,9 +144,17 @@ class TorchBackend(ABC):
             gc.collect()  # a graph and its operands
             self._release()
 
-    @abstractmethod
     def _times(self, calls: list[Call], runs: int) -> list[float]:
-        """Times of one call [s], a mean over `calls` in each of `runs`."""
+        """By the wall clock, for a device that runs a call before it returns [s]."""
+
+        def once() -> float:
+            began = time.perf_counter()
+            for call in calls:
+                call()
+            return time.perf_counter() - began
+
+        once()  # warms up
+        return [once() / len(calls) for _ in range(fewer(runs, once()))]
 
     def _release(self) -> None:
         pass
@@ -234,16 +241,6 @@ class CpuBackend(TorchBackend):
             "device: CPU, no GPU: the benchmark was only tried out",
             f"versions: {self.framework}",
         ]
-
-    def _times(self, calls: list[Call], runs: int) -> list[float]:
-        def once() -> float:
-            began = time.perf_counter()
-            for call in calls:
-                call()
-            return time.perf_counter() - began
-
-        once()  # warms up
-        return [once() / len(calls) for _ in range(fewer(runs, once()))]
 
 
 def formats(torch: Any, card: Any) -> dict[str, Any]:
