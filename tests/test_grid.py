@@ -134,6 +134,11 @@ def test_a_formats_groups_are_its_own_whatever_the_checkpoint_has(weight_dtype, 
     assert ds.bytes.item() == 11008 * 4096 * (0.5 + scale / group) + 2 * (11008 + 4096)
 
 
+def test_operators_as_an_array():
+    ds = wb.roofline_grid("t4", "gpt2", np.array(["qk", "pv"]))
+    xr.testing.assert_identical(ds, wb.roofline_grid("t4", "gpt2", ["qk", "pv"]))
+
+
 def test_a_view_in_a_list_of_one():
     xr.testing.assert_identical(wb.roofline_grid("t4", "gpt2", ["unfused"]), wb.roofline_grid("t4", "gpt2", "unfused"))
 

@@ -19,13 +19,6 @@ SERIES = {
 }
 
 
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
-
-
 @pytest.fixture(scope="module")
 def ds():
     return wb.roofline_grid("a100-80gb-pcie", "llama-7b", "unfused", batch_size=[1, 64], seq_len=[128, 8192])

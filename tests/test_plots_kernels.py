@@ -6,7 +6,6 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
@@ -18,13 +17,6 @@ from workbench.catalog import kernel_fit
 LAYER = ["q_proj", "k_proj", "v_proj", "qk", "pv", "o_proj", "up_proj", "down_proj"]
 TIME = {"quantity": "time", "operator": ["q_proj", "up_proj"], "phase": "decode", "seq_len": [128], "ridge": True}
 SHARE = {"quantity": "share", "operator": ["qk", "pv"], "phase": "decode", "seq_len": [128, 2048]}
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
 
 
 @pytest.fixture(scope="module")

@@ -127,7 +127,8 @@ def roofline_grid(
     dtypes = {
         name: _formats(entry, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype) for name, entry in models.items()
     }
-    operators, sets = _operators(operator, models)
+    wanted = _list("operator", "fused" if operator is None else operator)
+    operators, sets = _operators(wanted, models)
 
     steps, options = _steps(phases, sizes, logits), Options(causal, scores)
     flops, moved, calls = _costs(models, operators, sets, steps, dtypes, options)
@@ -155,12 +156,11 @@ def roofline_grid(
         ds["time"] = time
         if launch_latency:
             ds["time"] = ds.time + launch_latency * (ds.calls > 0)
-        ds["performance"] = ds.flops / ds.time
-    ds["performance"] = ds.performance.transpose(*full)
+        ds["performance"] = (ds.flops / ds.time).transpose(*full)
     ds["bound"] = roofline.bound(ds.intensity, ds.ridge_point).transpose(*full)
     ds.attrs = {
         "title": "Roofline of LLM inference operators",
-        "forward_pass": " ".join(operators) if operator in (None, "fused", ["fused"]) else "",
+        "forward_pass": " ".join(operators) if wanted == ["fused"] else "",
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
         "launch_latency": launch_latency,
@@ -324,9 +324,8 @@ def _kernel_times(
     return time
 
 
-def _operators(operator: str | Iterable[str] | None, models: dict[str, Model]) -> tuple[list[str], dict[str, set[str]]]:
+def _operators(wanted: list[str], models: dict[str, Model]) -> tuple[list[str], dict[str, set[str]]]:
     """The operators of the grid in order, and for each model those of them that it runs."""
-    wanted = _list("operator", "fused" if operator is None else operator)
     if wanted in (["fused"], ["unfused"]):
         sets = {name: set(operator_set(model, wanted[0])) for name, model in models.items()}
         return [op for op in OPERATORS if any(op in ops for ops in sets.values())], sets

@@ -140,8 +140,8 @@ def medusa_performance(
     ours = _medusa_grid(gpu_id, *series, **MEASURED)
     if peak_tflops is None:
         return Recomputed(_range(ours.performance))
-    roof = _medusa_grid(gpu(gpu_id).override(peak_tflops=peak_tflops), *series)
-    return Recomputed(_range(ours.performance), _range(roof.performance))
+    printed = _medusa_grid(gpu(gpu_id).override(peak_tflops=peak_tflops), *series)
+    return Recomputed(_range(ours.performance), _range(printed.performance))
 
 
 def _medusa_grid(
