@@ -70,7 +70,7 @@ def test_a_huge_prompt_computes_scores_and_their_softmax(gpu):
 
 def test_the_least_work_takes_the_launch_latency():
     fit = kernel_fit(wb.gpu("a100-80gb-sxm"), "gemm").fit
-    assert gemm(m=1, n=1, k=1) == pytest.approx(1e-6 * fit.launch_us, rel=0.15)  # filling the pipeline comes on top
+    assert gemm(m=1, n=1, k=1) == pytest.approx(1e-6 * fit.launch_us, rel=0.2)  # filling the pipeline comes on top
 
 
 def test_fp8_halves_the_products_of_a_score_and_not_its_softmax():
@@ -92,26 +92,36 @@ def test_smooth_maximum():
 
 
 def test_tiles_by_hand():
-    """256 x 256 outputs on 4 SMs: 4 tiles of 128 make one wave, of 256 one tile leaves three SMs idle."""
+    """256 x 256 outputs on 4 SMs: 4 tiles of 128 make one wave, of 256 x 128 two tiles leave two SMs idle."""
     exact = kernels.tiled_flops(256, 256, 64, 1, sm_count=4, fill_depth=0, half_tile=0)
     assert exact == 2 * 256 * 256 * 64
     one_more_row = kernels.tiled_flops(257, 256, 64, 1, sm_count=4, fill_depth=0, half_tile=0)
-    assert one_more_row == 2 * 288 * 256 * 64  # 9 x 8 tiles of 32 are 18 waves
+    assert one_more_row == 2 * 288 * 256 * 64  # 9 x 4 tiles of 32 x 64 are 9 waves
     filled = kernels.tiled_flops(256, 256, 64, 1, sm_count=4, fill_depth=64, half_tile=0)
     assert filled == 2 * exact
 
 
 def test_small_tiles_reuse_less():
-    """A tile of 32 with half_tile 32 keeps half of the tensor cores busy; 256 counts as full, at 8/9 of them."""
-    tiny = kernels.tiled_flops(32, 32, 16, 1, sm_count=1, fill_depth=0, half_tile=32)
-    assert tiny == pytest.approx(2 * 32 * 32 * 16 / 0.5 * 8 / 9)
+    """32 x 64 loads as much as a square of 128/3: half busy with half_tile 128/3; 256 x 128, of 512/3, is full at 4/5."""
+    tiny = kernels.tiled_flops(32, 64, 16, 1, sm_count=1, fill_depth=0, half_tile=128 / 3)
+    assert tiny == pytest.approx(2 * 32 * 64 * 16 / 0.5 * 4 / 5)
 
 
 def test_whole_tiles_make_stairs():
     """Rows within one tile are free; the first of the next tile pays for all of it."""
     m = np.array([1, 32, 33, 64, 65])
-    flops = kernels.tiled_flops(m, 32, 64, 1, sm_count=1, fill_depth=0, half_tile=0)
-    np.testing.assert_array_equal(flops, 2 * 32 * 64 * np.array([32, 32, 64, 64, 96]))
+    flops = kernels.tiled_flops(m, 64, 64, 1, sm_count=1, fill_depth=0, half_tile=0)
+    np.testing.assert_array_equal(flops, 2 * 64 * 64 * np.array([32, 32, 64, 64, 96]))
+
+
+def test_without_many_waves_of_small_tiles_the_stairs_are_higher():
+    """257 rows of 128 columns on 2 SMs: 288 rows in small tiles, 384 in tiles of 128 whose k loop is split in four."""
+    sizes = {"sm_count": 2, "fill_depth": 0, "half_tile": 0}
+    free, bound = (kernels.tiled_flops(257, 128, 64, 1, **sizes, small_tile_waves=w) for w in (None, 1))
+    assert free == 2 * 288 * 128 * 64  # 9 x 2 tiles of 32 x 64
+    assert bound == 2 * 384 * 128 * 64
+    few = kernels.tiled_flops(20, 4096, 64, 1, **sizes, small_tile_waves=1)
+    assert few == 2 * 32 * 4096 * 64  # small tiles that cover all rows are always used
 
 
 def test_a_tile_more_than_the_sms_take_starts_a_wave():
@@ -126,7 +136,35 @@ def test_the_kernel_time_of_one_decode_gemm_by_hand():
     ideal = gemm(time_model="ideal")
     assert ideal == pytest.approx(2 * (4096 * 4096 + 2 * 4096) / 2039e9)
     latency = 1e-6 * (fit.launch_us + fit.loop_us * 4096 / (4096 + fit.loop_depth))
-    assert gemm() == pytest.approx(latency + ideal / fit.bandwidth_fraction, rel=0.02)
+    assert gemm() == pytest.approx(latency + ideal / fit.bandwidth_fraction, rel=0.03)
+
+
+def test_a_prompt_pays_for_writing_every_token_into_the_cache():
+    card = wb.gpu("h100-sxm")
+    fit = kernel_fit(card, "prefill").fit
+    free = fit.model_copy(update={"token_ns": 0.0})
+    cost = kernels.attention_cost(
+        new_tokens=128, context=128, batch_size=64, n_heads=8, n_kv_heads=8, head_dim=64, width=2
+    )
+    paid, unpaid = (kernels.prefill_seconds(f, card, cost, card.peak_flop_rate()) for f in (fit, free))
+    assert paid - unpaid == pytest.approx(64 * 128 * 1e-9 * fit.token_ns)
+
+
+def test_a_replayed_cache_is_read_from_l2():
+    """L40S: 34 MB of its 96 MB L2 come faster, by the fitted ratio; 3.4 GB do not fit. No other fit has seen it."""
+    card = wb.gpu("l40s")
+    rate = kernel_fit(card, "decode").fit.l2_speedup
+    cost = kernels.attention_cost(
+        new_tokens=1, context=8192, batch_size=1, n_heads=32, n_kv_heads=8, head_dim=128, width=2
+    )
+    assert kernels.replayed_cost(card, cost, rate).bytes == pytest.approx(cost.bytes / rate, rel=1e-3)
+    assert kernels.replayed_cost(card, cost, rate, copies=100).bytes == pytest.approx(cost.bytes, rel=1e-3)
+    assert kernels.replayed_cost(card, cost, None) is cost
+    assert attention("l40s", context=8192, replayed=True) < 0.8 * attention("l40s", context=8192)
+    large = [attention("l40s", context=8192, batch_size=100, replayed=replayed) for replayed in (True, False)]
+    assert large[0] == pytest.approx(large[1], rel=1e-3)
+    assert attention("h100-sxm", replayed=True) == attention("h100-sxm")
+    assert gemm("l40s", replayed=True) == gemm("l40s")
 
 
 def test_activations_stay_in_the_l2_cache_as_far_as_they_fit():

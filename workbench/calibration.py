@@ -32,7 +32,7 @@ GROUPS = {
 }  # fmt: skip
 FOLDS, FEWEST_ROWS = 3, 20
 #: Relative error at which the fit begins to count a row as an outlier [1].
-OUTLIER = 0.1
+OUTLIER = 0.05
 #: A combination of parameters that moves the times by so much less than the best-known one is not determined [1].
 UNDETERMINED = 1e-3
 #: Share of rows above the roof [1], and times over the roof's in the median of rows that take longer there than `LARGE`
@@ -52,7 +52,8 @@ BOUNDS: dict[str, dict[str, tuple[float, float, float]]] = {
     "unfused": {name: _GEMM[name] for name in ("launch_us", "fill_depth", "compute_fraction", "overlap")}
     | {"bandwidth_fraction": (0.8, 0.2, 0.95)},
     "prefill": {
-        "launch_us": (8.0, 0.0, 100.0), "wave_us": (2.0, 0.0, 20.0), "softmax_flops": (128.0, 0.0, 1000.0),
+        "launch_us": (8.0, 0.0, 100.0), "wave_us": (2.0, 0.0, 20.0), "token_ns": (1.0, 0.0, 50.0),
+        "softmax_flops": (128.0, 0.0, 1000.0),
         "compute_fraction": (0.7, 0.2, 0.95), "bandwidth_fraction": (0.6, 0.2, 1.0),
     },
     "decode": {
@@ -61,8 +62,11 @@ BOUNDS: dict[str, dict[str, tuple[float, float, float]]] = {
     },
     "elementwise": {"launch_us": (3.0, 0.0, 100.0), "bandwidth_fraction": (0.7, 0.1, 1.0)},
 }  # fmt: skip
+#: Fitted besides, where more than this share of the GEMM or decode rows beat the memory roof.
+REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0)}
 #: What is tried in turn and not fitted.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "gemm": [{"small_tile_waves": None}, {"small_tile_waves": 2.0}],
     "prefill": [{"packed_heads": p, "operands_in_l2": c} for p in (False, True) for c in (False, True)],
     "decode": [{"unsplit_gbs": None}, *({"unsplit_gbs": rate} for rate in (15.0, 20.0, 25.0, 30.0, 40.0))],
 }
@@ -117,12 +121,13 @@ TRAFFIC = {
 def usable(timings: pd.DataFrame) -> pd.DataFrame:
     """A table of `timings.read` with the columns that a fit needs: other kinds of rows are left out.
 
-    Batched products that are classed "other" are unfused attention; elementwise kernels get the bytes that they move.
+    Batched products that are classed "other" are unfused attention, one for every sequence and head; elementwise kernels
+    get the bytes that they move.
     """
     table = timings.copy()
     matmul = (table.operator_class == "other") & table[["m", "n", "k", "batch_size"]].notna().all(axis=1)
     table.loc[matmul, "operator_class"] = "unfused"
-    table["batch"] = table.batch_size
+    table["batch"] = table.batch_size * table.get("n_heads", pd.Series(1.0, table.index)).fillna(1)
     name = table.name.str.split(":").str[-1]
     table["bytes"] = table.m * table.n * name.map(TRAFFIC) * table["dtype"].map(WIDTH)
     known = table.operator_class.isin([*COLUMNS, *ALIASES]) & table["dtype"].isin(list(WIDTH))
@@ -133,11 +138,14 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> Calibration:
     """Fit every kind of kernel that a table of timings has enough rows of, each by itself.
 
     table : a row per timing: operator_class (a key of `COLUMNS`), dtype, time_s [s] and that class's columns; other
-        classes and columns are left alone. Elementwise rows may have `kernels`, how many a row timed together
+        classes and columns are left alone. Elementwise rows may have `kernels`, how many a row timed together; GEMM
+        and decode rows `copies`, how many sets of operands the benchmark used in turn (1 if not given)
     gpu : id or catalog entry of the GPU that was measured
 
-    Least squares on log(predicted / measured), soft-l1 loss: a row that is off by much more than 10 % pulls little.
+    Least squares on log(predicted / measured), soft-l1 loss: a row that is off by much more than 5 % pulls little.
     Rows above the roof, and attention that its replayed cache may have served from L2, are predicted but not fitted on.
+    Where many GEMM or decode rows beat the memory roof, the benchmark found its operands in L2: that rate is fitted,
+    too, and the predictions are of replays.
     The held-out errors are of fits that did not see the row's shape.
 
     Raises ValueError, in one line, for a missing column, a bad value, or too few rows.
@@ -159,7 +167,7 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> Calibration:
             )
         record, solution = timings.fit(timings.usable)
         fits[kind] = record
-        parameters.append(_intervals(kind, record, solution))
+        parameters.append(_intervals(kind, list(timings.bounds), record, solution))
         held_out = np.empty(len(rows))
         for unseen in _folds(rows, GROUPS[kind]):
             part, _ = timings.fit(timings.usable & ~unseen)
@@ -200,24 +208,30 @@ class _Timings:
         self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
         cached = (self.cost.bytes < 1e6 * (card.l2_mb or 0)) & (self.time < 2 * moving)
         self.usable = (self.time > self.ideal) & ~(cached & (kind in ("prefill", "decode")))
+        self.bounds = BOUNDS[kind]
+        self.copies = rows.copies.fillna(1).to_numpy() if "copies" in rows else 1
+        if kind in ("gemm", "decode") and (self.time < moving).mean() > REPLAYED_ROWS:
+            self.usable, self.bounds = np.ones(len(rows), dtype=bool), self.bounds | REPLAYED
 
     def predict(self, fit: Any) -> np.ndarray:
         """Times by the model [s]."""
+        card, peak = self.card, self.peak
+        cost = kernels.replayed_cost(card, self.cost, getattr(fit, "l2_speedup", None), self.copies)
         if self.kind in ("gemm", "unfused"):
-            seconds = kernels.gemm_seconds(fit, self.card, self.cost, self.peak)
+            seconds = kernels.gemm_seconds(fit, card, cost, peak)
         elif self.kind == "prefill":
-            seconds = kernels.prefill_seconds(fit, self.card, self.cost, self.peak)
+            seconds = kernels.prefill_seconds(fit, card, cost, peak)
         elif self.kind == "decode":
             assert self.softmax is not None
-            seconds = kernels.decode_seconds(fit, self.softmax, self.card, self.cost, self.peak)
+            seconds = kernels.decode_seconds(fit, self.softmax, card, cost, peak)
         else:
-            seconds = kernels.elementwise_seconds(fit, self.card, self.cost.bytes, self.cost.batch)
-        return np.asarray(np.maximum(seconds, self.ideal))
+            seconds = kernels.elementwise_seconds(fit, card, cost.bytes, cost.batch)
+        return np.asarray(np.maximum(seconds, ideal_time(cost.flops, cost.bytes, peak, card.bandwidth)))
 
     def fit(self, rows: np.ndarray) -> tuple[Any, OptimizeResult]:
         """The best record on those rows, and how the solver got there."""
-        names = list(BOUNDS[self.kind])
-        start, low, high = (np.array(column) for column in zip(*BOUNDS[self.kind].values(), strict=True))
+        names = list(self.bounds)
+        start, low, high = (np.array(column) for column in zip(*self.bounds.values(), strict=True))
         best = None
         for fixed in VARIANTS.get(self.kind, [{}]):
 
@@ -291,9 +305,8 @@ def _folds(rows: pd.DataFrame, groups: list[str]) -> Iterator[np.ndarray]:
     return (fold == i for i in range(FOLDS))
 
 
-def _intervals(kind: str, record: Any, solution: OptimizeResult) -> pd.DataFrame:
+def _intervals(kind: str, names: list[str], record: Any, solution: OptimizeResult) -> pd.DataFrame:
     """95 % intervals by the curvature at the optimum; NaN for what sits on its bound or the rows do not determine."""
-    names = list(BOUNDS[kind])
     values = np.array([getattr(record, name) for name in names])
     scatter = 1.4826 * np.median(np.abs(solution.fun))  # robust standard deviation of the log residuals
     free = solution.active_mask == 0

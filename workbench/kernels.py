@@ -24,12 +24,16 @@ Array = Any  # a number or a numpy array; all of them broadcast
 
 TIME_MODELS = ("ideal", "kernel")
 
-#: Sides of a GEMM's square output tiles, and how often its k loop may be split to occupy more SMs [1].
-TILES, SPLITS = (32, 64, 128, 256), (1, 4, 16)
+#: Rows and columns of a GEMM's output tiles, and how often its k loop may be split to occupy more SMs [1].
+TILES, SPLITS = ((32, 64), (64, 64), (128, 128), (256, 128)), (1, 4, 16)
+#: Rows from which on a tile is not a small one: see `parameters.GemmFit.small_tile_waves` [1].
+LARGE_TILE = 128
 #: A kernel that computes much longer runs at the clock that the power limit sustains [s].
 BOOST_TIME = 5e-4
 #: Activations are left in the L2 cache by the kernel before, as far as they fit in this share of it [1].
 L2_SHARE = 0.5
+#: Exponent of the step from operands that fit into L2 to those that do not, where a benchmark repeats one call [1].
+L2_EDGE = 8
 #: Rows of queries in a tile of fused attention, and the rows of one tensor-core instruction [1].
 QUERY_TILE, QUERY_ROWS = 128, 16
 #: Exponent with which a score's products and its softmax overlap: one tile computes scores while another weighs them.
@@ -53,18 +57,23 @@ ELEMENTWISE_KERNELS = 4
 
 
 def gemm_time(
-    gpu: str | GPU, *, m: Array, n: Array, k: Array, dtype: str = "fp16", batch: Array = 1, time_model: str = "kernel"
-) -> Array:
+    gpu: str | GPU, *, m: Array, n: Array, k: Array, dtype: str = "fp16", batch: Array = 1, time_model: str = "kernel",
+    replayed: bool = False,
+) -> Array:  # fmt: skip
     """Time of `batch` products (m x k) (k x n) in one kernel [s].
 
     gpu : id or catalog entry; m, n, k, batch : sizes [1], broadcast; dtype : of all three matrices
     time_model : "kernel" or "ideal"
+    replayed : the same call has just run, as in a benchmark that repeats one: operands that fit into L2 are read from
+        there, where the GPU's fit knows that rate. In an engine other layers' weights come between
 
     Raises ValueError for an unknown name, a dtype that the GPU has no peak for, or a size that is no positive number.
     """
     card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
     m, n, k, batch = (_sizes(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
     cost = gemm_cost(m=m, n=n, k=k, batch=batch, width=_width(dtype))
+    if replayed:
+        cost = replayed_cost(card, cost, _fit(card, "gemm").l2_speedup)
     return operator_time(card, cost, card.peak_flop_rate(dtype), time_model)
 
 
@@ -87,12 +96,14 @@ def attention_time(
     dtype: str = "fp16",
     causal: bool = True,
     time_model: str = "kernel",
+    replayed: bool = False,
 ) -> Array:
     """Time of one layer's fused attention [s]: prefill where new_tokens = context, decode where it is 1.
 
     gpu : id or catalog entry; dtype : of queries and cache; the rest broadcast
     new_tokens, context : per sequence, `context` includes the new ones [token]; batch_size : sequences [1]
     causal : skip the scores that the mask leaves out; time_model : "kernel" or "ideal"
+    replayed : as of `gemm_time`: a KV cache that fits into L2 is read from there
 
     Raises ValueError for an unknown name, a dtype that the GPU has no peak for, a size that is not a positive number, a
     context shorter than the new tokens, or heads that KV heads do not divide.
@@ -107,9 +118,10 @@ def attention_time(
         raise ValueError("context is shorter than new_tokens: it counts the new tokens as well")
     if np.any(sizes["n_heads"] % sizes["n_kv_heads"]):
         raise ValueError(f"n_heads = {n_heads} is not a multiple of n_kv_heads = {n_kv_heads}")
-    return operator_time(
-        card, attention_cost(**sizes, causal=causal, width=_width(dtype)), card.peak_flop_rate(dtype), time_model
-    )
+    cost = attention_cost(**sizes, causal=causal, width=_width(dtype))
+    if replayed:
+        cost = replayed_cost(card, cost, _fit(card, "decode").l2_speedup)
+    return operator_time(card, cost, card.peak_flop_rate(dtype), time_model)
 
 
 def attention_cost(
@@ -125,6 +137,7 @@ def attention_cost(
     return Cost(
         4.0 * scores * head_dim, moved, new_tokens, context, head_dim, batch,
         kernel="attention", activations=2 * head_dim * width * batch * new_tokens, group=group, scores=scores,
+        sequences=batch_size,
     )  # fmt: skip
 
 
@@ -148,22 +161,31 @@ def smooth_maximum(a: Array, b: Array, exponent: float) -> Array:
 
 
 def tiled_flops(
-    m: Array, n: Array, k: Array, batch: Array, *, sm_count: int, fill_depth: float, half_tile: float
-) -> Array:
+    m: Array, n: Array, k: Array, batch: Array, *, sm_count: int, fill_depth: float, half_tile: float,
+    small_tile_waves: float | None = None,
+) -> Array:  # fmt: skip
     """FLOPs in whole waves of whole output tiles, a tile to an SM, by the best tile and split of k [FLOP].
 
-    m, n, k, batch : sizes of the GEMM [1]; fill_depth, half_tile : see `parameters.GemmFit` [1]
+    m, n, k, batch : sizes of the GEMM [1]; fill_depth, half_tile, small_tile_waves : see `parameters.GemmFit` [1]
 
     At least 2 batch m n k, and tends to it. Stairs in m, n and batch: a library picks the fastest of a few kernels.
     """
     best: Array = np.inf
-    for side in TILES:
-        tiles = batch * np.ceil(m / side) * np.ceil(n / side)
-        efficiency = side / (side + half_tile) * (1 + half_tile / TILES[-1])
+    for rows, columns in TILES:
+        tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
+        allowed: Array = 1.0
+        if small_tile_waves is not None and rows < LARGE_TILE:
+            allowed = np.where((m <= rows) | (tiles <= small_tile_waves * sm_count), 1.0, np.inf)
+        each = 2.0 * rows * columns * sm_count / _reuse(rows, columns, half_tile) * allowed
         for split in SPLITS:
-            waves = np.ceil(tiles * split / sm_count)
-            best = np.minimum(best, waves * sm_count * 2.0 * side**2 * (k / split + fill_depth) / efficiency)
+            best = np.minimum(best, np.ceil(tiles * split / sm_count) * each * (k / split + fill_depth))
     return best
+
+
+def _reuse(rows: int, columns: int, half_tile: float) -> float:
+    """How busy an output tile keeps the tensor cores, relative to the largest tile [1]."""
+    side, largest = (2 * a * b / (a + b) for a, b in ((rows, columns), TILES[-1]))
+    return side / (side + half_tile) * (1 + half_tile / largest)
 
 
 def l2_misses(bytes_: Array, gpu: GPU) -> Array:
@@ -171,11 +193,23 @@ def l2_misses(bytes_: Array, gpu: GPU) -> Array:
     return bytes_ * bytes_ / (bytes_ + L2_SHARE * 1e6 * (gpu.l2_mb or 0))
 
 
+def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array = 1) -> Cost:
+    """Work of a call whose operands another one like it left in L2, as bytes that memory would take as long for.
+
+    l2_speedup : L2 over memory [1], None: not known, all from memory; copies : sets of operands used in turn [1]
+    """
+    if l2_speedup is None or not gpu.l2_mb:
+        return cost
+    cached = 1 / (1 + (copies * cost.bytes / (1e6 * gpu.l2_mb)) ** L2_EDGE)
+    share = 1 - cached * (1 - 1 / l2_speedup)
+    return replace(cost, bytes=share * cost.bytes, activations=share * cost.activations)
+
+
 def gemm_seconds(fit: GemmFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     """Launch, the walk along k, and the smooth maximum of computing whole tiles and moving the operands [s]."""
     flops = tiled_flops(
         cost.m, cost.n, cost.k, cost.batch, sm_count=gpu.sm_count or 1, fill_depth=fit.fill_depth,
-        half_tile=fit.half_tile,
+        half_tile=fit.half_tile, small_tile_waves=fit.small_tile_waves,
     )  # fmt: skip
     compute = flops / (fit.compute_fraction * peak_flop_rate)
     compute = compute * (1 - fit.boost * BOOST_TIME / (compute + BOOST_TIME))
@@ -199,7 +233,7 @@ def score_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) 
 
 
 def prefill_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
-    """Launch, waves of query tiles, scores with their softmax, the last tile's walk along the context, operands [s].
+    """Launch, cache write, waves of query tiles, scores with their softmax, the last tile's walk, operands [s].
 
     Half a tile of queries is wasted on the diagonal and at the end of the prompt, and no head takes less than one.
     FlashAttention: Dao 2023 (arXiv 2307.08691); packing of heads: Shah et al. 2024 (arXiv 2407.08608).
@@ -214,7 +248,8 @@ def prefill_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array
     moved = cost.bytes + (KV_PASSES - 1) * new * (cost.bytes - cost.activations)
     moved = l2_misses(moved, gpu) if fit.operands_in_l2 else moved
     moving = moved / (fit.bandwidth_fraction * gpu.bandwidth)
-    return 1e-6 * (fit.launch_us + fit.wave_us * waves) + compute + moving
+    writing = 1e-9 * fit.token_ns * cost.sequences * cost.m
+    return 1e-6 * (fit.launch_us + fit.wave_us * waves) + writing + compute + moving
 
 
 def decode_seconds(fit: DecodeFit, softmax: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:

@@ -83,7 +83,8 @@ class Cost:
     flops [FLOP] and bytes [byte] per call; batch, m, n, k of the GEMM [1]; calls per forward pass [1]
     kernel : what runs it, a key of `kernels.KERNELS`; only the kernel-time model reads this and the rest
     activations : those of `bytes` that other kernels of the pass write or read next [byte]
-    group : query heads per KV head; scores : what a fused attention computes, over the whole batch [1]
+    group : query heads per KV head; scores : what a fused attention computes, over the whole batch; sequences : its
+        sequences [1]
     """
 
     flops: Array
@@ -97,6 +98,7 @@ class Cost:
     activations: Array = 0.0
     group: Array = 1
     scores: Array = 1
+    sequences: Array = 1
 
 
 Operator = Callable[[Model, Step, Widths, Options], Cost | None]
@@ -270,6 +272,7 @@ def _attention(model: Model, step: Step, w: Widths, options: Options, part: str,
     return Cost(
         2.0 * scores * dims, moved, step.new_tokens, n, k, batch, layers, kernel="attention" if fused else "unfused",
         activations=moved - step.sequences * _context_read(step, window) * read, group=heads.group, scores=scores,
+        sequences=step.sequences,
     )  # fmt: skip
 
 

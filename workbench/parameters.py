@@ -14,6 +14,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Microseconds = Annotated[float, Field(ge=0, le=1000)]
 Depth = Annotated[float, Field(ge=0, le=1e6)]
 Sharpness = Annotated[float, Field(ge=1, le=8)]
+L2Speedup = Annotated[float, Field(ge=1, le=10)] | None
 
 
 class GemmFit(Record):
@@ -24,8 +25,12 @@ class GemmFit(Record):
     fill_depth : filling the pipeline and writing the tile out, as additional k of every output tile [1]
     half_tile : side of the output tile that keeps half of the tensor cores busy, as it reuses operands less [1]
     compute_fraction, bandwidth_fraction : achievable share of peak and of bandwidth in the limit of large work [1]
+    small_tile_waves : tiles with fewer than 128 rows are used only where they make no more waves than this, or cover
+        all of m; None: wherever they are faster, so that the stairs are low [1]
     boost : share of the computing time that a short kernel saves, before the power limit lowers the clock [1]
     overlap : exponent p of the smooth maximum of computing and moving; 1 adds them, infinity hides the shorter [1]
+    l2_speedup : how much faster operands come from the L2 cache than from memory, in a benchmark that repeats one call;
+        None: not seen in the timings [1]
     """
 
     launch_us: Microseconds
@@ -33,10 +38,12 @@ class GemmFit(Record):
     loop_depth: Depth = 0.0
     fill_depth: Depth = 0.0
     half_tile: Depth = 0.0
+    small_tile_waves: Number | None = None
     boost: Annotated[float, Field(ge=0, lt=1)] = 0.0
     compute_fraction: Fraction
     bandwidth_fraction: Fraction
     overlap: Sharpness
+    l2_speedup: L2Speedup = None
 
 
 class PrefillFit(Record):
@@ -44,6 +51,7 @@ class PrefillFit(Record):
 
     launch_us : as for a GEMM [us]
     wave_us : starting one wave of tiles, a tile on every SM [us]
+    token_ns : writing a new token's keys and values into the cache, a thread block each [ns]
     softmax_flops : FLOPs that the 16-bit peak would do in the time of one score's softmax, the exponential mostly; an
         SM's 16 exponentials a clock are 128 of them on GA100, 256 on GH100, 512 on GB100 [FLOP]
     compute_fraction, bandwidth_fraction : achievable share of peak and of bandwidth [1]
@@ -53,6 +61,7 @@ class PrefillFit(Record):
 
     launch_us: Microseconds
     wave_us: Microseconds
+    token_ns: Annotated[float, Field(ge=0, le=1000)] = 0.0
     softmax_flops: Annotated[float, Field(ge=0, le=1e4)]
     compute_fraction: Fraction
     bandwidth_fraction: Fraction
@@ -70,6 +79,7 @@ class DecodeFit(Record):
     overlap : exponent of the smooth maximum, as for a GEMM [1]
     unsplit_gbs : where no query heads share a KV head, the context is not split, and a block reads its own at this rate
         [GB/s]; None: it is always split
+    l2_speedup : as for a GEMM
     """
 
     launch_us: Microseconds
@@ -78,6 +88,7 @@ class DecodeFit(Record):
     bandwidth_fraction: Fraction
     overlap: Sharpness
     unsplit_gbs: Number | None = None
+    l2_speedup: L2Speedup = None
 
 
 class ElementwiseFit(Record):
@@ -118,5 +129,6 @@ KINDS = ("gemm", "unfused", "prefill", "decode", "elementwise")
 UNITS = {
     "launch_us": "us", "loop_us": "us", "context_us": "us", "wave_us": "us", "unsplit_gbs": "GB/s",
     "softmax_flops": "FLOP", "loop_depth": "1", "fill_depth": "1", "half_tile": "1", "boost": "1", "overlap": "1",
+    "small_tile_waves": "1", "token_ns": "ns", "l2_speedup": "1",
     "compute_fraction": "1", "bandwidth_fraction": "1",
 }  # fmt: skip
