@@ -110,7 +110,7 @@ def metrics(
         "prompt_tokens": _average(t["prompt"][chosen]), "output_tokens": _average(t["output"][finished]),
         "mean_waiting": waiting, "mean_running": running,
         "running_of_finished": data["finished"] / length * _average(decode[finished]),
-        "implied_token_rate": running / _average(tpot[finished]),
+        "implied_token_rate": running * _pace(tpot[finished]),
     }  # fmt: skip
     samples = {"ttft": (t["first"] - t["sent"])[started], "tpot": tpot[finished],
                "e2e": (t["last"] - t["sent"])[finished]}  # fmt: skip
@@ -153,7 +153,7 @@ def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
     sends, _ = np.histogram(t["sent"], edges)
     data = {name: ("time", _mean(_presence(*t[name]), edges)) for name in ("waiting", "running")}
     data |= {"token_rate": ("time", _mean(_tokens(t), edges)), "sent_rate": ("time", sends / widths)}
-    data["implied_token_rate"] = ("time", data["running"][1] / _average(t["tpot"][t["status"] == "finished"]))
+    data["implied_token_rate"] = ("time", data["running"][1] * _pace(t["tpot"][t["status"] == "finished"]))
     return _stamp(xr.Dataset(data | {"step": ("time", widths)}, {"time": edges[:-1]}))
 
 
@@ -271,6 +271,12 @@ def _mean(parts: Parts, edges: np.ndarray) -> np.ndarray:
 def _average(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else np.nan
+
+
+def _pace(tpot: np.ndarray) -> float:
+    """Tokens per second of one request at the mean tpot [s]; NaN where there is none."""
+    mean = _average(tpot)
+    return 1 / mean if mean > 0 else np.nan
 
 
 def _itl(table: pd.DataFrame) -> tuple[tuple[str, np.ndarray], int]:
