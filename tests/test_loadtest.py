@@ -304,13 +304,13 @@ def test_totals_are_contradicted(tmp_path):
 
 BROKEN = {
     "unknown text": ("a,b\n1,2\n", "not a known load test, it starts with 'a,b'. Known: csv, varcas, vllm"),
-    "unknown json": ('{"a": 1, "b": 2}', "not a known load test, its keys: a, b. Known: csv"),
+    "unknown json": ('{"a": 1, "b": 2}', "not a known load test, its keys: 'a', 'b'. Known: csv"),
     "empty": ("", "not a known load test, it starts with ''"),
     "lfs": ("version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS, not the data"),
     "no row": (CSV.splitlines()[1] + "\n", "no request could be read: it has none"),
     "no column": (
         CSV.replace("last_token_s", "end"),
-        "no column 'last_token_s'; its columns: sent_s, first_token_s, end",
+        "no column 'last_token_s'; its columns: 'sent_s', 'first_token_s', 'end'",
     ),
     "only bad rows": (
         "sent_s,first_token_s,last_token_s\nsoon,,\n",
@@ -616,6 +616,12 @@ def test_a_step_that_is_none_is_refused(table, step):
 def test_too_many_steps_are_refused(table):
     with pytest.raises(ValueError, match="step = 1e-09: more than 10,000,000 steps in 9.5 s"):
         loadtest.timeline(table, 1e-9)
+
+
+def test_the_report_says_unknown_where_nothing_is_known():
+    text = loadtest.report(loadtest.metrics(frame([(0, np.nan, np.nan, np.nan, "unfinished")])))
+    assert "nan" not in text
+    assert "queue        unknown waiting, unknown running, on average" in text.splitlines()
 
 
 # Command line -----------------------------------------------------------------------------------------------------

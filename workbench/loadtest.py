@@ -93,7 +93,9 @@ def recognize(path: Path) -> str:
     for key, instead in SUMMARIES.items():
         if key in keys:
             raise ValueError(f"{path}: only a summary, without requests: {instead}")
-    raise ValueError(f"{path}: not a known load test, its keys: {', '.join(keys)[:80]}. Known: {', '.join(FORMATS)}.")
+    raise ValueError(
+        f"{path}: not a known load test, its keys: {', '.join(map(repr, keys))[:80]}. Known: {', '.join(FORMATS)}."
+    )
 
 
 def write(table: pd.DataFrame, path: Path) -> None:

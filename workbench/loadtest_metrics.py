@@ -12,6 +12,7 @@ from .names import unknown
 
 PERCENTILES = (50, 90, 95, 99)
 MAX_STEPS = 10**7
+SHORTEST_SPAN = 1e-3  # s; tokens of a shorter span come at once: below clients' resolution, and its rate has no digits
 
 #: Units and long names of everything that `metrics` and `timeline` return.
 VARIABLES = {
@@ -158,32 +159,36 @@ def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
 
 
 def report(ds: xr.Dataset) -> str:
-    """The metrics of a load test as text, a line each, in ms where they are latencies."""
+    """The metrics of a load test as text, a line each, in ms where they are latencies; "unknown" where NaN."""
     value = {str(name): variable.item() for name, variable in ds.data_vars.items() if not variable.dims}
+
+    def show(name: str, form: str) -> str:
+        return format(value[name], form) if np.isfinite(value[name]) else "unknown"
+
     lines = [f"window       {ds.attrs['window']}; requests sent in it"]
     for name in ("offered", "started", "finished", "failed", "unfinished"):
         share = 100 * value[name] / value["offered"]
-        rate = f"  {value[name + '_rate']:.4g} per second" if name + "_rate" in value else ""
-        lines.append(f"{name:<12}{value[name]:>8,.0f}{share:>7.1f} %{rate}")
-    lines.append(f"output      {value['output_token_rate']:>8.1f} tokens per second of finished requests")
+        rate = f"  {show(name + '_rate', '.4g')} per second" if name + "_rate" in value else ""
+        lines.append(f"{name:<12}{value[name]:>8,}{share:>7.1f} %{rate}")
+    lines.append(f"output      {show('output_token_rate', '.1f'):>8} tokens per second of finished requests")
     if value["uncounted"]:
-        lines[-1] += f"; {value['uncounted']:,.0f} started requests have no count"
-        if np.isfinite(value["implied_token_rate"]):
-            lines.append(
-                f"            {value['implied_token_rate']:>8.1f} tokens per second, if all running requests"
-                " were as fast as those that finished"
-            )
+        lines[-1] += f"; {value['uncounted']:,} started requests have no count"
+        lines.append(
+            f"            {show('implied_token_rate', '.1f'):>8} tokens per second, if all running requests were as fast"
+            " as those that finished"
+        )
+    tokens = f"{show('prompt_tokens', '.1f'):>8} prompt tokens, {show('output_tokens', '.1f')} output tokens"
+    lines.append(f"mean        {tokens}")
     lines.append(
-        f"mean        {value['prompt_tokens']:>8.1f} prompt tokens, {value['output_tokens']:.1f} output tokens"
+        f"queue       {show('mean_waiting', '.1f'):>8} waiting, {show('mean_running', '.1f')} running, on average"
     )
-    lines.append(f"queue       {value['mean_waiting']:>8.1f} waiting, {value['mean_running']:.1f} running, on average")
     for name in ("ttft", "tpot", "itl", "e2e"):
         if samples := value[f"{name}_samples"]:
             points = ", ".join(f"p{p} {1e3 * ds[name].sel(percentile=p).item():,.1f}" for p in PERCENTILES)
-            lines.append(f"{name.upper():<13}{points} ms  ({samples:,.0f} samples)")
+            lines.append(f"{name.upper():<13}{points} ms  ({samples:,} samples)")
     if "good" in value:
-        goal = f"{value['good_share']:.1f} % of those offered, {value['goodput']:.4g} per second"
-        lines.append(f"good        {value['good']:>8,.0f} finished within {ds.attrs['slo']}: {goal}")
+        goal = f"{value['good_share']:.1f} % of those offered, {show('goodput', '.4g')} per second"
+        lines.append(f"good        {value['good']:>8,} finished within {ds.attrs['slo']}: {goal}")
     return "\n".join(lines)
 
 
@@ -245,7 +250,7 @@ def _tokens(t: Mapping[str, Any]) -> Parts:
     """Output tokens so far: spread evenly from first to last token, at once where there is no such span."""
     first, last, output = t["first"], t["running"][1], t["output"]
     known = ~(np.isnan(output) | np.isnan(last)) & t["started"]
-    spread = known & (last > first)  # NaN compares as False
+    spread = known & (last - first > SHORTEST_SPAN)  # NaN compares as False
     rate = output[spread] / (last - first)[spread]
     at_once = known & ~spread
     return [(first[spread], rate), (last[spread], -rate)], [(last[at_once], output[at_once])]

@@ -32,7 +32,7 @@ def read_csv(path: Path, run: int | None = None) -> Rows:
             names = [CSV_NAMES.get(name, name) if name not in columns else name for name in names]
             for name in names[:3]:
                 if name not in columns:
-                    raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(columns)}")
+                    raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(map(repr, columns))[:200]}")
             for cells in reader:
                 if len(cells) != len(columns):
                     rows.problem(at.number, f"{len(cells)} fields: expected {len(columns)}")

@@ -80,11 +80,13 @@ def requests(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None =
 def latencies(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Percentiles of TTFT, TPOT, ITL and end-to-end latency, with the number of samples behind each.
 
-    ds : `loadtest.metrics`; latencies without a sample are left out
+    ds : `loadtest.metrics`; latencies without a sample are left out; raises ValueError where none has one
     """
     ax = plt.gca() if ax is None else ax
     names = {"e2e": "End to end", "ttft": "TTFT", "tpot": "TPOT", "itl": "ITL"}
     shown = {name: label for name, label in names.items() if ds[f"{name}_samples"] > 0}
+    if not shown:
+        raise ValueError("no latency has a sample: no request got a token")
     for y, name in enumerate(shown):
         values = ds[name].values
         ax.hlines(y, values.min(), values.max(), color=COLORS["grey"], linewidth=1.2)
