@@ -174,8 +174,8 @@ def report(ds: xr.Dataset) -> str:
     if value["uncounted"]:
         lines[-1] += f"; {value['uncounted']:,} started requests have no count"
         lines.append(
-            f"            {show('implied_token_rate', '.1f'):>8} tokens per second, if all running requests were as fast"
-            " as those that finished"
+            f"            {show('implied_token_rate', '.1f'):>8} tokens per second, if all running requests were as"
+            " fast as those that finished"
         )
     tokens = f"{show('prompt_tokens', '.1f'):>8} prompt tokens, {show('output_tokens', '.1f')} output tokens"
     lines.append(f"mean        {tokens}")
