@@ -63,7 +63,7 @@ VLLM_REQUESTS = [
 
 
 def guidellm_request(sent, first, last, prompt, output, error=None):
-    """The schema of 2026: times below info.timings."""
+    """Today's schema: times below info.timings."""
     timings = {"resolve_start": T0 + sent - 0.1, "request_start": T0 + sent, "request_end": T0 + (last or 10)}
     timings |= {"first_token_iteration": first and T0 + first, "last_token_iteration": last and T0 + last}
     info = {"status": "completed", "timings": timings, "error": error}
@@ -71,7 +71,7 @@ def guidellm_request(sent, first, last, prompt, output, error=None):
 
 
 def guidellm_old(sent, first, last, prompt, output, **extra):
-    """The schema of 0.2: negative times never happened."""
+    """The oldest schema: negative times never happened."""
     times = [-1.0 if t is None else T0 + t for t in (sent, first, last)]
     names = ("start_time", "first_token_time", "last_token_time", "prompt_tokens", "output_tokens")
     return dict(zip(names, (*times, prompt, output), strict=True)) | {"end_time": T0 + 10} | extra
@@ -154,7 +154,8 @@ FOUR = {
     "varcas": ("varcas", varcas()),
     "varcas analysis": ("varcas", {"analysis_type": "dynamic", "load_test_results": varcas()}),
     "guidellm": ("guidellm", guidellm()),
-    "guidellm 0.2": ("guidellm", guidellm(guidellm_old)),
+    "guidellm before": ("guidellm", json.dumps(guidellm()).replace("_token_iteration", "_iteration")),
+    "guidellm old": ("guidellm", guidellm(guidellm_old)),
 }
 
 

@@ -15,7 +15,7 @@ SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 
 
 def read_aiperf(path: Path, run: int | None = None) -> Rows:
-    """Read AIPerf's profile_export.jsonl (ai-dynamo/aiperf, docs/tutorials/working-with-profile-exports.md, 0.13).
+    """Read AIPerf's profile_export.jsonl (ai-dynamo/aiperf, commit 13992db, working-with-profile-exports.md).
 
     A line a request: metadata with request_start_ns and request_end_ns, metrics with a value and a unit each. Records
     of the warm-up are left out. Output tokens are output_sequence_length, reasoning included.
@@ -65,7 +65,7 @@ def _seconds(value: Any, place: str) -> float:
 
 
 def read_genai_perf(path: Path, run: int | None = None) -> Rows:
-    """Read GenAI-Perf's profile_export.json, as Triton's perf_analyzer writes it (perf_analyzer, genai-perf 0.0.16).
+    """Read GenAI-Perf's profile_export.json, written by perf_analyzer; its form is that of genai-perf's parser tests.
 
     experiments[].requests[]: timestamp and response_timestamps [ns]. Responses without text (a role, a usage report)
     are no tokens. Tokens are counted where the server's usage report does, otherwise unknown.

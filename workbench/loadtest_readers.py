@@ -205,10 +205,11 @@ GUIDELLM_SUMMARY = GUIDELLM_STATUSES | {"total": "requests"}
 
 
 def read_guidellm(path: Path, run: int | None = None) -> Rows:
-    """Read GuideLLM's report as JSON (vllm-project/guidellm: 0.2 and 0.3, and the schemas of commit 31c74ea).
+    """Read GuideLLM's report as JSON (vllm-project/guidellm, src/guidellm/schemas of commits 31c74ea and 1053a03).
 
     benchmarks[].requests has lists successful, incomplete and errored; a sweep holds several benchmarks, of which
-    `run` chooses one. Its times are Unix time; negative ones (0.2) never happened.
+    `run` chooses one. Its times are Unix time, below info.timings; older reports have them in the request itself, and
+    -1 for what never happened.
     """
     groups = {f"benchmarks.item.requests.{name}.item": status for name, status in GUIDELLM_STATUSES.items()}
     summary = {f"benchmarks.item.metrics.request_totals.{name}": what for name, what in GUIDELLM_SUMMARY.items()}
