@@ -238,12 +238,40 @@ def timings(
         )
 
 
+@app.command()
+def loadtest(
+    file: Annotated[Path, typer.Argument(help="Result of a load test, with its requests.")],
+    window: Annotated[
+        float | None, typer.Option(help="Seconds from the first send; default: to the last event.")
+    ] = None,
+    slo_ttft: Annotated[float | None, typer.Option(help="Objective for the time to first token, in seconds.")] = None,
+    slo_tpot: Annotated[float | None, typer.Option(help="Objective for the time per output token, in seconds.")] = None,
+    slo_e2e: Annotated[float | None, typer.Option(help="Objective for the whole request, in seconds.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the requests there, as CSV.")] = None,
+    format: Annotated[str | None, typer.Option(help="Format of FILE; by default recognized by its content.")] = None,
+    run: Annotated[int | None, typer.Option(help="Which run, from 0, of a file that holds several.")] = None,
+) -> None:
+    """What a load test shows (varcas, vLLM, GuideLLM, AIPerf, GenAI-Perf, CSV): requests finished or not, latencies."""
+    from .loadtest import metrics, read, report, write
+
+    with one_line():
+        table = read(file, format, run=run)
+        limits = {"ttft": slo_ttft, "tpot": slo_tpot, "e2e": slo_e2e}
+        wanted = {name: limit for name, limit in limits.items() if limit is not None}
+        ds = metrics(table, window=window, slo=wanted or None)
+        if output:
+            write(table, output)
+    _tell(table.attrs["warnings"])
+    typer.echo(f"{len(table):,} requests ({table.attrs['format']}){f' in {output}' if output else ''}")
+    typer.echo(report(ds))
+
+
 def _tell(problems: list[str]) -> None:
-    """The rows of a file that could not be used, the first ten by line."""
+    """What is wrong with a file or its rows, the first ten lines."""
     for problem in problems[:10]:
         typer.echo(f"workbench: {problem}", err=True)
     if len(problems) > 10:
-        typer.echo(f"workbench: and {len(problems) - 10} more rows that could not be used", err=True)
+        typer.echo(f"workbench: and {len(problems) - 10} more", err=True)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

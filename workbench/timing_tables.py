@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
     try:
         with gzip.open(path, "rt", encoding="utf-8-sig") if zipped else path.open(encoding="utf-8-sig") as file:
             yield file
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path}: not a text file ({error})") from None
 
 
@@ -111,7 +112,7 @@ def read_cells(path: Path, *, keep: Callable[[str], bool] = lambda _: True, firs
     header: list[str] = []
     problems: list[str] = []
     with open_text(path) as file:
-        at = _Lines(file, header, first)
+        at = Lines(file, header, first)
         reader = csv.reader(at)
         try:
             names = next(reader, [])
@@ -130,7 +131,7 @@ def read_cells(path: Path, *, keep: Callable[[str], bool] = lambda _: True, firs
 
 
 @dataclass
-class _Lines:
+class Lines:
     """The lines of a table, comments apart, and the number of the last one."""
 
     file: TextIO

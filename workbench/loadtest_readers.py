@@ -1,0 +1,243 @@
+"""Readers of load-test files, one a format: plain tables, varcas, vLLM, GuideLLM. Each streams its file."""
+
+import csv
+from collections.abc import Iterator
+from itertools import chain
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from .loadtest_rows import Rows, check_status, number
+from .loadtest_streams import dig, in_runs, json_events, one_run, pick
+from .timing_tables import Lines, open_text
+
+# Tables -----------------------------------------------------------------------------------------------------------
+
+CSV_NAMES = {"prompt_tokens": "input_tokens"}  # what a column may be called instead
+
+
+def read_csv(path: Path, run: int | None = None) -> Rows:
+    """Read a CSV with columns sent_s, first_token_s, last_token_s [s], prompt_tokens (or input_tokens), output_tokens.
+
+    Empty cells never happened or are unknown. Columns status and error may be there; `loadtest.write` writes both.
+    """
+    one_run(path, run, 1)
+    rows, header = Rows(path, "line {}"), list[str]()
+    names = ["sent_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens"]
+    with open_text(path) as file:
+        at = Lines(file, header, "")
+        reader = csv.reader(at)
+        try:
+            columns = next(reader, [])
+            names = [CSV_NAMES.get(name, name) if name not in columns else name for name in names]
+            for name in names[:3]:
+                if name not in columns:
+                    raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(map(repr, columns))[:200]}")
+            for cells in reader:
+                if len(cells) != len(columns):
+                    rows.problem(at.number, f"{len(cells)} fields: expected {len(columns)}")
+                    continue
+                row = dict(zip(columns, map(str.strip, cells), strict=True))
+                try:
+                    numbers = [_cell(name, row.get(name, "")) for name in names]
+                    status = check_status(row["status"]) if row.get("status") else None
+                except ValueError as problem:
+                    rows.problem(at.number, str(problem))
+                    continue
+                keys = dict(zip(("sent", "first", "last", "prompt", "output"), numbers, strict=True))
+                rows.add(at.number, **keys, status=status, error=row.get("error"), names=names)
+        except csv.Error as error:
+            raise ValueError(f"{path}: line {at.number}: not valid CSV ({error})") from None
+    return rows
+
+
+def _cell(name: str, text: str) -> float | None:
+    if text in ("", "nan", "NaN", "<NA>"):
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} = {text[:60]!r}: expected a number") from None
+
+
+# The varcas load harness ------------------------------------------------------------------------------------------
+
+VARCAS = ("timestamp_sent", "timestamp_first_token", "timestamp_last_token", "input_tokens", "output_tokens")
+VARCAS_SUMMARY = {
+    "total_requests": "requests", "successful_requests": "finished", "failed_requests": "failed",
+    "throughput_rps": "rate",
+}  # fmt: skip
+
+
+def read_varcas(path: Path, run: int | None = None) -> Rows:
+    """Read a result of the varcas load harness 1.0 (kshyp/varcas, commit 15daea2): metrics, and records[] in Unix time.
+
+    As it stands, or below load_test_results of its dynamic analysis. Its summary counts a request as successful that
+    had no error, with or without output.
+    """
+    one_run(path, run, 1)
+    rows = Rows(path, "records[{}]")
+    roots = ("", "load_test_results.")
+    summary = {f"{root}metrics.{name}": what for root in roots for name, what in VARCAS_SUMMARY.items()}
+    records = {f"{root}records.item" for root in roots}
+    for where, value in pick(json_events(path, lambda: f"records[{rows.seen}]: "), {*summary, *records}):
+        if where in records:
+            sent, first, last, prompt, output = (dig(value, name) for name in VARCAS)
+            rows.add(
+                rows.seen, sent=sent, first=first, last=last, prompt=prompt, output=output,
+                error=dig(value, "error"), names=VARCAS,
+            )  # fmt: skip
+        else:
+            _claim(rows, where, summary[where], value)
+    return rows
+
+
+def _claim(rows: Rows, name: str, what: str, value: Any) -> None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        rows.claims[name] = (what, float(value))
+
+
+# vLLM -------------------------------------------------------------------------------------------------------------
+
+VLLM_ARRAYS = ("start_times", "ttfts", "latencies", "input_lens", "output_lens", "errors")
+VLLM_SUMMARY = {
+    "completed": "finished", "failed": "failed", "num_prompts": "requests", "duration": "duration",
+    "total_output_tokens": "output_tokens", "request_throughput": "rate",
+}  # fmt: skip
+
+
+def read_vllm(path: Path, run: int | None = None) -> Rows:
+    """Read the result of `vllm bench serve --save-result --save-detailed` (vllm/benchmarks/serve.py, commit 009e6d4).
+
+    Its arrays have one entry a request: start_times [s] (since January 2026, pull request 32667), ttfts and itls [s],
+    input_lens, output_lens, errors; 0 output tokens is a request that failed. A request ends with its last token:
+    after `latencies`, in files that have it, or ttft and the sum of its itls. Without start_times a run whose requests
+    were all sent at once (request_rate "inf", no max_concurrency) can be read; another cannot.
+    """
+    rows, runs = Rows(path, "request {}"), 0
+    arrays: dict[str, list[Any]] = {name: [] for name in VLLM_ARRAYS}
+    decoding: list[float] = []
+    traffic: dict[str, Any] = {}
+    columns = {f"{name}.item": values for name, values in arrays.items()}
+    for prefix, event, value in json_events(path, lambda: f"request {max(map(len, arrays.values()))}: "):
+        if not prefix and event == "start_map":
+            runs += 1
+        if run is not None and runs != run + 1:
+            continue
+        if prefix == "itls.item.item":
+            rows.add_itl([value])
+            decoding[-1] += float(value) if event == "number" else nan
+        elif prefix == "itls.item" and event == "start_array":
+            decoding.append(0.0)
+        elif prefix in columns:
+            columns[prefix].append(value)
+        elif prefix in VLLM_SUMMARY and event == "number":
+            _claim(rows, prefix, VLLM_SUMMARY[prefix], value)
+        elif prefix in ("request_rate", "max_concurrency"):
+            traffic[prefix] = value
+    one_run(path, run, runs)
+    n = len(arrays["ttfts"])
+    if not n:
+        raise ValueError(f"{path}: no ttfts: only a summary; run vllm bench serve with --save-detailed")
+    if not arrays["start_times"]:
+        if traffic.get("request_rate") != "inf" or traffic.get("max_concurrency") is not None:
+            raise ValueError(f"{path}: no start_times: when requests were sent is unknown; use a vLLM of 2026 or later")
+        arrays["start_times"] = [0.0] * n
+        rows.notes.append("no start_times: requests are taken to be sent all at once, as request_rate = inf says")
+    for name, values in (arrays | {"itls": decoding}).items():
+        if values and len(values) != n:
+            raise ValueError(f"{path}: {name} has {len(values)} entries, ttfts has {n}")
+    for i in range(n):
+        sent, ttft, latency, prompt, output, error = (arrays[name][i] if arrays[name] else None for name in VLLM_ARRAYS)
+        if latency is None and decoding and isinstance(ttft, int | float):
+            latency = ttft + decoding[i]
+        _add_vllm(rows, i, sent, ttft, latency, prompt, output, error)
+    return rows
+
+
+def _add_vllm(rows: Rows, place: int, sent: Any, ttft: Any, latency: Any, prompt: Any, output: Any, error: Any) -> None:
+    """A request of which only intervals are known; vLLM writes 0 for what never happened."""
+    names = ("start_time", "ttft", "latency", "prompt_len", "output_tokens")
+    try:
+        sent, ttft, latency = (number(*named) for named in zip(names, (sent, ttft, latency), strict=False))
+    except ValueError as problem:
+        rows.problem(place, str(problem))
+        return
+    failed = bool(error) or output == 0
+    rows.add(
+        place, sent=sent, first=sent + ttft if ttft else None, last=sent + latency if latency and not failed else None,
+        prompt=prompt, output=output, error=error or ("ended without output" if failed else None), names=names,
+    )  # fmt: skip
+
+
+def read_vllm_requests(path: Path, run: int | None = None) -> Rows:
+    """Read vLLM's RequestFuncOutput objects (vllm/benchmarks/lib/endpoint_request_func.py, commit 02cfb53), as JSON.
+
+    A list, or one a line: start_time, ttft, latency, itl [s], prompt_len, output_tokens, error, success.
+    """
+    one_run(path, run, 1)
+    rows = Rows(path)
+    for place, value in _objects(path, "record {}: "):
+        rows.add_itl(value.get("itl"))
+        error = value.get("error") or ("not successful" if value.get("success") is False else None)
+        names = ("start_time", "ttft", "latency", "prompt_len", "output_tokens")
+        sent, ttft, latency, prompt, output = (value.get(name) for name in names)
+        _add_vllm(rows, place, sent, ttft, latency, prompt, output, error)
+    return rows
+
+
+def _objects(path: Path, unit: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON list, or of a file with one after the other."""
+    place = 0
+    events = json_events(path, lambda: unit.format(place))
+    first = next(events, ("", "", None))
+    for _, value in pick(chain([first], events), {"item" if first[1] == "start_array" else ""}):
+        if not isinstance(value, dict):
+            raise ValueError(f"{path}: {unit.format(place)}{str(value)[:60]!r}: expected an object")
+        yield place, value
+        place += 1
+
+
+# GuideLLM ---------------------------------------------------------------------------------------------------------
+
+GUIDELLM_STATUSES = {"successful": "finished", "incomplete": "unfinished", "errored": "failed"}
+GUIDELLM_SUMMARY = GUIDELLM_STATUSES | {"total": "requests"}
+
+
+def read_guidellm(path: Path, run: int | None = None) -> Rows:
+    """Read GuideLLM's report as JSON (vllm-project/guidellm, src/guidellm/schemas of commits 31c74ea and 1053a03).
+
+    benchmarks[].requests has lists successful, incomplete and errored; a sweep holds several benchmarks, of which
+    `run` chooses one. Its times are Unix time, below info.timings; older reports have them in the request itself, and
+    -1 for what never happened.
+    """
+    groups = {f"benchmarks.item.requests.{name}.item": status for name, status in GUIDELLM_STATUSES.items()}
+    summary = {f"benchmarks.item.metrics.request_totals.{name}": what for name, what in GUIDELLM_SUMMARY.items()}
+    rows, counts = Rows(path, "request {}"), [0, 0]
+    events = json_events(path, lambda: f"benchmark {max(counts[0] - 1, 0)}, request {counts[1]}: ")
+    for place, value in pick(in_runs(events, "benchmarks.item", counts), {*groups, *summary}):
+        if counts[0] == (run or 0) + 1:
+            if place in summary:
+                _claim(rows, place.removeprefix("benchmarks.item."), summary[place], value)
+            else:
+                _add_guidellm(rows, counts[1], groups[place], value)
+        counts[1] += place in groups
+    one_run(path, run, counts[0])
+    return rows
+
+
+def _add_guidellm(rows: Rows, place: int, status: str, value: Any) -> None:
+    timings = "info.timings."
+    sent = dig(value, timings + "request_start", timings + "resolve_start", "start_time")
+    first = dig(value, timings + "first_token_iteration", timings + "first_iteration", "first_token_time")
+    last = dig(value, timings + "last_token_iteration", timings + "last_iteration", "last_token_time")
+    first, last = (None if isinstance(time, int | float) and time <= 0 else time for time in (first, last))
+    if status == "finished":
+        last = last or dig(value, timings + "request_end", "end_time")
+    elif status == "unfinished":
+        last = None  # of the tokens so far
+    rows.add(
+        place, sent=sent, first=first, last=last, prompt=dig(value, "prompt_tokens"),
+        output=dig(value, "output_tokens"), status=status, error=dig(value, "info.error", "error"),
+        names=("request_start", "first_token_iteration", "last_token_iteration", "prompt_tokens", "output_tokens"),
+    )  # fmt: skip

@@ -1,0 +1,215 @@
+"""The rows of a load test as readers collect them: one request each, in compact columns, with what was wrong."""
+
+import gzip
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import exp, isfinite, log, nan
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from .names import unknown
+
+#: The columns of a load test, a row a request. Times [s] from the first send, NaN where they never happened; tokens
+#: [1], NA where unknown; `error` is empty without one.
+COLUMNS = ("sent_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens", "status", "error")
+
+#: What became of a request: its last token came; it ended with an error or without a token; the test ended before it.
+STATUSES = ("finished", "failed", "unfinished")
+
+MAX_PROBLEMS = 100  # lines that are kept of a file's unusable records; the rest is counted
+MAX_ERROR = 200  # characters that are kept of a request's error
+MAX_TOKENS = 10**12  # of one request; what is above is no count
+ITL_STEP = 1e-3  # inter-token latencies are counted in bins of this relative width
+SHORTEST_ITL = 1e-9  # s; what a client prints as 0 is counted here
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, gzipped or not, to read its bytes; a broken gzip file raises ValueError."""
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+            yield file  # type: ignore[misc]
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{path}: not a whole gzip file ({error})") from None
+
+
+@dataclass
+class Rows:
+    """Requests of one load test, as `add` collects them.
+
+    unit : how a record is named in messages, e.g. "line {}"
+    claims : what the file's own summary says: field -> (what it counts, value)
+    notes : other things to warn of
+    """
+
+    path: Path
+    unit: str = "record {}"
+    claims: dict[str, tuple[str, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    unusable: int = 0
+    errors: dict[int, str] = field(default_factory=dict)
+    itl_bins: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._times = array("d")  # sent, first, last of every request, one after the other
+        self._tokens = array("d")  # prompt, output
+        self._status = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._status)
+
+    @property
+    def seen(self) -> int:
+        """How many records were added, those that could not be used among them."""
+        return len(self) + self.unusable
+
+    def add(
+        self, place: int, *, sent: Any, first: Any = None, last: Any = None, prompt: Any = None, output: Any = None,
+        status: str | None = None, error: Any = None, names: Iterable[str] = COLUMNS[:5],
+    ) -> None:  # fmt: skip
+        """Add one request, or a problem that names its record.
+
+        place : number of the record, for messages
+        sent, first, last : times [s] on one clock, None where they never happened
+        prompt, output : tokens [1], None where unknown
+        status : one of `STATUSES`, None to conclude it from the rest: failed with an error, finished with a last token
+        names : the file's own names of the five numbers
+        """
+        try:
+            values = [number(n, v) for n, v in zip(names, (sent, first, last, prompt, output), strict=True)]
+            self._check(list(names), values)
+        except ValueError as problem:
+            self.problem(place, str(problem))
+            return
+        text = _one_line(error)
+        if status is None and text:
+            status = "failed"
+        if status is None:
+            status = "finished" if isfinite(values[2]) else "unfinished"
+        if status == "finished" and not isfinite(values[2]):
+            self.problem(place, "finished without a last token: counted as unfinished", unusable=False)
+            status = "unfinished"
+        if status == "finished" and values[4] == 0:
+            status, text = "failed", text or "ended without output"
+        if status == "unfinished" and values[4] == 0 and isfinite(values[1]):
+            values[4] = nan  # a first token came: the client did not count
+        if text:
+            self.errors[len(self)] = text
+        self._times.extend(values[:3])
+        self._tokens.extend(values[3:])
+        self._status.append(STATUSES.index(status))
+
+    def problem(self, place: int, text: str, *, unusable: bool = True) -> None:
+        """Note what is wrong with a record, or why it could not be used at all."""
+        self.unusable += unusable
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(f"{self.unit.format(place)}: {text}")
+
+    def add_itl(self, values: Any, scale: float = 1.0) -> None:
+        """Count inter-token latencies: a list, times `scale` [s]; what is no time is left out."""
+        for value in values if isinstance(values, list) else ():
+            if isinstance(value, int | float) and 0 <= value < 1e300:
+                place = round(log(max(value * scale, SHORTEST_ITL)) / ITL_STEP)
+                self.itl_bins[place] = self.itl_bins.get(place, 0) + 1
+
+    def table(self) -> pd.DataFrame:
+        """The requests with the columns of `COLUMNS`; ValueError where there is none."""
+        if not len(self):
+            why = self.problems[0] if self.problems else "it has none"
+            raise ValueError(f"{self.path}: no request could be read: {why}")
+        times = np.array(self._times).reshape(-1, 3)
+        times -= np.min(times[:, 0])
+        tokens = np.array(self._tokens).reshape(-1, 2)
+        error = np.full(len(self), "", dtype=object)
+        error[list(self.errors)] = list(self.errors.values())
+        status = np.array(STATUSES, dtype=object)[np.frombuffer(self._status, np.uint8)]
+        frame = pd.DataFrame(times, columns=list(COLUMNS[:3]))
+        for i, name in enumerate(COLUMNS[3:5]):
+            frame[name] = pd.array(tokens[:, i], dtype="Float64").astype("Int64")
+        return frame.assign(status=pd.Series(status, dtype="str"), error=pd.Series(error, dtype="str"))
+
+    def itl(self) -> dict[str, list[float]]:
+        """Inter-token latencies [s], ascending, to a relative 0.05 %, and how many of each; empty lists if unknown."""
+        places = sorted(self.itl_bins)
+        return {
+            "seconds": [exp(place * ITL_STEP) for place in places],
+            "count": [self.itl_bins[place] for place in places],
+        }
+
+    def _check(self, names: list[str], values: list[float]) -> None:
+        sent, first, last, *tokens = values
+        if not isfinite(sent):
+            raise ValueError(f"no {names[0]}: expected a time")
+        for earlier, later, a, b in ((sent, first, 0, 1), (first, last, 1, 2), (sent, last, 0, 2)):
+            if later < earlier:
+                raise ValueError(f"{names[b]} = {later:.9g}: before {names[a]} = {earlier:.9g}")
+        for name, value in zip(names[3:], tokens, strict=True):
+            if value < 0 or value > MAX_TOKENS or value % 1 > 0:
+                raise ValueError(f"{name} = {value:.9g}: expected a whole number from 0")
+
+
+def number(name: str, value: Any) -> float:
+    """A finite number, NaN for None and NaN; ValueError that names what is none."""
+    if value is None or value != value:
+        return nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        raise ValueError(f"{name} = {str(value)[:60]!r}: expected a number")
+    return float(value)
+
+
+def _one_line(error: Any) -> str:
+    """The last line of an error message, which of a traceback is what happened."""
+    lines = [line.strip() for line in str("" if error is None else error).splitlines() if line.strip()]
+    return lines[-1][:MAX_ERROR] if lines else ""
+
+
+def check_status(status: str) -> str:
+    """The status, if it is one of `STATUSES`; ValueError otherwise."""
+    if status not in STATUSES:
+        raise unknown("status", status, STATUSES)
+    return status
+
+
+# What a file says of itself ---------------------------------------------------------------------------------------
+
+COUNTS = {
+    "requests": "{have:,} records could be read",
+    "finished": "{have:,} of its {n:,} records finished",
+    "failed": "{have:,} of its {n:,} records failed",
+    "unfinished": "{have:,} of its {n:,} records are unfinished",
+    "output_tokens": "the records of the finished requests have {have:,}",
+}  # fmt: skip
+
+
+def contradictions(table: pd.DataFrame, claims: dict[str, tuple[str, float]]) -> list[str]:
+    """Where a file's own summary says something else than its records, one line each.
+
+    claims : field of the summary -> (a key of `COUNTS`, or "rate" of finished requests [1/s], "duration" [s]; value)
+    """
+    n, found = len(table), []
+    counts = table.status.value_counts()
+    have = {status: int(counts.get(status, 0)) for status in STATUSES} | {"requests": n}
+    have["output_tokens"] = int(table.output_tokens[table.status == "finished"].sum())
+    for name, (what, value) in claims.items():
+        if what in COUNTS and value != have[what]:
+            found.append(f"summary: {name} = {value:,.10g}, but " + COUNTS[what].format(have=have[what], n=n))
+    sending = float(table.sent_s.max())
+    run = float(np.nanmax(table[list(COLUMNS[:3])].to_numpy(float)))
+    durations = [value for what, value in claims.values() if what == "duration"] or [sending, run]
+    for name, (what, value) in claims.items():
+        rates = [have["finished"] / seconds for seconds in durations if seconds > 0]
+        if what != "rate" or not rates or any(abs(value - rate) <= 0.01 * rate for rate in rates):
+            continue
+        sent = sending > 0 and abs(value - n / sending) <= 0.01 * value
+        meaning = " is the rate at which requests were sent;" if sent else ", but"
+        found.append(f"summary: {name} = {value:.4g} per second{meaning} {rates[-1]:.4g} per second finished")
+    return found

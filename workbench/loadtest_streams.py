@@ -1,0 +1,88 @@
+"""Streams of JSON out of load-test files: values by their place, so that memory does not grow with what is skipped."""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ijson
+
+from .loadtest_rows import open_bytes
+from .timing_tables import open_text
+
+Event = tuple[str, str, Any]  # of ijson: the path of a value within its document, what it is, the value
+
+
+def json_events(path: Path, at: Callable[[], str] = lambda: "") -> Iterator[Event]:
+    """The parser's events of a JSON file, of one document or several; ValueError, in one line, where it is not valid.
+
+    at : names the record that is being read, for that error
+    """
+    with open_bytes(path) as file:
+        try:
+            yield from ijson.parse(file, use_float=True, multiple_values=True)
+        except (ijson.JSONError, UnicodeDecodeError) as error:
+            why = str(error).strip().splitlines()[0]
+            raise ValueError(f"{path}: {at()}not valid JSON, or cut off ({why})") from None
+
+
+def pick(events: Iterable[Event], wanted: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """The values at the wanted paths, one at a time; a list that is wanted by item is never held whole."""
+    events = iter(events)
+    for prefix, event, value in events:
+        if prefix not in wanted or event in ("map_key", "end_map", "end_array"):
+            continue
+        if event not in ("start_map", "start_array"):
+            yield prefix, value
+            continue
+        builder, depth = ijson.ObjectBuilder(), 0
+        builder.event(event, value)
+        for _, inner, part in events:
+            builder.event(inner, part)
+            depth += inner.startswith("start_") - inner.startswith("end_")
+            if depth < 0:
+                break
+        yield prefix, builder.value
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The objects of a file with one on every line, and the lines' numbers; ValueError names the line that is none."""
+    with open_text(path) as file:
+        for at, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                why = error.msg if isinstance(error, json.JSONDecodeError) else "a number or nesting out of bounds"
+                raise ValueError(f"{path}: line {at}: not valid JSON, or cut off ({why})") from None
+            if not isinstance(record, dict):
+                raise ValueError(f"{path}: line {at}: {str(record)[:60]!r}: expected an object")
+            yield at, record
+
+
+def dig(record: Any, *places: str) -> Any:
+    """The first of several dotted places of nested objects that holds something, None if none does."""
+    for place in places:
+        value = record
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            return value
+    return None
+
+
+def in_runs(events: Iterable[Event], start: str, counts: list[int]) -> Iterator[Event]:
+    """The same events; `counts` holds how many runs have begun, and the place of the next request in the last one."""
+    for event in events:
+        if event[0] == start and event[1] == "start_map":
+            counts[:] = counts[0] + 1, 0
+        yield event
+
+
+def one_run(path: Path, run: int | None, runs: int) -> None:
+    """Raise ValueError where a file holds several runs and none is chosen, or not that one."""
+    if run is None and runs > 1:
+        raise ValueError(f"{path}: {runs} runs in one file: choose one, run=0 to run={runs - 1}")
+    if run is not None and not 0 <= run < max(runs, 1):
+        raise ValueError(f"{path}: no run {run}: it has {runs}, numbered from 0")
