@@ -53,7 +53,9 @@ def simulate(
     Deterministic. Raises ValueError for settings outside their range.
     """
     for name, value in (("timeout", timeout), ("horizon", horizon)):
-        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not value > 0):
+        if value is not None and (
+            not isinstance(value, int | float | np.number) or isinstance(value, bool) or not value > 0
+        ):
             raise ValueError(f"{name} = {value!r}: expected a positive number of seconds")
     whole = isinstance(in_flight, int | np.integer) and not isinstance(in_flight, bool)
     if in_flight is not None and not (whole and in_flight >= 1):

@@ -18,6 +18,11 @@ from .operators import ATTENTION, operator_set
 CONTEXT_OPERATORS = (*ATTENTION, "kv_b_proj")
 #: Lengths of context that times are tabulated at, in equal ratios; between them they are interpolated [1].
 CONTEXTS = 256
+#: Largest settings: a table has a row for each.
+LIMITS = {
+    "max_num_seqs": 10**4, "max_num_batched_tokens": 2 * 10**5, "max_model_len": 10**7, "block_size": 10**7,
+    "kv_tokens": 10**12, "gemm_rows": 10**6, "dequantize_rows": 10**6,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,17 +62,18 @@ class Server:
     dequantize_rows: int | None = None
 
     def __post_init__(self) -> None:
+        _card(self.gpu), _model(self.model)
         if self.time_model not in TIME_MODELS:
             raise unknown("time_model", self.time_model, TIME_MODELS)
-        optional = ("kv_tokens", "gemm_rows", "dequantize_rows")
-        for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", *optional):
+        for name, most in LIMITS.items():
             value = getattr(self, name)
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not (value is None and name in optional) and not (whole and 1 <= value <= 10**9):
-                raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to 1,000,000,000")
+            optional = self.__dataclass_fields__[name].default is None
+            if not (value is None and optional) and not (whole and 1 <= value <= most):
+                raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {most:,}")
         for name in ("step_overhead", "sequence_overhead", "gemm_efficiency"):
             value, low, high = getattr(self, name), *((1e-3, 10.0) if name == "gemm_efficiency" else (0.0, 10.0))
-            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not low <= value <= high:
                 raise ValueError(f"{name} = {value!r}: allowed are numbers from {low:g} to {high:g}")
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
@@ -101,7 +107,8 @@ class StepTimes:
     """
 
     def __init__(self, server: Server) -> None:
-        model = server.model if isinstance(server.model, Model) else find_model(server.model)
+        """Tabulate the times of a server's steps."""
+        model = _model(server.model)
         operators = operator_set(model, "fused")
         on_context = [name for name in operators if name in CONTEXT_OPERATORS]
         on_tokens = [name for name in operators if name not in (*CONTEXT_OPERATORS, "lm_head")]
@@ -136,6 +143,14 @@ class StepTimes:
         return launch + float((np.maximum(whole - before, alone) - launch).sum())
 
 
+def _card(gpu: str | GPU) -> GPU:
+    return gpu if isinstance(gpu, GPU) else find_gpu(gpu)
+
+
+def _model(model: str | Model) -> Model:
+    return model if isinstance(model, Model) else find_model(model)
+
+
 def _times(server: Server, operators: list[str], phase: str, batch: np.ndarray, lengths: Any, **dtypes: Any) -> Any:
     """Times x calls [s] by (operator, batch size, length)."""
     ds = _grid(server, operators, phase, batch, lengths, **dtypes)
@@ -143,7 +158,7 @@ def _times(server: Server, operators: list[str], phase: str, batch: np.ndarray, 
 
 
 def _grid(server: Server, operators: list[str], phase: str, batch: np.ndarray, lengths: Any, **dtypes: Any) -> Any:
-    formats = {"weight_dtype": server.weight_dtype, "activation_dtype": server.activation_dtype}
+    formats: dict[str, Any] = {"weight_dtype": server.weight_dtype, "activation_dtype": server.activation_dtype}
     formats |= {"kv_dtype": server.kv_dtype} | dtypes
     return roofline_grid(
         server.gpu, server.model, operators, phase, batch, lengths, time_model=server.time_model, **formats
@@ -169,16 +184,15 @@ def _narrow_weights(server: Server, operators: list[str], times: np.ndarray, tok
     """
     rows = min(server.gemm_rows or tokens[-1], tokens[-1])
     passes = np.ceil(tokens / rows)
-    result = passes * times[:, np.minimum(tokens, rows) - 1] / server.gemm_efficiency
+    result: np.ndarray = passes * times[:, np.minimum(tokens, rows) - 1] / server.gemm_efficiency
     if server.dequantize_rows is not None and server.dequantize_rows <= tokens[-1]:
         plain = {"weight_dtype": server.activation_dtype}
-        card = server.gpu if isinstance(server.gpu, GPU) else find_gpu(server.gpu)
         moved = 0
         for formats in ({}, plain):
             ds = _grid(server, operators, "decode", np.array([1]), 1, **formats)
             moved = moved + (ds.bytes * ds.calls).values[:, :, 0]
-        unpacked = _times(server, operators, "decode", tokens, 1, **plain)[:, :, 0] + moved / card.bandwidth
+        unpacked = (
+            _times(server, operators, "decode", tokens, 1, **plain)[:, :, 0] + moved / _card(server.gpu).bandwidth
+        )
         result = np.where(tokens >= server.dequantize_rows, unpacked, result)
     return result
-
-

@@ -105,7 +105,7 @@ def trace(
             if name not in frame:
                 raise ValueError(f"the trace has no column {name!r}: it has {', '.join(map(str, frame.columns))}")
         sent_s, prompt_tokens, output_tokens = frame.sent_s, frame.prompt_tokens, frame.output_tokens
-        cached_tokens = frame["cached_tokens"] if "cached_tokens" in frame else cached_tokens
+        cached_tokens = frame.get("cached_tokens", cached_tokens)
     try:
         sent = np.atleast_1d(np.asarray(sent_s, dtype=float))
     except (TypeError, ValueError):
@@ -171,14 +171,18 @@ def _lengths(name: str, given: Any) -> np.ndarray:
 
 def _cached(given: Any, prompts: np.ndarray) -> np.ndarray:
     """Cached tokens of each prompt; the last token of a prompt is always computed, as its logits are needed."""
-    numbers = np.broadcast_to(np.asarray(given, dtype=float), prompts.shape)
-    if not ((numbers >= 0) & (numbers == np.floor(numbers))).all():
+    try:
+        numbers = np.broadcast_to(np.asarray(given, dtype=float), prompts.shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"cached tokens = {given!r}: expected a whole number, or one a request") from None
+    if not ((numbers < np.inf) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
         raise ValueError(f"cached tokens = {given!r}: expected whole numbers from 0")
-    return np.minimum(numbers.astype(np.int64), prompts - 1)
+    found: np.ndarray = np.minimum(numbers.astype(np.int64), prompts - 1)
+    return found
 
 
 def _positive(name: str, value: Any) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e12:
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not 0 < value < 1e12:
         raise ValueError(f"{name} = {value!r}: expected a positive number")
 
 
