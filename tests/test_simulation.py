@@ -436,6 +436,8 @@ def test_server_refuses(changes, match):
         (lambda: trace(sent_s=[np.nan], prompt_tokens=[1], output_tokens=[1]), "sent_s: expected a list of finite"),
         (lambda: trace(sent_s="now", prompt_tokens=[1], output_tokens=[1]), "sent_s = 'now': expected times in sec"),
         (lambda: trace(sent_s=[0, 1], prompt_tokens=[1], output_tokens=[1, 1]), "prompt_tokens has 1 values for 2 of"),
+        (lambda: poisson(1, requests=1, prompt=1, output=1, seed=-1), "seed = -1: expected a whole number from 0"),
+        (lambda: simulate("t4", None), "server = 't4': expected a simulation.Server"),
         (lambda: simulate(server(), None), "workload = None: expected one of poisson"),
         (
             lambda: simulate(server(), closed_loop(1, requests=1, prompt=1, output=1), timeout=0),

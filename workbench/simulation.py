@@ -60,6 +60,8 @@ def simulate(
     whole = isinstance(in_flight, int | np.integer) and not isinstance(in_flight, bool)
     if in_flight is not None and not (whole and in_flight >= 1):
         raise ValueError(f"in_flight = {in_flight!r}: allowed are whole numbers from 1")
+    if not isinstance(server, Server):
+        raise ValueError(f"server = {server!r}: expected a simulation.Server")
     if not isinstance(workload, Workload):
         raise ValueError(f"workload = {workload!r}: expected one of poisson, bursty, closed_loop or trace")
     run = _Run(server, workload, in_flight, timeout or inf, horizon or inf)

@@ -79,7 +79,7 @@ def closed_loop(
     concurrency: int, *, requests: int, prompt: Tokens, output: Tokens, cached: int = 0, seed: int = 0
 ) -> Workload:
     """`concurrency` users, each of whom sends the next request when the last one ends; arguments as for `poisson`."""
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     n = _whole("requests", requests)
     settings = {"arrivals": "closed loop", "concurrency": concurrency, "seed": seed}
     prompts, outputs = _tokens("prompt", prompt, n, rng), _tokens("output", output, n, rng)
@@ -132,7 +132,7 @@ def _open_loop(
     _positive("rate", rate)
     if (requests is None) == (duration is None):
         raise ValueError("give either requests (how many) or duration (until when, in seconds)")
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     if requests is not None:
         sent = np.cumsum(rng.gamma(shape, 1 / (rate * shape), _whole("requests", requests)))
     else:
@@ -179,6 +179,12 @@ def _cached(given: Any, prompts: np.ndarray) -> np.ndarray:
         raise ValueError(f"cached tokens = {given!r}: expected whole numbers from 0")
     found: np.ndarray = np.minimum(numbers.astype(np.int64), prompts - 1)
     return found
+
+
+def _generator(seed: Any) -> np.random.Generator:
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed = {seed!r}: expected a whole number from 0")
+    return np.random.default_rng(int(seed))
 
 
 def _positive(name: str, value: Any) -> None:
