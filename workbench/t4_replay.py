@@ -3,8 +3,8 @@
 What explains 98 sequences taking ten times as long as one: vLLM's AWQ kernel unpacks all weights again for every 16
 rows, so that a step of 98 tokens pays for them seven times; with the weights unpacked once the simulated step is a
 third shorter. The overhead of a sequence is fitted, not derived. It stands for what grows with the batch and is not in
-the kernel model: the kernel's partial sums over eight parts of k, sampling, detokenising and sending a token, the client
-on the same host. An overhead of each step in its place is the same for one sequence and for eight, which the records
+the kernel model: the kernel's partial sums over eight parts of k, sampling, detokenising and sending a token, a client
+on its host. An overhead of each step in its place is the same for one sequence and for eight, which the records
 tell apart by a third: with none, and the efficiency between the two, one comes out 15 % too slow, 98 come out 18 % too
 fast, and any more makes 98 faster still.
 
