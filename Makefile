@@ -50,8 +50,9 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 notebooks: $(READY)  ## run all notebooks and store their outputs in place
 	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
-bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth
+bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth; seconds of a simulation
 	@$(BIN)/python tests/bench_grid.py
+	@$(BIN)/python tests/bench_simulation.py
 
 clean:  ## remove the environment and the caches; the figures stay
 	rm -rf .venv .cache figures/.state

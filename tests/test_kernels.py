@@ -102,7 +102,7 @@ def test_tiles_by_hand():
 
 
 def test_small_tiles_reuse_less():
-    """32 x 64 loads as much as a square of 128/3: half busy with half_tile 128/3; 256 x 128, of 512/3, is full at 4/5."""
+    """32 x 64 loads like a square of 128/3: half busy with half_tile 128/3; 256 x 128, of 512/3, is full at 4/5."""
     tiny = kernels.tiled_flops(32, 64, 16, 1, sm_count=1, fill_depth=0, half_tile=128 / 3)
     assert tiny == pytest.approx(2 * 32 * 64 * 16 / 0.5 * 4 / 5)
 

@@ -121,7 +121,7 @@ TRAFFIC = {
 def usable(timings: pd.DataFrame) -> pd.DataFrame:
     """A table of `timings.read` with the columns that a fit needs: other kinds of rows are left out.
 
-    Batched products that are classed "other" are unfused attention, one for every sequence and head; elementwise kernels
+    Batched products classed "other" are unfused attention, one for every sequence and head; elementwise kernels
     get the bytes that they move.
     """
     table = timings.copy()

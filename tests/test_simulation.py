@@ -1,0 +1,452 @@
+"""The simulation against closed forms, against a scheduler that goes step by step, and against recorded load tests."""
+
+from collections import deque
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import workbench as wb
+from workbench import forward_pass, roofline_grid
+from workbench.published import T4_LOAD_TESTS, T4_SERVER, t4_requests
+from workbench.simulation import Server, bursty, closed_loop, poisson, simulate, trace
+from workbench.step_times import StepTimes
+from workbench.t4_replay import t4_calibration, t4_comparison, t4_metrics, t4_replay
+
+A100 = {"gpu": "a100-80gb-sxm", "model": "llama-2-7b"}
+
+
+def server(**changes):
+    return Server(**A100 | {"max_num_batched_tokens": 512, "max_model_len": 512, "max_num_seqs": 64} | changes)
+
+
+def step_seconds(phase, batch, length):
+    """Of one step, or the sum over steps of those lengths [s]."""
+    ds = roofline_grid(*A100.values(), phase=phase, batch_size=batch, seq_len=length, time_model="kernel")
+    return forward_pass(ds).time.sum().item()
+
+
+# Closed forms -----------------------------------------------------------------------------------------------------
+
+
+def test_one_request_takes_the_forward_passes_of_the_grid():
+    row = simulate(server(), trace(sent_s=[0], prompt_tokens=[20], output_tokens=[4])).iloc[0]
+    assert row.first_token_s == pytest.approx(step_seconds("prefill", 1, 20), rel=1e-9)
+    decoding = step_seconds("decode", 1, [21, 22, 23])
+    assert row.last_token_s - row.first_token_s == pytest.approx(decoding, rel=1e-9)
+
+
+@pytest.mark.parametrize("output", [1, 12])
+def test_mean_wait_with_one_sequence_is_pollaczek_khinchine(output):
+    one = server(max_num_seqs=1)
+    service = simulate(one, trace(sent_s=[0], prompt_tokens=[50], output_tokens=[output])).last_token_s[0]
+    load = 0.6
+    frame = simulate(one, poisson(load / service, requests=40_000, prompt=50, output=output, seed=3))
+    wait = (frame.last_token_s - frame.sent_s).mean() - service
+    assert wait == pytest.approx(load * service / (2 * (1 - load)), rel=0.05)  # 40,000 requests scatter by 2 %
+
+
+def test_saturated_throughput_is_that_of_the_full_batch():
+    frame = simulate(server(), closed_loop(64, requests=64, prompt=8, output=400))
+    steps = step_seconds("decode", 64, list(range(9, 408)))
+    decoding = frame.last_token_s.max() - frame.first_token_s.min()
+    assert decoding == pytest.approx(steps, rel=1e-4)  # the attention is interpolated
+    assert frame.attrs["engine"]["steps"] == 400
+
+
+def test_more_load_than_capacity_is_served_at_capacity():
+    few = server(max_num_seqs=4)
+    closed = simulate(few, closed_loop(4, requests=200, prompt=20, output=50))
+    flood = simulate(few, poisson(1000, requests=200, prompt=20, output=50))
+    rates = [10_000 / frame.last_token_s.max() for frame in (closed, flood)]
+    assert rates[1] == pytest.approx(rates[0], rel=0.01)
+
+
+# Conservation -----------------------------------------------------------------------------------------------------
+
+WORKLOADS = {
+    "poisson": (poisson(40, requests=300, prompt=[10, 80, 200], output=[5, 50, 120], seed=1), {}),
+    "bursty": (bursty(60, burstiness=0.2, requests=300, prompt=40, output=[1, 2, 200], seed=2), {}),
+    "closed": (closed_loop(10, requests=200, prompt=30, output=[10, 60], seed=3), {}),
+    "few connections": (poisson(90, requests=200, prompt=30, output=50, seed=4), {"in_flight": 5}),
+    "impatient": (poisson(60, requests=300, prompt=100, output=[20, 200], seed=5), {"timeout": 1.0}),
+}
+#: A cache of 640 tokens holds 5 requests of 80 tokens, but not 10 of 90, nor what arrives by itself.
+CROWDED = [("poisson", 2000), ("bursty", 2000), ("poisson", 640), ("bursty", 640), ("closed", 640)]
+
+
+@pytest.mark.parametrize("kv_tokens", [None, 2000, 640])
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_littles_law_and_tokens(name, kv_tokens):
+    workload, client = WORKLOADS[name]
+    frame = simulate(server(kv_tokens=kv_tokens), workload, **client)
+    engine = frame.attrs["engine"]
+    assert engine["generated_tokens"] == frame.output_tokens.sum()
+    assert 0 < engine["peak_kv_blocks"] <= engine["kv_blocks"]
+    assert len(frame) == len(workload)
+    if "timeout" in client:
+        assert set(frame.status) == {"finished", "failed"}
+        return
+    assert (frame.output_tokens == workload.output_tokens).all()
+    assert (frame.status == "finished").all()
+    sojourn = (frame.last_token_s - frame.sent_s).sum()
+    assert engine["mean_in_system"] * engine["duration"] == pytest.approx(sojourn, rel=1e-9)
+    assert (engine["preemptions"] > 0) == ((name, kv_tokens) in CROWDED)
+
+
+def test_the_same_seed_gives_the_same_run():
+    def run(seed):
+        return simulate(server(), poisson(20, requests=50, prompt=[10, 90], output=[5, 50], seed=seed))
+
+    pd.testing.assert_frame_equal(run(7), run(7))
+    assert not run(7).equals(run(8))
+
+
+# Step by step -----------------------------------------------------------------------------------------------------
+
+
+def step_by_step(server, workload):
+    """The scheduler written plainly: one step after another, every sequence by itself; its times and preemptions."""
+    times, block = StepTimes(server), server.block_size
+    free = server.kv_tokens // block
+    n = len(workload)
+    prompt, output, sent = (
+        list(map(float, v)) for v in (workload.prompt_tokens, workload.output_tokens, workload.sent_s)
+    )
+    generated, computed, held, target = [0] * n, [0] * n, [0] * n, [0] * n
+    first, last = [np.nan] * n, [np.nan] * n
+    waiting, running, now, coming, preemptions = deque(), [], 0.0, 0, 0
+    while coming < n or waiting or running:
+        if not waiting and not running:
+            now = max(now, sent[coming])
+        while coming < n and sent[coming] <= now:
+            waiting.append(coming)
+            coming += 1
+        budget, plan, before = server.max_num_batched_tokens, {}, preemptions
+
+        def blocks_for(i, tokens):
+            return int(np.ceil((computed[i] + tokens) / block)) - held[i]
+
+        queue = list(running)
+        while queue:
+            i = queue.pop(0)
+            tokens = min(prompt[i] + generated[i] - computed[i], budget)
+            while i in running and blocks_for(i, tokens) > free:
+                victim = running.pop()
+                queue = [j for j in queue if j != victim]
+                free += held[victim]
+                computed[victim] = held[victim] = 0
+                waiting.appendleft(victim)
+                preemptions += 1
+            if i in running and tokens:
+                free, held[i] = free - blocks_for(i, tokens), held[i] + blocks_for(i, tokens)
+                plan[i] = tokens
+                budget -= tokens
+        while preemptions == before and waiting and budget and len(running) < server.max_num_seqs:
+            i = waiting[0]
+            tokens = min(prompt[i] + generated[i], budget)
+            short = tokens < prompt[i] + generated[i]
+            if blocks_for(i, tokens) > free or (short and not server.chunked_prefill):
+                break
+            running.append(waiting.popleft())
+            target[i] = prompt[i] + generated[i]
+            free, held[i] = free - blocks_for(i, tokens), held[i] + blocks_for(i, tokens)
+            plan[i] = tokens
+            budget -= tokens
+        decoding = [i for i in plan if computed[i] >= target[i]]
+        chunks = [(computed[i], computed[i] + plan[i]) for i in plan if i not in decoding]
+        now += times.linear[int(sum(plan.values()))] + times.head[len(plan)]
+        if decoding:
+            now += times.decode(len(decoding), np.mean([computed[i] + 1 for i in decoding]))
+        if chunks:
+            now += times.prefill(chunks)
+        for i, tokens in plan.items():
+            computed[i] += tokens
+            if computed[i] == prompt[i] + generated[i]:
+                first[i] = first[i] if generated[i] else now
+                generated[i] += 1
+            if generated[i] == output[i]:
+                last[i] = now
+                free += held[i]
+                running.remove(i)
+    return first, last, preemptions
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_leaps_are_what_single_steps_add_up_to(seed):
+    rng = np.random.default_rng(seed)
+    chunked, requests = bool(seed % 4), int(rng.integers(1, 40))
+    small = server(
+        max_num_seqs=int(rng.integers(1, 12)), max_num_batched_tokens=int(rng.choice([16, 32])) if chunked else 128,
+        max_model_len=128, kv_tokens=int(rng.choice([128, 160, 400, 5000])), chunked_prefill=chunked, block_size=8,
+    )  # fmt: skip
+    workload = trace(
+        sent_s=rng.uniform(0, 2, requests), prompt_tokens=rng.integers(2, 65, requests),
+        output_tokens=rng.integers(1, 65, requests),
+    )  # fmt: skip
+    frame = simulate(small, workload)
+    first, last, preemptions = step_by_step(small, workload)
+    np.testing.assert_allclose(frame.first_token_s, first, rtol=1e-9)
+    np.testing.assert_allclose(frame.last_token_s, last, rtol=1e-9)
+    assert frame.attrs["engine"]["preemptions"] == preemptions
+
+
+def test_preemption_by_hand():
+    # Four blocks of 16. Two prompts of one block take a second one at their 17th token and want a third at their 33rd:
+    # the later one gives way, and starts again when the other has ended, with the 17 tokens it had.
+    tiny = server(max_num_seqs=2, max_model_len=64, kv_tokens=64)
+    frame = simulate(tiny, trace(sent_s=[0, 0], prompt_tokens=[16, 16], output_tokens=[48, 48]))
+    engine = frame.attrs["engine"]
+    assert (engine["preemptions"], engine["peak_kv_blocks"]) == (1, 4)
+    assert engine["steps"] == 48 + (48 - 17)
+    assert frame.last_token_s[1] > frame.last_token_s[0]
+    again = step_seconds("prefill", 1, 33) + step_seconds("decode", 1, list(range(34, 64)))
+    assert frame.last_token_s[1] - frame.last_token_s[0] == pytest.approx(again, rel=1e-4)
+
+
+def test_a_long_prompt_is_spread_over_steps_and_others_decode_meanwhile():
+    chunky = server(max_num_batched_tokens=64)
+    frame = simulate(chunky, trace(sent_s=[0, 1e-9], prompt_tokens=[4, 400], output_tokens=[200, 2]))
+    assert frame.attrs["engine"]["steps"] == 1 + 199  # 63 tokens of the prompt a step, seven steps
+    whole = simulate(server(), trace(sent_s=[0, 1e-9], prompt_tokens=[4, 400], output_tokens=[200, 2]))
+    assert frame.first_token_s[1] > whole.first_token_s[1]
+
+
+def test_cached_tokens_are_not_computed():
+    plain, cached = (
+        simulate(server(), trace(sent_s=[0], prompt_tokens=[400], output_tokens=[1], cached_tokens=c)).last_token_s[0]
+        for c in (0, 384)
+    )
+    assert cached < plain / 3
+
+
+# Client -----------------------------------------------------------------------------------------------------------
+
+
+def test_connections_horizon_and_timeout():
+    one = server(max_num_seqs=1)
+    service = simulate(one, trace(sent_s=[0], prompt_tokens=[20], output_tokens=[50])).last_token_s[0]
+    five = trace(sent_s=[0, 0, 0, 0, 100 * service], prompt_tokens=[20] * 5, output_tokens=[50] * 5)
+
+    held = simulate(server(), five, in_flight=1)
+    assert held.last_token_s[:4].to_numpy() == pytest.approx(service * np.arange(1, 5))
+
+    cut = simulate(one, five, horizon=2.5 * service)
+    assert cut.status.tolist() == ["finished", "finished", "unfinished", "unfinished"]
+    assert cut.attrs["engine"]["requests_not_sent"] == 1
+    assert cut.attrs["engine"]["duration"] == pytest.approx(2.5 * service)
+    assert cut.output_tokens.tolist()[:2] == [50, 50]
+    assert 20 < cut.output_tokens[2] < 30
+    assert cut.last_token_s.isna().tolist() == [False, False, True, True]
+
+    gone = simulate(one, five, timeout=2.5 * service)
+    assert gone.status.tolist() == ["finished", "finished", "failed", "failed", "finished"]
+    assert set(gone.error) == {"", f"timed out after {2.5 * service:g} s"}
+    assert gone.first_token_s.isna().tolist() == [False, False, False, True, False]
+
+    idle = simulate(one, five, horizon=50 * service)
+    assert (len(idle), idle.attrs["engine"]["duration"]) == (4, pytest.approx(50 * service))
+
+
+def test_a_prompt_too_long_fails_and_an_output_too_long_is_cut():
+    frame = simulate(server(), trace(sent_s=[0, 0], prompt_tokens=[512, 500], output_tokens=[5, 50]))
+    assert frame.status.tolist() == ["failed", "finished"]
+    assert frame.error[0] == "prompt of 512 tokens: max_model_len is too short"
+    assert frame.output_tokens.tolist() == [0, 12]
+
+
+def test_the_table_and_its_settings():
+    frame = wb.simulation.simulate(server(), poisson(5, requests=3, prompt=10, output=2), timeout=9)
+    columns = "sent_s first_token_s last_token_s prompt_tokens output_tokens status error"
+    assert list(frame) == columns.split()
+    assert frame.attrs["server"]["gpu"] == "a100-80gb-sxm"
+    assert frame.attrs["workload"] == {"arrivals": "poisson", "rate": 5, "seed": 0}
+    assert frame.attrs["client"] == {"in_flight": None, "timeout": 9, "horizon": None}
+
+
+def test_a_progress_bar_and_an_interrupt(monkeypatch, capsys):
+    workload = poisson(5, requests=300, prompt=10, output=2)
+    pd.testing.assert_frame_equal(simulate(server(), workload, progress=True), simulate(server(), workload))
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.simulation._Run._leap", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(server(), workload, progress=True)
+    assert capsys.readouterr().out == ""
+
+
+# Workloads --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("burstiness", [0.25, 1.0, 4.0])
+def test_intervals_have_the_rate_and_the_variation(burstiness):
+    intervals = np.diff(bursty(20, burstiness=burstiness, requests=50_000, prompt=1, output=1).sent_s)
+    assert intervals.mean() == pytest.approx(1 / 20, rel=0.03)
+    assert intervals.std() / intervals.mean() == pytest.approx(burstiness**-0.5, rel=0.03)
+
+
+def test_poisson_until_a_time():
+    workload = poisson(100, duration=50, prompt=[1, 2, 3], output=7, seed=1)
+    assert len(workload) == pytest.approx(5000, abs=4 * 5000**0.5)
+    assert workload.sent_s[0] == 0
+    assert (np.diff(workload.sent_s) >= 0).all()
+    assert workload.sent_s[-1] < 50
+    assert set(workload.prompt_tokens) == {1, 2, 3}
+    assert len(poisson(1e-3, duration=1, prompt=1, output=1)) == 1  # at least one
+
+
+def test_a_table_is_a_trace():
+    frame = simulate(server(), poisson(20, requests=20, prompt=10, output=5))
+    shuffled = frame.sample(frac=1, random_state=1)
+    again = simulate(server(), trace(shuffled))
+    assert again.last_token_s.to_numpy() == pytest.approx(frame.last_token_s.to_numpy())
+
+
+# Weight-only kernels ----------------------------------------------------------------------------------------------
+
+
+def linear(**changes):
+    return np.array(StepTimes(Server(**{"gpu": "t4", "model": "llama-2-7b-awq"} | changes)).linear)
+
+
+def test_a_kernel_of_16_rows_unpacks_the_weights_for_each_16():
+    free, rows, half = linear(), linear(gemm_rows=16), linear(gemm_efficiency=0.5)
+    elementwise = roofline_grid("t4", "llama-2-7b-awq", "elementwise", "decode", [16, 32, 48], 1, time_model="kernel")
+    rest = (elementwise.time * elementwise.calls).values.ravel()
+    assert rows[:17] == pytest.approx(free[:17])
+    assert rows[[16, 32, 48]] - rest == pytest.approx((free[16] - rest[0]) * np.array([1, 2, 3]))
+    assert half[[16, 32, 48]] - rest == pytest.approx(2 * (free[[16, 32, 48]] - rest))
+    assert linear(weight_dtype="fp16", gemm_rows=16, gemm_efficiency=0.1) == pytest.approx(linear(weight_dtype="fp16"))
+
+
+def test_weights_unpacked_to_memory_first():
+    way_out = linear(gemm_rows=16, gemm_efficiency=0.5, dequantize_rows=256)
+    assert way_out[255] == linear(gemm_rows=16, gemm_efficiency=0.5)[255]
+    weights = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    unpack = weights * (2 + 4 / 8 + 2.5 / 128) / 320e9
+    assert way_out[256] - linear(weight_dtype="fp16")[256] == pytest.approx(unpack, rel=0.01)  # activations besides
+
+
+def test_without_that_the_recorded_batch_of_98_stays_unexplained():
+    free = Server(**T4_SERVER | {"gemm_rows": None})
+    tpot = t4_metrics(t4_replay("default", free))["tpot_p50"]
+    assert tpot < 0.8 * T4_LOAD_TESTS["default"]["tpot_p50"]
+
+
+def test_overheads_add_to_a_step():
+    one = trace(sent_s=[0], prompt_tokens=[20], output_tokens=[11])
+    plain = simulate(server(), one).last_token_s[0]
+    assert simulate(server(step_overhead=0.01), one).last_token_s[0] - plain == pytest.approx(0.11)
+    assert simulate(server(sequence_overhead=0.01), one).last_token_s[0] - plain == pytest.approx(0.11)
+
+
+@pytest.mark.parametrize("model", ["mixtral-8x7b", "deepseek-v3", "gpt-oss-20b"])
+def test_other_models(model):
+    if model not in wb.models():
+        pytest.skip(f"no {model} in the catalog")
+    frame = simulate(server(model=model), poisson(1, requests=5, prompt=100, output=20))
+    assert (frame.status == "finished").all()
+
+
+# Recorded load tests ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", T4_LOAD_TESTS)
+def test_t4_requests_are_as_many_as_were_sent(run):
+    test = T4_LOAD_TESTS[run]
+    requests = t4_requests(test["rate"], test["duration"])
+    assert len(requests["sent_s"]) == pytest.approx(test["sent"], rel=0.02)  # its sleeps overrun by 1 ms a request
+
+
+def test_t4_requests_begin_as_recorded():
+    # the first answers that ran to their limit, in tokens of four characters: 279, 88, 81, 145, 402, 289
+    limits = t4_requests(20, 1)["output_tokens"][:6]
+    assert np.array([279, 88, 81, 145, 402, 289]) / limits == pytest.approx(1.108, rel=0.17)
+
+
+def test_t4_calibration_is_what_it_says():
+    efficiency, overhead = t4_calibration()
+    assert efficiency == pytest.approx(T4_SERVER["gemm_efficiency"], rel=0.02)
+    assert overhead == pytest.approx(T4_SERVER["sequence_overhead"], rel=0.03)
+
+
+def test_t4_load_tests():
+    ratio = t4_comparison().pivot(index="run", columns="quantity", values="ratio")
+    assert ratio.tpot_p50["max_num_seqs=1"] == pytest.approx(1, abs=0.02)  # calibrated
+    eight = ratio.tpot_p50[["max_num_seqs=8", "max_num_seqs=8, 50/s"]]
+    assert eight.to_numpy() == pytest.approx(1, abs=0.06)  # calibrated on both, which differ by 7 %
+    # predicted: two clients share the host with the engine; of the default run a quarter of the answers end early
+    assert 0.85 < ratio.tpot_p50["max_num_seqs=8, two clients"] < 1
+    assert ratio.tpot_p50["default"] == pytest.approx(1, abs=0.12)
+    assert ratio.ttft_p99.to_numpy() == pytest.approx(1, abs=0.07)
+    assert ratio.finished.to_numpy() == pytest.approx(1, abs=0.25)
+
+
+# Refusals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"gpu": "a100"}, "unknown GPU 'a100'"),
+        ({"model": "llama"}, "unknown model 'llama'"),
+        ({"time_model": "real"}, "unknown time_model 'real'"),
+        ({"kv_dtype": "fp17"}, "unknown kv_dtype 'fp17'"),
+        ({"gpu": ["t4"]}, "unknown GPU"),
+        ({"gemm_rows": 0}, "gemm_rows = 0: allowed are whole numbers from 1 to 1,000,000"),
+        ({"max_num_seqs": None}, "max_num_seqs = None: allowed are whole numbers from 1 to 10,000"),
+        ({"max_num_seqs": 0}, "max_num_seqs = 0: allowed are whole numbers from 1"),
+        ({"block_size": "16"}, "block_size = '16': allowed are whole numbers"),
+        ({"max_model_len": 2.5}, "max_model_len = 2.5: allowed are whole numbers"),
+        ({"kv_tokens": True}, "kv_tokens = True: allowed are whole numbers"),
+        ({"step_overhead": -1}, "step_overhead = -1: allowed are numbers from 0 to 10"),
+        ({"sequence_overhead": float("nan")}, "sequence_overhead = nan: allowed are numbers"),
+        ({"gemm_efficiency": 0}, "gemm_efficiency = 0: allowed are numbers from 0.001 to 10"),
+        ({"max_num_seqs": 1024}, "max_num_batched_tokens = 512 is less than max_num_seqs = 1024"),
+        ({"max_model_len": 1024, "chunked_prefill": False}, "without chunked_prefill a prompt must fit in one step"),
+        ({"kv_tokens": 511}, "kv_tokens = 511 has fewer whole blocks than max_model_len = 512 needs"),
+    ],
+)
+def test_server_refuses(changes, match):
+    with pytest.raises(ValueError, match=match):
+        simulate(server(**changes), poisson(1, requests=1, prompt=1, output=1))
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: poisson(0, requests=1, prompt=1, output=1), "rate = 0: expected a positive number"),
+        (lambda: poisson("20", requests=1, prompt=1, output=1), "rate = '20': expected a positive number"),
+        (lambda: poisson(1, prompt=1, output=1), "give either requests"),
+        (lambda: poisson(1, requests=1, duration=1, prompt=1, output=1), "give either requests"),
+        (lambda: poisson(1, requests=0, prompt=1, output=1), "requests = 0: allowed are whole numbers from 1"),
+        (lambda: poisson(1, duration=-1, prompt=1, output=1), "duration = -1: expected a positive number"),
+        (lambda: poisson(1, requests=1, prompt=[], output=1), r"prompt = \[\]: expected whole numbers of tokens, at"),
+        (lambda: poisson(1, requests=1, prompt=1, output=0), "output = 0: allowed are whole numbers of tokens from 1"),
+        (lambda: poisson(1, requests=1, prompt=1.5, output=1), "prompt = 1.5: allowed are whole numbers of tokens"),
+        (lambda: poisson(1, requests=1, prompt="many", output=1), "prompt = 'many': expected whole numbers of tokens"),
+        (lambda: poisson(1, requests=1, prompt=1, output=1, cached=-1), "cached tokens = -1: expected whole numbers"),
+        (lambda: poisson(1, requests=2, prompt=9, output=1, cached=[1, 2, 3]), "expected a whole number, or one a req"),
+        (lambda: bursty(1, burstiness=0, requests=1, prompt=1, output=1), "burstiness = 0: expected a positive number"),
+        (lambda: closed_loop(0, requests=1, prompt=1, output=1), "concurrency = 0: allowed are whole numbers from 1"),
+        (lambda: trace(pd.DataFrame({"sent_s": [0]})), "the trace has no column 'prompt_tokens': it has sent_s"),
+        (lambda: trace(sent_s=[], prompt_tokens=[], output_tokens=[]), "sent_s: expected a list of finite times"),
+        (lambda: trace(sent_s=[np.nan], prompt_tokens=[1], output_tokens=[1]), "sent_s: expected a list of finite"),
+        (lambda: trace(sent_s="now", prompt_tokens=[1], output_tokens=[1]), "sent_s = 'now': expected times in sec"),
+        (lambda: trace(sent_s=[0, 1], prompt_tokens=[1], output_tokens=[1, 1]), "prompt_tokens has 1 values for 2 of"),
+        (lambda: poisson(1, requests=1, prompt=1, output=1, seed=-1), "seed = -1: expected a whole number from 0"),
+        (lambda: simulate("t4", None), "server = 't4': expected a simulation.Server"),
+        (lambda: simulate(server(), None), "workload = None: expected one of poisson"),
+        (
+            lambda: simulate(server(), closed_loop(1, requests=1, prompt=1, output=1), timeout=0),
+            "timeout = 0: expected",
+        ),
+        (lambda: simulate(server(), closed_loop(1, requests=1, prompt=1, output=1), horizon="1"), "horizon = '1': exp"),
+        (lambda: simulate(server(), closed_loop(1, requests=1, prompt=1, output=1), in_flight=0), "in_flight = 0: all"),
+    ],
+)
+def test_calls_refuse(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
