@@ -47,6 +47,7 @@ def test_grid_writes_csv_with_units(tmp_path):
         (["--batch-size", "1,x"], "workbench: --batch-size '1,x': expected whole numbers separated by commas"),
         (["--batch-size", ""], "workbench: --batch-size '': expected whole numbers"),
         (["--seq-len", "0"], "workbench: seq_len = 0: allowed are whole numbers"),
+        (["--tp", "3"], "workbench: tp = 3 does not divide n_heads = 32 of llama"),
         (["--operator", "nope"], "workbench: unknown operator 'nope'."),
         (["--weight-dtype", "fp3"], "workbench: unknown weight_dtype 'fp3'"),
     ],

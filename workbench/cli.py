@@ -151,6 +151,7 @@ def grid(
     batch_size: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1",
     seq_len: Annotated[str, typer.Option(help="Comma-separated sequence lengths.")] = "1024",
     candidates: Annotated[str | None, typer.Option(help="Comma-separated candidate counts.")] = None,
+    tp: Annotated[str | None, typer.Option(help="Comma-separated numbers of GPUs that share every layer.")] = None,
     weight_dtype: Annotated[str | None, typer.Option()] = None,
     activation_dtype: Annotated[str, typer.Option()] = "fp16",
     kv_dtype: Annotated[str, typer.Option()] = "fp16",
@@ -169,7 +170,8 @@ def grid(
         ds = roofline_grid(
             gpu, model, operator, phase or PHASES,
             _integers("--batch-size", batch_size), _integers("--seq-len", seq_len),
-            candidates=None if candidates is None else _integers("--candidates", candidates), weight_dtype=weight_dtype,
+            candidates=None if candidates is None else _integers("--candidates", candidates),
+            tp=None if tp is None else _integers("--tp", tp), weight_dtype=weight_dtype,
             activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
             logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency,
         )  # fmt: skip

@@ -84,6 +84,7 @@ class Cost:
     kernel : what runs it, a key of `kernels.KERNELS`; only the kernel-time model reads this and the rest
     activations : those of `bytes` that other kernels of the pass write or read next [byte]
     group : query heads per KV head; scores : what a fused attention computes, over the whole batch [1]
+    gpus : that take part in a collective [1]
     """
 
     flops: Array
@@ -97,6 +98,7 @@ class Cost:
     activations: Array = 0.0
     group: Array = 1
     scores: Array = 1
+    gpus: int = 1
 
 
 Operator = Callable[[Model, Step, Widths, Options], Cost | None]
