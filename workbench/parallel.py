@@ -4,6 +4,7 @@ A tensor-parallel shard is a `Model` again, the one that a single GPU runs, so t
 it: Shoeybi et al. 2019, "Megatron-LM" (arXiv 1909.08053).
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,31 @@ def all_reduce_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: s
     return np.where(others > 0, np.minimum(ring, one_shot), 0.0)[()]
 
 
+def all_to_all_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: str = "kernel") -> Array:
+    """Time in which each of `gpus` [1] GPUs sends `bytes_` [byte], spread evenly over all of them [s]; 0 for one.
+
+    The share that stays, 1 / g, crosses no link. time_model : "kernel" adds a latency and a share of the link's rate,
+    guesses as for `all_reduce_time`, which has the errors as well
+    """
+    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
+    size, count = _checked(bytes_, gpus, time_model)
+    ideal = (count - 1) / count * size / link_rate(card, count)
+    if time_model == "ideal":
+        return ideal
+    return np.where(count > 1, _latency(card, count) + ideal / LINK_FRACTION, 0.0)[()]
+
+
+def send_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: str = "kernel") -> Array:
+    """Time to send `bytes_` [byte] from one of `gpus` [1] GPUs to another [s], as between stages of a pipeline.
+
+    time_model and errors : as for `all_reduce_time`
+    """
+    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
+    size, count = _checked(bytes_, gpus, time_model)
+    ideal = size / link_rate(card, count)
+    return ideal if time_model == "ideal" else _latency(card, count) + ideal / LINK_FRACTION
+
+
 def _checked(bytes_: Array, gpus: Array, time_model: str) -> tuple[np.ndarray, np.ndarray]:
     if time_model not in TIME_MODELS:
         raise unknown("time_model", time_model, TIME_MODELS)
@@ -156,8 +182,35 @@ def all_reduce(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
     )  # fmt: skip
 
 
+def all_to_all(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
+    """One of the two exchanges around the routed experts of a layer; None on one GPU, or without experts.
+
+    step : of one GPU's own tokens. Each token's activations go to the GPUs of its k experts, and come back weighted
+    (DeepSeek-V3, arXiv 2412.19437, section 3.2); experts are taken to be loaded evenly. Read once, written once.
+    """
+    if gpus == 1 or model.moe is None:
+        return None
+    sent = step.tokens * model.moe.experts_per_token * model.hidden_size * w.activation
+    return Cost(
+        0.0 * sent, 2 * sent, step.tokens, model.hidden_size, 1, calls=2 * model.moe.layers,
+        kernel="all_to_all", activations=2 * sent, gpus=gpus,
+    )  # fmt: skip
+
+
+def spread(cost: Cost, gpus: int) -> Cost:
+    """One GPU's part of routed experts that are spread over `gpus` [1], with whole experts on each, loaded evenly."""
+    return replace(
+        cost, flops=cost.flops / gpus, bytes=cost.bytes / gpus, batch=cost.batch / gpus,
+        activations=cost.activations / gpus,
+    )  # fmt: skip
+
+
+#: Times of collectives by `Cost.kernel`; half of their bytes are sent.
+COLLECTIVES = {"all_reduce": all_reduce_time, "all_to_all": all_to_all_time}
+
+
 def operator_time(gpu: GPU, cost: Cost, peak_flop_rate: Array, time_model: str = "kernel") -> Array:
     """Time of one call [s] of a kernel, as of `kernels.operator_time`, or of a collective."""
-    if cost.kernel == "all_reduce":
-        return all_reduce_time(gpu, bytes_=cost.bytes / 2, gpus=cost.gpus, time_model=time_model)
+    if cost.kernel in COLLECTIVES:
+        return COLLECTIVES[cost.kernel](gpu, bytes_=cost.bytes / 2, gpus=cost.gpus, time_model=time_model)
     return kernels.operator_time(gpu, cost, peak_flop_rate, time_model)
