@@ -1,14 +1,14 @@
 """The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import product
-from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from . import parallel, roofline
+from .axes import entries, listed, names, whole_numbers
 from .catalog import GPU, Model
 from .catalog import gpu as find_gpu
 from .catalog import model as find_model
@@ -17,10 +17,7 @@ from .kernels import TIME_MODELS
 from .names import unknown
 from .operators import OPERATORS, Cost, Options, Step, decode, exists, operator_set, prefill
 
-EntryT = TypeVar("EntryT", GPU, Model)
-
 PHASES = ("prefill", "decode")
-MAX_SIZE = 10**12
 #: Of `bound`, beside 0 (memory) and 1 (compute): a model has no such operator; a collective waits for the link.
 ABSENT, LINK = -1, 2
 
@@ -60,6 +57,28 @@ VARIABLES = {
     "seq_len": ("token", "sequence length: prompt in prefill, cached context in decode"),
     "candidates": ("1", "candidate tokens verified per sequence and decoding step"),
     "tp": ("1", "GPUs that share every layer (tensor parallelism)"),
+    "prompt": ("token", "prompt of a request"),
+    "output": ("token", "output of a request"),
+    "weights": ("byte", "weights on one GPU"),
+    "activations": ("byte", "activations of the largest step and its logits, on one GPU"),
+    "kv_bytes_per_token": ("byte", "KV cache of one token on one GPU"),
+    "kv_capacity": ("token", "tokens that the KV cache of the replica holds"),
+    "memory": ("byte", "memory that the batch needs on one GPU"),
+    "fits": ("1", "whether the batch fits in memory and its requests in the context"),
+    "unfit": ("1", "what does not fit"),
+    "largest_batch": ("1", "largest batch size that fits"),
+    "ttft": ("s", "time to first token"),
+    "tpot": ("s", "time per output token after the first, mean over the output"),
+    "tpot_first": ("s", "time per output token at the first decoding step"),
+    "tpot_last": ("s", "time per output token at the last decoding step"),
+    "end_to_end_latency": ("s", "time from request to last token"),
+    "tokens_per_second_per_user": ("1/s", "output tokens per second that one user sees while decoding"),
+    "requests_per_second": ("1/s", "requests finished per second"),
+    "step_time": ("s", "time of the prefill, or of the mean decoding step"),
+    "mfu": ("1", "model FLOPs over what the GPUs' peaks allow in the time (MFU)"),
+    "mbu": ("1", "bytes moved over what the bandwidth allows in the time (MBU)"),
+    "energy_per_token": ("J", "energy of all GPUs per output token, an estimate from TDP and utilization"),
+    "cost": ("1", "cost of a million output tokens, in the currency of the price"),
 }
 
 
@@ -118,12 +137,12 @@ def roofline_grid(
     repeated label, a format that a GPU has no peak for, a `tp` that does not divide a model's heads, or a GPU without a
     link.
     """
-    gpus = _entries("gpu", gpu, find_gpu)
-    models = _entries("model", model, find_model)
-    phases = _names("phase", phase, PHASES)
-    sizes = {"batch_size": _sizes("batch_size", batch_size), "seq_len": _sizes("seq_len", seq_len)}
+    gpus = entries("gpu", gpu, find_gpu)
+    models = entries("model", model, find_model)
+    phases = names("phase", phase, PHASES)
+    sizes = {"batch_size": whole_numbers("batch_size", batch_size), "seq_len": whole_numbers("seq_len", seq_len)}
     if candidates is not None:
-        sizes["candidates"] = _sizes("candidates", candidates)
+        sizes["candidates"] = whole_numbers("candidates", candidates)
     for label, value, allowed in (("logits", logits, ("last", "all")), ("scores", scores, (None, "memory", "chip"))):
         if value not in allowed:
             raise unknown(label, value, allowed)
@@ -136,10 +155,10 @@ def roofline_grid(
     dtypes = {
         name: formats(entry, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype) for name, entry in models.items()
     }
-    wanted = _list("operator", "fused" if operator is None else operator)
+    wanted = listed("operator", "fused" if operator is None else operator)
     steps, options = _steps(phases, sizes, logits), Options(causal, scores)
     if tp is not None:
-        sizes["tp"] = _sizes("tp", tp)
+        sizes["tp"] = whole_numbers("tp", tp)
     tps = [1] if tp is None else sizes["tp"].tolist()
     operators, sets = _operators(wanted, models, tps)
 
@@ -314,59 +333,14 @@ def _operators(wanted: list[str], models: dict[str, Model], tps: list[int]) -> t
         if wanted == ["fused"]:
             sets = {name: ops | shared for name, ops in sets.items()}
         return [op for op in known if any(op in ops for ops in sets.values())], sets
-    names = _names("operator", wanted, known, also=("fused", "unfused"))
-    if "all_reduce" in names and not shared:
+    given = names("operator", wanted, known, also=("fused", "unfused"))
+    if "all_reduce" in given and not shared:
         raise ValueError("operator 'all_reduce' is between GPUs: give tp, with a size above 1")
     has = {
-        name: shared | {op for op in names if op in OPERATORS and exists(op, model)} for name, model in models.items()
+        name: shared | {op for op in given if op in OPERATORS and exists(op, model)} for name, model in models.items()
     }
-    for op in names:
+    for op in given:
         if not any(op in ops for ops in has.values()):
             runs = operator_set(next(iter(models.values())), "fused")
             raise ValueError(f"no operator {op!r} in {', '.join(models)}, which has: {', '.join(runs)}")
-    return names, has
-
-
-def _list(name: str, values: Any) -> list[Any]:
-    if isinstance(values, np.ndarray | xr.DataArray):
-        values = np.atleast_1d(values).tolist()
-    elif isinstance(values, str | GPU | Model) or not isinstance(values, Iterable):
-        values = [values]
-    if not (values := list(values)):
-        raise ValueError(f"{name} is empty: give at least one")
-    return values
-
-
-def _unique(name: str, labels: list[Any]) -> None:
-    if len(set(labels)) < len(labels):
-        twice = next(label for i, label in enumerate(labels) if label in labels[:i])
-        raise ValueError(f"{name} has {twice!r} more than once")
-
-
-def _entries(kind: str, values: Any, find: Callable[[str], EntryT]) -> dict[str, EntryT]:
-    """Catalog entries by label: the name that was asked for, or the object's id."""
-    pairs = [(v.id, v) if isinstance(v, GPU | Model) else (v, find(v)) for v in _list(kind, values)]
-    _unique(kind, [label for label, _ in pairs])
-    return dict(pairs)
-
-
-def _names(kind: str, values: Any, allowed: Iterable[str], also: Iterable[str] = ()) -> list[str]:
-    names = _list(kind, values)
-    for name in names:
-        if name in also:
-            raise ValueError(f"{kind} {name!r} stands alone: give it by itself, or a list of names")
-        if not isinstance(name, str) or name not in allowed:
-            raise unknown(kind, name, [*also, *allowed])
-    _unique(kind, names)
-    return names
-
-
-def _sizes(name: str, values: Any) -> np.ndarray:
-    """Positive whole numbers as int64 [1]."""
-    sizes = _list(name, values)
-    for value in sizes:
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
-        if not whole or not 1 <= value <= MAX_SIZE:
-            raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {MAX_SIZE:,}")
-    _unique(name, sizes)
-    return np.array(sizes, dtype=np.int64)
+    return given, has

@@ -1,8 +1,8 @@
 """What a server's memory holds on each GPU: weights, activations, workspace, and what is left for the KV cache.
 
-Everything is per GPU, and that of the fullest one where they differ. An engine such as vLLM may use a share of the device
-memory, loads the weights, runs its largest step once for the activations, and takes the rest for blocks of KV cache
-(Kwon et al. 2023, arXiv 2309.06180).
+Everything is per GPU, and that of the fullest one where they differ. An engine such as vLLM may use a share of the
+device memory, loads the weights, runs its largest step once for the activations, and takes the rest for blocks of KV
+cache (Kwon et al. 2023, arXiv 2309.06180).
 """
 
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 from .catalog import Model
 from .dtypes import element_bytes
 from .formats import formats, widths
-from .operators import Widths
 from .steps import Server
 
 Array = Any  # a number or a numpy array; all of them broadcast
@@ -30,6 +29,15 @@ def weights(server: Server) -> float:
     tied.
     """
     part, w = server.shard, widths(server.model, server.dtypes)
+    embedding, head = _embedding(server, part), part.hidden_size * part.vocab_size * w.lm_head
+    if server.pp > 1:
+        return layer_weights(server) + max(embedding, head)
+    return layer_weights(server) + embedding + (0.0 if part.tied_embeddings else head)
+
+
+def layer_weights(server: Server) -> float:
+    """Those of the layers alone, of one stage of the pipeline [byte]."""
+    part, w = server.shard, widths(server.model, server.dtypes)
     h, matrices = part.hidden_size, 3 if part.gated else 2
     layers = part.n_layers * part.attention_parameters * w.weight
     layers += part.dense_layers * matrices * h * part.intermediate_size * w.weight
@@ -37,11 +45,12 @@ def weights(server: Server) -> float:
         routed = moe.n_experts / server.ep * moe.intermediate_size * w.experts
         shared = (moe.shared_intermediate_size or 0) * w.weight
         layers += moe.layers * h * (matrices * (routed + shared) + moe.n_experts * w.activation)
-    stage = layers * -(-part.n_layers // server.pp) / part.n_layers
-    embedding, head = _embedding(server, part), h * part.vocab_size * w.lm_head
-    if server.pp > 1:
-        return stage + max(embedding, head)
-    return stage + embedding + (0.0 if part.tied_embeddings else head)
+    return layers * _stage(server)
+
+
+def _stage(server: Server) -> float:
+    """Share of the layers in the largest stage of the pipeline [1]."""
+    return -(-server.model.n_layers // server.pp) / server.model.n_layers
 
 
 def _embedding(server: Server, part: Model) -> float:
@@ -54,12 +63,11 @@ def kv_bytes_per_token(server: Server) -> float:
 
     With `tp` beyond the KV heads each is stored several times; the latent cache of MLA is on every GPU.
     """
-    stage = -(-server.model.n_layers // server.pp) / server.model.n_layers
-    return server.shard.kv_elements_per_token * stage * element_bytes(server.kv_dtype)
+    return server.shard.kv_elements_per_token * _stage(server) * element_bytes(server.kv_dtype)
 
 
 def kv_bytes_per_sequence(server: Server, tokens: Array, *, block_size: int = BLOCK_SIZE) -> Array:
-    """KV cache of one sequence of `tokens` [token] in whole blocks; layers with a window keep no more than it [byte]."""
+    """KV cache of one sequence of `tokens` [token] in whole blocks; layers with a window keep no more [byte]."""
     kept = np.ceil(np.asarray(tokens, dtype=float) / block_size) * block_size
     if window := server.model.sliding_window:
         sliding = window.layers / server.model.n_layers
@@ -95,5 +103,7 @@ def _widest(part: Model) -> list[int]:
 
 
 def device_memory(server: Server) -> float:
-    """Memory of one GPU as its vendor states it, in GB of 10^9 [byte]; NaN where the catalog has none."""
-    return 1e9 * (server.gpu.memory.capacity_gb or np.nan)
+    """Memory of one GPU as its vendor states it, in GB of 10^9 [byte]; ValueError where the catalog has none."""
+    if server.gpu.memory.capacity_gb is None:
+        raise ValueError(f"{server.gpu.id} has no memory.capacity_gb in its catalog entry")
+    return 1e9 * server.gpu.memory.capacity_gb

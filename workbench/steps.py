@@ -117,13 +117,12 @@ def step(server: Server, *pieces: Step) -> dict[str, Work]:
     """
     dtypes, card = server.dtypes, server.gpu
     works: dict[str, Work] = {}
-    for name, cost in _costs(server, pieces):
+    for name, cost, present in _costs(server, pieces):
         peak = card.peak_flop_rate(computes_in(name, dtypes))
         seconds = parallel.operator_time(card, cost, peak, server.time_model)
         if _widens(name, dtypes):
             seconds = seconds / server.gemm_efficiency
         seconds = cost.calls * (seconds + server.launch_latency)
-        present = np.greater(cost.m, 0)
         flops, moved = (np.where(present, cost.calls * amount, 0.0) for amount in (cost.flops, cost.bytes))
         bound = np.greater_equal(flops / peak, moved / card.bandwidth)
         bound = np.full_like(bound, LINK, dtype=np.int8) if cost.gpus > 1 else bound.astype(np.int8)
@@ -157,37 +156,31 @@ def model_computing(server: Server, *pieces: Step) -> Array:
     """Time that the model's own FLOPs would take at their peaks on one GPU, without copies or collectives [s]."""
     alone = replace(server, tp=1, pp=1, ep=1)
     return sum(
-        np.where(np.greater(cost.m, 0), cost.calls * cost.flops, 0.0)
-        / server.gpu.peak_flop_rate(computes_in(name, alone.dtypes))
-        for name, cost in _costs(alone, pieces)
+        np.where(present, cost.calls * cost.flops, 0.0) / server.gpu.peak_flop_rate(computes_in(name, alone.dtypes))
+        for name, cost, present in _costs(alone, pieces)
     )
 
 
-def _costs(server: Server, pieces: tuple[Step, ...]) -> Iterator[tuple[str, Cost]]:
-    """Costs on one GPU; those by sequence once for every piece, with 0 for m where it has none."""
+def _costs(server: Server, pieces: tuple[Step, ...]) -> Iterator[tuple[str, Cost, Array]]:
+    """Costs on one GPU, and where there is such work; those by sequence come once for every piece."""
     model, width, options = server.shard, widths(server.model, server.dtypes), Options()
     whole = _together(pieces)
     if server.ep > 1:
         pieces = tuple(replace(piece, sequences=np.ceil(piece.sequences / server.ep)) for piece in pieces)
     together = _together(pieces)
     for name in operator_set(model, "fused"):
-        if name in _BY_SEQUENCE:
-            for piece in pieces:
-                yield name, _where_any(name, model, piece, width, options)
-        elif name in _ROUTED and server.ep > 1:
-            cost = OPERATORS[name](model, whole, width, options)
+        steps = pieces if name in _BY_SEQUENCE else (whole if name in _ROUTED else together,)
+        for each in steps:
+            present = np.greater(each.tokens, 0)
+            cost = OPERATORS[name](model, _filled(each, present), width, options)
             assert cost is not None
-            yield name, parallel.spread(cost, server.ep)
-        else:
-            cost = OPERATORS[name](model, together, width, options)
-            assert cost is not None
-            yield name, cost
+            yield name, parallel.spread(cost, server.ep) if name in _ROUTED else cost, present
     for name, collective in (
         ("all_reduce", parallel.all_reduce(model, together, width, server.tp)),
         ("all_to_all", parallel.all_to_all(model, together, width, server.ep)),
     ):
         if collective is not None:
-            yield name, collective
+            yield name, collective, True
 
 
 def _together(pieces: tuple[Step, ...]) -> Step:
@@ -197,16 +190,14 @@ def _together(pieces: tuple[Step, ...]) -> Step:
     return Step(tokens, 1, 1, 0, rows / tokens)
 
 
-def _where_any(name: str, model: Model, piece: Step, width: Any, options: Options) -> Cost:
-    """The cost by sequence where the piece has tokens; elsewhere any, marked by m = 0."""
-    some = np.greater(piece.tokens, 0)
-    filled = Step(
-        np.where(some, piece.sequences, 1), np.where(some, piece.new_tokens, 1), np.where(some, piece.context, 1),
-        np.where(some, piece.cached, 0), piece.logits,
+def _filled(piece: Step, present: Array) -> Step:
+    """The piece with one token where it has none, so that every time is finite."""
+    if np.all(present):
+        return piece
+    return Step(
+        np.where(present, piece.sequences, 1), np.where(present, piece.new_tokens, 1),
+        np.where(present, piece.context, 1), np.where(present, piece.cached, 0), piece.logits,
     )  # fmt: skip
-    cost = OPERATORS[name](model, filled, width, options)
-    assert cost is not None
-    return cost if np.all(some) else replace(cost, m=np.where(some, cost.m, 0))
 
 
 def _sum(a: Work, b: Work) -> Work:
