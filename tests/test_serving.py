@@ -356,3 +356,70 @@ def test_a_careless_question_is_one_clear_line(options, message):
 def test_a_careless_draft(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# The roadmap of the T4 report: each of its gains as a question to the model -----------------------------------------
+
+
+def t4(batch_size=1, model="llama-2-7b-awq", gpu="t4", tp=1, **options):
+    options = {"max_model_len": 2048, "schedule": "continuous"} | options
+    return serving.estimate(gpu, model, batch_size, 20, 112, tp, **options).squeeze(drop=True)
+
+
+def test_roadmap_batch_size():
+    ds = t4([1, 8, 32, 128])
+    gain = (ds.tokens_per_second / ds.tokens_per_second[0]).values
+    assert (np.diff(gain) > 0).all()
+    assert (gain < ds.batch_size.values)[1:].all()
+
+
+def test_roadmap_kv_quantization():
+    fp16, int8, int4 = (t4(64, kv_dtype=dtype) for dtype in ("fp16", "int8", "int4"))
+    assert int8.kv_bytes_per_token == fp16.kv_bytes_per_token / 2
+    assert int8.kv_capacity == pytest.approx(2 * fp16.kv_capacity.item(), rel=0.001)
+    assert int4.tpot < int8.tpot < fp16.tpot
+    assert fp16.tpot / int4.tpot < 4  # the weights are read all the same
+
+
+def test_roadmap_speculative_decoding():
+    draft = speculation.draft_model(small_llama(), depth=4, alpha=0.8)
+    lone = t4(1).tpot / t4(1, draft=draft).tpot
+    crowd = t4(64).tpot / t4(64, draft=draft).tpot
+    assert 1 < lone < draft.tokens_per_step
+    assert crowd < lone  # candidates are free only while memory bounds a step
+
+
+def small_llama():
+    """A draft of a tenth of the size with the target's vocabulary."""
+    return wb.model("llama-2-7b").model_copy(
+        update={
+            "id": "small",
+            "n_layers": 8,
+            "hidden_size": 2048,
+            "intermediate_size": 5504,
+            "n_heads": 16,
+            "n_kv_heads": 16,
+        }
+    )
+
+
+def test_roadmap_grouped_query_attention():
+    grouped = wb.model("llama-2-7b-awq").model_copy(update={"id": "llama-2-7b-awq-gqa", "n_kv_heads": 8})
+    ds = t4(64, ["llama-2-7b-awq", grouped])
+    assert ds.kv_bytes_per_token.values.tolist() == [524_288, 131_072]
+    assert ds.kv_capacity[1] > 4 * ds.kv_capacity[0]
+    assert ds.tpot[1] < ds.tpot[0]
+
+
+def test_roadmap_tensor_parallelism_over_pcie():
+    ds = t4(8, tp=[1, 2, 4], gpu="t4")
+    gain = (ds.tpot[0] / ds.tpot).values
+    assert 1 < gain[1] < 2
+    assert gain[2] < 4
+    assert (ds.share.sel(operator="all_reduce", phase="decode", tp=4)) > 10
+
+
+def test_roadmap_other_gpus():
+    ds = serving.estimate(["t4", "l4", "a10g", A100], "llama-2-7b-awq", 8, 20, 112, time_model="ideal").squeeze()
+    bandwidths = np.array([320, 300, 600, 2039])
+    np.testing.assert_allclose(ds.tpot[0] / ds.tpot, bandwidths / 320, rtol=0.02)  # memory bounds every step

@@ -223,34 +223,47 @@ DIMS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The variables of an estimate, in order, each with the dims that it depends on."""
 
-_MEMORY = ("weights", "activations", "kv_bytes_per_token", "kv_capacity", "memory", "unfit", "largest_batch")
+AXES = ("gpu", "model", "phase", "operator", *SIZES, "tp")
+_MEMORY = {"weights", "activations", "kv_bytes_per_token", "kv_capacity", "memory", "unfit", "largest_batch"}
+#: Variables whose values are flags: the first one, and what they mean.
+FLAGS = {
+    "unfit": (FITS, "fits weights kv_cache context_length"),
+    "bound": (ABSENT, "does_not_fit memory compute link host"),
+}
 
 
 def _dataset(result: dict[tuple[str, str, int], dict[str, Any]], coords: dict[str, Any]) -> xr.Dataset:
-    """One Dataset of the replicas' arrays; what does not fit is masked."""
+    """One Dataset of the replicas' arrays; nothing that does not fit is reported as if it did."""
     found = {key for values in result.values() for key in values}
     operators = [op for op in (*OPERATORS, *OTHERS) if any(key.split()[-1] == op for key in found)]
-    coords = {"gpu": coords.pop("gpu"), "model": coords.pop("model"), "phase": coords.pop("phase")} | {
-        "operator": operators, **coords,
-    }  # fmt: skip
-    ds = xr.Dataset(coords=coords)
+    axes = {dim: operators if dim == "operator" else list(coords[dim]) for dim in AXES}
+    variables: dict[str, np.ndarray] = {}
     for name, dims in DIMS.items():
         keys = [key for key in found if key.split()[0] == name]
-        if not keys:
-            continue
-        values = np.full([len(coords[dim]) for dim in dims], 0.0 if name == "share" else np.nan)
-        for (g, m, t), arrays in result.items():
-            for key in keys:
+        values = np.full([len(axes[dim]) for dim in dims], 0.0 if name == "share" else np.nan)
+        for (g, m, t), key in product(result, keys):
+            if key in result[g, m, t]:
                 label = dict(zip(("phase", "operator"), key.split()[1:], strict=False)) | {
                     "gpu": g,
                     "model": m,
                     "tp": t,
                 }
-                place = tuple(list(coords[dim]).index(label[dim]) if dim in label else slice(None) for dim in dims)
-                if key in arrays:
-                    values[place] = _on_sizes(arrays[key], [dim for dim in dims if dim in SIZES])
-        ds[name] = (dims, values)
-    return _masked(ds)
+                place = tuple(axes[dim].index(label[dim]) if dim in label else slice(None) for dim in dims)
+                values[place] = _on_sizes(result[g, m, t][key], [dim for dim in dims if dim in SIZES])
+        if keys:
+            variables[name] = values
+    fits = variables["unfit"] == FITS
+    for name in variables.keys() - _MEMORY:
+        inner = [axis for axis, dim in enumerate(DIMS[name]) if dim in ("phase", "operator")]
+        variables[name] = np.where(np.expand_dims(fits, inner), variables[name], ABSENT if name == "bound" else np.nan)
+    for name in FLAGS:
+        variables[name] = variables[name].astype(np.int8)
+    data = {name: (DIMS[name], values) for name, values in variables.items()} | {"fits": (_FULL, fits)}
+    ds = stamp(xr.Dataset(coords=axes).assign(data))
+    for name, (first, meanings) in FLAGS.items():
+        values = np.arange(first, first + len(meanings.split()), dtype=np.int8)
+        ds[name].attrs |= {"flag_values": values, "flag_meanings": meanings}
+    return ds
 
 
 def _on_sizes(values: Array, sizes: list[str]) -> Array:
@@ -259,26 +272,6 @@ def _on_sizes(values: Array, sizes: list[str]) -> Array:
     if values.ndim < len(SIZES):
         return values
     return values[tuple(slice(None) if size in sizes else 0 for size in SIZES)]
-
-
-def _masked(ds: xr.Dataset) -> xr.Dataset:
-    """Nothing that does not fit is reported as if it did."""
-    fits = ds.unfit == FITS
-    for name in ds.data_vars:
-        if name not in _MEMORY:
-            ds[name] = ds[name].where(fits, ABSENT if name == "bound" else np.nan).transpose(*DIMS[str(name)])
-    ds["fits"] = fits
-    for name in ("bound", "unfit"):
-        ds[name] = ds[name].astype(np.int8)
-    ds = stamp(ds)
-    for name, meanings in (
-        ("bound", "does_not_fit memory compute link host"),
-        ("unfit", "fits weights kv_cache context_length"),
-    ):
-        first = ABSENT if name == "bound" else 0
-        values = np.arange(first, first + len(meanings.split()), dtype=np.int8)
-        ds[name].attrs |= {"flag_values": values, "flag_meanings": meanings}
-    return ds
 
 
 # What a user can get wrong ----------------------------------------------------------------------------------------
