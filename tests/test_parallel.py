@@ -181,6 +181,23 @@ def test_a_small_all_reduce_is_one_shot():
     assert over_pcie == pytest.approx(10e-6 + 8192 / (0.8 * 31.504e9))
 
 
+def test_all_to_all_and_sends_by_hand():
+    # 8 GPUs keep an eighth of what they exchange
+    times = [parallel.all_to_all_time(H100, bytes_=450e6, gpus=8, time_model=model) for model in ("ideal", "kernel")]
+    assert times == pytest.approx([0.875e-3, 3e-6 + 0.875e-3 / 0.8])
+    assert parallel.all_to_all_time("t4", bytes_=1e6, gpus=1) == 0
+    times = [parallel.send_time(H100, bytes_=450e6, gpus=2, time_model=model) for model in ("ideal", "kernel")]
+    assert times == pytest.approx([1e-3, 3e-6 + 1e-3 / 0.8])
+    with pytest.raises(ValueError, match="bytes_ = -1: expected positive numbers"):
+        parallel.send_time(H100, bytes_=-1, gpus=2)
+    with pytest.raises(ValueError, match="jetson-agx-orin-64gb has no link rate for 2 GPUs"):
+        parallel.all_to_all_time("jetson-agx-orin-64gb", bytes_=1, gpus=2)
+
+
+def test_a_bridge_says_how_many_it_joins():
+    assert "NVLink 3 bridge (2 GPUs), 56.25 GB/s per direction, joins 2" in str(wb.gpu("a40"))
+
+
 def test_all_reduce_over_one_gpu_takes_no_time_and_grows_with_all_else():
     sizes, gpus = np.geomspace(1, 1e10, 50), np.array([[1], [2], [4], [8], [64]])
     for time_model in ("ideal", "kernel"):

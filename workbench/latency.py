@@ -130,7 +130,8 @@ def _chunks(server: Server, load: Workload) -> tuple[Phase, Array]:
     """
     others = load.batch_size[..., None] - 1
     room = load.max_num_batched_tokens - others * load.candidates
-    left = (load.prompt - load.cached_prefix)[..., None]
+    longest = load.max_model_len or server.model.max_context or np.inf
+    left = (np.minimum(load.prompt, longest) - load.cached_prefix)[..., None]
     starts = room * np.arange(int(np.ceil(left / room).max()))
     new = np.clip(left - starts, 0, room)
     used = new > 0
