@@ -134,6 +134,17 @@ def test_continuous_batching_trades_tpot_for_ttft_at_about_the_same_throughput()
     assert value(continuous, "tokens_per_second") == pytest.approx(value(static, "tokens_per_second"), rel=0.1)
 
 
+def test_prompts_alone_go_one_after_another():
+    # one output token: requests finish at the rate of prefills in a row, however many are under way
+    ds = estimate(batch_size=32, output=1, schedule="continuous")
+    assert value(ds, "requests_per_second") == pytest.approx(
+        1 / value(estimate(batch_size=1, output=1), "ttft"), rel=0.2
+    )
+    assert value(ds, "requests_per_second") == pytest.approx(
+        value(estimate(batch_size=32, output=1), "requests_per_second"), rel=0.1
+    )
+
+
 def test_a_cached_prefix_is_not_computed_again_and_stored_once():
     plain, cached = estimate(prompt=2000), estimate(prompt=2000, cached_prefix=1600)
     server = Server(wb.gpu(H100), wb.model("llama-3-8b"))
@@ -200,6 +211,22 @@ def test_no_batch_is_largest_where_nothing_fits():
 def test_the_memory_share_is_a_choice_not_one():
     less, more = (value(estimate(gpu_memory_utilization=u), "kv_capacity") for u in (0.5, 0.9))
     assert (more - less) * 131_072 == pytest.approx(0.4 * 80e9, rel=1e-3)  # whole blocks
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_absurd_sizes_do_not_fit(schedule):
+    ds = estimate(prompt=[10, 10**12], output=[10, 10**12], schedule=schedule, cached_prefix=9)
+    assert ds.unfit.squeeze().values.tolist() == [[0, 3], [3, 3]]
+
+
+@pytest.mark.parametrize("model", wb.models())
+def test_every_model_is_served_or_does_not_fit(model):
+    for schedule in SCHEDULES:
+        ds = estimate("h200-sxm", model, [1, 64], [100, 900], [1, 50], schedule=schedule)
+        assert (ds.end_to_end_latency.notnull() == ds.fits).all()
+        assert not (ds.end_to_end_latency <= 0).any()
+        assert ((ds.mfu.fillna(0) < 1) & (ds.mbu.fillna(0) <= 1)).all()
+        np.testing.assert_allclose(ds.share.sum("operator").where(ds.fits).fillna(100), 100)
 
 
 # Speculative decoding ---------------------------------------------------------------------------------------------

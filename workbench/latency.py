@@ -102,7 +102,10 @@ def latency(server: Server, load: Workload) -> Latency:
     else:
         prefill, marginal = _chunks(server, load)
         others = (load.batch_size - 1) * marginal / np.maximum(load.output - 1, 1)
-    ttft = prefill.total + _draft_prefill(server, load)
+    waiting = np.where(
+        load.output > 1, 0.0, others
+    )  # without decoding steps, the others' prompts delay the first token
+    ttft = prefill.total + waiting + _draft_prefill(server, load)
     per_step = load.draft.tokens_per_step if load.draft else 1.0
     times = np.where(load.output[..., None] > 1, steps.total / per_step + np.asarray(others)[..., None], np.nan)
     return Latency(
@@ -131,7 +134,7 @@ def _chunks(server: Server, load: Workload) -> tuple[Phase, Array]:
     others = load.batch_size[..., None] - 1
     room = load.max_num_batched_tokens - others * load.candidates
     longest = load.max_model_len or server.model.max_context or np.inf
-    left = (np.minimum(load.prompt, longest) - load.cached_prefix)[..., None]
+    left = np.maximum(np.minimum(load.prompt, longest) - load.cached_prefix, 1)[..., None]  # longer ones do not fit
     starts = room * np.arange(int(np.ceil(left / room).max()))
     new = np.clip(left - starts, 0, room)
     used = new > 0
