@@ -47,6 +47,7 @@ def test_grid_writes_csv_with_units(tmp_path):
         (["--batch-size", "1,x"], "workbench: --batch-size '1,x': expected whole numbers separated by commas"),
         (["--batch-size", ""], "workbench: --batch-size '': expected whole numbers"),
         (["--seq-len", "0"], "workbench: seq_len = 0: allowed are whole numbers"),
+        (["--tp", "3"], "workbench: tp = 3 does not divide n_heads = 32 of llama"),
         (["--operator", "nope"], "workbench: unknown operator 'nope'."),
         (["--weight-dtype", "fp3"], "workbench: unknown weight_dtype 'fp3'"),
     ],
@@ -112,6 +113,54 @@ def test_figures_outside_a_clone(tmp_path, monkeypatch):
     result = invoke("figures")
     assert result.exit_code == 1
     assert "run this in a clone of the project" in result.stderr
+
+
+PLAN = ("plan", "llama-3-8b", "--prompt", "1000", "--output-tokens", "100", "--gpu", "t4", "--gpu", "h100-sxm")
+
+
+def test_plan_prints_the_best_first_and_writes_every_row(tmp_path):
+    result = invoke(
+        *PLAN, "--tp", "1,2", "--batch-size", "1,64", "--ttft", "0.2", "--tpot", "0.02", "--price", "t4=0.35",
+        "--price", "h100-sxm=2.5", "--rate", "5", "--rows", "3", "-o", tmp_path / "plan.csv",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].split()[:3] == ["gpu", "tp", "batch"]
+    assert lines[1].startswith("h100-sxm")
+    assert lines[1].endswith("best")
+    assert "5 more rows." in result.output
+    assert "2 weights do not fit" in result.output
+    table = pd.read_csv(tmp_path / "plan.csv")
+    assert len(table) == 8
+    assert {"gpu", "tp", "batch_size", "ttft_s", "tpot_s", "cost", "replicas", "verdict"} <= set(table.columns)
+
+
+def test_plan_says_when_nothing_meets_the_service_level():
+    result = invoke(*PLAN, "--tp", "1", "--batch-size", "1", "--tpot", "0.0001")
+    assert result.exit_code == 0
+    assert result.output.endswith("Nothing meets the service level.\n")
+    assert "1 TPOT over" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpu", "t5"], "workbench: unknown GPU 't5'."),
+        (["--tp", "two"], "workbench: --tp 'two': expected whole numbers"),
+        (["--ttft", "0"], "workbench: ttft = 0.0: allowed are positive numbers"),
+        (["--price", "t4"], "workbench: --price 't4': expected GPU=PRICE, e.g. t4=0.35"),
+        (["--price", "t4=cheap"], "workbench: --price 't4=cheap': expected GPU=PRICE"),
+        (["--price", "t4=1"], "workbench: price has none for h100-sxm: it has t4"),
+        (["--kv-dtype", "int3"], "workbench: unknown kv_dtype 'int3'."),
+        (["--schedule", "fifo"], "workbench: unknown schedule 'fifo'."),
+        (["-o", "/nowhere/plan.csv"], "workbench: cannot write /nowhere/plan.csv: there is no folder /nowhere"),
+    ],
+)
+def test_plan_refuses_in_one_line(arguments, message):
+    result = invoke(*PLAN, "--batch-size", "1", *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1
 
 
 def test_lists():

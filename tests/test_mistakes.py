@@ -175,6 +175,67 @@ def test_no_expert_gets_zero_tokens_by_integer_division():
     assert ds.flops == pytest.approx(8 * 2 * 7168 * 2 * 2048)
 
 
+def test_active_experts_are_no_more_than_there_are():
+    # 256 experts, 8 a token: a batch of 1,000 touches nearly all of them, not 8 and not 8,000
+    per_expert = 3 * 7168 * 2048
+    ds = wb.roofline_grid("h200-sxm", "deepseek-v3", ["moe_gate_up_proj", "moe_down_proj"], "decode", [1, 1000], 1)
+    weights = (ds.bytes.sum("operator").squeeze() - ds.bytes.sum("operator").sel(batch_size=1).squeeze()) / per_expert
+    assert 247 < weights.sel(batch_size=1000) < 300  # 248 more of them, and 16-bit activations
+
+
+def test_active_parameters_are_not_all_parameters():
+    mixtral = wb.model("mixtral-8x7b")
+    assert mixtral.active_parameters == pytest.approx(12.9e9, rel=0.005)  # arXiv 2401.04088
+    assert mixtral.parameters == pytest.approx(46.7e9, rel=0.005)
+
+
+# Serving
+
+
+def served(batch_size=1, **options):
+    return wb.serving.estimate("h100-sxm", "llama-3-8b", batch_size, 512, 128, **options).squeeze()
+
+
+def test_tokens_per_second_count_the_batch():
+    one, many = served(1), served(32)
+    assert many.tokens_per_second > 20 * one.tokens_per_second
+    assert many.tokens_per_second == pytest.approx((32 * 128 / many.end_to_end_latency).item())
+
+
+def test_a_batch_of_five_is_no_faster_than_a_batch_of_one():
+    for schedule in ("static", "continuous"):
+        ds = served([1, 5], schedule=schedule)
+        for name in ("ttft", "tpot", "end_to_end_latency"):
+            assert ds[name][1] > ds[name][0], (schedule, name)
+
+
+def test_requests_per_second_are_of_finished_requests():
+    ds = served(8)
+    assert ds.requests_per_second == pytest.approx((8 / ds.end_to_end_latency).item())
+    assert ds.tokens_per_second == pytest.approx((128 * ds.requests_per_second).item())
+
+
+def test_a_server_has_not_all_of_the_memory():
+    ds = served()
+    cache = ds.kv_capacity * ds.kv_bytes_per_token
+    assert cache + ds.weights + ds.activations < 0.9 * 80e9
+
+
+def test_what_does_not_fit_has_no_latency():
+    ds = wb.serving.estimate("t4", ["llama-2-7b-awq", "llama-2-70b"], 1, 512, 128)
+    assert ds.fits.squeeze().values.tolist() == [True, False]
+    assert ds.ttft.isnull().squeeze().values.tolist() == [False, True]
+
+
+def test_servings_labels_stand_beside_their_own_batch_and_length():
+    ds = wb.serving.estimate("h100-sxm", "llama-3-8b", [1, 4], [100, 1000], [2, 50])
+    for b in (1, 4):
+        for p in (100, 1000):
+            alone = wb.serving.estimate("h100-sxm", "llama-3-8b", b, p, 50).squeeze()
+            assert ds.tpot.sel(batch_size=b, prompt=p, output=50).item() == alone.tpot.item()
+            assert ds.memory.sel(batch_size=b, prompt=p, output=50).item() == alone.memory.item()
+
+
 # Labels
 
 

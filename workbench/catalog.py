@@ -38,10 +38,11 @@ class Memory(Record):
 
 
 class Link(Record):
-    """GPU-to-GPU link, all of a GPU's links together."""
+    """GPU-to-GPU link, all of a GPU's links together; `max_gpus` where it joins no more (a bridge)."""
 
     name: Text
     gbs_per_direction: Number | None = None
+    max_gpus: Count | None = None
 
 
 class GPU(Record):
@@ -136,7 +137,8 @@ class GPU(Record):
             "boost clock": _with_unit(self.boost_mhz, "MHz"),
             "tensor clock": _with_unit(self.tensor_clock_mhz, "MHz"),
             "link": self.link
-            and f"{self.link.name}, {_with_unit(self.link.gbs_per_direction, 'GB/s per direction') or 'rate unknown'}",
+            and f"{self.link.name}, {_with_unit(self.link.gbs_per_direction, 'GB/s per direction') or 'rate unknown'}"
+            f"{f', joins {self.link.max_gpus}' if self.link.max_gpus else ''}",
             "PCIe": self.pcie,
             "power": _with_unit(self.tdp_w, "W"),
             "kernel times": "; ".join(_kernel_fits(self)),

@@ -151,6 +151,7 @@ def grid(
     batch_size: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1",
     seq_len: Annotated[str, typer.Option(help="Comma-separated sequence lengths.")] = "1024",
     candidates: Annotated[str | None, typer.Option(help="Comma-separated candidate counts.")] = None,
+    tp: Annotated[str | None, typer.Option(help="Comma-separated numbers of GPUs that share every layer.")] = None,
     weight_dtype: Annotated[str | None, typer.Option()] = None,
     activation_dtype: Annotated[str, typer.Option()] = "fp16",
     kv_dtype: Annotated[str, typer.Option()] = "fp16",
@@ -169,7 +170,8 @@ def grid(
         ds = roofline_grid(
             gpu, model, operator, phase or PHASES,
             _integers("--batch-size", batch_size), _integers("--seq-len", seq_len),
-            candidates=None if candidates is None else _integers("--candidates", candidates), weight_dtype=weight_dtype,
+            candidates=None if candidates is None else _integers("--candidates", candidates),
+            tp=None if tp is None else _integers("--tp", tp), weight_dtype=weight_dtype,
             activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
             logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency,
         )  # fmt: skip
@@ -182,6 +184,57 @@ def _integers(option: str, text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"{option} {text!r}: expected whole numbers separated by commas, e.g. 1,2,4") from None
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="Model id.")],
+    prompt: Annotated[int, typer.Option(help="Prompt of a request [token].")],
+    output: Annotated[int, typer.Option("--output-tokens", help="Output of a request [token].")],
+    ttft: Annotated[float | None, typer.Option(help="Longest time to first token [s].")] = None,
+    tpot: Annotated[float | None, typer.Option(help="Longest time per output token after it [s].")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests a second; adds the replicas that it takes.")] = None,
+    gpu: Annotated[list[str] | None, typer.Option("--gpu", help="GPU id; repeat. Default: all, or the priced.")] = None,
+    tp: Annotated[str, typer.Option(help="Comma-separated numbers of GPUs that share every layer.")] = "1,2,4,8",
+    batch_size: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1,2,4,8,16,32,64,128,256",
+    price: Annotated[list[str] | None, typer.Option(help="GPU=PRICE of an hour; repeat. Default: GPU-hours.")] = None,
+    weight_dtype: Annotated[str | None, typer.Option()] = None,
+    activation_dtype: Annotated[str, typer.Option()] = "fp16",
+    kv_dtype: Annotated[str, typer.Option()] = "fp16",
+    schedule: Annotated[str, typer.Option(help="'continuous' or 'static' batching.")] = "continuous",
+    time_model: Annotated[str, typer.Option(help="'kernel' or 'ideal'.")] = "kernel",
+    gpu_memory_utilization: Annotated[float, typer.Option(help="Share of the memory that a server may use.")] = 0.9,
+    step_overhead: Annotated[float, typer.Option(help="Seconds that the host adds to every step.")] = 0.0,
+    gemm_efficiency: Annotated[float, typer.Option(help="Of weight-only kernels (AWQ), a share.")] = 1.0,
+    rows: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
+    file: Annotated[Path | None, typer.Option("-o", "--output", help="Write all rows there, as CSV.")] = None,
+) -> None:
+    """Plan capacity: GPU x tp x batch for a model, a workload and a service level, and why each loser loses."""
+    from . import plan as planner
+    from .saving import write_table
+
+    with one_line():
+        table = planner.plan(
+            model, prompt=prompt, output=output, ttft=ttft, tpot=tpot, request_rate=rate, gpu=gpu or None,
+            tp=_integers("--tp", tp), batch_size=_integers("--batch-size", batch_size), price=_prices(price),
+            schedule=schedule, weight_dtype=weight_dtype, activation_dtype=activation_dtype, kv_dtype=kv_dtype,
+            time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, step_overhead=step_overhead,
+            gemm_efficiency=gemm_efficiency,
+        )  # fmt: skip
+        if file:
+            write_table(table, file)
+    typer.echo(planner.report(table, rows))
+
+
+def _prices(given: list[str] | None) -> dict[str, float] | None:
+    prices = {}
+    for text in given or []:
+        name, _, value = text.partition("=")
+        try:
+            prices[name] = float(value)
+        except ValueError:
+            raise ValueError(f"--price {text!r}: expected GPU=PRICE, e.g. t4=0.35") from None
+    return prices or None
 
 
 @app.command()

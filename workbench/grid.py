@@ -1,24 +1,25 @@
 """The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import product
 
 import numpy as np
 import xarray as xr
 
-from . import kernels, roofline
+from . import parallel, roofline
+from .axes import entries, listed, names, whole_numbers
 from .catalog import GPU, Model
 from .catalog import gpu as find_gpu
 from .catalog import model as find_model
-from .dtypes import GROUP_FORMATS, check_dtype, compute_dtype, element_bytes
+from .formats import computes_in, formats, widths
 from .kernels import TIME_MODELS
 from .names import unknown
-from .operators import ATTENTION, OPERATORS, Cost, Options, Step, Widths, decode, exists, operator_set, prefill
-
-EntryT = TypeVar("EntryT", GPU, Model)
+from .operators import OPERATORS, Cost, Options, Step, decode, exists, operator_set, prefill
 
 PHASES = ("prefill", "decode")
-MAX_SIZE = 10**12
+#: Of `bound`, beside 0 (memory) and 1 (compute): a model has no such operator; a collective waits for the link.
+ABSENT, LINK = -1, 2
 
 #: Units and long names of everything on a grid, stamped last: xarray keeps the attributes of operands in arithmetic.
 VARIABLES = {
@@ -55,6 +56,29 @@ VARIABLES = {
     "batch_size": ("1", "batch size, sequences"),
     "seq_len": ("token", "sequence length: prompt in prefill, cached context in decode"),
     "candidates": ("1", "candidate tokens verified per sequence and decoding step"),
+    "tp": ("1", "GPUs that share every layer (tensor parallelism)"),
+    "prompt": ("token", "prompt of a request"),
+    "output": ("token", "output of a request"),
+    "weights": ("byte", "weights on one GPU"),
+    "activations": ("byte", "activations of the largest step and its logits, on one GPU"),
+    "kv_bytes_per_token": ("byte", "KV cache of one token on one GPU"),
+    "kv_capacity": ("token", "tokens that the KV cache of the replica holds"),
+    "memory": ("byte", "memory that the batch needs on one GPU"),
+    "fits": ("1", "whether the batch fits in memory and its requests in the context"),
+    "unfit": ("1", "what does not fit"),
+    "largest_batch": ("1", "largest batch size that fits"),
+    "ttft": ("s", "time to first token"),
+    "tpot": ("s", "time per output token after the first, mean over the output"),
+    "tpot_first": ("s", "time per output token at the first decoding step"),
+    "tpot_last": ("s", "time per output token at the last decoding step"),
+    "end_to_end_latency": ("s", "time from request to last token"),
+    "tokens_per_second_per_user": ("1/s", "output tokens per second that one user sees while decoding"),
+    "requests_per_second": ("1/s", "requests finished per second"),
+    "step_time": ("s", "time of the prefill, or of the mean decoding step"),
+    "mfu": ("1", "model FLOPs over what the GPUs' peaks allow in the time (MFU)"),
+    "mbu": ("1", "bytes moved over what the bandwidth allows in the time (MBU)"),
+    "energy_per_token": ("J", "energy of all GPUs per output token, an estimate from TDP and utilization"),
+    "cost": ("1", "cost of a million output tokens, in the currency of the price"),
 }
 
 
@@ -67,6 +91,7 @@ def roofline_grid(
     seq_len: int | Iterable[int] = 1024,
     *,
     candidates: int | Iterable[int] | None = None,
+    tp: int | Iterable[int] | None = None,
     weight_dtype: str | None = None,
     activation_dtype: str = "fp16",
     kv_dtype: str = "fp16",
@@ -87,6 +112,8 @@ def roofline_grid(
     seq_len : prompt, or cached context [token]
     candidates : verify so many candidate tokens per sequence in decode (Medusa, speculative decoding; 1 is plain
         decoding); adds a dim. Prefill does not depend on it [1]
+    tp : GPUs that share every layer, each with its part of the heads, the MLP and the vocabulary (`parallel.shard`);
+        adds a dim. All is then per GPU, and "fused" has the operator `all_reduce`, which waits for the link [1]
     weight_dtype : None is the checkpoint's own (fp16 unless it is quantized); else a plain format for every matrix,
         or "awq", "gptq", "mxfp4", "nvfp4": 4 bits with their group scales, embeddings and lm_head left in 16 bit
     activation_dtype, kv_dtype : formats of activations and of the KV cache
@@ -100,21 +127,22 @@ def roofline_grid(
     launch_latency : what every call takes besides [s]: a framework that launches eagerly adds 20 to 40 us, which a
         wall clock sees and CUDA graphs hide
 
-    Returns a Dataset with dims gpu, model, operator, phase, batch_size, seq_len (and candidates), each variable with
+    Returns a Dataset with dims gpu, model, operator, phase, batch_size, seq_len (candidates, tp), each variable with
     only those it depends on: flops [FLOP], bytes [byte], time [s] per kernel call; calls per forward pass [1];
     intensity, ridge_point [FLOP/byte]; peak_flop_rate, attainable, performance [FLOP/s]; bandwidth [byte/s]; bound
-    (0 memory, 1 compute). Where a model lacks an operator that another one has: no FLOPs, bytes, time or calls, NaN
-    rates, bound -1. `peak_flop_rate` has the dim operator (or model) only where operators compute in different formats.
+    (0 memory, 1 compute, 2 link). Where a model lacks an operator that another one has: no FLOPs, bytes, time or calls,
+    NaN rates, bound -1. `peak_flop_rate` has the dim operator (or model) only where those compute in different formats.
 
     Raises ValueError, in one line, for an unknown name, a size that is not a positive integer, an empty list, a
-    repeated label, or a format that a GPU has no peak for.
+    repeated label, a format that a GPU has no peak for, a `tp` that does not divide a model's heads, or a GPU without a
+    link.
     """
-    gpus = _entries("gpu", gpu, find_gpu)
-    models = _entries("model", model, find_model)
-    phases = _names("phase", phase, PHASES)
-    sizes = {"batch_size": _sizes("batch_size", batch_size), "seq_len": _sizes("seq_len", seq_len)}
+    gpus = entries("gpu", gpu, find_gpu)
+    models = entries("model", model, find_model)
+    phases = names("phase", phase, PHASES)
+    sizes = {"batch_size": whole_numbers("batch_size", batch_size), "seq_len": whole_numbers("seq_len", seq_len)}
     if candidates is not None:
-        sizes["candidates"] = _sizes("candidates", candidates)
+        sizes["candidates"] = whole_numbers("candidates", candidates)
     for label, value, allowed in (("logits", logits, ("last", "all")), ("scores", scores, (None, "memory", "chip"))):
         if value not in allowed:
             raise unknown(label, value, allowed)
@@ -125,34 +153,39 @@ def roofline_grid(
     if causal not in (None, True, False):
         raise unknown("causal", causal, (None, True, False))
     dtypes = {
-        name: _formats(entry, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype) for name, entry in models.items()
+        name: formats(entry, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype) for name, entry in models.items()
     }
-    wanted = _list("operator", "fused" if operator is None else operator)
-    operators, sets = _operators(wanted, models)
-
+    wanted = listed("operator", "fused" if operator is None else operator)
     steps, options = _steps(phases, sizes, logits), Options(causal, scores)
-    flops, moved, calls = _costs(models, operators, sets, steps, dtypes, options)
-    size_dims = ("phase", *sizes)
+    if tp is not None:
+        sizes["tp"] = whole_numbers("tp", tp)
+    tps = [1] if tp is None else sizes["tp"].tolist()
+    operators, sets = _operators(wanted, models, tps)
+
+    each = partial(_each_cost, models, operators, sets, steps, dtypes, options, tps)
+    lengths = [len(values) for name, values in sizes.items() if name != "tp"]
+    shape = (len(models), len(operators), len(phases), *lengths, len(tps))
+    last = (..., 0) if tp is None else ...  # one GPU has no dim tp
+    flops, moved, calls = (values[last] for values in _costs(each(), shape))
     coords = {"gpu": list(gpus), "model": list(models), "operator": operators, "phase": phases} | sizes
-    cost_dims = ("model", "operator", *size_dims)
+    full = tuple(coords)
+    cost_dims = full[1:]
     peak = _peaks(gpus, models, operators, dtypes)
     bandwidth = xr.DataArray(np.array([entry.bandwidth for entry in gpus.values()]), dims="gpu")
 
     ds = xr.Dataset(coords=coords)
     ds["flops"], ds["bytes"] = (cost_dims, flops), (cost_dims, moved)
-    ds["calls"] = (("model", "operator"), calls)
+    ds["calls"] = (("model", "operator") if tp is None else ("model", "operator", "tp"), calls)
     with np.errstate(invalid="ignore"):  # 0 / 0 where a model lacks an operator
         ds["intensity"] = ds.flops / ds.bytes
         ds["peak_flop_rate"], ds["bandwidth"] = peak, bandwidth
         ds["ridge_point"] = roofline.ridge_point(ds.peak_flop_rate, ds.bandwidth)
-        full = ("gpu", *cost_dims)
         ds["attainable"] = roofline.attainable(ds.intensity, ds.peak_flop_rate, ds.bandwidth).transpose(*full)
-        if time_model == "ideal":
+        if time_model == "ideal" and tp is None:
             time = roofline.ideal_time(ds.flops, ds.bytes, ds.peak_flop_rate, ds.bandwidth).transpose(*full)
         else:
             rates = peak.broadcast_like(xr.DataArray(coords={d: coords[d] for d in full[:3]}, dims=full[:3]))
-            each = _each_cost(models, operators, sets, steps, dtypes, options)
-            time = (full, _kernel_times(gpus, rates.transpose(*full[:3]).values, each, flops.shape))
+            time = (full, _times(gpus, rates.transpose(*full[:3]).values, each(), shape, time_model)[last])
         ds["time"] = time
         if launch_latency:
             ds["time"] = ds.time + launch_latency * (ds.calls > 0)
@@ -166,9 +199,14 @@ def roofline_grid(
         "launch_latency": launch_latency,
     }  # fmt: skip
     ds = stamp(ds)
+    flags = {0: "memory", 1: "compute"}
+    if "all_reduce" in operators:
+        ds["bound"] = ds.bound.where(ds.operator != "all_reduce", LINK)
+        flags[LINK] = "link"
     if not calls.all():
-        flags = {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "absent memory compute"}
-        ds["bound"] = ds.bound.where(ds.calls > 0, -1).assign_attrs(ds.bound.attrs | flags)
+        ds["bound"] = ds.bound.where(ds.calls > 0, ABSENT)
+        flags = {ABSENT: "absent"} | flags
+    ds["bound"].attrs |= {"flag_values": np.array([*flags], np.int8), "flag_meanings": " ".join(flags.values())}
     return ds
 
 
@@ -206,55 +244,24 @@ def stamp(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-def _formats(model: Model, weight: str | None, activation: str, kv: str, lm_head: str | None) -> dict[str, str]:
-    """Number format of each kind of operand, for one model."""
-    stored = model.quantization
-    rest = check_dtype("weight", weight) if weight else "fp16"
-    linear = stored.format if stored and not weight and stored.scope == "linear" else rest
-    experts = stored.format if stored and not weight else rest
-    quantized = (stored and not weight) or weight in GROUP_FORMATS
-    head = check_dtype("lm_head", lm_head) if lm_head else ("fp16" if quantized else rest)
-    return {
-        "weight": linear, "experts": experts, "lm_head": head,
-        "activation": check_dtype("activation", activation), "kv": check_dtype("kv", kv),
-    }  # fmt: skip
-
-
-def _operand(operator: str) -> str:
-    """The stored operand that an operator multiplies activations with."""
-    if operator in ATTENTION:
-        return "kv"
-    if operator in ("moe_gate_up_proj", "moe_down_proj"):
-        return "experts"
-    return {"lm_head": "lm_head", "router": "activation", "elementwise": "activation"}.get(operator, "weight")
-
-
-def _widths(model: Model, dtypes: dict[str, str]) -> Widths:
-    stored = model.quantization
-    own = {str(stored.format): stored.group_size} if stored else {}
-    return Widths(**{operand: element_bytes(dtype, own.get(dtype)) for operand, dtype in dtypes.items()})
-
-
 def _peaks(
     gpus: dict[str, GPU], models: dict[str, Model], operators: list[str], dtypes: dict[str, dict[str, str]]
 ) -> xr.DataArray:
     """Peak rates [FLOP/s] by gpu, and by model and operator where those compute in different formats."""
-    formats = np.array(
-        [[compute_dtype(dtypes[m][_operand(op)], dtypes[m]["activation"]) for op in operators] for m in models]
-    )
-    rates = {f: np.array([entry.peak_flop_rate(f) for entry in gpus.values()]) for f in np.unique(formats)}
+    computing = np.array([[computes_in(op, dtypes[m]) for op in operators] for m in models])
+    rates = {f: np.array([entry.peak_flop_rate(f) for entry in gpus.values()]) for f in np.unique(computing)}
     dims = ["gpu"]
-    if (formats == formats[:1]).all():
-        formats = formats[0]
+    if (computing == computing[:1]).all():
+        computing = computing[0]
     else:
         dims.append("model")
-    if (formats == formats[..., :1]).all():
-        formats = formats[..., 0]
+    if (computing == computing[..., :1]).all():
+        computing = computing[..., 0]
     else:
         dims.append("operator")
-    peak = np.empty((len(gpus), *formats.shape))
+    peak = np.empty((len(gpus), *computing.shape))
     for f, rate in rates.items():
-        peak[:, formats == f] = rate[:, None]
+        peak[:, computing == f] = rate[:, None]
     return xr.DataArray(peak, dims=dims)
 
 
@@ -268,23 +275,8 @@ def _steps(phases: list[str], sizes: dict[str, np.ndarray], logits: str) -> list
     return [make[phase]() for phase in phases]
 
 
-def _costs(
-    models: dict[str, Model],
-    operators: list[str],
-    sets: dict[str, set[str]],
-    steps: list[Step],
-    dtypes: dict[str, dict[str, str]],
-    options: Options,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """FLOPs and bytes by (model, operator, phase, sizes...), calls by (model, operator); 0 where there is none."""
-    shape = np.broadcast_shapes(
-        *(np.shape(size) for step in steps for size in (step.sequences, step.context, step.new_tokens))
-    )
-    flops = np.zeros((len(models), len(operators), len(steps), *shape))
-    moved, calls = np.zeros_like(flops), np.zeros((len(models), len(operators)))
-    for (i, j, p), cost in _each_cost(models, operators, sets, steps, dtypes, options):
-        flops[i, j, p], moved[i, j, p], calls[i, j] = cost.flops, cost.bytes, cost.calls
-    return flops, moved, calls
+#: Where a cost belongs: model, operator, phase, and the place among the tensor-parallel sizes.
+Place = tuple[int, int, int, int]
 
 
 def _each_cost(
@@ -294,90 +286,61 @@ def _each_cost(
     steps: list[Step],
     dtypes: dict[str, dict[str, str]],
     options: Options,
-) -> Iterator[tuple[tuple[int, int, int], Cost]]:
-    """The cost of every operator that a model has, with its place in (model, operator, phase)."""
-    for i, (name, model) in enumerate(models.items()):
-        widths = _widths(model, dtypes[name])
-        for j, operator in enumerate(operators):
+    tps: list[int],
+) -> Iterator[tuple[Place, Cost]]:
+    """The cost of every operator that a model has, on one of `tp` GPUs, with its place."""
+    for (i, (name, model)), (t, gpus) in product(enumerate(models.items()), enumerate(tps)):
+        part, width = parallel.shard(model, gpus), widths(model, dtypes[name])
+        for (j, operator), (p, step) in product(enumerate(operators), enumerate(steps)):
             if operator not in sets[name]:
                 continue
-            for p, step in enumerate(steps):
-                cost = OPERATORS[operator](model, step, widths, options)
-                assert cost is not None
-                yield (i, j, p), cost
+            if operator == "all_reduce":
+                cost = parallel.all_reduce(part, step, width, gpus)
+            else:
+                cost = OPERATORS[operator](part, step, width, options)
+            if cost is not None:
+                yield (i, j, p, t), cost
 
 
-def _kernel_times(
-    gpus: dict[str, GPU],
-    peak: np.ndarray,
-    costs: Iterator[tuple[tuple[int, int, int], Cost]],
-    shape: tuple[int, ...],
+def _costs(costs: Iterator[tuple[Place, Cost]], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """FLOPs and bytes by (model, operator, phase, sizes..., tp), calls by (model, operator, tp); 0 where absent."""
+    flops, moved, calls = np.zeros(shape), np.zeros(shape), np.zeros((*shape[:2], shape[-1]))
+    for (i, j, p, t), cost in costs:
+        flops[i, j, p, ..., t], moved[i, j, p, ..., t], calls[i, j, t] = cost.flops, cost.bytes, cost.calls
+    return flops, moved, calls
+
+
+def _times(
+    gpus: dict[str, GPU], peak: np.ndarray, costs: Iterator[tuple[Place, Cost]], shape: tuple[int, ...], time_model: str
 ) -> np.ndarray:
-    """Times [s] by (gpu, model, operator, phase, sizes...) of the kernel-time model; 0 where there is no operator.
+    """Times [s] by (gpu, model, operator, phase, sizes..., tp), kernel by kernel; 0 where there is no operator.
 
     peak : by (gpu, model, operator) [FLOP/s]; shape : of the costs
     """
     time = np.zeros((len(gpus), *shape))
-    for (i, j, p), cost in costs:
+    for (i, j, p, t), cost in costs:
         for g, entry in enumerate(gpus.values()):
-            time[g, i, j, p] = kernels.operator_time(entry, cost, peak[g, i, j])
+            time[g, i, j, p, ..., t] = parallel.operator_time(entry, cost, peak[g, i, j], time_model)
     return time
 
 
-def _operators(wanted: list[str], models: dict[str, Model]) -> tuple[list[str], dict[str, set[str]]]:
+def _operators(wanted: list[str], models: dict[str, Model], tps: list[int]) -> tuple[list[str], dict[str, set[str]]]:
     """The operators of the grid in order, and for each model those of them that it runs."""
+    shared = {"all_reduce"} if max(tps) > 1 else set()
+    known = [*OPERATORS, "all_reduce"]
     if wanted in (["fused"], ["unfused"]):
         sets = {name: set(operator_set(model, wanted[0])) for name, model in models.items()}
-        return [op for op in OPERATORS if any(op in ops for ops in sets.values())], sets
-    names = _names("operator", wanted, OPERATORS, also=("fused", "unfused"))
-    sets = {name: {op for op in names if exists(op, model)} for name, model in models.items()}
-    for op in names:
-        if not any(op in ops for ops in sets.values()):
-            has = operator_set(next(iter(models.values())), "fused")
-            raise ValueError(f"no operator {op!r} in {', '.join(models)}, which has: {', '.join(has)}")
-    return names, sets
-
-
-def _list(name: str, values: Any) -> list[Any]:
-    if isinstance(values, np.ndarray | xr.DataArray):
-        values = np.atleast_1d(values).tolist()
-    elif isinstance(values, str | GPU | Model) or not isinstance(values, Iterable):
-        values = [values]
-    if not (values := list(values)):
-        raise ValueError(f"{name} is empty: give at least one")
-    return values
-
-
-def _unique(name: str, labels: list[Any]) -> None:
-    if len(set(labels)) < len(labels):
-        twice = next(label for i, label in enumerate(labels) if label in labels[:i])
-        raise ValueError(f"{name} has {twice!r} more than once")
-
-
-def _entries(kind: str, values: Any, find: Callable[[str], EntryT]) -> dict[str, EntryT]:
-    """Catalog entries by label: the name that was asked for, or the object's id."""
-    pairs = [(v.id, v) if isinstance(v, GPU | Model) else (v, find(v)) for v in _list(kind, values)]
-    _unique(kind, [label for label, _ in pairs])
-    return dict(pairs)
-
-
-def _names(kind: str, values: Any, allowed: Iterable[str], also: Iterable[str] = ()) -> list[str]:
-    names = _list(kind, values)
-    for name in names:
-        if name in also:
-            raise ValueError(f"{kind} {name!r} stands alone: give it by itself, or a list of names")
-        if not isinstance(name, str) or name not in allowed:
-            raise unknown(kind, name, [*also, *allowed])
-    _unique(kind, names)
-    return names
-
-
-def _sizes(name: str, values: Any) -> np.ndarray:
-    """Positive whole numbers as int64 [1]."""
-    sizes = _list(name, values)
-    for value in sizes:
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
-        if not whole or not 1 <= value <= MAX_SIZE:
-            raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {MAX_SIZE:,}")
-    _unique(name, sizes)
-    return np.array(sizes, dtype=np.int64)
+        if wanted == ["fused"]:
+            sets = {name: ops | shared for name, ops in sets.items()}
+        return [op for op in known if any(op in ops for ops in sets.values())], sets
+    given = names("operator", wanted, known, also=("fused", "unfused"))
+    if "all_reduce" in given and not shared:
+        raise ValueError("operator 'all_reduce' is between GPUs: give tp, with a size above 1")
+    has = {
+        name: shared | {op for op in given if op in OPERATORS and exists(op, model)} for name, model in models.items()
+    }
+    for op in given:
+        if not any(op in ops for ops in has.values()):
+            runs = operator_set(next(iter(models.values())), "fused")
+            raise ValueError(f"no operator {op!r} in {', '.join(models)}, which has: {', '.join(runs)}")
+    return given, has

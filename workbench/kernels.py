@@ -49,9 +49,6 @@ EAGER_LAUNCH = 26e-6
 #: A prompt's keys and values are read and written into the cache before the attention reads them: engines time the
 #: two together. Found in the timings: with 1, heads that share no KV head come out 10 % too fast, others too slow [1].
 KV_PASSES = 3
-#: Of a collective: latency of one step [s], and the share of the link's rate that it reaches [1]. Guesses, of the order
-#: of what NCCL's own tests show on NVLink; no timings of collectives were at hand to fit them to.
-STEP_LATENCY, LINK_FRACTION = 3e-6, 0.8
 #: Kernels in one layer's `elementwise`: two norms with their residual, RoPE, activation; the cache write see above [1].
 ELEMENTWISE_KERNELS = 4
 
@@ -70,7 +67,7 @@ def gemm_time(
     Raises ValueError for an unknown name, a dtype that the GPU has no peak for, or a size that is no positive number.
     """
     card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
-    m, n, k, batch = (_sizes(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
+    m, n, k, batch = (positive(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
     cost = gemm_cost(m=m, n=n, k=k, batch=batch, width=_width(dtype))
     if replayed:
         cost = replayed_cost(card, cost, _fit(card, "gemm").l2_speedup)
@@ -113,7 +110,7 @@ def attention_time(
         "new_tokens": new_tokens, "context": context, "batch_size": batch_size, "n_heads": n_heads,
         "n_kv_heads": n_kv_heads, "head_dim": head_dim,
     }  # fmt: skip
-    sizes = {name: _sizes(name, value) for name, value in given.items()}
+    sizes = {name: positive(name, value) for name, value in given.items()}
     if np.any(sizes["context"] < sizes["new_tokens"]):
         raise ValueError("context is shorter than new_tokens: it counts the new tokens as well")
     if np.any(sizes["n_heads"] % sizes["n_kv_heads"]):
@@ -270,36 +267,6 @@ def decode_seconds(fit: DecodeFit, softmax: PrefillFit, gpu: GPU, cost: Cost, pe
     return latency + smooth_maximum(smooth_maximum(reading, waves, fit.overlap), compute, fit.overlap)
 
 
-# Collectives ------------------------------------------------------------------------------------------------------
-
-
-def all_reduce_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: str = "kernel") -> Array:
-    """Time to add up `bytes_` [byte] over `gpus` [1] GPUs and give each the sum [s]; 0 for one GPU.
-
-    time_model : "ideal", 2 (g - 1) / g of the bytes through each GPU's link in each direction, the least that any
-        algorithm moves (Patarasu and Yuan 2009); "kernel", the faster of a ring, in 2 (g - 1) steps, and of one shot,
-        in which each GPU reads all the others at once, both with a latency and a share of the link
-
-    The latency and the share are guesses, no fit: `STEP_LATENCY`, `LINK_FRACTION`. Raises ValueError for a GPU without
-    a link rate in the catalog, or sizes that are no positive numbers.
-    """
-    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
-    if time_model not in TIME_MODELS:
-        raise unknown("time_model", time_model, TIME_MODELS)
-    if not (card.link and card.link.gbs_per_direction):
-        raise ValueError(f"{card.id} has no link rate: its catalog entry gives no gbs_per_direction")
-    size, count = _sizes("bytes_", bytes_), _sizes("gpus", gpus)
-    if np.any(count != np.floor(count)):
-        raise ValueError(f"gpus = {gpus!r}: expected whole numbers")
-    others, rate = count - 1, 1e9 * card.link.gbs_per_direction
-    ideal = 2 * others / count * size / rate
-    if time_model == "ideal":
-        return ideal
-    ring = 2 * others * STEP_LATENCY + ideal / LINK_FRACTION
-    one_shot = STEP_LATENCY + others * size / (LINK_FRACTION * rate)
-    return np.where(others > 0, np.minimum(ring, one_shot), 0.0)[()]
-
-
 # Kinds of kernels -------------------------------------------------------------------------------------------------
 
 
@@ -352,8 +319,8 @@ def _width(dtype: str) -> float:
     return WIDTH[dtype]
 
 
-def _sizes(name: str, values: Array) -> np.ndarray:
-    """Positive numbers as float64 [1]."""
+def positive(name: str, values: Array) -> np.ndarray:
+    """Positive numbers as float64 [1]; anything else raises ValueError."""
     try:
         sizes = np.asarray(values, dtype=float)
     except (TypeError, ValueError):

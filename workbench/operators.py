@@ -85,6 +85,7 @@ class Cost:
     activations : those of `bytes` that other kernels of the pass write or read next [byte]
     group : query heads per KV head; scores : what a fused attention computes, over the whole batch; sequences : its
         sequences [1]
+    gpus : that take part in a collective [1]
     """
 
     flops: Array
@@ -99,6 +100,7 @@ class Cost:
     group: Array = 1
     scores: Array = 1
     sequences: Array = 1
+    gpus: int = 1
 
 
 Operator = Callable[[Model, Step, Widths, Options], Cost | None]

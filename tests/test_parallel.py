@@ -1,0 +1,223 @@
+"""Shards, links and collectives, by hand."""
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from workbench import parallel
+from workbench.operators import OPERATORS, Options, Widths, decode, operator_set
+
+H100 = "h100-sxm"
+
+
+def sharded(model, tp, phase="decode", b=4, s=1024, gpu=H100, **options):
+    return wb.roofline_grid(gpu, model, None, phase, b, s, tp=tp, **options).squeeze(["gpu", "model", "phase"])
+
+
+# Shards -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_quarter_of_a_70b():
+    part = parallel.shard(wb.model("llama-2-70b"), 4)
+    assert (part.n_heads, part.n_kv_heads, part.intermediate_size, part.vocab_size) == (16, 2, 7168, 8000)
+    assert (part.hidden_size, part.head_dim, part.n_layers) == (8192, 128, 80)
+    assert part.parameters * 4 == wb.model("llama-2-70b").parameters
+
+
+def test_kv_heads_are_copied_where_there_are_fewer_than_gpus():
+    whole = wb.model("llama-3-8b")  # 8 KV heads
+    cache = {tp: parallel.shard(whole, tp).kv_elements_per_token for tp in (1, 8, 16)}
+    assert cache[8] * 8 == cache[1]
+    assert cache[16] == cache[8]
+
+
+def test_the_latent_cache_of_mla_is_on_every_gpu():
+    whole = wb.model("deepseek-v3")
+    part = parallel.shard(whole, 8)
+    assert part.kv_elements_per_token == whole.kv_elements_per_token == 61 * 576
+    assert part.n_heads == 16
+    down, up = (OPERATORS[name](part, decode(1, 1), Widths(), Options()).n for name in ("kv_a_proj", "q_b_proj"))
+    assert (down, up) == (512 + 64, 16 * 192)
+
+
+def test_experts_are_cut_like_any_mlp_and_the_router_is_not():
+    part = parallel.shard(wb.model("mixtral-8x7b"), 2)
+    assert (part.moe.n_experts, part.moe.intermediate_size) == (8, 7168)
+    assert OPERATORS["router"](part, decode(1, 1), Widths(), Options()).n == 8
+
+
+def test_an_odd_vocabulary_is_padded():
+    assert parallel.shard(wb.model("gpt2"), 4).vocab_size == 12565  # 50257 / 4 = 12564.25
+
+
+@pytest.mark.parametrize(
+    ("model", "tp", "message"),
+    [
+        ("llama-3-8b", 3, "tp = 3 does not divide n_heads = 32 of llama-3-8b: allowed are 1, 2, 4, 8, 16, 32"),
+        ("falcon-7b", 2, "tp = 2 does not divide n_heads = 71 of falcon-7b: allowed are 1, 71"),
+        ("qwen2.5-7b", 14, "tp = 14 does not divide intermediate_size = 18944 of qwen2.5-7b: allowed are 1, 2, 4"),
+    ],
+)
+def test_what_cannot_be_shared(model, tp, message):
+    with pytest.raises(ValueError, match=message):
+        wb.roofline_grid(H100, model, tp=[1, tp])
+
+
+def test_kv_heads_that_cannot_be_shared():
+    odd = wb.model("llama-3-8b").model_copy(update={"n_heads": 48, "n_kv_heads": 6, "intermediate_size": 4096})
+    with pytest.raises(ValueError, match="tp = 4 does not divide n_kv_heads = 6 of llama-3-8b: allowed are 1, 2"):
+        parallel.shard(odd, 4)
+
+
+# The grid's dim ---------------------------------------------------------------------------------------------------
+
+
+def test_tp_is_the_last_dim_and_one_gpu_is_the_plain_grid():
+    ds = wb.roofline_grid(H100, ["llama-3-8b", "mixtral-8x7b"], candidates=[1, 4], tp=[1, 2, 4], time_model="kernel")
+    assert list(ds.dims) == ["gpu", "model", "operator", "phase", "batch_size", "seq_len", "candidates", "tp"]
+    assert ds.calls.dims == ("model", "operator", "tp")
+    assert ds.peak_flop_rate.dims == ("gpu",)
+    plain = wb.roofline_grid(H100, ["llama-3-8b", "mixtral-8x7b"], candidates=[1, 4], time_model="kernel")
+    for name in ("flops", "bytes", "time", "performance", "bound"):
+        np.testing.assert_array_equal(ds[name].sel(tp=1, operator=plain.operator), plain[name])
+    assert "all_reduce" not in wb.roofline_grid(H100, "llama-3-8b", tp=1).operator
+    assert "all_reduce" not in wb.roofline_grid(H100, "llama-3-8b", "unfused", tp=2).operator
+
+
+def test_linear_operators_shrink_with_tp_and_norms_do_not():
+    ds = sharded("llama-2-70b", [1, 8])
+    for name in ("qkv_proj", "attention", "o_proj", "gate_up_proj", "down_proj", "lm_head"):
+        flops = ds.flops.sel(operator=name).squeeze()
+        assert flops.sel(tp=1) == 8 * flops.sel(tp=8), name
+    norms = ds.bytes.sel(operator="elementwise").squeeze()
+    assert norms.sel(tp=8) > norms.sel(tp=1) / 4
+
+
+def test_all_reduce_of_a_step_by_hand():
+    # 4 sequences, h = 8192, fp16: 65,536 byte, twice in each of 80 layers; ideal: 2 x 7/8 of it at 450 GB/s
+    ds = sharded("llama-2-70b", [1, 8]).sel(operator="all_reduce").squeeze()
+    assert ds.calls.values.tolist() == [0, 160]
+    assert ds.time.sel(tp=8) == pytest.approx(1.75 * 65536 / 450e9)
+    assert ds.time.sel(tp=1) == ds.flops.sel(tp=1) == ds.bytes.sel(tp=1) == 0
+    assert ds.bytes.sel(tp=8) == 2 * 65536
+    assert ds.flops.sel(tp=8) == 7 / 8 * 4 * 8192
+    assert ds.bound.values.tolist() == [-1, 2]
+    assert ds.bound.attrs["flag_meanings"] == "absent memory compute link"
+    assert ds.bound.attrs["flag_values"].tolist() == [-1, 0, 1, 2]
+    assert not (ds.performance > ds.attainable).any()
+
+
+def test_kernel_times_of_all_reduce_are_the_collectives():
+    ds = sharded("llama-2-70b", [4], "prefill", b=[1, 8], s=[128, 4096], time_model="kernel").sel(operator="all_reduce")
+    sizes = 2 * 8192 * np.outer([1, 8], [128, 4096])
+    np.testing.assert_allclose(ds.time.squeeze(), parallel.all_reduce_time(H100, bytes_=sizes, gpus=4))
+
+
+def test_a_step_over_several_gpus_is_faster_but_not_so_many_times():
+    step = wb.forward_pass(wb.roofline_grid(H100, "llama-2-70b", phase="decode", tp=[1, 2, 4, 8], time_model="kernel"))
+    gain = (step.time.sel(tp=1) / step.time).squeeze()
+    assert (np.diff(gain) > 0).all()
+    assert (gain[1:] < gain.tp[1:]).all()
+
+
+def test_the_launch_of_a_collective_counts_where_there_is_one():
+    eager, graphs = (sharded("llama-3-8b", [1, 2], launch_latency=t).sel(operator="all_reduce").time for t in (2e-5, 0))
+    np.testing.assert_allclose((eager - graphs).squeeze(), [0, 2e-5])
+
+
+def test_all_reduce_needs_several_gpus():
+    for tp in (None, 1):
+        with pytest.raises(ValueError, match="operator 'all_reduce' is between GPUs: give tp, with a size above 1"):
+            wb.roofline_grid(H100, "llama-3-8b", ["all_reduce"], tp=tp)
+    ds = wb.roofline_grid(H100, "llama-3-8b", ["all_reduce", "o_proj"], tp=2)
+    assert list(ds.operator.values) == ["all_reduce", "o_proj"]
+
+
+@pytest.mark.parametrize("tp", [0, -1, 1.5, "2", True, [], [2, 2]])
+def test_a_careless_tp(tp):
+    with pytest.raises(ValueError, match="^tp "):
+        wb.roofline_grid(H100, "llama-3-8b", tp=tp)
+
+
+@pytest.mark.parametrize("model", wb.models())
+def test_every_model_is_shared_by_two_or_says_why_not(model):
+    entry = wb.model(model)
+    try:
+        part = parallel.shard(entry, 2)
+    except ValueError as error:
+        assert "tp = 2 does not divide" in str(error)  # noqa: PT017
+        return
+    assert operator_set(part, "fused") == operator_set(entry, "fused")
+    assert entry.parameters / 2 <= part.parameters < entry.parameters
+
+
+# Links and collectives --------------------------------------------------------------------------------------------
+
+
+def test_the_vendors_link_or_pcie():
+    assert parallel.link_rate(wb.gpu(H100), 8) == 450e9
+    assert parallel.link_rate(wb.gpu("t4"), 2) == pytest.approx(15.76e9)  # PCIe 3.0 x16
+    np.testing.assert_allclose(parallel.link_rate(wb.gpu("a40"), np.array([1, 2, 4])), [np.inf, 56.25e9, 31.504e9])
+
+
+def test_a_gpu_without_any_link():
+    with pytest.raises(
+        ValueError, match="jetson-agx-orin-64gb has no link rate for 4 GPUs: its catalog entry gives no"
+    ):
+        wb.roofline_grid("jetson-agx-orin-64gb", "llama-3-8b", tp=[1, 4])
+    assert wb.roofline_grid("jetson-agx-orin-64gb", "llama-3-8b", tp=1).time.notnull().all()
+
+
+def test_all_reduce_by_hand():
+    # H100 SXM: 450 GB/s each way. 8 GPUs move 2 x 7/8 of 450 MB: 1.75 ms; kernel: a ring's 14 steps, 80 % of the link
+    time = parallel.all_reduce_time(H100, bytes_=450e6, gpus=8, time_model="ideal")
+    assert time == pytest.approx(1.75e-3)
+    assert parallel.all_reduce_time(H100, bytes_=450e6, gpus=8) == pytest.approx(14 * 3e-6 + 1.75e-3 / 0.8)
+
+
+def test_a_small_all_reduce_is_one_shot():
+    assert parallel.all_reduce_time(H100, bytes_=8192, gpus=8) == pytest.approx(3e-6 + 7 * 8192 / (0.8 * 450e9))
+    over_pcie = parallel.all_reduce_time("l4", bytes_=8192, gpus=2)
+    assert over_pcie == pytest.approx(10e-6 + 8192 / (0.8 * 31.504e9))
+
+
+def test_all_to_all_and_sends_by_hand():
+    # 8 GPUs keep an eighth of what they exchange
+    times = [parallel.all_to_all_time(H100, bytes_=450e6, gpus=8, time_model=model) for model in ("ideal", "kernel")]
+    assert times == pytest.approx([0.875e-3, 3e-6 + 0.875e-3 / 0.8])
+    assert parallel.all_to_all_time("t4", bytes_=1e6, gpus=1) == 0
+    times = [parallel.send_time(H100, bytes_=450e6, gpus=2, time_model=model) for model in ("ideal", "kernel")]
+    assert times == pytest.approx([1e-3, 3e-6 + 1e-3 / 0.8])
+    with pytest.raises(ValueError, match="bytes_ = -1: expected positive numbers"):
+        parallel.send_time(H100, bytes_=-1, gpus=2)
+    with pytest.raises(ValueError, match="jetson-agx-orin-64gb has no link rate for 2 GPUs"):
+        parallel.all_to_all_time("jetson-agx-orin-64gb", bytes_=1, gpus=2)
+
+
+def test_a_bridge_says_how_many_it_joins():
+    assert "NVLink 3 bridge (2 GPUs), 56.25 GB/s per direction, joins 2" in str(wb.gpu("a40"))
+
+
+def test_all_reduce_over_one_gpu_takes_no_time_and_grows_with_all_else():
+    sizes, gpus = np.geomspace(1, 1e10, 50), np.array([[1], [2], [4], [8], [64]])
+    for time_model in ("ideal", "kernel"):
+        time = parallel.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus, time_model=time_model)
+        assert (time[0] == 0).all()
+        assert (np.diff(time[1:], axis=1) > 0).all()
+        assert (np.diff(time, axis=0) >= 0).all()
+    ideal = parallel.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus, time_model="ideal")
+    assert (parallel.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus) >= ideal).all()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "sizes", "message"),
+    [
+        ("h100-sxm", {"bytes_": 0, "gpus": 2}, "bytes_ = 0: expected positive numbers"),
+        ("h100-sxm", {"bytes_": 1, "gpus": -2}, "gpus = -2: expected positive numbers"),
+        ("h100-sxm", {"bytes_": 1, "gpus": 1.5}, "gpus = 1.5: expected whole numbers"),
+        ("h100-sxm", {"bytes_": 1, "gpus": 2, "time_model": "ring"}, "unknown time_model 'ring'"),
+    ],
+)
+def test_all_reduce_refuses(gpu, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        parallel.all_reduce_time(gpu, **sizes)

@@ -1,0 +1,108 @@
+"""A capacity plan: every row has its verdict, and the verdicts follow from the numbers beside them."""
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from workbench.plan import BEST, KEPT, plan, report
+
+WORKLOAD = {"prompt": 1000, "output": 200, "tp": [1, 2, 4], "batch_size": [1, 8, 64, 512]}
+
+
+@pytest.fixture(scope="module")
+def table():
+    price = {"t4": 0.35, "l4": 0.7, "a100-80gb-sxm": 1.6, "h100-sxm": 2.5}
+    return plan("llama-3-8b", ttft=0.1, tpot=0.03, request_rate=20, price=price, **WORKLOAD)
+
+
+def test_every_combination_is_a_row(table):
+    assert len(table) == 4 * 3 * 4
+    assert not table.duplicated(["gpu", "tp", "batch_size"]).any()
+    assert (table.verdict != "").all()
+
+
+def test_the_best_is_the_cheapest_that_meets_the_service_level(table):
+    assert table.verdict[0] == BEST
+    good = table[table.verdict.isin([BEST, KEPT])]
+    assert (table.verdict == BEST).sum() == 1
+    assert ((good.ttft_s <= 0.1) & (good.tpot_s <= 0.03)).all()
+    assert table.cost[0] == good.cost.min()
+    assert good.cost.is_monotonic_increasing
+
+
+def test_losers_lose_by_what_they_say(table):
+    assert (table[table.verdict == "TTFT over"].ttft_s > 0.1).all()
+    over = table[table.verdict == "TPOT over"]
+    assert ((over.tpot_s > 0.03) & (over.ttft_s <= 0.1)).all()
+    unfit = table[table.verdict.str.endswith("not fit")]
+    assert unfit[["ttft_s", "tpot_s", "cost"]].isna().all(axis=None)
+    assert (unfit.batch_size > unfit.largest_batch).all()
+    assert {"weights do not fit", "KV cache does not fit", "TTFT over", "TPOT over"} <= set(table.verdict)
+
+
+def test_the_dominated_name_a_row_that_is_no_worse(table):
+    rows = table.set_index(table.gpu + " tp " + table.tp.astype(str) + " batch " + table.batch_size.astype(str))
+    dominated = rows[rows.verdict.str.startswith("dominated by ")]
+    assert len(dominated) > 3
+    for _, row in dominated.iterrows():
+        by = rows.loc[row.verdict.removeprefix("dominated by ")]
+        assert by.ttft_s <= row.ttft_s
+        assert by.tpot_s <= row.tpot_s
+        assert by.cost <= row.cost
+        assert "over" not in by.verdict
+
+
+def test_rows_are_the_estimates(table):
+    row = table[(table.gpu == "h100-sxm") & (table.tp == 2) & (table.batch_size == 64)].iloc[0]
+    ds = wb.serving.estimate("h100-sxm", "llama-3-8b", 64, 1000, 200, 2, schedule="continuous", price=2.5).squeeze()
+    assert (row.ttft_s, row.tpot_s, row.cost) == (ds.ttft.item(), ds.tpot.item(), ds.cost.item())
+    assert row.memory_gb == ds.memory.item() / 1e9
+    assert row.replicas == np.ceil(20 / ds.requests_per_second.item())
+    assert row.gpus == 2 * row.replicas
+
+
+def test_gpus_that_cannot_run_a_model_say_why():
+    table = plan("llama-3-8b", gpu=["tpu-v5e", "jetson-agx-orin-64gb", "h100-sxm5"], **WORKLOAD | {"tp": [1, 3, 4]})
+    verdicts = {(row.gpu, row.tp): row.verdict for row in table.itertuples() if row.batch_size == 1}
+    assert verdicts["tpu-v5e", 1] == "no fp16 peak"
+    assert verdicts["jetson-agx-orin-64gb", 4] == "no link between GPUs"
+    assert verdicts["h100-sxm", 3] == "tp does not divide the model"
+    assert (table[table.verdict == BEST].gpu == "h100-sxm").all()
+    assert (table.verdict == BEST).any()
+    long = plan("llama-3-8b", gpu="h100-sxm", prompt=9000, output=10)
+    assert set(long.verdict) == {"longer than the model's context"}
+
+
+def test_without_prices_the_cost_is_in_gpu_hours():
+    table = plan("llama-3-8b", gpu="h100-sxm", **WORKLOAD)
+    row = table[(table.tp == 4) & (table.batch_size == 8)].iloc[0]
+    assert row.cost == pytest.approx(1e6 * 4 / 3600 / row.tokens_per_second)
+    assert "replicas" not in table
+
+
+def test_the_report_is_legible(table):
+    text = report(table, rows=5)
+    assert text.splitlines()[1].endswith("best")
+    assert "43 more rows." in text
+    assert sum(int(part.split()[0]) for part in text.splitlines()[-1].split("; ")) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "llama"}, "unknown model 'llama'"),
+        ({"prompt": 0}, "prompt = 0: allowed are whole numbers"),
+        ({"output": [10, 20]}, r"output = \[10, 20\]: give one"),
+        ({"ttft": -1}, "ttft = -1: allowed are positive numbers"),
+        ({"tpot": float("nan")}, "tpot = nan: allowed are positive numbers"),
+        ({"request_rate": "10"}, "request_rate = '10': allowed are positive numbers"),
+        ({"tp": []}, "tp is empty: give at least one"),
+        ({"price": {"t5": 1.0}}, "unknown GPU 't5'"),
+        ({"price": {}}, "gpu is empty: give at least one"),
+        ({"kv_dtype": "int3"}, "unknown kv_dtype 'int3'"),
+        ({"speed": 1}, "speed"),
+    ],
+)
+def test_a_careless_plan(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        plan(**{"model": "llama-3-8b"} | WORKLOAD | options)

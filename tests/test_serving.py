@@ -1,0 +1,452 @@
+"""Memory, latency, throughput, energy and cost of a server: by hand, by limits, and as published."""
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from workbench import serving, speculation
+from workbench.latency import SCHEDULES
+from workbench.operators import decode
+from workbench.steps import Server, prefill_piece, step_time
+
+A100, H100 = "a100-80gb-sxm", "h100-sxm"
+
+
+def estimate(gpu=H100, model="llama-3-8b", batch_size=8, prompt=1000, output=100, tp=1, **options):
+    return serving.estimate(gpu, model, batch_size, prompt, output, tp, **options)
+
+
+def value(ds, name, **at):
+    return ds[name].sel(at).squeeze().item()
+
+
+# The Dataset ------------------------------------------------------------------------------------------------------
+
+
+def test_dims_units_and_definitions():
+    ds = estimate([A100, H100], ["llama-3-8b", "mixtral-8x7b"], [1, 8], [100, 1000], [10, 100], [1, 2], price=2.0)
+    assert list(ds.dims) == ["gpu", "model", "phase", "operator", "batch_size", "prompt", "output", "tp"]
+    for name, dims in serving.DIMS.items():
+        assert ds[name].dims == dims, name
+        assert ds[name].attrs["units"], name
+        assert ds[name].attrs["long_name"], name
+    assert ds.fits.dtype == bool
+    assert ds.unfit.dtype == ds.bound.dtype == np.int8
+    assert ds.unfit.attrs["flag_meanings"] == "fits weights kv_cache context_length"
+    assert ds.bound.attrs["flag_meanings"] == "does_not_fit memory compute link host"
+    assert "cost" not in estimate()
+
+
+def test_shares_are_of_the_whole_step():
+    ds = estimate(tp=[1, 2], step_overhead=1e-3, draft=speculation.medusa(candidates=16), schedule="continuous")
+    np.testing.assert_allclose(ds.share.sum("operator"), 100)
+    assert {"all_reduce", "host", "drafting"} <= set(ds.operator.values)
+    assert not {"host", "drafting", "all_reduce"} & set(estimate().operator.values)
+    host = 1e-3 / value(ds, "step_time", phase="decode", tp=1)
+    assert value(ds, "share", phase="decode", operator="host", tp=1) == pytest.approx(100 * host)
+
+
+# Times ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("time_model", ["ideal", "kernel"])
+def test_ttft_is_the_prefill_and_tpot_the_mean_of_all_steps_after_it(time_model):
+    ds = estimate(batch_size=4, prompt=300, output=400, time_model=time_model)
+    grid = wb.roofline_grid(H100, "llama-3-8b", None, "prefill", 4, 300, time_model=time_model)
+    assert value(ds, "ttft") == pytest.approx(wb.forward_pass(grid).time.item())
+    contexts = range(301, 700)  # 399 steps: the first token came out of the prefill
+    steps = wb.roofline_grid(H100, "llama-3-8b", None, "decode", 4, contexts, time_model=time_model)
+    times = wb.forward_pass(steps).time.squeeze()
+    assert value(ds, "tpot") == pytest.approx(times.mean().item(), rel=1e-3)  # five steps stand for all
+    assert value(ds, "tpot_first") == pytest.approx(times[0].item())
+    assert value(ds, "tpot_last") == pytest.approx(times[-1].item())
+
+
+def test_tpot_leaves_out_the_first_token():
+    ds = estimate(output=[1, 2, 101])
+    one, two, many = (ds.isel(output=i).squeeze() for i in range(3))
+    assert np.isnan(one.tpot)
+    assert one.end_to_end_latency == one.ttft
+    assert two.end_to_end_latency == pytest.approx((two.ttft + two.tpot_first).item())
+    assert many.end_to_end_latency == pytest.approx((many.ttft + 100 * many.tpot).item())
+    assert one.energy_per_token > 0
+
+
+def test_throughput_counts_the_batch_and_the_users_rate_does_not():
+    ds = estimate(batch_size=32)
+    assert value(ds, "tokens_per_second") == pytest.approx(32 * 100 / value(ds, "end_to_end_latency"))
+    assert value(ds, "requests_per_second") == pytest.approx(32 / value(ds, "end_to_end_latency"))
+    assert value(ds, "tokens_per_second_per_user") == pytest.approx(1 / value(ds, "tpot"))
+
+
+def test_a_larger_batch_is_never_faster():
+    for schedule in SCHEDULES:
+        ds = estimate(batch_size=range(1, 40), schedule=schedule).squeeze()
+        assert (ds.tpot.diff("batch_size") >= 0).all()
+        assert (ds.ttft.diff("batch_size") >= 0).all()
+
+
+def test_utilization_of_the_peaks_by_hand():
+    # decode of one sequence, ideal: the weights once, and 2 FLOP for each of them
+    ds = estimate(batch_size=1, prompt=10, output=2, time_model="ideal").sel(phase="decode").squeeze()
+    weights = 8_030_000_000 - 128256 * 4096
+    assert ds.mbu.item() == pytest.approx(1, abs=1e-9)
+    assert ds.step_time.item() == pytest.approx(2 * weights / 3350e9, rel=0.005)
+    assert ds.mfu.item() == pytest.approx(2 * weights / 989.4e12 / ds.step_time.item(), rel=0.005)
+    many = estimate([A100, H100, "l4"], batch_size=[1, 64], prompt=[16, 4000], tp=[1, 4])
+    assert ((many.mfu.fillna(0) <= 1) & (many.mbu.fillna(0) <= 1)).all()
+
+
+def test_copies_of_kv_heads_and_norms_are_no_use_of_the_peaks():
+    ds = estimate(tp=[1, 16], time_model="ideal").sel(phase="prefill").squeeze()
+    computed = ds.mfu * ds.step_time * ds.tp
+    assert computed[0] == pytest.approx(computed[1].item())
+
+
+# Schedules --------------------------------------------------------------------------------------------------------
+
+
+def test_one_request_at_a_time_is_the_same_by_either_schedule():
+    static, continuous = (estimate(batch_size=1, schedule=schedule) for schedule in SCHEDULES)
+    for name in ("ttft", "tpot", "end_to_end_latency"):
+        assert value(static, name) == pytest.approx(value(continuous, name))
+
+
+def test_a_prompt_among_decodes_by_hand():
+    # 3,000 tokens beside 63 decodes: chunks of 1,985 and 1,015, each in a step with a token of the others
+    ds = estimate(batch_size=64, prompt=3000, output=200, schedule="continuous")
+    server = Server(wb.gpu(H100), wb.model("llama-3-8b"))
+    others = decode(63, 3100)
+    chunks = [
+        step_time(server, prefill_piece(1, 1985), others),
+        step_time(server, prefill_piece(1, 1015, 1985), others),
+    ]
+    assert value(ds, "ttft") == pytest.approx(sum(chunks))
+    slowed = sum(chunks) - 2 * step_time(server, others)
+    plain = estimate(batch_size=64, prompt=3000, output=200)
+    assert value(ds, "tpot") == pytest.approx(value(plain, "tpot") + 63 * slowed / 199)
+
+
+def test_continuous_batching_trades_tpot_for_ttft_at_about_the_same_throughput():
+    static, continuous = (estimate(batch_size=64, schedule=schedule, output=500) for schedule in SCHEDULES)
+    assert value(continuous, "ttft") < value(static, "ttft") / 10
+    assert value(continuous, "tpot") > value(static, "tpot")
+    assert value(continuous, "tokens_per_second") == pytest.approx(value(static, "tokens_per_second"), rel=0.1)
+
+
+def test_prompts_alone_go_one_after_another():
+    # one output token: requests finish at the rate of prefills in a row, however many are under way
+    ds = estimate(batch_size=32, output=1, schedule="continuous")
+    assert value(ds, "requests_per_second") == pytest.approx(
+        1 / value(estimate(batch_size=1, output=1), "ttft"), rel=0.2
+    )
+    assert value(ds, "requests_per_second") == pytest.approx(
+        value(estimate(batch_size=32, output=1), "requests_per_second"), rel=0.1
+    )
+
+
+def test_a_cached_prefix_is_not_computed_again_and_stored_once():
+    plain, cached = estimate(prompt=2000), estimate(prompt=2000, cached_prefix=1600)
+    server = Server(wb.gpu(H100), wb.model("llama-3-8b"))
+    assert value(cached, "ttft") == pytest.approx(step_time(server, prefill_piece(8, 400, 1600)))
+    assert value(cached, "tpot") == value(plain, "tpot")
+    assert value(plain, "memory") - value(cached, "memory") == 7 * 1600 * 131_072
+
+
+def test_a_pipeline_fills_before_it_flows():
+    # 8 sequences in 4 batches of 2: the last leaves 7 stages after the first came in
+    ds = estimate(pp=4, batch_size=8)
+    server = Server(wb.gpu(H100), wb.model("llama-3-8b"), pp=4)
+    assert value(ds, "ttft") == pytest.approx(7 / 4 * step_time(server, prefill_piece(2, 1000)))
+    assert value(ds, "tpot_first") == pytest.approx(step_time(server, decode(2, 1001)))
+    alone = estimate(pp=4, batch_size=1)
+    assert value(alone, "ttft") == pytest.approx(step_time(server, prefill_piece(1, 1000)))
+
+
+# Memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_kv_capacity_of_a_t4_as_its_engine_logs_it():
+    # vLLM 0.15.1, Llama-2-7B-AWQ, gpu_memory_utilization 0.9, max_model_len 2048: "GPU KV cache size: 18,608 tokens"
+    ds = estimate("t4", "llama-2-7b-awq", 1, 20, 112, gpu_memory_utilization=0.9, max_model_len=2048)
+    assert value(ds, "kv_capacity") == pytest.approx(18_608, rel=0.05)
+    assert value(ds, "kv_capacity") % 16 == 0
+
+
+def test_what_does_not_fit_is_not_reported_as_if_it_did():
+    ds = estimate(["t4", H100], "llama-3-8b", [1, 4000], [100, 9000], price=1.0)
+    assert not ds.fits.sel(gpu="t4").any()
+    assert (ds.unfit.sel(gpu="t4") == serving.WEIGHTS).all()
+    at = ds.sel(gpu=H100).squeeze()
+    assert at.unfit.values.tolist() == [[0, serving.CONTEXT_LENGTH], [serving.KV_CACHE, serving.CONTEXT_LENGTH]]
+    for name in ("ttft", "tpot", "tokens_per_second", "share", "mfu", "energy_per_token", "cost", "step_time"):
+        inner = [dim for dim in ("phase", "operator") if dim in ds[name].dims]
+        np.testing.assert_array_equal(ds[name].isnull().all(inner), ~ds.fits)
+        np.testing.assert_array_equal(ds[name].isnull().any(inner), ~ds.fits)
+    assert (ds.bound.where(~ds.fits, -1) == -1).all()
+    assert ds.weights.notnull().all()
+
+
+@pytest.mark.parametrize("options", [{}, {"cached_prefix": 512}, {"kv_dtype": "int4"}, {"tp": 2}, {"pp": 2}])
+def test_the_largest_batch_fits_and_one_more_does_not(options):
+    most = int(value(estimate(**options), "largest_batch"))
+    ds = estimate(batch_size=[most, most + 1], **options)
+    assert ds.fits.squeeze().values.tolist() == [True, False]
+    assert value(ds, "memory", batch_size=most) <= 0.9 * 80e9
+
+
+def test_expert_parallel_sequences_are_whole_on_a_gpu():
+    ds = estimate("h200-sxm", "mixtral-8x7b", batch_size=[8, 9], ep=8)
+    one_more = value(ds, "memory", batch_size=9) - value(ds, "memory", batch_size=8)
+    assert one_more == 1104 * 131_072
+    assert value(ds, "kv_capacity") == 8 * (value(ds, "kv_capacity") // 8)
+
+
+def test_no_batch_is_largest_where_nothing_fits():
+    assert value(estimate("t4", "llama-2-70b"), "largest_batch") == 0
+    assert value(estimate("t4", "llama-2-70b"), "kv_capacity") == 0
+    assert value(estimate(prompt=9000), "largest_batch") == 0
+
+
+def test_the_memory_share_is_a_choice_not_one():
+    less, more = (value(estimate(gpu_memory_utilization=u), "kv_capacity") for u in (0.5, 0.9))
+    assert (more - less) * 131_072 == pytest.approx(0.4 * 80e9, rel=1e-3)  # whole blocks
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_absurd_sizes_do_not_fit(schedule):
+    ds = estimate(prompt=[10, 10**12], output=[10, 10**12], schedule=schedule, cached_prefix=9)
+    assert ds.unfit.squeeze().values.tolist() == [[0, 3], [3, 3]]
+
+
+@pytest.mark.parametrize("model", wb.models())
+def test_every_model_is_served_or_does_not_fit(model):
+    for schedule in SCHEDULES:
+        ds = estimate("h200-sxm", model, [1, 64], [100, 900], [1, 50], schedule=schedule)
+        assert (ds.end_to_end_latency.notnull() == ds.fits).all()
+        assert not (ds.end_to_end_latency <= 0).any()
+        assert ((ds.mfu.fillna(0) < 1) & (ds.mbu.fillna(0) <= 1)).all()
+        np.testing.assert_allclose(ds.share.sum("operator").where(ds.fits).fillna(100), 100)
+
+
+# Speculative decoding ---------------------------------------------------------------------------------------------
+
+
+def test_a_draft_model_by_hand():
+    draft = speculation.draft_model("llama-3.2-1b", depth=3, alpha=0.7)
+    assert draft.tokens_per_step == pytest.approx(1 + 0.7 + 0.7**2 + 0.7**3)
+    ds = estimate(batch_size=4, output=2, draft=draft)
+    target, small = (Server(wb.gpu(H100), wb.model(name)) for name in ("llama-3-8b", "llama-3.2-1b"))
+    spent = step_time(target, decode(4, 1001, candidates=4)) + 3 * step_time(small, decode(4, 1001))
+    assert value(ds, "tpot") == pytest.approx(spent / draft.tokens_per_step)
+    prompts = step_time(target, prefill_piece(4, 1000)) + step_time(small, prefill_piece(4, 1000))
+    assert value(ds, "ttft") == pytest.approx(prompts)
+    plain = estimate(batch_size=4, output=2)
+    assert value(ds, "kv_bytes_per_token") - value(plain, "kv_bytes_per_token") == 2 * 16 * 8 * 64 * 2
+    assert value(ds, "weights") - value(plain, "weights") == pytest.approx(2 * 1.236e9, rel=0.001)
+
+
+def test_drafts_that_are_never_accepted_only_cost():
+    plain = value(estimate(), "tpot")
+    for draft in (
+        speculation.draft_model("llama-3.2-1b", depth=3, alpha=0.0),
+        speculation.mtp(alpha=0.0),
+        speculation.medusa(candidates=16, acceptance=lambda q: 1.0),
+    ):
+        assert value(estimate(draft=draft), "tpot") > plain
+
+
+def test_an_mtp_layer_is_one_of_the_models_own():
+    draft = speculation.mtp(alpha=0.85)
+    assert (draft.candidates, draft.tokens_per_step) == (2, pytest.approx(1.85))
+    layer = draft.passes_of(wb.model("deepseek-v3"))
+    assert (layer.n_layers, layer.moe.layers, layer.dense_layers) == (1, 1, 0)
+    plain, guessed = (estimate("h200-sxm", "deepseek-v3", tp=8, draft=d) for d in (None, draft))
+    assert 1.2 < value(plain, "tpot") / value(guessed, "tpot") < 1.85  # 1.8 times the tokens per second in that report
+    assert value(guessed, "kv_bytes_per_token") == 62 * 576 * 2
+    # README_WEIGHTS.md of DeepSeek-V3: 11.5 B parameters of the module's own, embeddings and head are shared
+    assert value(guessed, "weights") - value(plain, "weights") == pytest.approx(11.5e9 / 8, rel=0.05)
+
+
+def test_medusa_heads_by_hand():
+    draft = speculation.medusa(candidates=64, heads=5, acceptance={64: 3.0})
+    ds = estimate(output=2, draft=draft)
+    gemms = [wb.kernels.gemm_time(H100, m=8, n=n, k=4096) for n in (4096, 128256)]
+    server = Server(wb.gpu(H100), wb.model("llama-3-8b"))
+    spent = step_time(server, decode(8, 1001, candidates=64)) + 5 * sum(gemms)
+    assert value(ds, "tpot") == pytest.approx(spent / 3)
+    added = value(ds, "weights") - value(estimate(), "weights")
+    assert added == 5 * 4096 * (4096 + 128256) * 2
+
+
+# Energy and cost --------------------------------------------------------------------------------------------------
+
+
+def test_cost_by_hand():
+    # 2 GPUs at 3 an hour put out 500 tokens a second: 6 / 3600 / 500 a token
+    ds = estimate(tp=2, price=3.0)
+    assert value(ds, "cost") == pytest.approx(1e6 * 6 / 3600 / value(ds, "tokens_per_second"))
+    by_gpu = estimate([A100, H100], price={A100: 1.5, H100: 3.0})
+    for gpu, price in ((A100, 1.5), (H100, 3.0)):
+        rate = value(by_gpu, "tokens_per_second", gpu=gpu)
+        assert value(by_gpu, "cost", gpu=gpu) == pytest.approx(1e6 * price / 3600 / rate)
+
+
+def test_energy_is_between_the_floor_and_the_tdp():
+    ds = estimate(tp=[1, 4], batch_size=[1, 64])
+    full = 700 * ds.tp / ds.tokens_per_second
+    assert ((ds.energy_per_token >= 0.4 * full) & (ds.energy_per_token <= full)).all()
+    top = estimate(power_floor=1.0)
+    assert value(top, "energy_per_token") == pytest.approx(700 / value(top, "tokens_per_second"))
+    assert np.isnan(value(estimate("tpu-v5e", activation_dtype="bf16", model="gpt2", prompt=100), "energy_per_token"))
+
+
+# Published --------------------------------------------------------------------------------------------------------
+
+
+def test_decode_exercise_of_the_scaling_book_13b():
+    # Austin et al. 2025, "How to Scale Your Model", part 7: Llama-2-13B in bf16 at 8,192 tokens on 8 TPU v5e.
+    # They read all 26 GB of weights, the embeddings too, and count no collectives: within 3 %
+    card = wb.gpu("tpu-v5e")
+    roomy = card.model_copy(update={"memory": card.memory.model_copy(update={"capacity_gb": 300})})
+    bf16 = {"weight_dtype": "bf16", "activation_dtype": "bf16", "kv_dtype": "bf16", "time_model": "ideal"}
+    ds = estimate(roomy, "llama-2-13b", [1, 8, 16, 32, 64, 240], 8191, 2, 8, max_model_len=8200, **bf16).squeeze()
+    np.testing.assert_allclose(1e3 * ds.tpot, [4.98, 12.13, 20.30, 36.65, 69.33, 249.09], rtol=0.03)
+    rates = (ds.batch_size / ds.tpot).values
+    np.testing.assert_allclose(rates, [200.61, 659.30, 787.99, 873.21, 923.13, 963.53], rtol=0.03)
+    as_sold = estimate("tpu-v5e", "llama-2-13b", [8, 16], 8191, 2, 8, max_model_len=8200, **bf16)
+    assert as_sold.fits.squeeze().values.tolist() == [True, False]  # 16 would take 133 of 128 GB
+
+
+def test_a_batch_gains_until_compute_and_the_cache_bound_it():
+    ds = estimate(batch_size=[1, 2, 4, 8, 16, 32, 64, 128], prompt=512, output=128).squeeze()
+    gain = (ds.tokens_per_second / ds.tokens_per_second[0]).values
+    assert (np.diff(gain) > 0).all()
+    assert gain[1] == pytest.approx(2, rel=0.05)
+    assert gain[-1] < 64
+
+
+# What a user can get wrong ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gpu": "h1000"}, "unknown GPU 'h1000'"),
+        ({"model": []}, "model is empty: give at least one"),
+        ({"batch_size": 0}, "batch_size = 0: allowed are whole numbers"),
+        ({"batch_size": "8"}, "batch_size = '8': allowed are whole numbers"),
+        ({"prompt": [100, 100]}, "prompt has 100 more than once"),
+        ({"output": 1.5}, "output = 1.5: allowed are whole numbers"),
+        ({"tp": -1}, "tp = -1: allowed are whole numbers"),
+        ({"tp": 3}, "tp = 3 does not divide n_heads = 32 of llama-3-8b"),
+        ({"schedule": "dynamic"}, "unknown schedule 'dynamic'"),
+        ({"schedule": ["static"]}, "unknown schedule"),
+        ({"cached_prefix": 1000}, "cached_prefix = 1000: allowed is less than the shortest prompt, 1000"),
+        ({"cached_prefix": -1}, "cached_prefix = -1: allowed are whole numbers"),
+        ({"draft": "medusa"}, "draft = 'medusa': make one with speculation.draft_model, medusa or mtp"),
+        ({"max_num_batched_tokens": 0}, "max_num_batched_tokens = 0: allowed are whole numbers"),
+        ({"max_num_seqs": [1, 2]}, r"max_num_seqs = \[1, 2\]: give one"),
+        ({"max_model_len": "2k"}, "max_model_len = '2k': allowed are whole numbers"),
+        (
+            {"schedule": "continuous", "batch_size": 3000},
+            "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2999 sequences decode 2999 tokens",
+        ),
+        ({"schedule": "continuous", "pp": 2}, "schedule 'continuous' goes with pp = ep = 1"),
+        ({"gpu_memory_utilization": 1.1}, "gpu_memory_utilization = 1.1: allowed are shares from 0 to 1"),
+        ({"gpu_memory_utilization": float("nan")}, "gpu_memory_utilization = nan: allowed are shares"),
+        ({"workspace": -1}, "workspace = -1: allowed are bytes from 0"),
+        ({"power_floor": "low"}, "power_floor = 'low': allowed are shares from 0 to 1"),
+        ({"price": 0}, "price of h100-sxm = 0: allowed are positive numbers"),
+        ({"price": {"t4": 1}}, "price has none for h100-sxm: it has t4"),
+        ({"price": {H100: "cheap"}}, "price of h100-sxm = 'cheap'"),
+        ({"weight_dtype": "int3"}, "unknown weight_dtype 'int3'"),
+    ],
+)
+def test_a_careless_question_is_one_clear_line(options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        estimate(**options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: speculation.draft_model("llama", depth=2, alpha=0.5), "unknown model 'llama'"),
+        (lambda: speculation.draft_model("gpt2", depth=0, alpha=0.5), "depth = 0: allowed are whole numbers"),
+        (lambda: speculation.mtp(alpha=1.5), "alpha = 1.5: allowed are chances from 0 to 1"),
+        (lambda: speculation.medusa(candidates=0), "candidates = 0: allowed are whole numbers"),
+        (lambda: speculation.medusa(candidates=8, heads=0), "heads = 0: allowed are whole numbers"),
+        (lambda: speculation.medusa(candidates=8, acceptance={4: 2.0}), "acceptance has no value for 8 candidates"),
+    ],
+)
+def test_a_careless_draft(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# The roadmap of the T4 report: each of its gains as a question to the model -----------------------------------------
+
+
+def t4(batch_size=1, model="llama-2-7b-awq", gpu="t4", tp=1, **options):
+    options = {"max_model_len": 2048, "schedule": "continuous"} | options
+    return serving.estimate(gpu, model, batch_size, 20, 112, tp, **options).squeeze(drop=True)
+
+
+def test_roadmap_batch_size():
+    ds = t4([1, 8, 32, 128])
+    gain = (ds.tokens_per_second / ds.tokens_per_second[0]).values
+    assert (np.diff(gain) > 0).all()
+    assert (gain < ds.batch_size.values)[1:].all()
+
+
+def test_roadmap_kv_quantization():
+    fp16, int8, int4 = (t4(64, kv_dtype=dtype) for dtype in ("fp16", "int8", "int4"))
+    assert int8.kv_bytes_per_token == fp16.kv_bytes_per_token / 2
+    assert int8.kv_capacity == pytest.approx(2 * fp16.kv_capacity.item(), rel=0.001)
+    assert int4.tpot < int8.tpot < fp16.tpot
+    assert fp16.tpot / int4.tpot < 4  # the weights are read all the same
+
+
+def test_roadmap_speculative_decoding():
+    draft = speculation.draft_model(small_llama(), depth=4, alpha=0.8)
+    lone = t4(1).tpot / t4(1, draft=draft).tpot
+    crowd = t4(64).tpot / t4(64, draft=draft).tpot
+    assert 1 < lone < draft.tokens_per_step
+    assert crowd < lone  # candidates are free only while memory bounds a step
+
+
+def small_llama():
+    """A draft of a tenth of the size with the target's vocabulary."""
+    return wb.model("llama-2-7b").model_copy(
+        update={
+            "id": "small",
+            "n_layers": 8,
+            "hidden_size": 2048,
+            "intermediate_size": 5504,
+            "n_heads": 16,
+            "n_kv_heads": 16,
+        }
+    )
+
+
+def test_roadmap_grouped_query_attention():
+    grouped = wb.model("llama-2-7b-awq").model_copy(update={"id": "llama-2-7b-awq-gqa", "n_kv_heads": 8})
+    ds = t4(64, ["llama-2-7b-awq", grouped])
+    assert ds.kv_bytes_per_token.values.tolist() == [524_288, 131_072]
+    assert ds.kv_capacity[1] > 4 * ds.kv_capacity[0]
+    assert ds.tpot[1] < ds.tpot[0]
+
+
+def test_roadmap_tensor_parallelism_over_pcie():
+    ds = t4(8, tp=[1, 2, 4], gpu="t4")
+    gain = (ds.tpot[0] / ds.tpot).values
+    assert 1 < gain[1] < 2
+    assert gain[2] < 4
+    assert (ds.share.sel(operator="all_reduce", phase="decode", tp=4)) > 10
+
+
+def test_roadmap_other_gpus():
+    ds = serving.estimate(["t4", "l4", "a10g", A100], "llama-2-7b-awq", 8, 20, 112, time_model="ideal").squeeze()
+    bandwidths = np.array([320, 300, 600, 2039])
+    np.testing.assert_allclose(ds.tpot[0] / ds.tpot, bandwidths / 320, rtol=0.02)  # memory bounds every step

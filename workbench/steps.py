@@ -1,0 +1,214 @@
+"""One step of a serving engine: the time of every operator for a batch of prompts, chunks of prompts and decodes.
+
+A `Server` says what runs the model; a step is one forward pass over the tokens of all its sequences. Linear operators
+take these tokens together, attention takes each sequence with its own context.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import parallel
+from .catalog import GPU, Model
+from .dtypes import WIDTH, element_bytes
+from .formats import computes_in, formats, operand, widths
+from .grid import LINK
+from .kernels import TIME_MODELS
+from .names import unknown
+from .operators import ATTENTION, OPERATORS, Cost, Options, Step, operator_set
+
+Array = Any  # a number or a numpy array; all of them broadcast
+
+#: Operators whose work depends on each sequence's own context.
+_BY_SEQUENCE = (*ATTENTION, "kv_b_proj")
+_ROUTED = ("moe_gate_up_proj", "moe_down_proj")
+
+
+@dataclass(frozen=True)
+class Server:
+    """What runs one replica of a model.
+
+    tp : GPUs that share every layer; pp : groups of them that each have some of the layers; ep : GPUs that each have
+        some of the experts and everything else whole, with a share of the sequences (attention data parallel) [1]
+    weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, time_model, launch_latency [s] : as of `grid.roofline_grid`
+    step_overhead : of the host in every step, what the GPU waits for [s]
+    gemm_efficiency : of kernels that widen their weights first (AWQ, GPTQ, fp8 weights with fp16 activations), the
+        share that they reach of the modelled speed [1]
+
+    The last two are what a real server is calibrated by; by default it has neither. Raises ValueError for a size that
+    is no positive whole number, or does not divide the model, and for numbers out of their range.
+    """
+
+    gpu: GPU
+    model: Model
+    tp: int = 1
+    pp: int = 1
+    ep: int = 1
+    weight_dtype: str | None = None
+    activation_dtype: str = "fp16"
+    kv_dtype: str = "fp16"
+    lm_head_dtype: str | None = None
+    time_model: str = "kernel"
+    launch_latency: float = 0.0
+    step_overhead: float = 0.0
+    gemm_efficiency: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.time_model, str) or self.time_model not in TIME_MODELS:
+            raise unknown("time_model", self.time_model, TIME_MODELS)
+        for name in ("tp", "pp", "ep"):
+            size = getattr(self, name)
+            if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"{name} = {size!r}: allowed are whole numbers from 1")
+        if self.pp > self.model.n_layers:
+            raise ValueError(f"pp = {self.pp}: {self.model.id} has {self.model.n_layers} layers")
+        if self.ep > 1 and not (self.model.moe and self.model.moe.n_experts % self.ep == 0):
+            experts = f"{self.model.moe.n_experts} experts" if self.model.moe else "no experts"
+            raise ValueError(f"ep = {self.ep} does not divide the experts of {self.model.id}, which has {experts}")
+        if self.ep > 1 and self.tp * self.pp > 1:
+            raise ValueError(f"ep = {self.ep} goes with tp = pp = 1: every GPU has the attention of its own sequences")
+        for name in ("launch_latency", "step_overhead"):
+            if not _number(getattr(self, name)) or not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: allowed are seconds from 0 to 1")
+        if not _number(self.gemm_efficiency) or not 0 < self.gemm_efficiency <= 1:
+            raise ValueError(f"gemm_efficiency = {self.gemm_efficiency!r}: allowed are shares above 0, up to 1")
+        for operator in operator_set(self.model, "fused"):
+            self.gpu.peak_flop_rate(computes_in(operator, self.dtypes))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the replica [1]."""
+        return self.tp * self.pp * self.ep
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Number format of each kind of operand."""
+        return formats(self.model, self.weight_dtype, self.activation_dtype, self.kv_dtype, self.lm_head_dtype)
+
+    @property
+    def shard(self) -> Model:
+        """What one of the `tp` GPUs runs, of all layers."""
+        return parallel.shard(self.model, self.tp)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+class Work(NamedTuple):
+    """One operator in one step, all its calls: time [s]; FLOPs and bytes on one GPU; FLOPs over its peak [s]; bound."""
+
+    time: Array
+    flops: Array
+    bytes: Array
+    computing: Array
+    bound: Array
+
+
+def step(server: Server, *pieces: Step) -> dict[str, Work]:
+    """The operators of one step over the sequences of all `pieces`, each with its work on one GPU, in order.
+
+    pieces : prompts, chunks of prompts over what is cached of them, decodes; their fields broadcast. A piece may have
+        no sequences or no new tokens, the step may not
+
+    With `pp` it is the pass of one micro-batch through all stages.
+    """
+    dtypes, card = server.dtypes, server.gpu
+    works: dict[str, Work] = {}
+    for name, cost, present in _costs(server, pieces):
+        peak = card.peak_flop_rate(computes_in(name, dtypes))
+        seconds = parallel.operator_time(card, cost, peak, server.time_model)
+        if _widens(name, dtypes):
+            seconds = seconds / server.gemm_efficiency
+        seconds = cost.calls * (seconds + server.launch_latency)
+        flops, moved = (np.where(present, cost.calls * amount, 0.0) for amount in (cost.flops, cost.bytes))
+        bound = np.greater_equal(flops / peak, moved / card.bandwidth)
+        bound = np.full_like(bound, LINK, dtype=np.int8) if cost.gpus > 1 else bound.astype(np.int8)
+        work = Work(np.where(present, seconds, 0.0), flops, moved, flops / peak, bound)
+        works[name] = _sum(works[name], work) if name in works else work
+    return works
+
+
+def step_time(server: Server, *pieces: Step) -> Array:
+    """Time of one step [s], the host's overhead and the hand-over between pipeline stages included."""
+    tokens = sum(piece.tokens for piece in pieces)
+    works = step(server, *pieces)
+    return sum(work.time for work in works.values()) + overhead(server, tokens)
+
+
+def overhead(server: Server, tokens: Array) -> Array:
+    """What a step takes besides its operators [s]: the host, and sends between stages of `tokens` [1] activations."""
+    if server.pp == 1:
+        return server.step_overhead
+    moved = tokens * server.model.hidden_size * element_bytes(server.activation_dtype)
+    send = parallel.send_time(server.gpu, bytes_=moved, gpus=server.gpus, time_model=server.time_model)
+    return server.step_overhead + (server.pp - 1) * send
+
+
+def prefill_piece(sequences: Array, new_tokens: Array, cached: Array = 0) -> Step:
+    """Prompts, or chunks of them, after `cached` tokens that the cache has already: one row of logits a sequence."""
+    return Step(sequences, new_tokens, cached + new_tokens, cached)
+
+
+def model_computing(server: Server, *pieces: Step) -> Array:
+    """Time that the model's own FLOPs would take at their peaks on one GPU, without copies or collectives [s]."""
+    alone = replace(server, tp=1, pp=1, ep=1)
+    return sum(
+        np.where(present, cost.calls * cost.flops, 0.0) / server.gpu.peak_flop_rate(computes_in(name, alone.dtypes))
+        for name, cost, present in _costs(alone, pieces)
+    )
+
+
+def _costs(server: Server, pieces: tuple[Step, ...]) -> Iterator[tuple[str, Cost, Array]]:
+    """Costs on one GPU, and where there is such work; those by sequence come once for every piece."""
+    model, width, options = server.shard, widths(server.model, server.dtypes), Options()
+    whole = _together(pieces)
+    if server.ep > 1:
+        pieces = tuple(replace(piece, sequences=np.ceil(piece.sequences / server.ep)) for piece in pieces)
+    together = _together(pieces)
+    for name in operator_set(model, "fused"):
+        steps = pieces if name in _BY_SEQUENCE else (whole if name in _ROUTED else together,)
+        for each in steps:
+            present = np.greater(each.tokens, 0)
+            cost = OPERATORS[name](model, _filled(each, present), width, options)
+            assert cost is not None
+            yield name, parallel.spread(cost, server.ep) if name in _ROUTED else cost, present
+    for name, collective in (
+        ("all_reduce", parallel.all_reduce(model, together, width, server.tp)),
+        ("all_to_all", parallel.all_to_all(model, together, width, server.ep)),
+    ):
+        if collective is not None:
+            yield name, collective, True
+
+
+def _together(pieces: tuple[Step, ...]) -> Step:
+    """All tokens of a step as one batch of single tokens, for the operators that see no sequences."""
+    tokens = sum(piece.tokens for piece in pieces)
+    rows = sum(np.where(np.greater(piece.new_tokens, 0), piece.sequences * piece.logits, 0) for piece in pieces)
+    return Step(tokens, 1, 1, 0, rows / tokens)
+
+
+def _filled(piece: Step, present: Array) -> Step:
+    """The piece with one token where it has none, so that every time is finite."""
+    if np.all(present):
+        return piece
+    return Step(
+        np.where(present, piece.sequences, 1), np.where(present, piece.new_tokens, 1),
+        np.where(present, piece.context, 1), np.where(present, piece.cached, 0), piece.logits,
+    )  # fmt: skip
+
+
+def _sum(a: Work, b: Work) -> Work:
+    return Work(
+        a.time + b.time, a.flops + b.flops, a.bytes + b.bytes, a.computing + b.computing,
+        np.where(np.greater(b.time, a.time), b.bound, a.bound),
+    )  # fmt: skip
+
+
+def _widens(operator: str, dtypes: dict[str, str]) -> bool:
+    """Whether an operator's weights are stored narrower than it computes."""
+    stored = operand(operator)
+    narrow = element_bytes(dtypes[stored]) < WIDTH[computes_in(operator, dtypes)]
+    return narrow and stored in ("weight", "experts", "lm_head")
