@@ -145,6 +145,30 @@ def test_a_batch_draws_skips_and_redraws(project):
     assert {path.name: path.read_bytes() for path in output.glob("[!.]*.*")} == first  # byte-identical
 
 
+def test_a_change_of_any_catalog_entry_redraws(project, monkeypatch):
+    # a GPU may borrow the fit of one that the params file does not name
+    run(project)
+    data = project / "data"
+    shutil.copytree(str(figures.DATA), data)
+    monkeypatch.setattr(figures, "DATA", data)
+    run(project)
+    assert run(project) == {"one": "up to date", "two": "up to date"}
+    (data / "gpus" / "a40.yaml").write_text("changed\n")
+    assert run(project) == {"one": "drawn", "two": "drawn"}
+
+
+def test_what_is_up_to_date_costs_no_heavy_import(project):
+    heavy = ["numpy", "pandas", "xarray", "matplotlib", "papermill", "jinja2"]
+    code = (
+        f"import sys; from workbench.cli import app; app(standalone_mode=False); print(set({heavy}) & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, "figures", "-j", "2"]
+    first, second = (subprocess.run(command, cwd=project, capture_output=True, text=True, check=True) for _ in range(2))
+    assert "drawn" in first.stderr
+    assert second.stderr.count("up to date") == 2
+    assert second.stdout.endswith("set()\n")
+
+
 def test_one_failing_notebook_leaves_its_traceback_and_the_others_go_on(project):
     params = project / "params" / "small" / "one.yaml"
     notebook = project / "notebooks" / "small.ipynb"
@@ -287,10 +311,19 @@ def test_the_index_shows_every_figure_with_its_links(tmp_path):
     for name in known:
         for kind in figures.FORMATS:
             (tmp_path / f"{name}.{kind}").write_text("")
-    page = figures.write_index(known.values(), tmp_path, ROOT).read_text()
+    index = figures.write_index(known.values(), tmp_path)
+    page = index.read_text()
     for name, figure in known.items():
         assert f'<section id="{name}">' in page
         assert f'src="{name}.png"' in page
         assert figure.values["title"] in page
     assert "does not reproduce" in page
-    assert page == figures.write_index(known.values(), tmp_path, ROOT).read_text()
+    written = index.stat().st_mtime_ns
+    figures.write_index(known.values(), tmp_path)
+    assert index.stat().st_mtime_ns == written  # up to date
+    index.write_text("touched by hand")
+    figures.write_index(known.values(), tmp_path)
+    assert index.read_text() == page
+    (tmp_path / "t4-decode.svg").unlink()
+    figures.write_index(known.values(), tmp_path)
+    assert '<section id="t4-decode">' not in index.read_text()
