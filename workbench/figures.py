@@ -23,12 +23,13 @@ from uuid import uuid4
 from pydantic import ConfigDict, create_model
 
 from .catalog import DATA
-from .names import unknown
+from .names import file_name, unknown
 from .records import read_mapping, validated
 from .whole import whole
 
 FORMATS = ("csv", "png", "svg")
 LIBRARIES = ("numpy", "xarray", "pandas", "matplotlib")
+TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Optional": Optional}
 CELL_TIMEOUT = 600  # s; a kernel that hangs must not hang the batch
 
 
@@ -88,14 +89,14 @@ def find(root: Path) -> dict[str, Figure]:
             raise ValueError(f"{params}: there is no notebook {notebook}")
         if params.stem in figures:
             raise ValueError(f"{params}: the figure {params.stem!r} exists already in {figures[params.stem].params}")
-        figures[params.stem] = Figure(params.stem, params, notebook)
+        figures[params.stem] = Figure(file_name(f"{params}: figure", params.stem), params, notebook)
     return figures
 
 
 def read_params(params: Path, notebook: Path) -> dict[str, Any]:
     """The values of a params file; its keys and their types must be those of the notebook's parameters cell."""
     fields: dict[str, Any] = {name: (annotation, ...) for name, annotation in notebook_parameters(notebook).items()}
-    schema = create_model("Params", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    schema = create_model("Params", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
     values: dict[str, Any] = validated(schema, read_mapping(params), str(params)).model_dump()
     if values.get("figure_id") != params.stem:
         raise ValueError(f"{params}: figure_id = {values.get('figure_id')!r}: must be the file's name, {params.stem!r}")
@@ -109,7 +110,16 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     declared = papermill.inspect_notebook(str(notebook))
     if not declared:
         raise ValueError(f"{notebook}: no cell is tagged `parameters`")
-    return {name: eval(info["inferred_type_name"], {"Optional": Optional}) for name, info in declared.items()}
+    return {name: _type(notebook, name, info["inferred_type_name"]) for name, info in declared.items()}
+
+
+def _type(notebook: Path, parameter: str, annotation: str) -> Any:
+    try:
+        if kind := eval(annotation, {"__builtins__": {}}, TYPES):  # papermill calls no annotation "None"
+            return kind
+    except Exception:  # names nothing known, or is no expression
+        pass
+    raise ValueError(f"{notebook}: parameter {parameter} has the type {annotation!r}. Allowed: {', '.join(TYPES)}.")
 
 
 def choose(figures: dict[str, Figure], patterns: Iterable[str]) -> list[Figure]:
