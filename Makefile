@@ -24,7 +24,7 @@ unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH MPLBACKEND PYTHONPATH PYTHONHOME V
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help figures check test lint audit lab notebooks bench clean
+.PHONY: help figures check test lint audit lab notebooks docs bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -50,12 +50,16 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 notebooks: $(READY)  ## run all notebooks and store their outputs in place
 	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
+docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold
+	@$(BIN)/uv sync -q --frozen --inexact --group docs --python $(BIN)/python
+	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
+
 bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth; seconds of a simulation
 	@$(BIN)/python tests/bench_grid.py
 	@$(BIN)/python tests/bench_simulation.py
 
 clean:  ## remove the environment and the caches; the figures stay
-	rm -rf .venv .cache figures/.state
+	rm -rf .venv .cache figures/.state docs/_build docs/generated
 
 $(READY): pyproject.toml uv.lock Makefile
 	@command -v $(PYTHON) >/dev/null || { echo "workbench: no $(PYTHON) on this machine: install Python 3.11 or newer (Debian: apt install python3 python3-venv)" >&2; exit 1; }

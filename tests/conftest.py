@@ -6,6 +6,11 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import pytest
+from hypothesis import settings
+
+# the same examples every time; `pytest --hypothesis-profile default` looks for new ones
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 
 @pytest.fixture

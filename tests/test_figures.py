@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+import yaml
 
 from workbench import figures, saving
 from workbench.whole import whole
@@ -118,6 +120,37 @@ def test_a_notebook_without_parameters(project):
         run(project)
 
 
+@pytest.mark.parametrize(("annotation", "shown"), [("", "None"), (": Path", "Path"), (": list[Path]", r"list\[Path")])
+def test_a_parameter_without_a_plain_type(project, annotation, shown):
+    path = project / "notebooks" / "small.ipynb"
+    path.write_text(path.read_text().replace("height: int", f"height{annotation}"))
+    with pytest.raises(ValueError, match=rf"small.ipynb: parameter height has the type '{shown}.*Allowed: str, int"):
+        run(project)
+
+
+@pytest.mark.parametrize("name", [".one", "a b", "-x"])
+def test_a_params_file_whose_name_cannot_name_a_figure(project, name):
+    (project / "params" / "small" / f"{name}.yaml").write_text(PARAMS.format(id=name, height=1))
+    with pytest.raises(ValueError, match=rf"{name}.yaml: figure '{name}': must be letters, digits"):
+        figures.find(project)
+
+
+def test_params_are_values_and_never_code(project):
+    notebook, params = project / "notebooks" / "small.ipynb", project / "params" / "small" / "one.yaml"
+    notebook.write_text(notebook.read_text().replace('caption: str = \\"\\"', "caption: dict[str, dict] = {}"))
+    attack = '"""\nimport pathlib; pathlib.Path(\'broken-out\').touch()\n""" {x} \\ \' {{y}} %cd / !touch broken-out'
+    values = {"figure_id": "one", "title": attack, "caption": {attack: {attack: [attack]}}, "height": 1}
+    params.write_text(yaml.safe_dump(values | {"output_dir": attack}))
+    (project / "params" / "small" / "two.yaml").unlink()
+    assert run(project) == {"one": "drawn"}
+    assert not list(project.rglob("broken-out"))
+    executed = nbformat.read(project / "figures" / ".state" / "one.ipynb", 4)
+    given = next(cell.source for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", []))
+    namespace = {}
+    exec(given, namespace)
+    assert (namespace["title"], namespace["caption"]) == (attack, {attack: {attack: [attack]}})
+
+
 def test_choosing_by_name_and_glob(project):
     known = figures.find(project)
     assert [f.id for f in figures.choose(known, [])] == ["one", "two"]
@@ -143,6 +176,30 @@ def test_a_batch_draws_skips_and_redraws(project):
     assert run(project) == {"one": "drawn", "two": "drawn"}
     assert run(project, force=True) == {"one": "drawn", "two": "drawn"}
     assert {path.name: path.read_bytes() for path in output.glob("[!.]*.*")} == first  # byte-identical
+
+
+def test_a_change_of_any_catalog_entry_redraws(project, monkeypatch):
+    # a GPU may borrow the fit of one that the params file does not name
+    run(project)
+    data = project / "data"
+    shutil.copytree(str(figures.DATA), data)
+    monkeypatch.setattr(figures, "DATA", data)
+    run(project)
+    assert run(project) == {"one": "up to date", "two": "up to date"}
+    (data / "gpus" / "a40.yaml").write_text("changed\n")
+    assert run(project) == {"one": "drawn", "two": "drawn"}
+
+
+def test_what_is_up_to_date_costs_no_heavy_import(project):
+    heavy = ["numpy", "pandas", "xarray", "matplotlib", "papermill", "jinja2"]
+    code = (
+        f"import sys; from workbench.cli import app; app(standalone_mode=False); print(set({heavy}) & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, "figures", "-j", "2"]
+    first, second = (subprocess.run(command, cwd=project, capture_output=True, text=True, check=True) for _ in range(2))
+    assert "drawn" in first.stderr
+    assert second.stderr.count("up to date") == 2
+    assert second.stdout.endswith("set()\n")
 
 
 def test_one_failing_notebook_leaves_its_traceback_and_the_others_go_on(project):
@@ -224,6 +281,45 @@ def test_what_a_killed_run_left_is_swept_away_and_what_a_living_one_has_is_not(p
     assert (dead.exists(), alive.exists()) == (False, True)
 
 
+FORCED = [sys.executable, "-c", "from workbench.cli import main; main()", "figures", "-j", "2", "--force"]
+
+
+def files(project: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (project / "figures").glob("[!.]*")}
+
+
+def test_a_batch_killed_at_any_moment_leaves_whole_figures_and_a_second_run_goes_on(project):
+    subprocess.run(FORCED, cwd=project, capture_output=True, check=True)
+    complete = files(project)
+    moments = random.Random(2)
+    for _ in range(3):
+        process = subprocess.Popen(FORCED, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(moments.uniform(0.5, 5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert files(project) == complete
+    state = project / "figures" / ".state"
+    (state / f"run-{2**22 + 1}").mkdir()  # of a process that is gone, however the kills above fell
+    assert set(run(project).values()) <= {"drawn", "up to date"}
+    assert files(project) == complete
+    assert not list(state.glob("run-*"))
+    assert set(run(project).values()) == {"up to date"}
+
+
+def test_batches_that_run_at_the_same_time_do_not_spoil_each_other(project):
+    subprocess.run(FORCED, cwd=project, capture_output=True, check=True)
+    complete = files(project)
+    batches = [subprocess.Popen(FORCED, cwd=project, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in batches:
+        _, message = process.communicate()
+        assert process.returncode == 0, message
+    assert files(project) == complete
+    assert set(run(project).values()) == {"up to date"}
+    assert not list((project / "figures" / ".state").glob("run-*"))
+
+
 # Checking ---------------------------------------------------------------------------------------------------------
 
 
@@ -287,10 +383,19 @@ def test_the_index_shows_every_figure_with_its_links(tmp_path):
     for name in known:
         for kind in figures.FORMATS:
             (tmp_path / f"{name}.{kind}").write_text("")
-    page = figures.write_index(known.values(), tmp_path, ROOT).read_text()
+    index = figures.write_index(known.values(), tmp_path)
+    page = index.read_text()
     for name, figure in known.items():
         assert f'<section id="{name}">' in page
         assert f'src="{name}.png"' in page
         assert figure.values["title"] in page
     assert "does not reproduce" in page
-    assert page == figures.write_index(known.values(), tmp_path, ROOT).read_text()
+    written = index.stat().st_mtime_ns
+    figures.write_index(known.values(), tmp_path)
+    assert index.stat().st_mtime_ns == written  # up to date
+    index.write_text("touched by hand")
+    (tmp_path / "t4-decode.svg").unlink()
+    figures.write_index(known.values(), tmp_path)
+    assert '<section id="t4-decode">' in page
+    assert '<section id="t4-decode">' not in index.read_text()
+    assert '<section id="t4-prefill">' in index.read_text()

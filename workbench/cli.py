@@ -68,7 +68,7 @@ def figures(
         target = output or root / "figures"
         if not check:
             outcomes = _run(chosen, target, root, force=force, jobs=jobs)
-            typer.echo(f"index: {batch.write_index(known.values(), target, root)}")
+            typer.echo(f"index: {batch.write_index(known.values(), target)}")
         else:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
                 outcomes = _run(chosen, Path(scratch), root, force=True, jobs=jobs)

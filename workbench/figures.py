@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,18 +20,16 @@ from pathlib import Path
 from typing import Any, Optional
 from uuid import uuid4
 
-import numpy as np
-import pandas as pd
 from pydantic import ConfigDict, create_model
 
-from . import audit
 from .catalog import DATA
-from .names import unknown
+from .names import file_name, unknown
 from .records import read_mapping, validated
 from .whole import whole
 
 FORMATS = ("csv", "png", "svg")
 LIBRARIES = ("numpy", "xarray", "pandas", "matplotlib")
+TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Optional": Optional}
 CELL_TIMEOUT = 600  # s; a kernel that hangs must not hang the batch
 
 
@@ -51,18 +49,27 @@ class Figure:
         """What the params file says, checked against the notebook's parameters."""
         return read_params(self.params, self.notebook)
 
-    def fingerprint(self) -> str:
-        """Hash of all that the figure depends on: params, notebook, package, claims, its catalog entries, libraries."""
-        package = Path(str(DATA)).parent
-        paths = [self.params, self.notebook, *sorted(package.glob("*.py")), *sorted(package.glob("data/claims/*.yaml"))]
-        for folder in ("gpu", "model"):
-            names = self.values.get(folder) or []
-            for name in [names] if isinstance(names, str) else names:
-                paths.append(package / "data" / f"{folder}s" / f"{name}.yaml")
-        digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in LIBRARIES).encode())
-        for path in paths:
-            digest.update(path.name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b"") + b"\0")
-        return digest.hexdigest()
+    def fingerprint(self, package: str) -> str:
+        """Hash of all that the figure depends on: its params, its notebook, and the package with its data."""
+        return _hash(package.encode(), self.params.read_bytes(), self.notebook.read_bytes())
+
+
+def package_fingerprint() -> str:
+    """Hash of the package, its catalog and claims, and the versions of the libraries that numbers go through.
+
+    All of the catalog: a GPU may borrow the fit of another one.
+    """
+    package = Path(str(DATA)).parent
+    paths = sorted([*package.glob("*.py"), *package.glob("data/**/*.*")])
+    libraries = [f"{name} {version(name)}".encode() for name in LIBRARIES]
+    return _hash(*libraries, *(part for path in paths for part in (path.name.encode(), path.read_bytes())))
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8) + part)
+    return digest.hexdigest()
 
 
 def project_root() -> Path:
@@ -82,14 +89,14 @@ def find(root: Path) -> dict[str, Figure]:
             raise ValueError(f"{params}: there is no notebook {notebook}")
         if params.stem in figures:
             raise ValueError(f"{params}: the figure {params.stem!r} exists already in {figures[params.stem].params}")
-        figures[params.stem] = Figure(params.stem, params, notebook)
+        figures[params.stem] = Figure(file_name(f"{params}: figure", params.stem), params, notebook)
     return figures
 
 
 def read_params(params: Path, notebook: Path) -> dict[str, Any]:
     """The values of a params file; its keys and their types must be those of the notebook's parameters cell."""
     fields: dict[str, Any] = {name: (annotation, ...) for name, annotation in notebook_parameters(notebook).items()}
-    schema = create_model("Params", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    schema = create_model("Params", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
     values: dict[str, Any] = validated(schema, read_mapping(params), str(params)).model_dump()
     if values.get("figure_id") != params.stem:
         raise ValueError(f"{params}: figure_id = {values.get('figure_id')!r}: must be the file's name, {params.stem!r}")
@@ -103,7 +110,16 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     declared = papermill.inspect_notebook(str(notebook))
     if not declared:
         raise ValueError(f"{notebook}: no cell is tagged `parameters`")
-    return {name: eval(info["inferred_type_name"], {"Optional": Optional}) for name, info in declared.items()}
+    return {name: _type(notebook, name, info["inferred_type_name"]) for name, info in declared.items()}
+
+
+def _type(notebook: Path, parameter: str, annotation: str) -> Any:
+    try:
+        if kind := eval(annotation, {"__builtins__": {}}, TYPES):  # papermill calls no annotation "None"
+            return kind
+    except Exception:  # names nothing known, or is no expression
+        pass
+    raise ValueError(f"{notebook}: parameter {parameter} has the type {annotation!r}. Allowed: {', '.join(TYPES)}.")
 
 
 def choose(figures: dict[str, Figure], patterns: Iterable[str]) -> list[Figure]:
@@ -129,43 +145,60 @@ class Outcome:
     reason: str = ""
 
 
-def is_current(figure: Figure, output: Path) -> bool:
-    """Whether a figure's files are those that its present inputs gave."""
-    state = output / ".state" / f"{figure.id}.json"
+def is_current(figure: Figure, output: Path, package: str) -> bool:
+    """Whether a figure's files are those that its present inputs gave.
+
+    package : `package_fingerprint`
+    """
+    files = {kind: output / f"{figure.id}.{kind}" for kind in FORMATS}
+    return _unchanged(output / ".state" / f"{figure.id}.json", figure.fingerprint(package), files)
+
+
+def _unchanged(state: Path, inputs: str, files: Mapping[str, Path]) -> bool:
     try:
-        recorded = json.loads(state.read_text())
-        return bool(recorded == {"inputs": figure.fingerprint(), "outputs": _digests(figure.id, output)})
+        return bool(json.loads(state.read_text()) == {"inputs": inputs, "outputs": _digests(files)})
     except (OSError, ValueError):
         return False
 
 
-def _digests(figure_id: str, output: Path) -> dict[str, str]:
-    return {kind: hashlib.sha256((output / f"{figure_id}.{kind}").read_bytes()).hexdigest() for kind in FORMATS}
+def _record(state: Path, inputs: str, outputs: Mapping[str, str]) -> None:
+    with whole(state) as path:
+        path.write_text(json.dumps({"inputs": inputs, "outputs": outputs}))
 
 
-def draw(figure: Figure, output: Path, root: Path, scratch: Path) -> Outcome:
+def _digests(files: Mapping[str, Path]) -> dict[str, str]:
+    return {name: _hash(path.read_bytes()) for name, path in files.items()}
+
+
+def draw(figure: Figure, output: Path, root: Path, scratch: Path, inputs: str) -> Outcome:
     """Run one notebook with its params and put its files in place; a failure leaves the notebook with its traceback.
 
     scratch : a folder for what is not finished yet, on the file system of `output`
+    inputs : the figure's fingerprint
     """
     import papermill
 
-    work = scratch / figure.id
-    executed, inputs = output / ".state" / f"{figure.id}.ipynb", figure.fingerprint()
+    work, running = scratch / figure.id, scratch / f"{figure.id}.ipynb"
+    executed = output / ".state" / running.name
+    files = {kind: work / f"{figure.id}.{kind}" for kind in FORMATS}
     try:
         work.mkdir()
-        papermill.execute_notebook(
-            str(figure.notebook), str(executed), figure.values | {"output_dir": str(work)}, kernel_name="python3",
-            cwd=str(root), progress_bar=False, request_save_on_cell_execute=False,
-            execution_timeout=CELL_TIMEOUT, kernel_manager_class=kernel_manager(scratch),
-        )  # fmt: skip
-        missing = [f"{figure.id}.{kind}" for kind in FORMATS if not (work / f"{figure.id}.{kind}").is_file()]
+        try:
+            papermill.execute_notebook(
+                str(figure.notebook), str(running), figure.values | {"output_dir": str(work)}, kernel_name="python3",
+                cwd=str(root), progress_bar=False, request_save_on_cell_execute=False,
+                execution_timeout=CELL_TIMEOUT, kernel_manager_class=kernel_manager(scratch),
+            )  # fmt: skip
+        finally:
+            if running.is_file():
+                running.replace(executed)
+        missing = [path.name for path in files.values() if not path.is_file()]
         if missing:
             return Outcome(figure.id, "failed", f"{figure.notebook} did not save {', '.join(missing)}")
-        for path in work.iterdir():
+        digests = _digests(files)  # of what this run drew, whatever another one puts in place at the same time
+        for path in files.values():
             path.replace(output / path.name)
-        with whole(output / ".state" / f"{figure.id}.json") as path:
-            path.write_text(json.dumps({"inputs": inputs, "outputs": _digests(figure.id, output)}))
+        _record(output / ".state" / f"{figure.id}.json", inputs, digests)
     except papermill.PapermillExecutionError as error:
         return Outcome(figure.id, "failed", f"{error.ename}: {error.evalue} (traceback in {executed})")
     except Exception as error:  # a dead kernel or a timeout must not stop the other figures
@@ -243,16 +276,17 @@ def run(
         outcomes.append(outcome)
         report(outcome)
 
+    package = package_fingerprint()
     with workplace(output) as scratch:
         due = []
         for figure in figures:
-            if force or not is_current(figure, output):
-                due.append(figure)
-            else:
+            if not force and is_current(figure, output, package):
                 note(Outcome(figure.id, "up to date"))
+            elif figure.values:  # checked before anything runs
+                due.append((figure, output, root, scratch, figure.fingerprint(package)))
         pool = executor or ThreadPoolExecutor(jobs)
         try:
-            for done in as_completed([pool.submit(draw, figure, output, root, scratch) for figure in due]):
+            for done in as_completed([pool.submit(draw, *task) for task in due]):
                 note(done.result())
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -266,6 +300,9 @@ def run(
 
 def differences(expected: Path, found: Path) -> str:
     """Where two CSVs differ, in one line; empty if they hold the same numbers (relative 1e-6: 7 printed digits)."""
+    import numpy as np
+    import pandas as pd
+
     if not expected.is_file():
         return f"{expected} does not exist"
     old, new = pd.read_csv(expected), pd.read_csv(found)
@@ -289,9 +326,36 @@ def differences(expected: Path, found: Path) -> str:
 # Index ------------------------------------------------------------------------------------------------------------
 
 
-def write_index(figures: Iterable[Figure], output: Path, root: Path) -> Path:
-    """Write ``index.html``: every chart that exists, its caption, its audit rows, and links to all it is made from."""
+def write_index(figures: Iterable[Figure], output: Path) -> Path:
+    """Write ``index.html``: every chart that exists, its caption, its audit rows, and links to all it is made from.
+
+    What is up to date is left as it is.
+    """
+    index, state, package = output / "index.html", output / ".state" / "index.json", package_fingerprint()
+    shown = [figure for figure in figures if all((output / f"{figure.id}.{kind}").is_file() for kind in FORMATS)]
+    inputs = _hash(*(part for figure in shown for part in (
+        figure.fingerprint(package).encode(), *(target.encode() for target in _links(figure, output).values()),
+    )))  # fmt: skip
+    if not _unchanged(state, inputs, {"html": index}):
+        with whole(index) as path:
+            path.write_text(_render(shown, output), encoding="utf-8")
+            digests = _digests({"html": path})
+        state.parent.mkdir(exist_ok=True)
+        _record(state, inputs, digests)
+    return index
+
+
+def _links(figure: Figure, output: Path) -> dict[str, str]:
+    return {
+        **{kind.upper(): f"{figure.id}.{kind}" for kind in ("svg", "png", "csv")},
+        "params": os.path.relpath(figure.params, output), "notebook": os.path.relpath(figure.notebook, output),
+    }  # fmt: skip
+
+
+def _render(figures: Iterable[Figure], output: Path) -> str:
     import jinja2
+
+    from . import audit
 
     table = audit.run()
     rows = table.assign(
@@ -301,19 +365,12 @@ def write_index(figures: Iterable[Figure], output: Path, root: Path) -> Path:
     charts = [
         {
             "id": figure.id, "title": figure.values["title"], "caption": figure.values["caption"],
-            "claims": rows[rows.figure == figure.id].to_dict("records"),
-            "links": {
-                **{kind.upper(): f"{figure.id}.{kind}" for kind in ("svg", "png", "csv")},
-                "params": os.path.relpath(figure.params, output), "notebook": os.path.relpath(figure.notebook, output),
-            },
+            "claims": rows[rows.figure == figure.id].to_dict("records"), "links": _links(figure, output),
         }
         for figure in figures
-        if all((output / f"{figure.id}.{kind}").is_file() for kind in FORMATS)
     ]  # fmt: skip
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string((DATA / "index.html.jinja").read_text(encoding="utf-8"))
-    with whole(output / "index.html") as path:
-        path.write_text(template.render(charts=charts, summary=audit.summary(table)), encoding="utf-8")
-    return output / "index.html"
+    return template.render(charts=charts, summary=audit.summary(table))

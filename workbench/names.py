@@ -1,5 +1,6 @@
 """One way to refuse a name: say which one, what is allowed, and what was probably meant."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -16,3 +17,10 @@ def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
     near = [option for option in options if given and given in option] or get_close_matches(given, options, cutoff=0.5)
     meant = f" Did you mean {' or '.join(repr(option) for option in near[:3])}?" if near else ""
     return ValueError(f"unknown {kind} {name!r}.{meant} Allowed: {', '.join(options)}.")
+
+
+def file_name(kind: str, name: str) -> str:
+    """Return `name` if it can be a file's, in the folder where it is put; otherwise raise ValueError."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"{kind} {name!r}: must be letters, digits, '_', '-' and '.', as it names files")
+    return name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import xarray as xr
 
-from .names import unknown
+from .names import file_name, unknown
 from .tables import with_units
 from .whole import whole
 
@@ -18,12 +18,14 @@ def save(figure: "Figure", table: pd.DataFrame, figure_id: str, output_dir: str 
     """Write a chart as SVG and PNG and its numbers as CSV, the same bytes every time; without a folder do nothing.
 
     table : exactly the plotted numbers, units in the column names; written with 7 significant digits
+    figure_id : names the files; ValueError where it holds a folder
     """
     if output_dir is None:
         return
     import matplotlib as mpl  # not above: the batch's own process draws nothing
 
     folder = Path(output_dir)
+    file_name("figure_id", figure_id)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(table, folder / f"{figure_id}.csv")
     for kind, metadata in (("png", {}), ("svg", {"Date": None})):

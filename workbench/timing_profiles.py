@@ -202,6 +202,8 @@ def _load(path: Path) -> dict[str, Any]:
         trace = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: line {error.lineno}: not valid JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or [[[[
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
     trace = {"traceEvents": trace} if isinstance(trace, list) else trace
     if not isinstance(trace, dict) or not isinstance(trace.get("traceEvents"), list):
         raise ValueError(f"{path}: no list traceEvents: expected a Chrome trace of torch.profiler")

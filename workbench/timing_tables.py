@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,6 +18,7 @@ from .timing_columns import COLUMNS, OPERATOR_CLASSES, SIZES, TEXTS
 #: How number formats are written in timing files, and what they are called here.
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32", "fp8_e4m3": "fp8"}
 
+MAX_LINE = 2**20  # characters; a few zipped kilobytes can unfold to a line of gigabytes
 COUNT, NATURAL, TIME = "a whole number above 0", "a whole number from 0", "a time above 0"
 
 
@@ -55,7 +57,8 @@ class Cells:
         """Raise ValueError where a column is missing."""
         for column in columns:
             if column not in self.frame:
-                raise ValueError(f"{self.path}: no column {column!r}; its columns: {', '.join(map(str, self.frame))}")
+                found = " ".join(", ".join(map(str, self.frame)).split())
+                raise ValueError(f"{self.path}: no column {column!r}; its columns: {found[:1000]}")
 
     def text(self, column: str, allowed: Collection[str] | None = None) -> pd.Series:
         """One column as text, empty where the file does not have it; rows outside `allowed` are dropped."""
@@ -141,8 +144,10 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         begun = not self.first
-        for line in self.file:
+        for line in iter(partial(self.file.readline, MAX_LINE), ""):
             self.number += 1
+            if len(line) == MAX_LINE:
+                raise csv.Error(f"longer than {MAX_LINE} characters")
             begun = begun or self.first in line
             if line.startswith("#"):
                 self.comments.append(line.removeprefix("#").strip())

@@ -5,6 +5,7 @@ in seconds: what the kernel-time model is fitted to and judged by.
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def recognize(path: Path) -> str:
         if file.read(4) == b"PAR1":
             return "aiconfigurator"
     with open_text(path) as text:
-        lines = [line[:100_000] for line in islice(text, FIRST_LINES)]
+        lines = list(islice(iter(partial(text.readline, 100_000), ""), FIRST_LINES))
     start = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
     if start.startswith(("{", "[")):
         return "torch"

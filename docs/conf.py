@@ -1,0 +1,109 @@
+"""The documentation, built offline: `make docs`. Pages of numbers are computed by `pages.py`; notebooks are not run."""
+
+import inspect
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math import latex2mathml
+from sphinx import addnodes
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent))
+
+import pages  # noqa: E402
+
+project = "Roofline Workbench"
+author = copyright = "The Roofline Workbench authors"
+version = release = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["version"]
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "myst_nb"]
+exclude_patterns = ["_build", "_templates"]
+templates_path = ["_templates"]
+nb_execution_mode = "off"  # the stored outputs, which the tests hold against the code
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+html_theme = "furo"
+html_title = "Roofline Workbench"
+html_show_sphinx = False
+html_math_renderer = "mathml"
+
+default_role = "py:obj"  # a name in backticks is a link where it is one of the package's
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "exclude-members": "model_config"}
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 100
+nitpicky = True
+nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!workbench\.).*"), ("py:class", r".*\.(Array|RecordT)")]
+
+
+# Docstrings -------------------------------------------------------------------------------------------------------
+
+NAMES = re.compile(r"^(\w+(?:, \w+)*) : (.*)")
+
+
+def to_rst(lines: list[str]) -> list[str]:
+    """Prose with lines `name : text [unit]` as reStructuredText: those become a definition list."""
+    rst: list[str] = []
+    inside = False
+    for line in lines:
+        line = re.sub(r"(?<![`\w])(\w+)_(?![`\w])", r"\1\\_", line)  # bytes_ is no link
+        if match := NAMES.match(line):
+            rst += [] if inside or not rst or not rst[-1] else [""]
+            rst += [f"``{match[1]}``".replace("\\", ""), f"   {match[2]}"]
+            inside = True
+        elif inside and line.startswith("    "):
+            rst.append(f"   {line.strip()}")
+        else:
+            rst += [""] if inside and line else []
+            rst.append(line)
+            inside = False
+    return rst
+
+
+def _docstring(app, what, name, obj, options, lines):
+    lines[:] = to_rst(lines)
+    if fields := getattr(obj, "model_fields", {}):
+        needed = [f"``{field}``" for field, about in fields.items() if about.is_required()]
+        others = [f"``{field}``" for field, about in fields.items() if not about.is_required()]
+        lines += ["", f"Fields: {', '.join(needed)}" + (f"; optional: {', '.join(others)}." if others else ".")]
+
+
+def _signature(app, what, name, obj, options, signature, returns):
+    """Records say their fields in words; their generated signatures are long and say less."""
+    if inspect.isclass(obj) and hasattr(obj, "model_fields"):
+        return "", None
+    return None
+
+
+def _leave_out_long_values(app, domain, objtype, content):
+    for value in list(content.parent.findall(addnodes.desc_annotation)):
+        if len(value.astext()) > 80:
+            value.parent.remove(value)
+
+
+# Equations as MathML, which browsers draw without a script from elsewhere -----------------------------------------
+
+
+def _inline_math(self, node):
+    self.body.append(latex2mathml.tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def _block_math(self, node):
+    self.body.append(f"<p>{latex2mathml.tex2mathml(node.astext(), as_block=True)}</p>")
+    raise nodes.SkipNode
+
+
+def setup(app):
+    """Sphinx calls this."""
+    app.connect("autodoc-process-docstring", _docstring)
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("object-description-transform", _leave_out_long_values)
+    app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))
+    pages.write(HERE / "generated")

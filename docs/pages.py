@@ -1,0 +1,125 @@
+"""Pages of the documentation that are computed: gallery, audit, fidelity, catalog, and copies of the notebooks."""
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import workbench as wb
+from workbench import audit, figures, tables
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table; what Markdown would read as its own in a cell is escaped."""
+    head = list(header)
+    lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    return re.sub(r"([|*_`<\[\]$])", r"\\\1", " ".join(str(value).split()))
+
+
+def gallery() -> str:
+    """Every chart of the batch with its caption."""
+    parts = ["# Gallery\n", "Every chart of `make figures`; a click shows it in full size.\n"]
+    for figure in figures.find(ROOT).values():
+        name, values = figure.id, figure.values
+        parts += [
+            f"## {name}\n", f"**{_cell(values['title'])}**\n",
+            f"```{{image}} ../../figures/{name}.png\n:alt: {values['title']}\n:target: ../_images/{name}.png\n```\n",
+            f"{_cell(values['caption'])}\n",
+            f"{{download}}`CSV <../../figures/{name}.csv>` · {{download}}`SVG <../../figures/{name}.svg>` · "
+            f"{{download}}`params <../../{figure.params.relative_to(ROOT)}>` · "
+            f"[notebook](notebooks/{figure.notebook.name})\n",
+        ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def audit_page() -> str:
+    """Every claim: published, recomputed by the source's formula and by ours, and the verdict."""
+    claims = audit.run()
+    parts = ["# Audit\n", f"{audit.summary(claims)}.\n", "A number that does not reproduce stays, with the reason.\n"]
+    for source, rows in claims.groupby("source", sort=False):
+        parts += [f"## {source}\n", table(
+            ("claim", "printed", "published", "source's formula", "ours", "verdict"),
+            (
+                (
+                    row["id"], f"{row['statement']} ({row['where']})",
+                    f"{audit.show_published(row['published'], row['kind'])} {row['unit'].removeprefix('1')}",
+                    audit.show(row["source_formula"]), audit.show(row["ours"]),
+                    row["verdict"] + (f": {row['reason']}" if row["reason"] else ""),
+                )
+                for row in rows.to_dict("records")
+            ),
+        )]  # fmt: skip
+    return "\n".join(parts)
+
+
+def fidelity() -> str:
+    """How good each fit of the kernel-time model is, and whose fits the other GPUs borrow."""
+    fits, lenders = tables.fits(), tables.lenders()
+    return "\n".join([
+        "# Fidelity of the kernel-time model\n",
+        "Mean absolute and mean relative error on the timings that a fit did not see, by GPU and kind of kernel.\n",
+        table(fits.columns, fits.itertuples(index=False)),
+        "## Whose fit each GPU computes with\n",
+        table(["gpu", *lenders.columns], lenders.reset_index().itertuples(index=False)),
+    ])  # fmt: skip
+
+
+def catalog() -> str:
+    """Every GPU and model of the catalog."""
+    cards, models = map(wb.gpu, wb.gpus()), map(wb.model, wb.models())
+    return "\n".join([
+        "# Catalog\n", "`wb.gpu(id)` and `wb.model(id)` print an entry with its sources and what is less sure.\n",
+        "## GPUs\n",
+        table(
+            ("id", "name", "memory (GB)", "bandwidth (GB/s)", "16-bit dense (TFLOP/s)"),
+            (
+                (
+                    card.id, card.name, card.memory.capacity_gb or "", f"{card.memory.bandwidth_gbs:g}",
+                    f"{card.dense_tflops.get('fp16', card.dense_tflops.get('bf16')):g}",
+                )
+                for card in cards
+            ),
+        ),
+        "## Models\n",
+        table(
+            ("id", "name", "parameters", "layers", "hidden size", "query heads", "KV heads"),
+            (
+                (
+                    model.id, model.name, f"{model.parameters / 1e9:.4g} G", model.n_layers, model.hidden_size,
+                    model.n_heads, model.n_kv_heads,
+                )
+                for model in models
+            ),
+        ),
+    ])  # fmt: skip
+
+
+def modules() -> str:
+    """Every module, in the order of the data, which the README gives."""
+    found = {path.stem for path in ROOT.glob("workbench/*.py") if not path.stem.startswith("__")}
+    order = dict.fromkeys(re.findall(r"`(\w+)\.py`", (ROOT / "README.md").read_text(encoding="utf-8")))
+    names = [name for name in order if name in found] + sorted(found - set(order))
+    directive = [".. autosummary::", "   :toctree: api", "", *(f"   workbench.{name}" for name in names)]
+    return "\n".join(["# Modules\n", "```{eval-rst}", *directive, "```\n"])
+
+
+PAGES = {"modules": modules, "gallery": gallery, "audit": audit_page, "fidelity": fidelity, "catalog": catalog}
+
+
+def write(folder: Path) -> None:
+    """Write every page below `folder`, beside the notebooks as they are stored; what has not changed is not touched."""
+    (folder / "notebooks").mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        path, text = folder / f"{name}.md", page()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    for notebook in ROOT.glob("notebooks/*.ipynb"):
+        copy = folder / "notebooks" / notebook.name
+        if not copy.is_file() or copy.read_bytes() != notebook.read_bytes():
+            shutil.copyfile(notebook, copy)
