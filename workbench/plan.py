@@ -152,8 +152,8 @@ def report(table: pd.DataFrame, rows: int = 20) -> str:
     text = pd.DataFrame({"gpu": shown.gpu, "tp": shown.tp, "batch": shown.batch})
     for heading, column, scale, digits in (
         ("TTFT ms", "ttft_s", 1e3, 1), ("TPOT ms", "tpot_s", 1e3, 2), ("tokens/s", "tokens_per_second", 1, 0),
-        ("requests/s", "requests_per_second", 1, 2), ("GB/GPU", "memory_gb", 1, 1), (f"{table.attrs['cost']}/Mtoken", "cost", 1, 3),
-        ("replicas", "replicas", 1, 0), ("GPUs", "gpus", 1, 0),
+        ("requests/s", "requests_per_second", 1, 2), ("GB/GPU", "memory_gb", 1, 1),
+        (f"{table.attrs['cost']}/Mtoken", "cost", 1, 3), ("replicas", "replicas", 1, 0), ("GPUs", "gpus", 1, 0),
     ):  # fmt: skip
         if column in shown:
             text[heading] = [f"{value * scale:,.{digits}f}" if np.isfinite(value) else "-" for value in shown[column]]
