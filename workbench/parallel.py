@@ -116,8 +116,8 @@ def all_reduce_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: s
         algorithm moves (Patarasuk and Yuan 2009); "kernel", the faster of a ring, in 2 (g - 1) steps, and of one shot,
         in which each GPU reads all the others at once, both with a latency and a share of the link
 
-    For the latency and the share see `STEP_LATENCY`. Raises ValueError for a GPU without a link rate in the catalog (see
-    `link_rate`), or sizes that are no positive numbers.
+    For the latency and the share see `STEP_LATENCY`. Raises ValueError for a GPU without a link rate (see `link_rate`),
+    or sizes that are no positive numbers.
     """
     card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
     size, count = _checked(bytes_, gpus, time_model)
@@ -134,8 +134,8 @@ def all_reduce_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: s
 def all_to_all_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: str = "kernel") -> Array:
     """Time in which each of `gpus` [1] GPUs sends `bytes_` [byte], spread evenly over all of them [s]; 0 for one.
 
-    The share that stays, 1 / g, crosses no link. time_model : "kernel" adds the latency and the share of the link's rate
-    of `all_reduce_time`, which has the errors as well
+    The share that stays, 1 / g, crosses no link. time_model : "kernel" adds the latency and the share of the link's
+    rate of `all_reduce_time`, which has the errors as well
     """
     card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
     size, count = _checked(bytes_, gpus, time_model)
