@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
-from .loadtest_metrics import PERCENTILES
+from .loadtest.metrics import PERCENTILES
 from .plots import COLORS
 
 #: Phases of a request, and their colours.

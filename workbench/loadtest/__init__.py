@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import loadtest_profiles as profiles
-from . import loadtest_readers as readers
-from .loadtest_metrics import metrics, report, timeline
-from .loadtest_rows import COLUMNS, STATUSES, Rows, contradictions
-from .loadtest_streams import json_events
-from .names import unknown
-from .timing_tables import open_text
-from .whole import whole
+from ..names import unknown
+from ..timing_tables import open_text
+from ..whole import whole
+from . import profiles, readers
+from .metrics import metrics, report, timeline
+from .rows import COLUMNS, STATUSES, Rows, contradictions
+from .streams import json_events
 
 __all__ = ["COLUMNS", "FORMATS", "STATUSES", "metrics", "read", "recognize", "report", "timeline", "write"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import ijson
 
-from .loadtest_rows import open_bytes
-from .timing_tables import open_text
+from ..timing_tables import open_text
+from .rows import open_bytes
 
 Event = tuple[str, str, Any]  # of ijson: the path of a value within its document, what it is, the value
 

@@ -7,8 +7,8 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
-from .loadtest_rows import Rows, number
-from .loadtest_streams import dig, in_runs, json_events, json_lines, one_run, pick
+from .rows import Rows, number
+from .streams import dig, in_runs, json_events, json_lines, one_run, pick
 
 #: Seconds per unit of time that AIPerf writes.
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .loadtest_rows import COLUMNS, check_status
-from .names import unknown
+from ..names import unknown
+from .rows import COLUMNS, check_status
 
 PERCENTILES = (50, 90, 95, 99)
 MAX_STEPS = 10**7

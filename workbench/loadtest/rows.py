@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from .names import unknown
+from ..names import unknown
 
 #: The columns of a load test, a row a request. Times [s] from the first send, NaN where they never happened; tokens
 #: [1], NA where unknown; `error` is empty without one.

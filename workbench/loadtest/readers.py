@@ -7,9 +7,9 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from .loadtest_rows import Rows, check_status, number
-from .loadtest_streams import dig, in_runs, json_events, one_run, pick
-from .timing_tables import Lines, open_text
+from ..timing_tables import Lines, open_text
+from .rows import Rows, check_status, number
+from .streams import dig, in_runs, json_events, one_run, pick
 
 # Tables -----------------------------------------------------------------------------------------------------------
 
