@@ -24,7 +24,7 @@ unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH MPLBACKEND PYTHONPATH PYTHONHOME V
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help figures check test lint audit lab notebooks bench clean
+.PHONY: help figures check test lint audit explore lab notebooks bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ lint: $(READY)
 
 audit: $(READY)  ## recompute every published number
 	@$(BIN)/workbench audit
+
+explore: $(READY)  ## open the explorer in a browser
+	@$(BIN)/workbench explore
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks

@@ -185,6 +185,18 @@ def _integers(option: str, text: str) -> list[int]:
 
 
 @app.command()
+def explore(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of 127.0.0.1.")] = 8866,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Serve the explorer as a web page of this machine; Ctrl-C ends it."""
+    from .explorer.serve import serve
+
+    with one_line():
+        serve(port=port, browser=browser)
+
+
+@app.command()
 def calibrate(
     file: Annotated[Path, typer.Argument(help="Kernel timings in any format that `workbench timings` reads.")],
     gpu: Annotated[str, typer.Option("--gpu", help="Id of the GPU that was measured.")],
