@@ -50,11 +50,12 @@ explore: $(READY)  ## open the explorer in a browser
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks
 
-notebooks: $(READY)  ## run all notebooks and store their outputs in place
-	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+notebooks: $(READY)  ## run all notebooks but the explorer's and store their outputs in place
+	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
 
-bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth
+bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth; the explorer's answer to a slider
 	@$(BIN)/python tests/bench_grid.py
+	@$(BIN)/python tests/bench_explorer.py
 
 clean:  ## remove the environment and the caches; the figures stay
 	rm -rf .venv .cache figures/.state

@@ -37,7 +37,7 @@ def controls() -> dict[str, Control]:
                 options=[("none", ""), *((name, figure) for figure, name in presets.names().items())],
                 description="Published", tooltip="A published chart, with what its source prints", **plain,
             ),
-            lambda figure: _preset(figure), lambda view: view.figure or "",
+            _preset, lambda view: view.figure if view.figure in presets.names() else "",
         ),
         "gpu": Control(_tags(gpus(), "add a GPU"), lambda value: {"gpu": value}, lambda view: view.gpu),
         "model": Control(_tags(models(), "add a model"), lambda value: {"model": value}, lambda view: view.model),

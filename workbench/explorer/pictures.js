@@ -96,6 +96,16 @@ function pointAt(picture, group, i) {
   return { ...group.at, batch_size: picture.sizes.batch_size[Math.floor(i / lengths.length)], seq_len: lengths[i % lengths.length] };
 }
 
+/** Give every group its columns of numbers; once for each picture. */
+function unpack(picture) {
+  const { groups, numbers } = picture.roofline, n = picture.sizes.batch_size.length * picture.sizes.seq_len.length;
+  if (!groups.length || groups[0].x) return;
+  const all = new Float64Array(numbers.buffer.slice(numbers.byteOffset, numbers.byteOffset + numbers.byteLength));
+  groups.forEach((group, g) => ["x", "y", "time", "roof", "bound"].forEach((name, i) => {
+    group[name] = [...all.subarray((5 * g + i) * n, (5 * g + i + 1) * n)];
+  }));
+}
+
 function drawRoofline(svg, picture, width) {
   const chart = picture.roofline;
   const legend = legendRows(chart, width);
@@ -413,15 +423,16 @@ function render({ model, el }) {
     setTimeout(() => { from.textContent = label; }, 1200);
   }
 
+  const width = { roofline: 280, bars: 280, heat: 280 };
   function draw() {
     const now = picture();
     message.textContent = now.message ?? "";
     root.classList.toggle("wb-broken", Boolean(now.message));
     if (!now.roofline) return;
-    const width = (svg) => Math.max(280, Math.floor(svg.parentElement.clientWidth));
-    drawRoofline(roofline, now, width(roofline));
-    sub("bars", `${now.bars.whole ? "share of the step" : "share of these operators"} ${drawBars(bars, now, width(bars))}`);
-    drawHeat(heat, now, width(heat));
+    unpack(now);
+    drawRoofline(roofline, now, width.roofline);
+    sub("bars", `${now.bars.whole ? "share of the step" : "share of these operators"} ${drawBars(bars, now, width.bars)}`);
+    drawHeat(heat, now, width.heat);
     put(notes, now.notes.map((note) => ["li", {}, note]));
     for (const select of selects) {
       const name = select.dataset.name, options = now.heat.choices[name];
@@ -571,8 +582,14 @@ function render({ model, el }) {
   model.on("msg:custom", (content, buffers) => {
     if (content.kind === "file") save(content.name, new Blob([buffers[0]]));
   });
-  const sized = new ResizeObserver(soon);
-  sized.observe(root);
+  const sized = new ResizeObserver((entries) => {
+    for (const { target, contentRect } of entries) width[target.dataset.width] = Math.max(280, Math.floor(contentRect.width));
+    soon();
+  });
+  for (const [name, svg] of Object.entries({ roofline, bars, heat })) {
+    svg.parentElement.dataset.width = name;
+    sized.observe(svg.parentElement);
+  }
   return () => sized.disconnect();
 }
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 from .. import roofline
 from ..catalog import kernel_fit
+from ..names import unknown
 from ..tables import Series
 from . import presets
 from .view import Pin, Settings, View, cards, drawn, entries, pinned
@@ -22,6 +23,9 @@ COLORS = (
 )  # fmt: skip
 MARKERS = ("circle", "square", "triangle", "diamond", "cross", "down")
 DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2 1 2", "1 3")
+
+#: What the page knows of every point; bytes spare it and the server the parsing of thousands of decimals.
+NUMBERS = ("intensity", "performance", "time", "attainable", "bound")
 
 #: What a heat map shows: name, unit; the variables of a grid, and the share of the roof.
 HEAT = {
@@ -36,6 +40,8 @@ def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
     steps = drawn(ds, "steps") if ds.attrs["forward_pass"] else None
     if view.points == "steps" and steps is None:
         raise ValueError("points of whole steps need the fused operators of a forward pass: choose the operators fused")
+    if view.figure and presets.presets() and view.figure not in presets.presets():
+        raise unknown("figure", view.figure, presets.presets())
     shown = ds if view.points == "operators" or steps is None else steps
     return {
         "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len},
@@ -49,15 +55,19 @@ def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
 
 
 def chart(view: View, ds: xr.Dataset) -> dict[str, Any]:
-    """Ceilings of every GPU, a group of points for each line of the legend, and published ranges behind them."""
+    """Ceilings of every GPU, a group of points for each line of the legend, and published ranges behind them.
+
+    `numbers` are the float64 of (group, `NUMBERS`, point), points by batch size, then by length.
+    """
     groups = list(_groups(view, ds))
+    numbers = np.array([group.pop("numbers") for group in groups])
     limits = {
-        axis: _decades([value for group in groups for value in group[axis]], ds.variables[ceiling].values)
-        for axis, ceiling in (("x", "ridge_point"), ("y", "peak_flop_rate"))
+        axis: _decades(numbers[:, i] if groups else numbers, ds.variables[ceiling].values)
+        for i, (axis, ceiling) in enumerate({"x": "ridge_point", "y": "peak_flop_rate"}.items())
     }
     return {
         "limits": limits, "ceilings": [_ceiling(ds, i, limits["x"]) for i in range(len(view.gpu))],
-        "groups": groups, "legend": _legend(view, groups), "ranges": _ranges(view),
+        "groups": groups, "numbers": numbers.tobytes(), "legend": _legend(view, groups), "ranges": _ranges(view),
         "what": "steps" if view.points == "steps" else "operators",
     }  # fmt: skip
 
@@ -66,7 +76,7 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
     """Points of one GPU, model, operator, phase and candidate count each, over batch sizes and lengths."""
     operators = ds.operator.values.tolist() if "operator" in ds.dims else [None]
     counts: list[Any] = list(view.candidates) or [None]
-    columns = {name: ds.variables[name] for name in ("intensity", "performance", "time", "attainable", "bound")}
+    columns = {name: ds.variables[name] for name in NUMBERS}
     for number, (label, selection) in enumerate(_series(view, operators).items()):
         allowed = {
             "gpu": view.gpu,
@@ -78,15 +88,15 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
         for way in product(*(_within(selection, key, values) for key, values in allowed.items())):
             at = dict(zip(allowed, way, strict=True))
             index = {key: allowed[key].index(value) for key, value in at.items() if value is not None}
-            x, y, time, roof, bound = (_cut(column, index).ravel().tolist() for column in columns.values())
-            if y[0] != y[0]:
+            numbers = np.array([_cut(column, index).ravel() for column in columns.values()])
+            if np.isnan(numbers[1, 0]):
                 continue  # the model has no such operator
             place = index["gpu"] * len(view.model) + index["model"]
             yield {
                 "label": label, "at": {key: value for key, value in at.items() if value is not None},
                 "color": COLORS[(number if view.series else index.get("operator", 0)) % len(COLORS)],
                 "hollow": not view.series and at["phase"] == "decode", "marker": MARKERS[place % len(MARKERS)],
-                "x": x, "y": y, "time": time, "roof": roof, "bound": bound,
+                "numbers": numbers,
             }  # fmt: skip
 
 
@@ -115,10 +125,10 @@ def _allowed(selection: Mapping[str, Any], key: str, value: Any) -> bool:
     return value in wanted if isinstance(wanted, list) else bool(value == wanted)
 
 
-def _decades(values: list[float], ceilings: np.ndarray) -> list[float]:
+def _decades(values: np.ndarray, ceilings: np.ndarray) -> list[float]:
     """Whole decades around values, with the ceilings a little below the end."""
-    high = max([1.2 * np.nanmax(ceilings), *values])
-    return [10.0 ** np.floor(np.log10(min([*values, high / 10]))), 10.0 ** np.ceil(np.log10(high))]
+    high = np.max(values, initial=1.2 * np.nanmax(ceilings))
+    return [10.0 ** np.floor(np.log10(np.min(values, initial=high / 10))), 10.0 ** np.ceil(np.log10(high))]
 
 
 def _ceiling(ds: xr.Dataset, number: int, limits: list[float]) -> dict[str, Any]:

@@ -2,18 +2,22 @@
 
 import json
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
 import xarray as xr
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .. import roofline
 from ..catalog import GPU, Model
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
-from ..grid import PHASES, forward_pass, roofline_grid, stamp
+from ..catalog import models as catalog_models
+from ..grid import PHASES, forward_pass, roofline_grid
 from ..hf import from_hf_config
+from ..names import unknown
 from ..records import Count, Number, Record, Text
+from ..tables import LOOKS, SELECTORS
 
 #: A browser draws that many points without a stutter [1].
 MAX_POINTS = 20_000
@@ -91,6 +95,19 @@ class View(Settings):
     heat: Heat = Heat()
     pins: list[Pin] = Field(default=[])
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in self.configs:
+            if name in catalog_models():
+                raise ValueError(f"configs: {name!r} is a model of the catalog: give yours another name")
+            if name != PurePosixPath(name).name.lower():
+                raise ValueError(f"configs: {name!r}: the name of a model is in lower case, without slashes")
+        for selection in self.series.values():
+            for key in selection:
+                if key not in (*SELECTORS, *LOOKS):
+                    raise unknown("key of a series", key, (*SELECTORS, *LOOKS))
+        return self
+
     def state(self) -> dict[str, Any]:
         """What differs from the view that the explorer opens with, as JSON has it."""
         return self.model_dump(exclude_defaults=True)
@@ -161,7 +178,9 @@ def drawn(ds: xr.Dataset, points: str) -> xr.Dataset:
         "attainable": roofline.attainable(intensity, peak, bandwidth).transpose(*dims),
         "bound": roofline.bound(intensity, ridge).transpose(*dims),
     }  # fmt: skip
-    return stamp(steps.assign(roof))
+    for name, variable in roof.items():
+        variable.attrs = ds[name].attrs
+    return steps.assign(roof)
 
 
 @lru_cache(maxsize=256)

@@ -12,12 +12,14 @@ import ipywidgets
 import traitlets
 import xarray as xr
 
+from ..catalog import models
 from ..hf import from_hf_config
+from ..names import unknown
 from ..records import validated
 from ..saving import write_grid
 from .controls import Control, controls, operator_set, read_json
 from .pictures import picture
-from .view import View, drawn, grid, own_model
+from .view import Pin, Settings, View, drawn, grid
 from .words import code, params
 
 HERE = Path(__file__).parent
@@ -63,7 +65,7 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
             "Times and points": ["time_model", "launch_latency_us", "points"],
             "One setting, for bars and summary": ["at_batch_size", "at_seq_len"],
         }  # fmt: skip
-        children = []
+        children = [ipywidgets.HTML("<h2>Roofline Workbench</h2>")]
         for title, names in groups.items():
             children += [ipywidgets.HTML(f"<h3>{title}</h3>")] if title else []
             children += [by[name] if isinstance(name, str) else name for name in names]
@@ -100,7 +102,8 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         if "setting" in fields:
             fields["setting"] = self.view.setting.model_dump() | fields["setting"]
         if "model" in fields:
-            fields["configs"] = {name: self.view.configs[name] for name in value if name in self.view.configs}
+            used = {*value, *(pin.model for pin in self.view.pins)}
+            fields["configs"] = {name: config for name, config in self.view.configs.items() if name in used}
         return fields
 
     def _attempt(self, action: Any) -> None:
@@ -146,13 +149,9 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
             except ValueError:
                 self.view = before
                 raise
-        model = from_hf_config(found)
-        name = model.id
-        while name in self.view.model or name in self.controls["model"].widget.allowed_tags:
-            if self.view.configs.get(name) == found:
-                break
+        name = from_hf_config(found).id
+        while name in models() or self.view.configs.get(name, found) != found:
             name += "-own"
-        own_model(name, found)
         self.update(configs=self.view.configs | {name: found}, model=[*dict.fromkeys([*self.view.model, name])])
 
     def _asked(self, content: Mapping[str, Any]) -> None:
@@ -161,7 +160,7 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         if kind == "pin":
             self._attempt(lambda: self.pin(**content["at"]))
         elif kind == "unpin":
-            self._attempt(lambda: self.update(pins=[p for i, p in enumerate(self._pins()) if i != content["number"]]))
+            self._attempt(lambda: self.unpin(content["number"]))
         elif kind == "heat":
             self._attempt(lambda: self.update(heat=self.view.heat.model_dump() | content["chosen"]))
         elif kind == "setting":
@@ -169,25 +168,28 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         elif kind == "download":
             self.pictures.send({"kind": "file", "name": f"view.{content['format']}"}, [self.data(content["format"])])
 
-    def _pins(self) -> list[dict[str, Any]]:
-        return [pin.model_dump() for pin in self.view.pins]
-
     def pin(self, **at: Any) -> None:
-        """Pin a point of the chart: gpu, model, operator (none is the whole step), phase, batch_size, seq_len."""
-        settings = {name: getattr(self.view, name) for name in self.view.model_fields_set & set(_SETTINGS)}
-        new = settings | at
-        pins = [pin for pin in self._pins() if {k: v for k, v in pin.items() if v is not None} != new]
-        self.update(pins=[*self._pins(), new] if len(pins) == len(self.view.pins) else pins)
+        """Pin a point of the chart, or take a pinned one off, under the view's settings.
+
+        at : gpu, model, operator (without one the whole step), phase, batch_size, seq_len, candidates
+        """
+        pin = validated(Pin, {name: getattr(self.view, name) for name in Settings.model_fields} | at, "pin")
+        pins = [*self.view.pins, pin] if pin not in self.view.pins else [p for p in self.view.pins if p != pin]
+        self.update(pins=[p.model_dump() for p in pins])
+
+    def unpin(self, number: int | None = None) -> None:
+        """Take the pinned point of that number off, counted from 0; None is all of them."""
+        left = [] if number is None else [p for i, p in enumerate(self.view.pins) if i != number]
+        self.update(pins=[p.model_dump() for p in left])
 
     def data(self, kind: str) -> bytes:
         """The numbers of the view as a file: "csv", a row a setting, or "nc" (NetCDF)."""
+        if kind not in ("csv", "nc"):
+            raise unknown("format", kind, ("csv", "nc"))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"view.{kind}"
             write_grid(drawn(self.ds, self.view.points), path)
             return path.read_bytes()
-
-
-_SETTINGS = ("weight_dtype", "activation_dtype", "kv_dtype", "time_model", "launch_latency_us", "peak_tflops")
 
 
 def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **fields: Any) -> Explorer:
