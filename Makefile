@@ -24,10 +24,10 @@ unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH MPLBACKEND PYTHONPATH PYTHONHOME V
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help figures check test lint audit explore lab notebooks bench clean
+.PHONY: help figures check test lint audit screenshots explore lab notebooks bench clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 figures: $(READY)  ## set up, then draw every published chart that is not up to date
 	@$(BIN)/workbench figures
@@ -43,6 +43,10 @@ lint: $(READY)
 
 audit: $(READY)  ## recompute every published number
 	@$(BIN)/workbench audit
+
+screenshots: $(READY)  ## take the README's pictures of the explorer again
+	@$(BIN)/python -m pytest -n 0 tests/test_browser.py
+	@cp .cache/screenshots/explorer-{first,compare,published}.png screenshots/
 
 explore: $(READY)  ## open the explorer in a browser
 	@$(BIN)/workbench explore

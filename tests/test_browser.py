@@ -1,11 +1,10 @@
 """The explorer as its readers meet it: Voila's page and JupyterLab in a real Chromium, the numbers held to the package.
 
-Screenshots go to .cache/screenshots, or to the folder that WORKBENCH_SCREENSHOTS names; README shows some of them.
+Screenshots go to .cache/screenshots; `make screenshots` takes those that README shows from there.
 """
 
 import importlib.util
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -21,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which(CHROMIUM), reason="no Chromium on this machine (Debian: apt install chromium)"),
     pytest.mark.skipif(not importlib.util.find_spec("playwright"), reason="no Playwright in this environment"),
 ]
-SHOTS = Path(os.environ.get("WORKBENCH_SCREENSHOTS", ROOT / ".cache" / "screenshots"))
+SHOTS = ROOT / ".cache" / "screenshots"
 START = 60_000  # ms; a kernel and a page on a busy machine
 
 CONFIG = {
@@ -208,7 +207,7 @@ def test_the_reader_s_own_model(address, open_page, tmp_path):
 
 
 def test_points_are_hovered_pinned_and_compared(address, open_page):
-    page = open_page(link(address, operator=["attention"], phase=["decode"], time_model="kernel"))
+    page = open_page(link(address, operator=["attention"], phase=["decode"], time_model="kernel"), height=1350)
     chart = page.locator("svg.wb-roofline")
     box = chart.bounding_box()
     d = chart.locator(".wb-groups path").first.get_attribute("d")
@@ -240,10 +239,12 @@ def test_a_published_chart_with_its_ranges_and_audit(address, open_page):
     claims = audit.run("medusa-fig09")
     ranges = audit.published_ranges("medusa-fig09")
     assert page.locator(".wb-roofline rect.wb-range title").count() == len(ranges)
-    page.locator("#wb-audit summary").click()
-    assert page.locator("#wb-audit tbody tr").count() == len(claims)
-    assert page.locator(".wb-published a").get_attribute("href") == "https://arxiv.org/abs/2401.10774v3"
     shoot(page, "explorer-published")
+    page.get_by_role("button", name="Audit rows").click()
+    page.locator(".wb-audit tbody tr").first.wait_for()
+    assert page.locator(".wb-audit tbody tr").count() == len(claims)
+    assert page.locator(".wb-published a").get_attribute("href") == "https://arxiv.org/abs/2401.10774v3"
+    shoot(page, "explorer-audit")
 
 
 def test_code_is_copied_and_gives_the_same_numbers(address, open_page):

@@ -311,7 +311,7 @@ def test_controls_show_the_view_and_change_it():
 
 
 def test_every_control_writes_what_it_reads():
-    for fields in (fields for name, fields in VIEWS.items() if name != "candidates"):  # its sizes are on no slider
+    for fields in (VIEWS[name] for name in ("kernel", "own model", "steps")):
         shown = wb.explore(**fields)
         before = shown.view
         for control in shown.controls.values():

@@ -54,7 +54,8 @@ class Figure:
     def fingerprint(self) -> str:
         """Hash of all that the figure depends on: params, notebook, package, claims, its catalog entries, libraries."""
         package = Path(str(DATA)).parent
-        paths = [self.params, self.notebook, *sorted(package.glob("*.py")), *sorted(package.glob("data/claims/*.yaml"))]
+        paths = [self.params, self.notebook, *sorted(package.rglob("*.py"))]
+        paths += sorted(package.glob("data/claims/*.yaml"))
         for folder in ("gpu", "model"):
             names = self.values.get(folder) or []
             for name in [names] if isinstance(names, str) else names:

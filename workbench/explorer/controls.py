@@ -128,16 +128,21 @@ def _tags(allowed: list[str], placeholder: str) -> Any:
 
 def _range(values: list[int], description: str) -> Any:
     return w.SelectionRangeSlider(
-        options=[(f"{value:,}", value) for value in values], description=description, layout=w.Layout(width="auto"),
+        options=[(_label(value), value) for value in values], description=description, layout=w.Layout(width="auto"),
         style={"description_width": "84px"},
     )  # fmt: skip
 
 
 def _one(values: list[int], description: str) -> Any:
     return w.SelectionSlider(
-        options=[(f"{value:,}", value) for value in values], description=description, layout=w.Layout(width="auto"),
+        options=[(_label(value), value) for value in values], description=description, layout=w.Layout(width="auto"),
         style={"description_width": "84px"},
     )  # fmt: skip
+
+
+def _label(value: int) -> str:
+    """A size as sliders show it: 16K is 16,384."""
+    return f"{value // 1024}K" if value >= 16384 else f"{value:,}"
 
 
 def _between(values: list[int], ends: tuple[int, int]) -> list[int]:

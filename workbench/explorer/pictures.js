@@ -147,10 +147,11 @@ function drawRoofline(svg, picture, width) {
       if (number < 6) ridges.push(text(at, top - 3 - 12 * number, digits(ceiling.ridges[i]), { "text-anchor": "middle", class: "wb-small" }));
     });
   });
+  // open markers lie over filled ones: both are seen where they meet
   const r = chart.groups.length > 16 ? 3.2 : 3.8, groups = [], rings = [];
   const lengths = picture.sizes.seq_len;
   const focus = picture.sizes.batch_size.indexOf(picture.bars.setting.batch_size) * lengths.length + lengths.indexOf(picture.bars.setting.seq_len);
-  for (const group of chart.groups) {
+  for (const group of [...chart.groups].sort((a, b) => a.hollow - b.hollow)) {
     group.px = group.x.map(x);
     group.py = group.y.map(y);
     const d = group.px.map((px, i) => marker(group.marker, px, group.py[i], r)).join("");
@@ -243,7 +244,7 @@ function drawBars(svg, picture, width) {
   svg.setAttribute("viewBox", `0 0 ${width} ${y + 8}`);
   svg.setAttribute("height", y + 8);
   put(svg, specs);
-  return `at batch ${count(at.batch_size)}, length ${count(at.seq_len)}${candidates ? `, ${candidates} candidates` : ""}`;
+  return `at batch ${count(at.batch_size)}, length ${count(at.seq_len)}${candidates ? `, candidates ${candidates}` : ""}`;
 }
 
 // Heat map --------------------------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ function shade(share) {
 
 function heatCells(heat, width) {
   const left = 52, top = 6, w = (width - left - 6) / heat.seq_len.length;
-  const h = Math.max(24, Math.min(40, 280 / heat.batch_size.length));
+  const h = Math.max(24, 90 / heat.batch_size.length, Math.min(40, 280 / heat.batch_size.length));
   return { left, top, w, h, bottom: top + h * heat.batch_size.length };
 }
 
@@ -272,17 +273,19 @@ function drawHeat(svg, picture, width) {
   const position = (value) => (high === low ? 0.5 : log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
   const rows = heat.batch_size.length, cells = [], labels = [];
   let boundary = "";
+  const number = (value) => (value === null ? "" : tick(value, heat.unit === "%" || heat.unit === "FLOP/byte" ? 1e-4 : 1));
+  const roomy = all.every((value) => wide(number(value), 11) < w - 6); // all numbers or none
+  const every = Math.ceil(Math.max(...heat.seq_len.map((value) => wide(size(value)))) / (w - 4)); // lengths that fit below
   heat.values.forEach((line, b) => line.forEach((value, s) => {
     const x = left + w * s, y = bottom - h * (b + 1), color = value === null ? "#808080" : shade(position(value));
-    const words = value === null ? "" : tick(value, heat.unit === "%" || heat.unit === "FLOP/byte" ? 1e-4 : 1);
     cells.push(["rect", { x: x.toFixed(1), y: y.toFixed(1), width: w.toFixed(1), height: h.toFixed(1), fill: color, class: "wb-cell" }]);
-    if (wide(words, 11) < w - 8) labels.push(text(x + w / 2, y + h / 2 + 4, words, { "text-anchor": "middle", class: "wb-small", fill: dark(color) ? "#ffffff" : "#000000" }));
+    if (roomy) labels.push(text(x + w / 2, y + h / 2 + 4, number(value), { "text-anchor": "middle", class: "wb-small", fill: dark(color) ? "#ffffff" : "#000000" }));
     const here = heat.bound[b][s];
     if (s + 1 < line.length && heat.bound[b][s + 1] !== here) boundary += `M${x + w} ${y}v${h}`;
     if (b + 1 < rows && heat.bound[b + 1][s] !== here) boundary += `M${x} ${y}h${w}`;
   }));
   heat.batch_size.forEach((value, b) => labels.push(text(left - 5, bottom - h * b - h / 2 + 4, size(value), { "text-anchor": "end" })));
-  heat.seq_len.forEach((value, s) => labels.push(text(left + w * s + w / 2, bottom + 15, size(value), { "text-anchor": "middle" })));
+  heat.seq_len.forEach((value, s) => s % every || labels.push(text(left + w * s + w / 2, bottom + 15, size(value), { "text-anchor": "middle" })));
   labels.push(text((left + width) / 2, bottom + 32, "Sequence length (tokens)", { "text-anchor": "middle" }));
   labels.push(text(0, 0, "Batch size", { "text-anchor": "middle", transform: `translate(12 ${(top + bottom) / 2}) rotate(-90)` }));
   const at = picture.bars.setting, b = heat.batch_size.indexOf(at.batch_size), s = heat.seq_len.indexOf(at.seq_len);
@@ -385,15 +388,21 @@ function render({ model, el }) {
     make("header", {}, [make("h3", {}, ["Python"]), button("Copy code", (event) => copy(event.target, python.textContent))]), python,
     make("header", {}, [make("h3", {}, ["Params"]), button("Copy params", (event) => copy(event.target, params.textContent))]), params,
   ]);
+  const unpinAll = button("Unpin all", () => model.send({ kind: "unpin", number: null }));
+  const toAudit = button("Audit rows", () => {
+    const rows = root.querySelector(".wb-audit");
+    rows.open = true;
+    rows.scrollIntoView({ behavior: "smooth" });
+  }, "What the source prints, beside what is recomputed");
   const download = (format) => () => model.send({ kind: "download", format });
   const root = make("div", { class: "wb-views", "data-lm-suppress-shortcuts": "true" }, [
     message, notes,
-    section("roofline", "Roofline", files(roofline, "roofline"), make("div", { class: "wb-chart" }, [roofline, tip])),
+    section("roofline", "Roofline", [toAudit, ...files(roofline, "roofline")], make("div", { class: "wb-chart" }, [roofline, tip])),
     section("published", "Published numbers", [], published),
     section("bars", "Time by operator", files(bars, "time-by-operator"), bars),
     section("heat", "Batch size and length", files(heat, "heat-map"), make("div", { class: "wb-choices" }, selects), heat),
     section("summary", "Summary", [], summary),
-    section("compare", "Comparison of pinned points", [button("Unpin all", () => model.send({ kind: "unpin", number: null }))], compare),
+    section("compare", "Comparison of pinned points", [unpinAll], compare),
     section("away", "Take away", [
       button("CSV", download("csv"), "All numbers of the view, a row a setting"),
       button("NetCDF", download("nc"), "The Dataset, for xarray"),
@@ -462,6 +471,7 @@ function render({ model, el }) {
 
   function drawCompare(now) {
     const first = now.compare[0];
+    unpinAll.hidden = !first;
     table(compare, ["", "setting", "settings besides", "intensity", "performance", "of the roof", "time", "against 1", "bound", ""],
       now.compare.map((row, i) => [i + 1, setting(row.at), row.settings || "defaults", si(row.intensity, "FLOP/byte"), si(row.performance, "FLOP/s"), percent(row.performance / row.roof), si(row.time, "s"),
         `${digits(row.time / first.time)} ×`, boundName(row.bound), ["td", {}, [["button", { type: "button", "data-unpin": i, title: "Unpin" }, "×"]]]]),
@@ -475,22 +485,22 @@ function render({ model, el }) {
 
   function drawPublished(now) {
     const shown = now.published;
-    root.querySelector(".wb-published-section").hidden = !shown;
+    root.querySelector(".wb-published-section").hidden = toAudit.hidden = !shown;
+    sub("roofline", shown ? shown.name : "");
     if (!shown) return put(published, []);
     const reproduce = shown.rows.filter((row) => row.verdict === "reproduces").length;
     sub("published", shown.name);
     put(published, [
       ["p", {}, shown.caption],
       ["p", {}, [["a", { href: shown.source.url || "#", target: "_blank", rel: "noopener" }, shown.source.url || shown.source.citation]]],
-      ["details", { class: "wb-audit", id: "wb-audit" }, [
+      ["details", { class: "wb-audit", ...(open ? { open: "" } : {}) }, [
         ["summary", {}, `Audit: ${shown.rows.length} published numbers recomputed, ${reproduce} reproduce`],
         ["table", {}, [
           ["thead", {}, [["tr", {}, ["published", "where", "number", "source's formula", "ours", "verdict"].map((cell) => ["th", {}, cell])]]],
           ["tbody", {}, shown.rows.map((row) => ["tr", { title: row.reason }, [row.statement, row.where, `${row.published} ${row.unit === "1" ? "" : row.unit}`, row.source_formula, row.ours, row.verdict].map((cell) => ["td", {}, cell])])],
         ]],
       ]],
-    ].map((spec) => spec));
-    if (open) published.querySelector("details").setAttribute("open", "");
+    ]);
   }
   let open = false;
   published.addEventListener("toggle", (event) => { open = event.target.open; }, true);

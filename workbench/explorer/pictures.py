@@ -17,9 +17,11 @@ from ..tables import Series
 from . import presets
 from .view import Pin, Settings, View, cards, drawn, entries, pinned
 
-#: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground.
+#: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground; the
+#: last six are dark shades of the first, for models of more operators.
 COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+    "#1d4a73", "#8a5a00", "#641000", "#4a5453", "#43175d", "#55362d",
 )  # fmt: skip
 MARKERS = ("circle", "square", "triangle", "diamond", "cross", "down")
 DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2 1 2", "1 3")
@@ -279,7 +281,8 @@ def published(view: View) -> dict[str, Any] | None:
     if view.figure is None or view.figure not in presets.presets():
         return None
     return {
-        "name": presets.names()[view.figure], "caption": presets.fields(view.figure)["caption"],
+        "name": presets.names()[view.figure],
+        "caption": f"Caption of figures/{view.figure}.svg: {presets.fields(view.figure)['caption']}",
         "source": presets.citation(view.figure), "rows": presets.audit_rows(view.figure),
     }  # fmt: skip
 
@@ -296,5 +299,5 @@ def notes(view: View) -> list[str]:
     if view.peak_tflops is not None:
         found.append(f"The roof is drawn at {view.peak_tflops:g} TFLOP/s, as the published chart prints it.")
     if view.candidates and len(view.candidates) > 1:
-        found.append(f"Bars, heat map and summary are those of {view.candidates[0]} candidates.")
+        found.append(f"Bars, heat map and summary are of the first number of candidates, {view.candidates[0]}.")
     return found

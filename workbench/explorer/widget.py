@@ -44,9 +44,10 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         self._page, self._quiet = page, False
         for name, control in self.controls.items():
             control.widget.observe(lambda change, name=name: self._changed(name, change["new"]), "value")
-        self.upload = ipywidgets.FileUpload(accept=".json,application/json", description="config.json or saved view")
-        self.paste = ipywidgets.Textarea(placeholder="or paste a config.json here", rows=4)
-        self.add = ipywidgets.Button(description="Add as a model")
+        full = ipywidgets.Layout(width="auto")
+        self.upload = ipywidgets.FileUpload(accept=".json", description="config.json or saved view", layout=full)
+        self.paste = ipywidgets.Textarea(placeholder="or paste a config.json here", rows=4, layout=full)
+        self.add = ipywidgets.Button(description="Add as a model", layout=full)
         self.upload.observe(self._uploaded, "value")
         self.add.on_click(lambda _: self._attempt(lambda: self.take(self.paste.value, "pasted text")))
         self.pictures.on_msg(lambda _, content, buffers: self._asked(content))
