@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 import workbench as wb
-from workbench import audit, explorer, tables
-from workbench.explorer import pictures, presets, serve, view, words
+from workbench import audit, explorer, page, tables
+from workbench.cli import app
+from workbench.explorer import pictures, presets, view, words
 from workbench.figures import notebook_parameters, read_params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -474,12 +476,12 @@ def test_a_link_is_opened_by_voila_only(monkeypatch):
 
 def test_the_page_is_served_on_this_machine_only(monkeypatch):
     started = []
-    monkeypatch.setattr(serve.os, "execv", lambda program, arguments: started.extend(arguments))
-    monkeypatch.setattr(serve.os, "environ", {})
-    serve.serve(port=0, browser=False)
+    monkeypatch.setattr(page.os, "execv", lambda program, arguments: started.extend(arguments))
+    monkeypatch.setattr(page.os, "environ", {})
+    page.serve(port=0, browser=False)
     assert "--Voila.ip=127.0.0.1" in started
     assert "--no-browser" in started
-    assert Path(serve.os.environ["JUPYTER_PATH"], "voila", "templates", "workbench", "index.html.j2").is_file()
+    assert Path(page.os.environ["JUPYTER_PATH"], "voila", "templates", "workbench", "index.html.j2").is_file()
 
 
 def test_a_port_that_is_taken():
@@ -487,14 +489,16 @@ def test_a_port_that_is_taken():
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(ValueError, match=f"port {port} of 127.0.0.1: .*; choose another with --port"):
-            serve.serve(port=port)
+        found = CliRunner().invoke(app, ["explore", f"--port={port}", "--no-browser"])
+    assert found.exit_code == 1
+    assert found.stderr.startswith(f"workbench: port {port} of 127.0.0.1: ")
+    assert found.stderr.endswith("; choose another with --port\n")
 
 
 def test_a_clone_without_the_notebook(monkeypatch, tmp_path):
-    monkeypatch.setattr(serve, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(page, "project_root", lambda: tmp_path)
     with pytest.raises(ValueError, match=r"there is no notebook .*explorer.ipynb"):
-        serve.serve()
+        page.serve()
 
 
 def test_the_page_fetches_nothing_from_elsewhere():

@@ -59,10 +59,11 @@ def figures(
 ) -> None:
     """Draw the published charts: params through papermill to SVG, PNG, CSV and an index page."""
     from . import figures as batch
+    from .project import project_root
 
     outcomes = []
     with one_line(), interruptible("nothing was written" if check else "finished figures are kept, run again to go on"):
-        root = batch.project_root()
+        root = project_root()
         known = batch.find(root)
         chosen = batch.choose(known, names or [])
         target = output or root / "figures"
@@ -190,7 +191,7 @@ def explore(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Serve the explorer as a web page of this machine; Ctrl-C ends it."""
-    from .explorer.serve import serve
+    from .page import serve
 
     with one_line():
         serve(port=port, browser=browser)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .. import audit
-from ..figures import project_root
+from ..project import project_root
 from ..records import read_mapping
 from .view import View
 

@@ -1,13 +1,14 @@
 """The explorer as a web page of this machine, by Voila."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
-from ..figures import project_root
+from .project import project_root
 
 #: Where Voila finds the page's template, which fetches nothing from elsewhere.
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "explorer" / "templates"
 
 
 def serve(*, port: int = 8866, browser: bool = True) -> None:
@@ -36,8 +37,6 @@ def arguments(notebook: Path, port: int, browser: bool) -> list[str]:
 
 def check_port(port: int) -> None:
     """Raise ValueError where a port is taken or not allowed."""
-    import socket
-
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
