@@ -306,7 +306,9 @@ def test_controls_show_the_view_and_change_it():
     shown.controls["at_seq_len"].widget.value = 2048
     assert shown.view.setting == explorer.Setting(batch_size=1, seq_len=2048)
     shown.controls["set"].widget.value = "chosen"
-    assert shown.controls["operator"].widget.value == ["qkv_proj", "attention"]
+    assert shown.controls["operator"].widget.value == list(shown.ds.operator)
+    shown.controls["operator"].widget.value = ["attention"]
+    assert list(shown.ds.operator) == ["attention"]
     shown.controls["candidates"].widget.value = "1, 16"
     assert list(shown.ds.candidates) == [1, 16]
     assert shown.pictures.picture["state"] == shown.view.state()

@@ -43,7 +43,7 @@ def controls() -> dict[str, Control]:
         "model": Control(_tags(models(), "add a model"), lambda value: {"model": value}, lambda view: view.model),
         "set": Control(
             w.Dropdown(options=list(OPERATOR_SETS), description="Operators", **plain),
-            lambda name: {"operator": OPERATOR_SETS[name] or ["qkv_proj", "attention"], **_OWN_SERIES}, operator_set,
+            lambda name: {"operator": OPERATOR_SETS[name], **_OWN_SERIES}, operator_set,
         ),
         "operator": Control(
             _tags(list(OPERATORS), "add an operator"), lambda value: {"operator": value, **_OWN_SERIES},
@@ -116,7 +116,8 @@ def operator_set(view: View) -> str:
 
 
 def _preset(figure: str) -> Fields:
-    return presets.view(figure).model_dump() if figure else View().model_dump()
+    """All of a published chart's view, or of the first one; pinned points stay, to be compared."""
+    return (presets.view(figure) if figure else View()).model_dump(exclude={"pins", "configs"})
 
 
 def _tags(allowed: list[str], placeholder: str) -> Any:

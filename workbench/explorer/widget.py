@@ -100,6 +100,8 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
 
     def _fields(self, control: Control, value: Any) -> dict[str, Any]:
         fields = control.read(value)
+        if control is self.controls["set"] and not fields["operator"]:  # to choose from what there is
+            fields["operator"] = self.ds.operator.values.tolist()
         if "setting" in fields:
             fields["setting"] = self.view.setting.model_dump() | fields["setting"]
         if "model" in fields:
