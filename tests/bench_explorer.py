@@ -29,10 +29,6 @@ WATCH = """() => {
 HANDLE = ".widget-hslider:has(> label:text-is('Batch size')) .noUi-handle-upper >> nth=0"
 
 
-def upper(page) -> str:
-    return page.locator(HANDLE).get_attribute("aria-valuenow")
-
-
 def moves(page) -> list[float]:
     """Milliseconds from each of 50 moves of the upper end of the batch sizes, back and forth, to its picture."""
     page.evaluate(WATCH)

@@ -365,10 +365,9 @@ function render({ model, el }) {
     for (const [name, value] of Object.entries({ role: "img", "aria-label": label, width: "100%", ...attributes })) svg.setAttribute(name, value);
     return svg;
   };
-  const keys = "Arrow keys walk through it, Enter";
-  const roofline = svgOf(`Roofline chart. ${keys} pins a point.`, { tabindex: 0, class: "wb-roofline" });
+  const roofline = svgOf("Roofline chart. Arrow keys walk through its points, Enter pins one.", { tabindex: 0, class: "wb-roofline" });
   const bars = svgOf("Time by operator, stacked bars", { class: "wb-bars" });
-  const heat = svgOf(`Heat map over batch size and length. ${keys} is not needed: the setting moves along.`, { tabindex: 0, class: "wb-heat" });
+  const heat = svgOf("Heat map over batch size and length. Arrow keys move the setting that the bars are of.", { tabindex: 0, class: "wb-heat" });
   const message = make("div", { role: "alert", class: "wb-message" }), notes = make("ul", { class: "wb-notes" });
   const tip = make("div", { class: "wb-tip", "aria-live": "polite" });
   const button = (words, onclick, title = "") => make("button", { type: "button", title, onclick }, [words]);
