@@ -24,10 +24,10 @@ unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH MPLBACKEND PYTHONPATH PYTHONHOME V
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help figures check test lint audit lab notebooks docs bench clean
+.PHONY: help figures check test lint audit screenshots explore lab notebooks docs bench clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 figures: $(READY)  ## set up, then draw every published chart that is not up to date
 	@$(BIN)/workbench figures
@@ -44,19 +44,27 @@ lint: $(READY)
 audit: $(READY)  ## recompute every published number
 	@$(BIN)/workbench audit
 
+screenshots: $(READY)  ## take the README's pictures of the explorer again
+	@$(BIN)/python -m pytest -n 0 tests/test_browser.py
+	@cp .cache/screenshots/explorer-{first,compare,published}.png docs/screenshots/
+
+explore: $(READY)  ## open the explorer in a browser
+	@$(BIN)/workbench explore
+
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks
 
-notebooks: $(READY)  ## run all notebooks and store their outputs in place
-	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+notebooks: $(READY)  ## run all notebooks but the explorer's and store their outputs in place
+	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
 
 docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold
 	@$(BIN)/uv sync -q --frozen --inexact --group docs --python $(BIN)/python
 	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
 
-bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth; seconds of a simulation
+bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth; seconds of a simulation; the explorer's answer to a slider
 	@$(BIN)/python tests/bench_grid.py
 	@$(BIN)/python tests/bench_simulation.py
+	@$(BIN)/python tests/bench_explorer.py
 
 clean:  ## remove the environment and the caches; the figures stay
 	rm -rf .venv .cache figures/.state docs/_build docs/generated

@@ -106,10 +106,10 @@ def test_figures_refuses_an_unknown_name():
 
 
 def test_figures_outside_a_clone(tmp_path, monkeypatch):
-    from workbench import figures
+    from workbench import project
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(figures, "__file__", str(tmp_path / "site-packages" / "workbench" / "figures.py"))
+    monkeypatch.setattr(project, "__file__", str(tmp_path / "site-packages" / "workbench" / "project.py"))
     result = invoke("figures")
     assert result.exit_code == 1
     assert "run this in a clone of the project" in result.stderr

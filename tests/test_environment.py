@@ -16,7 +16,9 @@ from workbench.quantities import ARITHMETIC
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONDA_NAME = {"matplotlib": "matplotlib-base"}
-PIP_ONLY = {"mypy", "ruff", "pandas-stubs", "scipy-stubs", "types-pyyaml"}  # checks of the source, not of what it does
+PIP_ONLY = {  # checks of the source, and what drives Debian's Chromium
+    "mypy", "ruff", "pandas-stubs", "scipy-stubs", "types-pyyaml", "playwright",
+}  # fmt: skip
 
 
 def pip_requirements():

@@ -13,16 +13,29 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-__all__ = ["GPU", "Model", "forward_pass", "from_hf_config", "gpu", "gpus", "model", "models", "roofline_grid"]
+__all__ = [
+    "GPU",
+    "Model",
+    "explore",
+    "forward_pass",
+    "from_hf_config",
+    "gpu",
+    "gpus",
+    "model",
+    "models",
+    "roofline_grid",
+]
 
 if TYPE_CHECKING:
     from .catalog import GPU, Model, gpu, gpus, model, models
+    from .explorer import explore
     from .grid import forward_pass, roofline_grid
     from .hf import from_hf_config
 else:
     _HOME = {
         "GPU": "catalog", "Model": "catalog", "gpu": "catalog", "gpus": "catalog", "model": "catalog",
-        "models": "catalog", "forward_pass": "grid", "from_hf_config": "hf", "roofline_grid": "grid",
+        "models": "catalog", "explore": "explorer", "forward_pass": "grid", "from_hf_config": "hf",
+        "roofline_grid": "grid",
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:

@@ -62,10 +62,11 @@ def figures(
 ) -> None:
     """Draw the published charts: params through papermill to SVG, PNG, CSV and an index page."""
     from . import figures as batch
+    from .project import project_root
 
     outcomes = []
     with one_line(), interruptible("nothing was written" if check else "finished figures are kept, run again to go on"):
-        root = batch.project_root()
+        root = project_root()
         known = batch.find(root)
         chosen = batch.choose(known, names or [])
         target = output or root / "figures"
@@ -238,6 +239,18 @@ def _prices(given: list[str] | None) -> dict[str, float] | None:
         except ValueError:
             raise ValueError(f"--price {text!r}: expected GPU=PRICE, e.g. t4=0.35") from None
     return prices or None
+
+
+@app.command()
+def explore(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of 127.0.0.1.")] = 8866,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Serve the explorer as a web page of this machine; Ctrl-C ends it."""
+    from .page import serve
+
+    with one_line():
+        serve(port=port, browser=browser)
 
 
 @app.command()

@@ -60,7 +60,7 @@ def package_fingerprint() -> str:
     All of the catalog: a GPU may borrow the fit of another one.
     """
     package = Path(str(DATA)).parent
-    paths = sorted([*package.glob("*.py"), *package.glob("data/**/*.*")])
+    paths = sorted([*package.rglob("*.py"), *package.glob("data/**/*.*")])
     libraries = [f"{name} {version(name)}".encode() for name in LIBRARIES]
     return _hash(*libraries, *(part for path in paths for part in (path.name.encode(), path.read_bytes())))
 
@@ -70,14 +70,6 @@ def _hash(*parts: bytes) -> str:
     for part in parts:
         digest.update(len(part).to_bytes(8) + part)
     return digest.hexdigest()
-
-
-def project_root() -> Path:
-    """The folder with ``notebooks/`` and ``params/``: the current one, one above it, or the package's own clone."""
-    for folder in (*(Path.cwd() / "x").parents, Path(__file__).resolve().parents[1]):
-        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
-            return folder
-    raise ValueError(f"no notebooks/ and params/ in {Path.cwd()} or above: run this in a clone of the project")
 
 
 def find(root: Path) -> dict[str, Figure]:

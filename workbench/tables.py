@@ -23,10 +23,10 @@ Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ...,
 #: an A100 under two frameworks: no model of one set of numbers a GPU comes much closer than that to both [%].
 NOISE_FLOOR = 5.0
 
-_SELECTORS = ("gpu", "model", "operator", "phase", "candidates")
+SELECTORS = ("gpu", "model", "operator", "phase", "candidates")
 _PANEL = ("title", "quantity", "operator", "phase", "seq_len", "ridge")
 _LINE = ["time_model", "operator", "phase", "seq_len", "batch_size"]
-_LOOKS = ("color", "marker")  # how `plots.roofline` draws a series
+LOOKS = ("color", "marker")  # how `plots.roofline` draws a series
 
 
 def default_series(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -39,9 +39,9 @@ def default_series(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
 def select(ds: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
     """The part of a grid that a series shows; its dims stay, also those of length one."""
     for key in selection:
-        if key not in (*_SELECTORS, *_LOOKS):
-            raise unknown("key of a series", key, (*_SELECTORS, *_LOOKS))
-    chosen = {dim: selection[dim] for dim in _SELECTORS if dim in selection}
+        if key not in (*SELECTORS, *LOOKS):
+            raise unknown("key of a series", key, (*SELECTORS, *LOOKS))
+    chosen = {dim: selection[dim] for dim in SELECTORS if dim in selection}
     return ds.sel({dim: value if isinstance(value, list) else [value] for dim, value in chosen.items()})
 
 

@@ -1,0 +1,519 @@
+"""The explorer without a browser: views, the pictures made of them, the code they stand for, what it refuses."""
+
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import workbench as wb
+from workbench import audit, explorer, page, tables
+from workbench.cli import app
+from workbench.explorer import pictures, presets, view, words
+from workbench.figures import notebook_parameters, read_params
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = {
+    "model_type": "llama", "_name_or_path": "acme/Tiny-1B", "hidden_size": 2048, "intermediate_size": 5632,
+    "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4, "vocab_size": 32000,
+    "max_position_embeddings": 2048,
+}  # fmt: skip
+OWN = {"model": ["tiny-1b"], "configs": {"tiny-1b": CONFIG}}
+VIEWS = {
+    "first": {},
+    "kernel": {"gpu": ["t4"], "operator": ["attention", "lm_head"], "time_model": "kernel", "launch_latency_us": 26.0},
+    "formats": {"gpu": ["h100-sxm"], "weight_dtype": "fp8", "activation_dtype": "fp8", "kv_dtype": "fp8"},
+    "candidates": {"phase": ["decode"], "candidates": [1, 64], "batch_size": [3], "seq_len": [100]},
+    "own model": OWN | {"model": ["tiny-1b", "mixtral-8x7b"]},
+    "steps": {"points": "steps"},
+    "own roof": {"gpu": ["rtx-a6000"], "peak_tflops": 181.0, "time_model": "kernel"},
+}
+
+
+def drawn(fields):
+    shown = explorer.View(**fields)
+    ds = explorer.grid(shown)
+    return shown, ds, pictures.picture(shown, ds)
+
+
+def numbers(picture):
+    """The numbers of the chart's points: (group, what, batch size, length)."""
+    shape = (len(picture["roofline"]["groups"]), 5, *(len(values) for values in picture["sizes"].values()))
+    return np.frombuffer(picture["roofline"]["numbers"]).reshape(shape)
+
+
+# Views ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_view_survives_json():
+    shown = explorer.View(
+        **OWN, pins=[{"gpu": "t4", "model": "llama-7b", "phase": "decode", "batch_size": 1, "seq_len": 8}]
+    )
+    assert explorer.View(**json.loads(json.dumps(shown.state()))) == shown
+    assert explorer.View().state() == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"gpus": ["t4"]}, "unknown field 'gpus'. Did you mean 'gpu'"),
+        ({"gpu": []}, "gpu is empty: give at least one"),
+        ({"gpu": ["t5"]}, "unknown GPU 't5'"),
+        ({"gpu": [4]}, "gpu.0 = 4: Input should be a valid string"),
+        ({"batch_size": [0]}, r"batch_size.0 = 0: Input should be greater than 0"),
+        ({"batch_size": []}, r"batch_size = \[\]: List should have at least 1 item"),
+        ({"seq_len": [1.5]}, r"seq_len.0 = 1.5: Input should be a valid integer"),
+        ({"launch_latency_us": float("nan")}, "launch_latency_us = nan: Input should be"),
+        ({"launch_latency_us": -1.0}, "launch_latency_us = -1.0: Input should be greater than or equal to 0"),
+        ({"weight_dtype": "fp8", "activation_dtype": "fp8"}, "a100-80gb-sxm has no fp8 peak"),
+        ({"operator": ["fused", "qk"]}, "operator 'fused' stands alone"),
+        ({"operator": ["attention"], "points": "steps"}, "points of whole steps need the fused operators"),
+        ({"points": "dots"}, "points = 'dots': Input should be 'operators' or 'steps'"),
+        ({"batch_size": list(range(1, 301)), "seq_len": list(range(1, 301))}, "a page draws 20,000; narrow the ranges"),
+        ({"figure": "medusa-fig99"}, "unknown figure 'medusa-fig99'"),
+        ({"series": {"a": {"gpus": "t4"}}}, "unknown key of a series 'gpus'"),
+        ({"model": ["llama-7b"], "configs": {"llama-7b": CONFIG}}, "'llama-7b' is a model of the catalog"),
+        ({"model": ["A/b"], "configs": {"A/b": CONFIG}}, "'A/b': the name of a model is in lower case"),
+        ({"model": ["x"], "configs": {"x": {"model_type": "bert"}}}, "unknown model_type 'bert'"),
+    ],
+)  # fmt: skip
+def test_what_a_view_refuses(fields, message):
+    with pytest.raises(ValueError, match=message):
+        wb.explore(**fields)
+
+
+# Code and params --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", VIEWS.values(), ids=VIEWS)
+def test_the_code_gives_the_view_s_numbers(fields):
+    shown = explorer.View(**fields)
+    names = {}
+    exec(words.code(shown), names)
+    assert names["ds"].identical(explorer.grid(shown))
+    if shown.points == "steps":
+        assert names["steps"].time.identical(explorer.drawn(explorer.grid(shown), "steps").time)
+
+
+@pytest.mark.parametrize("fields", VIEWS.values(), ids=VIEWS)
+def test_the_params_are_those_of_the_notebook(fields, tmp_path):
+    shown = explorer.View(**fields)
+    path = tmp_path / "my-view.yaml"
+    path.write_text(words.params(shown))
+    values = read_params(path, ROOT / "notebooks" / "view.ipynb")
+    again = {name: value for name, value in values.items() if name in explorer.View.model_fields}
+    assert explorer.grid(explorer.View(**again)).identical(explorer.grid(shown))
+
+
+def test_the_notebook_draws_the_view_from_its_params(tmp_path, monkeypatch):
+    from workbench.figures import Figure, draw, workplace
+
+    shown = explorer.View(**OWN, gpu=["l4", "t4"], time_model="kernel", batch_size=[1, 4], seq_len=[512])
+    path = tmp_path / "my-view.yaml"
+    path.write_text(words.params(shown))
+    for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(variable, "")  # `workplace` sets them: to be put back
+    with workplace(tmp_path) as scratch:
+        outcome = draw(Figure("my-view", path, ROOT / "notebooks" / "view.ipynb"), tmp_path, ROOT, scratch)
+    assert outcome.state == "drawn", outcome.reason
+    expected = tables.points(explorer.grid(shown))
+    found = pd.read_csv(tmp_path / "my-view.csv")
+    assert list(found.columns) == list(expected.columns)
+    assert found["time [s]"].to_numpy() == pytest.approx(expected["time [s]"].to_numpy(), rel=1e-6)
+
+
+def test_the_params_name_every_parameter():
+    declared = notebook_parameters(ROOT / "notebooks" / "view.ipynb")
+    assert set(yaml.safe_load(words.params(explorer.View()))) == set(declared)
+
+
+# Pictures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", VIEWS.values(), ids=VIEWS)
+def test_a_picture_is_json_beside_its_numbers(fields):
+    _, _, picture = drawn(fields)
+    assert np.isfinite(numbers(picture)).all()
+    rest = picture["roofline"] | {"numbers": ""}
+    json.dumps(picture | {"roofline": rest}, allow_nan=False)
+
+
+def test_points_are_those_of_the_grid():
+    _, ds, picture = drawn({"time_model": "kernel"})
+    groups = picture["roofline"]["groups"]
+    assert len(groups) == 2 * 7 * 2  # GPUs, operators, phases
+    for group, values in zip(groups, numbers(picture), strict=True):
+        one = ds.sel(group["at"])
+        for name, value in zip(pictures.NUMBERS, values, strict=True):
+            assert value == pytest.approx(one[name].values), (group["at"], name)
+
+
+def test_operators_that_a_model_lacks_have_no_points():
+    _, _, picture = drawn({"model": ["llama-3-8b", "mixtral-8x7b"], "gpu": ["h100-sxm"]})
+    found = {(group["at"]["model"], group["at"]["operator"]) for group in picture["roofline"]["groups"]}
+    assert ("mixtral-8x7b", "router") in found
+    assert ("llama-3-8b", "router") not in found
+    bars = {row["model"]: [part["operator"] for part in row["parts"]] for row in picture["bars"]["rows"]}
+    assert "router" in bars["mixtral-8x7b"]
+    assert "router" not in bars["llama-3-8b"]
+
+
+def test_a_roof_has_its_corner_at_the_ridge_point():
+    _, _, picture = drawn({"gpu": ["t4"]})
+    (roof,) = picture["roofline"]["ceilings"]
+    (left, corner, right) = roof["lines"][0]
+    assert corner == pytest.approx([65e12 / 320e9, 65e12])  # T4: 65 TFLOP/s, 320 GB/s
+    assert left[1] == pytest.approx(320e9 * left[0])
+    assert right[1] == 65e12
+
+
+def test_a_gpu_has_a_roof_for_each_format():
+    fields = {"gpu": ["h100-sxm"], "weight_dtype": "fp8", "activation_dtype": "fp8", "kv_dtype": "fp16"}
+    _, _, picture = drawn(fields)
+    assert picture["roofline"]["ceilings"][0]["peaks"] == pytest.approx([989.4e12, 1978.9e12])
+
+
+def test_limits_are_whole_decades_around_everything():
+    _, _, picture = drawn({"time_model": "kernel"})
+    for values, (low, high) in zip(
+        np.moveaxis(numbers(picture), 1, 0)[:2], picture["roofline"]["limits"].values(), strict=True
+    ):
+        assert low <= values.min()
+        assert values.max() <= high
+        assert np.log10([low, high]) == pytest.approx(np.round(np.log10([low, high])))
+
+
+def test_bars_add_up_to_the_step():
+    _, ds, picture = drawn({"setting": {"batch_size": 8, "seq_len": 2048}})
+    step = wb.forward_pass(ds).sel(batch_size=8, seq_len=2048)
+    for row in picture["bars"]["rows"]:
+        assert row["total"] == pytest.approx(step.time.sel({k: row[k] for k in ("gpu", "model", "phase")}).item())
+        assert sum(part["share"] for part in row["parts"]) == pytest.approx(1)
+        assert sum(part["time"] for part in row["parts"]) == pytest.approx(row["total"])
+
+
+def test_the_setting_is_the_nearest_on_the_grid():
+    _, _, picture = drawn({"setting": {"batch_size": 1000, "seq_len": 700}})
+    assert picture["bars"]["setting"] == {"batch_size": 64, "seq_len": 512}  # 700/512 < 1024/700
+
+
+def test_the_heat_map_is_the_chosen_variable():
+    for variable in ("time", "performance", "intensity", "flops", "bytes"):
+        _, ds, picture = drawn({"heat": {"variable": variable, "operator": "attention", "phase": "decode"}})
+        at = {"gpu": "a100-80gb-sxm", "model": "llama-3-8b", "operator": "attention", "phase": "decode"}
+        one = ds.sel({dim: at[dim] for dim in ds[variable].dims if dim in at})
+        assert np.array(picture["heat"]["values"]) == pytest.approx(one[variable].values), variable
+        assert (np.array(picture["heat"]["bound"]) == ds.bound.sel(at).values).all()
+
+
+def test_on_the_roof_the_share_of_the_roof_is_whole():
+    _, _, picture = drawn({"heat": {"variable": "roof", "operator": "lm_head"}})
+    assert np.array(picture["heat"]["values"]) == pytest.approx(100)
+
+
+def test_a_step_is_bound_by_what_takes_most_of_its_time():
+    _, _, picture = drawn({"heat": {"phase": "decode"}})
+    assert np.array(picture["heat"]["bound"]).max() == 0  # decoding up to 64 sequences reads
+    _, _, picture = drawn({"heat": {"phase": "prefill"}, "seq_len": [2, 8192]})
+    assert np.array(picture["heat"]["bound"])[0].tolist() == [0, 1]  # two tokens read, thousands compute
+
+
+def test_a_heat_map_of_what_is_gone_falls_back_to_the_first():
+    _, _, picture = drawn({"heat": {"gpu": "t4", "operator": "router"}})
+    assert picture["heat"]["chosen"]["gpu"] == "a100-80gb-sxm"
+    assert picture["heat"]["chosen"]["operator"] == pictures.STEP
+
+
+def test_notes_say_what_a_reader_should_know():
+    _, _, picture = drawn({"gpu": ["t4"], "model": ["llama-7b"], "time_model": "kernel", "peak_tflops": 60.0})
+    context, kernel, roof = picture["notes"]
+    assert context.startswith("llama-7b was published for 2,048 tokens")
+    assert kernel == "Kernel times of t4 are those of a100-80gb-sxm, for want of a fit of turing."
+    assert roof == "The roof is drawn at 60 TFLOP/s, as the published chart prints it."
+    assert drawn({})[2]["notes"] == []
+
+
+def test_steps_have_the_fastest_of_their_roofs():
+    ds = wb.roofline_grid("h100-sxm", "llama-3-8b", weight_dtype="fp8", activation_dtype="fp8")
+    steps = explorer.drawn(ds, "steps")
+    assert steps.peak_flop_rate.item() == pytest.approx(1978.9e12)
+    assert (steps.performance <= steps.attainable).all()
+    assert steps.attrs == ds.attrs
+    assert steps.attainable.attrs["units"] == "FLOP/s"
+
+
+# Presets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("figure", sorted(presets.presets()))
+def test_every_preset_is_drawn_with_its_ranges_and_audit_rows(figure):
+    _, _, picture = drawn(presets.view(figure).model_dump())
+    assert picture["roofline"]["groups"]
+    assert len(picture["roofline"]["ranges"]) == len(presets.ranges(figure))
+    assert len(picture["published"]["rows"]) == len(audit.run(figure)) > 0
+    assert picture["published"]["source"]["url" if figure.startswith("medusa") else "title"]
+
+
+def test_presets_are_the_charts_of_the_params_files():
+    assert presets.names()["medusa-fig09"] == "Medusa figure 9"
+    assert presets.names()["t4-roofline"] == "T4 report, roofline"
+    shown = presets.view("medusa-fig15")
+    assert (shown.gpu, shown.peak_tflops, shown.launch_latency_us) == (["rtx-a6000"], 181.0, 26.0)
+    colors = {group["label"]: group["color"] for group in drawn(shown.model_dump())[2]["roofline"]["groups"]}
+    assert len(set(colors.values())) == len(shown.series) == 6
+
+
+def test_a_preset_s_points_are_those_of_its_figure():
+    shown, ds, _ = drawn(presets.view("medusa-fig15").model_dump())
+    published = pd.read_csv(ROOT / "figures" / "medusa-fig15.csv")
+    ours = tables.points(ds, shown.series)
+    assert ours["performance [FLOP/s]"].to_numpy() == pytest.approx(published["performance [FLOP/s]"], rel=1e-6)
+
+
+def test_outside_a_clone_there_are_no_presets(monkeypatch):
+    def nowhere():
+        raise ValueError("no notebooks/ and params/")
+
+    monkeypatch.setattr(presets, "project_root", nowhere)
+    for cached in (presets.presets, presets.names):
+        cached.cache_clear()
+    try:
+        assert wb.explore().controls["figure"].widget.options == (("none", ""),)
+        assert wb.explore(figure="medusa-fig09").pictures.picture["published"] is None
+    finally:
+        for cached in (presets.presets, presets.names):
+            cached.cache_clear()
+
+
+# The widget -------------------------------------------------------------------------------------------------------
+
+
+def message(shown):
+    return shown.pictures.picture["message"]
+
+
+def test_controls_show_the_view_and_change_it():
+    shown = wb.explore(gpu="l4", batch_size=[2, 4])
+    assert shown.controls["gpu"].widget.value == ["l4"]
+    assert shown.controls["batch_size"].widget.value == (2, 4)
+    shown.controls["batch_size"].widget.value = (1, 8)
+    assert shown.view.batch_size == [1, 2, 4, 8]
+    assert list(shown.ds.batch_size) == [1, 2, 4, 8]
+    shown.controls["at_seq_len"].widget.value = 2048
+    assert shown.view.setting == explorer.Setting(batch_size=1, seq_len=2048)
+    shown.controls["set"].widget.value = "chosen"
+    assert shown.controls["operator"].widget.value == list(shown.ds.operator)
+    shown.controls["operator"].widget.value = ["attention"]
+    assert list(shown.ds.operator) == ["attention"]
+    shown.controls["candidates"].widget.value = "1, 16"
+    assert list(shown.ds.candidates) == [1, 16]
+    assert shown.pictures.picture["state"] == shown.view.state()
+
+
+def test_every_control_writes_what_it_reads():
+    for fields in (VIEWS[name] for name in ("kernel", "own model", "steps")):
+        shown = wb.explore(**fields)
+        before = shown.view
+        for control in shown.controls.values():
+            if control.widget is not shown.controls["figure"].widget and control.widget.value not in ([], "chosen"):
+                shown.update(**shown._fields(control, control.widget.value))
+        assert shown.view == before
+
+
+def test_a_mistake_is_said_above_the_last_picture():
+    shown = wb.explore()
+    chart = shown.pictures.picture["roofline"]
+    shown.controls["activation_dtype"].widget.value = "fp4"
+    assert "a100-80gb-sxm has no fp4 peak" in message(shown) or "fp16" in message(shown)
+    assert shown.pictures.picture["roofline"] is chart
+    shown.controls["activation_dtype"].widget.value = "fp16"
+    assert message(shown) == ""
+    shown.controls["candidates"].widget.value = "many"
+    assert message(shown) == "candidates 'many': expected whole numbers, e.g. 1, 16, 64"
+    shown.controls["gpu"].widget.value = []
+    assert message(shown) == "gpu is empty: give at least one"
+
+
+def test_a_preset_replaces_the_view_and_other_operators_leave_it():
+    shown = wb.explore(gpu="l4")
+    shown.controls["figure"].widget.value = "medusa-fig09"
+    assert shown.view == presets.view("medusa-fig09")
+    shown.controls["gpu"].widget.value = ["h100-sxm"]
+    assert shown.view.figure == "medusa-fig09"
+    shown.controls["set"].widget.value = "fused (what engines run)"
+    assert (shown.view.figure, shown.view.series) == (None, {})
+    assert shown.controls["figure"].widget.value == ""
+
+
+def test_a_pin_keeps_its_settings():
+    shown = wb.explore(gpu="l4", operator=["attention"], time_model="kernel")
+    at = {
+        "gpu": "l4",
+        "model": "llama-3-8b",
+        "operator": "attention",
+        "phase": "decode",
+        "batch_size": 1,
+        "seq_len": 512,
+    }
+    shown.pin(**at)
+    shown.controls["time_model"].widget.value = "ideal"
+    shown.pin(**at)
+    kernel, ideal = shown.pictures.picture["compare"]
+    for row, time_model in ((kernel, "kernel"), (ideal, "ideal")):
+        ds = wb.roofline_grid("l4", "llama-3-8b", "attention", "decode", 1, 512, time_model=time_model)
+        assert row["time"] == pytest.approx(ds.time.item())
+    assert (kernel["settings"], ideal["settings"]) == ("time_model kernel", "")
+    shown.pin(**at)  # again: it comes off
+    assert [row["settings"] for row in shown.pictures.picture["compare"]] == ["time_model kernel"]
+    shown.unpin(0)
+    assert shown.view.pins == []
+
+
+def test_a_pin_of_a_step_and_of_a_model_that_is_gone():
+    shown = wb.explore(**OWN, gpu="l4", points="steps")
+    shown.pin(gpu="l4", model="tiny-1b", phase="decode", batch_size=4, seq_len=512)
+    shown.controls["model"].widget.value = ["llama-3-8b"]
+    (row,) = shown.pictures.picture["compare"]
+    step = wb.forward_pass(wb.roofline_grid("l4", wb.from_hf_config(CONFIG), None, "decode", 4, 512))
+    assert row["time"] == pytest.approx(step.time.item())
+    assert row["at"]["operator"] == pictures.STEP
+    shown.unpin()
+    shown.controls["model"].widget.value = ["mistral-7b"]
+    assert shown.view.configs == {}
+
+
+def test_the_page_s_messages():
+    shown = wb.explore()
+    shown._asked({"kind": "setting", "setting": {"batch_size": 16, "seq_len": 256}})
+    assert shown.controls["at_batch_size"].widget.value == 16
+    shown._asked({"kind": "heat", "chosen": {"variable": "intensity"}})
+    assert shown.pictures.picture["heat"]["label"] == "intensity"
+    at = {"gpu": "h100-sxm", "model": "llama-3-8b", "operator": "lm_head", "phase": "decode", "batch_size": 1}
+    shown._asked({"kind": "pin", "at": at | {"seq_len": 128}})
+    assert len(shown.view.pins) == 1
+    shown._asked({"kind": "unpin", "number": None})
+    assert shown.view.pins == []
+    shown._asked({"kind": "pin", "at": at})
+    assert message(shown) == "pin: seq_len: Field required"
+
+
+def test_files_hold_the_grid(tmp_path):
+    shown = wb.explore(gpu="l4", batch_size=[1, 2], points="steps")
+    assert shown.data("nc")[:8] == b"\x89HDF\r\n\x1a\n"
+    (tmp_path / "view.csv").write_bytes(shown.data("csv"))
+    table = pd.read_csv(tmp_path / "view.csv")
+    assert len(table) == 2 * 2 * 7
+    assert {"time [s]", "attainable [FLOP/s]"} <= set(table.columns)
+    with pytest.raises(ValueError, match="unknown format 'xls'"):
+        shown.data("xls")
+
+
+@pytest.mark.parametrize(
+    ("text", "words_"),
+    [
+        ("{", "x.json: not valid JSON"),
+        ("[1]", "x.json: expected a JSON object, found list"),
+        ("[" * 100_000, "x.json: nested too deeply"),
+        ("{}", "unknown model_type None"),
+        ('{"view": {"gpu": ["t5"]}}', "unknown GPU 't5'"),
+        ('{"view": 3}', "x.json: the entry = 3: Input should be a valid dictionary"),
+    ],
+)
+def test_what_is_neither_a_config_nor_a_view(text, words_):
+    shown = wb.explore()
+    before = shown.view
+    with pytest.raises(ValueError, match=words_):
+        shown.take(text, "x.json")
+    assert shown.view == before
+
+
+def test_configs_become_models_under_names_of_their_own():
+    shown = wb.explore()
+    shown.take(json.dumps(CONFIG), "config.json")
+    shown.take(json.dumps(CONFIG), "config.json")  # the same again: nothing new
+    assert shown.view.model == ["llama-3-8b", "tiny-1b"]
+    shown.take(json.dumps(CONFIG | {"num_hidden_layers": 11}), "config.json")
+    shown.take(json.dumps(CONFIG | {"_name_or_path": "meta/Llama-7B"}), "config.json")
+    assert shown.view.model == ["llama-3-8b", "tiny-1b", "tiny-1b-own", "llama-7b-own"]
+    calls = shown.ds.calls.sel(operator="o_proj")
+    assert calls.sel(model="tiny-1b-own").item() == 11
+    assert calls.sel(model="llama-7b-own").item() == 22
+
+
+def test_a_saved_view_is_opened_again(tmp_path):
+    path = tmp_path / "view.json"
+    path.write_text(json.dumps({"view": explorer.View(gpu=["l4"]).state()}))
+    assert wb.explore(path).view.gpu == ["l4"]
+    shown = wb.explore(explorer.View(gpu=["t4"]), batch_size=3)
+    assert (shown.view.gpu, shown.view.batch_size) == (["t4"], [3])
+    shown.take(path.read_text(), "view.json")
+    assert shown.view.gpu == ["l4"]
+    (tmp_path / "other.json").write_text('{"gpu": ["l4"]}')
+    for name, words_ in (("other.json", "not a saved view"), ("none.json", "No such file"), ("", "Is a directory")):
+        with pytest.raises(ValueError, match=words_):
+            wb.explore(tmp_path / name)
+
+
+def test_a_link_is_opened_by_voila_only(monkeypatch):
+    monkeypatch.setenv("QUERY_STRING", "view=%7B%22gpu%22%3A%5B%22l4%22%5D%7D")
+    assert wb.explore().view.gpu == explorer.View().gpu
+    monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5")
+    shown = wb.explore()
+    assert shown.view.gpu == ["l4"]
+    assert shown.pictures.picture["page"]
+    for query, words_ in (
+        ("view=%7B", "not valid JSON"),
+        ("view=%7B%22gpu%22%3A%5B%22l5%22%5D%7D", "unknown GPU 'l5'"),
+    ):
+        monkeypatch.setenv("QUERY_STRING", query)
+        assert words_ in message(wb.explore())
+
+
+# The page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_served_on_this_machine_only(monkeypatch):
+    started = []
+    monkeypatch.setattr(page.os, "execv", lambda program, arguments: started.extend(arguments))
+    monkeypatch.setattr(page.os, "environ", {})
+    page.serve(port=0, browser=False)
+    assert "--Voila.ip=127.0.0.1" in started
+    assert "--no-browser" in started
+    assert Path(page.os.environ["JUPYTER_PATH"], "voila", "templates", "workbench", "index.html.j2").is_file()
+
+
+def test_a_port_that_is_taken():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        found = CliRunner().invoke(app, ["explore", f"--port={port}", "--no-browser"])
+    assert found.exit_code == 1
+    assert found.stderr.startswith(f"workbench: port {port} of 127.0.0.1: ")
+    assert found.stderr.endswith("; choose another with --port\n")
+
+
+def test_a_clone_without_the_notebook(monkeypatch, tmp_path):
+    monkeypatch.setattr(page, "project_root", lambda: tmp_path)
+    with pytest.raises(ValueError, match=r"there is no notebook .*explorer.ipynb"):
+        page.serve()
+
+
+def test_the_page_fetches_nothing_from_elsewhere():
+    for path in (ROOT / "workbench" / "explorer").rglob("*.*"):
+        if path.suffix in (".js", ".css", ".j2"):
+            found = [line for line in path.read_text().splitlines() if "http" in line]
+            assert all("www.w3.org/2000/svg" in line for line in found), path
+
+
+def test_numbers_of_a_pin_are_kept():
+    view._pinned.cache_clear()
+    shown = wb.explore(gpu="l4")
+    at = {"gpu": "l4", "model": "llama-3-8b", "operator": "lm_head", "phase": "decode", "batch_size": 1, "seq_len": 128}
+    shown.pin(**at)
+    shown.controls["batch_size"].widget.value = (1, 8)
+    assert view._pinned.cache_info().misses == 1

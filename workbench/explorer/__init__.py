@@ -1,0 +1,12 @@
+"""The explorer: GPUs, models and phases on one page of charts that move together, in JupyterLab and as a web page.
+
+`explore` makes the widget; a `View` is all that it shows, and `grid`, `code` and `params` are what it stands for.
+"""
+
+from .view import Heat, Pin, Setting, Settings, View, drawn, grid
+from .widget import Explorer, explore
+from .words import code, params
+
+__all__ = [
+    "Explorer", "Heat", "Pin", "Setting", "Settings", "View", "code", "drawn", "explore", "grid", "params",
+]  # fmt: skip

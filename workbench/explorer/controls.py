@@ -1,0 +1,178 @@
+"""The explorer's controls: ipywidgets, each of which reads and writes its own fields of a view."""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ipywidgets as w
+
+from ..catalog import gpus, models
+from ..dtypes import WEIGHT_DTYPES, WIDTH
+from ..grid import PHASES
+from ..operators import OPERATORS
+from . import presets
+from .view import View
+
+BATCH_SIZES = [2**i for i in range(13)]
+SEQ_LENS = [2**i for i in range(4, 21)]
+OPERATOR_SETS = {"fused (what engines run)": ["fused"], "unfused (the papers' matmuls)": ["unfused"], "chosen": []}
+
+Fields = dict[str, Any]
+
+
+class Control(NamedTuple):
+    """A widget, the fields that its value stands for, and the value that stands for a view's fields."""
+
+    widget: Any
+    read: Callable[[Any], Fields]
+    write: Callable[[View], Any]
+
+
+def controls() -> dict[str, Control]:
+    """Every control by name, in the order of the page."""
+    plain: dict[str, Any] = {"layout": w.Layout(width="auto"), "style": {"description_width": "84px"}}
+    return {
+        "figure": Control(
+            w.Dropdown(
+                options=[("none", ""), *((name, figure) for figure, name in presets.names().items())],
+                description="Published", tooltip="A published chart, with what its source prints", **plain,
+            ),
+            _preset, lambda view: view.figure if view.figure in presets.names() else "",
+        ),
+        "gpu": Control(_tags(gpus(), "add a GPU"), lambda value: {"gpu": value}, lambda view: view.gpu),
+        "model": Control(_tags(models(), "add a model"), lambda value: {"model": value}, lambda view: view.model),
+        "set": Control(
+            w.Dropdown(options=list(OPERATOR_SETS), description="Operators", **plain),
+            lambda name: {"operator": OPERATOR_SETS[name], **_OWN_SERIES}, operator_set,
+        ),
+        "operator": Control(
+            _tags(list(OPERATORS), "add an operator"), lambda value: {"operator": value, **_OWN_SERIES},
+            lambda view: [] if operator_set(view) != "chosen" else view.operator,
+        ),
+        "phase": Control(
+            w.Dropdown(
+                options={"prefill and decode": PHASES, **{p: (p,) for p in PHASES}}, description="Phase", **plain
+            ),
+            lambda value: {"phase": list(value)}, lambda view: tuple(sorted(set(view.phase), key=PHASES.index)),
+        ),
+        "batch_size": Control(
+            _range(BATCH_SIZES, "Batch size"), lambda ends: {"batch_size": _between(BATCH_SIZES, ends)},
+            lambda view: _ends(BATCH_SIZES, view.batch_size),
+        ),
+        "seq_len": Control(
+            _range(SEQ_LENS, "Length"), lambda ends: {"seq_len": _between(SEQ_LENS, ends)},
+            lambda view: _ends(SEQ_LENS, view.seq_len),
+        ),
+        "candidates": Control(
+            w.Text(placeholder="none; e.g. 1, 16, 64", continuous_update=False, description="Candidates",
+                   tooltip="Tokens verified per sequence and decoding step (Medusa, speculative decoding)", **plain),
+            lambda text: {"candidates": _counts(text)}, lambda view: ", ".join(map(str, view.candidates)),
+        ),
+        "weight_dtype": Control(
+            w.Dropdown(options={"as stored": "", **{d: d for d in WEIGHT_DTYPES}}, description="Weights", **plain),
+            lambda value: {"weight_dtype": value or None}, lambda view: view.weight_dtype or "",
+        ),
+        "activation_dtype": Control(
+            w.Dropdown(options=list(WIDTH), description="Activations", **plain),
+            lambda value: {"activation_dtype": value}, lambda view: view.activation_dtype,
+        ),
+        "kv_dtype": Control(
+            w.Dropdown(options=list(WIDTH), description="KV cache", **plain),
+            lambda value: {"kv_dtype": value}, lambda view: view.kv_dtype,
+        ),
+        "time_model": Control(
+            w.Dropdown(
+                options={"ideal: on the roof": "ideal", "kernel: as fitted": "kernel"}, description="Time", **plain
+            ),
+            lambda value: {"time_model": value}, lambda view: view.time_model,
+        ),
+        "launch_latency_us": Control(
+            w.BoundedFloatText(min=0, max=999999, description="Launch, us", **plain,
+                               tooltip="What every kernel call takes besides"),
+            lambda value: {"launch_latency_us": float(value)}, lambda view: view.launch_latency_us,
+        ),
+        "points": Control(
+            w.Dropdown(options={"operators": "operators", "whole steps": "steps"}, description="Points", **plain),
+            lambda value: {"points": value}, lambda view: view.points,
+        ),
+        "at_batch_size": Control(
+            _one(BATCH_SIZES, "Batch size"), lambda value: {"setting": {"batch_size": value}},
+            lambda view: _near(BATCH_SIZES, view.setting.batch_size),
+        ),
+        "at_seq_len": Control(
+            _one(SEQ_LENS, "Length"), lambda value: {"setting": {"seq_len": value}},
+            lambda view: _near(SEQ_LENS, view.setting.seq_len),
+        ),
+    }  # fmt: skip
+
+
+#: A chart's own labels speak of its own operators.
+_OWN_SERIES: Fields = {"series": {}, "figure": None}
+
+
+def operator_set(view: View) -> str:
+    """The name of the set that a view's operators are."""
+    return next((name for name, value in OPERATOR_SETS.items() if value == view.operator), "chosen")
+
+
+def _preset(figure: str) -> Fields:
+    """All of a published chart's view, or of the first one; pinned points stay, to be compared."""
+    return (presets.view(figure) if figure else View()).model_dump(exclude={"pins", "configs"})
+
+
+def _tags(allowed: list[str], placeholder: str) -> Any:
+    return w.TagsInput(
+        allowed_tags=allowed, allow_duplicates=False, placeholder=f"{placeholder}: type to search",
+        layout=w.Layout(width="auto"),
+    )  # fmt: skip
+
+
+def _range(values: list[int], description: str) -> Any:
+    return w.SelectionRangeSlider(
+        options=[(_label(value), value) for value in values], description=description, layout=w.Layout(width="auto"),
+        style={"description_width": "84px"},
+    )  # fmt: skip
+
+
+def _one(values: list[int], description: str) -> Any:
+    return w.SelectionSlider(
+        options=[(_label(value), value) for value in values], description=description, layout=w.Layout(width="auto"),
+        style={"description_width": "84px"},
+    )  # fmt: skip
+
+
+def _label(value: int) -> str:
+    """A size as sliders show it: 16K is 16,384."""
+    return f"{value // 1024}K" if value >= 16384 else f"{value:,}"
+
+
+def _between(values: list[int], ends: tuple[int, int]) -> list[int]:
+    return [value for value in values if ends[0] <= value <= ends[1]]
+
+
+def _near(values: list[int], wanted: int) -> int:
+    return min(values, key=lambda value: max(value, wanted) / min(value, wanted))
+
+
+def _ends(values: list[int], chosen: list[int]) -> tuple[int, int]:
+    return _near(values, min(chosen)), _near(values, max(chosen))
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise ValueError(f"candidates {text!r}: expected whole numbers, e.g. 1, 16, 64") from None
+
+
+def read_json(text: str, what: str) -> Fields:
+    """A JSON object that the reader uploaded or pasted; what is none raises ValueError in one line."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{what}: not valid JSON ({error})") from None
+    except RecursionError:
+        raise ValueError(f"{what}: nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{what}: expected a JSON object, found {type(found).__name__}")
+    return found

@@ -1,0 +1,303 @@
+"""A view and its grid as one plain dict that the browser draws: series of numbers, colours, labels, tables.
+
+Nothing is computed here but shares and scales of what the grid holds; the browser only places and formats it.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import roofline
+from ..catalog import kernel_fit
+from ..names import unknown
+from ..tables import Series
+from . import presets
+from .view import Pin, Settings, View, cards, drawn, entries, pinned
+
+#: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground; the
+#: last six are dark shades of the first, for models of more operators.
+COLORS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+    "#1d4a73", "#8a5a00", "#641000", "#4a5453", "#43175d", "#55362d",
+)  # fmt: skip
+MARKERS = ("circle", "square", "triangle", "diamond", "cross", "down")
+DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2 1 2", "1 3")
+
+#: What the page knows of every point; bytes spare it and the server the parsing of thousands of decimals.
+NUMBERS = ("intensity", "performance", "time", "attainable", "bound")
+
+#: What a heat map shows: name, unit; the variables of a grid, and the share of the roof.
+HEAT = {
+    "time": ("time", "s"), "performance": ("performance", "FLOP/s"), "intensity": ("intensity", "FLOP/byte"),
+    "roof": ("share of the roof", "%"), "flops": ("FLOPs", "FLOP"), "bytes": ("bytes", "byte"),
+}  # fmt: skip
+STEP = "whole step"
+
+
+def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
+    """Everything that the page shows of a view: chart, bars, heat map, tables, notes. `ds` is the view's grid."""
+    steps = drawn(ds, "steps") if ds.attrs["forward_pass"] else None
+    if view.points == "steps" and steps is None:
+        raise ValueError("points of whole steps need the fused operators of a forward pass: choose the operators fused")
+    if view.figure and presets.presets() and view.figure not in presets.presets():
+        raise unknown("figure", view.figure, presets.presets())
+    shown = ds if view.points == "operators" or steps is None else steps
+    return {
+        "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len},
+        "roofline": chart(view, shown), "bars": bars(view, ds), "heat": heat(view, ds, steps),
+        "summary": summary(view, steps), "compare": compare(view), "notes": notes(view),
+        "published": published(view),
+    }  # fmt: skip
+
+
+# The roofline chart -----------------------------------------------------------------------------------------------
+
+
+def chart(view: View, ds: xr.Dataset) -> dict[str, Any]:
+    """Ceilings of every GPU, a group of points for each line of the legend, and published ranges behind them.
+
+    `numbers` are the float64 of (group, `NUMBERS`, point), points by batch size, then by length.
+    """
+    groups = list(_groups(view, ds))
+    numbers = np.array([group.pop("numbers") for group in groups])
+    limits = {
+        axis: _decades(numbers[:, i] if groups else numbers, ds.variables[ceiling].values)
+        for i, (axis, ceiling) in enumerate({"x": "ridge_point", "y": "peak_flop_rate"}.items())
+    }
+    return {
+        "limits": limits, "ceilings": [_ceiling(ds, i, limits["x"]) for i in range(len(view.gpu))],
+        "groups": groups, "numbers": numbers.tobytes(), "legend": _legend(view, groups), "ranges": _ranges(view),
+        "what": "steps" if view.points == "steps" else "operators",
+    }  # fmt: skip
+
+
+def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
+    """Points of one GPU, model, operator, phase and candidate count each, over batch sizes and lengths."""
+    operators = ds.operator.values.tolist() if "operator" in ds.dims else [None]
+    counts: list[Any] = list(view.candidates) or [None]
+    columns = {name: ds.variables[name] for name in NUMBERS}
+    for number, (label, selection) in enumerate(_series(view, operators).items()):
+        allowed = {
+            "gpu": view.gpu,
+            "model": view.model,
+            "operator": operators,
+            "phase": view.phase,
+            "candidates": counts,
+        }
+        for way in product(*(_within(selection, key, values) for key, values in allowed.items())):
+            at = dict(zip(allowed, way, strict=True))
+            index = {key: allowed[key].index(value) for key, value in at.items() if value is not None}
+            numbers = np.array([_cut(column, index).ravel() for column in columns.values()])
+            if np.isnan(numbers[1, 0]):
+                continue  # the model has no such operator
+            place = index["gpu"] * len(view.model) + index["model"]
+            yield {
+                "label": label, "at": {key: value for key, value in at.items() if value is not None},
+                "color": COLORS[(number if view.series else index.get("operator", 0)) % len(COLORS)],
+                "hollow": not view.series and at["phase"] == "decode", "marker": MARKERS[place % len(MARKERS)],
+                "numbers": numbers,
+            }  # fmt: skip
+
+
+def _cut(variable: xr.Variable, index: Mapping[str, int]) -> np.ndarray:
+    """A variable at those positions, over the dims that are left."""
+    cut: np.ndarray = variable[{dim: i for dim, i in index.items() if dim in variable.dims}].values
+    return cut
+
+
+def _series(view: View, operators: list[Any]) -> Series:
+    if view.series:
+        return view.series
+    return {f"{operator or STEP} {phase}": _of(operator, phase) for operator in operators for phase in view.phase}
+
+
+def _of(operator: str | None, phase: str) -> dict[str, Any]:
+    return {"phase": phase} | ({"operator": operator} if operator else {})
+
+
+def _within(selection: Mapping[str, Any], key: str, values: list[Any]) -> list[Any]:
+    return [value for value in values if value is None or _allowed(selection, key, value)]
+
+
+def _allowed(selection: Mapping[str, Any], key: str, value: Any) -> bool:
+    wanted = selection.get(key, value)
+    return value in wanted if isinstance(wanted, list) else bool(value == wanted)
+
+
+def _decades(values: np.ndarray, ceilings: np.ndarray) -> list[float]:
+    """Whole decades around values, with the ceilings a little below the end."""
+    high = np.max(values, initial=1.2 * np.nanmax(ceilings))
+    return [10.0 ** np.floor(np.log10(np.min(values, initial=high / 10))), 10.0 ** np.ceil(np.log10(high))]
+
+
+def _ceiling(ds: xr.Dataset, number: int, limits: list[float]) -> dict[str, Any]:
+    """The corners of a GPU's roof, a line for each format that its operators compute in."""
+    bandwidth = float(ds.variables["bandwidth"].values[number])
+    peaks = np.unique(_cut(ds.variables["peak_flop_rate"], {"gpu": number}))
+    ridges = roofline.ridge_point(peaks, bandwidth)
+    lines = []
+    for peak, ridge in zip(peaks, ridges, strict=True):
+        x = np.array([limits[0] / 10, ridge, limits[1] * 10])
+        lines.append(np.column_stack([x, roofline.attainable(x, peak, bandwidth)]).tolist())
+    return {
+        "gpu": str(ds.gpu.values[number]), "dash": DASHES[number % len(DASHES)], "bandwidth": bandwidth,
+        "peaks": peaks.tolist(), "ridges": ridges.tolist(), "lines": lines,
+    }  # fmt: skip
+
+
+def _legend(view: View, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Colours first (operators, or the chart's series), then fill (phase), then shape (GPU and model)."""
+    rows: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        name = group["label"] if view.series else group["at"].get("operator", STEP)
+        rows.setdefault(f"c{name}", {"label": name, "color": group["color"], "marker": "circle", "hollow": False})
+    if not view.series and len(view.phase) > 1:
+        for phase in view.phase:
+            rows[f"p{phase}"] = {"label": phase, "color": "", "marker": "circle", "hollow": phase == "decode"}
+    if len(view.gpu) * len(view.model) > 1:
+        for group in groups:
+            label = " · ".join(name for name, all_ in _several(view, group["at"]) if all_)
+            rows[f"g{label}"] = {"label": label, "color": "", "marker": group["marker"], "hollow": False}
+    return list(rows.values())
+
+
+def _several(view: View, at: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    return [(at["gpu"], len(view.gpu) > 1), (at["model"], len(view.model) > 1)]
+
+
+def _ranges(view: View) -> list[dict[str, Any]]:
+    """Published ranges, each in the colour of its series."""
+    if view.figure is None or view.figure not in presets.presets():
+        return []
+    names = list(view.series)
+    return [
+        {str(key): None if value != value else value for key, value in row.items()}
+        | {"color": COLORS[names.index(row["series"]) % len(COLORS)]}
+        for row in presets.ranges(view.figure).to_dict("records")
+        if row["series"] in names
+    ]
+
+
+# Bars, heat map ---------------------------------------------------------------------------------------------------
+
+
+def nearest(values: list[int], wanted: int) -> int:
+    """The position of the value nearest to the wanted one, by ratio [1]."""
+    return int(np.argmin(np.abs(np.log(np.array(values, float) / wanted))))
+
+
+def bars(view: View, ds: xr.Dataset) -> dict[str, Any]:
+    """Time by operator at one setting, a bar for each GPU, model and phase: seconds, and their share of the sum."""
+    b, s = nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
+    one = (ds.variables["time"] * ds.variables["calls"]).transpose("gpu", "model", "phase", "operator", ...)
+    time = _cut(one, {"batch_size": b, "seq_len": s, "candidates": 0})
+    operators, calls = ds.operator.values.tolist(), ds.calls.values
+    rows = []
+    for (g, gpu), (m, model), (p, phase) in product(*map(enumerate, (view.gpu, view.model, view.phase))):
+        total = float(time[g, m, p].sum())
+        parts = [
+            {
+                "operator": operator, "time": float(time[g, m, p, o]), "share": float(time[g, m, p, o] / total),
+                "color": COLORS[o % len(COLORS)],
+            }
+            for o, operator in enumerate(operators) if calls[m, o]
+        ]  # fmt: skip
+        rows.append({"gpu": gpu, "model": model, "phase": phase, "total": total, "parts": parts})
+    return {
+        "setting": {"batch_size": view.batch_size[b], "seq_len": view.seq_len[s]}, "rows": rows,
+        "whole": bool(ds.attrs["forward_pass"]), "candidates": view.candidates[0] if view.candidates else None,
+    }  # fmt: skip
+
+
+def heat(view: View, ds: xr.Dataset, steps: xr.Dataset | None) -> dict[str, Any]:
+    """A variable over batch size and length, and which cells compute bounds; 1 where it takes most of a step's time."""
+    operators = [*([STEP] if steps is not None else []), *(str(name) for name in ds.operator.values)]
+    choices = {
+        "variable": list(HEAT), "gpu": view.gpu, "model": view.model, "operator": operators, "phase": view.phase,
+    }  # fmt: skip
+    wanted = view.heat.model_dump()
+    chosen = {key: wanted[key] if wanted[key] in allowed else allowed[0] for key, allowed in choices.items()}
+    index = {key: choices[key].index(chosen[key]) for key in ("gpu", "model", "phase")} | {"candidates": 0}
+    whole = steps is not None and chosen["operator"] == STEP
+    source = steps if steps is not None and whole else ds
+    own = index if whole else index | {"operator": operators.index(chosen["operator"]) - (steps is not None)}
+    if chosen["variable"] == "roof":
+        values = 100 * _cut(source.variables["performance"], own) / _cut(source.variables["attainable"], own)
+    else:
+        values = _cut(source.variables[chosen["variable"]], own)
+    bound = _cut(ds.variables["bound"], own)
+    if whole:
+        time = _cut(ds.variables["time"] * ds.variables["calls"], index)
+        bound = (time * (bound == 1)).sum(0) * 2 >= time.sum(0)
+    label, unit = HEAT[chosen["variable"]]
+    return {
+        "chosen": chosen, "choices": choices, "label": label, "unit": unit,
+        "values": [[None if value != value else value for value in row] for row in values.tolist()],
+        "bound": bound.astype(int).tolist(), "batch_size": view.batch_size, "seq_len": view.seq_len, "whole": whole,
+    }  # fmt: skip
+
+
+# Tables -----------------------------------------------------------------------------------------------------------
+
+
+def summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
+    """A row for each GPU, model and phase at the one setting: time, FLOPs, bytes, intensity, rate of a whole step."""
+    if steps is None:
+        return []
+    b, s = nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
+    names = ("time", "performance", "intensity", "flops", "bytes")
+    rows = []
+    for (g, gpu), (m, model), (p, phase) in product(*map(enumerate, (view.gpu, view.model, view.phase))):
+        index = {"gpu": g, "model": m, "phase": p, "batch_size": b, "seq_len": s, "candidates": 0}
+        values = {name: _cut(steps.variables[name], index).item() for name in names}
+        rows.append({"gpu": gpu, "model": model, "phase": phase} | values)
+    return rows
+
+
+def compare(view: View) -> list[dict[str, Any]]:
+    """A row for each pinned point: its setting, its numbers, and what settings set it apart from the defaults."""
+    rows = []
+    for pin in view.pins:
+        numbers = pinned(pin, view.configs)
+        own = pin.model_dump(include=set(Settings.model_fields), exclude_defaults=True)
+        rows.append(
+            {"at": _at(pin), "settings": ", ".join(f"{key} {value}" for key, value in own.items())}
+            | {key: numbers[key] for key in ("intensity", "performance", "time", "bound")}
+            | {"roof": numbers["attainable"]}
+        )
+    return rows
+
+
+def _at(pin: Pin) -> dict[str, Any]:
+    point = pin.model_dump(exclude=set(Settings.model_fields), exclude_none=True)
+    return point if pin.operator else point | {"operator": STEP}
+
+
+def published(view: View) -> dict[str, Any] | None:
+    """The audit rows of the chart that the view is of, and the document that it is from."""
+    if view.figure is None or view.figure not in presets.presets():
+        return None
+    return {
+        "name": presets.names()[view.figure],
+        "caption": f"Caption of figures/{view.figure}.svg: {presets.fields(view.figure)['caption']}",
+        "source": presets.citation(view.figure), "rows": presets.audit_rows(view.figure),
+    }  # fmt: skip
+
+
+def notes(view: View) -> list[str]:
+    """What a reader should know of these settings, in a sentence each."""
+    found = [
+        f"{model.id} was published for {model.max_context:,} tokens: longer lengths are computed as if it took them."
+        for model in entries(view) if model.max_context and model.max_context < max(view.seq_len)
+    ]  # fmt: skip
+    if view.time_model == "kernel":
+        fits = ((card, kernel_fit(card, "gemm")) for card in cards(view))
+        found += [f"Kernel times of {card.id} are {fit.why}." for card, fit in fits if fit.gpu != card.id]
+    if view.peak_tflops is not None:
+        found.append(f"The roof is drawn at {view.peak_tflops:g} TFLOP/s, as the published chart prints it.")
+    if view.candidates and len(view.candidates) > 1:
+        found.append(f"Bars, heat map and summary are of the first number of candidates, {view.candidates[0]}.")
+    return found

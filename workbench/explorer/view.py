@@ -1,0 +1,215 @@
+"""A view: everything that the explorer's choices come to, as one record, and the grid that it stands for."""
+
+import json
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+import xarray as xr
+from pydantic import Field, model_validator
+
+from .. import roofline
+from ..catalog import GPU, Model
+from ..catalog import gpu as find_gpu
+from ..catalog import model as find_model
+from ..catalog import models as catalog_models
+from ..grid import PHASES, forward_pass, roofline_grid
+from ..hf import from_hf_config
+from ..names import unknown
+from ..records import Count, Number, Record, Text
+from ..tables import LOOKS, SELECTORS
+
+#: A browser draws that many points without a stutter [1].
+MAX_POINTS = 20_000
+
+Sizes = Annotated[list[Count], Field(min_length=1)]
+
+
+class Settings(Record):
+    """What a time depends on besides GPU, model, operator, phase and sizes; as in `roofline_grid`.
+
+    launch_latency_us : [us]
+    peak_tflops : a ceiling to draw in place of the datasheets' [TFLOP/s]; times are predicted on the datasheet's
+    """
+
+    weight_dtype: str | None = None
+    activation_dtype: str = "fp16"
+    kv_dtype: str = "fp16"
+    time_model: str = "ideal"
+    launch_latency_us: float = Field(default=0.0, ge=0, lt=1e6, allow_inf_nan=False)
+    peak_tflops: Number | None = None
+
+
+class Setting(Record):
+    """The one setting that the bars and the summary are of: batch size [1] and sequence length [token]."""
+
+    batch_size: Count = 1
+    seq_len: Count = 1024
+
+
+class Heat(Record):
+    """What the heat map is of; None is the first, of operators the whole step where there is one."""
+
+    variable: str = "time"
+    gpu: str | None = None
+    model: str | None = None
+    operator: str | None = None
+    phase: str | None = None
+
+
+class Pin(Settings):
+    """One point that was pinned, with the settings under which it was; operator None is the whole step."""
+
+    gpu: str
+    model: str
+    operator: str | None = None
+    phase: str
+    batch_size: Count
+    seq_len: Count
+    candidates: Count | None = None
+
+
+class View(Settings):
+    """All that the explorer shows. A saved view, a link, a preset and the params of `view.ipynb` are made of it.
+
+    gpu, model, phase, batch_size [1], seq_len [token], candidates [1] : as in `roofline_grid`, always lists
+    configs : the reader's own models, each name with its Hugging Face config.json
+    operator : ["fused"], ["unfused"] or names
+    points : a point for each of the "operators", or for whole "steps" (forward passes)
+    series : the chart's own labels, as in `plots.roofline`; {} is one for each operator and phase
+    figure : the published chart whose ranges and audit rows are shown
+    """
+
+    gpu: list[Text] = Field(default=["a100-80gb-sxm", "h100-sxm"])
+    model: list[Text] = Field(default=["llama-3-8b"])
+    configs: dict[str, dict[str, Any]] = Field(default={})
+    operator: list[Text] = Field(default=["fused"])
+    phase: list[Text] = Field(default=list(PHASES))
+    batch_size: Sizes = Field(default=[1, 2, 4, 8, 16, 32, 64])
+    seq_len: Sizes = Field(default=[128, 256, 512, 1024, 2048, 4096, 8192])
+    candidates: list[Count] = Field(default=[])
+    points: Literal["operators", "steps"] = "operators"
+    series: dict[str, dict[str, Any]] = Field(default={})
+    figure: str | None = None
+    setting: Setting = Setting()
+    heat: Heat = Heat()
+    pins: list[Pin] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in self.configs:
+            if name in catalog_models():
+                raise ValueError(f"configs: {name!r} is a model of the catalog: give yours another name")
+            if name != PurePosixPath(name).name.lower():
+                raise ValueError(f"configs: {name!r}: the name of a model is in lower case, without slashes")
+        for selection in self.series.values():
+            for key in selection:
+                if key not in (*SELECTORS, *LOOKS):
+                    raise unknown("key of a series", key, (*SELECTORS, *LOOKS))
+        return self
+
+    def state(self) -> dict[str, Any]:
+        """What differs from the view that the explorer opens with, as JSON has it."""
+        return self.model_dump(exclude_defaults=True)
+
+
+def models(view: View) -> list[str | Model]:
+    """The models of a view: ids of the catalog, and the reader's own."""
+    return [own_model(name, view.configs[name]) if name in view.configs else name for name in view.model]
+
+
+def own_model(name: str, config: dict[str, Any]) -> Model:
+    """The model of a config.json, under a name of the reader's (lower case, without slashes)."""
+    return from_hf_config(config | {"_name_or_path": name})
+
+
+def arguments(view: View) -> dict[str, Any]:
+    """The arguments of `roofline_grid` that give a view's numbers, in its order."""
+    return {
+        "gpu": view.gpu, "model": models(view),
+        "operator": view.operator[0] if view.operator in (["fused"], ["unfused"]) else view.operator,
+        "phase": view.phase, "batch_size": view.batch_size, "seq_len": view.seq_len,
+        "candidates": view.candidates or None, **options(view),
+    }  # fmt: skip
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """Those arguments of `roofline_grid` that `Settings` has."""
+    return {
+        "weight_dtype": settings.weight_dtype, "activation_dtype": settings.activation_dtype,
+        "kv_dtype": settings.kv_dtype, "time_model": settings.time_model,
+        "launch_latency": settings.launch_latency_us * 1e-6,
+    }  # fmt: skip
+
+
+def grid(view: View) -> xr.Dataset:
+    """The grid of a view: what its chart, bars and heat map are drawn from.
+
+    With `peak_tflops` the roof is the chart's own, while times stay those predicted on the datasheet's card.
+    Raises ValueError for what `roofline_grid` refuses, and for more points than a browser can draw.
+    """
+    count = len(view.batch_size) * len(view.seq_len) * max(len(view.candidates), 1)
+    count *= len(view.gpu) * len(view.model) * len(view.phase)
+    if count > MAX_POINTS:
+        raise ValueError(f"{count:,} points for each operator: a page draws {MAX_POINTS:,}; narrow the ranges")
+    given = arguments(view)
+    ds = roofline_grid(**given)
+    if view.peak_tflops is None:
+        return ds
+    cards = [find_gpu(name).override(peak_tflops=view.peak_tflops) for name in view.gpu]
+    drawn_roof = roofline_grid(**given | {"gpu": cards, "time_model": "ideal", "launch_latency": 0.0})
+    return drawn_roof.assign(time=ds.time, performance=ds.performance).assign_attrs(ds.attrs)
+
+
+def drawn(ds: xr.Dataset, points: str) -> xr.Dataset:
+    """The points of a roofline chart: of a grid's operators, or of its whole steps without the operator dim.
+
+    Steps have the roof of the fastest format that their operators compute in.
+    """
+    if points == "operators":
+        return ds
+    steps = forward_pass(ds)
+    peak, bandwidth = ds.variables["peak_flop_rate"], ds.variables["bandwidth"]
+    peak = peak.max("operator") if "operator" in peak.dims else peak
+    ridge, intensity = roofline.ridge_point(peak, bandwidth), steps.variables["intensity"]
+    dims = steps.time.dims
+    roof = {
+        "peak_flop_rate": peak, "ridge_point": ridge,
+        "attainable": roofline.attainable(intensity, peak, bandwidth).transpose(*dims),
+        "bound": roofline.bound(intensity, ridge).transpose(*dims),
+    }  # fmt: skip
+    for name, variable in roof.items():
+        variable.attrs = ds[name].attrs
+    return steps.assign(roof)
+
+
+@lru_cache(maxsize=256)
+def _pinned(pin: str, config: str) -> dict[str, float]:
+    """Numbers of one pinned point; both arguments as JSON, which can be cached."""
+    one = Pin.model_validate_json(pin)
+    given = one.model_dump(exclude={"candidates"}) | {"points": "operators" if one.operator else "steps"}
+    lists = ("gpu", "model", "operator", "phase", "batch_size", "seq_len")
+    given |= {name: [given[name] or "fused"] for name in lists}
+    configs = {one.model: json.loads(config)} if config else {}
+    view = View(**given, configs=configs, candidates=[one.candidates] if one.candidates else [])
+    point = drawn(grid(view), view.points)
+    names = ("intensity", "performance", "time", "bound", "attainable")
+    return {name: point[name].item() for name in names}
+
+
+def pinned(pin: Pin, configs: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Numbers of a pinned point: intensity [FLOP/byte], performance and attainable [FLOP/s], time [s], bound.
+
+    configs : the view's; only the model's own matters
+    """
+    return _pinned(pin.model_dump_json(), json.dumps(configs[pin.model]) if pin.model in configs else "")
+
+
+def cards(view: View) -> list[GPU]:
+    """Catalog entries of a view's GPUs."""
+    return [find_gpu(name) for name in view.gpu]
+
+
+def entries(view: View) -> list[Model]:
+    """Catalog entries of a view's models, the reader's own among them."""
+    return [find_model(entry) if isinstance(entry, str) else entry for entry in models(view)]

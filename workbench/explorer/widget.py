@@ -1,0 +1,231 @@
+"""The explorer itself: controls on the left, pictures on the right, a view between them."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import anywidget
+import ipywidgets
+import traitlets
+import xarray as xr
+
+from ..catalog import models
+from ..hf import from_hf_config
+from ..names import unknown
+from ..records import validated
+from ..saving import write_grid
+from .controls import Control, controls, operator_set, read_json
+from .pictures import picture
+from .view import Pin, Settings, View, drawn, grid
+from .words import code, params
+
+HERE = Path(__file__).parent
+
+
+class Pictures(anywidget.AnyWidget):
+    """What the browser draws: one dict, so that all views of a state change together."""
+
+    _esm = HERE / "pictures.js"
+    _css = HERE / "pictures.css"
+    picture = traitlets.Dict().tag(sync=True)
+
+
+class Explorer(ipywidgets.HBox):  # type: ignore[misc]
+    """The explorer as a widget. `view` is what it shows, `ds` the grid behind it, `update` changes it."""
+
+    def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
+        """Make the controls and draw a view; raises ValueError where it has no picture."""
+        self.view, self.ds = view, xr.Dataset()
+        self.controls = controls()
+        self.pictures = Pictures()
+        self._page, self._quiet = page, False
+        for name, control in self.controls.items():
+            control.widget.observe(lambda change, name=name: self._changed(name, change["new"]), "value")
+        full = ipywidgets.Layout(width="auto")
+        self.upload = ipywidgets.FileUpload(accept=".json", description="config.json or saved view", layout=full)
+        self.paste = ipywidgets.Textarea(placeholder="or paste a config.json here", rows=4, layout=full)
+        self.add = ipywidgets.Button(description="Add as a model", layout=full)
+        self.upload.observe(self._uploaded, "value")
+        self.add.on_click(lambda _: self._attempt(lambda: self.take(self.paste.value, "pasted text")))
+        self.pictures.on_msg(lambda _, content, buffers: self._asked(content))
+        super().__init__([self._panel(), self.pictures])
+        self.add_class("wb-explorer")
+        self._draw(message)
+
+    def _panel(self) -> Any:
+        by = {name: control.widget for name, control in self.controls.items()}
+        own = ipywidgets.Accordion([ipywidgets.VBox([self.upload, self.paste, self.add])], titles=["Your own model"])
+        self._chosen = ipywidgets.VBox([by["operator"]])
+        groups = {
+            "": ["figure"], "GPUs": ["gpu"], "Models": ["model", own], "What runs": ["set", self._chosen, "phase"],
+            "Range of settings": ["batch_size", "seq_len", "candidates"],
+            "Number formats": ["weight_dtype", "activation_dtype", "kv_dtype"],
+            "Times and points": ["time_model", "launch_latency_us", "points"],
+            "One setting, for bars and summary": ["at_batch_size", "at_seq_len"],
+        }  # fmt: skip
+        children = [ipywidgets.HTML("<h2>Roofline Workbench</h2>")]
+        for title, names in groups.items():
+            children += [ipywidgets.HTML(f"<h3>{title}</h3>")] if title else []
+            children += [by[name] if isinstance(name, str) else name for name in names]
+        panel = ipywidgets.VBox(children)
+        panel.add_class("wb-controls")
+        return panel
+
+    # From a change to the picture
+
+    def update(self, **fields: Any) -> None:
+        """Change fields of the view and draw it; what cannot be drawn is said above the last picture that could.
+
+        Raises ValueError for a field that does not exist or does not fit.
+        """
+        self.view = validated(View, self.view.model_dump() | fields, "view")
+        self._attempt(self._draw)
+
+    def _draw(self, message: str = "") -> None:
+        """The picture of the view; raises ValueError where it has none."""
+        self.ds = grid(self.view)
+        new = picture(self.view, self.ds)
+        self._write_controls()
+        self.pictures.picture = new | {
+            "message": message, "state": self.view.state(), "page": self._page,
+            "code": {"python": code(self.view), "params": params(self.view)},
+        }  # fmt: skip
+
+    def _changed(self, name: str, value: Any) -> None:
+        if not self._quiet:
+            self._attempt(lambda: self.update(**self._fields(self.controls[name], value)))
+
+    def _fields(self, control: Control, value: Any) -> dict[str, Any]:
+        fields = control.read(value)
+        if control is self.controls["set"] and not fields["operator"]:  # to choose from what there is
+            fields["operator"] = self.ds.operator.values.tolist()
+        if "setting" in fields:
+            fields["setting"] = self.view.setting.model_dump() | fields["setting"]
+        if "model" in fields:
+            used = {*value, *(pin.model for pin in self.view.pins)}
+            fields["configs"] = {name: config for name, config in self.view.configs.items() if name in used}
+        return fields
+
+    def _attempt(self, action: Any) -> None:
+        """Do what a reader asked for, or say in place why not."""
+        try:
+            action()
+        except ValueError as error:
+            self.pictures.picture = self.pictures.picture | {"message": str(error), "state": self.view.state()}
+
+    def _write_controls(self) -> None:
+        """Set every control to the view, without hearing of it."""
+        self._quiet = True
+        try:
+            for control in self.controls.values():
+                value = control.write(self.view)
+                if control.widget.value == value:
+                    continue
+                if isinstance(control.widget, ipywidgets.TagsInput):
+                    more = [tag for tag in value if tag not in control.widget.allowed_tags]
+                    control.widget.allowed_tags = [*control.widget.allowed_tags, *more]
+                control.widget.value = value
+            chosen = operator_set(self.view) == "chosen"
+            self._chosen.layout.display = "" if chosen else "none"
+        finally:
+            self._quiet = False
+
+    # What the reader brings, and takes away
+
+    def _uploaded(self, change: Mapping[str, Any]) -> None:
+        for file in change["new"]:
+            self._attempt(lambda file=file: self.take(bytes(file["content"]).decode("utf-8", "replace"), file["name"]))
+
+    def take(self, text: str, what: str) -> None:
+        """Take a config.json as a model, or a saved view; what is neither raises ValueError.
+
+        what : the name of the file, for messages
+        """
+        found = read_json(text, what)
+        if "view" in found:
+            before, self.view = self.view, validated(View, found["view"], what)
+            try:
+                return self._draw()
+            except ValueError:
+                self.view = before
+                raise
+        name = from_hf_config(found).id
+        while name in models() or self.view.configs.get(name, found) != found:
+            name += "-own"
+        self.update(configs=self.view.configs | {name: found}, model=[*dict.fromkeys([*self.view.model, name])])
+
+    def _asked(self, content: Mapping[str, Any]) -> None:
+        """A message of the page: a pin, a choice of the heat map, a setting, a download."""
+        kind = content.get("kind")
+        if kind == "pin":
+            self._attempt(lambda: self.pin(**content["at"]))
+        elif kind == "unpin":
+            self._attempt(lambda: self.unpin(content["number"]))
+        elif kind == "heat":
+            self._attempt(lambda: self.update(heat=self.view.heat.model_dump() | content["chosen"]))
+        elif kind == "setting":
+            self._attempt(lambda: self.update(setting=content["setting"]))
+        elif kind == "download":
+            self.pictures.send({"kind": "file", "name": f"view.{content['format']}"}, [self.data(content["format"])])
+
+    def pin(self, **at: Any) -> None:
+        """Pin a point of the chart, or take a pinned one off, under the view's settings.
+
+        at : gpu, model, operator (without one the whole step), phase, batch_size, seq_len, candidates
+        """
+        pin = validated(Pin, {name: getattr(self.view, name) for name in Settings.model_fields} | at, "pin")
+        pins = [*self.view.pins, pin] if pin not in self.view.pins else [p for p in self.view.pins if p != pin]
+        self.update(pins=[p.model_dump() for p in pins])
+
+    def unpin(self, number: int | None = None) -> None:
+        """Take the pinned point of that number off, counted from 0; None is all of them."""
+        left = [] if number is None else [p for i, p in enumerate(self.view.pins) if i != number]
+        self.update(pins=[p.model_dump() for p in left])
+
+    def data(self, kind: str) -> bytes:
+        """The numbers of the view as a file: "csv", a row a setting, or "nc" (NetCDF)."""
+        if kind not in ("csv", "nc"):
+            raise unknown("format", kind, ("csv", "nc"))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"view.{kind}"
+            write_grid(drawn(self.ds, self.view.points), path)
+            return path.read_bytes()
+
+
+def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **fields: Any) -> Explorer:
+    """The explorer, a widget for JupyterLab and Voila.
+
+    view : a saved view (its path, or the mapping in it) or a `View`; None is the one to begin with, or under Voila
+        the one that the page's address holds
+    fields : fields of `View` to set, e.g. ``gpu=["t4", "l4"], model=["llama-2-7b-awq"]``
+    Raises ValueError for a file that is no saved view and for a field that does not exist or does not fit. A broken
+    link is said on the page.
+    """
+    page = os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
+    linked = parse_qs(os.environ.get("QUERY_STRING", "")).get("view") if page else None
+    if linked and view is None:
+        try:
+            return Explorer(validated(View, read_json(linked[0], "the link"), "the link"), page=page)
+        except ValueError as error:
+            return Explorer(View(), page=page, message=f"The link cannot be shown: {error}")
+    if isinstance(view, str | Path):
+        given = _saved(Path(view))
+    else:
+        given = view.model_dump() if isinstance(view, View) else dict(view or {})
+    lists = ("gpu", "model", "operator", "phase", "batch_size", "seq_len")
+    fields |= {name: [fields[name]] for name in lists if isinstance(fields.get(name), str | int)}
+    return Explorer(validated(View, given | fields, "view"), page=page)
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    """The view in a file that the page saved."""
+    try:
+        found = read_json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if not isinstance(found.get("view"), dict):
+        raise ValueError(f"{path}: not a saved view: it has no `view`")
+    return dict(found["view"])

@@ -1,0 +1,76 @@
+"""A view as words: the Python that gives its numbers, and the params that draw it as a figure."""
+
+from collections.abc import Mapping
+from pprint import pformat
+from typing import Any
+
+import yaml
+
+from .view import View, arguments
+
+#: Arguments of `roofline_grid` whose default need not be said.
+_DEFAULTS = {
+    "candidates": None, "weight_dtype": None, "activation_dtype": "fp16", "kv_dtype": "fp16", "time_model": "ideal",
+    "launch_latency": 0.0,
+}  # fmt: skip
+
+_HEADER = """\
+# A figure by notebooks/view.ipynb. Save it as params/view/my-view.yaml, give it that name as figure_id, and run
+# `workbench figures my-view`; or `papermill notebooks/view.ipynb out.ipynb -f FILE` for the notebook alone.
+"""
+
+
+def code(view: View) -> str:
+    """Python that computes `ds`, the grid of a view, and, where these are its points, `steps`."""
+    given = {name: value for name, value in arguments(view).items() if _DEFAULTS.get(name, ...) != value}
+    given["model"] = _Source(f"[{', '.join(_model(name, view) for name in view.model)}]")
+    lines = ["import workbench as wb", *(line for name in view.model for line in _own(name, view))]
+    lines += ["", _call("ds", given)]
+    if view.peak_tflops is not None:
+        lines += ["# the roof as the chart prints it; times stay those of the datasheet's card"]
+        gpus = _Source(f"[wb.gpu(name).override(peak_tflops={view.peak_tflops!r}) for name in {view.gpu!r}]")
+        roof = {name: value for name, value in given.items() if name not in ("time_model", "launch_latency")}
+        lines += [_call("roof", roof | {"gpu": gpus})]
+        lines += ["ds = roof.assign(time=ds.time, performance=ds.performance).assign_attrs(ds.attrs)"]
+    if view.points == "steps":
+        lines += ["steps = wb.forward_pass(ds)  # whole steps, the points of the chart"]
+    return "\n".join(lines) + "\n"
+
+
+class _Source(str):
+    """An argument that is Python already."""
+
+    __slots__ = ()
+
+
+def _call(name: str, given: Mapping[str, Any]) -> str:
+    rows = [f"    {key}={value if isinstance(value, _Source) else repr(value)}," for key, value in given.items()]
+    return "\n".join([f"{name} = wb.roofline_grid(", *rows, ")"])
+
+
+def _model(name: str, view: View) -> str:
+    return f"own[{name!r}]" if name in view.configs else repr(name)
+
+
+def _own(name: str, view: View) -> list[str]:
+    """The line that makes a model of the reader's."""
+    if name not in view.configs:
+        return []
+    config = pformat(view.configs[name] | {"_name_or_path": name}, width=100, sort_dicts=False, compact=True)
+    first = next(own for own in view.model if own in view.configs) == name
+    return [*(["", "own = {}"] if first else []), f"own[{name!r}] = wb.from_hf_config(\n{config}\n)"]
+
+
+def params(view: View) -> str:
+    """The params file with which `notebooks/view.ipynb` draws a view."""
+    state = view.model_dump(exclude={"setting", "heat", "pins", "figure"})
+    unused = [name for name in state["configs"] if name not in view.model]
+    state["configs"] = {name: config for name, config in state["configs"].items() if name not in unused}
+    title = f"{', '.join(view.model)} on {', '.join(view.gpu)}"
+    fields = {"figure_id": "my-view", "title": title, "caption": "", "published": view.figure or ""}
+    return _HEADER + yaml.dump(
+        fields | state | {"output_dir": "figures"}, Dumper=_DUMPER, sort_keys=False, width=110, allow_unicode=True,
+    )  # fmt: skip
+
+
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
