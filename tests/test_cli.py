@@ -135,6 +135,21 @@ def test_plan_prints_the_best_first_and_writes_every_row(tmp_path):
     assert {"gpu", "tp", "batch_size", "ttft_s", "tpot_s", "cost", "replicas", "verdict"} <= set(table.columns)
 
 
+def test_plan_takes_what_a_server_is_calibrated_by(tmp_path):
+    def tpots(*options):
+        arguments = ("--tp", "1", "--batch-size", "64", "--weight-dtype", "awq", "--schedule", "static")
+        result = invoke(*PLAN, *arguments, *options, "-o", tmp_path / "plan.csv")
+        assert result.exit_code == 0, result.output
+        return pd.read_csv(tmp_path / "plan.csv").set_index("gpu").tpot_s["h100-sxm"]
+
+    plain = tpots()
+    assert tpots("--sequence-overhead", "0.001") - plain == pytest.approx(0.064)
+    slow = tpots("--gemm-rows", "16")
+    assert slow > 1.5 * plain
+    assert tpots("--gemm-rows", "16", "--dequantize-rows", "65") == pytest.approx(slow)
+    assert tpots("--gemm-rows", "16", "--gemm-efficiency", "0.1", "--dequantize-rows", "64") < 2 * slow
+
+
 def test_plan_says_when_nothing_meets_the_service_level():
     result = invoke(*PLAN, "--tp", "1", "--batch-size", "1", "--tpot", "0.0001")
     assert result.exit_code == 0
@@ -152,6 +167,7 @@ def test_plan_says_when_nothing_meets_the_service_level():
         (["--price", "t4=cheap"], "workbench: --price 't4=cheap': expected GPU=PRICE"),
         (["--price", "t4=1"], "workbench: price has none for h100-sxm: it has t4"),
         (["--kv-dtype", "int3"], "workbench: unknown kv_dtype 'int3'."),
+        (["--gemm-rows", "0"], "workbench: gemm_rows = 0: allowed are whole numbers from 1"),
         (["--schedule", "fifo"], "workbench: unknown schedule 'fifo'."),
         (["-o", "/nowhere/plan.csv"], "workbench: cannot write /nowhere/plan.csv: there is no folder /nowhere"),
     ],

@@ -10,7 +10,7 @@ from workbench.steps import Server, model_computing, prefill_piece, step, step_t
 
 
 def server(model="llama-3-8b", gpu="h100-sxm", **options):
-    return Server(wb.gpu(gpu), wb.model(model), **options)
+    return Server(gpu, model, **options)
 
 
 @pytest.mark.parametrize("model", ["llama-3-8b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "gpt2"])
@@ -54,10 +54,24 @@ def test_pieces_without_work_take_no_time():
         assert with_none[1] == step_time(engine, decode(8, 500))
 
 
-def test_the_two_numbers_of_a_real_server():
+def test_a_server_of_ids_is_that_of_the_entries():
+    assert server() == Server(wb.gpu("h100-sxm"), wb.model("llama-3-8b"))
+
+
+def test_overheads_of_steps_and_sequences():
+    def added(*pieces, **options):
+        silent = options | {"step_overhead": 0, "sequence_overhead": 0}
+        return step_time(server(**options), *pieces) - step_time(server(**silent), *pieces)
+
+    assert added(decode(8, 64), step_overhead=0.01) == pytest.approx(0.01)
+    pieces = (prefill_piece(1, 100), prefill_piece(1, 0), decode(8, 64))
+    assert added(*pieces, step_overhead=0.01, sequence_overhead=0.001) == pytest.approx(0.01 + 9 * 0.001)
+    spread = {"model": "mixtral-8x7b", "ep": 8, "sequence_overhead": 0.001}
+    assert added(decode(64, 64), **spread) == pytest.approx(8 * 0.001)  # each GPU has its own
+
+
+def test_kernels_that_widen_their_weights():
     plain = server("llama-2-7b-awq", "t4")
-    late = server("llama-2-7b-awq", "t4", step_overhead=0.01)
-    assert step_time(late, decode(1, 64)) - step_time(plain, decode(1, 64)) == pytest.approx(0.01)
     slow = server("llama-2-7b-awq", "t4", gemm_efficiency=0.5)
     before, after = step(plain, decode(1, 64)), step(slow, decode(1, 64))
     slower = {name: after[name].time / before[name].time for name in before}
@@ -66,6 +80,22 @@ def test_the_two_numbers_of_a_real_server():
     assert {name for name, ratio in slower.items() if ratio == 1} == set(slower) - widened
     fp16 = step_time(server("llama-2-7b", "t4", gemm_efficiency=0.5), decode(1, 64))
     assert fp16 == step_time(server("llama-2-7b", "t4"), decode(1, 64))
+
+
+def test_rows_of_lm_head_are_its_logits():
+    def head(sequences, tokens=1, **options):
+        narrow = server("llama-2-7b", "t4", lm_head_dtype="int8", **options)
+        return float(step(narrow, prefill_piece(sequences, tokens))["lm_head"].time)
+
+    assert head(48, gemm_rows=16) == pytest.approx(3 * head(16))
+    assert head(48, 7, gemm_rows=16) == pytest.approx(3 * head(16))
+    assert head(48, gemm_rows=48) == head(48)
+
+
+def test_what_widening_costs_has_no_part_in_collectives():
+    plain, slow = (server("llama-2-7b-awq", "t4", tp=2, gemm_efficiency=e) for e in (1, 0.5))
+    before, after = step(plain, decode(1, 64)), step(slow, decode(1, 64))
+    assert after["all_reduce"].time == before["all_reduce"].time
 
 
 def test_launches_are_paid_by_every_call():
@@ -119,10 +149,18 @@ def test_a_step_grows_with_its_tokens_and_contexts():
         ({"model": "mixtral-8x7b", "ep": 3}, "ep = 3 does not divide the experts of mixtral-8x7b, which has 8 experts"),
         ({"model": "mixtral-8x7b", "ep": 2, "tp": 2}, "ep = 2 goes with tp = pp = 1"),
         ({"time_model": "fast"}, "unknown time_model 'fast'"),
-        ({"step_overhead": -1}, "step_overhead = -1: allowed are seconds from 0 to 1"),
-        ({"launch_latency": float("nan")}, "launch_latency = nan: allowed are seconds from 0 to 1"),
-        ({"gemm_efficiency": 0}, "gemm_efficiency = 0: allowed are shares above 0, up to 1"),
-        ({"gemm_efficiency": "1"}, "gemm_efficiency = '1': allowed are shares above 0, up to 1"),
+        ({"gpu": "a100"}, "unknown GPU 'a100'"),
+        ({"gpu": ["t4"]}, "unknown GPU"),
+        ({"model": "llama"}, "unknown model 'llama'"),
+        ({"step_overhead": -1}, "step_overhead = -1: allowed are seconds from 0 to 10"),
+        ({"sequence_overhead": True}, "sequence_overhead = True: allowed are seconds from 0 to 10"),
+        ({"launch_latency": float("nan")}, "launch_latency = nan: allowed are seconds from 0 to 10"),
+        ({"gemm_efficiency": 0}, "gemm_efficiency = 0: allowed are numbers from 0.001 to 10"),
+        ({"gemm_efficiency": "1"}, "gemm_efficiency = '1': allowed are numbers from 0.001 to 10"),
+        ({"gemm_rows": 0}, "gemm_rows = 0: allowed are whole numbers from 1"),
+        ({"gemm_rows": [16]}, r"gemm_rows = \[16\]: allowed are whole numbers from 1"),
+        ({"dequantize_rows": 2.5}, "dequantize_rows = 2.5: allowed are whole numbers from 1"),
+        ({"tp": None}, "tp = None: allowed are whole numbers from 1"),
         ({"gpu": "t4", "activation_dtype": "bf16"}, "t4 has no bf16 peak"),
         ({"kv_dtype": "awq"}, "unknown kv_dtype 'awq'"),
     ],

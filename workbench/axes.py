@@ -1,7 +1,7 @@
 """What a user gives for a dim, as a list of labels: entries of the catalog, names, sizes."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -12,6 +12,22 @@ from .names import unknown
 EntryT = TypeVar("EntryT", GPU, Model)
 
 MAX_SIZE = 10**12
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number, and no bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number, and no bool."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def check_range(name: str, value: object, high: float, unit: str) -> None:
+    """Raise ValueError for what is no number from 0 to `high`."""
+    if not is_number(value) or not 0 <= value <= high:
+        raise ValueError(f"{name} = {value!r}: allowed are {unit} from 0{f' to {high}' if np.isfinite(high) else ''}")
 
 
 def listed(name: str, values: Any) -> list[Any]:
@@ -54,8 +70,7 @@ def whole_numbers(name: str, values: Any) -> np.ndarray:
     """Positive whole numbers as int64 [1]."""
     given = listed(name, values)
     for value in given:
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
-        if not whole or not 1 <= value <= MAX_SIZE:
+        if not is_whole(value) or not 1 <= value <= MAX_SIZE:
             raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {MAX_SIZE:,}")
     _unique(name, given)
     return np.array(given, dtype=np.int64)

@@ -209,7 +209,10 @@ def plan(
     time_model: Annotated[str, typer.Option(help="'kernel' or 'ideal'.")] = "kernel",
     gpu_memory_utilization: Annotated[float, typer.Option(help="Share of the memory that a server may use.")] = 0.9,
     step_overhead: Annotated[float, typer.Option(help="Seconds that the host adds to every step.")] = 0.0,
-    gemm_efficiency: Annotated[float, typer.Option(help="Of weight-only kernels (AWQ), a share.")] = 1.0,
+    sequence_overhead: Annotated[float, typer.Option(help="Seconds that it adds for each sequence in one.")] = 0.0,
+    gemm_efficiency: Annotated[float, typer.Option(help="Of weight-only kernels (AWQ): their speed over ours.")] = 1.0,
+    gemm_rows: Annotated[int | None, typer.Option(help="Tokens for which they unpack the weights once.")] = None,
+    dequantize_rows: Annotated[int | None, typer.Option(help="Tokens from which weights are unpacked first.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write all rows there, as CSV.")] = None,
 ) -> None:
@@ -223,7 +226,8 @@ def plan(
             tp=_integers("--tp", tp), batch_size=_integers("--batch-size", batch_size), price=_prices(price),
             schedule=schedule, weight_dtype=weight_dtype, activation_dtype=activation_dtype, kv_dtype=kv_dtype,
             time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, step_overhead=step_overhead,
-            gemm_efficiency=gemm_efficiency,
+            sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
+            dequantize_rows=dequantize_rows,
         )  # fmt: skip
         if file:
             write_table(table, file)

@@ -183,7 +183,7 @@ def _micro_batches(server: Server, batch_size: Array) -> tuple[Array, Array]:
 def _steps(server: Server, pieces: list[Step], batches: Array = 1) -> Phase:
     """Steps as they are, each of `batches` micro-batches that are on their way at a time."""
     works = step(server, *pieces)
-    other = overhead(server, sum(piece.tokens for piece in pieces))
+    other = overhead(server, *pieces)
     moved = sum(work.bytes for name, work in works.items() if name not in ("all_reduce", "all_to_all"))
     computing = batches * model_computing(server, *pieces) / server.gpus
     total = sum(work.time for work in works.values()) + other

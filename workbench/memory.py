@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .axes import check_range
 from .catalog import Model
 from .dtypes import element_bytes
 from .formats import formats, widths
@@ -107,3 +108,22 @@ def device_memory(server: Server) -> float:
     if server.gpu.memory.capacity_gb is None:
         raise ValueError(f"{server.gpu.id} has no memory.capacity_gb in its catalog entry")
     return 1e9 * server.gpu.memory.capacity_gb
+
+
+def left_for_cache(
+    server: Server,
+    *,
+    tokens: int,
+    sequences: int,
+    gpu_memory_utilization: float = 0.9,
+    workspace: float = WORKSPACE,
+) -> float:
+    """What weights and the activations of the largest step leave for the KV cache, on one GPU; negative if none [byte].
+
+    tokens, sequences : as for `activations`; gpu_memory_utilization : share of the vendor's memory that the server may
+        use [1]; workspace : of that, what CUDA and its libraries take [byte]
+    """
+    check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
+    check_range("workspace", workspace, np.inf, "bytes")
+    taken = weights(server) + activations(server, tokens=tokens, sequences=sequences) + workspace
+    return gpu_memory_utilization * device_memory(server) - taken

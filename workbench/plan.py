@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from . import parallel
-from .axes import entries, whole_numbers
+from .axes import entries, is_number, whole_numbers
 from .catalog import GPU, Model, gpus
 from .catalog import gpu as find_gpu
 from .catalog import model as find_model
@@ -58,7 +58,7 @@ def plan(
         gpu = list(price) if isinstance(price, Mapping) else gpus()
     cards = entries("gpu", gpu, find_gpu)
     for name, limit in (("ttft", ttft), ("tpot", tpot), ("request_rate", request_rate)):
-        if limit is not None and not (isinstance(limit, int | float | np.number) and 0 < limit < np.inf):
+        if limit is not None and not (is_number(limit) and 0 < limit < np.inf):
             raise ValueError(f"{name} = {limit!r}: allowed are positive numbers")
     batches, tps = whole_numbers("batch_size", batch_size), whole_numbers("tp", tp)
     for name, size in (("prompt", prompt), ("output", output)):

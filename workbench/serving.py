@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from . import memory
-from .axes import entries, whole_numbers
+from .axes import check_range, entries, is_number, whole_numbers
 from .catalog import GPU, Model
 from .catalog import gpu as find_gpu
 from .catalog import model as find_model
@@ -63,13 +63,17 @@ def estimate(
     power_floor: float = POWER_FLOOR,
     launch_latency: float = 0.0,
     step_overhead: float = 0.0,
+    sequence_overhead: float = 0.0,
     gemm_efficiency: float = 1.0,
+    gemm_rows: int | None = None,
+    dequantize_rows: int | None = None,
 ) -> xr.Dataset:
     """What one replica of a model does for a batch of requests, over every combination of settings.
 
     gpu, model : ids or catalog objects; batch_size : sequences at a time [1]; prompt, output : of each [token]
     tp, pp, ep : GPUs that share every layer, stages of a pipeline, GPUs with some of the experts each: see
-        `steps.Server`, as for step_overhead [s] and gemm_efficiency [1], what a real server is calibrated by
+        `steps.Server`, as for what a real server is calibrated by: step_overhead, sequence_overhead [s],
+        gemm_efficiency [1], gemm_rows, dequantize_rows [token]
     weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, launch_latency [s] : as of `roofline_grid`
     time_model : "kernel", or "ideal" for every operator on its roof
     schedule : "static", the batch's prompts together and then its tokens; or "continuous", the steady state of an
@@ -99,7 +103,7 @@ def estimate(
     sizes = {"batch_size": batch_size, "prompt": prompt, "output": output}
     axes = {name: whole_numbers(name, values) for name, values in sizes.items()}
     tps = whole_numbers("tp", tp)
-    _check_range("power_floor", power_floor, 1, "shares")
+    check_range("power_floor", power_floor, 1, "shares")
     prices = _prices(price, cards)
     if schedule == "continuous" and (pp, ep) != (1, 1):
         raise ValueError("schedule 'continuous' goes with pp = ep = 1: give schedule='static'")
@@ -113,7 +117,7 @@ def estimate(
     for (g, card), (m, entry), t in product(cards.items(), models.items(), tps.tolist()):
         server = Server(
             card, entry, t, pp, ep, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, time_model,
-            launch_latency, step_overhead, gemm_efficiency,
+            launch_latency, step_overhead, sequence_overhead, gemm_efficiency, gemm_rows, dequantize_rows,
         )  # fmt: skip
         room = memory_fit(server, load, gpu_memory_utilization=gpu_memory_utilization, workspace=workspace)
         result[g, m, t] = room | _performance(server, load, latency(server, load), prices.get(g), power_floor)
@@ -124,7 +128,8 @@ def estimate(
         "cached_prefix": cached_prefix, "gpu_memory_utilization": gpu_memory_utilization,
         "max_num_batched_tokens": max_num_batched_tokens, "max_num_seqs": max_num_seqs, "workspace": workspace,
         "power_floor": power_floor, "launch_latency": launch_latency, "step_overhead": step_overhead,
-        "gemm_efficiency": gemm_efficiency, "draft": str(draft or ""),
+        "sequence_overhead": sequence_overhead, "gemm_efficiency": gemm_efficiency, "gemm_rows": gemm_rows or "",
+        "dequantize_rows": dequantize_rows or "", "draft": str(draft or ""),
     }  # fmt: skip
     return ds
 
@@ -139,13 +144,15 @@ def memory_fit(
 
     Arguments and results as of `estimate`. The caches of a draft model count as well.
     """
-    _check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
-    _check_range("workspace", workspace, np.inf, "bytes")
     drafter = load.draft and drafting_server(server, load.draft)
     holders = [server, drafter] if drafter else [server]
-    weights = memory.weights(server) + (draft_weights(server, load.draft) if load.draft else 0.0)
+    added = draft_weights(server, load.draft) if load.draft else 0.0
+    weights = memory.weights(server) + added
     activations = memory.activations(server, tokens=load.max_num_batched_tokens, sequences=load.max_num_seqs)
-    left = gpu_memory_utilization * memory.device_memory(server) - weights - activations - workspace
+    left = memory.left_for_cache(
+        server, tokens=load.max_num_batched_tokens, sequences=load.max_num_seqs,
+        gpu_memory_utilization=gpu_memory_utilization, workspace=workspace,
+    ) - added  # fmt: skip
 
     def cache(tokens: Array) -> Array:
         return sum(memory.kv_bytes_per_sequence(holder, tokens) for holder in holders)
@@ -184,7 +191,7 @@ def _performance(
     for name, phase in zip(PHASES, (times.prefill, times.decode), strict=True):
         mfu, mbu = phase.computing / phase.total, phase.bytes / server.gpu.bandwidth / phase.total
         spent = {operator: work.time for operator, work in phase.works.items()}
-        if server.step_overhead or server.pp > 1:
+        if server.step_overhead or server.sequence_overhead or server.pp > 1:
             spent["host"] = phase.other
         if load.draft:
             spent["drafting"] = phase.drafting
@@ -277,15 +284,6 @@ def _on_sizes(values: Array, sizes: list[str]) -> Array:
 # What a user can get wrong ----------------------------------------------------------------------------------------
 
 
-def _check_range(name: str, value: object, high: float, unit: str) -> None:
-    if not _is_number(value) or not 0 <= value <= high:  # type: ignore[operator]
-        raise ValueError(f"{name} = {value!r}: allowed are {unit} from 0{f' to {high}' if np.isfinite(high) else ''}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
 def _prices(price: float | Mapping[str, float] | None, cards: dict[str, GPU]) -> dict[str, float]:
     """The price of every GPU an hour; empty without prices."""
     if price is None:
@@ -294,6 +292,6 @@ def _prices(price: float | Mapping[str, float] | None, cards: dict[str, GPU]) ->
     for name in cards:
         if name not in prices:
             raise ValueError(f"price has none for {name}: it has {', '.join(map(str, prices)) or 'none'}")
-        if not _is_number(prices[name]) or not 0 < prices[name] < np.inf:
+        if not is_number(prices[name]) or not 0 < prices[name] < np.inf:
             raise ValueError(f"price of {name} = {prices[name]!r}: allowed are positive numbers")
     return prices

@@ -9,20 +9,21 @@ it has to wait, holds up the rest.
 
 Simplified: the blocks of one prefix are not shared (the cached tokens of a prompt only save their computation, and a
 preempted sequence finds them again); scheduling, sampling and sending tokens take no time but the server's
-`step_overhead`; a step's attention is that of its sequences at their mean context; MoE experts are touched evenly;
-outputs end at their given length or at `max_model_len`.
+`step_overhead` and `sequence_overhead`; a step's attention is that of its sequences at their mean context; MoE experts
+are touched evenly; outputs end at their given length or at `max_model_len`.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
-from math import ceil, inf
+from math import inf
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .axes import is_number, is_whole
 from .step_times import Server, StepTimes
 from .workloads import Workload, bursty, closed_loop, poisson, trace
 
@@ -53,12 +54,9 @@ def simulate(
     Deterministic. Raises ValueError for settings outside their range.
     """
     for name, value in (("timeout", timeout), ("horizon", horizon)):
-        if value is not None and (
-            not isinstance(value, int | float | np.number) or isinstance(value, bool) or not value > 0
-        ):
+        if value is not None and not (is_number(value) and value > 0):
             raise ValueError(f"{name} = {value!r}: expected a positive number of seconds")
-    whole = isinstance(in_flight, int | np.integer) and not isinstance(in_flight, bool)
-    if in_flight is not None and not (whole and in_flight >= 1):
+    if in_flight is not None and not (is_whole(in_flight) and in_flight >= 1):
         raise ValueError(f"in_flight = {in_flight!r}: allowed are whole numbers from 1")
     if not isinstance(server, Server):
         raise ValueError(f"server = {server!r}: expected a simulation.Server")
@@ -87,9 +85,7 @@ class _Run:
     ) -> None:
         self.server, self.times = server, StepTimes(server)
         self.block = server.block_size
-        full = server.max_num_seqs * ceil(server.max_model_len / self.block)
-        self.blocks = server.kv_tokens // self.block if server.kv_tokens else full
-        self.free = self.least_free = self.blocks
+        self.blocks = self.free = self.least_free = server.kv_blocks
         self.timeout, self.horizon = timeout, horizon
         self.closed = workload.concurrency is not None
         self.open_at_once = min(in_flight or len(workload), workload.concurrency or len(workload))

@@ -1,80 +1,55 @@
-"""Time of one step of a serving engine, tabulated once from the grid: the kernels of a mixed batch, added up."""
+"""A server with a scheduler, and the times of its steps, tabulated once for a simulation."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .catalog import GPU, Model
-from .catalog import gpu as find_gpu
-from .catalog import model as find_model
-from .dtypes import WIDTH, element_bytes
-from .grid import roofline_grid
-from .kernels import TIME_MODELS
-from .names import unknown
-from .operators import ATTENTION, operator_set
+from . import memory, steps
+from .axes import check_range, is_whole
+from .operators import Step, decode
 
-#: Operators whose work depends on each sequence's context; that of the others follows from the tokens alone.
-CONTEXT_OPERATORS = (*ATTENTION, "kv_b_proj")
 #: Lengths of context that times are tabulated at, in equal ratios; between them they are interpolated [1].
 CONTEXTS = 256
 #: Largest settings: a table has a row for each.
 LIMITS = {
     "max_num_seqs": 10**4, "max_num_batched_tokens": 2 * 10**5, "max_model_len": 10**7, "block_size": 10**7,
-    "kv_tokens": 10**12, "gemm_rows": 10**6, "dequantize_rows": 10**6,
+    "kv_tokens": 10**12,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Server:
-    """An engine on one GPU, with the names and the defaults of vLLM's settings.
+class Server(steps.Server):
+    """A `steps.Server` with the scheduler's settings, by the names and the defaults of vLLM.
 
-    gpu, model : ids or catalog entries; weight_dtype, activation_dtype, kv_dtype, time_model : as for `roofline_grid`
     max_num_seqs : sequences in a step at most [1]; max_num_batched_tokens : tokens in a step at most [token]
     max_model_len : prompt and output of one request [token]
     chunked_prefill : a prompt may be spread over steps; without it max_num_batched_tokens must hold the longest
-    block_size : tokens in a block of the KV cache; kv_tokens : size of the KV cache, None: never full [token]
-    step_overhead, sequence_overhead : what each step, and each sequence in it, takes besides the kernels [s]
-    gemm_efficiency : of kernels whose weights are narrower than the activations: they take the kernel model's time
-        over this [1]
-    gemm_rows : such a kernel unpacks all weights again for every so many tokens of a step; None: once [token]
-    dequantize_rows : from so many tokens on, weights are unpacked to memory first, for an ordinary GEMM; None: never
+    block_size : tokens in a block of the KV cache
+    kv_tokens : size of the KV cache [token]; "fit": what fits in gpu_memory_utilization [1] of the memory beside
+        weights and activations (`memory.left_for_cache`); None: never full
 
-    Raises ValueError for an unknown name or a number outside its range.
+    Stages (pp) and spread experts (ep) are not simulated. Raises ValueError for a number outside its range.
     """
 
-    gpu: str | GPU
-    model: str | Model
-    weight_dtype: str | None = None
-    activation_dtype: str = "fp16"
-    kv_dtype: str = "fp16"
-    time_model: str = "kernel"
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 2048
     max_model_len: int = 2048
     chunked_prefill: bool = True
     block_size: int = 16
-    kv_tokens: int | None = None
-    step_overhead: float = 0.0
-    sequence_overhead: float = 0.0
-    gemm_efficiency: float = 1.0
-    gemm_rows: int | None = None
-    dequantize_rows: int | None = None
+    kv_tokens: int | str | None = None
+    gpu_memory_utilization: float = 0.9
 
     def __post_init__(self) -> None:
-        _card(self.gpu), _model(self.model)
-        if self.time_model not in TIME_MODELS:
-            raise unknown("time_model", self.time_model, TIME_MODELS)
+        super().__post_init__()
+        if self.pp * self.ep > 1:
+            raise ValueError("a simulated server has pp = ep = 1: give tp")
         for name, most in LIMITS.items():
-            value = getattr(self, name)
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            optional = self.__dataclass_fields__[name].default is None
-            if not (value is None and optional) and not (whole and 1 <= value <= most):
-                raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {most:,}")
-        for name in ("step_overhead", "sequence_overhead", "gemm_efficiency"):
-            value, low, high = getattr(self, name), *((1e-3, 10.0) if name == "gemm_efficiency" else (0.0, 10.0))
-            if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"{name} = {value!r}: allowed are numbers from {low:g} to {high:g}")
+            value, words = getattr(self, name), ("'fit'", "None") if name == "kv_tokens" else ()
+            if not (is_whole(value) and 1 <= value <= most) and repr(value) not in words:
+                allowed = ", ".join((f"whole numbers from 1 to {most:,}", *words))
+                raise ValueError(f"{name} = {value!r}: allowed are {allowed}")
+        check_range("gpu_memory_utilization", self.gpu_memory_utilization, 1, "shares")
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} is less than max_num_seqs ="
@@ -85,46 +60,49 @@ class Server:
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} is less than max_model_len ="
                 f" {self.max_model_len}: without chunked_prefill a prompt must fit in one step"
             )
-        if self.kv_tokens is not None and self.kv_tokens // self.block_size * self.block_size < self.max_model_len:
+        if self.kv_blocks * self.block_size < self.max_model_len:
             raise ValueError(
-                f"kv_tokens = {self.kv_tokens} has fewer whole blocks than max_model_len = {self.max_model_len} needs:"
-                " a single request may need more than the whole cache"
+                f"kv_tokens = {self.kv_tokens!r} makes {self.kv_blocks} blocks of {self.block_size}, fewer than"
+                f" max_model_len = {self.max_model_len} needs: a single request may need more than the whole cache"
             )
+
+    @property
+    def kv_blocks(self) -> int:
+        """Whole blocks of the KV cache [1]."""
+        if self.kv_tokens is None:
+            return self.max_num_seqs * -(-self.max_model_len // self.block_size)
+        if not isinstance(self.kv_tokens, str):
+            return self.kv_tokens // self.block_size
+        left = memory.left_for_cache(
+            self, tokens=self.max_num_batched_tokens, sequences=self.max_num_seqs,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+        )  # fmt: skip
+        return int(max(left, 0.0) // (memory.kv_bytes_per_token(self) * self.block_size))
 
     def settings(self) -> dict[str, Any]:
         """The fields by name, GPU and model as ids."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        ids = {name: getattr(fields[name], "id", fields[name]) for name in ("gpu", "model")}
-        return fields | ids
+        return fields | {"gpu": self.gpu.id, "model": self.model.id}
 
 
 class StepTimes:
-    """The parts that a step's time is the sum of.
+    """The parts that a step's time (`steps.step_time`) is the sum of.
 
     linear : by the tokens in the step, every operator but those below, and the step's overhead [s]
     head : by the sequences in the step, lm_head and the sequences' overhead [s]
-    decode, prefill : the attention (`CONTEXT_OPERATORS`) of decoding sequences and of parts of prompts [s]
+    decode, prefill : the attention (`steps.BY_SEQUENCE`) of decoding sequences and of parts of prompts [s]
     """
 
     def __init__(self, server: Server) -> None:
         """Tabulate the times of a server's steps."""
-        model = _model(server.model)
-        operators = operator_set(model, "fused")
-        on_context = [name for name in operators if name in CONTEXT_OPERATORS]
-        on_tokens = [name for name in operators if name not in (*CONTEXT_OPERATORS, "lm_head")]
         tokens = np.arange(1, server.max_num_batched_tokens + 1)
-        times = _times(server, on_tokens, "decode", tokens, 1)[:, :, 0]
-        narrow = np.isin(on_tokens, _weight_only(server, model, on_tokens))
-        if narrow.any():
-            names = [name for name, yes in zip(on_tokens, narrow, strict=True) if yes]
-            times[narrow] = _narrow_weights(server, names, times[narrow], tokens)
-        self.linear: list[float] = [0.0, *(times.sum(0) + server.step_overhead).tolist()]
         sequences = np.arange(1, server.max_num_seqs + 1)
-        heads = _times(server, ["lm_head"], "decode", sequences, 1)[0, :, 0]
-        self.head: list[float] = [0.0, *(heads + sequences * server.sequence_overhead).tolist()]
         self.contexts = np.unique(np.geomspace(1, server.max_model_len, CONTEXTS).round()).astype(int)
-        self._decode = _times(server, on_context, "decode", sequences, self.contexts).sum(0)
-        self._prefill = _times(server, on_context, "prefill", np.array([1]), self.contexts).sum(0)[0]
+        linear, _, _ = _parts(server, decode(tokens, 1))
+        _, heads, self._decode = _parts(server, decode(sequences[:, None], self.contexts))
+        _, _, self._prefill = _parts(server, steps.prefill_piece(1, self.contexts))
+        self.linear: list[float] = [0.0, *(linear + server.step_overhead).tolist()]
+        self.head: list[float] = [0.0, *(heads[:, 0] + sequences * server.sequence_overhead).tolist()]
 
     def decode(self, sequences: int, context: Any) -> Any:
         """Attention of so many sequences, each over the mean context [token], a number or an array of steps [s]."""
@@ -143,56 +121,9 @@ class StepTimes:
         return launch + float((np.maximum(whole - before, alone) - launch).sum())
 
 
-def _card(gpu: str | GPU) -> GPU:
-    return gpu if isinstance(gpu, GPU) else find_gpu(gpu)
-
-
-def _model(model: str | Model) -> Model:
-    return model if isinstance(model, Model) else find_model(model)
-
-
-def _times(server: Server, operators: list[str], phase: str, batch: np.ndarray, lengths: Any, **dtypes: Any) -> Any:
-    """Times x calls [s] by (operator, batch size, length)."""
-    ds = _grid(server, operators, phase, batch, lengths, **dtypes)
-    return (ds.time * ds.calls).transpose("operator", "batch_size", "seq_len").values
-
-
-def _grid(server: Server, operators: list[str], phase: str, batch: np.ndarray, lengths: Any, **dtypes: Any) -> Any:
-    formats: dict[str, Any] = {"weight_dtype": server.weight_dtype, "activation_dtype": server.activation_dtype}
-    formats |= {"kv_dtype": server.kv_dtype} | dtypes
-    return roofline_grid(
-        server.gpu, server.model, operators, phase, batch, lengths, time_model=server.time_model, **formats
-    ).isel(gpu=0, model=0, phase=0)
-
-
-def _weight_only(server: Server, model: Model, operators: list[str]) -> list[str]:
-    """Operators that multiply activations with narrower weights, which their kernel unpacks."""
-    stored = model.quantization if not server.weight_dtype else None
-    dtype = server.weight_dtype or (stored.format if stored else "fp16")
-    if element_bytes(dtype) >= WIDTH[server.activation_dtype]:
-        return []
-    if stored and stored.scope == "experts":
-        return [name for name in operators if name in ("moe_gate_up_proj", "moe_down_proj")]
-    return [name for name in operators if name not in ("router", "elementwise")]
-
-
-def _narrow_weights(server: Server, operators: list[str], times: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Times of weight-only kernels by (operator, tokens), with the server's efficiency, rows and way out [s].
-
-    A kernel of `gemm_rows` takes as long as that many tokens do, for each such part of the step. With weights unpacked
-    first, an ordinary GEMM follows a kernel that reads the weights as stored and writes them in the activations' width.
-    """
-    rows = min(server.gemm_rows or tokens[-1], tokens[-1])
-    passes = np.ceil(tokens / rows)
-    result: np.ndarray = passes * times[:, np.minimum(tokens, rows) - 1] / server.gemm_efficiency
-    if server.dequantize_rows is not None and server.dequantize_rows <= tokens[-1]:
-        plain = {"weight_dtype": server.activation_dtype}
-        moved = 0
-        for formats in ({}, plain):
-            ds = _grid(server, operators, "decode", np.array([1]), 1, **formats)
-            moved = moved + (ds.bytes * ds.calls).values[:, :, 0]
-        unpacked = (
-            _times(server, operators, "decode", tokens, 1, **plain)[:, :, 0] + moved / _card(server.gpu).bandwidth
-        )
-        result = np.where(tokens >= server.dequantize_rows, unpacked, result)
-    return result
+def _parts(server: Server, piece: Step) -> tuple[Any, Any, Any]:
+    """Times of a step's operators [s]: by its tokens, lm_head, and by its sequences' contexts."""
+    times = {name: work.time for name, work in steps.step(server, piece).items()}
+    head = times.pop("lm_head")
+    contexts = sum(times.pop(name) for name in steps.BY_SEQUENCE if name in times)
+    return sum(times.values()), head, contexts

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .axes import is_number, is_whole
+
 MAX_TOKENS = 10**7
 
 Tokens = int | Sequence[int] | np.ndarray
@@ -182,17 +184,17 @@ def _cached(given: Any, prompts: np.ndarray) -> np.ndarray:
 
 
 def _generator(seed: Any) -> np.random.Generator:
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed = {seed!r}: expected a whole number from 0")
     return np.random.default_rng(int(seed))
 
 
 def _positive(name: str, value: Any) -> None:
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not 0 < value < 1e12:
+    if not is_number(value) or not 0 < value < 1e12:
         raise ValueError(f"{name} = {value!r}: expected a positive number")
 
 
 def _whole(name: str, value: Any) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= 10**8:
+    if not is_whole(value) or not 1 <= value <= 10**8:
         raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {10**8:,}")
     return int(value)
