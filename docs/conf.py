@@ -39,7 +39,7 @@ autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 nitpicky = True
-nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!workbench\.).*"), ("py:class", r".*\.(Array|RecordT)")]
+nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!workbench\.).*"), ("py:class", r".*\.(Array|\w+T)")]
 
 
 # Docstrings -------------------------------------------------------------------------------------------------------

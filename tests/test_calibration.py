@@ -172,13 +172,23 @@ def test_a_catalog_entry_computes_with_a_pasted_snippet(result):
     assert time == pytest.approx(row.predicted_s, rel=0.01)  # three digits in the snippet
 
 
-def test_predicted_against_measured(result):
-    figure, ax = plt.subplots()
-    assert plots.predicted_against_measured(result.table, ax, title="A100") is ax
+@pytest.mark.parametrize("draw", [plots.predicted_against_measured, plots.residuals])
+def test_predicted_against_measured(result, ax, draw):
+    assert draw(result.table, ax, title="A100") is ax
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert [label.split(":")[0] for label in labels] == [*sorted(TRUTH), "ideal roofline"]
     assert ax.get_xlabel() == "Measured time (s)"
-    plt.close(figure)
+
+
+def test_calibrate_draws_the_fit(tmp_path, gemm_table):
+    file, picture = tmp_path / "timings.csv", tmp_path / "fit.png"
+    gemm_table.to_csv(file, index=False)
+    arguments = ["calibrate", str(file), "--gpu", GPU, "--plot"]
+    assert CliRunner().invoke(app, [*arguments, str(picture)]).exit_code == 0
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    refused = CliRunner().invoke(app, [*arguments, str(tmp_path / "fit.gif")])
+    assert refused.exit_code == 1
+    assert "unknown file suffix of --plot '.gif'" in refused.stderr
 
 
 def test_calibrate_prints_a_snippet_or_writes_it(tmp_path, gemm_table):

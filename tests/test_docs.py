@@ -60,4 +60,5 @@ def test_python_in_a_page_runs(page):
     for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S):
         session = [line.removeprefix(">>> ") for line in block.splitlines() if line.startswith(">>> ")]
         code = [line for line in session or block.splitlines() if "path/to" not in line]
-        exec("\n".join(code), scope)
+        if "result.json" not in block:  # the reader's own files
+            exec("\n".join(code), scope)

@@ -49,6 +49,15 @@ def test_the_lock_satisfies_the_requirements():
         assert requirement.specifier.contains(lock[requirement.name.lower()]), listed
 
 
+def test_the_lock_pins_every_file_by_its_hash():
+    packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    files = [file for p in packages for file in [*p.get("wheels", []), *([p["sdist"]] if "sdist" in p else [])]]
+    assert len(files) > len(packages) > 100
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", file["hash"]) for file in files)
+    own = [p["name"] for p in packages if "registry" not in p["source"]]
+    assert own == ["roofline-workbench"]
+
+
 def test_the_version_is_the_same_everywhere():
     version = PROJECT["project"]["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import workbench as wb
-from workbench import cli, measure, measure_plan, measure_torch, timings
+from workbench import cli, measure, measure_estimate, measure_plan, measure_torch, timings
 from workbench.measure_plan import Grid, Kernel, in_order, kernels
 
 SMALL = Grid(models=["llama-7b"], batch_sizes=[1, 8], seq_lens=[128, 1024], candidates=[1, 16], dtypes=["fp16"])
@@ -281,7 +281,29 @@ def test_dry_run_prints_counts_and_time_and_needs_no_gpu(tmp_path, capsys):
     assert re.search(r"^gemm +o_proj\+q_proj\+k_proj\+v_proj +6$", out, re.M)
     assert f"{SMALL_COUNT} kernels, about 0 minutes; 0 more do not fit in 80 GB" in out
     assert f"by model: llama-7b {SMALL_COUNT}\n" in out
-    assert "assumed: every kernel on its roofline at 312 TFLOP/s and 2.0 TB/s (an A100 80GB)" in out
+    assert "assumed: the kernel-time model of h100-sxm,\n" in out
+
+
+def test_a_dry_run_expects_the_times_of_the_kernel_model(capsys):
+    """Each class of kernel by hand against the functions of the model."""
+    plan = [
+        Kernel("gemm", "m:q_proj", "fp16", m=16, n=4096, k=4096),
+        Kernel("attention_decode", "m:attention", "fp16", batch_size=4, seq_len_q=1, seq_len_kv=1024, n_heads=32,
+               n_kv_heads=32, head_dim=128),
+        Kernel("other", "m:qk", "fp16", m=1, n=1024, k=128, batch_size=4, n_heads=32),
+        Kernel("elementwise", "m:rms_norm", "fp16", m=10**6, n=4096),
+    ]  # fmt: skip
+    card = wb.gpu("h100-sxm")
+    gemm, decode, unfused, norm = measure_estimate.times(plan, card)
+    assert gemm == wb.kernels.gemm_time(card, m=16, n=4096, k=4096)
+    heads = {"n_heads": 32, "n_kv_heads": 32, "head_dim": 128}
+    assert decode == wb.kernels.attention_time(card, new_tokens=1, context=1024, batch_size=4, **heads)
+    assert unfused > 4 * 32 * 2 * (1024 * 128) / card.bandwidth
+    assert norm == pytest.approx(2 * 2 * 4096e6 / card.bandwidth / 0.6, rel=0.1)  # its fit: 59 % of the bandwidth
+    assert measure.main(["--dry-run", *SMALL_OPTIONS, "--gpu", "h100-smx"]) == 1
+    assert "unknown GPU 'h100-smx'" in capsys.readouterr().err
+    assert measure.main(["--dry-run", *SMALL_OPTIONS, "--gpu", "a40", "--dtype", "fp16,fp8"]) == 0
+    assert "of a40; fp8, which it has no peak for, on an A100's roofline" in capsys.readouterr().out
 
 
 def test_dry_run_of_everything_leaves_out_what_does_not_fit(capsys):

@@ -78,10 +78,12 @@ def test_without_prices_the_cost_is_in_gpu_hours():
     row = table[(table.tp == 4) & (table.batch_size == 8)].iloc[0]
     assert row.cost == pytest.approx(1e6 * 4 / 3600 / row.tokens_per_second)
     assert "replicas" not in table
+    assert "GPU-h/Mtoken" in report(table).splitlines()[0]
 
 
 def test_the_report_is_legible(table):
     text = report(table, rows=5)
+    assert " cost/Mtoken " in text.splitlines()[0]
     assert text.splitlines()[1].endswith("best")
     assert "43 more rows." in text
     assert sum(int(part.split()[0]) for part in text.splitlines()[-1].split("; ")) == len(table)
@@ -99,6 +101,7 @@ def test_the_report_is_legible(table):
         ({"tp": []}, "tp is empty: give at least one"),
         ({"price": {"t5": 1.0}}, "unknown GPU 't5'"),
         ({"price": {}}, "gpu is empty: give at least one"),
+        ({"price": 0, "gpu": "t4"}, "price of t4 = 0: allowed are positive numbers"),
         ({"kv_dtype": "int3"}, "unknown kv_dtype 'int3'"),
         ({"speed": 1}, "speed"),
     ],

@@ -352,6 +352,7 @@ def test_a_batch_gains_until_compute_and_the_cache_bound_it():
             {"schedule": "continuous", "batch_size": 3000},
             "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2999 sequences decode 2999 tokens",
         ),
+        ({"pp": "2"}, "pp = '2': allowed are whole numbers from 1"),
         ({"schedule": "continuous", "pp": 2}, "schedule 'continuous' goes with pp = ep = 1"),
         ({"gpu_memory_utilization": 1.1}, "gpu_memory_utilization = 1.1: allowed are shares from 0 to 1"),
         ({"gpu_memory_utilization": float("nan")}, "gpu_memory_utilization = nan: allowed are shares"),

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from .calibration import Calibration
     from .figures import Figure, Outcome
+
+PICTURES = (".png", ".svg", ".pdf")
 
 app = typer.Typer(
     help="Roofline analysis of LLM inference.", no_args_is_help=True, add_completion=False,
@@ -245,6 +248,9 @@ def calibrate(
         Path | None, typer.Option("-o", "--output", help="Write the snippet there instead of printing it.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where the timings are from; default: the file's name.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw predicted against measured, with the residuals: PNG, SVG or PDF.")
+    ] = None,
 ) -> None:
     """Fit the kernel-time model to timings: parameters as a snippet for the GPU's catalog file, errors beside it."""
     from . import calibration, catalog, timings
@@ -261,12 +267,33 @@ def calibrate(
             )
         result = calibration.fit(rows, card)
         snippet = result.to_yaml(source or file.name)
+        if plot:
+            _draw_fit(result, plot)
         if output:
             write_text(snippet, output)
     for reason in result.skipped:
         typer.echo(f"workbench: no fit of {reason}", err=True)
     typer.echo(result.errors.round(1).to_string(index=False), err=True)
     typer.echo(str(output) if output else snippet, nl=bool(output))
+
+
+def _draw_fit(result: "Calibration", path: Path) -> None:
+    """Two panels of a fit, written whole."""
+    from matplotlib.figure import Figure
+
+    from . import plots
+    from .names import unknown
+    from .whole import whole
+
+    if path.suffix not in PICTURES:
+        raise unknown("file suffix of --plot", path.suffix, PICTURES)
+
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    plots.predicted_against_measured(result.table, left, title=f"Kernel times of {result.gpu}, shapes held out")
+    plots.residuals(result.table, right, title="Residuals")
+    with whole(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=160)
 
 
 @app.command()

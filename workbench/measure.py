@@ -235,6 +235,7 @@ def parser(command: str) -> argparse.ArgumentParser:
     add("-o", "--output", type=Path, metavar="FILE", help="CSV to write or go on with; default timings-<gpu>.csv")
     add("--minutes", type=_positive, default=float("inf"), help="stop after that time; default: when all is measured")
     add("--dry-run", action="store_true", help="print the plan and its expected time; needs no GPU")
+    add("--gpu", default="h100-sxm", metavar="ID", help="whose times a dry run expects; default h100-sxm")
     add("--device", default="cuda", help="cuda (also ROCm), cuda:N; cpu only to try this out, on a small grid")
     add("--memory-gb", type=_positive, help="memory to use; default 90%% of what is free, 80 in a dry run")
     add("--model", type=_names(tuple(plan.MODELS)), default=grid.models, help=", ".join(plan.MODELS))
@@ -274,7 +275,8 @@ def _measure(arguments: Sequence[str], command: str, open_backend: OpenBackend, 
     if o.dry_run:
         memory = (o.memory_gb or DRY_RUN_MEMORY / 1e9) * 1e9
         fitting = [kernel for kernel in found if kernel.bytes <= memory]
-        print(plan.describe(fitting, len(found) - len(fitting), memory))
+        calls, assumed = _expected_calls(fitting, o.gpu)
+        print(plan.describe(fitting, len(found) - len(fitting), memory, calls, assumed))
         return 0
     backend = open_backend(o.device)
     backend.memory = min(backend.memory, (o.memory_gb or float("inf")) * 1e9)
@@ -294,6 +296,21 @@ def _measure(arguments: Sequence[str], command: str, open_backend: OpenBackend, 
             results.save()
         _say(f"{finished} of {len(todo)} kernels measured: {results.path}")
     return 0
+
+
+def _expected_calls(kernels: list[plan.Kernel], gpu: str) -> tuple[list[float], str]:
+    """Times of one call of each kernel [s], and what they assume: the kernel-time model, where the package is whole."""
+    rooflines = [plan.estimate(kernel) for kernel in kernels]
+    try:
+        from . import catalog, measure_estimate
+    except ImportError:  # a bare machine with PyTorch alone
+        return rooflines, "every kernel on the roofline of an A100 80GB (the kernel-time model needs the whole package)"
+    card = catalog.gpu(gpu)
+    times = measure_estimate.times(kernels, card)
+    calls = [roof if time != time else float(time) for time, roof in zip(times, rooflines, strict=True)]
+    lacking = sorted({kernel.dtype for kernel, time in zip(kernels, times, strict=True) if time != time})
+    without = f"; {', '.join(lacking)}, which it has no peak for, on an A100's roofline" if lacking else ""
+    return calls, f"the kernel-time model of {card.id}{without}"
 
 
 def header(backend: Backend, command: str, dtypes: Sequence[str]) -> list[str]:

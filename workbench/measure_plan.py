@@ -193,7 +193,7 @@ def in_order(found: Iterable[Kernel], first_dtype: str) -> list[Kernel]:
 
 # Time and memory --------------------------------------------------------------------------------------------------
 
-#: What an estimate assumes of the GPU: the datasheet of an A100 80GB in every format [FLOP/s], [byte/s].
+#: What a schedule assumes of the GPU, and an estimate that has no kernel-time model: the datasheet of an A100 80GB in every format [FLOP/s], [byte/s].
 ASSUMED_FLOP_RATE, ASSUMED_BANDWIDTH = 312e12, 2.0e12
 SETUP, FLUSH = 0.05, 1e-3  # assumed: making operands and a graph, and emptying the cache before a run [s]
 WARM_UPS = 3
@@ -218,14 +218,17 @@ def schedule(kernel: Kernel, memory: float) -> Schedule:
     return Schedule(max(1, calls), min(25, max(5, int(1 / once))))
 
 
-def expected(kernel: Kernel, memory: float) -> float:
-    """Time to measure a kernel, by the estimates above [s]."""
+def expected(kernel: Kernel, memory: float, call: float) -> float:
+    """Time to measure a kernel, one call of which takes `call` [s]."""
     calls, runs = schedule(kernel, memory)
-    return SETUP + (runs + WARM_UPS) * (calls * estimate(kernel) + FLUSH)
+    return SETUP + (runs + WARM_UPS) * (calls * call + FLUSH)
 
 
-def describe(plan: Sequence[Kernel], too_large: int, memory: float) -> str:
-    """The plan in a few lines: counts by operator and format, and the expected time."""
+def describe(plan: Sequence[Kernel], too_large: int, memory: float, calls: Sequence[float], assumed: str) -> str:
+    """The plan in a few lines: counts by operator and format, and the expected time.
+
+    calls : of each kernel [s]; assumed : where they are from
+    """
     dtypes = list(dict.fromkeys(kernel.dtype for kernel in plan))
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(dtypes, 0))
     for kernel in plan:
@@ -233,13 +236,12 @@ def describe(plan: Sequence[Kernel], too_large: int, memory: float) -> str:
     lines = [f"{'class':<18}{'operator':<30}" + "".join(f"{dtype:>8}" for dtype in dtypes)]
     for (kind, operator), by_dtype in sorted(counts.items()):
         lines.append(f"{kind:<18}{operator:<30}" + "".join(f"{count:>8}" for count in by_dtype.values()))
-    minutes = sum(expected(kernel, memory) for kernel in plan) / 60
+    minutes = sum(expected(kernel, memory, call) for kernel, call in zip(plan, calls, strict=True)) / 60
     models = Counter(kernel.name.split(":")[0] for kernel in plan)
     lines += [
         "by model: " + ", ".join(f"{model} {count}" for model, count in models.most_common()),
         f"{len(plan)} kernels, about {minutes:.0f} minutes; {too_large} more do not fit in {memory / 1e9:.3g} GB",
-        f"assumed: every kernel on its roofline at {ASSUMED_FLOP_RATE / 1e12:.0f} TFLOP/s and "
-        f"{ASSUMED_BANDWIDTH / 1e12:.1f} TB/s (an A100 80GB),",
+        f"assumed: {assumed},",
         f"{SETUP:g} s to prepare a kernel, {FLUSH * 1e3:g} ms to empty the cache before each of its runs",
     ]
     return "\n".join(lines)

@@ -64,6 +64,7 @@ def plan(
     for name, size in (("prompt", prompt), ("output", output)):
         if len(whole_numbers(name, size)) > 1:
             raise ValueError(f"{name} = {size!r}: give one")
+    hourly = 1.0 if price is None else price
     tables, runs = [], dict[tuple[int, ...], list[GPU]]()
     for card in cards.values():
         reasons = {count: _obstacle(card, entry, count, options) for count in tps.tolist()}
@@ -72,9 +73,7 @@ def plan(
         runs.setdefault(tuple(count for count in reasons if not reasons[count]), []).append(card)
     for counts, group in runs.items():
         if counts:
-            ds = estimate(
-                group, entry, batches, prompt, output, counts, schedule=schedule, price=price or 1.0, **options
-            )
+            ds = estimate(group, entry, batches, prompt, output, counts, schedule=schedule, price=hourly, **options)
             tables.append(_rows(ds))
     table = pd.concat(tables, ignore_index=True).reindex(columns=COLUMNS)
     if request_rate is None:
@@ -82,7 +81,9 @@ def plan(
     else:
         table["replicas"] = np.ceil(request_rate / table.requests_per_second)
         table["gpus"] = table.replicas * table.tp
-    return _judged(table, ttft, tpot)
+    table = _judged(table, ttft, tpot)
+    table.attrs["cost"] = "GPU-h" if price is None else "cost"
+    return table
 
 
 COLUMNS = (
@@ -151,8 +152,8 @@ def report(table: pd.DataFrame, rows: int = 20) -> str:
     text = pd.DataFrame({"gpu": shown.gpu, "tp": shown.tp, "batch": shown.batch})
     for heading, column, scale, digits in (
         ("TTFT ms", "ttft_s", 1e3, 1), ("TPOT ms", "tpot_s", 1e3, 2), ("tokens/s", "tokens_per_second", 1, 0),
-        ("requests/s", "requests_per_second", 1, 2), ("GB/GPU", "memory_gb", 1, 1), ("cost/Mtoken", "cost", 1, 3),
-        ("replicas", "replicas", 1, 0), ("GPUs", "gpus", 1, 0),
+        ("requests/s", "requests_per_second", 1, 2), ("GB/GPU", "memory_gb", 1, 1),
+        (f"{table.attrs['cost']}/Mtoken", "cost", 1, 3), ("replicas", "replicas", 1, 0), ("GPUs", "gpus", 1, 0),
     ):  # fmt: skip
         if column in shown:
             text[heading] = [f"{value * scale:,.{digits}f}" if np.isfinite(value) else "-" for value in shown[column]]

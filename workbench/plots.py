@@ -3,7 +3,7 @@
 Colours are the published charts' in the shades of Okabe and Ito (2008), which stay apart for colour-blind readers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -208,23 +208,39 @@ def t4_roofline(
 
 
 def predicted_against_measured(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
-    """Kernel times of a fit over measured times: 1 is agreement; filled for rows held out, a cross for the ideal roof.
+    """Kernel times of a fit, for rows that it did not see, against the measured ones; on the line they agree.
 
-    table : `calibration.Calibration.table`, with kind, time_s, ideal_s and held_out_s [s]
+    table : `calibration.Calibration.table`, with kind, time_s, ideal_s and held_out_s [s]; crosses are the ideal roof's
     """
     ax = plt.gca() if ax is None else ax
+    _against_measured(table, ax, lambda predicted, measured: predicted)
+    ax.axline((1e-6, 1e-6), slope=1, color=COLORS["black"], linewidth=1, zorder=3)
+    ax.set(yscale="log", ylabel="Predicted time (s)", ylim=ax.get_xlim())
+    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    return _finish(ax, title, 0)
+
+
+def residuals(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Predicted over measured times of `predicted_against_measured`'s rows; at 1 they agree."""
+    ax = plt.gca() if ax is None else ax
+    _against_measured(table, ax, lambda predicted, measured: predicted / measured)
+    ax.axhline(1, color=COLORS["black"], linewidth=1, zorder=3)
+    ax.set(yscale="log", ylim=(0.02, 5), ylabel="Predicted / measured")
+    ax.yaxis.set_major_formatter("{x:g}")
+    return _finish(ax, title, 0)
+
+
+def _against_measured(table: pd.DataFrame, ax: Axes, value: Callable[[pd.Series, pd.Series], pd.Series]) -> None:
     for color, (kind, rows) in zip(SERIES_COLORS, table.groupby("kind"), strict=False):
         error = 100 * (rows.held_out_s / rows.time_s - 1).abs().mean()
         style: dict[str, Any] = {"color": color, "linewidths": 0.7}
-        ax.scatter(rows.time_s, rows.ideal_s / rows.time_s, s=8, marker="x", alpha=0.12, zorder=1, **style)
+        ax.scatter(rows.time_s, value(rows.ideal_s, rows.time_s), s=8, marker="x", alpha=0.12, zorder=1, **style)
         label = f"{kind}: {error:.1f} % mean error, held out"
-        ax.scatter(rows.time_s, rows.held_out_s / rows.time_s, s=8, alpha=0.5, label=label, zorder=2, **style)
+        ax.scatter(rows.time_s, value(rows.held_out_s, rows.time_s), s=8, alpha=0.5, label=label, zorder=2, **style)
     ax.scatter([], [], marker="x", color=COLORS["grey"], label="ideal roofline")
-    ax.axhline(1, color=COLORS["black"], linewidth=1, zorder=3)
-    ax.set(xscale="log", yscale="log", ylim=(0.02, 5), xlabel="Measured time (s)", ylabel="Predicted / measured")
+    ax.set(xscale="log", xlabel="Measured time (s)")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.grid(alpha=0.25, linewidth=0.6)
-    return _finish(ax, title, 0)
 
 
 def compare_sources(

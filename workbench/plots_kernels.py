@@ -1,5 +1,6 @@
 """Charts of kernel times: against batch size, and how far off the kernel-time model is."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -77,24 +78,46 @@ def _ridges(batch_sizes: pd.Series, ax: Axes) -> None:
         ax.axvline(batch, color="#555555", linestyle=":", linewidth=1.2, zorder=1, label=None if i else label)
 
 
-def fit_errors(table: pd.DataFrame, column: str = "error [%]", ax: Axes | None = None) -> Axes:
-    """A dot per GPU and kind of kernel at its held-out error, with the 10 % line; for "bias [%]" zero and +-10 %.
+def fidelity(table: pd.DataFrame, ax: Axes | None = None, *, floor: float) -> Axes:
+    """Mean errors by GPU and kind of kernel: hollow, the ideal roofline's; filled, the kernel model's; a line between.
 
-    table : `tables.fits`
+    table : rows of `tables.fidelity` of one regime; where a kind has several sources, each has its own dots
+    floor : how far apart two frameworks are on one GPU [%]
     """
     ax = plt.gca() if ax is None else ax
+    for y, rows, i in _dodged(table, ax):
+        style = {"color": SERIES_COLORS[i], "ms": 6.5}
+        ax.hlines(y, rows["error [%]"], rows["ideal [%]"], color=SERIES_COLORS[i], linewidth=1.2, alpha=0.35)
+        ax.plot(rows["ideal [%]"], y, MARKS[i], mfc="none", **style)
+        ax.plot(rows["error [%]"], y, MARKS[i], label=KINDS[i], **style)
+    ax.plot([], [], "o", color=COLORS["black"], mfc="none", ms=6.5, label="ideal roofline")
+    ax.axvline(floor, color=COLORS["black"], linestyle=":", linewidth=1.2, label=f"two frameworks: {floor:g} %")
+    ax.set(xlabel="Mean absolute error (%)", xlim=(0, None))
+    return ax
+
+
+def biases(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Mean error of the kernel model by GPU and kind of kernel, rows as of `fidelity`; above 0 it is too slow."""
+    ax = plt.gca() if ax is None else ax
+    for y, rows, i in _dodged(table, ax):
+        ax.hlines(y, 0, rows["bias [%]"], color=SERIES_COLORS[i], linewidth=1.2, alpha=0.5)
+        ax.plot(rows["bias [%]"], y, MARKS[i], color=SERIES_COLORS[i], ms=6.5)
+    ax.axvline(0, color=COLORS["black"], linewidth=0.8)
+    ax.set(xlabel="Mean error of the kernel model (%)")
+    return ax
+
+
+def _dodged(table: pd.DataFrame, ax: Axes) -> Iterator[tuple[np.ndarray, pd.DataFrame, int]]:
+    """The rows of each kind and source with their heights, beside one another within their GPU's band."""
     names = list(dict.fromkeys(table.gpu))
-    for i, kind in enumerate(KINDS):
-        rows = table[table.kind == kind]
-        y = np.array([names.index(name) for name in rows.gpu]) + 0.13 * (i - (len(KINDS) - 1) / 2)
-        ax.hlines(y, 0, rows[column], color=SERIES_COLORS[i], linewidth=1.2, alpha=0.5)
-        ax.plot(rows[column], y, MARKS[i], color=SERIES_COLORS[i], ms=6.5, label=kind)
-    for line in (10, -10) if column == "bias [%]" else (10,):
-        ax.axvline(line, color=COLORS["black"], linestyle="--", linewidth=1, label="10 %" if line > 0 else None)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
     for edge in range(1, len(names)):
         ax.axhline(edge - 0.5, color=COLORS["grey"], linewidth=0.5)
-    ax.axvline(0, color=COLORS["black"], linewidth=0.8)
-    ax.set_yticks(range(len(names)), names)
-    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel=f"Held-out {column.replace(' [%]', ' (%)')}")
     ax.grid(axis="x", alpha=0.25, linewidth=0.6)
-    return ax
+    lines = list(table[["kind", "source"]].drop_duplicates().itertuples(index=False))
+    lines.sort(key=lambda line: KINDS.index(line.kind))
+    for j, (kind, source) in enumerate(lines):
+        rows = table[(table.kind == kind) & (table.source == source)]
+        dodge = 0.78 * (j - (len(lines) - 1) / 2) / len(lines)
+        yield np.array([names.index(name) for name in rows.gpu]) + dodge, rows, KINDS.index(kind)

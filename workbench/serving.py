@@ -101,7 +101,7 @@ def estimate(
     tps = whole_numbers("tp", tp)
     _check_range("power_floor", power_floor, 1, "shares")
     prices = _prices(price, cards)
-    if schedule == "continuous" and (pp > 1 or ep > 1):
+    if schedule == "continuous" and (pp, ep) != (1, 1):
         raise ValueError("schedule 'continuous' goes with pp = ep = 1: give schedule='static'")
     b, p, o = np.meshgrid(*(values.astype(float) for values in axes.values()), indexing="ij", sparse=True)
     load = Workload(

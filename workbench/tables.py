@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from itertools import product
 from typing import Any
 
@@ -17,6 +18,10 @@ from .parameters import KINDS, UNITS
 
 Panel = Mapping[str, Any]  # quantity, operator, phase, seq_len; title and ridge if wanted: one axes of lines
 Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ..., candidates: ...}, a selection of a grid
+
+#: Mean difference of the nine GEMMs (n, k >= 1024) that both vidur's and aiconfigurator's samples have timed on an A100,
+#: under two frameworks: no model of one set of numbers a GPU comes much closer than that to both [%].
+NOISE_FLOOR = 5.0
 
 _SELECTORS = ("gpu", "model", "operator", "phase", "candidates")
 _PANEL = ("title", "quantity", "operator", "phase", "seq_len", "ridge")
@@ -136,6 +141,18 @@ def fits() -> pd.DataFrame:
         for name in gpus() if (model := find_gpu(name).kernel_model)
         for kind in KINDS if (evidence := model.fitted_on.get(kind))
     )  # fmt: skip
+
+
+def fidelity() -> pd.DataFrame:
+    """Errors of the ideal roofline and of the kernel-time model on public timings, a row per GPU, kind, source, regime.
+
+    Columns: gpu, kind, source (a repository), regime; rows timed [1]; ideal, error, bias, refit [%]: mean absolute
+    error of the ideal roofline, mean absolute and mean error of the catalog's parameters (fitted on these rows, too),
+    and mean absolute error on shapes held out, refitted on the rest of that source. `data/fidelity.csv` says how.
+    """
+    table = pd.read_csv(files("workbench") / "data" / "fidelity.csv", comment="#")
+    names = {"ideal_error_percent": "ideal [%]", "refit_error_percent": "refit [%]"}
+    return table.rename(columns=names | {f"{name}_percent": f"{name} [%]" for name in ("error", "bias")})
 
 
 def fit_parameters() -> pd.DataFrame:

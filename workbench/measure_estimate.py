@@ -1,0 +1,39 @@
+"""How long the kernels of a measurement take by the kernel-time model: for `workbench measure --dry-run`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+
+from . import kernels
+from .catalog import GPU, kernel_fit
+from .dtypes import WIDTH
+from .measure_plan import Kernel
+from .timing_columns import SIZES
+
+
+def times(plan: Sequence[Kernel], gpu: GPU) -> np.ndarray:
+    """Time of one call of each kernel by the kernel-time model [s]; NaN in a format that the GPU has no peak for."""
+    table = pd.DataFrame([asdict(kernel) | {"bytes": kernel.bytes} for kernel in plan])
+    result = np.full(len(table), np.nan)
+    for (kind, dtype), rows in table.groupby(["operator_class", "dtype"]):
+        if dtype in gpu.dense_tflops:
+            result[rows.index] = _class_times(str(kind), str(dtype), rows, gpu)
+    return result
+
+
+def _class_times(kind: str, dtype: str, rows: pd.DataFrame, gpu: GPU) -> np.ndarray:
+    size = {name: rows[name].to_numpy(dtype=float) for name in (*SIZES, "bytes")}
+    if kind == "elementwise":
+        return np.asarray(kernels.elementwise_seconds(kernel_fit(gpu, kind).fit, gpu, size["bytes"], 1))
+    if kind == "gemm":
+        return np.asarray(kernels.gemm_time(gpu, m=size["m"], n=size["n"], k=size["k"], dtype=dtype))
+    if kind == "other":
+        batch = size["batch_size"] * size["n_heads"]
+        cost = kernels.gemm_cost(m=size["m"], n=size["n"], k=size["k"], batch=batch, width=WIDTH[dtype])
+        return np.asarray(kernels.operator_time(gpu, replace(cost, kernel="unfused"), gpu.peak_flop_rate(dtype)))
+    names = {"seq_len_q": "new_tokens", "seq_len_kv": "context"}
+    wanted = ("seq_len_q", "seq_len_kv", "batch_size", "n_heads", "n_kv_heads", "head_dim")
+    size["seq_len_kv"] = np.maximum(size["seq_len_kv"], size["seq_len_q"])
+    return np.asarray(kernels.attention_time(gpu, **{names.get(n, n): size[n] for n in wanted}, dtype=dtype))
