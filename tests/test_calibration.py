@@ -4,7 +4,6 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -178,6 +177,19 @@ def test_predicted_against_measured(result, ax, draw):
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert [label.split(":")[0] for label in labels] == [*sorted(TRUTH), "ideal roofline"]
     assert ax.get_xlabel() == "Measured time (s)"
+
+
+def test_timings_of_several_gpus_are_not_mixed(tmp_path, gemm_table):
+    file = tmp_path / "timings.csv"
+    pd.concat([gemm_table.assign(gpu="A100"), gemm_table.assign(gpu="H100")]).to_csv(file, index=False)
+    arguments = ["calibrate", str(file), "--gpu", GPU]
+    mixed = CliRunner().invoke(app, arguments)
+    assert (mixed.exit_code, mixed.stdout) == (1, "")
+    assert mixed.stderr == "workbench: timings of 2 GPUs ('A100', 'H100'): choose one with --measured-on\n"
+    one = CliRunner().invoke(app, [*arguments, "--measured-on", "A100"])
+    assert yaml.safe_load(one.stdout)["kernel_model"]["fitted_on"]["gemm"]["rows"] == len(gemm_table)
+    wrong = CliRunner().invoke(app, [*arguments, "--measured-on", "A10"])
+    assert "unknown --measured-on 'A10'. Did you mean" in wrong.stderr
 
 
 def test_calibrate_draws_the_fit(tmp_path, gemm_table):

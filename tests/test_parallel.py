@@ -172,22 +172,28 @@ def test_all_reduce_by_hand():
     # H100 SXM: 450 GB/s each way. 8 GPUs move 2 x 7/8 of 450 MB: 1.75 ms; kernel: a ring's 14 steps, 80 % of the link
     time = parallel.all_reduce_time(H100, bytes_=450e6, gpus=8, time_model="ideal")
     assert time == pytest.approx(1.75e-3)
-    assert parallel.all_reduce_time(H100, bytes_=450e6, gpus=8) == pytest.approx(14 * 3e-6 + 1.75e-3 / 0.8)
+    assert parallel.all_reduce_time(H100, bytes_=450e6, gpus=8) == pytest.approx(14 * 3e-6 + 1.75e-3 / 0.74)
 
 
 def test_a_small_all_reduce_is_one_shot():
-    assert parallel.all_reduce_time(H100, bytes_=8192, gpus=8) == pytest.approx(3e-6 + 7 * 8192 / (0.8 * 450e9))
+    assert parallel.all_reduce_time(H100, bytes_=8192, gpus=8) == pytest.approx(3e-6 + 7 * 8192 / (0.74 * 450e9))
     over_pcie = parallel.all_reduce_time("l4", bytes_=8192, gpus=2)
-    assert over_pcie == pytest.approx(10e-6 + 8192 / (0.8 * 31.504e9))
+    assert over_pcie == pytest.approx(10e-6 + 8192 / (0.74 * 31.504e9))
+
+
+@pytest.mark.parametrize(("megabytes", "measured"), [(49.676288, 241e-6), (67.108864, 318e-6)])
+def test_large_all_reduces_over_four_h100s(megabytes, measured):
+    """NCCL's medians on an H100 DGX (github.com/microsoft/vidur, data/profiling/network/h100_dgx/all_reduce.csv)."""
+    assert parallel.all_reduce_time(H100, bytes_=1e6 * megabytes, gpus=4) == pytest.approx(measured, rel=0.02)
 
 
 def test_all_to_all_and_sends_by_hand():
     # 8 GPUs keep an eighth of what they exchange
     times = [parallel.all_to_all_time(H100, bytes_=450e6, gpus=8, time_model=model) for model in ("ideal", "kernel")]
-    assert times == pytest.approx([0.875e-3, 3e-6 + 0.875e-3 / 0.8])
+    assert times == pytest.approx([0.875e-3, 3e-6 + 0.875e-3 / 0.74])
     assert parallel.all_to_all_time("t4", bytes_=1e6, gpus=1) == 0
     times = [parallel.send_time(H100, bytes_=450e6, gpus=2, time_model=model) for model in ("ideal", "kernel")]
-    assert times == pytest.approx([1e-3, 3e-6 + 1e-3 / 0.8])
+    assert times == pytest.approx([1e-3, 3e-6 + 1e-3 / 0.74])
     with pytest.raises(ValueError, match="bytes_ = -1: expected positive numbers"):
         parallel.send_time(H100, bytes_=-1, gpus=2)
     with pytest.raises(ValueError, match="jetson-agx-orin-64gb has no link rate for 2 GPUs"):

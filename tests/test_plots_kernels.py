@@ -7,11 +7,12 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 import workbench as wb
-from workbench import batching, parameters, plots_kernels, tables
+from workbench import batching, calibration, parameters, plots_kernels, tables
 from workbench.catalog import kernel_fit
 
 LAYER = ["q_proj", "k_proj", "v_proj", "qk", "pv", "o_proj", "up_proj", "down_proj"]
@@ -160,20 +161,32 @@ def test_every_fitted_number_has_a_unit():
     assert set(parameters.UNITS) == numbers
 
 
-def test_fit_errors_have_a_dot_a_fit(ax):
-    table = tables.fits()
-    plots_kernels.fit_errors(table, "error [%]", ax)
-    dots = {line.get_label(): line.get_xdata() for line in ax.get_lines() if line.get_label() in parameters.KINDS}
-    assert list(dots) == list(parameters.KINDS)
-    assert sum(map(len, dots.values())) == len(table)
-    np.testing.assert_allclose(dots["decode"], table[table.kind == "decode"]["error [%]"])
-    limits = [line for line in ax.get_lines() if line.get_label() == "10 %"]
-    assert [line.get_xdata()[0] for line in limits] == [10]
-    assert [text.get_text() for text in ax.get_yticklabels()] == list(dict.fromkeys(table.gpu))
+def test_fidelity_is_of_every_fit_and_its_parameters():
+    """Every fit has its errors, of every regime and of all; a refit of the only source is the catalog's own."""
+    table = tables.fidelity()
+    assert set(table.regime) == {"all", *calibration.REGIMES, "n, k >= 1024", "s >= 128"}
+    whole = table[table.regime == "all"]
+    fits = tables.fits()
+    assert set(zip(whole.gpu, whole.kind, strict=True)) == set(zip(fits.gpu, fits.kind, strict=True))
+    assert (whole["error [%]"] < whole["ideal [%]"]).all()
+    judged = whole.groupby(["gpu", "kind"])["refit [%]"].agg(["size", "max"])
+    one = fits.set_index(["gpu", "kind"])["error [%]"][judged.index[judged["size"] == 1]]
+    both = pd.concat([one, judged["max"]], axis=1).dropna().drop(index=("l40s", "gemm"))
+    np.testing.assert_allclose(both["max"], both["error [%]"], atol=1)
 
 
-def test_biases_have_a_limit_on_either_side(ax):
-    plots_kernels.fit_errors(tables.fits(), "bias [%]", ax)
-    dashed = [line.get_xdata()[0] for line in ax.get_lines() if line.get_linestyle() == "--"]
-    assert dashed == [10, -10]
-    assert ax.get_xlabel() == "Held-out bias (%)"
+def test_fidelity_has_a_dot_for_every_source(ax):
+    whole = tables.fidelity().query("regime == 'all'")
+    plots_kernels.fidelity(whole, ax, floor=5)
+    filled = [line for line in ax.get_lines() if line.get_label() in parameters.KINDS]
+    assert sum(len(line.get_xdata()) for line in filled) == len(whole)
+    assert {line.get_label() for line in filled} == set(parameters.KINDS)
+    assert "two frameworks: 5 %" in {line.get_label() for line in ax.get_lines()}
+    assert [text.get_text() for text in ax.get_yticklabels()] == list(dict.fromkeys(whole.gpu))
+
+
+def test_biases_have_a_dot_for_every_source(ax):
+    whole = tables.fidelity().query("regime == 'all'")
+    plots_kernels.biases(whole, ax)
+    dots = np.concatenate([line.get_xdata() for line in ax.get_lines() if line.get_marker() in plots_kernels.MARKS])
+    np.testing.assert_allclose(sorted(dots), sorted(whole["bias [%]"]))

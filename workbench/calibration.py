@@ -13,6 +13,7 @@ from . import kernels
 from .catalog import GPU, kernel_fit
 from .catalog import gpu as find_gpu
 from .dtypes import WIDTH
+from .names import unknown
 from .operators import Cost
 from .parameters import DecodeFit, ElementwiseFit, GemmFit, PrefillFit
 from .roofline import ideal_time
@@ -116,6 +117,16 @@ class Calibration:
 TRAFFIC = {
     "rms_norm": 2, "input_layernorm": 2, "post_attention_layernorm": 2, "add": 3, "silu_mul": 3, "mlp_act": 3,
 }  # fmt: skip
+
+
+def of_one_gpu(timings: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
+    """The rows of one GPU, `name` as the table has it; ValueError where it has several and no name, or none of that."""
+    names = sorted(timings.gpu.unique())
+    if name is None and len(names) > 1:
+        raise ValueError(f"timings of {len(names)} GPUs ({', '.join(map(repr, names))}): choose one with --measured-on")
+    if name is not None and name not in names:
+        raise unknown("--measured-on", name, names)
+    return timings if name is None else timings[timings.gpu == name]
 
 
 def usable(timings: pd.DataFrame) -> pd.DataFrame:

@@ -248,6 +248,9 @@ def calibrate(
         Path | None, typer.Option("-o", "--output", help="Write the snippet there instead of printing it.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where the timings are from; default: the file's name.")] = None,
+    measured_on: Annotated[
+        str | None, typer.Option(help="Of which GPU, where FILE has timings of several; as FILE names it.")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw predicted against measured, with the residuals: PNG, SVG or PDF.")
     ] = None,
@@ -259,8 +262,9 @@ def calibrate(
     with one_line():
         card = catalog.gpu(gpu)
         table = timings.read(file)
-        rows = calibration.usable(table)
         _tell(table.attrs["problems"])
+        table = calibration.of_one_gpu(table, measured_on)
+        rows = calibration.usable(table)
         if len(rows) < len(table):
             typer.echo(
                 f"workbench: {len(table) - len(rows)} of {len(table)} rows are of no kind that is fitted", err=True

@@ -33,7 +33,10 @@ def _class_times(kind: str, dtype: str, rows: pd.DataFrame, gpu: GPU) -> np.ndar
         batch = size["batch_size"] * size["n_heads"]
         cost = kernels.gemm_cost(m=size["m"], n=size["n"], k=size["k"], batch=batch, width=WIDTH[dtype])
         return np.asarray(kernels.operator_time(gpu, replace(cost, kernel="unfused"), gpu.peak_flop_rate(dtype)))
-    names = {"seq_len_q": "new_tokens", "seq_len_kv": "context"}
-    wanted = ("seq_len_q", "seq_len_kv", "batch_size", "n_heads", "n_kv_heads", "head_dim")
-    size["seq_len_kv"] = np.maximum(size["seq_len_kv"], size["seq_len_q"])
-    return np.asarray(kernels.attention_time(gpu, **{names.get(n, n): size[n] for n in wanted}, dtype=dtype))
+    return np.asarray(
+        kernels.attention_time(
+            gpu, new_tokens=size["seq_len_q"], context=np.maximum(size["seq_len_kv"], size["seq_len_q"]), dtype=dtype,
+            batch_size=size["batch_size"], n_heads=size["n_heads"], n_kv_heads=size["n_kv_heads"],
+            head_dim=size["head_dim"],
+        )
+    )  # fmt: skip

@@ -193,7 +193,8 @@ def in_order(found: Iterable[Kernel], first_dtype: str) -> list[Kernel]:
 
 # Time and memory --------------------------------------------------------------------------------------------------
 
-#: What a schedule assumes of the GPU, and an estimate that has no kernel-time model: the datasheet of an A100 80GB in every format [FLOP/s], [byte/s].
+#: What a schedule assumes of the GPU, and an estimate without the kernel-time model: an A100 80GB's datasheet in every
+#: format [FLOP/s], [byte/s].
 ASSUMED_FLOP_RATE, ASSUMED_BANDWIDTH = 312e12, 2.0e12
 SETUP, FLUSH = 0.05, 1e-3  # assumed: making operands and a graph, and emptying the cache before a run [s]
 WARM_UPS = 3

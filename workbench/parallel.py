@@ -19,9 +19,11 @@ from .operators import Cost, Step, Widths
 Array = Any  # a number or a numpy array; all of them broadcast
 
 #: Of a collective: latency of one step over a vendor's own link and over PCIe [s], and the share of the link's rate
-#: that it reaches [1]. Guesses, no fit. NCCL takes longer: some 20 us for a small all-reduce over 8 H100s (vidur,
-#: github.com/microsoft/vidur, data/profiling/network/h100_dgx); the one-shot kernels of serving engines are meant here.
-STEP_LATENCY, PCIE_STEP_LATENCY, LINK_FRACTION = 3e-6, 10e-6, 0.8
+#: that it reaches [1]. NCCL's all-reduce over H100s on NVLink (vidur, github.com/microsoft/vidur,
+#: data/profiling/network/h100_dgx: 31 us for 1 MB and 318 us for 67 MB over 4 GPUs, 33 us for 1 MB over 8) has 4.4 and
+#: 1.9 us a step of its ring, and 333 of 450 GB/s; over two A100s it takes 5 us a step (NVIDIA/nccl issue 583). The rate
+#: on PCIe, its latency, and one shot, which serving engines have kernels for, are guesses.
+STEP_LATENCY, PCIE_STEP_LATENCY, LINK_FRACTION = 3e-6, 10e-6, 0.74
 #: One lane of PCIe in one direction, after encoding, by generation [GB/s]: 8, 16, 32 GT/s at 128b/130b; 64 GT/s at 242
 #: of 256 bytes (PCI Express Base Specifications, PCI-SIG).
 PCIE_LANE_GBS = {"3.0": 0.985, "4.0": 1.969, "5.0": 3.938, "6.0": 7.563}
@@ -114,8 +116,8 @@ def all_reduce_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: s
         algorithm moves (Patarasuk and Yuan 2009); "kernel", the faster of a ring, in 2 (g - 1) steps, and of one shot,
         in which each GPU reads all the others at once, both with a latency and a share of the link
 
-    The latency and the share are guesses, no fit: `STEP_LATENCY`, `LINK_FRACTION`. Raises ValueError for a GPU without
-    a link rate in the catalog (see `link_rate`), or sizes that are no positive numbers.
+    For the latency and the share see `STEP_LATENCY`. Raises ValueError for a GPU without a link rate (see `link_rate`),
+    or sizes that are no positive numbers.
     """
     card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
     size, count = _checked(bytes_, gpus, time_model)
@@ -132,8 +134,8 @@ def all_reduce_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: s
 def all_to_all_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: str = "kernel") -> Array:
     """Time in which each of `gpus` [1] GPUs sends `bytes_` [byte], spread evenly over all of them [s]; 0 for one.
 
-    The share that stays, 1 / g, crosses no link. time_model : "kernel" adds a latency and a share of the link's rate,
-    guesses as for `all_reduce_time`, which has the errors as well
+    The share that stays, 1 / g, crosses no link. time_model : "kernel" adds the latency and the share of the link's
+    rate of `all_reduce_time`, which has the errors as well
     """
     card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
     size, count = _checked(bytes_, gpus, time_model)

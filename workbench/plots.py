@@ -214,7 +214,7 @@ def predicted_against_measured(table: pd.DataFrame, ax: Axes | None = None, *, t
     """
     ax = plt.gca() if ax is None else ax
     _against_measured(table, ax, lambda predicted, measured: predicted)
-    ax.axline((1e-6, 1e-6), slope=1, color=COLORS["black"], linewidth=1, zorder=3)
+    ax.axline((1e-6, 1e-6), (1e-3, 1e-3), color=COLORS["black"], linewidth=1, zorder=3)
     ax.set(yscale="log", ylabel="Predicted time (s)", ylim=ax.get_xlim())
     ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     return _finish(ax, title, 0)

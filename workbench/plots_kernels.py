@@ -86,7 +86,7 @@ def fidelity(table: pd.DataFrame, ax: Axes | None = None, *, floor: float) -> Ax
     """
     ax = plt.gca() if ax is None else ax
     for y, rows, i in _dodged(table, ax):
-        style = {"color": SERIES_COLORS[i], "ms": 6.5}
+        style: dict[str, Any] = {"color": SERIES_COLORS[i], "ms": 6.5}
         ax.hlines(y, rows["error [%]"], rows["ideal [%]"], color=SERIES_COLORS[i], linewidth=1.2, alpha=0.35)
         ax.plot(rows["ideal [%]"], y, MARKS[i], mfc="none", **style)
         ax.plot(rows["error [%]"], y, MARKS[i], label=KINDS[i], **style)

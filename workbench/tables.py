@@ -19,8 +19,8 @@ from .parameters import KINDS, UNITS
 Panel = Mapping[str, Any]  # quantity, operator, phase, seq_len; title and ridge if wanted: one axes of lines
 Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ..., candidates: ...}, a selection of a grid
 
-#: Mean difference of the nine GEMMs (n, k >= 1024) that both vidur's and aiconfigurator's samples have timed on an A100,
-#: under two frameworks: no model of one set of numbers a GPU comes much closer than that to both [%].
+#: Mean difference of the nine GEMMs (n, k >= 1024) that the samples of vidur and of aiconfigurator have in common, on
+#: an A100 under two frameworks: no model of one set of numbers a GPU comes much closer than that to both [%].
 NOISE_FLOOR = 5.0
 
 _SELECTORS = ("gpu", "model", "operator", "phase", "candidates")
@@ -150,7 +150,7 @@ def fidelity() -> pd.DataFrame:
     error of the ideal roofline, mean absolute and mean error of the catalog's parameters (fitted on these rows, too),
     and mean absolute error on shapes held out, refitted on the rest of that source. `data/fidelity.csv` says how.
     """
-    table = pd.read_csv(files("workbench") / "data" / "fidelity.csv", comment="#")
+    table = pd.read_csv(str(files("workbench") / "data" / "fidelity.csv"), comment="#")
     names = {"ideal_error_percent": "ideal [%]", "refit_error_percent": "refit [%]"}
     return table.rename(columns=names | {f"{name}_percent": f"{name} [%]" for name in ("error", "bias")})
 
