@@ -5,10 +5,10 @@ rows, so that a step of 98 tokens pays for them seven times; with the weights un
 third shorter. The overhead of a sequence is fitted, not derived. It stands for what grows with the batch and is not in
 the kernel model: the kernel's partial sums over eight parts of k, sampling, detokenising and sending a token, a client
 on its host. An overhead of each step in its place is the same for one sequence and for eight, which the records
-tell apart by a third: with none, and the efficiency between the two, one comes out 15 % too slow, 98 come out 18 % too
+tell apart by a third: with none, and the efficiency between the two, one comes out 13 % too slow, 98 come out 19 % too
 fast, and any more makes 98 faster still.
 
-What stays unexplained: two runs with eight sequences and one client differ by 7 %; that with a second client is 9 %
+What stays unexplained: two runs with eight sequences and one client differ by 7 %; that with a second client is 10 %
 slower than predicted, which its load on the host may be; single answers among 98 scatter more (TPOT p99). About a
 quarter of the answers end before their limit, which the requests here do not know: about half of the difference in
 finished requests of the default run. Its median TTFT lies where the first hundred, served at once, meet those that
