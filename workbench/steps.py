@@ -14,10 +14,10 @@ from . import parallel
 from .catalog import GPU, Model
 from .dtypes import WIDTH, element_bytes
 from .formats import computes_in, formats, operand, widths
-from .grid import LINK
 from .kernels import TIME_MODELS
 from .names import unknown
 from .operators import ATTENTION, OPERATORS, Cost, Options, Step, operator_set
+from .sweep import LINK
 
 Array = Any  # a number or a numpy array; all of them broadcast
 
