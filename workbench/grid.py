@@ -1,10 +1,12 @@
 """The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from xarray.indexes import PandasIndex
 
 from . import roofline
 from .axes import entries, listed, names, whole_numbers
@@ -182,25 +184,32 @@ def dataset(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     full = tuple(sweep.coords)
     dims = {name: full[1:] if name in COSTS else full for name in values}
     dims["calls"] = tuple(dim for dim in full if dim in ("model", "operator", "tp"))
-    peak, peak_dims = _peaks(sweep)
-    bandwidth = np.array([gpu.bandwidth for gpu in sweep.gpus.values()])
+    peak, dims["peak_flop_rate"] = _peaks(sweep)
+    bandwidth, dims["bandwidth"] = np.array([gpu.bandwidth for gpu in sweep.gpus.values()]), ("gpu",)
     ridge = roofline.ridge_point(peak, bandwidth.reshape(-1, *(1,) * (peak.ndim - 1)))
-    ceilings = {
-        "peak_flop_rate": (peak_dims, peak),
-        "bandwidth": (("gpu",), bandwidth),
-        "ridge_point": (peak_dims, ridge),
-    }
-    known = {name: (dims[name], array) for name, array in values.items()} | ceilings
-    ds = xr.Dataset(coords=sweep.coords).assign({name: known[name] for name in VARIABLES if name in known})
-    stamp(ds)
-    flags = {0: "memory", 1: "compute"}
-    if "all_reduce" in sweep.operators:
-        flags[LINK] = "link"
-    if not values["calls"].all():
-        flags = {ABSENT: "absent"} | flags
-    if "bound" in ds:
-        ds["bound"].attrs |= {"flag_values": np.array([*flags], np.int8), "flag_meanings": " ".join(flags.values())}
-    return ds
+    dims["ridge_point"] = dims["peak_flop_rate"]
+    known = values | {"peak_flop_rate": peak, "bandwidth": bandwidth, "ridge_point": ridge}
+    variables = {name: (dims[name], known[name], attributes(name)) for name in VARIABLES if name in known}
+    if "bound" in known:
+        flags = {0: "memory", 1: "compute"}
+        if "all_reduce" in sweep.operators:
+            flags[LINK] = "link"
+        if not known["calls"].all():
+            flags = {ABSENT: "absent"} | flags
+        variables["bound"][2].update(flag_values=np.array([*flags], np.int8), flag_meanings=" ".join(flags.values()))
+    indexes = {dim: _index(dim, tuple(labels)) for dim, labels in sweep.coords.items()}
+    coords = {dim: index.create_variables()[dim] for dim, index in indexes.items()}
+    for dim, coordinate in coords.items():
+        coordinate.attrs = attributes(dim)
+    ds = xr.Dataset(variables, xr.Coordinates(coords, indexes))
+    return ds[[*coords, *variables]]  # coordinates first, so that the dims are in order
+
+
+@lru_cache(maxsize=100)
+def _index(dim: str, labels: tuple[Any, ...]) -> PandasIndex:
+    """The index of a dim: most of the time of a small grid, were it made anew for each."""
+    values = np.array(labels)
+    return PandasIndex(values, dim, coord_dtype=values.dtype)
 
 
 def forward_pass(ds: xr.Dataset) -> xr.Dataset:
@@ -230,11 +239,16 @@ def forward_pass(ds: xr.Dataset) -> xr.Dataset:
 def stamp(ds: xr.Dataset) -> xr.Dataset:
     """Put units and long names on every known variable and coordinate."""
     for name, variable in ds.variables.items():
-        unit, long_name = VARIABLES[str(name)]
-        variable.attrs = {"long_name": long_name} | ({"units": unit} if unit else {})
+        variable.attrs = attributes(str(name))
     if "bound" in ds:
         ds["bound"].attrs |= {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "memory compute"}
     return ds
+
+
+def attributes(name: str) -> dict[str, Any]:
+    """Long name and units of a variable or coordinate."""
+    unit, long_name = VARIABLES[name]
+    return {"long_name": long_name} | ({"units": unit} if unit else {})
 
 
 def _peaks(sweep: Sweep) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -108,9 +108,8 @@ def evaluate(sweep: Sweep, names: Iterable[str] = (*COSTS, *RATES)) -> dict[str,
         if prompts and operator in sweep.has[model] and operator not in BY_SEQUENCE:
             tables[key] = _tabulated(sweep, operator, model, shards[model][t], prompts[0])
 
-    def fill(place: tuple[Block, tuple[int, str], tuple[int, str], tuple[int, str]]) -> None:
-        block, (i, model), (j, operator), (p, phase) = place
-        step = _step(sweep, phase, block)
+    def fill(place: tuple[Block, int, Step, tuple[int, str], tuple[int, str]]) -> None:
+        block, p, step, (i, model), (j, operator) = place
         for t, shard in enumerate(shards[model]):
             at: tuple[Any, ...] = (i, j, p, *block, t)
             cost = _cost(operator, step, sweep.options, *shard) if operator in sweep.has[model] else None
@@ -119,15 +118,20 @@ def evaluate(sweep: Sweep, names: Iterable[str] = (*COSTS, *RATES)) -> dict[str,
                     values[at if name in COSTS else (slice(None), *at)] = NOTHING[name]
                 continue
             calls[i, j, t] = cost.calls
-            table = tables.get((model, operator, t)) if phase == "prefill" else None
+            table = tables.get((model, operator, t)) if sweep.phases[p] == "prefill" else None
             known = None if table is None or prompts is None else (table, prompts[1][block])
             _write(sweep, out, at, cost, computes_in(operator, sweep.dtypes[model]), known)
 
-    labels = (sweep.models, sweep.operators, sweep.phases)
+    places = (
+        (block, p, step, model, operator)
+        for block, (p, phase) in product(_blocks(lengths), enumerate(sweep.phases))
+        for step in [_step(sweep, phase, block)]
+        for model, operator in product(enumerate(sweep.models), enumerate(sweep.operators))
+    )
     with _threads(prod(sweep.shape)) as each:
         for function, items in (
             (tabulate, product(sweep.models, sweep.operators, range(len(tps)))),
-            (fill, product(_blocks(lengths), *(enumerate(names) for names in labels))),
+            (fill, places),
         ):
             deque(each(function, items), maxlen=0)
     out["calls"] = calls
