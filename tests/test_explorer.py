@@ -118,7 +118,7 @@ def test_the_notebook_draws_the_view_from_its_params(tmp_path, monkeypatch):
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
         monkeypatch.setenv(variable, "")  # `workplace` sets them: to be put back
     with workplace(tmp_path) as scratch:
-        outcome = draw(Figure("my-view", path, ROOT / "notebooks" / "view.ipynb"), tmp_path, ROOT, scratch)
+        outcome = draw(Figure("my-view", path, ROOT / "notebooks" / "view.ipynb"), tmp_path, ROOT, scratch, "inputs")
     assert outcome.state == "drawn", outcome.reason
     expected = tables.points(explorer.grid(shown))
     found = pd.read_csv(tmp_path / "my-view.csv")

@@ -1,25 +1,25 @@
 """The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
 
-from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import product
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from xarray.indexes import PandasIndex
 
-from . import parallel, roofline
+from . import roofline
 from .axes import entries, listed, names, whole_numbers
 from .catalog import GPU, Model
 from .catalog import gpu as find_gpu
 from .catalog import model as find_model
-from .formats import computes_in, formats, widths
+from .formats import computes_in, formats
 from .kernels import TIME_MODELS
 from .names import unknown
-from .operators import OPERATORS, Cost, Options, Step, decode, exists, operator_set, prefill
+from .operators import OPERATORS, Options, exists, operator_set
+from .sweep import ABSENT, COSTS, LINK, Sweep, evaluate
 
 PHASES = ("prefill", "decode")
-#: Of `bound`, beside 0 (memory) and 1 (compute): a model has no such operator; a collective waits for the link.
-ABSENT, LINK = -1, 2
 
 #: Units and long names of everything on a grid, stamped last: xarray keeps the attributes of operands in arithmetic.
 VARIABLES = {
@@ -101,6 +101,7 @@ def roofline_grid(
     scores: str | None = None,
     time_model: str = "ideal",
     launch_latency: float = 0.0,
+    dtype: str = "float64",
 ) -> xr.Dataset:
     """FLOPs, bytes, roofs and times of operators over every combination of settings.
 
@@ -126,6 +127,8 @@ def roofline_grid(
         and work in whole tiles (see `kernels`)
     launch_latency : what every call takes besides [s]: a framework that launches eagerly adds 20 to 40 us, which a
         wall clock sees and CUDA graphs hide
+    dtype : of the results: "float64", or "float32" in half the memory, each value rounded once (a relative error of
+        6e-8; infinite above 3.4e38)
 
     Returns a Dataset with dims gpu, model, operator, phase, batch_size, seq_len (candidates, tp), each variable with
     only those it depends on: flops [FLOP], bytes [byte], time [s] per kernel call; calls per forward pass [1];
@@ -152,45 +155,20 @@ def roofline_grid(
         raise ValueError(f"launch_latency = {launch_latency!r}: allowed are seconds from 0 to 1")
     if causal not in (None, True, False):
         raise unknown("causal", causal, (None, True, False))
+    if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
+        raise unknown("dtype", dtype, ("float64", "float32"))
     dtypes = {
         name: formats(entry, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype) for name, entry in models.items()
     }
     wanted = listed("operator", "fused" if operator is None else operator)
-    steps, options = _steps(phases, sizes, logits), Options(causal, scores)
     if tp is not None:
         sizes["tp"] = whole_numbers("tp", tp)
-    tps = [1] if tp is None else sizes["tp"].tolist()
-    operators, sets = _operators(wanted, models, tps)
-
-    each = partial(_each_cost, models, operators, sets, steps, dtypes, options, tps)
-    lengths = [len(values) for name, values in sizes.items() if name != "tp"]
-    shape = (len(models), len(operators), len(phases), *lengths, len(tps))
-    last = (..., 0) if tp is None else ...  # one GPU has no dim tp
-    flops, moved, calls = (values[last] for values in _costs(each(), shape))
-    coords = {"gpu": list(gpus), "model": list(models), "operator": operators, "phase": phases} | sizes
-    full = tuple(coords)
-    cost_dims = full[1:]
-    peak = _peaks(gpus, models, operators, dtypes)
-    bandwidth = xr.DataArray(np.array([entry.bandwidth for entry in gpus.values()]), dims="gpu")
-
-    ds = xr.Dataset(coords=coords)
-    ds["flops"], ds["bytes"] = (cost_dims, flops), (cost_dims, moved)
-    ds["calls"] = (("model", "operator") if tp is None else ("model", "operator", "tp"), calls)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where a model lacks an operator
-        ds["intensity"] = ds.flops / ds.bytes
-        ds["peak_flop_rate"], ds["bandwidth"] = peak, bandwidth
-        ds["ridge_point"] = roofline.ridge_point(ds.peak_flop_rate, ds.bandwidth)
-        ds["attainable"] = roofline.attainable(ds.intensity, ds.peak_flop_rate, ds.bandwidth).transpose(*full)
-        if time_model == "ideal" and tp is None:
-            time = roofline.ideal_time(ds.flops, ds.bytes, ds.peak_flop_rate, ds.bandwidth).transpose(*full)
-        else:
-            rates = peak.broadcast_like(xr.DataArray(coords={d: coords[d] for d in full[:3]}, dims=full[:3]))
-            time = (full, _times(gpus, rates.transpose(*full[:3]).values, each(), shape, time_model)[last])
-        ds["time"] = time
-        if launch_latency:
-            ds["time"] = ds.time + launch_latency * (ds.calls > 0)
-        ds["performance"] = (ds.flops / ds.time).transpose(*full)
-    ds["bound"] = roofline.bound(ds.intensity, ds.ridge_point).transpose(*full)
+    operators, has = _operators(wanted, models, max(sizes["tp"]) if tp is not None else 1)
+    sweep = Sweep(
+        gpus, models, operators, has, phases, sizes, dtypes, Options(causal, scores), logits, time_model,
+        launch_latency, dtype,
+    )  # fmt: skip
+    ds = dataset(sweep, evaluate(sweep))
     ds.attrs = {
         "title": "Roofline of LLM inference operators",
         "forward_pass": " ".join(operators) if wanted == ["fused"] else "",
@@ -198,16 +176,40 @@ def roofline_grid(
         "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
         "launch_latency": launch_latency,
     }  # fmt: skip
-    ds = stamp(ds)
-    flags = {0: "memory", 1: "compute"}
-    if "all_reduce" in operators:
-        ds["bound"] = ds.bound.where(ds.operator != "all_reduce", LINK)
-        flags[LINK] = "link"
-    if not calls.all():
-        ds["bound"] = ds.bound.where(ds.calls > 0, ABSENT)
-        flags = {ABSENT: "absent"} | flags
-    ds["bound"].attrs |= {"flag_values": np.array([*flags], np.int8), "flag_meanings": " ".join(flags.values())}
     return ds
+
+
+def dataset(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
+    """A sweep's variables, as of `sweep.evaluate`, with its ceilings, coordinates, units and long names."""
+    full = tuple(sweep.coords)
+    dims = {name: full[1:] if name in COSTS else full for name in values}
+    dims["calls"] = tuple(dim for dim in full if dim in ("model", "operator", "tp"))
+    peak, dims["peak_flop_rate"] = _peaks(sweep)
+    bandwidth, dims["bandwidth"] = np.array([gpu.bandwidth for gpu in sweep.gpus.values()]), ("gpu",)
+    ridge = roofline.ridge_point(peak, bandwidth.reshape(-1, *(1,) * (peak.ndim - 1)))
+    dims["ridge_point"] = dims["peak_flop_rate"]
+    known = values | {"peak_flop_rate": peak, "bandwidth": bandwidth, "ridge_point": ridge}
+    variables = {name: (dims[name], known[name], attributes(name)) for name in VARIABLES if name in known}
+    if "bound" in known:
+        flags = {0: "memory", 1: "compute"}
+        if "all_reduce" in sweep.operators:
+            flags[LINK] = "link"
+        if not known["calls"].all():
+            flags = {ABSENT: "absent"} | flags
+        variables["bound"][2].update(flag_values=np.array([*flags], np.int8), flag_meanings=" ".join(flags.values()))
+    indexes = {dim: _index(dim, tuple(labels)) for dim, labels in sweep.coords.items()}
+    coords = {dim: index.create_variables()[dim] for dim, index in indexes.items()}
+    for dim, coordinate in coords.items():
+        coordinate.attrs = attributes(dim)
+    ds = xr.Dataset(variables, xr.Coordinates(coords, indexes))
+    return ds[[*coords, *variables]]  # coordinates first, so that the dims are in order
+
+
+@lru_cache(maxsize=100)
+def _index(dim: str, labels: tuple[Any, ...]) -> PandasIndex:
+    """The index of a dim: most of the time of a small grid, were it made anew for each."""
+    values = np.array(labels)
+    return PandasIndex(values, dim, coord_dtype=values.dtype)
 
 
 def forward_pass(ds: xr.Dataset) -> xr.Dataset:
@@ -237,96 +239,33 @@ def forward_pass(ds: xr.Dataset) -> xr.Dataset:
 def stamp(ds: xr.Dataset) -> xr.Dataset:
     """Put units and long names on every known variable and coordinate."""
     for name, variable in ds.variables.items():
-        unit, long_name = VARIABLES[str(name)]
-        variable.attrs = {"long_name": long_name} | ({"units": unit} if unit else {})
+        variable.attrs = attributes(str(name))
     if "bound" in ds:
         ds["bound"].attrs |= {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "memory compute"}
     return ds
 
 
-def _peaks(
-    gpus: dict[str, GPU], models: dict[str, Model], operators: list[str], dtypes: dict[str, dict[str, str]]
-) -> xr.DataArray:
-    """Peak rates [FLOP/s] by gpu, and by model and operator where those compute in different formats."""
-    computing = np.array([[computes_in(op, dtypes[m]) for op in operators] for m in models])
-    rates = {f: np.array([entry.peak_flop_rate(f) for entry in gpus.values()]) for f in np.unique(computing)}
-    dims = ["gpu"]
+def attributes(name: str) -> dict[str, Any]:
+    """Long name and units of a variable or coordinate."""
+    unit, long_name = VARIABLES[name]
+    return {"long_name": long_name} | ({"units": unit} if unit else {})
+
+
+def _peaks(sweep: Sweep) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Peak rates [FLOP/s] by gpu, and by model and operator where those compute in different formats; their dims."""
+    computing = np.array([[computes_in(op, sweep.dtypes[m]) for op in sweep.operators] for m in sweep.models])
+    dims: tuple[str, ...] = ("gpu", "model", "operator")
+    if (computing == computing[:, :1]).all():
+        computing, dims = computing[:, 0], ("gpu", "model")
     if (computing == computing[:1]).all():
-        computing = computing[0]
-    else:
-        dims.append("model")
-    if (computing == computing[..., :1]).all():
-        computing = computing[..., 0]
-    else:
-        dims.append("operator")
-    peak = np.empty((len(gpus), *computing.shape))
-    for f, rate in rates.items():
-        peak[:, computing == f] = rate[:, None]
-    return xr.DataArray(peak, dims=dims)
+        computing, dims = computing[0], tuple(dim for dim in dims if dim != "model")
+    rates = [[gpu.peak_flop_rate(f) for f in computing.flat] for gpu in sweep.gpus.values()]
+    return np.array(rates).reshape(len(rates), *computing.shape), dims
 
 
-def _steps(phases: list[str], sizes: dict[str, np.ndarray], logits: str) -> list[Step]:
-    """The steps of each phase, their sizes as float arrays that broadcast to (batch_size, seq_len[, candidates])."""
-    b, s, *c = np.meshgrid(*(values.astype(float) for values in sizes.values()), indexing="ij", sparse=True)
-    make = {
-        "prefill": lambda: prefill(b, s, logits=logits),
-        "decode": lambda: decode(b, s, candidates=c[0] if c else 1),
-    }
-    return [make[phase]() for phase in phases]
-
-
-#: Where a cost belongs: model, operator, phase, and the place among the tensor-parallel sizes.
-Place = tuple[int, int, int, int]
-
-
-def _each_cost(
-    models: dict[str, Model],
-    operators: list[str],
-    sets: dict[str, set[str]],
-    steps: list[Step],
-    dtypes: dict[str, dict[str, str]],
-    options: Options,
-    tps: list[int],
-) -> Iterator[tuple[Place, Cost]]:
-    """The cost of every operator that a model has, on one of `tp` GPUs, with its place."""
-    for (i, (name, model)), (t, gpus) in product(enumerate(models.items()), enumerate(tps)):
-        part, width = parallel.shard(model, gpus), widths(model, dtypes[name])
-        for (j, operator), (p, step) in product(enumerate(operators), enumerate(steps)):
-            if operator not in sets[name]:
-                continue
-            if operator == "all_reduce":
-                cost = parallel.all_reduce(part, step, width, gpus)
-            else:
-                cost = OPERATORS[operator](part, step, width, options)
-            if cost is not None:
-                yield (i, j, p, t), cost
-
-
-def _costs(costs: Iterator[tuple[Place, Cost]], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """FLOPs and bytes by (model, operator, phase, sizes..., tp), calls by (model, operator, tp); 0 where absent."""
-    flops, moved, calls = np.zeros(shape), np.zeros(shape), np.zeros((*shape[:2], shape[-1]))
-    for (i, j, p, t), cost in costs:
-        flops[i, j, p, ..., t], moved[i, j, p, ..., t], calls[i, j, t] = cost.flops, cost.bytes, cost.calls
-    return flops, moved, calls
-
-
-def _times(
-    gpus: dict[str, GPU], peak: np.ndarray, costs: Iterator[tuple[Place, Cost]], shape: tuple[int, ...], time_model: str
-) -> np.ndarray:
-    """Times [s] by (gpu, model, operator, phase, sizes..., tp), kernel by kernel; 0 where there is no operator.
-
-    peak : by (gpu, model, operator) [FLOP/s]; shape : of the costs
-    """
-    time = np.zeros((len(gpus), *shape))
-    for (i, j, p, t), cost in costs:
-        for g, entry in enumerate(gpus.values()):
-            time[g, i, j, p, ..., t] = parallel.operator_time(entry, cost, peak[g, i, j], time_model)
-    return time
-
-
-def _operators(wanted: list[str], models: dict[str, Model], tps: list[int]) -> tuple[list[str], dict[str, set[str]]]:
+def _operators(wanted: list[str], models: dict[str, Model], gpus: int) -> tuple[list[str], dict[str, set[str]]]:
     """The operators of the grid in order, and for each model those of them that it runs."""
-    shared = {"all_reduce"} if max(tps) > 1 else set()
+    shared = {"all_reduce"} if gpus > 1 else set()
     known = [*OPERATORS, "all_reduce"]
     if wanted in (["fused"], ["unfused"]):
         sets = {name: set(operator_set(model, wanted[0])) for name, model in models.items()}

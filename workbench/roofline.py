@@ -13,12 +13,12 @@ def ridge_point(peak_flop_rate: Any, bandwidth: Any) -> Any:
     return peak_flop_rate / bandwidth
 
 
-def attainable(intensity: Any, peak_flop_rate: Any, bandwidth: Any) -> Any:
+def attainable(intensity: Any, peak_flop_rate: Any, bandwidth: Any, *, out: np.ndarray | None = None) -> Any:
     """The roof above an operational intensity [FLOP/s].
 
-    intensity [FLOP/byte], peak_flop_rate [FLOP/s], bandwidth [byte/s]
+    intensity [FLOP/byte], peak_flop_rate [FLOP/s], bandwidth [byte/s]; out : an array to write it to
     """
-    return np.minimum(peak_flop_rate, intensity * bandwidth)
+    return np.minimum(peak_flop_rate, np.multiply(intensity, bandwidth, out=out), out=out)
 
 
 def bound(intensity: Any, ridge: Any) -> Any:
@@ -29,9 +29,9 @@ def bound(intensity: Any, ridge: Any) -> Any:
     return np.greater_equal(intensity, ridge).astype(np.int8)
 
 
-def ideal_time(flops: Any, bytes_: Any, peak_flop_rate: Any, bandwidth: Any) -> Any:
+def ideal_time(flops: Any, bytes_: Any, peak_flop_rate: Any, bandwidth: Any, *, out: np.ndarray | None = None) -> Any:
     """Time of a kernel that reaches its roof: the longer of computing and of moving the data [s].
 
-    flops [FLOP], bytes_ [byte], peak_flop_rate [FLOP/s], bandwidth [byte/s]
+    flops [FLOP], bytes_ [byte], peak_flop_rate [FLOP/s], bandwidth [byte/s]; out : an array to write it to
     """
-    return np.maximum(flops / peak_flop_rate, bytes_ / bandwidth)
+    return np.maximum(np.divide(flops, peak_flop_rate, out=out), bytes_ / bandwidth, out=out)

@@ -15,11 +15,12 @@ from .axes import check_range, entries, is_number, whole_numbers
 from .catalog import GPU, Model
 from .catalog import gpu as find_gpu
 from .catalog import model as find_model
-from .grid import ABSENT, LINK, PHASES, stamp
+from .grid import PHASES, stamp
 from .latency import Latency, Phase, Workload, latency
 from .operators import OPERATORS
 from .speculation import Draft, draft_weights, drafting_server
 from .steps import Server
+from .sweep import ABSENT, LINK
 
 Array = Any  # a number or a numpy array; all of them broadcast
 

@@ -17,10 +17,10 @@ from .catalog import gpu as find_gpu
 from .catalog import model as find_model
 from .dtypes import WIDTH, element_bytes
 from .formats import computes_in, formats, operand, widths
-from .grid import LINK
 from .kernels import TIME_MODELS
 from .names import unknown
 from .operators import ATTENTION, OPERATORS, Cost, Options, Step, Widths, operator_set
+from .sweep import LINK
 
 Array = Any  # a number or a numpy array; all of them broadcast
 

@@ -1,0 +1,262 @@
+"""Sweeps: what a grid is computed over, and its values, evaluated in blocks and each written once.
+
+An operator is evaluated on the sizes that it depends on: most of decoding's do not see the sequence length, and a
+prompt's projections see batch size times length alone. A block fits into a core's cache, from its costs to its rates on
+every GPU; only the results go through memory.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from . import parallel, roofline
+from .catalog import GPU, Model
+from .formats import computes_in, widths
+from .operators import ATTENTION, OPERATORS, Cost, Options, Step, Widths, decode, prefill
+
+#: Of `bound`, beside 0 (memory) and 1 (compute): a model has no such operator; a collective waits for the link.
+ABSENT, LINK = -1, 2
+
+#: Variables without the dim gpu, and those with all dims.
+COSTS, RATES = ("flops", "bytes", "intensity"), ("attainable", "time", "performance", "bound")
+#: What they are where a model lacks an operator.
+NOTHING = {
+    "flops": 0.0, "bytes": 0.0, "intensity": np.nan, "attainable": np.nan, "time": 0.0, "performance": np.nan,
+    "bound": ABSENT,
+}  # fmt: skip
+#: Operators that see more of a step than the number of its tokens.
+BY_SEQUENCE = (*ATTENTION, "kv_b_proj", "lm_head")
+#: Cells of a block, and of a sweep whose blocks are worth several threads [1].
+BLOCK, THREADED = 2**15, 2**18
+
+Array = Any  # a number or a numpy array; all of them broadcast
+Block = tuple[slice, ...]  # of the sizes but tp
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a grid is computed over: the arguments of `grid.roofline_grid`, checked, by label.
+
+    has : the operators that each model runs; sizes : batch_size, seq_len and, where asked for, candidates and tp [1]
+    dtypes : of each model's operands; dtype : of the results, "float64" or "float32"
+    """
+
+    gpus: dict[str, GPU]
+    models: dict[str, Model]
+    operators: list[str]
+    has: dict[str, set[str]]
+    phases: list[str]
+    sizes: dict[str, np.ndarray]
+    dtypes: dict[str, dict[str, str]]
+    options: Options
+    logits: str
+    time_model: str
+    launch_latency: float
+    dtype: str = "float64"
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        """Labels by dim, in the order of the dims."""
+        labels = {"gpu": list(self.gpus), "model": list(self.models), "operator": self.operators, "phase": self.phases}
+        return labels | self.sizes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dim [1]."""
+        return tuple(len(labels) for labels in self.coords.values())
+
+    def part(self, region: dict[str, slice]) -> "Sweep":
+        """The sweep over some of the labels: a slice for each dim that is not taken whole."""
+        coords = {dim: labels[region.get(dim, slice(None))] for dim, labels in self.coords.items()}
+        return replace(
+            self, gpus={name: self.gpus[name] for name in coords["gpu"]},
+            models={name: self.models[name] for name in coords["model"]}, operators=coords["operator"],
+            phases=coords["phase"], sizes={name: coords[name] for name in self.sizes},
+        )  # fmt: skip
+
+
+def evaluate(sweep: Sweep, names: Iterable[str] = (*COSTS, *RATES)) -> dict[str, np.ndarray]:
+    """Variables of a sweep [SI] with the dims that each depends on, and `calls` by (model, operator[, tp]).
+
+    All are computed in float64; float32 rounds each once, when it is written: a relative error of 2^-24, 6e-8.
+    """
+    tps = sweep.sizes["tp"].tolist() if "tp" in sweep.sizes else [1]
+    lengths = [len(values) for name, values in sweep.sizes.items() if name != "tp"]
+    shape = (len(sweep.models), len(sweep.operators), len(sweep.phases), *lengths, len(tps))
+    out = {name: np.empty(shape if name in COSTS else (len(sweep.gpus), *shape), _dtype(name, sweep)) for name in names}
+    calls = np.zeros((*shape[:2], len(tps)))
+    shards = {
+        name: [(parallel.shard(model, tp), widths(model, sweep.dtypes[name]), tp) for tp in tps]
+        for name, model in sweep.models.items()
+    }
+
+    prompts = _distinct(sweep) if sweep.time_model == "kernel" and {"time", "performance"} & out.keys() else None
+    tables: dict[tuple[str, str, int], np.ndarray] = {}
+
+    def tabulate(key: tuple[str, str, int]) -> None:
+        """Times by GPU of a prompt's operator at every number of tokens that the sweep has."""
+        model, operator, t = key
+        if prompts and operator in sweep.has[model] and operator not in BY_SEQUENCE:
+            tables[key] = _tabulated(sweep, operator, model, shards[model][t], prompts[0])
+
+    def fill(place: tuple[Block, int, Step, tuple[int, str], tuple[int, str]]) -> None:
+        block, p, step, (i, model), (j, operator) = place
+        for t, shard in enumerate(shards[model]):
+            at: tuple[Any, ...] = (i, j, p, *block, t)
+            cost = _cost(operator, step, sweep.options, *shard) if operator in sweep.has[model] else None
+            if cost is None:
+                for name, values in out.items():
+                    values[at if name in COSTS else (slice(None), *at)] = NOTHING[name]
+                continue
+            calls[i, j, t] = cost.calls
+            table = tables.get((model, operator, t)) if sweep.phases[p] == "prefill" else None
+            known = None if table is None or prompts is None else (table, prompts[1][block])
+            _write(sweep, out, at, cost, computes_in(operator, sweep.dtypes[model]), known)
+
+    places = (
+        (block, p, step, model, operator)
+        for block, (p, phase) in product(_blocks(lengths), enumerate(sweep.phases))
+        for step in [_step(sweep, phase, block)]
+        for model, operator in product(enumerate(sweep.models), enumerate(sweep.operators))
+    )
+    with _threads(prod(sweep.shape)) as each:
+        for function, items in (
+            (tabulate, product(sweep.models, sweep.operators, range(len(tps)))),
+            (fill, places),
+        ):
+            deque(each(function, items), maxlen=0)
+    out["calls"] = calls
+    return out if "tp" in sweep.sizes else {name: values[..., 0] for name, values in out.items()}
+
+
+@contextmanager
+def _threads(cells: int) -> Iterator[Callable[..., Iterator[None]]]:
+    """A `map` that runs on all cores, where there are cells enough for that."""
+    if cells < THREADED:
+        yield map
+    else:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            yield pool.map
+
+
+def _dtype(name: str, sweep: Sweep) -> str:
+    return "int8" if name == "bound" else sweep.dtype
+
+
+def _blocks(lengths: list[int]) -> Iterator[Block]:
+    """Slices of the sizes that cover them all, in order, each with at most `BLOCK` cells."""
+    inner = prod(lengths[1:])
+    if inner > BLOCK:
+        for i in range(lengths[0]):
+            yield from ((slice(i, i + 1), *rest) for rest in _blocks(lengths[1:]))
+    else:
+        rows = BLOCK // inner
+        yield from ((slice(i, i + rows), *(slice(n) for n in lengths[1:])) for i in range(0, lengths[0], rows))
+
+
+def _step(sweep: Sweep, phase: str, block: Block) -> Step:
+    """The step of a phase, its sizes as float arrays that broadcast to (batch_size, seq_len[, candidates])."""
+    values = [sizes for name, sizes in sweep.sizes.items() if name != "tp"]
+    b, s, *c = np.ix_(*(sizes[part].astype(float) for sizes, part in zip(values, block, strict=True)))
+    if phase == "prefill":
+        return prefill(b, s, logits=sweep.logits)
+    return decode(b, s, candidates=c[0] if c else 1)
+
+
+def _distinct(sweep: Sweep) -> tuple[np.ndarray, np.ndarray] | None:
+    """Distinct numbers of tokens in the sweep's prompts, and which of them each (batch_size, seq_len) has [1].
+
+    None where a table of them would be larger than what it saves.
+    """
+    b, s = (sweep.sizes[name] for name in ("batch_size", "seq_len"))
+    unit, cells = int(np.gcd.reduce(b)) * int(np.gcd.reduce(s)), len(b) * len(s)
+    most = int(b.max()) * int(s.max())
+    if "prefill" not in sweep.phases or cells < BLOCK or most // unit > 4 * cells or most > 2**53:
+        return None
+    counts = np.multiply.outer(b // np.gcd.reduce(b), s // np.gcd.reduce(s))
+    present = np.zeros(most // unit + 1, dtype=bool)
+    present[counts] = True
+    places = np.cumsum(present, dtype=np.int32) - 1
+    every = places[counts]
+    return np.flatnonzero(present) * float(unit), every[..., None] if "candidates" in sweep.sizes else every
+
+
+def _tabulated(
+    sweep: Sweep, operator: str, model: str, shard: tuple[Model, Widths, int], tokens: np.ndarray
+) -> np.ndarray:
+    """Times of an operator's kernel by (gpu, number of tokens) [s]."""
+    times, computing = np.empty((len(sweep.gpus), len(tokens))), computes_in(operator, sweep.dtypes[model])
+    for start in range(0, len(tokens), BLOCK):
+        part = slice(start, start + BLOCK)
+        cost = _cost(operator, Step(tokens[part], 1, 1, 0), sweep.options, *shard)
+        for g, gpu in enumerate(sweep.gpus.values()):
+            times[g, part] = _time(sweep, gpu, cost, gpu.peak_flop_rate(computing)) if cost else 0.0
+    return times
+
+
+def _cost(operator: str, step: Step, options: Options, model: Model, width: Widths, tp: int) -> Cost | None:
+    """The cost of an operator on one of `tp` GPUs; None where the model has no such operator."""
+    if operator == "all_reduce":
+        return parallel.all_reduce(model, step, width, tp)
+    return OPERATORS[operator](model, step, width, options)
+
+
+def _write(
+    sweep: Sweep,
+    out: dict[str, np.ndarray],
+    at: tuple[Any, ...],
+    cost: Cost,
+    computing: str,
+    known: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
+    """Write one operator's costs, and its rates on every GPU, to their place.
+
+    computing : the format of its peak; known : times by (gpu, number of tokens) and the places in them, where tabulated
+    """
+
+    def put(name: str, place: tuple[Any, ...], function: Callable[..., Array], *operands: Array) -> Array:
+        """Write what a function gives; where that has all the dims and needs no rounding, it writes there itself."""
+        target = out[name][place] if name in out else None
+        direct = target is not None and target.shape == shape and target.dtype != np.float32
+        values = function(*operands, out=target if direct else None)
+        if target is not None and not direct:
+            target[...] = values
+        return values
+
+    flops, moved = np.asarray(cost.flops), np.asarray(cost.bytes)
+    shape = np.broadcast_shapes(flops.shape, moved.shape)
+    for name, values in (("flops", flops), ("bytes", moved)):
+        if name in out:
+            out[name][at] = values
+    intensity = put("intensity", at, np.divide, flops, moved)
+    for g, gpu in enumerate(sweep.gpus.values()):
+        peak, here = gpu.peak_flop_rate(computing), (g, *at)
+        if "attainable" in out:
+            put("attainable", here, roofline.attainable, intensity, peak, gpu.bandwidth)
+        if "bound" in out:
+            ridge = roofline.ridge_point(peak, gpu.bandwidth)
+            out["bound"][here] = LINK if cost.gpus > 1 else roofline.bound(intensity, ridge)
+        if "time" in out or "performance" in out:
+            if known:
+                time = put("time", here, partial(np.take, mode="clip"), known[0][g], known[1])
+            else:
+                time = put("time", here, _time, sweep, gpu, cost, peak)
+            if "performance" in out:
+                put("performance", here, np.divide, flops, time)
+
+
+def _time(sweep: Sweep, gpu: GPU, cost: Cost, peak: float, *, out: np.ndarray | None = None) -> Array:
+    """Time of one call [s], written to `out` where there is one."""
+    if sweep.time_model == "ideal" and cost.gpus == 1:
+        time = roofline.ideal_time(cost.flops, cost.bytes, peak, gpu.bandwidth, out=out)
+        return np.add(time, sweep.launch_latency, out=out) if sweep.launch_latency else time
+    return np.add(parallel.operator_time(gpu, cost, peak, sweep.time_model), sweep.launch_latency, out=out)
