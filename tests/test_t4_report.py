@@ -1,5 +1,6 @@
 """The T4 report's load test put right, its roadmap computed, and the notebook on a file."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,8 +102,10 @@ def test_without_a_file_the_run_is_simulated(simulated):
 
 
 def test_a_file_that_is_none(tmp_path):
-    with pytest.raises(ValueError, match="nothing.csv"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
         t4_report.requests(tmp_path / "nothing.csv")
+    with pytest.raises(ValueError, match="a folder: expected a file"):
+        t4_report.requests(tmp_path)
 
 
 def test_capacity():
@@ -226,6 +229,7 @@ def test_charts(chart, path):
     titles = [ax.get_title() for ax in figure.axes]
     assert "A title" in [*titles, figure.get_suptitle()]
     assert len(table)
+    plt.close(figure)
 
 
 def test_an_unknown_chart(path):

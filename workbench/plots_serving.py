@@ -199,9 +199,13 @@ def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = 
 
     table : `plan.plan`; a hollow point misses the service level, and what does not fit is left out
     tpot : service level, drawn as a line [s]
+
+    Raises ValueError where nothing fits.
     """
     ax = plt.gca() if ax is None else ax
     shown = table[table.tpot_s.notna()].sort_values("batch_size")
+    if shown.empty:
+        raise ValueError("nothing in the plan fits: there is no trade-off to draw")
     x, y = 1 / shown.tpot_s, shown.tokens_per_second / shown.tp
     styles = [(0, ()), (0, (5, 2)), (0, (2, 1.5)), (0, (5, 1, 1, 1))]
     gpus, tps = list(dict.fromkeys(sorted(shown.gpu))), sorted(shown.tp.unique())
@@ -252,7 +256,7 @@ def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours
         else:
             rows.append((f"{gpu}, tp {tp}", np.nan, group.verdict.mode().iloc[0]))
     rows.sort(key=lambda row: (np.isnan(row[1]), row[1]))
-    most = np.nanmax([cost for _, cost, _ in rows], initial=0) or 1.0
+    most = max((cost for _, cost, _ in rows if cost == cost), default=1.0)
     for y, (_, cost, note) in enumerate(rows):
         known = cost == cost
         ax.barh(y, cost if known else 0, color=COLORS["green"] if y == 0 and known else COLORS["sky"], height=0.65)

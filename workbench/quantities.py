@@ -331,11 +331,6 @@ def ratio(of: float, to: float | list[float], per: float = 1.0) -> Recomputed:
     return Recomputed(_range(of / below))
 
 
-def not_recomputed() -> Recomputed:
-    """A number that no roofline gives: the claim is kept, its reason says what it would take."""
-    return Recomputed(float("nan"))
-
-
 #: Quantities that only put the source's own numbers together: they test what it says, not our model.
 ARITHMETIC = ("product", "total", "ratio")
 
@@ -347,6 +342,6 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
         medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency, medusa_speedup,
         medusa_best_candidates, medusa_fall, medusa_steepest_fall, t4_static, t4_batching_gain,
         t4_gain, t4_capacity, t4_utilization, t4_p99_reduction, parameters,
-        kv_bytes_per_token, kv_reduction, decode_traffic, product, total, ratio, not_recomputed,
+        kv_bytes_per_token, kv_reduction, decode_traffic, product, total, ratio,
     )
 }  # fmt: skip
