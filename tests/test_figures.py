@@ -14,6 +14,7 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from markupsafe import escape
 
 from workbench import figures, saving
 from workbench.whole import whole
@@ -399,7 +400,7 @@ def test_the_index_shows_every_figure_with_its_links(tmp_path):
     for name, figure in known.items():
         assert f'<section id="{name}">' in page
         assert f'src="{name}.png"' in page
-        assert figure.values["title"] in page
+        assert escape(figure.values["title"]) in page
     assert "does not reproduce" in page
     written = index.stat().st_mtime_ns
     figures.write_index(known.values(), tmp_path)
