@@ -64,7 +64,10 @@ def test_every_quantity_is_claimed():
 
 def test_figures_and_series(table):
     figures = set(table.figure) - {""}
-    assert all(re.fullmatch(r"medusa-fig(09|1\d|2[0-3])|t4-(roofline|prefill|decode)", figure) for figure in figures)
+    assert all(
+        re.fullmatch(r"medusa-fig(09|1\d|2[0-3])|t4-(roofline|prefill|decode|queue|roadmap|comparison)", figure)
+        for figure in figures
+    )
     assert set(table.series) - {""} == SERIES
     assert (table[table.series != ""].figure != "").all()
     for row in table[table.id.str.startswith("medusa-fig")].itertuples():
@@ -233,6 +236,7 @@ def test_bad_files(claims_file, text, message):
         ("t4_static", {"what": "ai", "phase": "decode", "batch_size": 1, "seq_len": 128}, "unknown column 'ai'"),
         ("decode_traffic", {"gpu_id": "t4", "model_id": "llama-2-7b", "batch_size": 1, "seq_len": 1, "part": "kv"},
          "unknown part 'kv'"),
+        ("t4_gain", {"change": "Graphs"}, "unknown change 'Graphs'"),
     ],
 )  # fmt: skip
 def test_bad_inputs(monkeypatch, quantity, inputs, message):

@@ -14,12 +14,24 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from markupsafe import escape
 
 from workbench import figures, saving
 from workbench.whole import whole
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLISHED = [*(f"medusa-fig{n:02d}" for n in range(9, 24)), "t4-decode", "t4-prefill", "t4-roofline"]
+PUBLISHED = [
+    *(f"medusa-fig{n:02d}" for n in range(9, 24)),
+    "t4-decode",
+    "t4-prefill",
+    "t4-roofline",
+    "t4-queue",
+    "t4-requests",
+    "t4-roadmap",
+    "t4-comparison",
+    "serving-llama-3-8b",
+    "serving-llama-3-70b",
+]
 
 SMALL = """\
 figure_id: str = "small"
@@ -348,7 +360,7 @@ def test_differences_between_tables(tmp_path, old, message):
 def test_committed_tables_hold_seven_digits_and_units(name):
     path = ROOT / "figures" / f"{name}.csv"
     table = pd.read_csv(path)
-    assert {"time [s]", "latency [s]"} & set(table.columns)
+    assert {"time [s]", "latency [s]", "sent [s]", "ttft [s]", "unit", "ratio"} & set(table.columns)
     assert path.read_text() == table.to_csv(index=False, float_format="%.7g")
 
 
@@ -388,7 +400,7 @@ def test_the_index_shows_every_figure_with_its_links(tmp_path):
     for name, figure in known.items():
         assert f'<section id="{name}">' in page
         assert f'src="{name}.png"' in page
-        assert figure.values["title"] in page
+        assert escape(figure.values["title"]) in page
     assert "does not reproduce" in page
     written = index.stat().st_mtime_ns
     figures.write_index(known.values(), tmp_path)

@@ -1,10 +1,11 @@
 """Charts of load tests: what is drawn and how it is labelled."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import loadtest, plots_serving
+from workbench import loadtest, plan, plots_serving
 
 ROWS = [
     (2.0, 4.0, np.nan, np.nan, "unfinished"), (0.0, 1.0, 5.0, 5, "finished"), (1.0, 1.5, 9.5, 3, "finished"),
@@ -75,3 +76,80 @@ def test_latencies_of_a_run_without_a_token_are_refused(table, ax):
     ds = loadtest.metrics(table[table.first_token_s.isna() & (table.status == "unfinished")])
     with pytest.raises(ValueError, match="no latency has a sample"):
         plots_serving.latencies(ds, ax)
+
+
+# Roadmaps, comparisons, plans -------------------------------------------------------------------------------------
+
+
+def test_gains_are_points_over_the_range_expected():
+    columns = ["change", "sequences", "computed_by", "guess_low", "guess_high", "gain", "unit"]
+    rows = [
+        ("Faster", 1, "server", 2, 3, 1.5, "x tokens/s"), ("Faster", 98, "kernels", 2, 3, 4.0, "x tokens/s"),
+        ("Other", 98, "server", np.nan, np.nan, 0.9, "x tokens/s"),
+        ("Smaller", np.nan, "memory", 30, 30, 50, "% saved"),
+    ]  # fmt: skip
+    figure, axes = plt.subplots(2, 1)
+    plots_serving.gains(pd.DataFrame(rows, columns=columns), axes, title="T4")
+    drawn = [[line.get_xydata().tolist() for line in ax.get_lines() if len(line.get_xdata())] for ax in axes]
+    assert drawn[0][:4] == [[[2, 0], [3, 0]], [[1.5, 0]], [[4, 0]], [[0.9, 1]]]
+    assert drawn[1] == [[[29.4, 0], [30.6, 0]], [[50, 0]]]  # a single number, as wide as it takes to be seen
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["Faster", "Other"]
+    assert axes[0].get_title() == "T4"
+    plt.close(figure)
+
+
+def test_ratios_have_a_mark_for_each_run_and_quantity(ax):
+    rows = [("a", "sent", 1.1), ("a", "tpot_p50", 0.9), ("b", "sent", 1.0)]
+    plots_serving.ratios(pd.DataFrame(rows, columns=["run", "quantity", "ratio"]), ax)
+    first, second, _ = ax.get_lines()
+    assert (first.get_xdata().tolist(), second.get_xdata().tolist()) == ([1.1, 0.9], [1.0])
+    assert np.rint(first.get_ydata()).tolist() == [0, 1]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["requests sent", "TPOT p50"]
+    assert labels(ax) == ["a", "b", "within 10 %"]
+
+
+@pytest.fixture
+def planned():
+    columns = ["gpu", "tp", "batch_size", "tpot_s", "tokens_per_second", "cost", "gpus", "verdict"]
+    rows = [
+        ("h100-sxm", 1, 1, 0.01, 100, 2.0, 4, "dominated by h100-sxm tp 1 batch 8"),
+        ("h100-sxm", 1, 8, 0.02, 400, 0.5, 1, plan.BEST), ("h100-sxm", 2, 8, 0.02, 700, 0.6, 2, plan.KEPT),
+        ("l4", 1, 1, 0.05, 20, 3.0, 9, "TPOT over"),
+        ("l4", 2, 1, np.nan, np.nan, np.nan, np.nan, "no link between GPUs"),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_pareto_is_per_gpu_and_marks_what_is_too_slow(planned, ax):
+    plots_serving.pareto(planned, ax, tpot=0.03)
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    frontier = next(line for line in ax.get_lines() if line.get_linewidth() == 6 and len(line.get_xdata()))
+    assert frontier.get_xydata().tolist() == [[50, 400], [100, 100]]  # tp 2 puts out 350 a GPU
+    assert lines["TPOT 30 ms"].get_xdata()[0] == pytest.approx(33.3, abs=0.05)
+    assert labels(ax) == ["h100-sxm", "l4", "tp 1", "tp 2", "misses the SLO", "frontier", "TPOT 30 ms"]
+    filled = [line for line in ax.get_lines() if line.get_marker() == "s" and line.get_markerfacecolor() != "white"]
+    assert not any(len(line.get_xdata()) for line in filled)  # the L4 misses its level
+
+
+def test_costs_are_those_of_the_cheapest_setting(planned, ax):
+    plots_serving.costs(planned, ax, unit="$")
+    assert [text.get_text() for text in ax.get_yticklabels()] == [
+        "h100-sxm, tp 1",
+        "h100-sxm, tp 2",
+        "l4, tp 1",
+        "l4, tp 2",
+    ]
+    assert [bar.get_width() for bar in ax.patches] == [0.5, 0.6, 0, 0]
+    assert [text.get_text().strip() for text in ax.texts] == [
+        "0.5: batch 8, 1 GPU", "0.6: batch 8, 2 GPUs", "TPOT over", "no link between GPUs",
+    ]  # fmt: skip
+
+
+def test_costs_where_nothing_meets_the_level(planned, ax):
+    plots_serving.costs(planned[planned.gpu == "l4"], ax)
+    assert [bar.get_width() for bar in ax.patches] == [0, 0]
+
+
+def test_pareto_of_nothing_that_fits_is_refused(planned, ax):
+    with pytest.raises(ValueError, match="nothing in the plan fits"):
+        plots_serving.pareto(planned[planned.tpot_s.isna()], ax)

@@ -38,3 +38,21 @@ def static_tables(
     )
     both["percent_of_peak"] = 100 * both.performance / ours.peak_flop_rate
     return stamp(both.assign({name: ours[name] for name in ("peak_flop_rate", "bandwidth", "ridge_point")}))
+
+
+def decode_parts(gpu: str, model: str, batch_size: int, seq_len: int) -> dict[str, float]:
+    """Memory traffic of a decoding step, each sequence over a context of `seq_len` [token]: its parts [byte].
+
+    Returns total; attention, the KV cache with queries and outputs; and of the rest weights and activations.
+    """
+    batches = [batch_size, 2 * batch_size]  # activations grow with the batch, weights do not
+    ds = roofline_grid(gpu, model, phase="decode", batch_size=batches, seq_len=seq_len)
+    traffic = (ds.bytes * ds.calls).squeeze()
+    attention = traffic.sel(operator="attention").values
+    rest = traffic.sum("operator").values - attention
+    activations = rest[1] - rest[0]
+    parts = {
+        "total": rest[0] + attention[0], "attention": attention[0], "weights": rest[0] - activations,
+        "activations": activations,
+    }  # fmt: skip
+    return {name: float(part) for name, part in parts.items()}

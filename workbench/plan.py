@@ -19,6 +19,7 @@ from .serving import estimate
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 UNFIT = {0: "", 1: "weights do not fit", 2: "KV cache does not fit", 3: "longer than the model's context"}
 BEST, KEPT = "best", "meets the SLO"
+TOO_SLOW = ("TTFT over", "TPOT over")
 
 
 def plan(
@@ -126,7 +127,7 @@ def _rows(ds: xr.Dataset) -> pd.DataFrame:
 
 def _judged(table: pd.DataFrame, ttft: float | None, tpot: float | None) -> pd.DataFrame:
     """The table with a verdict on every row, sorted by it."""
-    for column, limit, verdict in (("ttft_s", ttft, "TTFT over"), ("tpot_s", tpot, "TPOT over")):
+    for column, limit, verdict in zip(("ttft_s", "tpot_s"), (ttft, tpot), TOO_SLOW, strict=True):
         if limit is not None:
             table.loc[(table.verdict == "") & (table[column] > limit), "verdict"] = verdict
     left = table.index[table.verdict == ""]

@@ -1,5 +1,6 @@
-"""Charts of load tests and simulations: the queue over time, and what became of every request."""
+"""Charts of load tests, simulations and plans: the queue over time, every request, gains, trade-offs, costs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -7,13 +8,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
 
 from .loadtest.metrics import PERCENTILES
-from .plots import COLORS
+from .plan import TOO_SLOW, UNFIT
+from .plots import COLORS, SERIES_COLORS
 
 #: Phases of a request, and their colours.
 WAITING, RUNNING, UNFINISHED, FAILED = COLORS["orange"], COLORS["blue"], COLORS["grey"], COLORS["red"]
+#: Verdicts of a plan on what does not fit or is too slow.
+LOST = (*filter(None, UNFIT.values()), *TOO_SLOW)
 MOST_LABELS = 40  # requests; of more, the axis counts them
 
 
@@ -114,4 +118,155 @@ def _finish(ax: Axes, label: str, title: str | None) -> Axes:
     ax.set_ylim(bottom=0)
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.legend(fontsize="small", framealpha=0.95)
+    return ax
+
+
+def gains(table: pd.DataFrame, axes: Sequence[Axes], *, title: str | None = None) -> Sequence[Axes]:
+    """Computed gains of a roadmap as points, over the range that its source expects, a row a change.
+
+    table : `t4_roadmap.roadmap`; axes : one for the gains in throughput, one for those in percent
+    """
+    factors = table.unit.str.startswith("x")
+    for ax, part, label in (
+        (axes[0], table[factors], "Tokens per second over today's"),
+        (axes[1], table[~factors], "Saved (%)"),
+    ):
+        changes = list(part.change.unique())
+        for y, change in enumerate(changes):
+            rows = part[part.change == change]
+            low, high = rows.guess_low.iloc[0], rows.guess_high.iloc[0]
+            if low == low:
+                ends = [low, high] if low < high else [low - 0.6, low + 0.6]  # a point has no length to draw
+                ax.plot(ends, [y, y], **_GUESS)
+            for (sequences, ways), points in rows.groupby(["sequences", "computed_by"], dropna=False):
+                color, marker = _gain_style(sequences, ways)
+                ax.plot(points.gain, [y] * len(points), marker, color=color, ms=6, mew=1.4, mfc="none", zorder=3)
+        ax.set_yticks(range(len(changes)), changes)
+        ax.set(ylim=(len(changes) - 0.4, -0.6), xlabel=label)
+        ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    axes[0].axvline(1, color="black", linewidth=0.8, linestyle=":")
+    axes[0].set_xscale("log")
+    axes[0].xaxis.set_major_locator(FixedLocator([0.5, 1, 2, 3, 5, 8]))
+    axes[0].xaxis.set_major_formatter("{x:g}")
+    axes[0].xaxis.set_minor_locator(NullLocator())
+    axes[0].set_title(title or "")
+    axes[0].plot([], [], label="the report expects", **_GUESS)
+    for sequences, name in ((1, "one sequence"), (98, "98 sequences"), (8, "other batches, or any")):
+        axes[0].plot([], [], "s", color=_gain_style(sequences, "")[0], ms=6, label=name)
+    for ways, name in (("server", "on the calibrated server"), ("kernels", "by the kernels alone"), ("", "otherwise")):
+        marker = _gain_style(1, ways)[1]
+        axes[0].plot([], [], marker, color="black", ms=6, mew=1.4, mfc="none", label=name)
+    return axes
+
+
+_GUESS: dict[str, Any] = {"color": COLORS["sky"], "linewidth": 11, "alpha": 0.45, "solid_capstyle": "round"}
+
+
+def _gain_style(sequences: float, ways: str) -> tuple[str, str]:
+    color = COLORS[{1: "blue", 98: "red"}.get(int(np.nan_to_num(sequences)), "black")]
+    return color, {"server": "o", "kernels": "D"}.get(ways, "x")
+
+
+def ratios(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Simulated over measured: a row a quantity, a mark a run.
+
+    table : run, quantity, ratio [1], as of `t4_replay.t4_comparison`
+    """
+    ax = plt.gca() if ax is None else ax
+    names, runs = list(table.quantity.unique()), list(table.run.unique())
+    for i, run in enumerate(runs):
+        rows = table[table.run == run]
+        y = [names.index(name) + 0.12 * (i - (len(runs) - 1) / 2) for name in rows.quantity]
+        ax.plot(rows.ratio, y, "os^DvP*X"[i % 8], color=SERIES_COLORS[i % len(SERIES_COLORS)], ms=6, label=run)
+    ax.axvline(1, color="black", linewidth=0.8)
+    ax.axvspan(0.9, 1.1, color=COLORS["grey"], alpha=0.15, linewidth=0, label="within 10 %")
+    ax.set_yticks(range(len(names)), [QUANTITY_LABELS.get(name, name) for name in names])
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="Simulated over measured", title=title or "")
+    ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    ax.legend(fontsize="small", framealpha=0.95, ncol=3, loc="upper center", bbox_to_anchor=(0.45, -0.12))
+    return ax
+
+
+#: Of `t4_replay.QUANTITIES`.
+QUANTITY_LABELS = {
+    "sent": "requests sent", "started": "with a first token", "finished": "finished", "tpot_p50": "TPOT p50",
+    "ttft_p50": "TTFT p50", "ttft_p99": "TTFT p99", "tokens_per_second": "tokens/s of the finished",
+}  # fmt: skip
+
+
+def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = None, title: str | None = None) -> Axes:
+    """Throughput of a GPU against that of a user: a line for each GPU and tp, a point a batch size, and the frontier.
+
+    table : `plan.plan`; a hollow point misses the service level, and what does not fit is left out
+    tpot : service level, drawn as a line [s]
+
+    Raises ValueError where nothing fits.
+    """
+    ax = plt.gca() if ax is None else ax
+    shown = table[table.tpot_s.notna()].sort_values("batch_size")
+    if shown.empty:
+        raise ValueError("nothing in the plan fits: there is no trade-off to draw")
+    x, y = 1 / shown.tpot_s, shown.tokens_per_second / shown.tp
+    styles = [(0, ()), (0, (5, 2)), (0, (2, 1.5)), (0, (5, 1, 1, 1))]
+    gpus, tps = list(dict.fromkeys(sorted(shown.gpu))), sorted(shown.tp.unique())
+    for (gpu, tp), rows in shown.groupby(["gpu", "tp"]):
+        i, j = gpus.index(gpu), tps.index(tp)
+        color, marker = SERIES_COLORS[i % len(SERIES_COLORS)], "os^DvP*X"[i % 8]
+        ax.plot(x[rows.index], y[rows.index], linestyle=styles[j % 4], color=color, linewidth=1.3)
+        fine = rows.index[~rows.verdict.isin(LOST)]
+        ax.plot(x[rows.index], y[rows.index], marker, color=color, mfc="white", ms=5)
+        ax.plot(x[fine], y[fine], marker, color=color, ms=5)
+    best = [i for i in shown.index if not ((x >= x[i]) & (y >= y[i]) & ((x > x[i]) | (y > y[i]))).any()]
+    best.sort(key=lambda i: x[i])
+    ax.plot(x[best], y[best], color="black", linewidth=6, alpha=0.15, zorder=0, solid_joinstyle="round")
+    for i, gpu in enumerate(gpus):
+        color, marker = SERIES_COLORS[i % len(SERIES_COLORS)], "os^DvP*X"[i % 8]
+        ax.plot([], [], marker, color=color, ms=5, label=gpu)
+    for j, tp in enumerate(tps):
+        ax.plot([], [], linestyle=styles[j % 4], color="black", linewidth=1.3, label=f"tp {tp}")
+    ax.plot([], [], "o", color="black", mfc="white", ms=5, label="misses the SLO")
+    ax.plot([], [], color="black", linewidth=6, alpha=0.15, label="frontier")
+    if tpot is not None:
+        ax.axvline(1 / tpot, color=COLORS["red"], linewidth=1, linestyle=":", label=f"TPOT {1e3 * tpot:g} ms")
+    ax.set(xscale="log", yscale="log", xlabel="Tokens per second of one user (1 / TPOT)", title=title or "")
+    ax.set_ylabel("Tokens per second of one GPU")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(EngFormatter(sep=""))
+        axis.set_minor_formatter(NullFormatter())
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.legend(fontsize="small", framealpha=0.95, ncol=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    return ax
+
+
+def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours", title: str | None = None) -> Axes:
+    """The cheapest setting of each GPU and tp within the service level, as bars; the others with why they lose.
+
+    table : `plan.plan`; unit : of its costs
+    """
+    ax = plt.gca() if ax is None else ax
+    fine = ~table.verdict.isin(LOST) & table.cost.notna()
+    rows = []
+    for (gpu, tp), group in table.groupby(["gpu", "tp"]):
+        kept = group[fine[group.index]]
+        if len(kept):
+            one = kept.sort_values("cost", kind="stable").iloc[0]
+            count = f", {one.gpus:.0f} GPU{'s' if one.gpus > 1 else ''}" if "gpus" in table else ""
+            rows.append((f"{gpu}, tp {tp}", one.cost, f"batch {one.batch_size}{count}"))
+        else:
+            rows.append((f"{gpu}, tp {tp}", np.nan, group.verdict.mode().iloc[0]))
+    rows.sort(key=lambda row: (np.isnan(row[1]), row[1]))
+    most = max((cost for _, cost, _ in rows if cost == cost), default=1.0)
+    for y, (_, cost, note) in enumerate(rows):
+        known = cost == cost
+        ax.barh(y, cost if known else 0, color=COLORS["green"] if y == 0 and known else COLORS["sky"], height=0.65)
+        text = f" {cost:.3g}: {note}" if known else f" {note}"
+        ax.text(
+            cost if known else 0, y, text, va="center", fontsize="small", color="black" if known else COLORS["grey"]
+        )
+    ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1.75 * most), title=title or "")
+    ax.set_xlabel(f"Cost of a million output tokens ({unit})")
+    ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    ax.set_axisbelow(True)
     return ax

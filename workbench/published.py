@@ -103,6 +103,28 @@ T4_SERVER: dict[str, Any] = {
     "gemm_rows": 16, "dequantize_rows": 256, "gemm_efficiency": 0.626, "sequence_overhead": 1.27e-3,
 }  # fmt: skip
 
+#: Of the default run: requests that the engine's log has running at a time [1], its generated tokens a second [1/s],
+#: and the requests' mean prompt and mean limit of their answers [token].
+T4_RUNNING, T4_ENGINE_RATE, T4_PROMPT, T4_ASKED_TOKENS = 98, (300.0, 400.0), 20, 150
+
+#: What the report prints of that run and what its records hold, by metric: unit, target, printed, recorded, and what
+#: the printed number is. Of 1,214 requests sent within 59.931 s 190 got a first token and 93 finished.
+T4_METRICS: dict[str, tuple[str, str, float | None, float, str]] = {
+    "requests sent": ("1/s", "20", 20.26, 1214 / 59.931, "the printed rate is that of the sends"),
+    "requests finished": ("1/s", "20", 20.26, 93 / 60, "printed as met"),
+    "finished of those sent": ("%", "> 99", 100, 100 * 93 / 1214, "1,121 without an output count as successes"),
+    "with a first token": ("%", "", None, 100 * 190 / 1214, "all that the TTFT is about"),
+    "tokens of finished requests": ("1/s", "", 173.6, 10405 / 59.931, "the engine's log has 300 to 400 of all"),
+    "TTFT p50": ("ms", "< 1000", 803, 803.3, "of the requests with a first token"),
+    "TTFT p99": ("ms", "< 10000", 50674, 50674.5, "of the requests with a first token"),
+    "TPOT p50": ("ms", "< 300", 279, 279.2, "of the finished; four characters count as a token"),
+    "TPOT p99": ("ms", "< 500", 343, 343.5, "of the finished"),
+    "latency p50": ("ms", "", 33848, 33848.3, "of the finished"),
+    "latency p99": ("ms", "", 55000, 55564.1, "of the finished"),
+    "mean prompt": ("token", "", 50, 20.3, "50 is the load generator's target"),
+    "mean output": ("token", "", 150, 10405 / 93, "of the finished, the shorter ones; 150 is the target"),
+}  # fmt: skip
+
 #: Requests that one client of those tests has open at once: the default limit of aiohttp's connector [1].
 T4_IN_FLIGHT = 100
 

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import published, roofline, speculation
+from . import published, roofline, speculation, t4_report
 from .catalog import GPU, gpu, model
-from .comparison import STATIC_COLUMNS, static_tables
+from .comparison import STATIC_COLUMNS, decode_parts, static_tables
 from .dtypes import check_dtype, element_bytes
 from .grid import roofline_grid
 from .kernels import EAGER_LAUNCH
 from .names import unknown
 from .records import Record
+from .t4_roadmap import gains
 
 Value = float | tuple[float, float]
 
@@ -257,6 +258,27 @@ def t4_batching_gain(batch_size: list[int], seq_len: list[int]) -> Recomputed:
     return Recomputed(_range(gain.sel(source="workbench")), _range(gain.sel(source="report")))
 
 
+def t4_gain(change: str) -> Recomputed:
+    """What a change of the T4 report's roadmap gains, over its settings, in its unit; see `t4_roadmap.CHANGES`."""
+    return Recomputed(_range(gains(change)))
+
+
+def t4_capacity() -> Recomputed:
+    """Requests a second of the T4 report's workload, from its server with all that fit to the ideal roof [1/s]."""
+    rates = t4_report.capacity().requests_per_second
+    return Recomputed((float(rates.loc["simulated server"].max()), float(rates.loc["ideal roof"].max())))
+
+
+def t4_utilization(tokens_per_second: list[float]) -> Recomputed:
+    """Share of the T4's peak that the generated tokens a second [1/s] make use of [%]."""
+    return Recomputed(_range([t4_report.utilization(rate) for rate in tokens_per_second]))
+
+
+def t4_p99_reduction(max_num_seqs: list[int]) -> Recomputed:
+    """What smaller batches take off the p99 latency of the T4 report's load test, simulated [%]."""
+    return Recomputed(_range([t4_report.p99_reduction(count) for count in max_num_seqs]))
+
+
 def parameters(model_id: str, per: float = 1.0) -> Recomputed:
     """Parameters of a model, in units of `per` [1]."""
     return Recomputed(model(model_id).parameters / per)
@@ -285,19 +307,10 @@ def decode_traffic(
 
     part : "total", "attention" (the KV cache, queries and outputs), or of the rest "weights" and "activations"
     """
-    batches = [batch_size, 2 * batch_size]  # activations grow with the batch, weights do not
-    ds = roofline_grid(gpu_id, model_id, phase="decode", batch_size=batches, seq_len=seq_len)
-    traffic = (ds.bytes * ds.calls).squeeze()
-    attention = traffic.sel(operator="attention").values
-    rest = traffic.sum("operator").values - attention
-    activations = rest[1] - rest[0]
-    parts = {
-        "total": rest[0] + attention[0], "attention": attention[0], "weights": rest[0] - activations,
-        "activations": activations,
-    }  # fmt: skip
+    parts = decode_parts(gpu_id, model_id, batch_size, seq_len)
     if part not in parts:
         raise unknown("part", part, parts)
-    return Recomputed(float(parts[part]) / per)
+    return Recomputed(parts[part] / per)
 
 
 def product(factors: list[float]) -> Recomputed:
@@ -318,11 +331,6 @@ def ratio(of: float, to: float | list[float], per: float = 1.0) -> Recomputed:
     return Recomputed(_range(of / below))
 
 
-def not_recomputed() -> Recomputed:
-    """A number that no roofline gives: the claim is kept, its reason says what it would take."""
-    return Recomputed(float("nan"))
-
-
 #: Quantities that only put the source's own numbers together: they test what it says, not our model.
 ARITHMETIC = ("product", "total", "ratio")
 
@@ -332,7 +340,8 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
     for function in (
         ridge_point, peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, medusa_intensity,
         medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency, medusa_speedup,
-        medusa_best_candidates, medusa_fall, medusa_steepest_fall, t4_static, t4_batching_gain, parameters,
-        kv_bytes_per_token, kv_reduction, decode_traffic, product, total, ratio, not_recomputed,
+        medusa_best_candidates, medusa_fall, medusa_steepest_fall, t4_static, t4_batching_gain,
+        t4_gain, t4_capacity, t4_utilization, t4_p99_reduction, parameters,
+        kv_bytes_per_token, kv_reduction, decode_traffic, product, total, ratio,
     )
 }  # fmt: skip

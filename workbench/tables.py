@@ -205,3 +205,10 @@ def best_candidates(ds: xr.Dataset) -> pd.DataFrame:
     best = ds[["best_candidates", "best_speedup"]]
     table = best.to_dataframe(dim_order=list(best.dims)).reset_index()
     return with_units(table.assign(best_speedup=table.best_speedup.map(lambda value: f"{value:.2f}")))
+
+
+def plan_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Every row of a `plan.plan` with units in the header, by GPU, tp and batch size."""
+    units = {"ttft_s": "ttft [s]", "tpot_s": "tpot [s]", "memory_gb": "memory [GB]"}
+    rates = {name: f"{name} [1/s]" for name in ("tokens_per_second", "requests_per_second")}
+    return table.sort_values(["gpu", "tp", "batch_size"]).rename(columns=units | rates)

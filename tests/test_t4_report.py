@@ -1,0 +1,254 @@
+"""The T4 report's load test put right, its roadmap computed, and the notebook on a file."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench import audit, figures, loadtest, t4_charts, t4_report, t4_roadmap
+from workbench.published import T4_METRICS
+
+# sent, first token, last token, prompt, output: one of 11 tokens in 2 s, one of 21 in 8 s, one cut off, one never begun
+FILE = """\
+# load test: csv
+sent_s,first_token_s,last_token_s,prompt_tokens,output_tokens,status,error
+0.0,0.5,2.5,20,11,finished,
+1.0,2.0,10.0,40,21,finished,
+2.0,3.0,,20,5,unfinished,
+4.0,,,20,0,unfinished,
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "load.csv"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return t4_report.requests()
+
+
+@pytest.fixture(scope="module")
+def roadmap():
+    return t4_roadmap.roadmap()
+
+
+# The load test ----------------------------------------------------------------------------------------------------
+
+
+def test_what_the_records_hold():
+    recorded = {name: row[3] for name, row in T4_METRICS.items()}
+    assert recorded["requests sent"] == pytest.approx(20.26, abs=0.005)
+    assert recorded["requests finished"] == 1.55
+    assert recorded["finished of those sent"] == pytest.approx(7.7, abs=0.05)
+    assert recorded["with a first token"] == pytest.approx(15.65, abs=0.005)
+
+
+def test_recorded_metrics_are_those_of_the_claims():
+    claims = {claim.id: claim for claim in audit.sources()["t4-report"].claims}
+    for metric, claim in (
+        ("TTFT p50", "t4-ttft-p50-appendix"), ("TTFT p99", "t4-ttft-p99-appendix"),
+        ("TPOT p50", "t4-tpot-p50-appendix"), ("TPOT p99", "t4-tpot-p99-appendix"), ("latency p50", "t4-latency-p50"),
+        ("mean prompt", "t4-mean-prompt"), ("mean output", "t4-mean-output"),
+    ):  # fmt: skip
+        of = sum(claims[claim].inputs["terms"])
+        assert T4_METRICS[metric][3] == pytest.approx(of, rel=5e-4)  # to the printed digits
+    for metric, claim in (("requests finished", "t4-request-rate"), ("tokens of finished requests", "t4-throughput")):
+        assert T4_METRICS[metric][2] == claims[claim].published
+
+
+def test_load_test_of_a_file_by_hand(path):
+    table = t4_report.load_test(t4_report.requests(path))
+    assert list(table.columns) == ["unit", "target", "printed", "recorded", "file", "note"]
+    found = table["file"]
+    assert found["requests sent"] == 4 / 4  # four, the last 4 s after the first
+    assert found["requests finished"] == 2 / 10
+    assert (found["finished of those sent"], found["with a first token"]) == (50, 75)
+    assert found["tokens of finished requests"] == pytest.approx(32 / 10)
+    assert found["TTFT p50"] == 1000
+    assert found["TPOT p50"] == pytest.approx(300)  # between 2 s / 10 and 8 s / 20
+    assert found["latency p50"] == pytest.approx(5750)
+    assert (found["mean prompt"], found["mean output"]) == (25, 16)
+
+
+def test_breakdown_of_a_file_by_hand(path):
+    parts = t4_report.breakdown(t4_report.requests(path))["file"]
+    assert parts["prompt [token]"] == 30
+    assert parts["first token, queue and prefill [ms]"] == 750
+    assert parts["decode [ms]"] == 5000
+    assert parts["total [ms]"] == 5750
+    assert 3.6e9 / 320e9 < parts["prefill alone [ms]"] / 1e3 < 0.05  # the weights are read once, at best at the roof
+
+
+def test_nothing_finished(path):
+    path.write_text("\n".join([*FILE.splitlines()[:2], *FILE.splitlines()[4:]]) + "\n")
+    table = t4_report.requests(path)
+    assert t4_report.breakdown(table)["file"].isna().all()
+    assert t4_report.load_test(table)["file"]["finished of those sent"] == 0
+    assert t4_report.recommendations(table)["so"][0].startswith("not met")
+
+
+def test_without_a_file_the_run_is_simulated(simulated):
+    table = t4_report.load_test(simulated)
+    assert table.loc["requests sent", "simulated"] == pytest.approx(20.26, rel=0.03)  # another draw of the arrivals
+    assert 4 < table.loc["finished of those sent", "simulated"] < 10
+    assert table.loc["TTFT p99", "simulated"] == pytest.approx(50_674, rel=0.05)
+    running = loadtest.timeline(simulated).running
+    assert running.max() <= 100  # what the client opens
+    assert running.sel(time=slice(20, 50)).min() > 90
+
+
+def test_a_file_that_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
+        t4_report.requests(tmp_path / "nothing.csv")
+    with pytest.raises(ValueError, match="a folder: expected a file"):
+        t4_report.requests(tmp_path)
+
+
+def test_capacity():
+    table = t4_report.capacity()
+    log = table.loc["engine's log"]
+    assert log.requests_per_second.tolist() == pytest.approx([2, 8 / 3])  # 300 and 400 tokens over 150
+    assert log.offered_over_capacity.tolist() == pytest.approx([10.1, 7.6], abs=0.05)
+    at_98 = table[table.sequences == 98].tokens_per_second
+    assert at_98["simulated server"] < at_98["kernels alone"] < at_98["ideal roof"]
+    assert 250 < at_98["simulated server"] < 400
+    assert (table.requests_per_second < 20).all()  # no setting of one T4 serves what was offered
+    assert t4_report.capacity(2.0).offered_over_capacity["engine's log"].iloc[0] == pytest.approx(1)
+
+
+def test_utilization_by_hand():
+    flops = 2 * (32 * (4 * 4096**2 + 3 * 4096 * 11008) + 4096 * 32000)  # of one token, without attention
+    assert t4_report.utilization(300) == pytest.approx(100 * 300 * flops / 65e12, rel=0.01)
+
+
+def test_traffic_by_hand():
+    table = t4_report.traffic()
+    one = table["1 x 512 tokens"]
+    assert one["KV cache"] == pytest.approx(512 * 0.524288, rel=0.003)  # and queries, outputs
+    weights = 32 * (4 * 4096**2 + 3 * 4096 * 11008) * (0.5 + 2.5 / 128) + 2 * 4096 * 32000
+    assert one["weights"] == pytest.approx(weights / 1e6, rel=1e-6)
+    assert one["total"] == pytest.approx(one["KV cache"] + one["weights"] + one["activations"])
+    assert one["time at 320 GB/s [ms]"] == pytest.approx(one["total"] / 320)
+    assert table["report"]["total"] == 50
+
+
+def test_recommendations_follow(simulated):
+    table = t4_report.recommendations(simulated).set_index("the report")
+    assert table.so.iloc[0].startswith("not met")
+    assert max(t4_roadmap.gains("Batch of 4 to 8, as recommended")) < 1
+    assert max(t4_roadmap.gains("L4") + t4_roadmap.gains("A10G")) < 2
+    assert max(t4_roadmap.gains("Narrow KV cache, speed")) < 1.1
+    assert min(max(t4_roadmap.gains(name)) for name in ("Weights unpacked once", "A host that takes no time")) > 1.1
+    assert abs(t4_report.p99_reduction(8)) < 10
+
+
+def test_replicas_serve_the_load():
+    table = t4_report.replicas(20.0)
+    assert table.gpu.tolist() == ["t4", "l4", "a10g", "l40s"]
+    assert (table.replicas == np.ceil(20 / table.requests_per_second)).all()
+    assert (table.ttft_s <= 1).all()
+    assert (table.tpot_s <= 0.3).all()
+
+
+# The roadmap ------------------------------------------------------------------------------------------------------
+
+
+def gain(roadmap, change, setting, sequences=None):
+    rows = roadmap[(roadmap.change == change) & (roadmap.setting == setting)]
+    rows = rows[rows.sequences == sequences] if sequences else rows
+    return rows.gain.item()
+
+
+def test_roadmap_is_complete(roadmap):
+    assert roadmap.gain.notna().all()
+    assert set(roadmap.computed_by) == {"server", "kernels", "requests", "memory"}
+    assert set(roadmap.unit) == {t4_roadmap.THROUGHPUT, t4_roadmap.LATENCY, t4_roadmap.MEMORY}
+
+
+@pytest.mark.parametrize(
+    ("change", "claim"),
+    [
+        ("Larger batch", "t4-gain-batching"), ("CUDA graphs", "t4-gain-cuda-graphs"),
+        ("Flash attention", "t4-gain-flash-attention"), ("Speculative decoding", "t4-gain-speculative"),
+        ("KV cache in 8 bit", "t4-gain-kv-8bit"), ("KV cache in 4 bit", "t4-gain-kv-4bit"),
+        ("GQA or MQA", "t4-gain-gqa"), ("Distillation", "t4-gain-distillation"), ("L4", "t4-l4-gain"),
+        ("A10G", "t4-a10g-gain"),
+    ],
+)  # fmt: skip
+def test_guesses_are_the_claims(roadmap, change, claim):
+    published = next(c.published for c in audit.sources()["t4-report"].claims if c.id == claim)
+    row = roadmap[roadmap.change == change].iloc[0]
+    assert [row.guess_low, row.guess_high] == list(np.broadcast_to(published, 2))
+
+
+def test_memory_by_hand(roadmap):
+    assert gain(roadmap, "Flash attention", "prompts of 2,048 tokens") == pytest.approx(100 * 32 * 2048**2 * 2 / 16e9)
+    assert gain(roadmap, "KV cache in 8 bit", "of the GPU's memory") == pytest.approx(100 * 18608 * 262144 / 16e9)
+    assert gain(roadmap, "KV cache in 4 bit", "of the cache") == 75
+    assert gain(roadmap, "GQA or MQA", "GQA, 8 KV heads") == 75
+    assert gain(roadmap, "GQA or MQA", "MQA, 1 KV head") == pytest.approx(96.9, abs=0.05)
+
+
+def test_limits_of_gains(roadmap):
+    rows = roadmap[roadmap.unit == t4_roadmap.THROUGHPUT].set_index("change")
+    assert rows.loc["Larger batch"].gain.between(1, 8).all()
+    assert rows.loc["Tensor parallelism"].gain.between(1, 4).all()
+    assert rows.loc["L4"].gain.max() < 242 / 65  # the ratio of the peaks, the most that any kernel could gain
+    assert rows.loc["Speculative decoding"].query("sequences == 64").gain.max() < 1  # no idle compute to verify with
+    assert gain(roadmap, "Weights unpacked once", "a kernel without m16", 1) == pytest.approx(1)
+
+
+def test_launches_that_run_ahead_cost_nothing(roadmap):
+    rows = roadmap[roadmap.change == "CUDA graphs"].set_index(["setting", "sequences"]).gain
+    assert (rows["launches ahead of the GPU"] == 0).all()
+    waited = rows["every launch waited for"]
+    assert waited[1] > waited[98] > 0
+
+
+def test_continuous_batching_by_hand(monkeypatch):
+    lengths = [10] * 97 + [100]  # a static batch takes 100 steps for 1,070 tokens
+    monkeypatch.setattr(t4_roadmap, "t4_requests", lambda rate, duration: {"output_tokens": lengths})
+    assert [row[-1] for row in t4_roadmap._continuous()] == [pytest.approx(98 * 100 / 1070)]
+
+
+def test_an_unknown_change():
+    with pytest.raises(ValueError, match="unknown change 'Graphs'.*CUDA graphs"):
+        t4_roadmap.gains("Graphs")
+
+
+# Charts and the notebook ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chart", t4_charts.CHARTS)
+def test_charts(chart, path):
+    figure, table = t4_charts.draw(chart, t4_report.requests(path), title="A title")
+    titles = [ax.get_title() for ax in figure.axes]
+    assert "A title" in [*titles, figure.get_suptitle()]
+    assert len(table)
+    plt.close(figure)
+
+
+def test_an_unknown_chart(path):
+    with pytest.raises(ValueError, match="unknown chart 'queues'.*queue"):
+        t4_charts.draw("queues", t4_report.requests(path))
+
+
+def test_the_notebook_runs_on_a_file(path, tmp_path):
+    import papermill
+
+    root = figures.project_root()
+    figure = figures.find(root)["t4-queue"]
+    values = figure.values | {"load_test": str(path), "output_dir": str(tmp_path), "figure_id": "queue"}
+    with figures.workplace(tmp_path / "work") as scratch:
+        papermill.execute_notebook(
+            str(figure.notebook), str(tmp_path / "run.ipynb"), values, kernel_name="python3", cwd=str(root),
+            progress_bar=False, kernel_manager_class=figures.kernel_manager(scratch),
+        )  # fmt: skip
+    drawn = pd.read_csv(tmp_path / "queue.csv")
+    assert drawn["time [s]"].tolist() == list(range(10))
+    assert drawn.waiting.iloc[5:].tolist() == [1] * 5  # the one that never begins
+    assert "not met: the queue grows" in (tmp_path / "run.ipynb").read_text()
