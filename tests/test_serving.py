@@ -148,7 +148,9 @@ def test_prompts_alone_go_one_after_another():
 def test_a_cached_prefix_is_not_computed_again_and_stored_once():
     plain, cached = estimate(prompt=2000), estimate(prompt=2000, cached_prefix=1600)
     server = Server(wb.gpu(H100), wb.model("llama-3-8b"))
-    assert value(cached, "ttft") == pytest.approx(step_time(server, prefill_piece(8, 400, 1600)))
+    assert value(cached, "ttft") == pytest.approx(
+        2 * step_time(server, prefill_piece(4, 400, 1600))
+    )  # 3,200 tokens, in passes of 2,048 at most
     assert value(cached, "tpot") == value(plain, "tpot")
     assert value(plain, "memory") - value(cached, "memory") == 7 * 1600 * 131_072
 
@@ -239,7 +241,7 @@ def test_a_draft_model_by_hand():
     target, small = (Server(wb.gpu(H100), wb.model(name)) for name in ("llama-3-8b", "llama-3.2-1b"))
     spent = step_time(target, decode(4, 1001, candidates=4)) + 3 * step_time(small, decode(4, 1001))
     assert value(ds, "tpot") == pytest.approx(spent / draft.tokens_per_step)
-    prompts = step_time(target, prefill_piece(4, 1000)) + step_time(small, prefill_piece(4, 1000))
+    prompts = 2 * step_time(target, prefill_piece(2, 1000)) + step_time(small, prefill_piece(4, 1000))
     assert value(ds, "ttft") == pytest.approx(prompts)
     plain = estimate(batch_size=4, output=2)
     assert value(ds, "kv_bytes_per_token") - value(plain, "kv_bytes_per_token") == 2 * 16 * 8 * 64 * 2

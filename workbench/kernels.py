@@ -1,9 +1,9 @@
 """Kernel times: the roofline with launch latency, achievable fractions of its ceilings, and work in whole tiles.
 
-Every time is at least the ideal roofline's, never falls when a kernel has more work, and tends to the ideal time over
-the achievable fraction as the work grows (in attention, with the time of the softmax). Latent attention may choose
-another kernel for more work, the one with fewer FLOPs. The parameters are fitted
-(`calibration`) and kept in the catalog (`parameters`); the constants here are the same for all GPUs.
+Every time is at least the ideal roofline's (but for operands `replayed` from a cache), never falls when a kernel
+has more work, and tends to the ideal time over the achievable fraction as the work grows (in attention, with the time
+of the softmax). Latent attention may choose another kernel for more work, the one with fewer FLOPs. The parameters are
+fitted (`calibration`) and kept in the catalog (`parameters`); the constants here are the same for all GPUs.
 """
 
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def gemm_time(
     card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
     m, n, k, batch = (positive(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
     cost = gemm_cost(m=m, n=n, k=k, batch=batch, width=_width(dtype))
-    if replayed:
+    if replayed and time_model == "kernel":
         cost = replayed_cost(card, cost, _fit(card, "gemm").l2_speedup)
     return operator_time(card, cost, card.peak_flop_rate(dtype), time_model)
 
@@ -116,7 +116,7 @@ def attention_time(
     if np.any(sizes["n_heads"] % sizes["n_kv_heads"]):
         raise ValueError(f"n_heads = {n_heads} is not a multiple of n_kv_heads = {n_kv_heads}")
     cost = attention_cost(**sizes, causal=causal, width=_width(dtype))
-    if replayed:
+    if replayed and time_model == "kernel":
         cost = replayed_cost(card, cost, _fit(card, "decode").l2_speedup)
     return operator_time(card, cost, card.peak_flop_rate(dtype), time_model)
 

@@ -101,6 +101,7 @@ def latency(server: Server, load: Workload) -> Latency:
         prefill, others = _whole_prompts(server, load), 0.0
     else:
         prefill, marginal = _chunks(server, load)
+        marginal = marginal + _draft_prefill(server, load)
         others = (load.batch_size - 1) * marginal / np.maximum(load.output - 1, 1)
     waiting = np.where(
         load.output > 1, 0.0, others
@@ -117,12 +118,17 @@ def latency(server: Server, load: Workload) -> Latency:
 
 
 def _whole_prompts(server: Server, load: Workload) -> Phase:
-    """Static batching: the prompts of the whole batch in one pass, or in as many as the pipeline has stages."""
+    """Static batching: the prompts of the whole batch, in as many micro-batches as the pipeline has stages.
+
+    In passes of `max_num_batched_tokens` at most, which the activations' memory is for; each is taken as an even share
+    of the sequences, a part of one where a prompt is longer than that.
+    """
     batches, rows = _micro_batches(server, load.batch_size)
-    piece = Step(rows, load.prompt - load.cached_prefix, load.prompt, load.cached_prefix)
-    filled = (server.pp + batches - 1) / server.pp
-    phase = _steps(server, [piece], batches)
-    return _weighted(_expand(phase), np.asarray(filled)[..., None], work=np.ones(1))
+    new = load.prompt - load.cached_prefix
+    passes = np.ceil(rows * new / load.max_num_batched_tokens)
+    phase = _expand(_steps(server, [Step(rows / passes, new, load.prompt, load.cached_prefix)], batches))
+    filled = passes * (server.pp + batches - 1) / server.pp
+    return _weighted(phase, np.asarray(filled)[..., None], work=np.asarray(passes)[..., None])
 
 
 def _chunks(server: Server, load: Workload) -> tuple[Phase, Array]:
@@ -207,7 +213,7 @@ def _weighted(phase: Phase, weights: Array, work: Array | None = None) -> Phase:
         return (np.asarray(value) * work).sum(-1)
 
     works = {
-        name: Work(times(w.time), amounts(w.flops), amounts(w.bytes), amounts(w.computing), w.bound[..., 0])
+        name: Work(times(w.time), amounts(w.flops), amounts(w.bytes), w.bound[..., 0])
         for name, w in phase.works.items()
     }
     return Phase(

@@ -46,9 +46,10 @@ def plan(
     schedule, options : as of `serving.estimate`
 
     Returns columns gpu, tp, batch_size; ttft_s, tpot_s [s], tokens_per_second of a replica, requests_per_second [1/s],
-    memory_gb of a GPU, largest_batch, cost of a million output tokens (in GPU-hours without prices), replicas and gpus
-    for `request_rate`, and verdict: "best", the cheapest that meets the service level; "meets the SLO"; or why not: it
-    does not fit, "TTFT over", "TPOT over", or dominated by another row, no slower in either and no dearer.
+    memory_gb of a GPU, largest_batch, cost of a million output tokens (in GPU-hours without prices), of a full replica,
+    or of the replicas that `request_rate` takes; replicas and gpus for it; and verdict: "best", the cheapest that meets
+    the service level; "meets the SLO"; or why not: it does not fit, "TTFT over", "TPOT over", or dominated by another
+    row, no slower in either and no dearer.
 
     Raises ValueError for what `serving.estimate` refuses; a GPU or tp that cannot run the model is a row that says so.
     """
@@ -82,6 +83,9 @@ def plan(
     else:
         table["replicas"] = np.ceil(request_rate / table.requests_per_second)
         table["gpus"] = table.replicas * table.tp
+        table["cost"] *= (
+            table.replicas * table.requests_per_second / request_rate
+        )  # replicas that are not full cost, too
     table = _judged(table, ttft, tpot)
     table.attrs["cost"] = "GPU-h" if price is None else "cost"
     return table

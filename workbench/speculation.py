@@ -183,9 +183,9 @@ def drafting_time(server: Server, draft: Draft, sequences: Any, context: Any) ->
     if drafter := drafting_server(server, draft):
         return draft.depth * step_time(drafter, decode(sequences, context))
     shard, seconds = server.shard, 0.0
-    peak = server.gpu.peak_flop_rate(server.activation_dtype)
+    peak = server.gpu.peak_flop_rate("fp16" if "fp16" in server.gpu.dense_tflops else "bf16")
     for columns in (shard.hidden_size, shard.vocab_size):
-        cost = gemm_cost(m=sequences, n=columns, k=shard.hidden_size, width=element_bytes(server.activation_dtype))
+        cost = gemm_cost(m=sequences, n=columns, k=shard.hidden_size, width=element_bytes("fp16"))
         seconds = seconds + operator_time(server.gpu, cost, peak, server.time_model) + server.launch_latency
     return draft.heads * seconds
 

@@ -107,12 +107,11 @@ class Server:
 
 
 class Work(NamedTuple):
-    """One operator in one step, all its calls: time [s]; FLOPs and bytes on one GPU; FLOPs over its peak [s]; bound."""
+    """One operator in one step, all its calls: time [s]; FLOPs and bytes on one GPU; bound."""
 
     time: Array
     flops: Array
     bytes: Array
-    computing: Array
     bound: Array
 
 
@@ -136,7 +135,7 @@ def step(server: Server, *pieces: Step) -> dict[str, Work]:
         flops, moved = (np.where(present, cost.calls * amount, 0.0) for amount in (cost.flops, cost.bytes))
         bound = np.greater_equal(flops / peak, moved / card.bandwidth)
         bound = np.full_like(bound, LINK, dtype=np.int8) if cost.gpus > 1 else bound.astype(np.int8)
-        work = Work(np.where(present, seconds, 0.0), flops, moved, flops / peak, bound)
+        work = Work(np.where(present, seconds, 0.0), flops, moved, bound)
         works[name] = _sum(works[name], work) if name in works else work
     return works
 
@@ -229,7 +228,7 @@ def _filled(piece: Step, present: Array) -> Step:
 
 def _sum(a: Work, b: Work) -> Work:
     return Work(
-        a.time + b.time, a.flops + b.flops, a.bytes + b.bytes, a.computing + b.computing,
+        a.time + b.time, a.flops + b.flops, a.bytes + b.bytes,
         np.where(np.greater(b.time, a.time), b.bound, a.bound),
     )  # fmt: skip
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from .. import audit
+from .. import audit, t4_report
 from ..project import project_root
+from ..published import T4_SERVER
 from ..records import read_mapping
 from .view import View
 
-#: Params folders whose charts the explorer can show: operators or steps on a roofline.
-FOLDERS = ("roofline", "medusa", "t4_report")
+T4_ROOFLINE = "t4-roofline"
+#: Params files whose charts the explorer can show: operators or steps on a roofline.
+FILES = ("roofline/*.yaml", "medusa/*.yaml", f"t4_report/{T4_ROOFLINE}.yaml")
 
 
 @cache
@@ -23,7 +25,7 @@ def presets() -> dict[str, Path]:
         root = project_root()
     except ValueError:
         return {}
-    paths = [path for folder in FOLDERS for path in sorted((root / "params" / folder).glob("*.yaml"))]
+    paths = [path for pattern in FILES for path in sorted((root / "params").glob(pattern))]
     return {path.stem: path for path in paths}
 
 
@@ -40,8 +42,11 @@ def names() -> dict[str, str]:
 
 @cache
 def fields(figure: str) -> Mapping[str, Any]:
-    """The params of a published chart."""
-    return read_mapping(presets()[figure])
+    """The params of a published chart; the T4 report's are the package's own."""
+    given = read_mapping(presets()[figure])
+    if figure == T4_ROOFLINE:
+        given = given | {"gpu": T4_SERVER["gpu"], "model": T4_SERVER["model"], "batch_size": t4_report.BATCH_SIZES}
+    return given
 
 
 def view(figure: str) -> View:
@@ -50,8 +55,8 @@ def view(figure: str) -> View:
     shared = {
         "gpu": [given["gpu"]], "model": [given["model"]], "batch_size": given["batch_size"], "figure": figure,
     }  # fmt: skip
-    if "published_prefill" in given:  # whole passes, each phase with lengths of its own
-        lengths = sorted({*given["prefill_seq_len"], *given["decode_seq_len"]})
+    if figure == T4_ROOFLINE:  # whole passes, each phase with lengths of its own
+        lengths = sorted({length for lengths in t4_report.TOKENS.values() for length in lengths})
         series = {phase: {"phase": phase} for phase in ("prefill", "decode")}
         return View(**shared, seq_len=lengths, points="steps", series=series)
     return View(
@@ -64,12 +69,11 @@ def view(figure: str) -> View:
 
 @cache
 def ranges(figure: str) -> pd.DataFrame:
-    """Published ranges of a chart, as `audit.published_ranges` has them, or as its params state them."""
-    given = fields(figure)
-    stated = {p: given[f"published_{p}"] for p in ("prefill", "decode") if f"published_{p}" in given}
-    if not stated:
+    """Published ranges of a chart, as `audit.published_ranges` has them; the T4 report's of whole passes."""
+    if figure != T4_ROOFLINE:
         return audit.published_ranges(figure)
-    rows = [{"series": phase, "x_low": ends[0], "x_high": ends[1]} for phase, ends in stated.items()]
+    printed = t4_report.PRINTED_INTENSITY
+    rows = [{"series": phase, "x_low": ends[0], "x_high": ends[1]} for phase, ends in printed.items()]
     return pd.DataFrame(rows).assign(y_low=float("nan"), y_high=float("nan"))
 
 
