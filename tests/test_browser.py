@@ -302,6 +302,40 @@ def test_what_cannot_be_is_said_in_place(address, open_page):
     message(wrong, "The link cannot be shown: unknown GPU 'h100-sxn'. Did you mean 'h100-sxm'")
 
 
+def test_tensor_parallel(address, open_page):
+    page = open_page(address)
+    field = page.locator(".widget-text:has(> label:text-is('tp')) input")
+    field.fill("2")
+    field.press("Enter")
+    shown(page, tp=2)
+    step = wb.forward_pass(wb.roofline_grid(["a100-80gb-sxm", "h100-sxm"], "llama-3-8b", seq_len=[1024], tp=2))
+    for gpu, model, phase, time, *_ in rows(page, "summary"):
+        assert number(time) == four(step.time.sel(gpu=gpu, model=model, phase=phase).item())
+    server = wb.serving.estimate(["a100-80gb-sxm", "h100-sxm"], "llama-3-8b", 1, 1024, tp=2, time_model="ideal")
+    for gpu, _, fits, *values, largest, ttft, tpot, rate in rows(page, "serving"):
+        one = server.sel(gpu=gpu).squeeze()
+        assert (fits, largest) == ("yes", f"{one.largest_batch.item():,.0f}")
+        assert number(values[0]) == four(one.weights.item())
+        assert [number(ttft), number(tpot)] == [four(one.ttft.item()), four(one.tpot.item())]
+        assert float(rate) == four(one.tokens_per_second.item())
+    page.get_by_label("Operator of the heat map").select_option("all_reduce")
+    page.locator(".wb-heat text", has_text="all link-bound").wait_for()
+    shoot(page, "explorer-tp")
+    field.fill("3")
+    field.press("Enter")
+    message(page, "tp = 3 does not divide n_heads = 32 of llama-3-8b")
+
+
+def test_what_does_not_fit_in_memory(address, open_page):
+    page = open_page(link(address, gpu=["l4", "h200-sxm"], model=["llama-3-70b"]), height=1700)
+    small, _ = rows(page, "serving")
+    # 141.1 GB of weights, 0.61 of activations and 0.3 of workspace, of 21.6 GB
+    assert small[2] == "no: weights and activations 120.42 GB over 21.6 GB, 90% of the memory"
+    assert small[6:] == ["0", "none", "none", "none"]
+    assert "Memory is too small at batch 1" in page.locator(".wb-notes").inner_text()
+    shoot(page, "explorer-does-not-fit")
+
+
 def test_a_narrow_window_holds_everything(address, open_page):
     page = open_page(link(address, time_model="kernel"), width=768)
     assert page.evaluate("document.documentElement.scrollWidth") <= 768

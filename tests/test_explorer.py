@@ -30,6 +30,9 @@ VIEWS = {
     "candidates": {"phase": ["decode"], "candidates": [1, 64], "batch_size": [3], "seq_len": [100]},
     "own model": OWN | {"model": ["tiny-1b", "mixtral-8x7b"]},
     "steps": {"points": "steps"},
+    "tp": {"tp": 2},
+    "tp and steps": OWN | {"gpu": ["t4"], "tp": 4, "points": "steps", "candidates": [1, 4], "time_model": "kernel"},
+    "tp and own roof": {"gpu": ["rtx-a6000"], "tp": 2, "peak_tflops": 181.0, "time_model": "kernel"},
     "own roof": {"gpu": ["rtx-a6000"], "peak_tflops": 181.0, "time_model": "kernel"},
 }
 
@@ -74,6 +77,9 @@ def test_a_view_survives_json():
         ({"operator": ["attention"], "points": "steps"}, "points of whole steps need the fused operators"),
         ({"points": "dots"}, "points = 'dots': Input should be 'operators' or 'steps'"),
         ({"batch_size": list(range(1, 301)), "seq_len": list(range(1, 301))}, "a page draws 20,000; narrow the ranges"),
+        ({"tp": 0}, "tp = 0: Input should be greater than 0"),
+        ({"tp": 3}, "tp = 3 does not divide n_heads = 32 of llama-3-8b: allowed are 1, 2, 4, 8, 16, 32"),
+        ({"gpu": ["jetson-agx-orin-64gb"], "tp": 2}, "jetson-agx-orin-64gb has no link rate for 2 GPUs"),
         ({"figure": "medusa-fig99"}, "unknown figure 'medusa-fig99'"),
         ({"series": {"a": {"gpus": "t4"}}}, "unknown key of a series 'gpus'"),
         ({"model": ["llama-7b"], "configs": {"llama-7b": CONFIG}}, "'llama-7b' is a model of the catalog"),
@@ -112,7 +118,7 @@ def test_the_params_are_those_of_the_notebook(fields, tmp_path):
 def test_the_notebook_draws_the_view_from_its_params(tmp_path, monkeypatch):
     from workbench.figures import Figure, draw, workplace
 
-    shown = explorer.View(**OWN, gpu=["l4", "t4"], time_model="kernel", batch_size=[1, 4], seq_len=[512])
+    shown = explorer.View(**OWN, gpu=["l4", "t4"], time_model="kernel", batch_size=[1, 4], seq_len=[512], tp=2)
     path = tmp_path / "my-view.yaml"
     path.write_text(words.params(shown))
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
@@ -124,6 +130,7 @@ def test_the_notebook_draws_the_view_from_its_params(tmp_path, monkeypatch):
     found = pd.read_csv(tmp_path / "my-view.csv")
     assert list(found.columns) == list(expected.columns)
     assert found["time [s]"].to_numpy() == pytest.approx(expected["time [s]"].to_numpy(), rel=1e-6)
+    assert set(found[found.operator == "all_reduce"].bound) <= {"link"}
 
 
 def test_the_params_name_every_parameter():
@@ -196,6 +203,33 @@ def test_bars_add_up_to_the_step():
         assert sum(part["time"] for part in row["parts"]) == pytest.approx(row["total"])
 
 
+@pytest.mark.parametrize("points", ["operators", "steps"])
+def test_tensor_parallel_numbers_are_those_of_one_gpu_s_share(points):
+    fields = {"gpu": ["h100-sxm"], "tp": 4, "points": points, "setting": {"batch_size": 8, "seq_len": 2048}}
+    shown, _, picture = drawn(fields)
+    given = {"batch_size": shown.batch_size, "seq_len": shown.seq_len, "tp": 4}
+    expected = wb.roofline_grid("h100-sxm", "llama-3-8b", **given)
+    step = wb.forward_pass(expected)
+    own = expected if points == "operators" else step
+    for group, values in zip(picture["roofline"]["groups"], numbers(picture), strict=True):
+        assert values[2] == pytest.approx(own.time.sel(group["at"]).squeeze("tp").values)
+    one = step.time.sel(batch_size=8, seq_len=2048).squeeze()
+    for row in picture["bars"]["rows"]:
+        assert row["total"] == pytest.approx(one.sel(phase=row["phase"]).item())
+        assert "all_reduce" in [part["operator"] for part in row["parts"]]
+    assert [row["time"] for row in picture["summary"]] == pytest.approx(one.values)
+    assert np.array(picture["heat"]["values"]) == pytest.approx(step.time.sel(phase="prefill").squeeze().values)
+    assert picture["notes"] == ["All is per GPU: each of 4 runs its part of every layer (tensor parallelism)."]
+
+
+def test_all_reduces_wait_for_the_link():
+    _, _, picture = drawn({"tp": 2, "heat": {"operator": "all_reduce"}})
+    assert np.unique(picture["heat"]["bound"]).tolist() == [2]
+    (waiting,) = {group["color"] for group in picture["roofline"]["groups"] if group["at"]["operator"] == "all_reduce"}
+    bars = {part["operator"]: part["color"] for part in picture["bars"]["rows"][0]["parts"]}
+    assert bars["all_reduce"] == waiting
+
+
 def test_the_setting_is_the_nearest_on_the_grid():
     _, _, picture = drawn({"setting": {"batch_size": 1000, "seq_len": 700}})
     assert picture["bars"]["setting"] == {"batch_size": 64, "seq_len": 512}  # 700/512 < 1024/700
@@ -228,10 +262,55 @@ def test_a_heat_map_of_what_is_gone_falls_back_to_the_first():
     assert picture["heat"]["chosen"]["operator"] == pictures.STEP
 
 
+def test_a_setting_s_memory_and_latency():
+    fields = {"seq_len": [1024], "tp": 2, "kv_dtype": "fp8", "time_model": "kernel", "setting": {"batch_size": 4}}
+    _, _, picture = drawn(fields)
+    assert picture["serving"]["what"] == "tp 2, batch 4, prompt 1,024, output 128 tokens, kernel times"
+    server = wb.serving.estimate(
+        ["a100-80gb-sxm", "h100-sxm"], "llama-3-8b", 4, 1024, 128, 2, kv_dtype="fp8", time_model="kernel"
+    ).squeeze()
+    for row in picture["serving"]["rows"]:
+        assert row["fits"] == "yes"
+        assert row["weights"] == pytest.approx(8.03e9, rel=1e-3)  # half of 8.03e9 parameters, two bytes each
+        assert row["cache"] == pytest.approx(4 * 1152 * 32 * 2 * 4 * 128)  # layers, K and V, KV heads, head size
+        assert row["usable"] == pytest.approx(0.9 * 80e9)
+        for name in ("memory", "largest_batch", "ttft", "tpot", "tokens_per_second"):
+            assert row[name] == pytest.approx(server.sel(gpu=row["gpu"])[name].item()), name
+
+
+def test_what_does_not_fit_is_said_with_what_is_missing():
+    fields = {"gpu": ["a100-80gb-sxm"], "batch_size": [64], "seq_len": [8064]}
+    _, _, picture = drawn(fields)
+    (row,) = picture["serving"]["rows"]
+    # weights 16.06, activations 0.41, workspace 0.3, cache 64 x 8,192 x 131,072 bytes = 68.72 GB: 85.49 of 72 GB
+    assert row["fits"] == "no: KV cache 13.49 GB over 72.0 GB, 90% of the memory"
+    assert row["largest_batch"] == 51  # 55.23 GB over 1.0737
+    assert (row["ttft"], row["tpot"], row["tokens_per_second"]) == (None, None, None)
+    assert picture["notes"] == [
+        "Memory is too small at batch 64, prompt 8,064, output 128 tokens, ideal times: llama-3-8b on a100-80gb-sxm."
+        " All other times are computed as if it held the model."
+    ]
+    (row,) = drawn({"gpu": ["l4"], "model": ["llama-3-70b"]})[2]["serving"]["rows"]
+    # 70.55e9 parameters of 2 bytes, activations 0.61, workspace 0.3 GB, of 21.6
+    assert row["fits"].startswith("no: weights and activations 120.4")
+    _, _, picture = drawn({"gpu": ["h100-sxm"], "seq_len": [8192]})
+    (row,) = picture["serving"]["rows"]
+    assert row["fits"] == "no: 8,320 tokens, in a context of 8,192"
+    assert picture["notes"] == []
+
+
+def test_a_gpu_that_cannot_be_estimated_says_why():
+    _, _, picture = drawn({"gpu": ["jetson-agx-orin-64gb"], "operator": ["unfused"], "tp": 2})
+    (row,) = picture["serving"]["rows"]
+    assert row["fits"].startswith("jetson-agx-orin-64gb has no link rate for 2 GPUs")
+    assert row["memory"] is None
+
+
 def test_notes_say_what_a_reader_should_know():
     _, _, picture = drawn({"gpu": ["t4"], "model": ["llama-7b"], "time_model": "kernel", "peak_tflops": 60.0})
-    context, kernel, roof = picture["notes"]
+    context, memory, kernel, roof = picture["notes"]
     assert context.startswith("llama-7b was published for 2,048 tokens")
+    assert memory.startswith("Memory is too small at batch 1, prompt 1,024, output 128 tokens, kernel times: llama-7b")
     assert kernel == "Kernel times of t4 are those of a100-80gb-sxm, for want of a fit of turing."
     assert roof == "The roof is drawn at 60 TFLOP/s, as the published chart prints it."
     assert drawn({})[2]["notes"] == []
@@ -261,6 +340,7 @@ def test_every_preset_is_drawn_with_its_ranges_and_audit_rows(figure):
 def test_presets_are_the_charts_of_the_params_files():
     assert presets.names()["medusa-fig09"] == "Medusa figure 9"
     assert presets.names()["t4-roofline"] == "T4 report, roofline"
+    assert "t4-queue" not in presets.names()  # no roofline
     shown = presets.view("medusa-fig15")
     assert (shown.gpu, shown.peak_tflops, shown.launch_latency_us) == (["rtx-a6000"], 181.0, 26.0)
     colors = {group["label"]: group["color"] for group in drawn(shown.model_dump())[2]["roofline"]["groups"]}
@@ -311,6 +391,8 @@ def test_controls_show_the_view_and_change_it():
     assert list(shown.ds.operator) == ["attention"]
     shown.controls["candidates"].widget.value = "1, 16"
     assert list(shown.ds.candidates) == [1, 16]
+    shown.controls["tp"].widget.value = 2
+    assert (shown.view.tp, list(shown.ds.tp)) == (2, [2])
     assert shown.pictures.picture["state"] == shown.view.state()
 
 
@@ -334,6 +416,11 @@ def test_a_mistake_is_said_above_the_last_picture():
     assert message(shown) == ""
     shown.controls["candidates"].widget.value = "many"
     assert message(shown) == "candidates 'many': expected whole numbers, e.g. 1, 16, 64"
+    shown.controls["candidates"].widget.value = ""
+    shown.controls["tp"].widget.value = 5
+    assert message(shown).startswith("tp = 5 does not divide n_heads = 32 of llama-3-8b")
+    shown.controls["tp"].widget.value = 1
+    assert message(shown) == ""
     shown.controls["gpu"].widget.value = []
     assert message(shown) == "gpu is empty: give at least one"
 
@@ -350,7 +437,7 @@ def test_a_preset_replaces_the_view_and_other_operators_leave_it():
 
 
 def test_a_pin_keeps_its_settings():
-    shown = wb.explore(gpu="l4", operator=["attention"], time_model="kernel")
+    shown = wb.explore(gpu="l4", operator=["attention"], time_model="kernel", tp=2)
     at = {
         "gpu": "l4",
         "model": "llama-3-8b",
@@ -361,14 +448,15 @@ def test_a_pin_keeps_its_settings():
     }
     shown.pin(**at)
     shown.controls["time_model"].widget.value = "ideal"
+    shown.controls["tp"].widget.value = 1
     shown.pin(**at)
     kernel, ideal = shown.pictures.picture["compare"]
-    for row, time_model in ((kernel, "kernel"), (ideal, "ideal")):
-        ds = wb.roofline_grid("l4", "llama-3-8b", "attention", "decode", 1, 512, time_model=time_model)
+    for row, time_model, tp in ((kernel, "kernel", 2), (ideal, "ideal", 1)):
+        ds = wb.roofline_grid("l4", "llama-3-8b", "attention", "decode", 1, 512, time_model=time_model, tp=tp)
         assert row["time"] == pytest.approx(ds.time.item())
-    assert (kernel["settings"], ideal["settings"]) == ("time_model kernel", "")
+    assert (kernel["settings"], ideal["settings"]) == ("tp 2, time_model kernel", "")
     shown.pin(**at)  # again: it comes off
-    assert [row["settings"] for row in shown.pictures.picture["compare"]] == ["time_model kernel"]
+    assert [row["settings"] for row in shown.pictures.picture["compare"]] == ["tp 2, time_model kernel"]
     shown.unpin(0)
     assert shown.view.pins == []
 

@@ -494,3 +494,9 @@ def test_server_refuses(changes, match):
 def test_calls_refuse(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_a_model_that_does_not_fit_is_refused():
+    server = Server("l4", "llama-3-70b", kv_tokens=8192)
+    with pytest.raises(ValueError, match=r"^llama-3-70b does not fit: 141\.\d GB of weights on each l4 of 24 GB$"):
+        simulate(server, poisson(4, requests=2, prompt=100, output=20))

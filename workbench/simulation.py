@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from . import memory
 from .axes import is_number, is_whole
 from .step_times import Server, StepTimes
 from .workloads import Workload, bursty, closed_loop, poisson, trace
@@ -51,7 +52,7 @@ def simulate(
     duration and busy time [s], steps, preemptions, requests_not_sent, generated_tokens, peak_kv_blocks, kv_blocks, and
     the time averages mean_running and mean_in_system of the requests in the batch and sent but not ended [1].
 
-    Deterministic. Raises ValueError for settings outside their range.
+    Deterministic. Raises ValueError for settings outside their range, and for weights that do not fit.
     """
     for name, value in (("timeout", timeout), ("horizon", horizon)):
         if value is not None and not (is_number(value) and value > 0):
@@ -62,6 +63,11 @@ def simulate(
         raise ValueError(f"server = {server!r}: expected a simulation.Server")
     if not isinstance(workload, Workload):
         raise ValueError(f"workload = {workload!r}: expected one of poisson, bursty, closed_loop or trace")
+    weights, capacity = memory.weights(server), server.gpu.memory.capacity_gb
+    if capacity is not None and weights > 1e9 * capacity:
+        raise ValueError(
+            f"{server.model.id} does not fit: {weights / 1e9:.1f} GB of weights on each {server.gpu.id} of {capacity:g} GB"
+        )
     run = _Run(server, workload, in_flight, timeout or inf, horizon or inf)
     with _bar(len(workload), progress) as update:
         while run.step():

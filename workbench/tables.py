@@ -57,7 +57,7 @@ def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
         frame = part.to_dataframe(dim_order=list(part.dims)).reset_index()
         frames.append(frame.assign(series=label))
     table = pd.concat(frames, ignore_index=True)
-    table["bound"] = table.bound.map({0: "memory", 1: "compute"})
+    table["bound"] = table.bound.map({0: "memory", 1: "compute", 2: "link"})
     labels = ["series", *(str(dim) for dim in ds.dims)]
     return with_units(table[labels + [name for name in table.columns if name not in labels]])
 

@@ -40,6 +40,11 @@ def controls() -> dict[str, Control]:
             _preset, lambda view: view.figure if view.figure in presets.names() else "",
         ),
         "gpu": Control(_tags(gpus(), "add a GPU"), lambda value: {"gpu": value}, lambda view: view.gpu),
+        "tp": Control(
+            w.BoundedIntText(min=1, max=1024, description="tp", **plain,
+                             tooltip="GPUs that share every layer (tensor parallelism)"),
+            lambda value: {"tp": value}, lambda view: view.tp,
+        ),
         "model": Control(_tags(models(), "add a model"), lambda value: {"model": value}, lambda view: view.model),
         "set": Control(
             w.Dropdown(options=list(OPERATOR_SETS), description="Operators", **plain),

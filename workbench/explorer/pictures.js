@@ -24,7 +24,7 @@ function tick(value, least = 1) {
 
 const size = (value) => (value >= 16384 && value % 1024 === 0 ? `${value / 1024}K` : String(value)); // 16K is 16,384 tokens
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
-const boundName = (bound) => ({ 0: "memory", 1: "compute" })[bound] ?? "none";
+const boundName = (bound) => ({ 0: "memory", 1: "compute", 2: "link" })[bound] ?? "none";
 const count = (value) => value.toLocaleString("en");
 
 function setting(at) {
@@ -294,7 +294,7 @@ function drawHeat(svg, picture, width) {
   key.push(text(left, bottom + 64, all.length ? si(low, heat.unit) : "", { class: "wb-small" }));
   key.push(text(left + keyWidth, bottom + 64, all.length ? si(high, heat.unit) : "", { "text-anchor": "end", class: "wb-small" }));
   const both = new Set(heat.bound.flat());
-  const only = both.size === 1 ? `all ${boundName([...both][0])}-bound` : "line: memory | compute";
+  const only = both.size === 1 ? `all ${boundName([...both][0])}-bound` : `line: ${[...both].sort().map(boundName).join(" | ")}`;
   if (both.size > 1) key.push(["path", { d: `M${left + keyWidth + 14} ${bottom + 47}h24`, class: "wb-boundary-under" }], ["path", { d: `M${left + keyWidth + 14} ${bottom + 47}h24`, class: "wb-boundary" }]);
   key.push(text(left + keyWidth + (both.size > 1 ? 44 : 14), bottom + 51, only));
   svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 70}`);
@@ -379,7 +379,7 @@ function render({ model, el }) {
   const choices = { variable: "Variable", operator: "Operator", phase: "Phase", gpu: "GPU", model: "Model" };
   const selects = Object.entries(choices).map(([name, label]) => choice(name, `${label} of the heat map`));
   const summary = make("div", { class: "wb-table" }), compare = make("div", { class: "wb-table wb-compare" });
-  const published = make("div", { class: "wb-published" });
+  const serving = make("div", { class: "wb-table" }), published = make("div", { class: "wb-published" });
   const python = make("pre", { class: "wb-python", tabindex: 0 }), params = make("pre", { class: "wb-params", tabindex: 0 });
   const link = button("Copy link", () => copy(link, address()), "An address that opens this view");
   const code = make("details", { class: "wb-code" }, [
@@ -401,6 +401,7 @@ function render({ model, el }) {
     section("bars", "Time by operator", files(bars, "time-by-operator"), bars),
     section("heat", "Batch size and length", files(heat, "heat-map"), make("div", { class: "wb-choices" }, selects), heat),
     section("summary", "Summary", [], summary),
+    section("serving", "Memory and latency", [], serving),
     section("compare", "Comparison of pinned points", [unpinAll], compare),
     section("away", "Take away", [
       button("CSV", download("csv"), "All numbers of the view, a row a setting"),
@@ -455,6 +456,10 @@ function render({ model, el }) {
     table(summary, ["GPU", "model", "phase", "time per step", "FLOPs", "bytes", "intensity", "performance"],
       now.summary.map((row) => [row.gpu, row.model, row.phase, si(row.time, "s"), si(row.flops, "FLOP"), si(row.bytes, "byte"), si(row.intensity, "FLOP/byte"), si(row.performance, "FLOP/s")]),
       "A step's time is the sum over the fused operators: choose the operators \"fused\".");
+    sub("serving", now.serving.what);
+    table(serving, ["GPU", "model", "fits", "weights", "KV cache", "memory per GPU", "largest batch", "TTFT", "TPOT", "tokens/s"],
+      now.serving.rows.map((row) => [row.gpu, row.model, row.fits, si(row.weights, "byte"), si(row.cache, "byte"), row.memory === null ? "none" : `${si(row.memory, "byte")} of ${si(row.usable, "byte")}`,
+        row.largest_batch === null ? "none" : count(row.largest_batch), si(row.ttft, "s"), si(row.tpot, "s"), row.tokens_per_second === null ? "none" : digits(row.tokens_per_second)]));
     drawCompare(now);
     drawPublished(now);
     if (now.code.python) {

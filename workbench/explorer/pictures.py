@@ -15,6 +15,7 @@ from ..catalog import kernel_fit
 from ..names import unknown
 from ..tables import Series
 from . import presets
+from .replicas import OUTPUT, replicas
 from .view import Pin, Settings, View, cards, drawn, entries, pinned
 
 #: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground; the
@@ -36,6 +37,9 @@ HEAT = {
 }  # fmt: skip
 STEP = "whole step"
 
+#: Of dims that bars, heat map and summary do not show.
+FIRST = {"candidates": 0, "tp": 0}
+
 
 def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
     """Everything that the page shows of a view: chart, bars, heat map, tables, notes. `ds` is the view's grid."""
@@ -45,10 +49,11 @@ def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
     if view.figure and presets.presets() and view.figure not in presets.presets():
         raise unknown("figure", view.figure, presets.presets())
     shown = ds if view.points == "operators" or steps is None else steps
+    served = serving(view)
     return {
         "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len},
         "roofline": chart(view, shown), "bars": bars(view, ds), "heat": heat(view, ds, steps),
-        "summary": summary(view, steps), "compare": compare(view), "notes": notes(view),
+        "summary": summary(view, steps), "serving": served, "compare": compare(view), "notes": notes(view, served),
         "published": published(view),
     }  # fmt: skip
 
@@ -193,8 +198,8 @@ def bars(view: View, ds: xr.Dataset) -> dict[str, Any]:
     """Time by operator at one setting, a bar for each GPU, model and phase: seconds, and their share of the sum."""
     b, s = nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
     one = (ds.variables["time"] * ds.variables["calls"]).transpose("gpu", "model", "phase", "operator", ...)
-    time = _cut(one, {"batch_size": b, "seq_len": s, "candidates": 0})
-    operators, calls = ds.operator.values.tolist(), ds.calls.values
+    time = _cut(one, {"batch_size": b, "seq_len": s, **FIRST})
+    operators, calls = ds.operator.values.tolist(), _cut(ds.variables["calls"], FIRST)
     rows = []
     for (g, gpu), (m, model), (p, phase) in product(*map(enumerate, (view.gpu, view.model, view.phase))):
         total = float(time[g, m, p].sum())
@@ -220,7 +225,7 @@ def heat(view: View, ds: xr.Dataset, steps: xr.Dataset | None) -> dict[str, Any]
     }  # fmt: skip
     wanted = view.heat.model_dump()
     chosen = {key: wanted[key] if wanted[key] in allowed else allowed[0] for key, allowed in choices.items()}
-    index = {key: choices[key].index(chosen[key]) for key in ("gpu", "model", "phase")} | {"candidates": 0}
+    index = {key: choices[key].index(chosen[key]) for key in ("gpu", "model", "phase")} | FIRST
     whole = steps is not None and chosen["operator"] == STEP
     source = steps if steps is not None and whole else ds
     own = index if whole else index | {"operator": operators.index(chosen["operator"]) - (steps is not None)}
@@ -251,10 +256,19 @@ def summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
     names = ("time", "performance", "intensity", "flops", "bytes")
     rows = []
     for (g, gpu), (m, model), (p, phase) in product(*map(enumerate, (view.gpu, view.model, view.phase))):
-        index = {"gpu": g, "model": m, "phase": p, "batch_size": b, "seq_len": s, "candidates": 0}
+        index = {"gpu": g, "model": m, "phase": p, "batch_size": b, "seq_len": s, **FIRST}
         values = {name: _cut(steps.variables[name], index).item() for name in names}
         rows.append({"gpu": gpu, "model": model, "phase": phase} | values)
     return rows
+
+
+def serving(view: View) -> dict[str, Any]:
+    """The one setting as a request to a server: of what, in words, and a row for each GPU and model."""
+    b, s = nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
+    batch_size, seq_len = view.batch_size[b], view.seq_len[s]
+    replica = f"tp {view.tp}, " if view.tp > 1 else ""
+    what = f"{replica}batch {batch_size:,}, prompt {seq_len:,}, output {OUTPUT} tokens, {view.time_model} times"
+    return {"what": what, "rows": replicas(view, batch_size, seq_len)}
 
 
 def compare(view: View) -> list[dict[str, Any]]:
@@ -287,12 +301,17 @@ def published(view: View) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def notes(view: View) -> list[str]:
+def notes(view: View, served: Mapping[str, Any]) -> list[str]:
     """What a reader should know of these settings, in a sentence each."""
     found = [
         f"{model.id} was published for {model.max_context:,} tokens: longer lengths are computed as if it took them."
         for model in entries(view) if model.max_context and model.max_context < max(view.seq_len)
     ]  # fmt: skip
+    if short := [f"{row['model']} on {row['gpu']}" for row in served["rows"] if row["memory_short"]]:
+        where = f"{served['what']}: {', '.join(short)}"
+        found.append(f"Memory is too small at {where}. All other times are computed as if it held the model.")
+    if view.tp > 1:
+        found.append(f"All is per GPU: each of {view.tp} runs its part of every layer (tensor parallelism).")
     if view.time_model == "kernel":
         fits = ((card, kernel_fit(card, "gemm")) for card in cards(view))
         found += [f"Kernel times of {card.id} are {fit.why}." for card, fit in fits if fit.gpu != card.id]

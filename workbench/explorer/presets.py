@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 
 from .. import audit, t4_report
+from ..grid import PHASES
 from ..project import project_root
 from ..published import T4_SERVER
 from ..records import read_mapping
 from .view import View
 
-T4_ROOFLINE = "t4-roofline"
 #: Params files whose charts the explorer can show: operators or steps on a roofline.
-FILES = ("roofline/*.yaml", "medusa/*.yaml", f"t4_report/{T4_ROOFLINE}.yaml")
+ROOFLINES = ("roofline/*.yaml", "medusa/*.yaml", "t4_report/t4-roofline.yaml")
 
 
 @cache
@@ -25,7 +25,7 @@ def presets() -> dict[str, Path]:
         root = project_root()
     except ValueError:
         return {}
-    paths = [path for pattern in FILES for path in sorted((root / "params").glob(pattern))]
+    paths = [path for pattern in ROOFLINES for path in sorted((root / "params").glob(pattern))]
     return {path.stem: path for path in paths}
 
 
@@ -42,25 +42,22 @@ def names() -> dict[str, str]:
 
 @cache
 def fields(figure: str) -> Mapping[str, Any]:
-    """The params of a published chart; the T4 report's are the package's own."""
-    given = read_mapping(presets()[figure])
-    if figure == T4_ROOFLINE:
-        given = given | {"gpu": T4_SERVER["gpu"], "model": T4_SERVER["model"], "batch_size": t4_report.BATCH_SIZES}
-    return given
+    """The params of a published chart."""
+    return read_mapping(presets()[figure])
 
 
 def view(figure: str) -> View:
     """The view that shows a published chart."""
     given = fields(figure)
-    shared = {
-        "gpu": [given["gpu"]], "model": [given["model"]], "batch_size": given["batch_size"], "figure": figure,
-    }  # fmt: skip
-    if figure == T4_ROOFLINE:  # whole passes, each phase with lengths of its own
-        lengths = sorted({length for lengths in t4_report.TOKENS.values() for length in lengths})
-        series = {phase: {"phase": phase} for phase in ("prefill", "decode")}
-        return View(**shared, seq_len=lengths, points="steps", series=series)
+    if given.get("chart") == "roofline":  # the T4 report's: whole passes, each phase with lengths of its own
+        run, lengths = T4_SERVER, sorted({*t4_report.TOKENS["prefill"], *t4_report.TOKENS["decode"]})
+        return View(
+            gpu=[run["gpu"]], model=[run["model"]], batch_size=t4_report.BATCH_SIZES, seq_len=lengths, points="steps",
+            series={phase: {"phase": phase} for phase in PHASES}, figure=figure,
+        )  # fmt: skip
     return View(
-        **shared, seq_len=given["seq_len"], series=given["series"], operator=given.get("operator", ["unfused"]),
+        gpu=[given["gpu"]], model=[given["model"]], batch_size=given["batch_size"], seq_len=given["seq_len"],
+        series=given["series"], figure=figure, operator=given.get("operator", ["unfused"]),
         phase=["decode"] if "candidates" in given else ["prefill", "decode"], candidates=given.get("candidates", []),
         time_model=given["time_model"], launch_latency_us=given["launch_latency_us"],
         peak_tflops=given.get("peak_tflops"),
@@ -69,11 +66,10 @@ def view(figure: str) -> View:
 
 @cache
 def ranges(figure: str) -> pd.DataFrame:
-    """Published ranges of a chart, as `audit.published_ranges` has them; the T4 report's of whole passes."""
-    if figure != T4_ROOFLINE:
+    """Published ranges of a chart, as `audit.published_ranges` has them, or as the T4 report states them."""
+    if fields(figure).get("chart") != "roofline":
         return audit.published_ranges(figure)
-    printed = t4_report.PRINTED_INTENSITY
-    rows = [{"series": phase, "x_low": ends[0], "x_high": ends[1]} for phase, ends in printed.items()]
+    rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in t4_report.PRINTED_INTENSITY.items()]
     return pd.DataFrame(rows).assign(y_low=float("nan"), y_high=float("nan"))
 
 

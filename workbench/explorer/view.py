@@ -28,10 +28,12 @@ Sizes = Annotated[list[Count], Field(min_length=1)]
 class Settings(Record):
     """What a time depends on besides GPU, model, operator, phase and sizes; as in `roofline_grid`.
 
+    tp : GPUs that share every layer; all is then per GPU [1]
     launch_latency_us : [us]
     peak_tflops : a ceiling to draw in place of the datasheets' [TFLOP/s]; times are predicted on the datasheet's
     """
 
+    tp: Count = 1
     weight_dtype: str | None = None
     activation_dtype: str = "fp16"
     kv_dtype: str = "fp16"
@@ -136,8 +138,8 @@ def arguments(view: View) -> dict[str, Any]:
 def options(settings: Settings) -> dict[str, Any]:
     """Those arguments of `roofline_grid` that `Settings` has."""
     return {
-        "weight_dtype": settings.weight_dtype, "activation_dtype": settings.activation_dtype,
-        "kv_dtype": settings.kv_dtype, "time_model": settings.time_model,
+        "tp": settings.tp if settings.tp > 1 else None, "weight_dtype": settings.weight_dtype,
+        "activation_dtype": settings.activation_dtype, "kv_dtype": settings.kv_dtype, "time_model": settings.time_model,
         "launch_latency": settings.launch_latency_us * 1e-6,
     }  # fmt: skip
 

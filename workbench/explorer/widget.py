@@ -60,7 +60,8 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         own = ipywidgets.Accordion([ipywidgets.VBox([self.upload, self.paste, self.add])], titles=["Your own model"])
         self._chosen = ipywidgets.VBox([by["operator"]])
         groups = {
-            "": ["figure"], "GPUs": ["gpu"], "Models": ["model", own], "What runs": ["set", self._chosen, "phase"],
+            "": ["figure"], "GPUs": ["gpu", "tp"], "Models": ["model", own],
+            "What runs": ["set", self._chosen, "phase"],
             "Range of settings": ["batch_size", "seq_len", "candidates"],
             "Number formats": ["weight_dtype", "activation_dtype", "kv_dtype"],
             "Times and points": ["time_model", "launch_latency_us", "points"],

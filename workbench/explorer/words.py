@@ -10,8 +10,8 @@ from .view import View, arguments
 
 #: Arguments of `roofline_grid` whose default need not be said.
 _DEFAULTS = {
-    "candidates": None, "weight_dtype": None, "activation_dtype": "fp16", "kv_dtype": "fp16", "time_model": "ideal",
-    "launch_latency": 0.0,
+    "candidates": None, "tp": None, "weight_dtype": None, "activation_dtype": "fp16", "kv_dtype": "fp16",
+    "time_model": "ideal", "launch_latency": 0.0,
 }  # fmt: skip
 
 _HEADER = """\
