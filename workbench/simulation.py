@@ -66,7 +66,8 @@ def simulate(
     weights, capacity = memory.weights(server), server.gpu.memory.capacity_gb
     if capacity is not None and weights > 1e9 * capacity:
         raise ValueError(
-            f"{server.model.id} does not fit: {weights / 1e9:.1f} GB of weights on each {server.gpu.id} of {capacity:g} GB"
+            f"{server.model.id} does not fit:"
+            f" {weights / 1e9:.1f} GB of weights on each {server.gpu.id} of {capacity:g} GB"
         )
     run = _Run(server, workload, in_flight, timeout or inf, horizon or inf)
     with _bar(len(workload), progress) as update:
