@@ -265,7 +265,7 @@ def test_a_heat_map_of_what_is_gone_falls_back_to_the_first():
 def test_a_setting_s_memory_and_latency():
     fields = {"seq_len": [1024], "tp": 2, "kv_dtype": "fp8", "time_model": "kernel", "setting": {"batch_size": 4}}
     _, _, picture = drawn(fields)
-    assert picture["serving"]["what"] == "tp 2, batch 4, prompt 1,024, output 128 tokens, kernel times"
+    assert picture["serving"]["at"] == "tp 2, batch 4, prompt 1,024, output 128 tokens"
     server = wb.serving.estimate(
         ["a100-80gb-sxm", "h100-sxm"], "llama-3-8b", 4, 1024, 128, 2, kv_dtype="fp8", time_model="kernel"
     ).squeeze()
@@ -287,7 +287,7 @@ def test_what_does_not_fit_is_said_with_what_is_missing():
     assert row["largest_batch"] == 51  # 55.23 GB over 1.0737
     assert (row["ttft"], row["tpot"], row["tokens_per_second"]) == (None, None, None)
     assert picture["notes"] == [
-        "Memory is too small at batch 64, prompt 8,064, output 128 tokens, ideal times: llama-3-8b on a100-80gb-sxm."
+        "Memory is too small at batch 64, prompt 8,064, output 128 tokens: llama-3-8b on a100-80gb-sxm."
         " All other times are computed as if it held the model."
     ]
     (row,) = drawn({"gpu": ["l4"], "model": ["llama-3-70b"]})[2]["serving"]["rows"]
@@ -310,7 +310,7 @@ def test_notes_say_what_a_reader_should_know():
     _, _, picture = drawn({"gpu": ["t4"], "model": ["llama-7b"], "time_model": "kernel", "peak_tflops": 60.0})
     context, memory, kernel, roof = picture["notes"]
     assert context.startswith("llama-7b was published for 2,048 tokens")
-    assert memory.startswith("Memory is too small at batch 1, prompt 1,024, output 128 tokens, kernel times: llama-7b")
+    assert memory.startswith("Memory is too small at batch 1, prompt 1,024, output 128 tokens: llama-7b on t4")
     assert kernel == "Kernel times of t4 are those of a100-80gb-sxm, for want of a fit of turing."
     assert roof == "The roof is drawn at 60 TFLOP/s, as the published chart prints it."
     assert drawn({})[2]["notes"] == []

@@ -456,7 +456,7 @@ function render({ model, el }) {
     table(summary, ["GPU", "model", "phase", "time per step", "FLOPs", "bytes", "intensity", "performance"],
       now.summary.map((row) => [row.gpu, row.model, row.phase, si(row.time, "s"), si(row.flops, "FLOP"), si(row.bytes, "byte"), si(row.intensity, "FLOP/byte"), si(row.performance, "FLOP/s")]),
       "A step's time is the sum over the fused operators: choose the operators \"fused\".");
-    sub("serving", now.serving.what);
+    sub("serving", `${now.serving.at}; ${now.serving.times} times`);
     table(serving, ["GPU", "model", "fits", "weights", "KV cache", "memory per GPU", "largest batch", "TTFT", "TPOT", "tokens/s"],
       now.serving.rows.map((row) => [row.gpu, row.model, row.fits, si(row.weights, "byte"), si(row.cache, "byte"), row.memory === null ? "none" : `${si(row.memory, "byte")} of ${si(row.usable, "byte")}`,
         row.largest_batch === null ? "none" : count(row.largest_batch), si(row.ttft, "s"), si(row.tpot, "s"), row.tokens_per_second === null ? "none" : digits(row.tokens_per_second)]));

@@ -267,8 +267,8 @@ def serving(view: View) -> dict[str, Any]:
     b, s = nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
     batch_size, seq_len = view.batch_size[b], view.seq_len[s]
     replica = f"tp {view.tp}, " if view.tp > 1 else ""
-    what = f"{replica}batch {batch_size:,}, prompt {seq_len:,}, output {OUTPUT} tokens, {view.time_model} times"
-    return {"what": what, "rows": replicas(view, batch_size, seq_len)}
+    at = f"{replica}batch {batch_size:,}, prompt {seq_len:,}, output {OUTPUT} tokens"
+    return {"at": at, "times": view.time_model, "rows": replicas(view, batch_size, seq_len)}
 
 
 def compare(view: View) -> list[dict[str, Any]]:
@@ -308,7 +308,7 @@ def notes(view: View, served: Mapping[str, Any]) -> list[str]:
         for model in entries(view) if model.max_context and model.max_context < max(view.seq_len)
     ]  # fmt: skip
     if short := [f"{row['model']} on {row['gpu']}" for row in served["rows"] if row["memory_short"]]:
-        where = f"{served['what']}: {', '.join(short)}"
+        where = f"{served['at']}: {', '.join(short)}"
         found.append(f"Memory is too small at {where}. All other times are computed as if it held the model.")
     if view.tp > 1:
         found.append(f"All is per GPU: each of {view.tp} runs its part of every layer (tensor parallelism).")
