@@ -62,7 +62,10 @@ def test_grid_refuses_in_one_line_and_writes_nothing(tmp_path, arguments, messag
 
 def test_grid_refuses_an_unknown_suffix(tmp_path):
     result = invoke(*GRID, "-o", tmp_path / "g.xlsx")
-    assert (result.exit_code, result.stderr) == (1, "workbench: unknown file suffix '.xlsx'. Allowed: .csv, .nc.\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "workbench: unknown file suffix '.xlsx'. Allowed: .zarr, .nc, .csv, .parquet.\n",
+    )
 
 
 def test_grid_refuses_a_missing_folder(tmp_path):

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from .calibration import Calibration
     from .figures import Figure, Outcome
 
@@ -59,23 +61,25 @@ def figures(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder; default figures/ of the clone.")
     ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:PORT.")] = None,
 ) -> None:
     """Draw the published charts: params through papermill to SVG, PNG, CSV and an index page."""
     from . import figures as batch
     from .project import project_root
 
     outcomes = []
-    with one_line(), interruptible("nothing was written" if check else "finished figures are kept, run again to go on"):
+    kept = "nothing was written" if check else "finished figures are kept, run again to go on"
+    with one_line(), interruptible(kept), _executor(scheduler) as pool:
         root = project_root()
         known = batch.find(root)
         chosen = batch.choose(known, names or [])
         target = output or root / "figures"
         if not check:
-            outcomes = _run(chosen, target, root, force=force, jobs=jobs)
+            outcomes = _run(chosen, target, root, force=force, jobs=jobs, executor=pool)
             typer.echo(f"index: {batch.write_index(known.values(), target)}")
         else:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-                outcomes = _run(chosen, Path(scratch), root, force=True, jobs=jobs)
+                outcomes = _run(chosen, Path(scratch), root, force=True, jobs=jobs, executor=pool)
                 drawn = [outcome.id for outcome in outcomes if outcome.state == "drawn"]
                 found = [batch.differences(target / f"{i}.csv", Path(scratch) / f"{i}.csv") for i in sorted(drawn)]
             for difference in filter(None, found):
@@ -100,7 +104,9 @@ def interruptible(what: str) -> Iterator[None]:
         os._exit(130)
 
 
-def _run(chosen: list["Figure"], target: Path, root: Path, *, force: bool, jobs: int) -> list["Outcome"]:
+def _run(
+    chosen: list["Figure"], target: Path, root: Path, *, force: bool, jobs: int, executor: "Executor | None"
+) -> list["Outcome"]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -117,7 +123,7 @@ def _run(chosen: list["Figure"], target: Path, root: Path, *, force: bool, jobs:
             if outcome.state == "failed" or not console.is_terminal:
                 console.print(f"{outcome.id:<16} {outcome.state} {outcome.reason}", markup=False, highlight=False)
 
-        return run(chosen, target, root, force=force, jobs=jobs, report=report)
+        return run(chosen, target, root, force=force, jobs=jobs, executor=executor, report=report)
 
 
 @app.command()
@@ -147,7 +153,7 @@ def audit(
 
 @app.command()
 def grid(
-    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.csv or FILE.nc")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.zarr, .nc, .csv or .parquet")],
     gpu: Annotated[list[str], typer.Option("--gpu", help="GPU id; repeat for several.")],
     model: Annotated[list[str], typer.Option("--model", help="Model id; repeat for several.")],
     operator: Annotated[list[str] | None, typer.Option(help="'fused', 'unfused', or operator names; repeat.")] = None,
@@ -165,22 +171,66 @@ def grid(
     scores: Annotated[str | None, typer.Option(help="Attention scores through 'memory' or on 'chip'.")] = None,
     time_model: Annotated[str, typer.Option(help="'ideal' or 'kernel'.")] = "ideal",
     launch_latency: Annotated[float, typer.Option(help="Seconds that every call takes besides.")] = 0.0,
+    dtype: Annotated[str, typer.Option(help="'float64' or 'float32'.")] = "float64",
+    variable: Annotated[
+        list[str] | None, typer.Option(help="Write only this one of flops, bytes, ..., bound; repeat.")
+    ] = None,
+    chunk: Annotated[int | None, typer.Option(help="Cells computed at a time, at most.")] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Chunks at a time.")] = os.cpu_count() or 1,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:PORT.")] = None,
 ) -> None:
-    """Compute a roofline grid and write it to a CSV or NetCDF file."""
-    from .grid import PHASES, roofline_grid
-    from .saving import write_grid
+    """Compute a roofline grid, of any size, and write it to a file with a manifest; run it again to resume it."""
+    from . import store
+    from .grid import PHASES, checked
+    from .sweep import COSTS, RATES
 
-    with one_line():
-        ds = roofline_grid(
+    with one_line(), interruptible("finished chunks are kept, run again to go on"), _executor(scheduler) as pool:
+        sweep = checked(
             gpu, model, operator, phase or PHASES,
             _integers("--batch-size", batch_size), _integers("--seq-len", seq_len),
             candidates=None if candidates is None else _integers("--candidates", candidates),
             tp=None if tp is None else _integers("--tp", tp), weight_dtype=weight_dtype,
             activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
-            logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency,
+            logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
         )  # fmt: skip
-        write_grid(ds, output)
-    typer.echo(f"{output}: {', '.join(f'{size} {dim}' for dim, size in ds.sizes.items())}")
+        with _progress("chunks") as progress:
+            store.write(
+                sweep, output, names=variable or (*COSTS, *RATES), chunks=chunk or "auto", executor=pool, jobs=jobs,
+                report=progress,
+            )  # fmt: skip
+    typer.echo(f"{output}: {', '.join(f'{n} {dim}' for dim, n in zip(sweep.coords, sweep.shape, strict=True))}")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere; yields what moves it."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _executor(scheduler: str | None) -> Iterator["Executor | None"]:
+    """What runs tasks on the workers of a dask cluster; None without an address."""
+    if scheduler is None:
+        yield None
+        return
+    from .cluster import executor
+
+    with executor(scheduler) as pool:
+        yield pool
 
 
 def _integers(option: str, text: str) -> list[int]:

@@ -170,10 +170,12 @@ def draw(figure: Figure, output: Path, root: Path, scratch: Path, inputs: str) -
     """
     import papermill
 
+    _keep_below(output / ".state")  # in this process too, where it is a worker of a cluster
     work, running = scratch / figure.id, scratch / f"{figure.id}.ipynb"
     executed = output / ".state" / running.name
     files = {kind: work / f"{figure.id}.{kind}" for kind in FORMATS}
     try:
+        shutil.rmtree(work, ignore_errors=True)  # what a worker left that was lost
         work.mkdir()
         try:
             papermill.execute_notebook(
@@ -234,6 +236,15 @@ def workplace(output: Path) -> Iterator[Path]:
         scratch.mkdir(exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to {output}: {error.strerror}") from None
+    _keep_below(state)
+    try:
+        yield scratch.resolve()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _keep_below(state: Path) -> None:
+    """Have this process and its kernels keep what they write besides in a folder, and draw as notebooks do."""
     for variable, folder in (
         ("IPYTHONDIR", "ipython"), ("JUPYTER_RUNTIME_DIR", "runtime"), ("JUPYTER_CONFIG_DIR", "config"),
         ("JUPYTER_DATA_DIR", "data"), ("MPLCONFIGDIR", "matplotlib"),
@@ -241,10 +252,6 @@ def workplace(output: Path) -> Iterator[Path]:
         os.environ[variable] = str((state / folder).resolve())
     for variable in ("MPLBACKEND", "JUPYTER_PATH", "JUPYTER_PREFER_ENV_PATH"):
         os.environ.pop(variable, None)
-    try:
-        yield scratch.resolve()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def run(
@@ -259,7 +266,8 @@ def run(
 ) -> list[Outcome]:
     """Draw every figure that is not up to date, `jobs` at a time; one failure does not stop the others.
 
-    executor : anything with `concurrent.futures` submit; None is `jobs` threads, each waiting for its own kernel
+    executor : anything with `concurrent.futures` submit, e.g. `cluster.executor`, whose workers see the same folders;
+        None is `jobs` threads, each waiting for its own kernel
     report : called with each outcome as it comes
     """
     outcomes: list[Outcome] = []
@@ -275,13 +283,16 @@ def run(
             if not force and is_current(figure, output, package):
                 note(Outcome(figure.id, "up to date"))
             elif figure.values:  # checked before anything runs
-                due.append((figure, output, root, scratch, figure.fingerprint(package)))
+                due.append((figure, output.resolve(), root, scratch, figure.fingerprint(package)))
         pool = executor or ThreadPoolExecutor(jobs)
+        drawing = [pool.submit(draw, *task) for task in due]
         try:
-            for done in as_completed([pool.submit(draw, *task) for task in due]):
+            for done in as_completed(drawing):
                 note(done.result())
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:
+            for future in drawing:
+                future.cancel()
+            pool.shutdown(wait=False)
             raise
         pool.shutdown()
     return outcomes

@@ -1,6 +1,6 @@
 """The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -102,6 +102,7 @@ def roofline_grid(
     time_model: str = "ideal",
     launch_latency: float = 0.0,
     dtype: str = "float64",
+    chunks: str | int | Mapping[str, int] | None = None,
 ) -> xr.Dataset:
     """FLOPs, bytes, roofs and times of operators over every combination of settings.
 
@@ -129,6 +130,8 @@ def roofline_grid(
         wall clock sees and CUDA graphs hide
     dtype : of the results: "float64", or "float32" in half the memory, each value rounded once (a relative error of
         6e-8; infinite above 3.4e38)
+    chunks : None computes the grid; else it is lazy, of dask arrays that are computed where they are used: labels in a
+        chunk by dim, or so many cells a chunk, or "auto" (`sweep.CHUNK`) [1]
 
     Returns a Dataset with dims gpu, model, operator, phase, batch_size, seq_len (candidates, tp), each variable with
     only those it depends on: flops [FLOP], bytes [byte], time [s] per kernel call; calls per forward pass [1];
@@ -137,9 +140,28 @@ def roofline_grid(
     NaN rates, bound -1. `peak_flop_rate` has the dim operator (or model) only where those compute in different formats.
 
     Raises ValueError, in one line, for an unknown name, a size that is not a positive integer, an empty list, a
-    repeated label, a format that a GPU has no peak for, a `tp` that does not divide a model's heads, or a GPU without a
-    link.
+    repeated label, a format that a GPU has no peak for, a `tp` that does not divide a model's heads, a GPU without a
+    link, or chunks that are not of the grid.
     """
+    sweep = checked(
+        gpu, model, operator, phase, batch_size, seq_len, candidates=candidates, tp=tp, weight_dtype=weight_dtype,
+        activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
+        logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
+    )  # fmt: skip
+    if chunks is None:
+        return dataset(sweep, evaluate(sweep))
+    from .lazy import lazy  # dask takes as long to import as everything else together
+
+    return dataset(sweep, lazy(sweep, sweep.chunks(chunks)))
+
+
+def checked(
+    gpu: Any, model: Any, operator: Any = None, phase: Any = PHASES, batch_size: Any = 1, seq_len: Any = 1024, *,
+    candidates: Any = None, tp: Any = None, weight_dtype: str | None = None, activation_dtype: str = "fp16",
+    kv_dtype: str = "fp16", lm_head_dtype: str | None = None, causal: bool | None = None, logits: str = "last",
+    scores: str | None = None, time_model: str = "ideal", launch_latency: float = 0.0, dtype: str = "float64",
+) -> Sweep:  # fmt: skip
+    """The arguments of `roofline_grid` as a sweep that is yet to be computed; its errors."""
     gpus = entries("gpu", gpu, find_gpu)
     models = entries("model", model, find_model)
     phases = names("phase", phase, PHASES)
@@ -164,19 +186,17 @@ def roofline_grid(
     if tp is not None:
         sizes["tp"] = whole_numbers("tp", tp)
     operators, has = _operators(wanted, models, max(sizes["tp"]) if tp is not None else 1)
-    sweep = Sweep(
-        gpus, models, operators, has, phases, sizes, dtypes, Options(causal, scores), logits, time_model,
-        launch_latency, dtype,
-    )  # fmt: skip
-    ds = dataset(sweep, evaluate(sweep))
-    ds.attrs = {
+    attrs = {
         "title": "Roofline of LLM inference operators",
         "forward_pass": " ".join(operators) if wanted == ["fused"] else "",
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
         "launch_latency": launch_latency,
     }  # fmt: skip
-    return ds
+    return Sweep(
+        gpus, models, operators, has, phases, sizes, dtypes, Options(causal, scores), logits, time_model,
+        launch_latency, dtype, attrs,
+    )  # fmt: skip
 
 
 def dataset(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
@@ -201,7 +221,7 @@ def dataset(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     coords = {dim: index.create_variables()[dim] for dim, index in indexes.items()}
     for dim, coordinate in coords.items():
         coordinate.attrs = attributes(dim)
-    ds = xr.Dataset(variables, xr.Coordinates(coords, indexes))
+    ds = xr.Dataset(variables, xr.Coordinates(coords, indexes), sweep.attrs)
     return ds[[*coords, *variables]]  # coordinates first, so that the dims are in order
 
 

@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import xarray as xr
 
-from .names import file_name, unknown
-from .tables import with_units
+from .names import file_name
 from .whole import whole
 
 if TYPE_CHECKING:
@@ -43,14 +41,3 @@ def write_text(text: str, path: Path) -> None:
     """Write a text file, whole or not at all."""
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def write_grid(ds: xr.Dataset, path: Path) -> None:
-    """Write a grid as CSV (a row per setting) or NetCDF, by the file's suffix, whole or not at all."""
-    if path.suffix not in (".csv", ".nc"):
-        raise unknown("file suffix", path.suffix, (".csv", ".nc"))
-    if path.suffix == ".csv":
-        write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
-    else:
-        with whole(path) as temporary:
-            ds.to_netcdf(temporary)

@@ -7,10 +7,10 @@ every GPU; only the results go through memory.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from math import prod
@@ -21,6 +21,7 @@ import numpy as np
 from . import parallel, roofline
 from .catalog import GPU, Model
 from .formats import computes_in, widths
+from .names import unknown
 from .operators import ATTENTION, OPERATORS, Cost, Options, Step, Widths, decode, prefill
 
 #: Of `bound`, beside 0 (memory) and 1 (compute): a model has no such operator; a collective waits for the link.
@@ -35,8 +36,8 @@ NOTHING = {
 }  # fmt: skip
 #: Operators that see more of a step than the number of its tokens.
 BY_SEQUENCE = (*ATTENTION, "kv_b_proj", "lm_head")
-#: Cells of a block, and of a sweep whose blocks are worth several threads [1].
-BLOCK, THREADED = 2**15, 2**18
+#: Cells of a block, of a sweep whose blocks are worth several threads, and of a chunk of a lazy grid [1].
+BLOCK, THREADED, CHUNK = 2**15, 2**18, 2**21
 
 Array = Any  # a number or a numpy array; all of them broadcast
 Block = tuple[slice, ...]  # of the sizes but tp
@@ -48,6 +49,7 @@ class Sweep:
 
     has : the operators that each model runs; sizes : batch_size, seq_len and, where asked for, candidates and tp [1]
     dtypes : of each model's operands; dtype : of the results, "float64" or "float32"
+    attrs : those of the grid, which say how it was computed
     """
 
     gpus: dict[str, GPU]
@@ -62,6 +64,7 @@ class Sweep:
     time_model: str
     launch_latency: float
     dtype: str = "float64"
+    attrs: dict[str, Any] = field(default_factory=dict)
 
     @property
     def coords(self) -> dict[str, Any]:
@@ -83,9 +86,45 @@ class Sweep:
             phases=coords["phase"], sizes={name: coords[name] for name in self.sizes},
         )  # fmt: skip
 
+    def chunks(self, chunks: str | int | Mapping[str, int] = "auto") -> dict[str, list[slice]]:
+        """Slices of every dim that cut the sweep into regions.
 
-def evaluate(sweep: Sweep, names: Iterable[str] = (*COSTS, *RATES)) -> dict[str, np.ndarray]:
+        chunks : labels in a slice by dim, the rest whole; or cells in a region at most, the inner dims whole as far as
+            possible; "auto" is `CHUNK` cells [1]
+
+        Raises ValueError for anything else.
+        """
+        lengths = dict(zip(self.coords, self.shape, strict=True))
+        if isinstance(chunks, Mapping):
+            for dim, length in chunks.items():
+                if dim not in lengths:
+                    raise unknown("dim in chunks", dim, lengths)
+                _check_chunk(f"chunks[{dim!r}]", length)
+            steps = lengths | dict(chunks)
+        else:
+            left = CHUNK if chunks == "auto" else _check_chunk("chunks", chunks)
+            steps = {}
+            for dim, length in reversed(lengths.items()):
+                steps[dim] = min(length, max(left, 1))
+                left //= length
+        return {
+            dim: [slice(i, min(i + steps[dim], length)) for i in range(0, length, steps[dim])]
+            for dim, length in lengths.items()
+        }
+
+
+def _check_chunk(name: str, length: object) -> int:
+    if not isinstance(length, int | np.integer) or isinstance(length, bool) or length < 1:
+        raise ValueError(f"{name} = {length!r}: allowed are 'auto', whole numbers from 1, and those by dim")
+    return int(length)
+
+
+def evaluate(
+    sweep: Sweep, names: Iterable[str] = (*COSTS, *RATES), *, threads: int | None = None
+) -> dict[str, np.ndarray]:
     """Variables of a sweep [SI] with the dims that each depends on, and `calls` by (model, operator[, tp]).
+
+    threads : that share the blocks; None is one for each core, where there are cells enough for that [1]
 
     All are computed in float64; float32 rounds each once, when it is written: a relative error of 2^-24, 6e-8.
     """
@@ -128,7 +167,7 @@ def evaluate(sweep: Sweep, names: Iterable[str] = (*COSTS, *RATES)) -> dict[str,
         for step in [_step(sweep, phase, block)]
         for model, operator in product(enumerate(sweep.models), enumerate(sweep.operators))
     )
-    with _threads(prod(sweep.shape)) as each:
+    with _threads(threads or (len(os.sched_getaffinity(0)) if prod(sweep.shape) >= THREADED else 1)) as each:
         for function, items in (
             (tabulate, product(sweep.models, sweep.operators, range(len(tps)))),
             (fill, places),
@@ -139,12 +178,12 @@ def evaluate(sweep: Sweep, names: Iterable[str] = (*COSTS, *RATES)) -> dict[str,
 
 
 @contextmanager
-def _threads(cells: int) -> Iterator[Callable[..., Iterator[None]]]:
-    """A `map` that runs on all cores, where there are cells enough for that."""
-    if cells < THREADED:
+def _threads(count: int) -> Iterator[Callable[..., Iterator[None]]]:
+    """A `map` that runs in so many threads [1]."""
+    if count == 1:
         yield map
     else:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(count) as pool:
             yield pool.map
 
 

@@ -1,0 +1,88 @@
+"""Grids and figures on a cluster of several worker processes, of which one is killed: whole, equal to the last byte."""
+
+import os
+import signal
+from concurrent.futures import as_completed
+
+import pytest
+import xarray as xr
+from distributed import LocalCluster
+from test_figures import project, run  # noqa: F401
+from typer.testing import CliRunner
+
+import workbench as wb
+from workbench import cli, cluster, figures, grid, store
+
+WORKERS = 3
+
+
+@pytest.fixture(scope="module")
+def address():
+    with LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50) as workers:
+        yield workers.scheduler_address
+
+
+def kill(address):
+    """Kill one of the workers; its nanny starts another one."""
+    with cluster.executor(address) as pool:
+        pids = {future.result() for future in as_completed(pool.submit(os.getpid) for _ in range(20 * WORKERS))}
+    assert os.getpid() not in pids
+    os.kill(min(pids), signal.SIGKILL)
+
+
+def test_a_grid_is_whole_although_a_worker_is_killed(address, tmp_path):
+    arguments = {"gpu": ["h100-sxm", "t4"], "model": ["llama-3-8b"], "batch_size": range(1, 41), "time_model": "kernel"}
+    reported = []
+
+    def report(done, total):
+        reported.append((done, total))
+        if done == 5:
+            kill(address)
+
+    with cluster.executor(address) as pool:
+        store.write(grid.checked(**arguments), tmp_path / "g.zarr", chunks=30, executor=pool, report=report)
+    assert reported == [(n, len(reported)) for n in range(1, len(reported) + 1)]
+    with xr.open_zarr(tmp_path / "g.zarr") as ds:
+        xr.testing.assert_equal(ds.load(), wb.roofline_grid(**arguments))
+    store.write(grid.checked(**arguments), tmp_path / "local.zarr", chunks=30)
+    here, there = (
+        {p.relative_to(d): p.read_bytes() for p in d.rglob("*") if p.is_file()} for d in tmp_path.glob("*.zarr")
+    )
+    assert here == there
+
+
+def test_figures_are_whole_although_a_worker_is_killed(address, project):  # noqa: F811
+    figures_here = run(project)
+    assert figures_here == {"one": "drawn", "two": "drawn"}
+    drawn = {path.name: path.read_bytes() for path in (project / "figures").glob("*.*") if path.is_file()}
+    assert len(drawn) == 6
+    killed = []
+
+    def report(outcome):
+        if not killed:
+            killed.append(outcome.id)
+            kill(address)
+
+    with cluster.executor(address) as pool:
+        everything = figures.find(project).values()
+        outcomes = figures.run(everything, project / "there", project, executor=pool, report=report)
+    assert {outcome.id: outcome.state for outcome in outcomes} == figures_here, outcomes
+    assert {path.name: path.read_bytes() for path in (project / "there").glob("*.*") if path.is_file()} == drawn
+
+
+def test_the_command_line_on_a_cluster(address, tmp_path):
+    arguments = ["grid", "--gpu", "t4", "--model", "gpt2", "--chunk", "4", "-o", str(tmp_path / "g.nc")]
+    result = CliRunner().invoke(cli.app, [*arguments, "--scheduler", address])
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(tmp_path / "g.nc") as ds:
+        xr.testing.assert_equal(ds, wb.roofline_grid("t4", "gpt2"))
+
+
+@pytest.mark.parametrize("wrong", ["tcp://127.0.0.1:1", "nowhere", ""])
+def test_no_scheduler_there(monkeypatch, tmp_path, wrong):
+    monkeypatch.setattr(cluster, "TIMEOUT", 1)
+    arguments = ["grid", "--gpu", "t4", "--model", "gpt2", "-o", str(tmp_path / "g.nc"), "--scheduler", wrong]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith(f"workbench: no dask scheduler at {wrong!r}: ")
+    assert list(tmp_path.iterdir()) == []
