@@ -16,7 +16,8 @@ from ..catalog import models
 from ..hf import from_hf_config
 from ..names import unknown
 from ..records import validated
-from ..saving import write_grid
+from ..saving import write_table
+from ..tables import with_units
 from .controls import Control, controls, operator_set, read_json
 from .pictures import picture
 from .view import Pin, Settings, View, drawn, grid
@@ -190,9 +191,13 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         """The numbers of the view as a file: "csv", a row a setting, or "nc" (NetCDF)."""
         if kind not in ("csv", "nc"):
             raise unknown("format", kind, ("csv", "nc"))
+        ds = drawn(self.ds, self.view.points)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"view.{kind}"
-            write_grid(drawn(self.ds, self.view.points), path)
+            if kind == "csv":
+                write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
+            else:
+                ds.to_netcdf(path)
             return path.read_bytes()
 
 
