@@ -21,8 +21,8 @@ Array = Any  # a number or a numpy array; all of them broadcast
 #: Of a collective: latency of one step over a vendor's own link and over PCIe [s], and the share of the link's rate
 #: that it reaches [1]. NCCL's all-reduce over H100s on NVLink (vidur, github.com/microsoft/vidur,
 #: data/profiling/network/h100_dgx: 31 us for 1 MB and 318 us for 67 MB over 4 GPUs, 33 us for 1 MB over 8) has 4.4 and
-#: 1.9 us a step of its ring, and 333 of 450 GB/s; over two A100s it takes 5 us a step (NVIDIA/nccl issue 583). The rate
-#: on PCIe, its latency, and one shot, which serving engines have kernels for, are guesses.
+#: 1.9 us a step of its ring, and 333 of 450 GB/s; over two A100s it takes 5 us a step (github.com/NVIDIA/nccl, thread
+#: 583). The rate on PCIe, its latency, and one shot, which serving engines have kernels for, are guesses.
 STEP_LATENCY, PCIE_STEP_LATENCY, LINK_FRACTION = 3e-6, 10e-6, 0.74
 #: One lane of PCIe in one direction, after encoding, by generation [GB/s]: 8, 16, 32 GT/s at 128b/130b; 64 GT/s at 242
 #: of 256 bytes (PCI Express Base Specifications, PCI-SIG).
