@@ -1,11 +1,13 @@
 """The T4 report's load test put right, its roadmap computed, and the notebook on a file."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import audit, figures, loadtest, project, t4_charts, t4_report, t4_roadmap
+from workbench import audit, figures, loadtest, t4_charts, t4_report, t4_roadmap
 from workbench.published import T4_METRICS
 
 # sent, first token, last token, prompt, output: one of 11 tokens in 2 s, one of 21 in 8 s, one cut off, one never begun
@@ -240,7 +242,7 @@ def test_an_unknown_chart(path):
 def test_the_notebook_runs_on_a_file(path, tmp_path):
     import papermill
 
-    root = project.project_root()
+    root = Path(__file__).resolve().parents[1]
     figure = figures.find(root)["t4-queue"]
     values = figure.values | {"load_test": str(path), "output_dir": str(tmp_path), "figure_id": "queue"}
     with figures.workplace(tmp_path / "work") as scratch:
