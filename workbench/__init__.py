@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 __all__ = [
     "GPU",
     "Model",
+    "best",
     "explore",
     "forward_pass",
     "from_hf_config",
@@ -23,6 +24,7 @@ __all__ = [
     "gpus",
     "model",
     "models",
+    "pareto",
     "roofline_grid",
 ]
 
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
     from .explorer import explore
     from .grid import forward_pass, roofline_grid
     from .hf import from_hf_config
+    from .search import best, pareto
 else:
     _HOME = {
         "GPU": "catalog", "Model": "catalog", "gpu": "catalog", "gpus": "catalog", "model": "catalog",
         "models": "catalog", "explore": "explorer", "forward_pass": "grid", "from_hf_config": "hf",
-        "roofline_grid": "grid",
+        "roofline_grid": "grid", "best": "search", "pareto": "search",
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:
