@@ -26,7 +26,7 @@ templates_path = ["_templates"]
 nb_execution_mode = "off"  # the stored outputs, which the tests hold against the code
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
-suppress_warnings = ["mystnb.unknown_mime_type"]
+suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]  # the latter: fields that share a builtin's name
 
 html_theme = "furo"
 html_title = "Roofline Workbench"
@@ -39,7 +39,7 @@ autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 nitpicky = True
-nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!workbench\.).*"), ("py:class", r".*\.(Array|\w+T)")]
+nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!workbench\.).*"), ("py:class", r".*\.(Array|\w+T|Rows)")]
 
 
 # Docstrings -------------------------------------------------------------------------------------------------------
