@@ -281,10 +281,12 @@ def _attention(gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     long context whatever suits them; no token more and no longer context makes it faster.
     """
     prefill: PrefillFit = _fit(gpu, "prefill")
-    faster = np.minimum(
-        prefill_seconds(prefill, gpu, cost, peak_flop_rate),
-        decode_seconds(_fit(gpu, "decode"), prefill, gpu, cost, peak_flop_rate),
-    )
+    one = prefill_seconds(prefill, gpu, cost, peak_flop_rate)
+    if np.all(np.greater_equal(cost.m, cost.n) & np.greater(cost.m, 1)):  # whole prompts: `alone` is `one`
+        return one
+    faster = np.minimum(one, decode_seconds(_fit(gpu, "decode"), prefill, gpu, cost, peak_flop_rate))
+    if not np.any(np.greater(cost.m, 1)):
+        return faster
     alone = prefill_seconds(prefill, gpu, _new_tokens_alone(cost), peak_flop_rate)
     return np.where(np.greater(cost.m, 1), np.maximum(faster, alone), faster)
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import parallel, roofline
+from .buffers import empty
 from .catalog import GPU, Model
 from .formats import computes_in, widths
 from .names import unknown
@@ -131,7 +132,7 @@ def evaluate(
     tps = sweep.sizes["tp"].tolist() if "tp" in sweep.sizes else [1]
     lengths = [len(values) for name, values in sweep.sizes.items() if name != "tp"]
     shape = (len(sweep.models), len(sweep.operators), len(sweep.phases), *lengths, len(tps))
-    out = {name: np.empty(shape if name in COSTS else (len(sweep.gpus), *shape), _dtype(name, sweep)) for name in names}
+    out = {name: empty(shape if name in COSTS else (len(sweep.gpus), *shape), _dtype(name, sweep)) for name in names}
     calls = np.zeros((*shape[:2], len(tps)))
     shards = {
         name: [(parallel.shard(model, tp), widths(model, sweep.dtypes[name]), tp) for tp in tps]
