@@ -21,12 +21,15 @@ def attainable(intensity: Any, peak_flop_rate: Any, bandwidth: Any, *, out: np.n
     return np.minimum(peak_flop_rate, np.multiply(intensity, bandwidth, out=out), out=out)
 
 
-def bound(intensity: Any, ridge: Any) -> Any:
+def bound(intensity: Any, ridge: Any, *, out: np.ndarray | None = None) -> Any:
     """0 where memory limits a kernel, 1 where compute does (the ridge point itself counts as compute).
 
-    intensity, ridge [FLOP/byte]
+    intensity, ridge [FLOP/byte]; out : an int8 array to write it to
     """
-    return np.greater_equal(intensity, ridge).astype(np.int8)
+    if out is None:
+        return np.greater_equal(intensity, ridge).astype(np.int8)
+    np.greater_equal(intensity, ridge, out=out.view(np.bool_))
+    return out
 
 
 def ideal_time(flops: Any, bytes_: Any, peak_flop_rate: Any, bandwidth: Any, *, out: np.ndarray | None = None) -> Any:

@@ -37,8 +37,9 @@ NOTHING = {
 }  # fmt: skip
 #: Operators that see more of a step than the number of its tokens.
 BY_SEQUENCE = (*ATTENTION, "kv_b_proj", "lm_head")
-#: Cells of a block, of a sweep whose blocks are worth several threads, and of a chunk of a lazy grid [1].
-BLOCK, THREADED, CHUNK = 2**15, 2**18, 2**21
+#: Cells of a block (an ideal one's on all GPUs together), of a sweep whose blocks are worth several threads, and of a
+#: chunk of a lazy grid [1].
+BLOCK, THREADED, CHUNK = 2**16, 2**18, 2**21
 
 Array = Any  # a number or a numpy array; all of them broadcast
 Block = tuple[slice, ...]  # of the sizes but tp
@@ -162,9 +163,10 @@ def evaluate(
             known = None if table is None or prompts is None else (table, prompts[1][block])
             _write(sweep, out, at, cost, computes_in(operator, sweep.dtypes[model]), known)
 
+    cells = BLOCK if sweep.time_model == "kernel" else max(BLOCK // len(sweep.gpus), BLOCK // 8)
     places = (
         (block, p, step, model, operator)
-        for block, (p, phase) in product(_blocks(lengths), enumerate(sweep.phases))
+        for block, (p, phase) in product(_blocks(lengths, cells), enumerate(sweep.phases))
         for step in [_step(sweep, phase, block)]
         for model, operator in product(enumerate(sweep.models), enumerate(sweep.operators))
     )
@@ -192,14 +194,14 @@ def _dtype(name: str, sweep: Sweep) -> str:
     return "int8" if name == "bound" else sweep.dtype
 
 
-def _blocks(lengths: list[int]) -> Iterator[Block]:
-    """Slices of the sizes that cover them all, in order, each with at most `BLOCK` cells."""
+def _blocks(lengths: list[int], cells: int) -> Iterator[Block]:
+    """Slices of the sizes that cover them all, in order, each with at most so many cells."""
     inner = prod(lengths[1:])
-    if inner > BLOCK:
+    if inner > cells:
         for i in range(lengths[0]):
-            yield from ((slice(i, i + 1), *rest) for rest in _blocks(lengths[1:]))
+            yield from ((slice(i, i + 1), *rest) for rest in _blocks(lengths[1:], cells))
     else:
-        rows = BLOCK // inner
+        rows = cells // inner
         yield from ((slice(i, i + rows), *(slice(n) for n in lengths[1:])) for i in range(0, lengths[0], rows))
 
 
@@ -220,7 +222,7 @@ def _distinct(sweep: Sweep) -> tuple[np.ndarray, np.ndarray] | None:
     b, s = (sweep.sizes[name] for name in ("batch_size", "seq_len"))
     unit, cells = int(np.gcd.reduce(b)) * int(np.gcd.reduce(s)), len(b) * len(s)
     most = int(b.max()) * int(s.max())
-    if "prefill" not in sweep.phases or cells < BLOCK or most // unit > 4 * cells or most > 2**53:
+    if "prefill" not in sweep.phases or cells < BLOCK // 8 or most // unit > 4 * cells or most > 2**53:
         return None
     counts = np.multiply.outer(b // np.gcd.reduce(b), s // np.gcd.reduce(s))
     present = np.zeros(most // unit + 1, dtype=bool)
@@ -234,12 +236,12 @@ def _tabulated(
     sweep: Sweep, operator: str, model: str, shard: tuple[Model, Widths, int], tokens: np.ndarray
 ) -> np.ndarray:
     """Times of an operator's kernel by (gpu, number of tokens) [s]."""
-    times, computing = np.empty((len(sweep.gpus), len(tokens))), computes_in(operator, sweep.dtypes[model])
+    times = np.empty((len(sweep.gpus), len(tokens)))
+    peak, _ = _ceilings(sweep, computes_in(operator, sweep.dtypes[model]), 1)
     for start in range(0, len(tokens), BLOCK):
         part = slice(start, start + BLOCK)
         cost = _cost(operator, Step(tokens[part], 1, 1, 0), sweep.options, *shard)
-        for g, gpu in enumerate(sweep.gpus.values()):
-            times[g, part] = _time(sweep, gpu, cost, gpu.peak_flop_rate(computing)) if cost else 0.0
+        times[:, part] = _kernel_times(sweep, cost, peak) if cost else 0.0
     return times
 
 
@@ -258,45 +260,60 @@ def _write(
     computing: str,
     known: tuple[np.ndarray, np.ndarray] | None,
 ) -> None:
-    """Write one operator's costs, and its rates on every GPU, to their place.
+    """Write one operator's costs, and its rates on all GPUs, to their place.
 
     computing : the format of its peak; known : times by (gpu, number of tokens) and the places in them, where tabulated
     """
 
+    flops, moved = np.asarray(cost.flops), np.asarray(cost.bytes)
+    shape = np.broadcast_shapes(flops.shape, moved.shape)
+
     def put(name: str, place: tuple[Any, ...], function: Callable[..., Array], *operands: Array) -> Array:
         """Write what a function gives; where that has all the dims and needs no rounding, it writes there itself."""
         target = out[name][place] if name in out else None
-        direct = target is not None and target.shape == shape and target.dtype != np.float32
+        direct = target is not None and target.shape[-len(shape) :] == shape and target.dtype != np.float32
         values = function(*operands, out=target if direct else None)
         if target is not None and not direct:
             target[...] = values
         return values
 
-    flops, moved = np.asarray(cost.flops), np.asarray(cost.bytes)
-    shape = np.broadcast_shapes(flops.shape, moved.shape)
     for name, values in (("flops", flops), ("bytes", moved)):
         if name in out:
             out[name][at] = values
     intensity = put("intensity", at, np.divide, flops, moved)
+    peak, bandwidth = _ceilings(sweep, computing, len(shape))
+    everywhere = (slice(None), *at)
+    if "attainable" in out:
+        put("attainable", everywhere, roofline.attainable, intensity, peak, bandwidth)
+    if "bound" in out and cost.gpus > 1:
+        out["bound"][everywhere] = LINK
+    elif "bound" in out:
+        put("bound", everywhere, roofline.bound, intensity, roofline.ridge_point(peak, bandwidth))
+    if "time" in out or "performance" in out:
+        if known:
+            time = put("time", everywhere, partial(np.take, axis=1, mode="clip"), *known)
+        elif sweep.time_model == "kernel" or cost.gpus > 1:
+            time = put("time", everywhere, _kernel_times, sweep, cost, peak)
+        else:
+            time = put("time", everywhere, roofline.ideal_time, flops, moved, peak, bandwidth)
+            if sweep.launch_latency:
+                time = put("time", everywhere, np.add, time, sweep.launch_latency)
+        if "performance" in out:
+            put("performance", everywhere, np.divide, flops, time)
+
+
+def _ceilings(sweep: Sweep, computing: str, dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """Peak [FLOP/s] in a format, and bandwidth [byte/s], by GPU and as many dims after it."""
+    rates = [(gpu.peak_flop_rate(computing), gpu.bandwidth) for gpu in sweep.gpus.values()]
+    peak, bandwidth = np.array(rates).T.reshape(2, -1, *(1,) * dims)
+    return peak, bandwidth
+
+
+def _kernel_times(sweep: Sweep, cost: Cost, peak: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+    """Times of one call by GPU [s], written to `out` where there is one."""
+    times = np.empty((len(peak), *np.broadcast_shapes(np.shape(cost.flops), np.shape(cost.bytes))))
+    times = times if out is None else out
     for g, gpu in enumerate(sweep.gpus.values()):
-        peak, here = gpu.peak_flop_rate(computing), (g, *at)
-        if "attainable" in out:
-            put("attainable", here, roofline.attainable, intensity, peak, gpu.bandwidth)
-        if "bound" in out:
-            ridge = roofline.ridge_point(peak, gpu.bandwidth)
-            out["bound"][here] = LINK if cost.gpus > 1 else roofline.bound(intensity, ridge)
-        if "time" in out or "performance" in out:
-            if known:
-                time = put("time", here, partial(np.take, mode="clip"), known[0][g], known[1])
-            else:
-                time = put("time", here, _time, sweep, gpu, cost, peak)
-            if "performance" in out:
-                put("performance", here, np.divide, flops, time)
-
-
-def _time(sweep: Sweep, gpu: GPU, cost: Cost, peak: float, *, out: np.ndarray | None = None) -> Array:
-    """Time of one call [s], written to `out` where there is one."""
-    if sweep.time_model == "ideal" and cost.gpus == 1:
-        time = roofline.ideal_time(cost.flops, cost.bytes, peak, gpu.bandwidth, out=out)
-        return np.add(time, sweep.launch_latency, out=out) if sweep.launch_latency else time
-    return np.add(parallel.operator_time(gpu, cost, peak, sweep.time_model), sweep.launch_latency, out=out)
+        seconds = parallel.operator_time(gpu, cost, peak[g].item(), sweep.time_model)
+        np.add(seconds, sweep.launch_latency, out=times[g])
+    return times
