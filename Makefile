@@ -61,8 +61,8 @@ docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every i
 	@$(BIN)/uv sync -q --frozen --inexact --group docs --python $(BIN)/python
 	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
 
-bench: $(READY)  ## grid cells per second beside this machine's copy bandwidth; seconds of a simulation; the explorer's answer to a slider
-	@$(BIN)/python tests/bench_grid.py
+bench: $(READY)  ## grids beside this machine's copy bandwidth, into docs/benchmarks.md; a simulation; the explorer's answer to a slider
+	@$(BIN)/python tests/bench_grid.py docs
 	@$(BIN)/python tests/bench_simulation.py
 	@$(BIN)/python tests/bench_explorer.py
 

@@ -1,7 +1,7 @@
 """Grids against what this machine's memory can copy, small sweeps in points per second, memory, import: `make bench`.
 
-Every ratio is of medians of runs side by side in one process. With a folder as argument, the tables are also written
-to benchmarks.md in it.
+Every ratio is of medians of runs side by side in one process. With a folder as argument, the tables also take the place
+of those in its benchmarks.md.
 """
 
 import os
@@ -28,12 +28,14 @@ IMPORT = (
     "import time; t = time.perf_counter(); import workbench; workbench.roofline_grid; print(time.perf_counter() - t)"
 )
 PEAK = """
-import resource, sys, workbench as wb
+import re, sys, workbench as wb
 from bench_grid import arguments
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 wb.roofline_grid(**arguments(10**5), time_model=sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 ds = wb.roofline_grid(**arguments(10**7), time_model=sys.argv[1])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / ds.nbytes)
+print((peak() - before) / ds.nbytes)
 """
 
 

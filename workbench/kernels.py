@@ -133,8 +133,8 @@ def attention_cost(
     group = n_heads / n_kv_heads
     return Cost(
         4.0 * scores * head_dim, moved, new_tokens, context, head_dim, batch,
-        kernel="attention", activations=2 * head_dim * width * batch * new_tokens, group=group, scores=scores,
-        sequences=batch_size,
+        kernel="attention", activations=2 * head_dim * width * batch * new_tokens, group=group,
+        score_flops=4.0 * head_dim, sequences=batch_size,
     )  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def score_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) 
 
     The softmax takes as long in every format, so that it is counted in FLOPs at the 16-bit peak.
     """
-    products = cost.flops / cost.scores / (fit.compute_fraction * peak_flop_rate)
+    products = cost.score_flops / (fit.compute_fraction * peak_flop_rate)
     softmax = fit.softmax_flops / gpu.peak_flop_rate("fp16" if "fp16" in gpu.dense_tflops else "bf16")
     return smooth_maximum(products, softmax, SOFTMAX_OVERLAP)
 
@@ -237,7 +237,8 @@ def prefill_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array
     """
     sms = gpu.sm_count or 1
     tile = np.maximum(QUERY_TILE / cost.group, 1) if fit.packed_heads else QUERY_TILE
-    scores = np.maximum(cost.scores + cost.batch * tile * cost.n / 2, cost.batch * tile * cost.n)
+    wasted = cost.batch * tile * cost.n / 2
+    scores = np.maximum(cost.flops / cost.score_flops + wasted, 2 * wasted)
     tail = TAIL * QUERY_TILE * cost.n * sms
     waves = np.ceil(cost.batch * tile / QUERY_TILE * np.ceil(cost.m / tile) / sms)
     compute = (scores + tail) * score_seconds(fit, gpu, cost, peak_flop_rate)
@@ -263,7 +264,7 @@ def decode_seconds(fit: DecodeFit, softmax: PrefillFit, gpu: GPU, cost: Cost, pe
     unsplit = np.where(np.equal(cost.group, 1) & (fit.unsplit_gbs is not None), 1.0, 0.0)
     latency = 1e-6 * (fit.launch_us + (1 - unsplit) * fit.context_us * cost.n / (cost.n + CONTEXT_DEPTH))
     walk = unsplit * (cost.bytes - cost.activations) / groups / (1e9 * (fit.unsplit_gbs or 1))
-    reading = smooth_maximum(moving, walk, fit.overlap)
+    reading = smooth_maximum(moving, walk, fit.overlap) if np.any(walk) else moving
     return latency + smooth_maximum(smooth_maximum(reading, waves, fit.overlap), compute, fit.overlap)
 
 
@@ -295,10 +296,7 @@ def _new_tokens_alone(cost: Cost) -> Cost:
     """The share of an attention's work that falls to the new tokens' own part of the context."""
     share = np.minimum(cost.m / cost.n, 1)
     cache = cost.bytes - cost.activations
-    return replace(
-        cost, n=share * cost.n, flops=share * cost.flops, scores=share * cost.scores,
-        bytes=cost.activations + share * cache,
-    )  # fmt: skip
+    return replace(cost, n=share * cost.n, flops=share * cost.flops, bytes=cost.activations + share * cache)
 
 
 def elementwise_seconds(fit: ElementwiseFit, gpu: GPU, bytes_: Array, kernels: Array = ELEMENTWISE_KERNELS) -> Array:

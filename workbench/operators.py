@@ -83,8 +83,7 @@ class Cost:
     flops [FLOP] and bytes [byte] per call; batch, m, n, k of the GEMM [1]; calls per forward pass [1]
     kernel : what runs it, a key of `kernels.KERNELS`; only the kernel-time model reads this and the rest
     activations : those of `bytes` that other kernels of the pass write or read next [byte]
-    group : query heads per KV head; scores : what a fused attention computes, over the whole batch; sequences : its
-        sequences [1]
+    group : query heads per KV head, and sequences : of a fused attention [1]; score_flops : of one of its scores [FLOP]
     gpus : that take part in a collective [1]
     """
 
@@ -98,7 +97,7 @@ class Cost:
     kernel: str = "gemm"
     activations: Array = 0.0
     group: Array = 1
-    scores: Array = 1
+    score_flops: Array = 1.0
     sequences: Array = 1
     gpus: int = 1
 
@@ -108,9 +107,9 @@ Operator = Callable[[Model, Step, Widths, Options], Cost | None]
 
 def _gemm(m: Array, k: Array, n: Array, weight: float, activation: float, *, calls: int, batch: Array = 1) -> Cost:
     """(m x k) activations times (k x n) weights, `batch` times."""
-    moved = batch * (m * k * activation + k * n * weight + m * n * activation)
-    activations = batch * m * (k + n) * activation
-    return Cost(2.0 * batch * m * n * k, moved, m, n, k, batch, calls, activations=activations)
+    activations = (k + n) * activation * batch * m  # the arrays last: fewer passes over them
+    moved = activations + k * n * weight * batch
+    return Cost(2.0 * k * n * batch * m, moved, m, n, k, batch, calls, activations=activations)
 
 
 # Attention projections --------------------------------------------------------------------------------------------
@@ -273,8 +272,8 @@ def _attention(model: Model, step: Step, w: Widths, options: Options, part: str,
     n, k = (heads.v_dim, visible) if part == "pv" else (visible, heads.qk_dim)
     return Cost(
         2.0 * scores * dims, moved, step.new_tokens, n, k, batch, layers, kernel="attention" if fused else "unfused",
-        activations=moved - step.sequences * _context_read(step, window) * read, group=heads.group, scores=scores,
-        sequences=step.sequences,
+        activations=moved - step.sequences * _context_read(step, window) * read, group=heads.group,
+        score_flops=2.0 * dims, sequences=step.sequences,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Sweeps: what a grid is computed over, and its values, evaluated in blocks and each written once.
 
 An operator is evaluated on the sizes that it depends on: most of decoding's do not see the sequence length, and a
-prompt's projections see batch size times length alone. A block fits into a core's cache, from its costs to its rates on
+prompt's projections see batch size times length alone. A block fits into the caches, from its costs to its rates on
 every GPU; only the results go through memory.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from math import prod
 from typing import Any
@@ -37,9 +37,9 @@ NOTHING = {
 }  # fmt: skip
 #: Operators that see more of a step than the number of its tokens.
 BY_SEQUENCE = (*ATTENTION, "kv_b_proj", "lm_head")
-#: Cells of a block (an ideal one's on all GPUs together), of a sweep whose blocks are worth several threads, and of a
-#: chunk of a lazy grid [1].
-BLOCK, THREADED, CHUNK = 2**16, 2**18, 2**21
+#: Cells of a block (half of an ideal one's, on all GPUs together): smaller ones leave threads waiting for each other.
+#: Of a sweep that is worth several threads; of a chunk of a lazy grid [1].
+BLOCK, THREADED, CHUNK = 2**18, 2**22, 2**21
 
 Array = Any  # a number or a numpy array; all of them broadcast
 Block = tuple[slice, ...]  # of the sizes but tp
@@ -142,6 +142,7 @@ def evaluate(
 
     prompts = _distinct(sweep) if sweep.time_model == "kernel" and {"time", "performance"} & out.keys() else None
     tables: dict[tuple[str, str, int], np.ndarray] = {}
+    ceilings = cache(partial(_ceilings, sweep, len(lengths)))
 
     def tabulate(key: tuple[str, str, int]) -> None:
         """Times by GPU of a prompt's operator at every number of tokens that the sweep has."""
@@ -161,9 +162,9 @@ def evaluate(
             calls[i, j, t] = cost.calls
             table = tables.get((model, operator, t)) if sweep.phases[p] == "prefill" else None
             known = None if table is None or prompts is None else (table, prompts[1][block])
-            _write(sweep, out, at, cost, computes_in(operator, sweep.dtypes[model]), known)
+            _write(sweep, out, at, cost, *ceilings(computes_in(operator, sweep.dtypes[model])), known)
 
-    cells = BLOCK if sweep.time_model == "kernel" else max(BLOCK // len(sweep.gpus), BLOCK // 8)
+    cells = BLOCK if sweep.time_model == "kernel" else max(2 * BLOCK // len(sweep.gpus), BLOCK // 4)
     places = (
         (block, p, step, model, operator)
         for block, (p, phase) in product(_blocks(lengths, cells), enumerate(sweep.phases))
@@ -222,7 +223,7 @@ def _distinct(sweep: Sweep) -> tuple[np.ndarray, np.ndarray] | None:
     b, s = (sweep.sizes[name] for name in ("batch_size", "seq_len"))
     unit, cells = int(np.gcd.reduce(b)) * int(np.gcd.reduce(s)), len(b) * len(s)
     most = int(b.max()) * int(s.max())
-    if "prefill" not in sweep.phases or cells < BLOCK // 8 or most // unit > 4 * cells or most > 2**53:
+    if "prefill" not in sweep.phases or cells < BLOCK // 32 or most // unit > 4 * cells or most > 2**53:
         return None
     counts = np.multiply.outer(b // np.gcd.reduce(b), s // np.gcd.reduce(s))
     present = np.zeros(most // unit + 1, dtype=bool)
@@ -237,7 +238,7 @@ def _tabulated(
 ) -> np.ndarray:
     """Times of an operator's kernel by (gpu, number of tokens) [s]."""
     times = np.empty((len(sweep.gpus), len(tokens)))
-    peak, _ = _ceilings(sweep, computes_in(operator, sweep.dtypes[model]), 1)
+    peak, _ = _ceilings(sweep, 1, computes_in(operator, sweep.dtypes[model]))
     for start in range(0, len(tokens), BLOCK):
         part = slice(start, start + BLOCK)
         cost = _cost(operator, Step(tokens[part], 1, 1, 0), sweep.options, *shard)
@@ -257,16 +258,17 @@ def _write(
     out: dict[str, np.ndarray],
     at: tuple[Any, ...],
     cost: Cost,
-    computing: str,
+    peak: np.ndarray,
+    bandwidth: np.ndarray,
     known: tuple[np.ndarray, np.ndarray] | None,
 ) -> None:
     """Write one operator's costs, and its rates on all GPUs, to their place.
 
-    computing : the format of its peak; known : times by (gpu, number of tokens) and the places in them, where tabulated
+    peak, bandwidth : by GPU, of the format that it computes in [FLOP/s, byte/s]
+    known : times by (gpu, number of tokens) and the places in them, where tabulated
     """
-
     flops, moved = np.asarray(cost.flops), np.asarray(cost.bytes)
-    shape = np.broadcast_shapes(flops.shape, moved.shape)
+    shape = np.broadcast(flops, moved).shape
 
     def put(name: str, place: tuple[Any, ...], function: Callable[..., Array], *operands: Array) -> Array:
         """Write what a function gives; where that has all the dims and needs no rounding, it writes there itself."""
@@ -281,7 +283,6 @@ def _write(
         if name in out:
             out[name][at] = values
     intensity = put("intensity", at, np.divide, flops, moved)
-    peak, bandwidth = _ceilings(sweep, computing, len(shape))
     everywhere = (slice(None), *at)
     if "attainable" in out:
         put("attainable", everywhere, roofline.attainable, intensity, peak, bandwidth)
@@ -302,7 +303,7 @@ def _write(
             put("performance", everywhere, np.divide, flops, time)
 
 
-def _ceilings(sweep: Sweep, computing: str, dims: int) -> tuple[np.ndarray, np.ndarray]:
+def _ceilings(sweep: Sweep, dims: int, computing: str) -> tuple[np.ndarray, np.ndarray]:
     """Peak [FLOP/s] in a format, and bandwidth [byte/s], by GPU and as many dims after it."""
     rates = [(gpu.peak_flop_rate(computing), gpu.bandwidth) for gpu in sweep.gpus.values()]
     peak, bandwidth = np.array(rates).T.reshape(2, -1, *(1,) * dims)
@@ -311,8 +312,7 @@ def _ceilings(sweep: Sweep, computing: str, dims: int) -> tuple[np.ndarray, np.n
 
 def _kernel_times(sweep: Sweep, cost: Cost, peak: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     """Times of one call by GPU [s], written to `out` where there is one."""
-    times = np.empty((len(peak), *np.broadcast_shapes(np.shape(cost.flops), np.shape(cost.bytes))))
-    times = times if out is None else out
+    times = np.empty((len(peak), *np.broadcast(cost.flops, cost.bytes).shape)) if out is None else out
     for g, gpu in enumerate(sweep.gpus.values()):
         seconds = parallel.operator_time(gpu, cost, peak[g].item(), sweep.time_model)
         np.add(seconds, sweep.launch_latency, out=times[g])
