@@ -8,6 +8,7 @@ fitted (`calibration`) and kept in the catalog (`parameters`); the constants her
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -170,12 +171,11 @@ def tiled_flops(
     best: Array = np.inf
     for rows, columns in TILES:
         tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
-        allowed: Array = 1.0
+        each: Array = 2.0 * rows * columns * sm_count / _reuse(rows, columns, half_tile)
         if small_tile_waves is not None and rows < LARGE_TILE:
-            allowed = np.where((m <= rows) | (tiles <= small_tile_waves * sm_count), 1.0, np.inf)
-        each = 2.0 * rows * columns * sm_count / _reuse(rows, columns, half_tile) * allowed
-        for split in SPLITS:
-            best = np.minimum(best, np.ceil(tiles * split / sm_count) * each * (k / split + fill_depth))
+            each = np.where((m <= rows) | (tiles <= small_tile_waves * sm_count), each, np.inf)
+        depths = (np.ceil(tiles * split / sm_count) * (k / split + fill_depth) for split in SPLITS)
+        best = np.minimum(best, each * reduce(np.minimum, depths))
     return best
 
 
