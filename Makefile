@@ -61,8 +61,9 @@ docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every i
 	@$(BIN)/uv sync -q --frozen --inexact --group docs --python $(BIN)/python
 	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
 
-bench: $(READY)  ## grids beside this machine's copy bandwidth, into docs/benchmarks.md; a simulation; the explorer's answer to a slider
-	@$(BIN)/python tests/bench_grid.py docs
+bench: $(READY)  ## grids beside this machine's copy bandwidth and the batch beside papermill, into workbench/data/benchmarks.csv; a simulation; the explorer
+	@$(BIN)/python -m pytest -o addopts= -o python_functions='bench_*' tests/bench_grid.py tests/bench_figures.py --benchmark-json .cache/benchmarks.json --benchmark-storage file://.cache/benchmarks
+	@$(BIN)/python tests/bench_record.py .cache/benchmarks.json workbench/data/benchmarks.csv
 	@$(BIN)/python tests/bench_simulation.py
 	@$(BIN)/python tests/bench_explorer.py
 

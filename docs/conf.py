@@ -21,7 +21,7 @@ author = copyright = "The Roofline Workbench authors"
 version = release = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["version"]
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "myst_nb"]
-exclude_patterns = ["_build", "_templates"]
+exclude_patterns = ["_build", "_templates", "generated/benchmarks_tables.md"]
 templates_path = ["_templates"]
 nb_execution_mode = "off"  # the stored outputs, which the tests hold against the code
 myst_enable_extensions = ["dollarmath", "deflist"]

@@ -1,9 +1,11 @@
-"""Pages of the documentation that are computed: gallery, audit, fidelity, catalog, and copies of the notebooks."""
+"""Pages of the documentation that are computed, from gallery to benchmarks, and copies of the notebooks."""
 
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+
+import pandas as pd
 
 import workbench as wb
 from workbench import audit, figures, tables
@@ -75,6 +77,57 @@ def fidelity() -> str:
     ])  # fmt: skip
 
 
+def benchmarks() -> str:
+    """The tables that `benchmarks.md` includes."""
+    rows = tables.benchmarks()
+    grids, sweeps = rows[rows.copy_seconds.notna()], rows[rows.points.notna()]
+    rest = rows[rows.copy_seconds.isna() & rows.points.isna()]
+    return "\n".join([
+        f"Machine: {rows.attrs['machine']}.\n",
+        "## Grids beside copies of their bytes\n",
+        table(
+            ("what", "times", "cells", "MB", "copy (ms)", "grid (ms)", "grid / copy", "ns a cell", "M cells/s"),
+            (
+                (
+                    row.benchmark, row.time_model, f"{row.cells:,}", f"{row.result_bytes / 1e6:,.0f}",
+                    f"{1e3 * row.copy_seconds:.3g}", f"{1e3 * row.seconds:.3g}", f"{row.over_copy:.2f}",
+                    f"{row.ns_per_cell:.1f}", f"{1e3 / row.ns_per_cell:.0f}",
+                )
+                for row in grids.itertuples()
+            ),
+        ),
+        "## Sweeps of one model on one GPU\n",
+        table(
+            ("times", "points", "kernels", "ms", "points/s", "kernels/s"),
+            (
+                (
+                    row.time_model, f"{row.points:,}", f"{row.cells:,}", f"{1e3 * row.seconds:.3g}",
+                    f"{row.points_per_second:,.0f}", f"{row.cells / row.seconds:,.0f}",
+                )
+                for row in sweeps.itertuples()
+            ),
+        ),
+        "## Memory, disk, import, figures\n",
+        table(
+            ("what", "times", "cells", "seconds", "peak memory", "on disk (MB)"),
+            (
+                (
+                    f"{row.benchmark} {row.case}".strip(), row.time_model,
+                    "" if pd.isna(row.cells) else f"{row.cells:,}", f"{row.seconds:.3g}", _peak(row),
+                    "" if pd.isna(row.disk_bytes) else f"{row.disk_bytes / 1e6:,.0f}",
+                )
+                for row in rest.itertuples()
+            ),
+        ),
+    ])  # fmt: skip
+
+
+def _peak(row) -> str:
+    if pd.notna(row.peak_over_result):
+        return f"{row.peak_over_result:.2f} times the result"
+    return "" if pd.isna(row.peak_bytes) else f"{row.peak_bytes / 1e6:,.0f} MB"
+
+
 def catalog() -> str:
     """Every GPU and model of the catalog."""
     cards, models = map(wb.gpu, wb.gpus()), map(wb.model, wb.models())
@@ -115,7 +168,10 @@ def modules() -> str:
     return "\n".join(["# Modules\n", "```{eval-rst}", *directive, "```\n"])
 
 
-PAGES = {"modules": modules, "gallery": gallery, "audit": audit_page, "fidelity": fidelity, "catalog": catalog}
+PAGES = {
+    "modules": modules, "gallery": gallery, "audit": audit_page, "fidelity": fidelity, "catalog": catalog,
+    "benchmarks_tables": benchmarks,
+}  # fmt: skip
 
 
 def write(folder: Path) -> None:

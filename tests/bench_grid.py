@@ -1,32 +1,38 @@
-"""Grids against what this machine's memory can copy, small sweeps in points per second, memory, import: `make bench`.
+"""Grids beside what this machine's memory can copy, small sweeps, float32, memory, and a grid beyond memory.
 
-Every ratio is of medians of runs side by side in one process. With a folder as argument, the tables also take the place
-of those in its benchmarks.md.
+Run by ``make bench``. A cell is one GPU, model, operator, phase, batch size and sequence length with all variables of a
+grid. Copies alternate with the grids that they stand beside; both sides of a copy were touched before.
 """
 
 import os
-import platform
+import re
 import subprocess
 import sys
 import time
-from datetime import date
-from math import isqrt
+from math import isqrt, prod
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+import pytest
 import xarray as xr
 
 import workbench as wb
+from workbench import buffers, sweep
+from workbench.grid import checked
 
+WORKBENCH = Path(sys.executable).with_name("workbench")
 GPUS, MODELS = ["a100-80gb-pcie", "h100-sxm", "t4", "l4"], ["llama-7b", "llama-3-8b"]
-SWEEP_98 = {
-    "gpu": "a100-80gb-sxm", "model": "llama-2-7b", "batch_size": [2**k for k in range(7)],
-    "seq_len": [2**k for k in range(7, 14)],
+ROUNDS = {5: 100, 6: 40, 7: 15, 8: 5}
+SMALL = {"gpu": "a100-80gb-sxm", "model": "llama-2-7b"}
+#: Seven batch sizes, seven lengths and two phases; and about a million kernels.
+SWEEPS = {
+    "98 points": {"batch_size": [2**k for k in range(7)], "seq_len": [2**k for k in range(7, 14)]},
+    "142,578 points": {"batch_size": range(1, 268), "seq_len": range(64, 64 * 268, 64)},
+}
+HUGE = {
+    "gpu": [*GPUS, "a40"], "model": MODELS, "batch_size": range(1, 2861), "seq_len": range(64, 64 * 2501, 64),
 }  # fmt: skip
-IMPORT = (
-    "import time; t = time.perf_counter(); import workbench; workbench.roofline_grid; print(time.perf_counter() - t)"
-)
 PEAK = """
 import re, sys, workbench as wb
 from bench_grid import arguments
@@ -38,6 +44,8 @@ ds = wb.roofline_grid(**arguments(10**7), time_model=sys.argv[1])
 print((peak() - before) / ds.nbytes)
 """
 
+both = pytest.mark.parametrize("time_model", ["ideal", "kernel"])
+
 
 def arguments(cells: int) -> dict[str, object]:
     """A fused grid of about so many cells, over 4 GPUs, 2 models, 7 operators and 2 phases."""
@@ -45,100 +53,126 @@ def arguments(cells: int) -> dict[str, object]:
     return {"gpu": GPUS, "model": MODELS, "batch_size": range(1, side + 1), "seq_len": range(64, 64 * (side + 1), 64)}
 
 
-def seconds(function) -> tuple[float, float]:
-    """Wall and CPU time of one call [s]."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    function()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def against_copy(cells: int, time_model: str, runs: int, **options) -> list[object]:
-    """A row: cells, result [MB], wall and CPU time, both over those of copying as many bytes, cost of a cell."""
-    ds = wb.roofline_grid(**arguments(cells), time_model=time_model, **options)
-    cells, nbytes = ds.time.size, ds.nbytes
+def beside_copies(benchmark, grid, rounds, before=lambda: None):
+    """Time a grid, and before each one the copy of as many bytes as it holds."""
+    ds, copies = grid(), []
+    benchmark.extra_info |= {"cells": ds.time.size, "result_bytes": ds.nbytes}
+    source, target = np.ones(ds.nbytes // 8), np.ones(ds.nbytes // 8)
     del ds
-    source = np.ones(nbytes // 8)
-    target = np.zeros_like(source)
-    target[:] = 1
-    copies, grids = [], []
-    for _ in range(runs):
-        copies += [seconds(lambda: np.copyto(target, source)) for _ in range(2)]
-        grids.append(seconds(lambda: wb.roofline_grid(**arguments(cells + 1), time_model=time_model, **options)))
-    (copy, copy_cpu), (wall, cpu) = ([median(values) for values in zip(*each, strict=True)] for each in (copies, grids))
-    return [
-        f"{cells:,}", f"{nbytes / 1e6:,.0f}", f"{copy * 1e3:.1f}", f"{wall * 1e3:.1f}", f"{wall / copy:.2f}",
-        f"{cpu / copy_cpu:.2f}", f"{wall / cells * 1e9:.1f}", f"{cells / wall / 1e6:.0f}",
+
+    def copy():
+        before()
+        start = time.perf_counter()
+        np.copyto(target, source)
+        copies.append(time.perf_counter() - start)
+
+    benchmark.pedantic(grid, setup=copy, rounds=rounds)
+    benchmark.extra_info["copy_seconds"] = median(copies)
+
+
+@both
+@pytest.mark.parametrize("power", ROUNDS)
+def bench_grid(benchmark, power, time_model):
+    beside_copies(benchmark, lambda: wb.roofline_grid(**arguments(10**power), time_model=time_model), ROUNDS[power])
+
+
+@both
+def bench_one_core(benchmark, time_model):
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        beside_copies(benchmark, lambda: wb.roofline_grid(**arguments(10**7), time_model=time_model), ROUNDS[7])
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@both
+def bench_float32(benchmark, time_model):
+    beside_copies(
+        benchmark, lambda: wb.roofline_grid(**arguments(10**7), time_model=time_model, dtype="float32"), ROUNDS[7]
+    )
+
+
+@both
+def bench_fresh_memory(benchmark, time_model):
+    """A session's first grid: the system has to find and clear its pages."""
+    beside_copies(
+        benchmark, lambda: wb.roofline_grid(**arguments(10**7), time_model=time_model), ROUNDS[7],
+        before=buffers._free.clear,
+    )  # fmt: skip
+
+
+@both
+def bench_in_parts(benchmark, time_model):
+    """A billion cells, a part in memory at a time."""
+    whole = checked(**HUGE, time_model=time_model)
+    step = len(whole.sizes["batch_size"]) // 26
+    parts = [whole.part({"batch_size": slice(start, start + step)}) for start in range(0, 26 * step, step)]
+
+    def every() -> None:
+        for part in parts:
+            sweep.evaluate(part)
+
+    benchmark.extra_info["cells"] = prod(whole.shape)
+    benchmark.pedantic(every, rounds=1)
+
+
+@both
+@pytest.mark.parametrize("sizes", SWEEPS)
+def bench_one_model(benchmark, sizes, time_model):
+    settings = SMALL | SWEEPS[sizes] | {"time_model": time_model}
+    ds = wb.roofline_grid(**settings)
+    benchmark.extra_info |= {"cells": ds.time.size, "points": ds.time.size // ds.sizes["operator"]}
+    benchmark.pedantic(wb.roofline_grid, kwargs=settings, rounds=300 if sizes == "98 points" else 30, warmup_rounds=5)
+
+
+@both
+def bench_peak_memory(benchmark, time_model):
+    """Seconds are those of a fresh process."""
+    command = [sys.executable, "-c", PEAK, time_model]
+    result = benchmark.pedantic(
+        subprocess.run, [command], {"capture_output": True, "check": True, "cwd": Path(__file__).parent}, rounds=1
+    )
+    benchmark.extra_info["peak_over_result"] = float(result.stdout)
+
+
+def bench_to_zarr(benchmark, tmp_path):
+    """A billion cells by the kernel model to a Zarr store, read back at random places."""
+    lists = [word for name in ("gpu", "model") for value in HUGE[name] for word in (f"--{name}", value)]
+    variables = [word for name in ("time", "performance", "bound") for word in ("--variable", name)]
+    store = tmp_path / "grid.zarr"
+    command = [
+        WORKBENCH, "grid", *lists, "--batch-size", "1:2860", "--seq-len", "64:160000:64", "--time-model", "kernel",
+        *variables, "-j", "2", "-o", store,
     ]  # fmt: skip
 
+    def run() -> int:
+        """Peak memory [byte], as the system last gave it: `rusage` would count this process's own, before the exec."""
+        process, peak = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL), 0
+        while process.poll() is None:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peak = max([peak, *(1024 * int(kilobytes) for kilobytes in re.findall(r"VmHWM:\s+(\d+)", status))])
+            time.sleep(0.1)
+        assert process.returncode == 0
+        return peak
 
-def table(head: str, rows: list[list[object]]) -> str:
-    """A Markdown table."""
-    names = head.split(" | ")
-    lines = [names, ["---"] + ["---:"] * (len(names) - 1), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def small(time_model: str) -> list[object]:
-    """A row: the 98-point sweep and one of about a million cells, in points and in kernels per second."""
-    row: list[object] = [time_model]
-    large = SWEEP_98 | {"batch_size": range(1, 268), "seq_len": range(64, 64 * 268, 64)}
-    for settings, runs in ((SWEEP_98, 200), (large, 15)):
-        ds = wb.roofline_grid(**settings, time_model=time_model)
-        points = ds.sizes["phase"] * ds.sizes["batch_size"] * ds.sizes["seq_len"]
-        wall = median(seconds(lambda s=settings: wb.roofline_grid(**s, time_model=time_model))[0] for _ in range(runs))
-        row += [f"{points:,}", f"{wall * 1e3:.2f}", f"{points / wall / 1e3:,.0f}", f"{ds.time.size / wall / 1e6:,.2f}"]
-    return row
-
-
-def python(*command: str) -> float:
-    """The number that a fresh Python process prints."""
-    result = subprocess.run(
-        [sys.executable, "-c", *command], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
-    )
-    return float(result.stdout)
+    peak = benchmark.pedantic(run, rounds=1)
+    ds = xr.open_zarr(store)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        place = {dim: int(rng.integers(length)) for dim, length in ds.sizes.items()}
+        cell = ds.isel(place).load()
+        direct = wb.roofline_grid(
+            *(cell[name].item() for name in ("gpu", "model", "operator", "phase", "batch_size", "seq_len")),
+            time_model="kernel",
+        )
+        for name in ("time", "performance", "bound"):
+            assert direct[name].item() == cell[name].item(), (name, place)
+    disk = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+    benchmark.extra_info |= {"cells": ds.time.size, "peak_bytes": peak, "disk_bytes": disk, "read_back": 200}
 
 
-def main(folder: str | None = None) -> None:
-    """Print every table, and write them to benchmarks.md in `folder`."""
-    cores = len(os.sched_getaffinity(0))
-    columns = "cells | result MB | copy ms | grid ms | grid / copy | CPU time / copy's | ns a cell | M cells/s"
-    parts = [
-        f"Machine: {processor()}, {cores} cores, Linux {platform.release()}; Python {platform.python_version()}, "
-        f"numpy {np.__version__}, xarray {xr.__version__}; {date.today()}. Load average at the start: "
-        f"{os.getloadavg()[0]:.1f}."
-    ]
-    for time_model in ("ideal", "kernel"):
-        rows = [against_copy(10**power, time_model, runs) for power, runs in ((5, 40), (6, 20), (7, 9), (8, 3))]
-        parts.append(f"## {time_model.capitalize()} grid\n\n" + table(columns, rows))
-    single = [["float32, " + t, *against_copy(10**7, t, 7, dtype="float32")] for t in ("ideal", "kernel")]
-    available, sweep_cores = os.sched_getaffinity(0), []
-    for count in range(1, cores + 1):
-        os.sched_setaffinity(0, sorted(available)[:count])
-        sweep_cores += [[f"{count} cores, {t}", *against_copy(10**7, t, 7)] for t in ("ideal", "kernel")]
-    os.sched_setaffinity(0, available)
-    parts.append("## Cores and float32\n\n" + table("grid | " + columns, sweep_cores + single))
-    peaks = [[t, f"{python(PEAK, t):.2f}"] for t in ("ideal", "kernel")]
-    parts.append("## Peak memory\n\n" + table("grid of 10^7 cells | peak over result", peaks))
-    head = "times | points | ms | 1000 points/s | M kernels/s | points | ms | 1000 points/s | M kernels/s"
-    parts.append("## Sweeps of one model on one GPU\n\n" + table(head, [small(t) for t in ("ideal", "kernel")]))
-    parts.append(f"## Import\n\n`import workbench` and its grid: {median(python(IMPORT) for _ in range(9)):.2f} s.")
-    text = "\n\n".join(parts) + "\n"
-    print(text)
-    if folder:
-        page = Path(folder) / "benchmarks.md"
-        head, _, _ = page.read_text().partition("<!-- measured -->")
-        page.write_text(f"{head}<!-- measured -->\n\n{text}")
-
-
-def processor() -> str:
-    """The processor's name."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
-    return names[0]
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+@pytest.mark.parametrize("what", ["import workbench", "import workbench; workbench.roofline_grid"])
+def bench_import(benchmark, what):
+    """In a fresh process, its start included."""
+    benchmark.pedantic(subprocess.run, [[sys.executable, "-c", what]], {"check": True}, rounds=15, warmup_rounds=1)

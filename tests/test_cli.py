@@ -30,6 +30,15 @@ def test_grid_writes_netcdf(tmp_path):
         assert ds.time.attrs["units"] == "s"
 
 
+def test_grid_takes_ranges(tmp_path):
+    sizes = ("--batch-size", "1:4,16", "--seq-len", "64:256:64")
+    result = invoke(*GRID, *sizes, "-o", tmp_path / "g.nc")
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(tmp_path / "g.nc") as ds:
+        assert ds.batch_size.values.tolist() == [1, 2, 3, 4, 16]
+        assert ds.seq_len.values.tolist() == [64, 128, 192, 256]
+
+
 def test_grid_writes_csv_with_units(tmp_path):
     result = invoke(
         *GRID, "--operator", "unfused", "--phase", "decode", "--candidates", "1,16", "-o", tmp_path / "g.csv"
@@ -46,6 +55,10 @@ def test_grid_writes_csv_with_units(tmp_path):
         (["--gpu", "t5"], "workbench: unknown GPU 't5'. Did you mean 't4'"),
         (["--batch-size", "1,x"], "workbench: --batch-size '1,x': expected whole numbers separated by commas"),
         (["--batch-size", ""], "workbench: --batch-size '': expected whole numbers"),
+        (["--batch-size", "8:1"], "workbench: --batch-size '8:1': expected whole numbers"),
+        (["--batch-size", "1:8:0"], "workbench: --batch-size '1:8:0': expected whole numbers"),
+        (["--batch-size", "1:2:3:4"], "workbench: --batch-size '1:2:3:4': expected whole numbers"),
+        (["--seq-len", "1:999999999999999999999"], "workbench: --seq-len '1:999999999999999999999': expected"),
         (["--seq-len", "0"], "workbench: seq_len = 0: allowed are whole numbers"),
         (["--tp", "3"], "workbench: tp = 3 does not divide n_heads = 32 of llama"),
         (["--operator", "nope"], "workbench: unknown operator 'nope'."),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .figures import Figure, Outcome
 
 PICTURES = (".png", ".svg", ".pdf")
+MOST_LABELS = 10_000_000  # that one option lists
 
 app = typer.Typer(
     help="Roofline analysis of LLM inference.", no_args_is_help=True, add_completion=False,
@@ -158,8 +159,8 @@ def grid(
     model: Annotated[list[str], typer.Option("--model", help="Model id; repeat for several.")],
     operator: Annotated[list[str] | None, typer.Option(help="'fused', 'unfused', or operator names; repeat.")] = None,
     phase: Annotated[list[str] | None, typer.Option(help="prefill, decode; repeat.")] = None,
-    batch_size: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1",
-    seq_len: Annotated[str, typer.Option(help="Comma-separated sequence lengths.")] = "1024",
+    batch_size: Annotated[str, typer.Option(help="Comma-separated batch sizes; 1:128 is a range.")] = "1",
+    seq_len: Annotated[str, typer.Option(help="The same for lengths; 64:8192:64 steps by 64.")] = "1024",
     candidates: Annotated[str | None, typer.Option(help="Comma-separated candidate counts.")] = None,
     tp: Annotated[str | None, typer.Option(help="Comma-separated numbers of GPUs that share every layer.")] = None,
     weight_dtype: Annotated[str | None, typer.Option()] = None,
@@ -234,10 +235,21 @@ def _executor(scheduler: str | None) -> Iterator["Executor | None"]:
 
 
 def _integers(option: str, text: str) -> list[int]:
+    """Whole numbers, and ranges of them with their last, separated by commas: "1,2,4" or "64:8192:64"."""
     try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"{option} {text!r}: expected whole numbers separated by commas, e.g. 1,2,4") from None
+        ranges = [_range(*map(int, part.split(":"))) for part in text.split(",")]
+        if sum(map(len, ranges)) > MOST_LABELS or not all(ranges):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"{option} {text!r}: expected whole numbers separated by commas, e.g. 1,2,4, or first:last[:step], "
+            f"e.g. 64:8192:64, at most {MOST_LABELS:,} of them"
+        ) from None
+    return [number for numbers in ranges for number in numbers]
+
+
+def _range(first: int, last: int | None = None, step: int = 1) -> range:
+    return range(first, (first if last is None else last) + 1, max(step, 0))
 
 
 @app.command()

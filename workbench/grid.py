@@ -217,19 +217,21 @@ def dataset(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
         if not known["calls"].all():
             flags = {ABSENT: "absent"} | flags
         variables["bound"][2].update(flag_values=np.array([*flags], np.int8), flag_meanings=" ".join(flags.values()))
-    indexes = {dim: _index(dim, tuple(labels)) for dim, labels in sweep.coords.items()}
-    coords = {dim: index.create_variables()[dim] for dim, index in indexes.items()}
-    for dim, coordinate in coords.items():
-        coordinate.attrs = attributes(dim)
+    made = {dim: _coordinate(dim, tuple(labels)) for dim, labels in sweep.coords.items()}
+    coords = {dim: coordinate for dim, (_, coordinate) in made.items()}
+    indexes = {dim: index for dim, (index, _) in made.items()}
     ds = xr.Dataset(variables, xr.Coordinates(coords, indexes), sweep.attrs)
     return ds[[*coords, *variables]]  # coordinates first, so that the dims are in order
 
 
 @lru_cache(maxsize=100)
-def _index(dim: str, labels: tuple[Any, ...]) -> PandasIndex:
-    """The index of a dim: most of the time of a small grid, were it made anew for each."""
+def _coordinate(dim: str, labels: tuple[Any, ...]) -> tuple[PandasIndex, xr.Variable]:
+    """The index and coordinate of a dim: most of the time of a small grid, were they made anew for each."""
     values = np.array(labels)
-    return PandasIndex(values, dim, coord_dtype=values.dtype)
+    index = PandasIndex(values, dim, coord_dtype=values.dtype)
+    coordinate = index.create_variables()[dim]
+    coordinate.attrs = attributes(dim)
+    return index, coordinate
 
 
 def forward_pass(ds: xr.Dataset) -> xr.Dataset:

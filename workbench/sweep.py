@@ -238,7 +238,7 @@ def _tabulated(
 ) -> np.ndarray:
     """Times of an operator's kernel by (gpu, number of tokens) [s]."""
     times = np.empty((len(sweep.gpus), len(tokens)))
-    peak, _ = _ceilings(sweep, 1, computes_in(operator, sweep.dtypes[model]))
+    peak, *_ = _ceilings(sweep, 1, computes_in(operator, sweep.dtypes[model]))
     for start in range(0, len(tokens), BLOCK):
         part = slice(start, start + BLOCK)
         cost = _cost(operator, Step(tokens[part], 1, 1, 0), sweep.options, *shard)
@@ -260,20 +260,21 @@ def _write(
     cost: Cost,
     peak: np.ndarray,
     bandwidth: np.ndarray,
+    ridge: np.ndarray,
     known: tuple[np.ndarray, np.ndarray] | None,
 ) -> None:
     """Write one operator's costs, and its rates on all GPUs, to their place.
 
-    peak, bandwidth : by GPU, of the format that it computes in [FLOP/s, byte/s]
+    peak [FLOP/s], bandwidth [byte/s], ridge [FLOP/byte] : by GPU, of the format that it computes in
     known : times by (gpu, number of tokens) and the places in them, where tabulated
     """
     flops, moved = np.asarray(cost.flops), np.asarray(cost.bytes)
-    shape = np.broadcast(flops, moved).shape
+    shape, exact = np.broadcast(flops, moved).shape, sweep.dtype == "float64"
 
     def put(name: str, place: tuple[Any, ...], function: Callable[..., Array], *operands: Array) -> Array:
         """Write what a function gives; where that has all the dims and needs no rounding, it writes there itself."""
         target = out[name][place] if name in out else None
-        direct = target is not None and target.shape[-len(shape) :] == shape and target.dtype != np.float32
+        direct = exact and target is not None and target.shape[-len(shape) :] == shape
         values = function(*operands, out=target if direct else None)
         if target is not None and not direct:
             target[...] = values
@@ -289,7 +290,7 @@ def _write(
     if "bound" in out and cost.gpus > 1:
         out["bound"][everywhere] = LINK
     elif "bound" in out:
-        put("bound", everywhere, roofline.bound, intensity, roofline.ridge_point(peak, bandwidth))
+        put("bound", everywhere, roofline.bound, intensity, ridge)
     if "time" in out or "performance" in out:
         if known:
             time = put("time", everywhere, partial(np.take, axis=1, mode="clip"), *known)
@@ -303,11 +304,11 @@ def _write(
             put("performance", everywhere, np.divide, flops, time)
 
 
-def _ceilings(sweep: Sweep, dims: int, computing: str) -> tuple[np.ndarray, np.ndarray]:
-    """Peak [FLOP/s] in a format, and bandwidth [byte/s], by GPU and as many dims after it."""
+def _ceilings(sweep: Sweep, dims: int, computing: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Peak [FLOP/s] in a format, bandwidth [byte/s] and ridge point [FLOP/byte], by GPU and as many dims after it."""
     rates = [(gpu.peak_flop_rate(computing), gpu.bandwidth) for gpu in sweep.gpus.values()]
     peak, bandwidth = np.array(rates).T.reshape(2, -1, *(1,) * dims)
-    return peak, bandwidth
+    return peak, bandwidth, roofline.ridge_point(peak, bandwidth)
 
 
 def _kernel_times(sweep: Sweep, cost: Cost, peak: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:

@@ -212,3 +212,22 @@ def plan_rows(table: pd.DataFrame) -> pd.DataFrame:
     units = {"ttft_s": "ttft [s]", "tpot_s": "tpot [s]", "memory_gb": "memory [GB]"}
     rates = {name: f"{name} [1/s]" for name in ("tokens_per_second", "requests_per_second")}
     return table.sort_values(["gpu", "tp", "batch_size"]).rename(columns=units | rates)
+
+
+def benchmarks() -> pd.DataFrame:
+    """What `make bench` measured, a row a benchmark; `attrs["machine"]` says where, with what versions, and when.
+
+    Columns: benchmark, case, time_model; cells, points [1]: a point is a batch size, length and phase with every
+    operator of a model; result_bytes, peak_bytes, disk_bytes [byte]; seconds, copy_seconds [s], medians, the latter of
+    copying as many bytes as the result holds; over_copy, peak_over_result [1]; ns_per_cell [ns]; points_per_second
+    [1/s]; rounds [1].
+    """
+    path = files("workbench") / "data" / "benchmarks.csv"
+    whole = ("cells", "points", "result_bytes", "peak_bytes", "disk_bytes")
+    table = pd.read_csv(str(path), comment="#", dtype=dict.fromkeys(whole, "Int64"))
+    table = table.fillna({"case": "", "time_model": ""})
+    table["over_copy"] = table.seconds / table.copy_seconds
+    table["ns_per_cell"] = 1e9 * table.seconds / table.cells
+    table["points_per_second"] = table.points / table.seconds
+    table.attrs["machine"] = path.read_text().partition("\n")[0].removeprefix("# ")
+    return table
