@@ -1,6 +1,7 @@
 """The documentation, built offline: `make docs`. Pages of numbers are computed by `pages.py`; notebooks are not run."""
 
 import inspect
+import os
 import re
 import sys
 import tomllib
@@ -24,7 +25,11 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewco
 exclude_patterns = ["_build", "_templates", "generated/benchmarks_tables.md"]
 templates_path = ["_templates"]
 nb_execution_mode = "off"  # the stored outputs, which the tests hold against the code
-myst_enable_extensions = ["dollarmath", "deflist"]
+myst_enable_extensions = ["dollarmath", "deflist", "substitution"]
+myst_substitutions = {"binder": ""}
+if repository := os.environ.get("GITHUB_REPOSITORY"):  # where the pages are published from
+    launch = f"https://mybinder.org/v2/gh/{repository}/HEAD?urlpath=lab/tree/notebooks/tour.ipynb"
+    myst_substitutions["binder"] = f"[![Open the tour on Binder](https://mybinder.org/badge_logo.svg)]({launch})"
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]  # the latter: fields that share a builtin's name
 

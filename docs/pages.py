@@ -90,7 +90,7 @@ def benchmarks() -> str:
             (
                 (
                     row.benchmark, row.time_model, f"{row.cells:,}", f"{row.result_bytes / 1e6:,.0f}",
-                    f"{1e3 * row.copy_seconds:.3g}", f"{1e3 * row.seconds:.3g}", f"{row.over_copy:.2f}",
+                    f"{1e3 * row.copy_seconds:,.1f}", f"{1e3 * row.seconds:,.1f}", f"{row.over_copy:.2f}",
                     f"{row.ns_per_cell:.1f}", f"{1e3 / row.ns_per_cell:.0f}",
                 )
                 for row in grids.itertuples()
@@ -112,7 +112,7 @@ def benchmarks() -> str:
             ("what", "times", "cells", "seconds", "peak memory", "on disk (MB)"),
             (
                 (
-                    f"{row.benchmark} {row.case}".strip(), row.time_model,
+                    row.case or row.benchmark, row.time_model,
                     "" if pd.isna(row.cells) else f"{row.cells:,}", f"{row.seconds:.3g}", _peak(row),
                     "" if pd.isna(row.disk_bytes) else f"{row.disk_bytes / 1e6:,.0f}",
                 )
