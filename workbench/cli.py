@@ -196,8 +196,8 @@ def grid(
         )  # fmt: skip
         with _progress("chunks") as progress:
             store.write(
-                sweep, output, names=variable or (*COSTS, *RATES), chunks=chunk or "auto", executor=pool, jobs=jobs,
-                report=progress,
+                sweep, output, names=variable or (*COSTS, *RATES), chunks="auto" if chunk is None else chunk,
+                executor=pool, jobs=jobs, report=progress,
             )  # fmt: skip
     typer.echo(f"{output}: {', '.join(f'{n} {dim}' for dim, n in zip(sweep.coords, sweep.shape, strict=True))}")
 

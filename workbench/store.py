@@ -1,12 +1,16 @@
 """Grids larger than memory, written region by region, and taken up again where a run was interrupted.
 
-Regions are computed and put into a Zarr store beside the output, in any order, by threads of this process or by the
-workers of a cluster that see the same folder. When all are there, the store takes the output's name, or is read region
-by region into a NetCDF, CSV or parquet file. A region is computed again unless it was written to its end.
+Regions are computed and put into a Zarr store in a folder beside the output, in any order, by threads of this process
+or by the workers of a cluster that see the same folder. When all are there, the store takes the output's name, or is
+read region by region into a NetCDF, CSV or parquet file. A region is computed again unless it was written to its end,
+and an output only where its manifest is of other inputs. The same inputs give the same bytes.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
+import os
 import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +32,6 @@ from .names import unknown
 from .saving import write_text
 from .sweep import COSTS, RATES, Sweep, evaluate
 from .tables import with_units
-from .whole import whole
 
 LIBRARIES = ("dask", "numpy", "xarray", "zarr")
 SUFFIXES = (".zarr", ".nc", ".csv", ".parquet")
@@ -54,8 +57,9 @@ def write(
     executor : anything with `concurrent.futures` submit; None is `jobs` threads
     report : called with the regions written and their number
 
-    What an interrupted run of the same sweep and versions has left is kept, what another one has left is not. Raises
-    ValueError for an unknown suffix or variable, a missing folder, or a path that cannot be written.
+    What an interrupted run of the same sweep and versions has left is kept, what another one has left is not; an output
+    of the same is left as it is. Raises ValueError for an unknown suffix or variable, a missing folder, a path that
+    cannot be written or that another run writes, and a folder that is no Zarr store.
     """
     names = list(dict.fromkeys(names))
     for name in names:
@@ -66,16 +70,19 @@ def write(
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
     path, slices = path.resolve(), sweep.chunks(chunks)
-    account = manifest(sweep, names, slices)
-    store = path.with_name(f".{path.name}.partial")
+    _check_target(path)
+    account, beside = manifest(sweep, names, slices), path.with_name(f"{path.name}.manifest.json")
     template = dataset(sweep, {n: v for n, v in lazy(sweep, slices).items() if n in (*names, "calls")})
-    with _writable(path):
-        if _text(store / "manifest.json") != account:
-            shutil.rmtree(store, ignore_errors=True)
+    with _writable(path), _working(path.with_name(f".{path.name}.partial")) as work:
+        if path.exists() and _text(beside) == account:
+            return
+        store, marks = work / "grid.zarr", work / "done"
+        if _text(work / "manifest.json") != account or not (store.exists() or path.exists()):
+            _empty(work)
             template.to_zarr(store, compute=False, zarr_format=2)  # the one whose strings are standard
-            (store / ".done").mkdir()
-            write_text(account, store / "manifest.json")  # the last: without it the store is made anew
-        places = [(store / ".done" / "-".join(map(str, index)), region) for index, region in regions(slices)]
+            marks.mkdir()
+            write_text(account, work / "manifest.json")  # the last: without it the store is made anew
+        places = [(marks / "-".join(map(str, index)), region) for index, region in regions(slices)]
         due = [(store, sweep, region, names, mark) for mark, region in places if not mark.exists()]
         pool = executor or ThreadPoolExecutor(jobs)
         try:
@@ -85,8 +92,44 @@ def write(
         finally:
             if executor is None:
                 pool.shutdown(cancel_futures=True)
-        _finish(template, store, path, [region for _, region in places])
-        write_text(account, path.with_name(f"{path.name}.manifest.json"))
+        beside.unlink(missing_ok=True)  # until it is of what stands beside it
+        _put(template, work, path, [region for _, region in places])
+        write_text(account, beside)
+
+
+def _check_target(path: Path) -> None:
+    """Raises ValueError where a folder or a file would be lost that is no earlier output."""
+    if path.suffix != ".zarr":
+        if path.is_dir():
+            raise ValueError(f"cannot write {path}: it is a folder")
+    elif path.exists() and not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
+        raise ValueError(f"cannot write {path}: what is there is no Zarr store")
+
+
+@contextmanager
+def _working(folder: Path) -> Iterator[Path]:
+    """A folder beside the output that one run has at a time; it goes when the output is there."""
+    folder.mkdir(exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which the system takes back from a killed process
+        except BlockingIOError:
+            raise BlockingIOError(errno.EWOULDBLOCK, "another run is writing it") from None
+        if not os.path.samestat(os.fstat(handle), folder.stat()):
+            raise BlockingIOError(errno.EWOULDBLOCK, "another run has just written it")
+        yield folder
+        _empty(folder)
+        folder.rmdir()
+    finally:
+        os.close(handle)
+
+
+def _empty(work: Path) -> None:
+    """Remove what a run has left; the manifest first, so that nothing is taken for whole after a kill."""
+    (work / "manifest.json").unlink(missing_ok=True)
+    for path in work.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_region(store: Path, sweep: Sweep, region: Region, names: list[str], mark: Path) -> None:
@@ -131,24 +174,29 @@ def _completed(pool: Executor, function: Callable[..., None], tasks: list[tuple[
         yield future
 
 
-def _finish(template: xr.Dataset, store: Path, path: Path, places: list[Region]) -> None:
-    """Give a store the output's name, or read it into the output's format; then the store is gone."""
+def _put(template: xr.Dataset, work: Path, path: Path, places: list[Region]) -> None:
+    """Give the store the output's name, or read it into a file of the output's format, which takes that name."""
+    import dask
+
+    store, new, old = work / "grid.zarr", work / path.name, work / "old"
     if path.suffix == ".zarr":
-        shutil.rmtree(store / ".done")
-        old = path.with_name(f".{path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
-            path.replace(old)
-        store.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
+        if store.exists():  # else an earlier run was killed between here and its manifest
+            if path.exists():
+                path.replace(old)
+            store.replace(path)
         return
-    with xr.open_zarr(store, chunks={}) as stored, whole(path) as temporary:
+    new.unlink(missing_ok=True)
+    with xr.open_zarr(store, chunks={}) as stored, dask.config.set(scheduler="synchronous"):
         ds = template.assign({name: (stored[name].dims, stored[name].data, template[name].attrs) for name in stored})
         if path.suffix == ".nc":
-            ds.to_netcdf(temporary)
+            try:
+                for name in ds:  # one by one, in order: the same bytes every time
+                    ds[[name]].to_netcdf(new, mode="a" if new.exists() else "w")
+            except RuntimeError as error:  # of HDF5
+                raise OSError(f"{error}; is the disk full?") from None
         else:
-            write_rows(ds, places, temporary, path.suffix)
-    shutil.rmtree(store)
+            write_rows(ds, places, new, path.suffix)
+    new.replace(path)
 
 
 def write_rows(ds: xr.Dataset, places: list[Region], path: Path, suffix: str) -> None:
