@@ -49,10 +49,23 @@ def test_grid_writes_csv_with_units(tmp_path):
     assert "time [s]" in table.columns
 
 
+def test_lists_of_numbers_are_repeatable(tmp_path):
+    result = invoke(
+        *GRID, "--tp", "2", "--tp", "4,8", "--batch-size", "1", "--batch-size", "3", "-o", tmp_path / "g.nc"
+    )
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(tmp_path / "g.nc") as ds:
+        assert ds.tp.values.tolist() == [2, 4, 8]
+        assert ds.batch_size.values.tolist() == [1, 3]
+        assert ds.seq_len.values.tolist() == [1024]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--gpu", "t5"], "workbench: unknown GPU 't5'. Did you mean 't4'"),
+        (["--tp", "2", "--tp", "2"], "workbench: tp has 2 more than once"),
+        (["--tp", "2", "--tp", "x"], "workbench: --tp 'x': expected whole numbers separated by commas"),
         (["--batch-size", "1,x"], "workbench: --batch-size '1,x': expected whole numbers separated by commas"),
         (["--batch-size", ""], "workbench: --batch-size '': expected whole numbers"),
         (["--batch-size", "8:1"], "workbench: --batch-size '8:1': expected whole numbers"),
@@ -166,6 +179,14 @@ def test_plan_takes_what_a_server_is_calibrated_by(tmp_path):
     assert tpots("--gemm-rows", "16", "--gemm-efficiency", "0.1", "--dequantize-rows", "64") < 2 * slow
 
 
+def test_plan_collects_repeated_options(tmp_path):
+    sizes = ("--tp", "1", "--tp", "2", "--batch-size", "1", "--batch-size", "8")
+    result = invoke(*PLAN, *sizes, "-o", tmp_path / "plan.csv")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "plan.csv")
+    assert (set(table.tp), set(table.batch_size)) == ({1, 2}, {1, 8})
+
+
 def test_plan_says_when_nothing_meets_the_service_level():
     result = invoke(*PLAN, "--tp", "1", "--batch-size", "1", "--tpot", "0.0001")
     assert result.exit_code == 0
@@ -181,6 +202,12 @@ def test_plan_says_when_nothing_meets_the_service_level():
         (["--ttft", "0"], "workbench: ttft = 0.0: allowed are positive numbers"),
         (["--price", "t4"], "workbench: --price 't4': expected GPU=PRICE, e.g. t4=0.35"),
         (["--price", "t4=cheap"], "workbench: --price 't4=cheap': expected GPU=PRICE"),
+        (["--price", "t4=1", "--price", "t4=2"], "workbench: --price 't4=2': t4 has a price, 1: give one for each GPU"),
+        (
+            ["--price", "h100-sxm=1", "--price", "h100-sxm5=2"],
+            "workbench: --price 'h100-sxm5=2': h100-sxm has a price, 1: give one for each GPU",
+        ),
+        (["--price", "t5=1"], "workbench: unknown GPU 't5'."),
         (["--price", "t4=1"], "workbench: price has none for h100-sxm: it has t4"),
         (["--kv-dtype", "int3"], "workbench: unknown kv_dtype 'int3'."),
         (["--gemm-rows", "0"], "workbench: gemm_rows = 0: allowed are whole numbers from 1"),

@@ -159,10 +159,10 @@ def grid(
     model: Annotated[list[str], typer.Option("--model", help="Model id; repeat for several.")],
     operator: Annotated[list[str] | None, typer.Option(help="'fused', 'unfused', or operator names; repeat.")] = None,
     phase: Annotated[list[str] | None, typer.Option(help="prefill, decode; repeat.")] = None,
-    batch_size: Annotated[str, typer.Option(help="Comma-separated batch sizes; 1:128 is a range.")] = "1",
-    seq_len: Annotated[str, typer.Option(help="The same for lengths; 64:8192:64 steps by 64.")] = "1024",
-    candidates: Annotated[str | None, typer.Option(help="Comma-separated candidate counts.")] = None,
-    tp: Annotated[str | None, typer.Option(help="Comma-separated numbers of GPUs that share every layer.")] = None,
+    batch_size: Annotated[list[str] | None, typer.Option(help="1,2,4 or 1:128; repeat. Default: 1.")] = None,
+    seq_len: Annotated[list[str] | None, typer.Option(help="128,1024 or 64:8192:64; repeat. Default: 1024.")] = None,
+    candidates: Annotated[list[str] | None, typer.Option(help="Candidate counts, 1,16; repeat.")] = None,
+    tp: Annotated[list[str] | None, typer.Option(help="GPUs that share every layer, 1,2,4; repeat.")] = None,
     weight_dtype: Annotated[str | None, typer.Option()] = None,
     activation_dtype: Annotated[str, typer.Option()] = "fp16",
     kv_dtype: Annotated[str, typer.Option()] = "fp16",
@@ -188,9 +188,8 @@ def grid(
     with one_line(), interruptible("finished chunks are kept, run again to go on"), _executor(scheduler) as pool:
         sweep = checked(
             gpu, model, operator, phase or PHASES,
-            _integers("--batch-size", batch_size), _integers("--seq-len", seq_len),
-            candidates=None if candidates is None else _integers("--candidates", candidates),
-            tp=None if tp is None else _integers("--tp", tp), weight_dtype=weight_dtype,
+            _integers("--batch-size", batch_size) or 1, _integers("--seq-len", seq_len) or 1024,
+            candidates=_integers("--candidates", candidates), tp=_integers("--tp", tp), weight_dtype=weight_dtype,
             activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
             logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
         )  # fmt: skip
@@ -234,18 +233,21 @@ def _executor(scheduler: str | None) -> Iterator["Executor | None"]:
         yield pool
 
 
-def _integers(option: str, text: str) -> list[int]:
-    """Whole numbers, and ranges of them with their last, separated by commas: "1,2,4" or "64:8192:64"."""
-    try:
-        ranges = [_range(*map(int, part.split(":"))) for part in text.split(",")]
-        if sum(map(len, ranges)) > MOST_LABELS or not all(ranges):
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(
-            f"{option} {text!r}: expected whole numbers separated by commas, e.g. 1,2,4, or first:last[:step], "
-            f"e.g. 64:8192:64, at most {MOST_LABELS:,} of them"
-        ) from None
-    return [number for numbers in ranges for number in numbers]
+def _integers(option: str, given: list[str] | None) -> list[int] | None:
+    """An option's whole numbers, and ranges with their last, "1,2,4" or "64:8192:64"; None without the option."""
+    numbers: list[int] = []
+    for text in given or []:
+        try:
+            ranges = [_range(*map(int, part.split(":"))) for part in text.split(",")]
+            if sum(map(len, ranges)) > MOST_LABELS or not all(ranges):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(
+                f"{option} {text!r}: expected whole numbers separated by commas, e.g. 1,2,4, or first:last[:step], "
+                f"e.g. 64:8192:64, at most {MOST_LABELS:,} of them"
+            ) from None
+        numbers += [number for each in ranges for number in each]
+    return numbers or None
 
 
 def _range(first: int, last: int | None = None, step: int = 1) -> range:
@@ -261,8 +263,12 @@ def plan(
     tpot: Annotated[float | None, typer.Option(help="Longest time per output token after it [s].")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests a second; adds the replicas that it takes.")] = None,
     gpu: Annotated[list[str] | None, typer.Option("--gpu", help="GPU id; repeat. Default: all, or the priced.")] = None,
-    tp: Annotated[str, typer.Option(help="Comma-separated numbers of GPUs that share every layer.")] = "1,2,4,8",
-    batch_size: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1,2,4,8,16,32,64,128,256",
+    tp: Annotated[
+        list[str] | None, typer.Option(help="GPUs that share every layer, 1,2; repeat. Default: 1,2,4,8.")
+    ] = None,
+    batch_size: Annotated[
+        list[str] | None, typer.Option(help="8,64; repeat. Default: powers of two up to 256.")
+    ] = None,
     price: Annotated[list[str] | None, typer.Option(help="GPU=PRICE of an hour; repeat. Default: GPU-hours.")] = None,
     weight_dtype: Annotated[str | None, typer.Option()] = None,
     activation_dtype: Annotated[str, typer.Option()] = "fp16",
@@ -285,7 +291,8 @@ def plan(
     with one_line():
         table = planner.plan(
             model, prompt=prompt, output=output, ttft=ttft, tpot=tpot, request_rate=rate, gpu=gpu or None,
-            tp=_integers("--tp", tp), batch_size=_integers("--batch-size", batch_size), price=_prices(price),
+            tp=_integers("--tp", tp) or planner.TPS,
+            batch_size=_integers("--batch-size", batch_size) or planner.BATCH_SIZES, price=_prices(price),
             schedule=schedule, weight_dtype=weight_dtype, activation_dtype=activation_dtype, kv_dtype=kv_dtype,
             time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, step_overhead=step_overhead,
             sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
@@ -297,13 +304,19 @@ def plan(
 
 
 def _prices(given: list[str] | None) -> dict[str, float] | None:
-    prices = {}
+    from .catalog import gpu
+
+    prices = dict[str, float]()
     for text in given or []:
         name, _, value = text.partition("=")
         try:
-            prices[name] = float(value)
+            hourly = float(value)
         except ValueError:
             raise ValueError(f"--price {text!r}: expected GPU=PRICE, e.g. t4=0.35") from None
+        card = gpu(name).id
+        if card in prices:
+            raise ValueError(f"--price {text!r}: {card} has a price, {prices[card]:g}: give one for each GPU")
+        prices[card] = hourly
     return prices or None
 
 

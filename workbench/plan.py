@@ -16,6 +16,7 @@ from .formats import computes_in, formats
 from .operators import operator_set
 from .serving import estimate
 
+TPS = (1, 2, 4, 8)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 UNFIT = {0: "", 1: "weights do not fit", 2: "KV cache does not fit", 3: "longer than the model's context"}
 BEST, KEPT = "best", "meets the SLO"
@@ -31,7 +32,7 @@ def plan(
     tpot: float | None = None,
     request_rate: float | None = None,
     gpu: str | GPU | Iterable[str | GPU] | None = None,
-    tp: int | Iterable[int] = (1, 2, 4, 8),
+    tp: int | Iterable[int] = TPS,
     batch_size: int | Iterable[int] = BATCH_SIZES,
     price: float | Mapping[str, float] | None = None,
     schedule: str = "continuous",
