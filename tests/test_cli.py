@@ -164,6 +164,25 @@ def test_plan_prints_the_best_first_and_writes_every_row(tmp_path):
     assert {"gpu", "tp", "batch_size", "ttft_s", "tpot_s", "cost", "replicas", "verdict"} <= set(table.columns)
 
 
+def test_plan_writes_parquet(tmp_path):
+    result = invoke(*PLAN, "--tp", "1", "--batch-size", "1", "-o", tmp_path / "plan.parquet")
+    assert result.exit_code == 0, result.output
+    assert list(pd.read_parquet(tmp_path / "plan.parquet").gpu) == ["h100-sxm", "t4"]
+
+
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [
+        ((*PLAN, "--tp", "1", "--batch-size", "1", "-o"), ".csv, .parquet"),
+        (("audit", "--figure", "medusa-fig09", "--csv"), ".csv"),
+    ],
+)
+def test_tables_refuse_an_unknown_suffix(tmp_path, command, allowed):
+    result = invoke(*command, tmp_path / "t.xlsx")
+    assert (result.exit_code, result.output) == (1, f"workbench: unknown file suffix '.xlsx'. Allowed: {allowed}.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_plan_takes_what_a_server_is_calibrated_by(tmp_path):
     def tpots(*options):
         arguments = ("--tp", "1", "--batch-size", "64", "--weight-dtype", "awq", "--schedule", "static")

@@ -646,6 +646,7 @@ def test_the_command_tells_counts_warnings_and_writes_the_requests(tmp_path, tab
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["none.json"], "No such file"), (["{}", "--window", "0"], "window = 0.0: expected its end"),
+     (["{0}", "-o", "{0}.parquet"], "unknown file suffix '.parquet'. Allowed: .csv."),
      (["{}", "-o", "/no/such/o.csv"], "there is no folder /no/such"), (["{}", "--format", "x"], "unknown format 'x'")],
 )  # fmt: skip
 def test_the_command_fails_with_one_line(tmp_path, arguments, message):

@@ -437,3 +437,5 @@ def test_command_refuses_in_one_line(tmp_path):
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert invoke(tmp_path / "none.csv").stderr.startswith("workbench: [Errno 2] No such file")
     assert invoke(save(tmp_path, GEMM), "--gpu", "h100-sxm").exit_code == 0
+    result = invoke(save(tmp_path, GEMM), "-o", tmp_path / "t.parquet")
+    assert (result.exit_code, result.stderr) == (1, "workbench: unknown file suffix '.parquet'. Allowed: .csv.\n")

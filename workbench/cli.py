@@ -130,7 +130,7 @@ def _run(
 @app.command()
 def audit(
     figure: Annotated[str | None, typer.Option("--figure", help="Only the claims of a figure, or of a glob.")] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole table there.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole table to FILE.csv.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Show also the claims that reproduce.")] = False,
 ) -> None:
     """Recompute every published number; exit status 1 when a verdict is not the expected one."""
@@ -282,7 +282,7 @@ def plan(
     gemm_rows: Annotated[int | None, typer.Option(help="Tokens for which they unpack the weights once.")] = None,
     dequantize_rows: Annotated[int | None, typer.Option(help="Tokens from which weights are unpacked first.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
-    file: Annotated[Path | None, typer.Option("-o", "--output", help="Write all rows there, as CSV.")] = None,
+    file: Annotated[Path | None, typer.Option("-o", "--output", help="Write all rows to FILE.csv or .parquet.")] = None,
 ) -> None:
     """Plan capacity: GPU x tp x batch for a model, a workload and a service level, and why each loser loses."""
     from . import plan as planner
@@ -299,7 +299,7 @@ def plan(
             dequantize_rows=dequantize_rows,
         )  # fmt: skip
         if file:
-            write_table(table, file)
+            write_table(table, file, (".csv", ".parquet"))
     typer.echo(planner.report(table, rows))
 
 
@@ -395,7 +395,7 @@ def _draw_fit(result: "Calibration", path: Path) -> None:
 @app.command()
 def timings(
     file: Annotated[Path, typer.Argument(help="CSV, parquet, or profiler trace with kernel timings.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the tidy table there, as CSV.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the tidy table to FILE.csv.")] = None,
     format: Annotated[str | None, typer.Option(help="Format of FILE; by default recognized by its content.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Name of the GPU, for a file that does not say.")] = None,
 ) -> None:
@@ -423,7 +423,7 @@ def loadtest(
     slo_ttft: Annotated[float | None, typer.Option(help="Objective for the time to first token, in seconds.")] = None,
     slo_tpot: Annotated[float | None, typer.Option(help="Objective for the time per output token, in seconds.")] = None,
     slo_e2e: Annotated[float | None, typer.Option(help="Objective for the whole request, in seconds.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the requests there, as CSV.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the requests to FILE.csv.")] = None,
     format: Annotated[str | None, typer.Option(help="Format of FILE; by default recognized by its content.")] = None,
     run: Annotated[int | None, typer.Option(help="Which run, from 0, of a file that holds several.")] = None,
 ) -> None:

@@ -31,10 +31,16 @@ def save(figure: "Figure", table: pd.DataFrame, figure_id: str, output_dir: str 
             figure.savefig(path, format=kind, dpi=160, metadata=metadata, bbox_inches="tight")
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, whole or not at all; 7 significant digits."""
-    with whole(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.7g")
+def write_table(table: pd.DataFrame, path: Path, suffixes: tuple[str, ...] = (".csv",)) -> None:
+    """Write a table, whole or not at all: by its suffix as .csv, with 7 significant digits, or as .parquet.
+
+    suffixes : that are allowed; ValueError for another one
+    """
+    with whole(path, suffixes) as temporary:
+        if path.suffix == ".csv":
+            table.to_csv(temporary, index=False, float_format="%.7g")
+        else:
+            table.to_parquet(temporary, index=False)
 
 
 def write_text(text: str, path: Path) -> None:

@@ -85,6 +85,6 @@ def recognize(path: Path) -> str:
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write a table of timings as this project's CSV, its header as comment lines; whole or not at all."""
     sizes = {name: table[name].astype("Int64") for name in SIZES}
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {line}\n" for line in table.attrs.get("header", []))
         table.assign(**sizes).to_csv(file, index=False, lineterminator="\n")

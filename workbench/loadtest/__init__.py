@@ -99,6 +99,6 @@ def recognize(path: Path) -> str:
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write a table of requests as CSV that `read` reads, times to a microsecond; whole or not at all."""
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(f"# load test: {table.attrs.get('format', 'unknown')}\n")
         table[list(COLUMNS)].to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
