@@ -288,10 +288,16 @@ def test_connections_horizon_and_timeout():
 
 
 def test_a_prompt_too_long_fails_and_an_output_too_long_is_cut():
-    frame = simulate(server(), trace(sent_s=[0, 0], prompt_tokens=[512, 500], output_tokens=[5, 50]))
-    assert frame.status.tolist() == ["failed", "finished"]
+    load = trace(sent_s=[0, 0, 0], prompt_tokens=[512, 500, 500], output_tokens=[5, 50, 12])
+    what = "max_model_len = 512 cuts 1 of 3 outputs short: give Server a larger one"
+    with pytest.warns(UserWarning, match=what) as caught:
+        frame = simulate(server(), load)
+    assert caught[0].filename == __file__
+    assert frame.attrs["warnings"] == [what]
+    assert simulate(server(max_model_len=550, max_num_batched_tokens=550), load).attrs["warnings"] == []
+    assert frame.status.tolist() == ["failed", "finished", "finished"]
     assert frame.error[0] == "prompt of 512 tokens: max_model_len is too short"
-    assert frame.output_tokens.tolist() == [0, 12]
+    assert frame.output_tokens.tolist() == [0, 12, 12]
 
 
 def test_the_table_and_its_settings():

@@ -10,9 +10,10 @@ it has to wait, holds up the rest.
 Simplified: the blocks of one prefix are not shared (the cached tokens of a prompt only save their computation, and a
 preempted sequence finds them again); scheduling, sampling and sending tokens take no time but the server's
 `step_overhead` and `sequence_overhead`; a step's attention is that of its sequences at their mean context; MoE experts
-are touched evenly; outputs end at their given length or at `max_model_len`.
+are touched evenly; outputs end at their given length or, with a warning, at `max_model_len`.
 """
 
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,8 @@ def simulate(
 
     Columns: sent_s, first_token_s, last_token_s, from the first send, NaN where it never happened [s]; prompt_tokens,
     output_tokens, those generated until the end [token]; status, "finished", "failed" or "unfinished"; error, "" where
-    there was none. Requests that the test ended before are left out. `attrs` has the settings and, in "engine":
+    there was none. Requests that the test ended before are left out. `attrs` has the settings; "warnings", one line
+    each, given as Python's as well: outputs that max_model_len cuts short; and, in "engine":
     duration and busy time [s], steps, preemptions, requests_not_sent, generated_tokens, peak_kv_blocks, kv_blocks, and
     the time averages mean_running and mean_in_system of the requests in the batch and sent but not ended [1].
 
@@ -76,7 +78,19 @@ def simulate(
     client = {"in_flight": in_flight, "timeout": timeout, "horizon": horizon}
     frame = run.table()
     frame.attrs = {"server": server.settings(), "workload": workload.settings, "client": client, "engine": run.counts()}
+    frame.attrs["warnings"] = _cut_short(server, workload, len(frame))
+    for warning in frame.attrs["warnings"]:
+        warnings.warn(warning, stacklevel=2)
     return frame
+
+
+def _cut_short(server: Server, workload: Workload, sent: int) -> list[str]:
+    """What there is to say of outputs that would be longer than max_model_len allows."""
+    room = server.max_model_len - workload.prompt_tokens[:sent]
+    cut = int(((room > 0) & (workload.output_tokens[:sent] > room)).sum())
+    if not cut:
+        return []
+    return [f"max_model_len = {server.max_model_len} cuts {cut:,} of {sent:,} outputs short: give Server a larger one"]
 
 
 class _Run:

@@ -43,7 +43,7 @@ def requests(load_test: str | Path | None = None) -> pd.DataFrame:
     """The requests of a load-test file (`loadtest.read`), or those of the report's run, simulated.
 
     Output tokens of the simulated ones are counted as the report's load generator counts them. In `attrs`: source, a
-    word for it; warnings, what is wrong with the file; of a simulation "engine" as well, see `simulate`.
+    word for it; warnings, what is wrong with the file; of a simulation what `simulate` has.
     """
     if load_test is not None:
         table = loadtest.read(load_test)
@@ -51,7 +51,7 @@ def requests(load_test: str | Path | None = None) -> pd.DataFrame:
         return table
     table = _simulated(None)
     table["output_tokens"] = (table.output_tokens * T4_COUNTED_TOKENS).round()
-    table.attrs |= {"source": "simulated", "warnings": []}
+    table.attrs["source"] = "simulated"
     return table
 
 
