@@ -196,6 +196,32 @@ def test_the_same_requests_from_clients_that_wait_for_all(tmp_path, format, cont
     assert known == ([5, pd.NA] if format == "genai-perf" else [5, 3])  # Triton's own chunks report no usage
 
 
+def test_requests_whose_end_is_not_in_the_file_are_said_to_be(tmp_path):
+    result = {name: value for name, value in vllm().items() if name != "itls"}
+    table = loadtest.read(save(tmp_path, result))
+    assert table.status.tolist() == ["unfinished", "unfinished", "failed"]
+    note = "no itls: when requests ended is unknown, all that did not fail count as unfinished"
+    assert table.attrs["warnings"][0] == note
+    records = [{name: value for name, value in r.items() if name != "latency"} for r in VLLM_REQUESTS]
+    table = loadtest.read(save(tmp_path, records))
+    assert table.status.tolist() == ["unfinished", "unfinished", "failed"]
+    note = "2 records without latency: when they ended is unknown, they count as unfinished"
+    assert table.attrs["warnings"] == [note]
+
+
+def test_records_that_stand_twice_are_told(tmp_path):
+    rows = CSV.splitlines()
+    twice = [
+        *rows,
+        rows[2],
+        rows[3],
+        rows[5],
+    ]  # the last one never got a token: two that failed alike are no repetition
+    table = loadtest.read(save(tmp_path, "\n".join(twice)))
+    assert len(table) == 7
+    assert table.attrs["warnings"] == ["2 of 7 requests repeat another, to the last time: all are counted"]
+
+
 @pytest.mark.parametrize("name", ["vllm", "vllm requests", "aiperf"])
 def test_gaps_between_tokens_are_counted(tmp_path, name):
     table = loadtest.read(save(tmp_path, THREE[name][1]))

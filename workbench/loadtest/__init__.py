@@ -51,9 +51,10 @@ def read(path: str | Path, format: str | None = None, *, run: int | None = None)
     run : number from 0, of a file that holds several runs
 
     Times [s] are from the first send, NaN where they never happened; tokens [1] NA where unknown. In `attrs`: source,
-    format; warnings, one line each: records that could not be used, and where the file's own summary contradicts its
-    records; itl, inter-token latencies where the file has them: ascending `seconds` (to 0.05 %), and a `count` of
-    each. Raises ValueError, in one line that names the record, for a file that is malformed or cut off.
+    format; warnings, one line each: records that could not be used, what is missing, records that stand twice, and
+    where the file's own summary contradicts its records; itl, inter-token latencies where the file has them: ascending
+    `seconds` (to 0.05 %), and a `count` of each. Raises ValueError, in one line that names the record, for a file that
+    is malformed or cut off.
     """
     path = Path(path)
     if format is not None and format not in FORMATS:
@@ -64,6 +65,8 @@ def read(path: str | Path, format: str | None = None, *, run: int | None = None)
     rows = FORMATS[format](path, run)
     table = rows.table()
     warnings = rows.problems + rows.notes + contradictions(table, rows.claims)
+    if twice := int(table[table.first_token_s.notna()].duplicated().sum()):
+        warnings.insert(0, f"{twice:,} of {len(table):,} requests repeat another, to the last time: all are counted")
     if rows.unusable:
         warnings.insert(0, f"{rows.unusable} of {rows.unusable + len(rows)} records could not be used")
     table.attrs = {"source": str(path), "format": format, "warnings": warnings, "itl": rows.itl()}

@@ -144,6 +144,8 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
             raise ValueError(f"{path}: no start_times: when requests were sent is unknown; use a vLLM of 2026 or later")
         arrays["start_times"] = [0.0] * n
         rows.notes.append("no start_times: requests are taken to be sent all at once, as request_rate = inf says")
+    if not arrays["latencies"] and not decoding:
+        rows.notes.append("no itls: when requests ended is unknown, all that did not fail count as unfinished")
     for name, values in (arrays | {"itls": decoding}).items():
         if values and len(values) != n:
             raise ValueError(f"{path}: {name} has {len(values)} entries, ttfts has {n}")
@@ -176,13 +178,16 @@ def read_vllm_requests(path: Path, run: int | None = None) -> Rows:
     A list, or one a line: start_time, ttft, latency, itl [s], prompt_len, output_tokens, error, success.
     """
     one_run(path, run, 1)
-    rows = Rows(path)
+    rows, endless = Rows(path), 0
     for place, value in _objects(path, "record {}: "):
         rows.add_itl(value.get("itl"))
         error = value.get("error") or ("not successful" if value.get("success") is False else None)
         names = ("start_time", "ttft", "latency", "prompt_len", "output_tokens")
         sent, ttft, latency, prompt, output = (value.get(name) for name in names)
         _add_vllm(rows, place, sent, ttft, latency, prompt, output, error)
+        endless += latency is None and not error and output != 0
+    if endless:
+        rows.notes.append(f"{endless:,} records without latency: when they ended is unknown, they count as unfinished")
     return rows
 
 
