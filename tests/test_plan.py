@@ -101,6 +101,15 @@ def test_the_report_is_legible(table):
     assert sum(int(part.split()[0]) for part in text.splitlines()[-1].split("; ")) == len(table)
 
 
+def test_the_report_says_what_the_numbers_leave_out(table):
+    assert "Replicas are those at 100 % load, without a queue" in report(table)
+    large = plan("llama-3-8b", gpu="h100-sxm", prompt=100, output=10, tp=[8, 16], batch_size=1)
+    assert "tp above 8 is timed as if all its GPUs were in one machine: no network is modelled." in report(large)
+    usual = report(large[large.tp == 8])
+    assert "tp above" not in usual
+    assert "load" not in usual
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

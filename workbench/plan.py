@@ -19,6 +19,8 @@ from .serving import estimate
 TPS = (1, 2, 4, 8)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 UNFIT = {0: "", 1: "weights do not fit", 2: "KV cache does not fit", 3: "longer than the model's context"}
+#: GPUs that a usual server has on one link [1].
+MACHINE = 8
 BEST, KEPT = "best", "meets the SLO"
 TOO_SLOW = ("TTFT over", "TPOT over")
 
@@ -42,7 +44,8 @@ def plan(
 
     prompt, output : of a request [token]; ttft, tpot : service level, None for any [s]
     request_rate : requests that arrive [1/s]: the replicas it takes, each at its full throughput; no queue is in it
-    gpu : those to consider, None for all that have a price, or the whole catalog; tp, batch_size : of a replica [1]
+    gpu : those to consider, None for all that have a price, or the whole catalog
+    tp, batch_size : of a replica; its GPUs are all on one link, as within a machine: no network is modelled [1]
     price : of a GPU and hour, one or by GPU id; without it the cost is in GPU-hours
     schedule, options : as of `serving.estimate`
 
@@ -168,6 +171,12 @@ def report(table: pd.DataFrame, rows: int = 20) -> str:
     lines = [text.to_string(index=False), ""]
     if len(table) > rows:
         lines.append(f"{len(table) - rows} more rows.")
+    if "replicas" in table:
+        lines.append(
+            "Replicas are those at 100 % load, without a queue: near it queues grow without bound, plan for less."
+        )
+    if (table.tp > MACHINE).any():
+        lines.append(f"tp above {MACHINE} is timed as if all its GPUs were in one machine: no network is modelled.")
     lines.append("; ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if not (table.verdict == BEST).any():
         lines.append("Nothing meets the service level.")
