@@ -1,13 +1,18 @@
 """The explorer without a browser: views, the pictures made of them, the code they stand for, what it refuses."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from browsing import free_port
 from typer.testing import CliRunner
 
 import workbench as wb
@@ -566,12 +571,22 @@ def test_a_link_is_opened_by_voila_only(monkeypatch):
 
 def test_the_page_is_served_on_this_machine_only(monkeypatch):
     started = []
-    monkeypatch.setattr(page.os, "execv", lambda program, arguments: started.extend(arguments))
+    monkeypatch.setitem(sys.modules, "voila.app", SimpleNamespace(main=started.extend))
     monkeypatch.setattr(page.os, "environ", {})
     page.serve(port=0, browser=False)
     assert "--Voila.ip=127.0.0.1" in started
     assert "--no-browser" in started
     assert Path(page.os.environ["JUPYTER_PATH"], "voila", "templates", "workbench", "index.html.j2").is_file()
+
+
+def test_ctrl_c_while_the_server_loads_ends_it_quietly(tmp_path):
+    (tmp_path / "voila").mkdir()
+    (tmp_path / "voila" / "__init__.py").touch()
+    (tmp_path / "voila" / "app.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command = [sys.executable, "-m", "workbench.cli", "explore", f"--port={free_port()}", "--no-browser"]
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
 def test_a_port_that_is_taken():

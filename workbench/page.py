@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from pathlib import Path
 
 from .project import project_root
@@ -12,7 +11,7 @@ TEMPLATES = Path(__file__).parent / "explorer" / "templates"
 
 
 def serve(*, port: int = 8866, browser: bool = True) -> None:
-    """Serve `notebooks/explorer.ipynb` on 127.0.0.1; this process becomes Voila's and ends with Ctrl-C.
+    """Serve `notebooks/explorer.ipynb` on 127.0.0.1 until Ctrl-C.
 
     Raises ValueError where there is no such notebook or the port is taken.
     """
@@ -22,7 +21,9 @@ def serve(*, port: int = 8866, browser: bool = True) -> None:
     check_port(port)
     os.environ["JUPYTER_PATH"] = str(TEMPLATES)
     os.environ.pop("JUPYTER_PREFER_ENV_PATH", None)
-    os.execv(sys.executable, [sys.executable, "-m", "voila", *arguments(notebook, port, browser)])
+    from voila.app import main  # takes half a second
+
+    main(arguments(notebook, port, browser))
 
 
 def arguments(notebook: Path, port: int, browser: bool) -> list[str]:
