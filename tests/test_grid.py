@@ -252,6 +252,20 @@ def test_forward_pass_refuses_a_grid_that_is_no_forward_pass(operators):
         wb.forward_pass(wb.roofline_grid("t4", "llama-7b", operators))
 
 
+@pytest.mark.parametrize(
+    ("ds", "message"),
+    [
+        (None, "a NoneType: expected a grid, see workbench.roofline_grid"),
+        (xr.DataArray([1.0]), "a DataArray: expected a grid"),
+        (xr.Dataset(), "no variable 'bandwidth' in the Dataset: expected a grid"),
+        (wb.roofline_grid("t4", "llama-7b").isel(operator=0), "forward_pass needs the fused operators"),
+    ],
+)
+def test_forward_pass_refuses_what_is_no_grid(ds, message):
+    with pytest.raises(ValueError, match=message):
+        wb.forward_pass(ds)
+
+
 def test_forward_pass_refuses_a_part_of_one():
     ds = wb.roofline_grid("t4", "llama-7b")
     with pytest.raises(ValueError, match="forward_pass needs the fused operators"):

@@ -395,6 +395,8 @@ def test_a_gzip_file_that_breaks_off_late_is_refused(tmp_path):
 def test_unknown_formats_folders_and_missing_files(tmp_path):
     with pytest.raises(ValueError, match=r"unknown format 'vlm'. Did you mean 'vllm'"):
         loadtest.read(save(tmp_path, CSV), "vlm")
+    with pytest.raises(ValueError, match="path = None: expected the path of a file"):
+        loadtest.read(None)
     with pytest.raises(ValueError, match="a folder: expected a file"):
         loadtest.read(tmp_path)
     with pytest.raises(FileNotFoundError):
@@ -534,6 +536,9 @@ def test_a_window_without_requests_is_refused(table):
 def test_objectives_are_checked(table):
     with pytest.raises(ValueError, match=r"unknown objective 'e2el'. Did you mean 'e2e'\?"):
         loadtest.metrics(table, slo={"e2el": 1})
+    for slo in (5, 0, "ttft", ["ttft"]):
+        with pytest.raises(ValueError, match="slo = .*: expected seconds by objective, e.g. {'ttft': 0.5}"):
+            loadtest.metrics(table, slo=slo)
     with pytest.raises(ValueError, match="objective ttft = -1: expected seconds above 0"):
         loadtest.metrics(table, slo={"ttft": -1})
     assert "goodput" not in loadtest.metrics(table, slo={"ttft": None})

@@ -323,6 +323,8 @@ def test_an_unknown_format_names_the_nearest(tmp_path):
         timings.read(save(tmp_path, OWN), "vidure")
     with pytest.raises(ValueError, match="no column 'n_head'"):
         timings.read(save(tmp_path, OWN), "vidur")
+    with pytest.raises(ValueError, match="path = None: expected the path of a file"):
+        timings.read(None)
     with pytest.raises(ValueError, match="a folder: expected a file"):
         timings.read(tmp_path)
 

@@ -239,9 +239,14 @@ def forward_pass(ds: xr.Dataset) -> xr.Dataset:
 
     Returns flops [FLOP], bytes [byte], time [s], intensity [FLOP/byte] and performance [FLOP/s] without the operator
     dim, and the ceilings where they are the same for all operators. The time is the sum of the operators' times, not
-    the roofline of their sum. Raises ValueError for a grid whose operators are not a forward pass.
+    the roofline of their sum. Raises ValueError for what is no grid, or one whose operators are not a forward pass.
     """
-    if ds.attrs.get("forward_pass") != " ".join(ds.operator.values):
+    if not isinstance(ds, xr.Dataset):
+        raise ValueError(f"a {type(ds).__name__}: expected a grid, see workbench.roofline_grid")
+    needed = {"flops", "bytes", "time", "calls", "peak_flop_rate", "bandwidth", "ridge_point"}
+    if missing := sorted(needed - set(ds)):
+        raise ValueError(f"no variable {missing[0]!r} in the Dataset: expected a grid, see workbench.roofline_grid")
+    if "operator" not in ds.dims or ds.attrs.get("forward_pass") != " ".join(ds.operator.values):
         raise ValueError(
             "forward_pass needs the fused operators of a whole forward pass: roofline_grid(operator='fused')"
         )

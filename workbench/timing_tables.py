@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,6 +21,15 @@ DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp3
 
 MAX_LINE = 2**20  # characters; a few zipped kilobytes can unfold to a line of gigabytes
 COUNT, NATURAL, TIME = "a whole number above 0", "a whole number from 0", "a time above 0"
+
+
+def given_file(path: object) -> Path:
+    """The path of a file to read; ValueError for what is no path, or a folder's."""
+    if not isinstance(path, str | PathLike):
+        raise ValueError(f"path = {path!r}: expected the path of a file")
+    if (file := Path(path)).is_dir():
+        raise ValueError(f"{file}: a folder: expected a file")
+    return file
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pandas as pd
 from .names import unknown
 from .timing_columns import COLUMNS, OPERATOR_CLASSES, SIZES
 from .timing_profiles import read_ncu, read_trace
-from .timing_tables import Cells, open_text, read_aiconfigurator, read_own, read_vidur
+from .timing_tables import Cells, given_file, open_text, read_aiconfigurator, read_own, read_vidur
 from .whole import whole
 
 __all__ = ["COLUMNS", "FORMATS", "OPERATOR_CLASSES", "read", "recognize", "write"]
@@ -47,11 +47,9 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
     the file's comment lines; problems, one line for each row that could not be read. Raises ValueError, in one line,
     for an unknown format, a file that is not in it, or one that has no readable row.
     """
-    path = Path(path)
+    path = given_file(path)
     if format is not None and format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    if path.is_dir():
-        raise ValueError(f"{path}: a folder: expected a file")
     format = format or recognize(path)
     table, cells = FORMATS[format](path)
     if table.empty:

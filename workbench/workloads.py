@@ -10,6 +10,7 @@ import pandas as pd
 from .axes import is_number, is_whole
 
 MAX_TOKENS = 10**7
+MAX_REQUESTS = 10**8
 
 Tokens = int | Sequence[int] | np.ndarray
 
@@ -103,9 +104,12 @@ def trace(
     cached_tokens (optional) : [token]
     """
     if frame is not None:
+        if not isinstance(frame, pd.DataFrame):
+            raise ValueError(f"a {type(frame).__name__}: expected a DataFrame, or arrays by name: trace(sent_s=...)")
         for name in ("sent_s", "prompt_tokens", "output_tokens"):
             if name not in frame:
-                raise ValueError(f"the trace has no column {name!r}: it has {', '.join(map(str, frame.columns))}")
+                columns = ", ".join(map(str, frame.columns)) or "none"
+                raise ValueError(f"the trace has no column {name!r}: it has {columns}")
         sent_s, prompt_tokens, output_tokens = frame.sent_s, frame.prompt_tokens, frame.output_tokens
         cached_tokens = frame.get("cached_tokens", cached_tokens)
     try:
@@ -146,6 +150,8 @@ def _open_loop(
 
 def _until(duration: Any, rate: float, shape: float, rng: np.random.Generator) -> np.ndarray:
     """Arrivals before `duration` [s], at least one."""
+    if rate * duration > MAX_REQUESTS:
+        raise ValueError(f"rate x duration = {rate * duration:g}: allowed are up to {MAX_REQUESTS:,} requests")
     sent = np.empty(0)
     while not sent.size or sent[-1] < duration:
         more = rng.gamma(shape, 1 / (rate * shape), int(duration * rate) + 10)
@@ -191,10 +197,10 @@ def _generator(seed: Any) -> np.random.Generator:
 
 def _positive(name: str, value: Any) -> None:
     if not is_number(value) or not 0 < value < 1e12:
-        raise ValueError(f"{name} = {value!r}: expected a positive number")
+        raise ValueError(f"{name} = {value!r}: allowed are positive numbers below 1e12")
 
 
 def _whole(name: str, value: Any) -> int:
-    if not is_whole(value) or not 1 <= value <= 10**8:
-        raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {10**8:,}")
+    if not is_whole(value) or not 1 <= value <= MAX_REQUESTS:
+        raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {MAX_REQUESTS:,}")
     return int(value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..names import unknown
-from ..timing_tables import open_text
+from ..timing_tables import given_file, open_text
 from ..whole import whole
 from . import profiles, readers
 from .metrics import metrics, report, timeline
@@ -56,11 +56,9 @@ def read(path: str | Path, format: str | None = None, *, run: int | None = None)
     `seconds` (to 0.05 %), and a `count` of each. Raises ValueError, in one line that names the record, for a file that
     is malformed or cut off.
     """
-    path = Path(path)
+    path = given_file(path)
     if format is not None and format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    if path.is_dir():
-        raise ValueError(f"{path}: a folder: expected a file")
     format = format or recognize(path)
     rows = FORMATS[format](path, run)
     table = rows.table()

@@ -86,7 +86,7 @@ def metrics(
     """
     t = _columns(table)
     start, end = _window(window, t["end"])
-    limits = _objectives(slo or {})
+    limits = _objectives({} if slo is None else slo)
     length = end - start if end > start else np.nan
     chosen = (t["sent"] >= start) & (t["sent"] <= end)
     if not chosen.any():
@@ -296,6 +296,8 @@ def _itl(table: pd.DataFrame) -> tuple[tuple[str, np.ndarray], int]:
 
 def _objectives(slo: Mapping[str, float | None]) -> dict[str, float]:
     allowed = ("ttft", "tpot", "e2e")
+    if not isinstance(slo, Mapping):
+        raise ValueError(f"slo = {slo!r}: expected seconds by objective, e.g. {{'ttft': 0.5}}")
     for name, limit in slo.items():
         if name not in allowed:
             raise unknown("objective", name, allowed)
