@@ -8,6 +8,7 @@ import pytest
 
 from workbench import figures
 from workbench.operators import OPERATORS
+from workbench.parameters import UNITS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -25,6 +26,11 @@ def pages(monkeypatch):
 def test_every_operator_has_its_equation():
     text = (DOCS / "equations.md").read_text()
     assert {name for name in OPERATORS if f"`{name}`" not in text} == set()
+
+
+def test_every_fitted_parameter_has_its_place_in_an_equation():
+    text = (DOCS / "equations.md").read_text()
+    assert {name for name in UNITS if f"`{name}`" not in text} == set()
 
 
 def test_the_gallery_shows_every_figure_that_the_batch_draws(pages):
