@@ -90,7 +90,7 @@ class StepTimes:
 
     linear : by the tokens in the step, every operator but those below, and the step's overhead [s]
     head : by the sequences in the step, lm_head and the sequences' overhead [s]
-    decode, prefill : the attention (`steps.BY_SEQUENCE`) of decoding sequences and of parts of prompts [s]
+    decode, prefill : the attention (`steps.BY_CONTEXT`) of decoding sequences and of parts of prompts [s]
     """
 
     def __init__(self, server: Server) -> None:
@@ -125,5 +125,5 @@ def _parts(server: Server, piece: Step) -> tuple[Any, Any, Any]:
     """Times of a step's operators [s]: by its tokens, lm_head, and by its sequences' contexts."""
     times = {name: work.time for name, work in steps.step(server, piece).items()}
     head = times.pop("lm_head")
-    contexts = sum(times.pop(name) for name in steps.BY_SEQUENCE if name in times)
+    contexts = sum(times.pop(name) for name in steps.BY_CONTEXT if name in times)
     return sum(times.values()), head, contexts

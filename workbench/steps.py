@@ -25,7 +25,7 @@ from .sweep import LINK
 Array = Any  # a number or a numpy array; all of them broadcast
 
 #: Operators whose work depends on each sequence's own context; that of the others follows from the tokens.
-BY_SEQUENCE = (*ATTENTION, "kv_b_proj")
+BY_CONTEXT = (*ATTENTION, "kv_b_proj")
 _ROUTED = ("moe_gate_up_proj", "moe_down_proj")
 
 
@@ -175,14 +175,14 @@ def model_computing(server: Server, *pieces: Step) -> Array:
 def _costs(server: Server, pieces: tuple[Step, ...]) -> Iterator[tuple[str, Step, Cost, Array]]:
     """Every operator with what it works on, its cost on one GPU, and where there is such work.
 
-    Those of `BY_SEQUENCE` come once for every piece.
+    Those of `BY_CONTEXT` come once for every piece.
     """
     model, width = server.shard, widths(server.model, server.dtypes)
     whole = _together(pieces)
     pieces = _own(server, pieces)
     together = _together(pieces)
     for name in operator_set(model, "fused"):
-        steps = pieces if name in BY_SEQUENCE else (whole if name in _ROUTED else together,)
+        steps = pieces if name in BY_CONTEXT else (whole if name in _ROUTED else together,)
         for each in steps:
             present = np.greater(each.tokens, 0)
             piece = _filled(each, present)
@@ -238,7 +238,7 @@ def _widens(operator: str, dtypes: dict[str, str]) -> bool:
 
     Not `kv_b_proj`, which vLLM widens when it loads it; collectives have no weights.
     """
-    if operator in BY_SEQUENCE or operator not in OPERATORS:
+    if operator in BY_CONTEXT or operator not in OPERATORS:
         return False
     stored = operand(operator)
     narrow = element_bytes(dtypes[stored]) < WIDTH[computes_in(operator, dtypes)]
