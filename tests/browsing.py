@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +21,20 @@ FLAGS = [
 ]  # fmt: skip
 
 
+def home(folder: Path) -> dict[str, str]:
+    """Variables with which programs keep their files in `folder`."""
+    own = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("CACHE", "CONFIG", "DATA", "STATE")}
+    return own | {"HOME": str(folder)}
+
+
 def environment(folder: Path) -> dict[str, str]:
-    """The environment for a server: what Jupyter keeps goes into `folder`, and no other kernel is found."""
+    """The environment for a server: what it and Jupyter keep goes into `folder`, and no other kernel is found."""
     env = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_PATH", "MPLBACKEND")}
     own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     own |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
-    return env | own | {"IPYTHONDIR": str(folder / "ipython"), "MPLCONFIGDIR": str(folder / "matplotlib")}
+    return (
+        env | home(folder) | own | {"IPYTHONDIR": str(folder / "ipython"), "MPLCONFIGDIR": str(folder / "matplotlib")}
+    )
 
 
 def free_port() -> int:
@@ -68,11 +77,11 @@ def explorer_page(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def chromium():
-    """Debian's Chromium without a window, with a profile of its own."""
+    """Debian's Chromium without a window, with a profile and a home of its own."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, env=os.environ | home(Path(folder)))
         yield browser
         browser.close()
 

@@ -5,8 +5,11 @@ Screenshots go to .cache/screenshots; `make screenshots` takes those that README
 
 import importlib.util
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -378,3 +381,11 @@ def luminance(color):
     """Of a CSS color, 0 to 255 (ITU-R BT.601)."""
     red, green, blue = map(float, re.findall(r"[\d.]+", color)[:3])
     return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def test_the_browser_leaves_nothing_at_home(tmp_path):
+    script = "import browsing\nwith browsing.chromium() as browser: browser.new_page().goto('about:blank')"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    env |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "tests")}
+    subprocess.run([sys.executable, "-c", script], env=env, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
