@@ -73,6 +73,7 @@ def test_lists_of_numbers_are_repeatable(tmp_path):
         (["--batch-size", "1:2:3:4"], "workbench: --batch-size '1:2:3:4': expected whole numbers"),
         (["--seq-len", "1:999999999999999999999"], "workbench: --seq-len '1:999999999999999999999': expected"),
         (["--seq-len", "0"], "workbench: seq_len = 0: allowed are whole numbers"),
+        (["--chunk", "0"], "workbench: chunks = 0: allowed"),
         (["--tp", "3"], "workbench: tp = 3 does not divide n_heads = 32 of llama"),
         (["--operator", "nope"], "workbench: unknown operator 'nope'."),
         (["--weight-dtype", "fp3"], "workbench: unknown weight_dtype 'fp3'"),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from concurrent.futures import as_completed
 
 import pytest
@@ -18,7 +19,7 @@ WORKERS = 3
 
 @pytest.fixture(scope="module")
 def address():
-    with LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, silence_logs=50) as workers:
+    with LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as workers:
         yield workers.scheduler_address
 
 
@@ -78,7 +79,51 @@ def test_the_command_line_on_a_cluster(address, tmp_path):
         xr.testing.assert_equal(ds, wb.roofline_grid("t4", "gpt2"))
 
 
-@pytest.mark.parametrize("wrong", ["tcp://127.0.0.1:1", "nowhere", ""])
+@pytest.fixture
+def silent():
+    """Something that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_something_else_is_there(silent, monkeypatch):
+    monkeypatch.setattr(cluster, "TIMEOUT", 1)
+    with pytest.raises(ValueError, match=f"no dask scheduler at '{silent}': what is there does not answer as one$"):
+        cluster.executor(silent).__enter__()
+
+
+def test_a_scheduler_without_workers(monkeypatch):
+    monkeypatch.setattr(cluster, "TIMEOUT", 1)
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as nobody,
+        pytest.raises(ValueError, match=f"the dask scheduler at '{nobody.scheduler_address}' has no worker: "),
+    ):
+        cluster.executor(nobody.scheduler_address).__enter__()
+
+
+def test_a_scheduler_that_is_lost(tmp_path):
+    """What was finished is kept, and the next run, without a cluster, goes on from there."""
+    arguments, path = {"gpu": "t4", "model": "gpt2", "batch_size": range(1, 101)}, tmp_path / "g.zarr"
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as workers:
+
+        def report(done, total):
+            if done == 5:
+                workers.close()
+
+        with (
+            pytest.raises(ValueError, match="the dask scheduler at 'tcp://.*' is lost"),
+            cluster.executor(workers.scheduler_address) as pool,
+        ):
+            store.write(grid.checked(**arguments), path, chunks=4, executor=pool, report=report)
+    assert not path.exists()
+    reported = []
+    store.write(grid.checked(**arguments), path, chunks=4, report=lambda done, total: reported.append((done, total)))
+    assert 5 < reported[0][0] < reported[0][1]
+    with xr.open_zarr(path) as ds:
+        xr.testing.assert_equal(ds.load(), wb.roofline_grid(**arguments))
+
+
+@pytest.mark.parametrize("wrong", ["tcp://127.0.0.1:1", "nowhere", "", "tcp://", "http://127.0.0.1:8786", "tcp://a:b"])
 def test_no_scheduler_there(monkeypatch, tmp_path, wrong):
     monkeypatch.setattr(cluster, "TIMEOUT", 1)
     arguments = ["grid", "--gpu", "t4", "--model", "gpt2", "-o", str(tmp_path / "g.nc"), "--scheduler", wrong]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -286,7 +287,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_a_second_run_goes_on(project):
 
 
 def test_what_a_killed_run_left_is_swept_away_and_what_a_living_one_has_is_not(project):
-    dead, alive = (project / "figures" / ".state" / f"run-{pid}" for pid in (2**22 + 1, os.getppid()))
+    dead, alive = (project / "figures" / ".state" / f"run-{platform.node()}-{pid}" for pid in (2**22 + 1, os.getppid()))
     for folder in (dead, alive):
         folder.mkdir(parents=True)
     assert run(project) == {"one": "drawn", "two": "drawn"}
@@ -313,7 +314,7 @@ def test_a_batch_killed_at_any_moment_leaves_whole_figures_and_a_second_run_goes
             process.wait()
         assert files(project) == complete
     state = project / "figures" / ".state"
-    (state / f"run-{2**22 + 1}").mkdir()  # of a process that is gone, however the kills above fell
+    (state / f"run-{platform.node()}-{2**22 + 1}").mkdir()  # of a process that is gone, however the kills above fell
     assert set(run(project).values()) <= {"drawn", "up to date"}
     assert files(project) == complete
     assert not list(state.glob("run-*"))

@@ -124,6 +124,60 @@ def test_the_manifest_says_what_went_in(tmp_path):
     assert manifest["versions"]["numpy"] == np.__version__
 
 
+def test_what_is_there_already_is_not_computed_again(tmp_path, monkeypatch):
+    path, reported = tmp_path / "g.csv", []
+    store.write(grid.checked(**SMALL), path, chunks=100)
+    monkeypatch.setattr(store, "write_region", lambda *task: pytest.fail("computed again"))
+    store.write(grid.checked(**SMALL), path, chunks=100, report=lambda *progress: reported.append(progress))
+    assert reported == []
+    monkeypatch.undo()
+    path.unlink()
+    store.write(grid.checked(**SMALL), path, chunks=100, report=lambda *progress: reported.append(progress))
+    assert reported
+    assert len(read(path)) == wb.roofline_grid(**SMALL).time.size
+
+
+@pytest.mark.parametrize("suffix", store.SUFFIXES)
+def test_an_output_of_other_inputs_is_replaced(tmp_path, suffix):
+    path = tmp_path / f"g{suffix}"
+    store.write(grid.checked("t4", "gpt2"), path)
+    store.write(grid.checked(**SMALL), path)
+    assert len(read(path)) == wb.roofline_grid(**SMALL).time.size
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"g{suffix}", f"g{suffix}.manifest.json"]
+
+
+def test_what_is_no_grid_is_not_overwritten(tmp_path):
+    (tmp_path / "mine.zarr").mkdir()
+    (tmp_path / "mine.zarr" / "notes.txt").write_text("precious")
+    (tmp_path / "file.zarr").write_text("precious")
+    (tmp_path / "folder.csv").mkdir()
+    for name, message in (("mine.zarr", "no Zarr store"), ("file.zarr", "no Zarr store"), ("folder.csv", "a folder")):
+        with pytest.raises(ValueError, match=f"cannot write .*{name}: .*{message}$"):
+            store.write(grid.checked("t4", "gpt2"), tmp_path / name)
+    assert (tmp_path / "mine.zarr" / "notes.txt").read_text() == (tmp_path / "file.zarr").read_text() == "precious"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_two_runs_do_not_write_one_output(tmp_path):
+    def report(done, total):
+        with pytest.raises(ValueError, match=r"cannot write .*g.nc: another run is writing it"):
+            store.write(grid.checked("h100-sxm", "gpt2"), tmp_path / "g.nc")
+
+    store.write(grid.checked("t4", "gpt2"), tmp_path / "g.nc", report=report)
+    with xr.open_dataset(tmp_path / "g.nc") as ds:
+        xr.testing.assert_equal(ds, wb.roofline_grid("t4", "gpt2"))
+
+
+def test_netcdf_on_a_full_disk_is_one_clear_line(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("NetCDF: HDF error")
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
+    with pytest.raises(ValueError, match=r"cannot write .*g.nc: NetCDF: HDF error; is the disk full\?$"):
+        store.write(grid.checked("t4", "gpt2"), tmp_path / "g.nc")
+    assert not (tmp_path / "g.nc").exists()
+
+
 class Interrupted(Exception):
     pass
 

@@ -8,6 +8,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -227,11 +228,12 @@ def workplace(output: Path) -> Iterator[Path]:
     What kernels write besides (history, font cache) is kept in the output folder too, not in the user's home.
     """
     state = output / ".state"
-    scratch = state / f"run-{os.getpid()}"
+    host = platform.node()  # others may see the folder, too
+    scratch = state / f"run-{host}-{os.getpid()}"
     try:
         state.mkdir(parents=True, exist_ok=True)
-        for left in state.glob("run-*"):  # by a process that was killed
-            if not Path(f"/proc/{left.name.removeprefix('run-')}").exists():
+        for left in state.glob(f"run-{host}-*"):  # by a process that was killed
+            if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
                 shutil.rmtree(left, ignore_errors=True)
         scratch.mkdir(exist_ok=True)
     except OSError as error:
