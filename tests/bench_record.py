@@ -20,9 +20,11 @@ def main(source: str, target: str) -> None:
     rows = []
     for entry in report["benchmarks"]:
         params = dict(entry["params"] or {})
+        params.pop("power", None)  # of the cells, which it notes
         rows.append({
             "benchmark": entry["name"].partition("[")[0].removeprefix("bench_").replace("_", " "),
-            "time_model": params.pop("time_model", ""), "case": " ".join(map(str, params.values())),
+            "time_model": params.pop("time_model", ""),
+            "case": " ".join(map(str, params.values())),
             "seconds": entry["stats"]["median"], "rounds": entry["stats"]["rounds"], **entry["extra_info"],
         })  # fmt: skip
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)

@@ -357,6 +357,14 @@ def test_differences_between_tables(tmp_path, old, message):
     assert bool(difference) == bool(message)
 
 
+def test_empty_cells_are_no_difference(tmp_path):
+    for name in ("old.csv", "new.csv"):
+        (tmp_path / name).write_text("a,b\n,x\n1.0,\n")
+    assert figures.differences(tmp_path / "old.csv", tmp_path / "new.csv") == ""
+    (tmp_path / "old.csv").write_text("a,b\n,x\n1.0,y\n")
+    assert "line 3, b: y" in figures.differences(tmp_path / "old.csv", tmp_path / "new.csv")
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_committed_tables_hold_seven_digits_and_units(name):
     path = ROOT / "figures" / f"{name}.csv"

@@ -320,7 +320,7 @@ def differences(expected: Path, found: Path) -> str:
         if pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b):
             same = np.isclose(a.to_numpy(float), b.to_numpy(float), rtol=1e-6, atol=0, equal_nan=True)
         else:
-            same = a.astype(str).to_numpy(object) == b.astype(str).to_numpy(object)
+            same = a.fillna("").astype(str).to_numpy(object) == b.fillna("").astype(str).to_numpy(object)
         if not same.all():
             row = int(np.argmin(same))
             more = f" and {int((~same).sum()) - 1} more rows" if (~same).sum() > 1 else ""

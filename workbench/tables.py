@@ -26,6 +26,11 @@ NOISE_FLOOR = 5.0
 SELECTORS = ("gpu", "model", "operator", "phase", "candidates")
 _PANEL = ("title", "quantity", "operator", "phase", "seq_len", "ridge")
 _LINE = ["time_model", "operator", "phase", "seq_len", "batch_size"]
+#: What the columns of `benchmarks` are called in a chart's table.
+BENCHMARK_UNITS = {
+    "seconds": "time [s]", "copy_seconds": "copy [s]", "result_bytes": "result [byte]", "peak_bytes": "peak [byte]",
+    "disk_bytes": "disk [byte]", "ns_per_cell": "time per cell [ns]", "points_per_second": "points per second [1/s]",
+}  # fmt: skip
 LOOKS = ("color", "marker")  # how `plots.roofline` draws a series
 
 
