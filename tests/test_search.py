@@ -7,6 +7,7 @@ import xarray as xr
 
 import workbench as wb
 from workbench import search, serving
+from workbench.operators import operator_set
 
 GRID = {
     "gpu": ["h100-sxm", "t4", "l4"], "model": ["llama-3-8b", "gpt2"], "batch_size": [1, 2, 8, 64],
@@ -33,11 +34,60 @@ def test_the_smallest_or_the_largest_by_what_a_variable_is():
     assert wb.best(by_hand(), "performance").batch_size.item() == 4
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bandwidth",
+        "peak_flop_rate",
+        "percent_of_peak",
+        "speedup",
+        "best_speedup",
+        "acceleration_rate",
+        "mbu",
+        "attainable",
+    ],
+)
+def test_more_of_a_rate_is_better(name):
+    assert wb.best(by_hand().rename(performance=name), name).batch_size.item() == 4
+
+
+def test_the_direction_of_a_variable_of_ones_own_is_given():
+    ds = by_hand().assign(goodput=lambda d: d.time, rank=lambda d: d.time.astype("u1"))
+    assert wb.best(ds, "goodput", maximize="goodput").batch_size.item() == 1
+    assert wb.best(ds, "goodput", minimize=["goodput"]).batch_size.item() == 2
+    assert wb.best(ds, "rank", maximize="rank").batch_size.item() == 1
+    assert wb.best(ds, "cost", limits={"goodput": 3}, maximize="goodput").batch_size.item() == 3
+    assert wb.best(ds, "cost", limits={"goodput": 2}, minimize="goodput").batch_size.item() == 4
+    assert wb.pareto(ds, "goodput", "cost", maximize="goodput").batch_size.tolist() == [1, 3]
+
+
+def test_a_direction_given_goes_before_what_a_variable_is():
+    assert wb.best(by_hand(), "time", maximize="time").batch_size.item() == 1
+    assert wb.best(by_hand(), "performance", minimize="performance").batch_size.item() == 1
+    assert wb.best(by_hand(), "time", limits={"performance": 1}, minimize="performance").batch_size.item() == 1
+
+
 def test_limits_by_hand():
     row = wb.best(by_hand(), "cost", limits={"time": 2.0}).iloc[0]
     assert row.to_dict() == {"batch_size": 4, "cost": 5.0, "time": 2.0}
     assert wb.best(by_hand(), "time", limits={"performance": 3}).batch_size.item() == 4
     assert wb.best(by_hand(), "time", limits={"cost": 0.5}).empty
+
+
+def test_nothing_feasible_has_the_columns_of_what_is(servers):
+    for by in ([], ["tp", "model"]):
+        row = wb.best(servers, "cost", by=by, limits={"ttft": 1.0})
+        for none in (wb.best, wb.pareto):
+            arguments = ["cost"] if none is wb.best else ["cost", "ttft"]
+            found = none(servers, *arguments, by=by, limits={"ttft": 0.0})
+            assert found.empty
+            assert found.dtypes.to_dict() == row.dtypes.to_dict()
+            assert list(found) == list(row)
+
+
+def test_labels_of_a_dim_without_them_are_its_places():
+    ds = xr.Dataset({"time": ("run", [3.0, 2.0, 4.0, 1.0])})
+    assert wb.best(ds, "time").run.tolist() == wb.best(ds.chunk(run=2), "time").run.tolist() == [3]
 
 
 def test_a_front_by_hand():
@@ -59,12 +109,68 @@ def test_of_equal_ones_the_first():
 
 
 def table(ds, *names):
-    return ds[list(names)].to_dataframe().reset_index().dropna()
+    """Every setting as a row, but for operators that a model does not have."""
+    rows = ds[list(names)].to_dataframe().reset_index()
+    if "operator" in rows:
+        has = {model: operator_set(wb.model(model), "fused") for model in set(rows.model)}
+        rows = rows[[operator in has[model] for model, operator in zip(rows.model, rows.operator, strict=True)]]
+    return rows.dropna()
+
+
+MIXED = {
+    "gpu": ["t4", "h100-sxm"], "model": ["llama-3-8b", "mixtral-8x7b", "gpt2"], "batch_size": [1, 8],
+    "seq_len": [128, 1024],
+}  # fmt: skip
+
+
+def sources(**arguments):
+    whole = wb.roofline_grid(**arguments)
+    return {
+        "eager": whole,
+        "lazy": wb.roofline_grid(**arguments, chunks=5),
+        "blocks": [whole.sel(gpu=[gpu], model=[model]) for gpu in arguments["gpu"] for model in arguments["model"]],
+        "without calls": whole[["time", "flops", "bytes", "bound"]],
+        "chunks, without calls": wb.roofline_grid(**arguments, chunks=5)[["time", "flops", "bytes", "bound"]],
+    }
+
+
+@pytest.mark.parametrize("name", ["time", "flops", "bytes"])
+@pytest.mark.parametrize("source", ["eager", "lazy", "blocks", "without calls", "chunks, without calls"])
+def test_an_operator_that_a_model_lacks_is_not_best(source, name):
+    """Mixtral has a router, which takes no time on Llama, and GPT-2 no gate."""
+    whole = table(wb.roofline_grid(**MIXED), name)
+    assert whole[name].min() > 0
+    ds = sources(**MIXED)[source]
+    for by in ([], ["model"], ["model", "operator"], ["operator", "phase"]):
+        expected = whole.groupby(by)[name].min() if by else whole[name].min()
+        found = wb.best(ds, name, by=by)
+        if by:
+            pd.testing.assert_series_equal(found.set_index(by)[name].sort_index(), expected.sort_index())
+        else:
+            assert found[name].item() == expected
+    assert wb.pareto(ds, "time", "flops").time.min() > 0
+
+
+def test_an_all_reduce_of_one_gpu_is_not_best():
+    grid = wb.roofline_grid("h100-sxm", "llama-3-8b", tp=[1, 2])
+    found = wb.best(grid, "time", by=["operator", "tp"])
+    assert set(found[found.operator == "all_reduce"].tp) == {2}
+    assert found.time.min() > 0
+
+
+def test_one_operator_selected_is_not_best_on_a_model_without_it():
+    assert wb.best(wb.roofline_grid(**MIXED).sel(operator="router"), "time").model.item() == "mixtral-8x7b"
+
+
+def test_ceilings_are_of_the_dims_that_they_have():
+    assert wb.best(wb.roofline_grid(**MIXED), "bandwidth").to_dict("list") == {
+        "gpu": ["h100-sxm"], "bandwidth": [wb.gpu("h100-sxm").bandwidth],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("chunks", [None, 7, "auto", {"gpu": 1, "seq_len": 2}])
 def test_best_of_a_grid_is_that_of_the_whole_table(chunks):
-    whole = table(wb.roofline_grid(**GRID), "performance", "time")
+    whole = table(wb.roofline_grid(**GRID), "time", "performance")
     found = wb.best(
         wb.roofline_grid(**GRID, chunks=chunks), "performance", by=["gpu", "operator"], limits={"time": 1e-3}
     )
@@ -96,7 +202,7 @@ def beaten(x, y, i):
 @pytest.mark.parametrize("blocks", [False, True])
 def test_fronts_of_servers_are_those_of_the_whole_table(servers, blocks, monkeypatch):
     monkeypatch.setattr(search, "BLOCK", 5)
-    source = search.estimates(list(PRICE), ["llama-3-8b", "gpt2"], price=PRICE, **SERVER) if blocks else servers
+    source = wb.estimates(list(PRICE), ["llama-3-8b", "gpt2"], price=PRICE, **SERVER) if blocks else servers
     front = wb.pareto(source, "tpot", "cost", by="model", limits={"ttft": 1.0})
     rows = table(servers.where(servers.fits), "tpot", "cost", "ttft")
     for model, kept in rows[rows.ttft <= 1.0].groupby("model"):
@@ -129,26 +235,54 @@ def test_what_does_not_fit_is_not_best(servers):
     assert wb.best(ds.sel(tp=[1]), "memory").empty
 
 
+def test_what_fits_is_by_gpu(servers):
+    """The same server needs the same memory on every GPU, if it fits."""
+    found = wb.best(servers.sel(model=["llama-3-8b"]), "memory", by="gpu").set_index("gpu")
+    assert set(found.index) == {"h100-sxm", "l4", "t4"}
+    for gpu, row in found.iterrows():
+        here = servers.sel(gpu=gpu, model="llama-3-8b")
+        assert row.memory == here.memory.where(here.fits).min()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"objective": "tome"}, "unknown variable 'tome'. Did you mean 'time'"),
-        ({"objective": "time", "limits": {"ttft": 1}}, "unknown variable 'ttft'. .*Allowed: time, cost, performance"),
-        ({"objective": "time", "limits": {"cost": "1"}}, "limit of cost = '1': allowed are numbers"),
-        ({"objective": "time", "limits": {"cost": float("nan")}}, "limit of cost = nan: allowed are numbers"),
-        ({"objective": "time", "by": "gpu"}, "unknown dim 'gpu'. Allowed: batch_size"),
-        ({"objective": "time", "by": ["batch"]}, "unknown dim 'batch'. Did you mean 'batch_size'"),
+        ({"objective": ["time"]}, r"unknown variable \['time'\]. Did you mean 'time'"),
+        ({"limits": {"ttft": 1}}, "unknown variable 'ttft'. .*Allowed: time, cost, performance"),
+        ({"limits": {"cost": "1"}}, "limit of cost = '1': allowed are numbers"),
+        ({"limits": {"cost": float("nan")}}, "limit of cost = nan: allowed are numbers"),
+        ({"limits": "time"}, "limits = 'time': allowed are numbers by variable, e.g. {'time': 0.5}"),
+        ({"limits": 5}, "limits = 5: allowed are numbers by variable"),
+        ({"by": "gpu"}, "unknown dim in by 'gpu'. Allowed: batch_size"),
+        ({"by": ["batch"]}, "unknown dim in by 'batch'. Did you mean 'batch_size'"),
+        ({"by": 5}, "unknown dim in by 5. Allowed: batch_size"),
+        ({"by": ["batch_size", "batch_size"]}, "dim in by has 'batch_size' more than once"),
+        ({"maximize": "tome"}, "unknown variable in maximize 'tome'. Did you mean 'time'"),
+        ({"minimize": 5}, "unknown variable in minimize 5. Allowed: time"),
+        ({"maximize": "time", "minimize": "time"}, "'time' is in maximize and in minimize: give it in one of them"),
+        ({"objective": "mine"}, "is more or less of 'mine' better. Give maximize='mine' or minimize='mine'"),
+        ({"limits": {"mine": 1}}, "is more or less of 'mine' better"),
+        ({"source": None}, "source is a NoneType: allowed are a Dataset and several, as of `estimates`"),
+        ({"source": "time"}, "source is a str: "),
+        ({"source": by_hand().time}, "source is a DataArray: "),
+        ({"source": by_hand().time[0]}, "source is a DataArray: "),
+        ({"source": by_hand().to_dataframe()}, "source is a DataFrame: "),
+        ({"source": [by_hand(), by_hand().to_dataframe()]}, "source is a DataFrame: "),
+        ({"source": []}, "source is empty: give at least one Dataset"),
+        ({"source": by_hand().isel(batch_size=0)}, "source has one setting and no dims: select with lists"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments, message):
+    source = by_hand().assign(mine=lambda d: d.time)
     with pytest.raises(ValueError, match=message) as error:
-        wb.best(by_hand(), **arguments)
+        wb.best(**{"source": source, "objective": "time"} | arguments)
     assert "\n" not in str(error.value)
 
 
 def test_blocks_of_estimates_refuse_what_estimate_refuses():
     with pytest.raises(ValueError, match="unknown GPU 'h100'"):
-        wb.best(search.estimates("h100", "gpt2"), "ttft")
+        wb.best(wb.estimates("h100", "gpt2"), "ttft")
 
 
 def test_nothing_else_is_held_than_a_block(monkeypatch):

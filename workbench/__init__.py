@@ -17,6 +17,7 @@ __all__ = [
     "GPU",
     "Model",
     "best",
+    "estimates",
     "explore",
     "forward_pass",
     "from_hf_config",
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from .explorer import explore
     from .grid import forward_pass, roofline_grid
     from .hf import from_hf_config
-    from .search import best, pareto
+    from .search import best, estimates, pareto
 else:
     _HOME = {
         "GPU": "catalog", "Model": "catalog", "gpu": "catalog", "gpus": "catalog", "model": "catalog",
         "models": "catalog", "explore": "explorer", "forward_pass": "grid", "from_hf_config": "hf",
-        "roofline_grid": "grid", "best": "search", "pareto": "search",
+        "roofline_grid": "grid", "best": "search", "estimates": "search", "pareto": "search",
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:

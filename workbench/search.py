@@ -5,6 +5,7 @@ than memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -12,52 +13,62 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .axes import entries, is_number, whole_numbers
+from .axes import entries, is_number, listed, whole_numbers
+from .axes import names as checked_names
 from .catalog import gpu as find_gpu
 from .catalog import model as find_model
+from .grid import VARIABLES
 from .names import unknown
 from .serving import estimate
+from .sweep import ABSENT
 
-#: Variables of which more is better; of all others less is.
+#: Variables of which more is better; of all others of the workbench less is.
 MORE = frozenset({
-    "attainable", "performance", "intensity", "kv_capacity", "largest_batch", "tokens_per_second",
-    "tokens_per_second_per_user", "requests_per_second", "mfu", "mbu",
+    "attainable", "performance", "percent_of_peak", "intensity", "peak_flop_rate", "bandwidth", "kv_capacity",
+    "largest_batch", "tokens_per_second", "tokens_per_second_per_user", "requests_per_second", "mfu", "mbu",
+    "acceleration_rate", "speedup", "best_speedup",
 })  # fmt: skip
 #: Requests of one size that `estimates` takes at a time [1].
 BLOCK = 2**12
 
 Source = xr.Dataset | Iterable[xr.Dataset]
+Names = str | Iterable[str]
 
 
 def best(
-    source: Source, objective: str, *, limits: Mapping[str, float] | None = None, by: str | Iterable[str] = ()
-) -> pd.DataFrame:
+    source: Source, objective: str, *, limits: Mapping[str, float] | None = None, by: Names = (),
+    maximize: Names = (), minimize: Names = (),
+) -> pd.DataFrame:  # fmt: skip
     """The setting with the best value of a variable, of all or of each group, among those that keep to the limits.
 
-    source : a grid, lazy or not, or blocks of settings, e.g. `search.estimates`
+    source : a grid, lazy or not, or blocks of settings, e.g. `estimates`
     objective : the variable [SI]; the largest is best of those in `MORE` (rates, utilization), else the smallest
     limits : by variable, what it may be at most, or at least of those in `MORE` [SI]; a variable that a block has by
         phase or operator is held for each
     by : dims with one row for each label, e.g. "model", or ["gpu", "operator"]
+    maximize, minimize : which of these variables are better larger, or smaller, than by default; one of your own, which
+        the workbench does not know, must be in one of them
 
     Returns a row per group: the labels of the setting, the objective and the limited variables [SI]. A group in which
-    no setting keeps to the limits, or fits in memory, has no row. Of equal ones the first is taken.
+    no setting keeps to the limits, or fits in memory, has no row; nor has an operator that a model lacks. Of equal ones
+    the first is taken.
 
-    Raises ValueError for an unknown variable or dim, and for limits that are not numbers.
+    Raises ValueError for an unknown variable or dim, for limits that are not numbers, and for what is no Dataset.
     """
-    return _search(source, [objective], limits, by, _first)
+    return _search(source, [objective], limits, by, maximize, minimize, _first)
 
 
 def pareto(
-    source: Source, x: str, y: str, *, limits: Mapping[str, float] | None = None, by: str | Iterable[str] = ()
-) -> pd.DataFrame:
+    source: Source, x: str, y: str, *, limits: Mapping[str, float] | None = None, by: Names = (),
+    maximize: Names = (), minimize: Names = (),
+) -> pd.DataFrame:  # fmt: skip
     """The settings that no other one beats in `x` without being worse in `y`: the Pareto front of each group.
 
     x, y : variables [SI], which are better smaller or larger as for `best`, with its other arguments and errors
 
     Returns a row per setting, by group, from the best x to the best y; of equal ones the first.
     """
-    return _search(source, [x, y], limits, by, _front)
+    return _search(source, [x, y], limits, by, maximize, minimize, _front)
 
 
 def estimates(
@@ -75,33 +86,109 @@ def estimates(
             yield estimate(card, entry, batches[start : start + step], prompts, outputs, size, **options)
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What is asked: the objectives, their limits, dims with a row for each label, and which of equals to take.
+
+    more, less : variables that are better larger, or smaller, than by default
+    """
+
+    objectives: list[str]
+    limits: dict[str, float]
+    by: list[Any]
+    more: list[Any]
+    less: list[Any]
+    choose: Callable[..., np.ndarray]
+
+    @property
+    def shown(self) -> list[str]:
+        """Variables of a row."""
+        return list(dict.fromkeys([*self.objectives, *self.limits]))
+
+    def larger(self, name: str) -> bool:
+        """Whether more of a variable is better."""
+        return name in self.more or (name in MORE and name not in self.less)
+
+    def chosen(self, values: list[np.ndarray]) -> np.ndarray:
+        """Places of the best values of the objectives, turned so that less is better; never unsigned."""
+        return self.choose(*(
+            np.negative(v, dtype=np.result_type(v, np.int8)) if self.larger(name) else v
+            for name, v in zip(self.objectives, values, strict=True)
+        ))  # fmt: skip
+
+    def check(self, ds: xr.Dataset) -> None:
+        """Raise ValueError for what a block does not have, or not in a direction that is known."""
+        numbers = [name for name, variable in ds.data_vars.items() if variable.dtype.kind in "fiu"]
+        for name in (*self.objectives, *self.limits):
+            if not isinstance(name, str) or name not in numbers:
+                raise unknown("variable", name, numbers)
+        for label, given in (("maximize", self.more), ("minimize", self.less)):
+            _names(f"variable in {label}", given, self.shown)
+        for name in self.shown:
+            if name in self.more and name in self.less:
+                raise ValueError(f"{name!r} is in maximize and in minimize: give it in one of them")
+            if name not in VARIABLES and name not in self.more and name not in self.less:
+                raise ValueError(f"is more or less of {name!r} better? Give maximize={name!r} or minimize={name!r}")
+
+
 def _search(
-    source: Source, names: list[str], limits: Mapping[str, float] | None, by: str | Iterable[str],
-    choose: Callable[..., np.ndarray],
+    source: Source, objectives: list[str], limits: Mapping[str, float] | None, by: Names, maximize: Names,
+    minimize: Names, choose: Callable[..., np.ndarray],
 ) -> pd.DataFrame:  # fmt: skip
     """The rows that `choose` picks by their scores in every group, of each block and then of what those picked."""
-    limits, dims = dict(limits or {}), [by] if isinstance(by, str) else list(by)
-    for name, limit in limits.items():
+    asked = _Question(objectives, _limits(limits), _listed(by), _listed(maximize), _listed(minimize), choose)
+    groups: dict[tuple[Any, ...], pd.DataFrame] = {}
+    nothing = None
+    for ds in _datasets(source):
+        part = _part(ds, asked)
+        for block in _blocks(part):
+            for group, table in _rows(block, asked):
+                both = pd.concat([groups[group], table]) if group in groups else table
+                groups[group] = both.iloc[asked.chosen([both[name].to_numpy() for name in objectives])]
+        nothing = _no_rows(part, asked) if nothing is None else nothing
+    if nothing is None:
+        raise ValueError("source is empty: give at least one Dataset")
+    return pd.concat(groups.values(), ignore_index=True) if groups else nothing
+
+
+def _datasets(source: Source) -> Iterator[xr.Dataset]:
+    single = isinstance(source, str | xr.Dataset | xr.DataArray | pd.DataFrame) or not isinstance(source, Iterable)
+    for ds in [source] if single else source:
+        if not isinstance(ds, xr.Dataset):
+            raise ValueError(f"source is a {type(ds).__name__}: allowed are a Dataset and several, as of `estimates`")
+        yield ds
+
+
+def _limits(limits: Any) -> dict[str, float]:
+    if limits is not None and not isinstance(limits, Mapping):
+        raise ValueError(f"limits = {limits!r}: allowed are numbers by variable, e.g. {{'time': 0.5}}")
+    for name, limit in (limits or {}).items():
         if not is_number(limit) or np.isnan(limit):
             raise ValueError(f"limit of {name} = {limit!r}: allowed are numbers")
-    shown = list(dict.fromkeys([*names, *limits]))
-    groups: dict[tuple[Any, ...], pd.DataFrame] = {}
-    for ds in [source] if isinstance(source, xr.Dataset) else source:
-        _check(ds, shown, dims)
-        for block in _blocks(ds[[*shown, *(["fits"] if "fits" in ds else [])]]):
-            for group, table in _rows(block, names, shown, limits, dims, choose):
-                both = pd.concat([groups[group], table]) if group in groups else table
-                groups[group] = both.iloc[choose(*(_scores(name, both[name].to_numpy()) for name in names))]
-    return pd.concat(groups.values(), ignore_index=True) if groups else pd.DataFrame()
+    return dict(limits or {})
 
 
-def _check(ds: xr.Dataset, names: list[str], dims: list[str]) -> None:
-    for name in names:
-        if name not in ds.data_vars or ds[name].dtype.kind not in "fiu":
-            raise unknown("variable", name, [n for n, v in ds.data_vars.items() if v.dtype.kind in "fiu"])
-    for dim in dims:
-        if dim not in ds[names].dims:
-            raise unknown("dim", dim, ds[names].dims)
+def _listed(values: Any) -> list[Any]:
+    """One name or several, or none, as a list."""
+    return [] if isinstance(values, tuple | list) and not values else listed("", values)
+
+
+def _names(kind: str, given: list[Any], allowed: Iterable[str]) -> list[str]:
+    return checked_names(kind, given, allowed) if given else []
+
+
+def _part(ds: xr.Dataset, asked: _Question) -> xr.Dataset:
+    """What is asked of a Dataset: its variables, and in `_there` which settings fit and have that operator."""
+    asked.check(ds)
+    there = ds.fits if "fits" in ds else xr.DataArray(True)
+    if "calls" in ds or "bound" in ds:
+        has = ds.calls > 0 if "calls" in ds else ds.bound != ABSENT
+        there = there & has.any([dim for dim in has.dims if dim not in ds[asked.shown].dims])
+    part = ds[asked.shown].assign(_there=there)
+    if not part.dims:
+        raise ValueError("source has one setting and no dims: select with lists, e.g. sel(gpu=['t4'])")
+    _names("dim in by", asked.by, [str(dim) for dim in part.dims])
+    return part.assign_coords({dim: part[dim] for dim in part.dims})
 
 
 def _blocks(ds: xr.Dataset) -> Iterator[xr.Dataset]:
@@ -114,34 +201,31 @@ def _blocks(ds: xr.Dataset) -> Iterator[xr.Dataset]:
         yield ds.isel(dict(zip(slices, place, strict=True))).load()
 
 
-def _rows(
-    block: xr.Dataset, names: list[str], shown: list[str], limits: dict[str, float], by: list[str],
-    choose: Callable[..., np.ndarray],
-) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:  # fmt: skip
-    """Of each group in a block its labels and the rows picked, of those that keep to the limits and fit in memory."""
+def _rows(block: xr.Dataset, asked: _Question) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """Of each group in a block its labels and the rows picked, of those that are there and keep to the limits."""
     variables = xr.broadcast(*(block[name] for name in block.data_vars))
-    values = {str(variable.name): variable.transpose(*by, ...) for variable in variables}
-    dims, shape = values[names[0]].dims, values[names[0]].shape
-    kept = np.logical_and.reduce([np.isfinite(values[name].values) for name in names])
-    if "fits" in values:
-        kept &= values["fits"].values
-    for name, limit in limits.items():
-        kept &= _scores(name, values[name].values) <= (-limit if name in MORE else limit)
-    groups = int(np.prod(shape[: len(by)]))
-    flat = {name: values[name].values.reshape(groups, -1) for name in shown}
+    values = {str(variable.name): variable.transpose(*asked.by, ...) for variable in variables}
+    dims, shape = values["_there"].dims, values["_there"].shape
+    kept = values["_there"].values & np.logical_and.reduce([np.isfinite(values[n].values) for n in asked.objectives])
+    for name, limit in asked.limits.items():
+        kept &= values[name].values >= limit if asked.larger(name) else values[name].values <= limit
+    groups = int(np.prod(shape[: len(asked.by)]))
+    flat = {name: values[name].values.reshape(groups, -1) for name in asked.shown}
     for group, here in enumerate(kept.reshape(groups, -1)):
         cells = np.flatnonzero(here)
         if cells.size:
-            cells = cells[choose(*(_scores(name, flat[name][group, cells]) for name in names))]
+            cells = cells[asked.chosen([flat[name][group, cells] for name in asked.objectives])]
             places = np.unravel_index(group * here.size + cells, shape)
             labels = {str(dim): block[dim].values[at] for dim, at in zip(dims, places, strict=True)}
-            table = pd.DataFrame(labels | {name: flat[name][group, cells] for name in shown})
-            yield tuple(table[dim].iloc[0] for dim in by), table
+            table = pd.DataFrame(labels | {name: flat[name][group, cells] for name in asked.shown})
+            yield tuple(table[dim].iloc[0] for dim in asked.by), table
 
 
-def _scores(name: str, values: np.ndarray) -> np.ndarray:
-    """A variable's values, turned so that less is better."""
-    return -values if name in MORE else values
+def _no_rows(part: xr.Dataset, asked: _Question) -> pd.DataFrame:
+    """What `_rows` gives of each group, without a row."""
+    dims = [*asked.by, *(str(dim) for dim in part.dims if dim not in asked.by)]
+    labels = {dim: part[dim].values[:0] for dim in dims}
+    return pd.DataFrame(labels | {name: np.empty(0, part[name].dtype) for name in asked.shown})
 
 
 def _first(scores: np.ndarray) -> np.ndarray:
