@@ -4,6 +4,7 @@ import copy
 import csv
 import gzip
 import io
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench import records, saving, timing_tables, timings
+from workbench import loadtest, records, saving, timing_tables, timings
 from workbench.audit import Source
 from workbench.catalog import DATA, GPU, Model, load_entry
+from workbench.loadtest.streams import json_events
 from workbench.names import file_name
 from workbench.records import read_mapping, read_yaml, validated
 
@@ -282,6 +284,41 @@ def test_a_deeply_nested_trace_is_refused(tmp_path):
     path.write_text("[" * 200_000)
     with pytest.raises(ValueError, match=r"trace.json: not valid JSON \(maximum recursion"):
         timings.read(path)
+
+
+# Load tests -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["[", '{"a":', '{"metrics":[', '{"metrics":{"x":[', '{"records":[{"a":', '{"itls":['])
+@pytest.mark.parametrize("more", ["[", '{"a":', '[{"metrics":'])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_deeply_nested_load_test_is_refused_before_it_takes_memory(tmp_path, start, more, zipped):
+    path = tmp_path / "deep.json"
+    content = (start + more * 60_000).encode()
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"deep.json: .*nested over 64 levels deep\Z") as error:
+            loadtest.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
+    one_line_of(error.value, str(path))
+
+
+@pytest.mark.parametrize("format", loadtest.FORMATS)
+def test_whatever_a_load_test_is_taken_for_it_is_not_deep(tmp_path, format):
+    path = tmp_path / "deep.json"
+    path.write_text('{"metrics": ' + "[" * 60_000)
+    with pytest.raises(ValueError, match=ONE_LINE) as error:
+        loadtest.read(path, format)
+    one_line_of(error.value, str(path))
+
+
+def test_nesting_up_to_the_limit_is_read(tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 64 + "]" * 64)
+    assert len(list(json_events(path))) == 128
 
 
 # Names ------------------------------------------------------------------------------------------------------------

@@ -10,17 +10,32 @@ import ijson
 from ..timing_tables import open_text
 from .rows import open_bytes
 
+#: Levels of nesting that are read.
+MAX_DEPTH = 64
+#: What is parsed at a time [byte]: the parser holds the whole path of every value in it, however deep.
+BUFFER = 2**10
+
 Event = tuple[str, str, Any]  # of ijson: the path of a value within its document, what it is, the value
 
 
 def json_events(path: Path, at: Callable[[], str] = lambda: "") -> Iterator[Event]:
-    """The parser's events of a JSON file, of one document or several; ValueError, in one line, where it is not valid.
+    """The parser's events of a JSON file, of one document or several; ValueError, in one line, where it is not valid
+    or too deep.
 
     at : names the record that is being read, for that error
     """
     with open_bytes(path) as file:
         try:
-            yield from ijson.parse(file, use_float=True, multiple_values=True)
+            depth = 0
+            for event in ijson.parse(file, use_float=True, multiple_values=True, buf_size=BUFFER):
+                kind = event[1]
+                if kind == "start_map" or kind == "start_array":
+                    depth += 1
+                    if depth > MAX_DEPTH:
+                        raise ValueError(f"{path}: {at()}nested over {MAX_DEPTH} levels deep")
+                elif kind == "end_map" or kind == "end_array":
+                    depth -= 1
+                yield event
         except (ijson.JSONError, UnicodeDecodeError) as error:
             why = str(error).strip().splitlines()[0]
             raise ValueError(f"{path}: {at()}not valid JSON, or cut off ({why})") from None
