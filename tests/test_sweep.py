@@ -85,6 +85,22 @@ def test_float32_rounds_each_value_once(time_model):
     assert single.peak_flop_rate.dtype == np.float64
 
 
+@pytest.mark.parametrize("chunks", [None, 1])
+@pytest.mark.parametrize("time_model", ["ideal", "kernel"])
+def test_what_float32_cannot_hold_is_inf_without_a_warning(monkeypatch, time_model, chunks):
+    monkeypatch.setattr(sweep, "THREADED", 1)
+    sizes = {"batch_size": [1, 10**12], "seq_len": [1, 10**12], "time_model": time_model}
+    double, single = (
+        wb.roofline_grid("t4", "gpt2", **sizes, dtype=dtype, chunks=chunks).compute()
+        for dtype in ("float64", "float32")
+    )
+    assert np.isfinite(double.flops).all()
+    for name in ("flops", "bytes", "time"):
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(single[name], double[name].astype(np.float32))
+    assert np.isinf(single.flops).any()
+
+
 def test_an_unknown_dtype():
     with pytest.raises(ValueError, match="unknown dtype 'fp32'. Did you mean 'float32'"):
         wb.roofline_grid("t4", "gpt2", dtype="fp32")

@@ -150,6 +150,7 @@ def evaluate(
         if prompts and operator in sweep.has[model] and operator not in BY_SEQUENCE:
             tables[key] = _tabulated(sweep, operator, model, shards[model][t], prompts[0])
 
+    @np.errstate(over="ignore")  # what float32 cannot hold is inf; by call, as every thread has its own
     def fill(place: tuple[Block, int, Step, tuple[int, str], tuple[int, str]]) -> None:
         block, p, step, (i, model), (j, operator) = place
         for t, shard in enumerate(shards[model]):
