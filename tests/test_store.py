@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 import workbench as wb
-from workbench import grid, store
+from workbench import grid, store, sweep
+from workbench.lazy import regions
 from workbench.tables import with_units
 
 SMALL = {"gpu": ["h100-sxm", "t4"], "model": ["llama-3-8b", "gpt2"], "batch_size": [1, 2, 5], "seq_len": [1, 64, 100]}
@@ -62,6 +63,33 @@ def test_a_grid_beyond_memory_is_made_at_once():
 def test_wrong_chunks(chunks, message):
     with pytest.raises(ValueError, match=message):
         wb.roofline_grid("t4", "gpt2", chunks=chunks)
+
+
+@pytest.mark.parametrize("chunks", [1, 99, {"batch_size": 1, "seq_len": 9}])
+def test_more_regions_than_memory_holds_are_refused_at_once(chunks):
+    arguments = {"operator": "qkv_proj", "phase": "decode", "batch_size": range(1, 1001), "seq_len": range(1, 10_001)}
+    message = r"^chunks = .* makes [\d,]+ regions: allowed are 100,000, from chunks = 100 cells on$"
+    with pytest.raises(ValueError, match=message) as error:
+        wb.roofline_grid("t4", "gpt2", **arguments, chunks=chunks)
+    assert repr(chunks) in str(error.value)
+    assert sum(1 for _ in regions(grid.checked("t4", "gpt2", **arguments).chunks(100))) == 100_000
+
+
+@pytest.mark.parametrize("allowed", [1, 2, 7, 100])
+def test_the_fewest_cells_that_a_chunk_may_have(monkeypatch, allowed):
+    monkeypatch.setattr(sweep, "REGIONS", allowed)
+    grid_of = grid.checked("t4", ["gpt2", "llama-3-8b"], batch_size=range(1, 4), seq_len=range(1, 6))
+    least = next(n for n in range(1, 10**4) if _accepted(grid_of, n))
+    assert not any(_accepted(grid_of, n) for n in range(1, least))
+    with pytest.raises(ValueError, match=f"from chunks = {least} cells on"):
+        grid_of.chunks(1)
+
+
+def _accepted(grid_of, chunks):
+    try:
+        return bool(grid_of.chunks(chunks))
+    except ValueError:
+        return False
 
 
 def test_a_lazy_grid_refuses_at_once():

@@ -6,6 +6,8 @@ every GPU; only the results go through memory.
 """
 
 import os
+import sys
+from bisect import bisect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +42,8 @@ BY_SEQUENCE = (*ATTENTION, "kv_b_proj", "lm_head")
 #: Cells of a block (half of an ideal one's, on all GPUs together): smaller ones leave threads waiting for each other.
 #: Of a sweep that is worth several threads; of a chunk of a lazy grid [1].
 BLOCK, THREADED, CHUNK = 2**18, 2**22, 2**21
+#: Regions that a sweep is cut into at most: a lazy grid holds about 4 kB for each [1].
+REGIONS = 100_000
 
 Array = Any  # a number or a numpy array; all of them broadcast
 Block = tuple[slice, ...]  # of the sizes but tp
@@ -94,7 +98,7 @@ class Sweep:
         chunks : labels in a slice by dim, the rest whole; or cells in a region at most, the inner dims whole as far as
             possible; "auto" is `CHUNK` cells [1]
 
-        Raises ValueError for anything else.
+        Raises ValueError for anything else, and for more than `REGIONS` regions.
         """
         lengths = dict(zip(self.coords, self.shape, strict=True))
         if isinstance(chunks, Mapping):
@@ -104,15 +108,30 @@ class Sweep:
                 _check_chunk(f"chunks[{dim!r}]", length)
             steps = lengths | dict(chunks)
         else:
-            left = CHUNK if chunks == "auto" else _check_chunk("chunks", chunks)
-            steps = {}
-            for dim, length in reversed(lengths.items()):
-                steps[dim] = min(length, max(left, 1))
-                left //= length
+            steps = _steps(lengths, CHUNK if chunks == "auto" else _check_chunk("chunks", chunks))
+        if (count := _regions(lengths, steps)) > REGIONS:
+            cells = range(1, min(prod(self.shape) + 1, sys.maxsize))
+            least = cells[bisect(cells, -REGIONS - 1, key=lambda c: -_regions(lengths, _steps(lengths, c)))]
+            raise ValueError(
+                f"chunks = {chunks!r} makes {count:,} regions: allowed are {REGIONS:,}, from chunks = {least} cells on"
+            )
         return {
             dim: [slice(i, min(i + steps[dim], length)) for i in range(0, length, steps[dim])]
             for dim, length in lengths.items()
         }
+
+
+def _steps(lengths: dict[str, int], cells: int) -> dict[str, int]:
+    """Labels in a slice of each dim, the inner dims whole as far as a region has no more than so many cells."""
+    steps = {}
+    for dim, length in reversed(lengths.items()):
+        steps[dim] = min(length, max(cells, 1))
+        cells //= length
+    return steps
+
+
+def _regions(lengths: dict[str, int], steps: dict[str, int]) -> int:
+    return prod(-(-length // steps[dim]) for dim, length in lengths.items())
 
 
 def _check_chunk(name: str, length: object) -> int:
