@@ -23,9 +23,17 @@ def pages(monkeypatch):
     sys.modules.pop("pages")
 
 
-def test_every_operator_has_its_equation():
+def test_every_operator_has_its_equation_and_a_reference():
+    """A row with formulas, or a sentence for those that are another one's; and below it in its section a source."""
     text = (DOCS / "equations.md").read_text()
-    assert {name for name in OPERATORS if f"`{name}`" not in text} == set()
+    found = set()
+    for section in text.split("\n## "):
+        rows = [line for line in section.splitlines() if line.startswith("| `") and line.count("$") >= 4]
+        rows += [line for line in section.splitlines() if line.startswith("`") and "are the same for" in line]
+        if names := set(re.findall(r"`(\w+)`", " ".join(rows))):
+            assert re.search(r"arXiv \d{4}\.\d{5}", section), names
+            found |= names
+    assert set(OPERATORS) - found == set()
 
 
 def test_every_fitted_parameter_has_its_place_in_an_equation():

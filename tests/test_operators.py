@@ -139,6 +139,23 @@ def test_moe_flops_follow_the_tokens_and_bytes_the_experts():
     assert c.bytes == pytest.approx(2 * (2 * 14336 + 2 * 14336 * 4096 + 2 * 4096))
 
 
+@pytest.mark.parametrize(
+    ("model", "rotated", "cached", "hidden", "combined"),
+    [
+        ("llama-3-8b", 40 * 128, 2 * 8 * 128, 14336, 0),
+        ("mixtral-8x7b", 40 * 128, 2 * 8 * 128, 2 * 14336, 3 * 4096),
+        ("deepseek-v2-lite", 17 * 64, 512 + 64, (10944 + 26 * (6 + 2) * 1408) / 27, 26 / 27 * 7 * 2048),
+    ],
+)
+def test_elementwise_by_the_equation_of_the_documentation(model, rotated, cached, hidden, combined):
+    m = wb.model(model)
+    h, layers = m.hidden_size, m.n_layers
+    c = cost("elementwise", model, prefill(2, 5), Widths(activation=2, kv=1))
+    assert c.flops == pytest.approx(10 * (5 * (2 + 1 / layers) * h + 3 * rotated + 5 * hidden + combined))
+    elements = 8 * h + 6 * h / layers + 2 * rotated + cached + 3 * hidden + combined
+    assert c.bytes == pytest.approx(10 * (2 * elements + cached))
+
+
 def test_elementwise_by_hand_for_gpt2():
     # one token, 12 layers: 8 h norms, K and V read and written (2 x 768 each), MLP read and written (2 x 3072), and
     # embedding and final norm (6 h) spread over the layers; no RoPE
