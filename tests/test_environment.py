@@ -83,3 +83,30 @@ def test_the_readme_counts_what_there_is():
     assert f"{table.quantity.isin(ARITHMETIC).sum()} are arithmetic" in text
     assert f"{len(wb.gpus())} accelerators" in text
     assert f"{len(wb.models())} models" in text
+
+
+def workflow(name):
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+    return steps | {"on": steps[True]}  # YAML 1.1 reads "on" as a boolean
+
+
+def test_the_workflows_run_on_pushes_and_pull_requests_and_end():
+    for name in ("docs", "tests"):
+        file = workflow(name)
+        assert {"push", "pull_request"} <= file["on"].keys()
+        assert all(job["timeout-minutes"] for job in file["jobs"].values())
+        assert "github.ref" in file["concurrency"]["group"]
+
+
+def test_the_workflow_of_the_tests_is_the_command_of_the_project():
+    steps = workflow("tests")["jobs"]["test"]["steps"]
+    assert {"run": ".ci/run"} in steps
+    assert steps[-1]["with"]["path"] == "docs/_build/html"
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_documentation_is_published_from_main_alone():
+    jobs = workflow("docs")["jobs"]
+    assert [name for name, job in jobs.items() if "deploy-pages" in str(job["steps"])] == ["publish"]
+    assert jobs["publish"]["if"] == "github.ref == 'refs/heads/main'"
+    assert jobs["publish"]["needs"] == "build"
