@@ -68,7 +68,18 @@ def test_a_cell_of_a_table_is_text_whatever_it_holds(pages):
     )
 
 
-@pytest.mark.parametrize("page", ["README.md"])
+PAGES = [
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
+    if "```python\n" in path.read_text()
+]
+
+
+def test_pages_with_python_are_found():
+    assert {"README.md", "docs/large_grids.md"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_python_in_a_page_runs(page):
     scope: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S):
@@ -76,3 +87,10 @@ def test_python_in_a_page_runs(page):
         code = [line for line in session or block.splitlines() if "path/to" not in line]
         if "result.json" not in block:  # the reader's own files
             exec("\n".join(code), scope)
+
+
+def test_the_folder_that_the_commands_write_to_is_made_by_the_first():
+    readme, makefile = ((ROOT / name).read_text() for name in ("README.md", "Makefile"))
+    assert set(re.findall(r"(?:-o|--plot|ipynb) ([\w.]+)/", readme)) == {".cache"}
+    assert "mkdir -p .cache" in readme
+    assert re.search(r"^\$\(READY\):.*\n(\t.*\n)*\t@mkdir -p \$\(CACHE\)\n", makefile, re.M)
