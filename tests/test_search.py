@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import workbench as wb
-from workbench import search, serving
+from workbench import grid, search, serving, store
 from workbench.operators import operator_set
 
 GRID = {
@@ -151,9 +151,22 @@ def test_an_operator_that_a_model_lacks_is_not_best(source, name):
     assert wb.pareto(ds, "time", "flops").time.min() > 0
 
 
+def test_a_grid_from_a_file_is_searched_as_it_was_made(tmp_path):
+    chunks = {"operator": 3, "model": 2, "batch_size": 1}
+    store.write(grid.checked(**MIXED), tmp_path / "g.zarr", chunks=chunks)
+    with xr.open_zarr(tmp_path / "g.zarr") as stored:
+        found = wb.best(stored, "time", by=["model", "operator"])
+        assert len(wb.best(stored, "time", limits={"peak_flop_rate": 1e14})) == 1  # stored in other chunks
+    expected = wb.best(wb.roofline_grid(**MIXED), "time", by=["model", "operator"])
+    pd.testing.assert_frame_equal(
+        found.sort_values(["model", "operator"], ignore_index=True),
+        expected.sort_values(["model", "operator"], ignore_index=True),
+        check_dtype=False,
+    )
+
+
 def test_an_all_reduce_of_one_gpu_is_not_best():
-    grid = wb.roofline_grid("h100-sxm", "llama-3-8b", tp=[1, 2])
-    found = wb.best(grid, "time", by=["operator", "tp"])
+    found = wb.best(wb.roofline_grid("h100-sxm", "llama-3-8b", tp=[1, 2]), "time", by=["operator", "tp"])
     assert set(found[found.operator == "all_reduce"].tp) == {2}
     assert found.time.min() > 0
 

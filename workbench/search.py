@@ -188,7 +188,7 @@ def _part(ds: xr.Dataset, asked: _Question) -> xr.Dataset:
     if not part.dims:
         raise ValueError("source has one setting and no dims: select with lists, e.g. sel(gpu=['t4'])")
     _names("dim in by", asked.by, [str(dim) for dim in part.dims])
-    return part.assign_coords({dim: part[dim] for dim in part.dims})
+    return part.assign_coords({dim: part[dim] for dim in part.dims}).unify_chunks()
 
 
 def _blocks(ds: xr.Dataset) -> Iterator[xr.Dataset]:
