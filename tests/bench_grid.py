@@ -31,7 +31,9 @@ SWEEPS = {
     "142,578 points": {"batch_size": range(1, 268), "seq_len": range(64, 64 * 268, 64)},
 }
 HUGE = {
-    "gpu": [*GPUS, "a40"], "model": MODELS, "batch_size": range(1, 2861), "seq_len": range(64, 64 * 2501, 64),
+    "gpu": [*GPUS, "a40", "a10", "l40s", "h200-sxm", "b200-sxm", "rtx-4090"],
+    "model": [f"llama-{name}" for name in ("7b", "13b", "33b", "2-7b", "2-13b", "2-70b", "3-8b", "3-70b")],
+    "batch_size": range(1, 946), "seq_len": range(64, 64 * 946, 64),
 }  # fmt: skip
 PEAK = """
 import re, sys, workbench as wb
@@ -66,7 +68,7 @@ def beside_copies(benchmark, grid, rounds, before=lambda: None):
         np.copyto(target, source)
         copies.append(time.perf_counter() - start)
 
-    benchmark.pedantic(grid, setup=copy, rounds=rounds)
+    benchmark.pedantic(grid, setup=copy, rounds=rounds, warmup_rounds=2)
     benchmark.extra_info["copy_seconds"] = median(copies)
 
 
@@ -106,8 +108,7 @@ def bench_fresh_memory(benchmark, time_model):
 def bench_in_parts(benchmark, time_model):
     """A billion cells, a part in memory at a time."""
     whole = checked(**HUGE, time_model=time_model)
-    step = len(whole.sizes["batch_size"]) // 26
-    parts = [whole.part({"batch_size": slice(start, start + step)}) for start in range(0, 26 * step, step)]
+    parts = [whole.part({"model": slice(i, i + 1)}) for i in range(len(whole.models))]
 
     def every() -> None:
         for part in parts:
@@ -142,7 +143,7 @@ def bench_to_zarr(benchmark, tmp_path):
     variables = [word for name in ("time", "performance", "bound") for word in ("--variable", name)]
     store = tmp_path / "grid.zarr"
     command = [
-        WORKBENCH, "grid", *lists, "--batch-size", "1:2860", "--seq-len", "64:160000:64", "--time-model", "kernel",
+        WORKBENCH, "grid", *lists, "--batch-size", "1:945", "--seq-len", "64:60480:64", "--time-model", "kernel",
         *variables, "-j", "2", "-o", store,
     ]  # fmt: skip
 
