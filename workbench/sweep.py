@@ -40,7 +40,7 @@ NOTHING = {
 #: Operators that see more of a step than the number of its tokens.
 BY_SEQUENCE = (*ATTENTION, "kv_b_proj", "lm_head")
 #: Cells of a block (half of an ideal one's, on all GPUs together): smaller ones leave threads waiting for each other.
-#: Of a sweep that is worth several threads; of a chunk of a lazy grid [1].
+#: Of a sweep that is worth several threads (a quarter of an ideal one's); of a chunk of a lazy grid [1].
 BLOCK, THREADED, CHUNK = 2**18, 2**22, 2**21
 #: Regions that a sweep is cut into at most: a lazy grid holds about 4 kB for each [1].
 REGIONS = 100_000
@@ -184,14 +184,16 @@ def evaluate(
             known = None if table is None or prompts is None else (table, prompts[1][block])
             _write(sweep, out, at, cost, *ceilings(computes_in(operator, sweep.dtypes[model])), known)
 
-    cells = BLOCK if sweep.time_model == "kernel" else max(2 * BLOCK // len(sweep.gpus), BLOCK // 4)
+    ideal = sweep.time_model == "ideal"
+    cells = max(2 * BLOCK // len(sweep.gpus), BLOCK // 4) if ideal else BLOCK
+    worth = prod(sweep.shape) >= (4 * THREADED if ideal else THREADED)
     places = (
         (block, p, step, model, operator)
         for block, (p, phase) in product(_blocks(lengths, cells), enumerate(sweep.phases))
         for step in [_step(sweep, phase, block)]
         for model, operator in product(enumerate(sweep.models), enumerate(sweep.operators))
     )
-    with _threads(threads or (len(os.sched_getaffinity(0)) if prod(sweep.shape) >= THREADED else 1)) as each:
+    with _threads(threads or (len(os.sched_getaffinity(0)) if worth else 1)) as each:
         for function, items in (
             (tabulate, product(sweep.models, sweep.operators, range(len(tps)))),
             (fill, places),
