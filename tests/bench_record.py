@@ -1,7 +1,6 @@
 """From pytest-benchmark's JSON to the table of the documentation: `python tests/bench_record.py IN.json OUT.csv`."""
 
 import json
-import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -33,8 +32,8 @@ def main(source: str, target: str) -> None:
     machine, day = report["machine_info"], report["datetime"][:10]
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "xarray", "dask", "zarr"))
     head = (
-        f"# {machine['cpu']['brand_raw']}, {machine['cpu']['count']} cores, {machine['system']} "
-        f"{platform.release()}; Python {machine['python_version']}, {versions}; {day}"
+        f"# {machine['cpu']['brand_raw']}, {machine['cpu']['count']} cores, {machine['system']}; "
+        f"Python {machine['python_version']}, {versions}; {day}"
     )
     Path(target).write_text(f"{head}\n{table.to_csv(index=False, float_format='%.4g')}")
 

@@ -46,7 +46,7 @@ def test_from_a_report_to_the_table(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(report))
     bench_record.main(tmp_path / "run.json", tmp_path / "table.csv")
     head, *_ = (tmp_path / "table.csv").read_text().splitlines()
-    assert head.startswith("# A Processor, 2 cores, Linux ")
+    assert head.startswith("# A Processor, 2 cores, Linux; Python 3.11.7, numpy ")
     assert head.endswith("; 2026-01-02")
     table = pd.read_csv(tmp_path / "table.csv", comment="#")
     assert table.benchmark.tolist() == ["grid", "figures up to date"]

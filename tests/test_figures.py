@@ -77,6 +77,18 @@ def run(project, **options):
     return {outcome.id: outcome.state for outcome in outcomes}
 
 
+def test_notebooks_run_in_the_project_and_this_process_stays_where_it_is(project, monkeypatch):
+    """Two at a time would each take the other's folder for where the process was."""
+    here, been = str(Path.cwd()), set()
+    monkeypatch.setattr(os, "chdir", lambda folder: been.add(str(folder)))
+    path = project / "notebooks" / "small.ipynb"
+    notebook = nbformat.read(path, 4)
+    notebook.cells.append(nbformat.v4.new_code_cell("from pathlib import Path\n\nPath('params/small/one.yaml').open()"))
+    nbformat.write(notebook, path)
+    assert run(project) == {"one": "drawn", "two": "drawn"}
+    assert been <= {here}
+
+
 # Params -----------------------------------------------------------------------------------------------------------
 
 

@@ -247,8 +247,8 @@ def test_the_notebook_runs_on_a_file(path, tmp_path):
     values = figure.values | {"load_test": str(path), "output_dir": str(tmp_path), "figure_id": "queue"}
     with figures.workplace(tmp_path / "work") as scratch:
         papermill.execute_notebook(
-            str(figure.notebook), str(tmp_path / "run.ipynb"), values, kernel_name="python3", cwd=str(root),
-            progress_bar=False, kernel_manager_class=figures.kernel_manager(scratch),
+            str(figure.notebook), str(tmp_path / "run.ipynb"), values, kernel_name="python3",
+            progress_bar=False, kernel_manager_class=figures.kernel_manager(scratch, root),
         )  # fmt: skip
     drawn = pd.read_csv(tmp_path / "queue.csv")
     assert drawn["time [s]"].tolist() == list(range(10))

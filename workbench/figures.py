@@ -181,8 +181,8 @@ def draw(figure: Figure, output: Path, root: Path, scratch: Path, inputs: str) -
         try:
             papermill.execute_notebook(
                 str(figure.notebook), str(running), figure.values | {"output_dir": str(work)}, kernel_name="python3",
-                cwd=str(root), progress_bar=False, request_save_on_cell_execute=False,
-                execution_timeout=CELL_TIMEOUT, kernel_manager_class=kernel_manager(scratch),
+                progress_bar=False, request_save_on_cell_execute=False, execution_timeout=CELL_TIMEOUT,
+                kernel_manager_class=kernel_manager(scratch, root),
             )  # fmt: skip
         finally:
             if running.is_file():
@@ -201,10 +201,11 @@ def draw(figure: Figure, output: Path, root: Path, scratch: Path, inputs: str) -
     return Outcome(figure.id, "drawn")
 
 
-def kernel_manager(scratch: Path) -> type:
+def kernel_manager(scratch: Path, root: Path) -> type:
     """A kernel manager that starts this very interpreter, whatever kernelspecs the machine has.
 
     scratch : where the kernels' connection files go
+    root : the kernels' working folder; papermill's `cwd` would change this process's own, for all of its threads
     """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -217,6 +218,9 @@ def kernel_manager(scratch: Path) -> type:
         def kernel_spec(self) -> KernelSpec:
             argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
             return KernelSpec(argv=argv, display_name="workbench", language="python")
+
+        async def _async_pre_start_kernel(self, **options: Any) -> tuple[list[str], dict[str, Any]]:
+            return await super()._async_pre_start_kernel(**options | {"cwd": str(root)})
 
     return OwnKernelManager
 

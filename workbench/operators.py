@@ -454,9 +454,12 @@ _FUSED_ONLY = {"qkv_proj", "attention", "sliding_attention", "gate_up_proj", "el
 _UNFUSED_ONLY = {"k_proj", "v_proj", "qk", "sliding_qk", "pv", "sliding_pv", "gate_proj"}
 
 
+_ONE_TOKEN = (prefill(1, 1), Widths(), Options())
+
+
 def exists(operator: str, model: Model) -> bool:
     """Whether a model has that operator, in either view."""
-    return OPERATORS[operator](model, prefill(1, 1), Widths(), Options()) is not None
+    return OPERATORS[operator](model, *_ONE_TOKEN) is not None
 
 
 def operator_set(model: Model, view: str) -> list[str]:
