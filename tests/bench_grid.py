@@ -36,10 +36,8 @@ HUGE = {
     "batch_size": range(1, 946), "seq_len": range(64, 64 * 946, 64),
 }  # fmt: skip
 PEAK = """
-import re, sys, workbench as wb
-from bench_grid import arguments
-def peak():
-    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+import sys, workbench as wb
+from bench_grid import arguments, peak
 wb.roofline_grid(**arguments(10**5), time_model=sys.argv[1])
 before = peak()
 ds = wb.roofline_grid(**arguments(10**7), time_model=sys.argv[1])
@@ -53,6 +51,12 @@ def arguments(cells: int) -> dict[str, object]:
     """A fused grid of about so many cells, over 4 GPUs, 2 models, 7 operators and 2 phases."""
     side = isqrt(cells // (len(GPUS) * len(MODELS) * 7 * 2))
     return {"gpu": GPUS, "model": MODELS, "batch_size": range(1, side + 1), "seq_len": range(64, 64 * (side + 1), 64)}
+
+
+def peak(process="self") -> int:
+    """Most memory that a process has had at a time [byte]; 0 of one that has just ended."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
+    return 1024 * int(found[1]) if found else 0
 
 
 def beside_copies(benchmark, grid, rounds, before=lambda: None):
@@ -149,15 +153,14 @@ def bench_to_zarr(benchmark, tmp_path):
 
     def run() -> int:
         """Peak memory [byte], as the system last gave it: `rusage` would count this process's own, before the exec."""
-        process, peak = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL), 0
+        process, most = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL), 0
         while process.poll() is None:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            peak = max([peak, *(1024 * int(kilobytes) for kilobytes in re.findall(r"VmHWM:\s+(\d+)", status))])
+            most = max(most, peak(process.pid))
             time.sleep(0.1)
         assert process.returncode == 0
-        return peak
+        return most
 
-    peak = benchmark.pedantic(run, rounds=1)
+    most = benchmark.pedantic(run, rounds=1)
     ds = xr.open_zarr(store)
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -170,7 +173,7 @@ def bench_to_zarr(benchmark, tmp_path):
         for name in ("time", "performance", "bound"):
             assert direct[name].item() == cell[name].item(), (name, place)
     disk = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
-    benchmark.extra_info |= {"cells": ds.time.size, "peak_bytes": peak, "disk_bytes": disk, "read_back": 200}
+    benchmark.extra_info |= {"cells": ds.time.size, "peak_bytes": most, "disk_bytes": disk, "read_back": 200}
 
 
 @pytest.mark.parametrize("what", ["import workbench", "import workbench; workbench.roofline_grid"])

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from . import parallel, roofline
+from .axes import is_whole
 from .buffers import empty
 from .catalog import GPU, Model
 from .formats import computes_in, widths
@@ -135,7 +136,7 @@ def _regions(lengths: dict[str, int], steps: dict[str, int]) -> int:
 
 
 def _check_chunk(name: str, length: object) -> int:
-    if not isinstance(length, int | np.integer) or isinstance(length, bool) or length < 1:
+    if not is_whole(length) or length < 1:
         raise ValueError(f"{name} = {length!r}: allowed are 'auto', whole numbers from 1, and those by dim")
     return int(length)
 

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from itertools import product
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
+from .catalog import DATA, gpus, kernel_fit
 from .catalog import gpu as find_gpu
-from .catalog import gpus, kernel_fit
 from .comparison import STATIC_COLUMNS
 from .grid import VARIABLES
 from .names import unknown
@@ -155,7 +154,7 @@ def fidelity() -> pd.DataFrame:
     error of the ideal roofline, mean absolute and mean error of the catalog's parameters (fitted on these rows, too),
     and mean absolute error on shapes held out, refitted on the rest of that source. `data/fidelity.csv` says how.
     """
-    table = pd.read_csv(str(files("workbench") / "data" / "fidelity.csv"), comment="#")
+    table = pd.read_csv(str(DATA / "fidelity.csv"), comment="#")
     names = {"ideal_error_percent": "ideal [%]", "refit_error_percent": "refit [%]"}
     return table.rename(columns=names | {f"{name}_percent": f"{name} [%]" for name in ("error", "bias")})
 
@@ -227,7 +226,7 @@ def benchmarks() -> pd.DataFrame:
     copying as many bytes as the result holds; over_copy, peak_over_result [1]; ns_per_cell [ns]; points_per_second
     [1/s]; rounds [1].
     """
-    path = files("workbench") / "data" / "benchmarks.csv"
+    path = DATA / "benchmarks.csv"
     whole = ("cells", "points", "result_bytes", "peak_bytes", "disk_bytes")
     table = pd.read_csv(str(path), comment="#", dtype=dict.fromkeys(whole, "Int64"))
     table = table.fillna({"case": "", "time_model": ""})

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..axes import is_number
 from ..names import unknown
 from .rows import COLUMNS, check_status
 
@@ -144,7 +145,7 @@ def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
     of all, with every running request at the mean tpot of the finished ones.
     """
     t = _columns(table)
-    if isinstance(step, bool) or not isinstance(step, int | float | np.number) or not 0 < step < np.inf:
+    if not is_number(step) or not 0 < step < np.inf:
         raise ValueError(f"step = {step!r}: expected seconds above 0")
     if t["end"] / step > MAX_STEPS:
         raise ValueError(f"step = {step:g}: more than {MAX_STEPS:,} steps in {t['end']:g} s")
@@ -227,9 +228,7 @@ def _window(window: Any, end: float) -> tuple[float, float]:
     if window is None:
         return 0.0, end
     given = window if isinstance(window, tuple | list) else (0.0, window)
-    good = len(given) == 2 and all(
-        isinstance(time, int | float | np.number) and not isinstance(time, bool) and np.isfinite(time) for time in given
-    )
+    good = len(given) == 2 and all(is_number(time) and np.isfinite(time) for time in given)
     if not good or not given[0] < given[1]:
         raise ValueError(f"window = {window!r}: expected its end, or (start, end), in seconds from the first send")
     return float(given[0]), float(given[1])
