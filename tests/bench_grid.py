@@ -18,8 +18,8 @@ import pytest
 import xarray as xr
 
 import workbench as wb
-from workbench import buffers, sweep
-from workbench.grid import checked
+from workbench.grid import buffers, evaluation
+from workbench.grid.sweep import checked
 
 WORKBENCH = Path(sys.executable).with_name("workbench")
 GPUS, MODELS = ["a100-80gb-pcie", "h100-sxm", "t4", "l4"], ["llama-7b", "llama-3-8b"]
@@ -116,7 +116,7 @@ def bench_in_parts(benchmark, time_model):
 
     def every() -> None:
         for part in parts:
-            sweep.evaluate(part)
+            evaluation.evaluate(part)
 
     benchmark.extra_info["cells"] = prod(whole.shape)
     benchmark.pedantic(every, rounds=1)

@@ -16,7 +16,8 @@ import pandas as pd
 import xarray  # noqa: F401
 import zarr  # noqa: F401
 
-from workbench import grid, saving, store
+from workbench import figures
+from workbench.grid import store, sweep
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
@@ -27,14 +28,14 @@ OPERATIONS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 
 def write_grid(path: Path, number: int) -> None:
     """A grid in a few regions."""
-    store.write(grid.checked("t4", "gpt2", batch_size=[number, number + 1], seq_len=[1, 64]), path, chunks=16)
+    store.write(sweep.checked("t4", "gpt2", batch_size=[number, number + 1], seq_len=[1, 64]), path, chunks=16)
 
 
 def write_figure(path: Path, number: int) -> None:
     """A chart and its numbers."""
     figure, ax = plt.subplots()
     ax.plot([1, number])
-    saving.save(figure, pd.DataFrame({"x": [number] * 1000}), path.stem, str(path.parent))
+    figures.save(figure, pd.DataFrame({"x": [number] * 1000}), path.stem, str(path.parent))
 
 
 def fork(function, *arguments) -> int:

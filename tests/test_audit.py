@@ -3,7 +3,10 @@ import re
 import pytest
 
 from workbench import audit
-from workbench.quantities import QUANTITIES, Recomputed
+from workbench.audit import claims
+from workbench.audit.quantity import Recomputed
+from workbench.audit.recompute import QUANTITIES
+from workbench.common import yaml_records
 
 SOURCES = ("medusa", "peers", "t4-report")
 SERIES = {"qkv mlp init", "qkv mlp ar", "up/gate/down init", "up/gate/down ar", "qk/pv init", "qk/pv ar"} | {
@@ -22,14 +25,14 @@ def claim(**changes):
         "inputs": {"gpu_id": "a100-80gb-pcie", "peak_tflops": 312.0, "bandwidth_gbs": 1935.0}, "published": 161.0,
         "unit": "FLOP/byte", "within": 0.004, "verdict": "reproduces",
     } | changes  # fmt: skip
-    return audit.validated(audit.Claim, {k: v for k, v in fields.items() if v is not None}, "x.yaml")
+    return yaml_records.validated(audit.Claim, {k: v for k, v in fields.items() if v is not None}, "x.yaml")
 
 
 @pytest.fixture
 def claims_file(tmp_path, monkeypatch):
     """Writes the one claims file that the audit then reads."""
     (tmp_path / "claims").mkdir()
-    monkeypatch.setattr(audit, "DATA", tmp_path)
+    monkeypatch.setattr(claims, "DATA", tmp_path)
 
     def write(text):
         (tmp_path / "claims" / "x.yaml").write_text(text)
@@ -53,7 +56,7 @@ def test_claims(table):
     assert set(audit.sources()) == set(SOURCES)
     assert len(table) >= 140
     assert table.id.is_unique
-    assert tuple(table.columns) == audit.COLUMNS
+    assert tuple(table.columns) == audit.CLAIM_COLUMNS
     assert table.id.map(lambda i: bool(re.fullmatch(r"(medusa-fig\d\d|t4|peer)-[a-z0-9-]+", i))).all()
 
 
@@ -90,7 +93,7 @@ def test_one_figure(table):
     rows = audit.run("medusa-fig18")
     assert set(rows.figure) == {"medusa-fig18"}
     assert len(rows) == (table.figure == "medusa-fig18").sum() > 16
-    assert tuple(audit.run("no-such-figure").columns) == audit.COLUMNS
+    assert tuple(audit.run("no-such-figure").columns) == audit.CLAIM_COLUMNS
 
 
 def test_published_ranges_are_the_transcribed_table():
@@ -147,7 +150,7 @@ def test_a_changed_verdict_is_seen(monkeypatch):
     source = audit.sources()["medusa"]
     ridge = next(c for c in source.claims if c.id == "medusa-fig09-ridge")
     doctored = ridge.model_copy(update={"published": 128.0})
-    monkeypatch.setattr(audit, "sources", lambda: {"medusa": source.model_copy(update={"claims": (ridge, doctored)})})
+    monkeypatch.setattr(claims, "sources", lambda: {"medusa": source.model_copy(update={"claims": (ridge, doctored)})})
     table = audit.run()
     assert list(table.verdict == table.expected) == [True, False]
     assert list(table.verdict) == ["reproduces", "does not reproduce"]
@@ -241,7 +244,7 @@ def test_bad_files(claims_file, text, message):
 )  # fmt: skip
 def test_bad_inputs(monkeypatch, quantity, inputs, message):
     bad = audit.Source(title="T", citation="C", claims=(claim(quantity=quantity, inputs=inputs),))
-    monkeypatch.setattr(audit, "sources", lambda: {"t": bad})
+    monkeypatch.setattr(claims, "sources", lambda: {"t": bad})
     with pytest.raises(ValueError, match=message):
         audit.run()
 

@@ -10,7 +10,7 @@ import bench_record
 import pandas as pd
 import pytest
 
-from workbench import plots_benchmarks, tables
+from workbench import plots, tables
 
 TESTS = Path(__file__).parent
 
@@ -72,7 +72,7 @@ def test_a_benchmark_runs(tmp_path):
 def test_charts_say_what_the_table_says(ax):
     table = tables.benchmarks()
     grids = table[table.benchmark.isin(["grid", "in parts"])]
-    plots_benchmarks.cell_costs(grids, ax)
+    plots.cell_costs(grids, ax)
     lines = {line.get_label(): line for line in ax.get_lines()}
     assert list(lines) == ["copying the result", "ideal grid", "kernel grid"]
     kernel = grids[grids.time_model == "kernel"].sort_values("cells")
@@ -82,7 +82,7 @@ def test_charts_say_what_the_table_says(ax):
 def test_rates_of_points_beside_other_tools(ax):
     table = tables.benchmarks()
     sweeps = table[table.points.notna()]
-    plots_benchmarks.point_rates(sweeps, {"a": 2000.0, "b": 1000.0}, ax)
+    plots.point_rates(sweeps, {"a": 2000.0, "b": 1000.0}, ax)
     widths = [bar.get_width() for bar in ax.patches]
     assert widths[:2] == [1000.0, 2000.0]
     assert widths[2:] == sorted(sweeps.points_per_second)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench import buffers
+from workbench.grid import buffers
 
 SHAPE = (1000, 1000)  # 8 MB
 

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 import workbench as wb
 from workbench import calibration, kernels, plots
+from workbench.catalog import KernelModel
+from workbench.catalog.fits import DecodeFit, ElementwiseFit, GemmFit, PrefillFit
 from workbench.cli import app
-from workbench.parameters import DecodeFit, ElementwiseFit, GemmFit, KernelModel, PrefillFit
 
 GPU = "a100-80gb-sxm"
 TRUTH = {

@@ -3,7 +3,8 @@
 import pytest
 
 import workbench as wb
-from workbench.catalog import GPU, load_entry
+from workbench.catalog import GPU
+from workbench.catalog.loading import load_entry
 
 GOOD = """\
 name: Test

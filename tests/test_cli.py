@@ -6,6 +6,8 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from workbench import cli
+from workbench.audit import claims
+from workbench.common import project
 
 runner = CliRunner()
 GRID = ["grid", "--gpu", "t4", "--model", "llama-7b"]
@@ -121,9 +123,8 @@ def test_audit_of_an_unknown_figure():
 
 
 def test_a_changed_verdict_fails_the_audit(monkeypatch):
-    from workbench import audit
 
-    monkeypatch.setattr(audit, "verdict", lambda claim, recomputed: "does not reproduce")
+    monkeypatch.setattr(claims, "verdict", lambda claim, recomputed: "does not reproduce")
     result = invoke("audit", "--figure", "medusa-fig09")
     assert result.exit_code == 1
     assert "workbench: medusa-fig09-ridge: does not reproduce, expected: reproduces" in result.stderr
@@ -136,10 +137,9 @@ def test_figures_refuses_an_unknown_name():
 
 
 def test_figures_outside_a_clone(tmp_path, monkeypatch):
-    from workbench import project
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(project, "__file__", str(tmp_path / "site-packages" / "workbench" / "project.py"))
+    monkeypatch.setattr(project, "__file__", str(tmp_path / "site-packages" / "workbench" / "common" / "project.py"))
     result = invoke("figures")
     assert result.exit_code == 1
     assert "run this in a clone of the project" in result.stderr

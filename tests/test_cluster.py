@@ -12,7 +12,9 @@ from test_figures import project, run  # noqa: F401
 from typer.testing import CliRunner
 
 import workbench as wb
-from workbench import cli, cluster, figures, grid, store
+from workbench import cli, figures
+from workbench.common import cluster
+from workbench.grid import store, sweep
 
 WORKERS = 3
 
@@ -41,11 +43,11 @@ def test_a_grid_is_whole_although_a_worker_is_killed(address, tmp_path):
             kill(address)
 
     with cluster.executor(address) as pool:
-        store.write(grid.checked(**arguments), tmp_path / "g.zarr", chunks=30, executor=pool, report=report)
+        store.write(sweep.checked(**arguments), tmp_path / "g.zarr", chunks=30, executor=pool, report=report)
     assert reported == [(n, len(reported)) for n in range(1, len(reported) + 1)]
     with xr.open_zarr(tmp_path / "g.zarr") as ds:
         xr.testing.assert_equal(ds.load(), wb.roofline_grid(**arguments))
-    store.write(grid.checked(**arguments), tmp_path / "local.zarr", chunks=30)
+    store.write(sweep.checked(**arguments), tmp_path / "local.zarr", chunks=30)
     here, there = (
         {p.relative_to(d): p.read_bytes() for p in d.rglob("*") if p.is_file()} for d in tmp_path.glob("*.zarr")
     )
@@ -114,10 +116,10 @@ def test_a_scheduler_that_is_lost(tmp_path):
             pytest.raises(ValueError, match="the dask scheduler at 'tcp://.*' is lost"),
             cluster.executor(workers.scheduler_address) as pool,
         ):
-            store.write(grid.checked(**arguments), path, chunks=4, executor=pool, report=report)
+            store.write(sweep.checked(**arguments), path, chunks=4, executor=pool, report=report)
     assert not path.exists()
     reported = []
-    store.write(grid.checked(**arguments), path, chunks=4, report=lambda done, total: reported.append((done, total)))
+    store.write(sweep.checked(**arguments), path, chunks=4, report=lambda done, total: reported.append((done, total)))
     assert 5 < reported[0][0] < reported[0][1]
     with xr.open_zarr(path) as ds:
         xr.testing.assert_equal(ds.load(), wb.roofline_grid(**arguments))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from workbench import figures
+from workbench.catalog.fits import UNITS
 from workbench.operators import OPERATORS
-from workbench.parameters import UNITS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

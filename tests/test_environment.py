@@ -11,7 +11,8 @@ from packaging.specifiers import SpecifierSet
 
 import workbench as wb
 from workbench import audit
-from workbench.quantities import ARITHMETIC
+from workbench.audit import claims
+from workbench.audit.recompute import ARITHMETIC
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -75,7 +76,7 @@ def test_every_module_and_notebook_is_named_in_the_readme_or_contributing():
 def test_the_readme_counts_what_there_is():
     text = (ROOT / "README.md").read_text()
     table = audit.run()
-    counts = [int((table.verdict == verdict).sum()) for verdict in get_args(audit.Verdict)]
+    counts = [int((table.verdict == verdict).sum()) for verdict in get_args(claims.Verdict)]
     reproduce, source_only, differ, left = counts
     assert f"{len(table)} claims are recomputed" in text
     assert f"{reproduce} reproduce, {source_only} only with the\nsource's formula, {differ} do not" in text

@@ -16,10 +16,11 @@ from browsing import free_port
 from typer.testing import CliRunner
 
 import workbench as wb
-from workbench import audit, explorer, page, tables
+from workbench import audit, explorer, tables
 from workbench.cli import app
-from workbench.explorer import pictures, presets, view, words
-from workbench.figures import notebook_parameters, read_params
+from workbench.explorer import pictures, published_charts, view, website
+from workbench.figures import read_params
+from workbench.figures.params import notebook_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = {
@@ -104,7 +105,7 @@ def test_what_a_view_refuses(fields, message):
 def test_the_code_gives_the_view_s_numbers(fields):
     shown = explorer.View(**fields)
     names = {}
-    exec(words.code(shown), names)
+    exec(explorer.code(shown), names)
     assert names["ds"].identical(explorer.grid(shown))
     if shown.points == "steps":
         assert names["steps"].time.identical(explorer.drawn(explorer.grid(shown), "steps").time)
@@ -114,18 +115,19 @@ def test_the_code_gives_the_view_s_numbers(fields):
 def test_the_params_are_those_of_the_notebook(fields, tmp_path):
     shown = explorer.View(**fields)
     path = tmp_path / "my-view.yaml"
-    path.write_text(words.params(shown))
+    path.write_text(explorer.params(shown))
     values = read_params(path, ROOT / "notebooks" / "view.ipynb")
     again = {name: value for name, value in values.items() if name in explorer.View.model_fields}
     assert explorer.grid(explorer.View(**again)).identical(explorer.grid(shown))
 
 
 def test_the_notebook_draws_the_view_from_its_params(tmp_path, monkeypatch):
-    from workbench.figures import Figure, draw, workplace
+    from workbench.figures import Figure, draw
+    from workbench.figures.batch import workplace
 
     shown = explorer.View(**OWN, gpu=["l4", "t4"], time_model="kernel", batch_size=[1, 4], seq_len=[512], tp=2)
     path = tmp_path / "my-view.yaml"
-    path.write_text(words.params(shown))
+    path.write_text(explorer.params(shown))
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
         monkeypatch.setenv(variable, "")  # `workplace` sets them: to be put back
     with workplace(tmp_path) as scratch:
@@ -140,7 +142,7 @@ def test_the_notebook_draws_the_view_from_its_params(tmp_path, monkeypatch):
 
 def test_the_params_name_every_parameter():
     declared = notebook_parameters(ROOT / "notebooks" / "view.ipynb")
-    assert set(yaml.safe_load(words.params(explorer.View()))) == set(declared)
+    assert set(yaml.safe_load(explorer.params(explorer.View()))) == set(declared)
 
 
 # Pictures ---------------------------------------------------------------------------------------------------------
@@ -333,27 +335,27 @@ def test_steps_have_the_fastest_of_their_roofs():
 # Presets ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("figure", sorted(presets.presets()))
+@pytest.mark.parametrize("figure", sorted(published_charts.presets()))
 def test_every_preset_is_drawn_with_its_ranges_and_audit_rows(figure):
-    _, _, picture = drawn(presets.view(figure).model_dump())
+    _, _, picture = drawn(published_charts.view(figure).model_dump())
     assert picture["roofline"]["groups"]
-    assert len(picture["roofline"]["ranges"]) == len(presets.ranges(figure))
+    assert len(picture["roofline"]["ranges"]) == len(published_charts.ranges(figure))
     assert len(picture["published"]["rows"]) == len(audit.run(figure)) > 0
     assert picture["published"]["source"]["url" if figure.startswith("medusa") else "title"]
 
 
 def test_presets_are_the_charts_of_the_params_files():
-    assert presets.names()["medusa-fig09"] == "Medusa figure 9"
-    assert presets.names()["t4-roofline"] == "T4 report, roofline"
-    assert "t4-queue" not in presets.names()  # no roofline
-    shown = presets.view("medusa-fig15")
+    assert published_charts.names()["medusa-fig09"] == "Medusa figure 9"
+    assert published_charts.names()["t4-roofline"] == "T4 report, roofline"
+    assert "t4-queue" not in published_charts.names()  # no roofline
+    shown = published_charts.view("medusa-fig15")
     assert (shown.gpu, shown.peak_tflops, shown.launch_latency_us) == (["rtx-a6000"], 181.0, 26.0)
     colors = {group["label"]: group["color"] for group in drawn(shown.model_dump())[2]["roofline"]["groups"]}
     assert len(set(colors.values())) == len(shown.series) == 6
 
 
 def test_a_preset_s_points_are_those_of_its_figure():
-    shown, ds, _ = drawn(presets.view("medusa-fig15").model_dump())
+    shown, ds, _ = drawn(published_charts.view("medusa-fig15").model_dump())
     published = pd.read_csv(ROOT / "figures" / "medusa-fig15.csv")
     ours = tables.points(ds, shown.series)
     assert ours["performance [FLOP/s]"].to_numpy() == pytest.approx(published["performance [FLOP/s]"], rel=1e-6)
@@ -363,14 +365,14 @@ def test_outside_a_clone_there_are_no_presets(monkeypatch):
     def nowhere():
         raise ValueError("no notebooks/ and params/")
 
-    monkeypatch.setattr(presets, "project_root", nowhere)
-    for cached in (presets.presets, presets.names):
+    monkeypatch.setattr(published_charts, "project_root", nowhere)
+    for cached in (published_charts.presets, published_charts.names):
         cached.cache_clear()
     try:
         assert wb.explore().controls["figure"].widget.options == (("none", ""),)
         assert wb.explore(figure="medusa-fig09").pictures.picture["published"] is None
     finally:
-        for cached in (presets.presets, presets.names):
+        for cached in (published_charts.presets, published_charts.names):
             cached.cache_clear()
 
 
@@ -433,7 +435,7 @@ def test_a_mistake_is_said_above_the_last_picture():
 def test_a_preset_replaces_the_view_and_other_operators_leave_it():
     shown = wb.explore(gpu="l4")
     shown.controls["figure"].widget.value = "medusa-fig09"
-    assert shown.view == presets.view("medusa-fig09")
+    assert shown.view == published_charts.view("medusa-fig09")
     shown.controls["gpu"].widget.value = ["h100-sxm"]
     assert shown.view.figure == "medusa-fig09"
     shown.controls["set"].widget.value = "fused (what engines run)"
@@ -572,11 +574,11 @@ def test_a_link_is_opened_by_voila_only(monkeypatch):
 def test_the_page_is_served_on_this_machine_only(monkeypatch):
     started = []
     monkeypatch.setitem(sys.modules, "voila.app", SimpleNamespace(main=started.extend))
-    monkeypatch.setattr(page.os, "environ", {})
-    page.serve(port=0, browser=False)
+    monkeypatch.setattr(website.os, "environ", {})
+    website.serve(port=0, browser=False)
     assert "--Voila.ip=127.0.0.1" in started
     assert "--no-browser" in started
-    assert Path(page.os.environ["JUPYTER_PATH"], "voila", "templates", "workbench", "index.html.j2").is_file()
+    assert Path(website.os.environ["JUPYTER_PATH"], "voila", "templates", "workbench", "index.html.j2").is_file()
 
 
 def test_ctrl_c_while_the_server_loads_ends_it_quietly(tmp_path):
@@ -601,9 +603,9 @@ def test_a_port_that_is_taken():
 
 
 def test_a_clone_without_the_notebook(monkeypatch, tmp_path):
-    monkeypatch.setattr(page, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(website, "project_root", lambda: tmp_path)
     with pytest.raises(ValueError, match=r"there is no notebook .*explorer.ipynb"):
-        page.serve()
+        website.serve()
 
 
 def test_the_page_fetches_nothing_from_elsewhere():

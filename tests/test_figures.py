@@ -17,8 +17,10 @@ import pytest
 import yaml
 from markupsafe import escape
 
-from workbench import figures, saving
-from workbench.whole import whole
+from workbench import common, figures
+from workbench.common import project as project_files
+from workbench.common import whole
+from workbench.figures.params import FIGURE_FORMATS, notebook_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = [
@@ -45,11 +47,11 @@ DRAW = """\
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from workbench import saving
+from workbench import figures
 
 figure, ax = plt.subplots(figsize=(2, 2))
 ax.plot([0, height])
-saving.save(figure, pd.DataFrame({"height [m]": [height / 3]}), figure_id, output_dir)
+figures.save(figure, pd.DataFrame({"height [m]": [height / 3]}), figure_id, output_dir)
 """
 PARAMS = "figure_id: {id}\ntitle: T\ncaption: C\nheight: {height}\noutput_dir: figures\n"
 
@@ -100,7 +102,7 @@ def test_the_published_figures_are_all_there():
 def test_keys_of_a_params_file_are_the_parameters_of_its_notebook(params):
     notebook = ROOT / "notebooks" / f"{params.parent.name}.ipynb"
     values = figures.read_params(params, notebook)
-    assert list(values) == list(figures.notebook_parameters(notebook))
+    assert list(values) == list(notebook_parameters(notebook))
 
 
 @pytest.mark.parametrize(
@@ -207,8 +209,8 @@ def test_a_change_of_any_catalog_entry_redraws(project, monkeypatch):
     # a GPU may borrow the fit of one that the params file does not name
     run(project)
     data = project / "data"
-    shutil.copytree(str(figures.DATA), data)
-    monkeypatch.setattr(figures, "DATA", data)
+    shutil.copytree(str(project_files.DATA), data)
+    monkeypatch.setattr(project_files, "DATA", data)
     run(project)
     assert run(project) == {"one": "up to date", "two": "up to date"}
     (data / "gpus" / "a40.yaml").write_text("changed\n")
@@ -243,7 +245,7 @@ def test_one_failing_notebook_leaves_its_traceback_and_the_others_go_on(project)
 
 def test_a_notebook_that_saves_nothing_fails(project):
     notebook = project / "notebooks" / "small.ipynb"
-    notebook.write_text(notebook.read_text().replace("saving.save(", "print("))
+    notebook.write_text(notebook.read_text().replace("figures.save(", "print("))
     outcomes = figures.run(figures.find(project).values(), project / "figures", project)
     assert {o.state for o in outcomes} == {"failed"}
     assert "small.ipynb did not save one.csv, one.png, one.svg" in outcomes[0].reason
@@ -405,7 +407,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"cannot write .*x/t.csv: there is no folder .*/x"):
-        saving.write_table(pd.DataFrame(), tmp_path / "x" / "t.csv")
+        common.write_table(pd.DataFrame(), tmp_path / "x" / "t.csv")
 
 
 # Index ------------------------------------------------------------------------------------------------------------
@@ -414,7 +416,7 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_the_index_shows_every_figure_with_its_links(tmp_path):
     known = figures.find(ROOT)
     for name in known:
-        for kind in figures.FORMATS:
+        for kind in FIGURE_FORMATS:
             (tmp_path / f"{name}.{kind}").write_text("")
     index = figures.write_index(known.values(), tmp_path)
     page = index.read_text()

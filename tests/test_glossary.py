@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import workbench as wb
-from workbench.serving import DIMS
+from workbench.serving.estimation import DIMS
 
 GLOSSARY = (Path(__file__).resolve().parents[1] / "docs" / "glossary.md").read_text(encoding="utf-8")
 GRID = wb.roofline_grid("t4", "gpt2", tp=[1, 2], candidates=[1, 2])

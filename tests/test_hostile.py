@@ -14,12 +14,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench import loadtest, records, saving, timing_tables, timings
+from workbench import figures, loadtest, timings
 from workbench.audit import Source
-from workbench.catalog import DATA, GPU, Model, load_entry
+from workbench.catalog import GPU, Model
+from workbench.catalog.loading import load_entry
+from workbench.common import file_name, files, yaml_records
+from workbench.common.project import DATA
+from workbench.common.yaml_records import read_mapping, read_yaml, validated
 from workbench.loadtest.streams import json_events
-from workbench.names import file_name
-from workbench.records import read_mapping, read_yaml, validated
 
 ONE_LINE = r"\A[^\n]*\Z"
 
@@ -272,7 +274,7 @@ def test_a_spoiled_binary_table_is_read_or_refused_in_one_line(tmp_path_factory,
 
 
 def test_a_line_that_unfolds_to_gigabytes_is_not_held_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(timing_tables, "MAX_LINE", 1000)
+    monkeypatch.setattr(files, "MAX_LINE", 1000)
     path = tmp_path / "bomb.csv.gz"
     path.write_bytes(gzip.compress(("\n".join(TABLES["workbench"]) + "0" * 10**7).encode()))
     with pytest.raises(ValueError, match=r"bomb.csv.gz: line 2: not valid CSV \(longer than 1000 characters\)"):
@@ -306,7 +308,7 @@ def test_a_deeply_nested_load_test_is_refused_before_it_takes_memory(tmp_path, s
     one_line_of(error.value, str(path))
 
 
-@pytest.mark.parametrize("format", loadtest.FORMATS)
+@pytest.mark.parametrize("format", loadtest.LOAD_TEST_FORMATS)
 def test_whatever_a_load_test_is_taken_for_it_is_not_deep(tmp_path, format):
     path = tmp_path / "deep.json"
     path.write_text('{"metrics": ' + "[" * 60_000)
@@ -327,7 +329,7 @@ def test_nesting_up_to_the_limit_is_read(tmp_path):
 @pytest.mark.parametrize("name", ["../x", "a/b", "/etc/x", "", "..", ".hidden", "a\nb", "a b", "x\x00"])
 def test_a_name_that_would_leave_its_folder_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=r"^figure_id .*: must be letters, digits, '_', '-' and '\.'"):
-        saving.save(None, pd.DataFrame(), name, str(tmp_path / "figures"))
+        figures.save(None, pd.DataFrame(), name, str(tmp_path / "figures"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -337,5 +339,5 @@ def test_a_plain_name_is_one(tmp_path):
 
 def test_the_limits_leave_room_for_what_the_project_has():
     for path in (entry for folder in ("claims", "gpus", "models") for entry in (DATA / folder).iterdir()):
-        assert len(path.read_bytes()) < records.MAX_BYTES / 10
+        assert len(path.read_bytes()) < yaml_records.MAX_BYTES / 10
         assert yaml.safe_load(path.read_text())

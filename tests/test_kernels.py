@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from workbench import kernels
-from workbench.catalog import kernel_fit
-from workbench.parameters import KINDS
+from workbench.catalog import KINDS, kernel_fit
+from workbench.kernels.attention import prefill_seconds
+from workbench.kernels.gemm import l2_misses, replayed_cost, smooth_maximum, tiled_flops
+from workbench.operators.cost import attention_cost
 
 GPUS = st.sampled_from(["a100-80gb-sxm", "h100-sxm", "b200-sxm", "l40s", "a40", "t4", "mi300x"])
 SIZES = st.integers(1, 10**5)
@@ -82,10 +84,10 @@ def test_fp8_halves_the_products_of_a_score_and_not_its_softmax():
 
 
 def test_smooth_maximum():
-    assert kernels.smooth_maximum(3.0, 4.0, 1) == 7
-    assert kernels.smooth_maximum(3.0, 4.0, 2) == pytest.approx(5)
-    assert kernels.smooth_maximum(3.0, 4.0, 1000) == pytest.approx(4)
-    assert kernels.smooth_maximum(1e300, 1e300, 8) == pytest.approx(1e300 * 2 ** (1 / 8))
+    assert smooth_maximum(3.0, 4.0, 1) == 7
+    assert smooth_maximum(3.0, 4.0, 2) == pytest.approx(5)
+    assert smooth_maximum(3.0, 4.0, 1000) == pytest.approx(4)
+    assert smooth_maximum(1e300, 1e300, 8) == pytest.approx(1e300 * 2 ** (1 / 8))
 
 
 # By hand ----------------------------------------------------------------------------------------------------------
@@ -93,34 +95,34 @@ def test_smooth_maximum():
 
 def test_tiles_by_hand():
     """256 x 256 outputs on 4 SMs: 4 tiles of 128 make one wave, of 256 x 128 two tiles leave two SMs idle."""
-    exact = kernels.tiled_flops(256, 256, 64, 1, sm_count=4, fill_depth=0, half_tile=0)
+    exact = tiled_flops(256, 256, 64, 1, sm_count=4, fill_depth=0, half_tile=0)
     assert exact == 2 * 256 * 256 * 64
-    one_more_row = kernels.tiled_flops(257, 256, 64, 1, sm_count=4, fill_depth=0, half_tile=0)
+    one_more_row = tiled_flops(257, 256, 64, 1, sm_count=4, fill_depth=0, half_tile=0)
     assert one_more_row == 2 * 288 * 256 * 64  # 9 x 4 tiles of 32 x 64 are 9 waves
-    filled = kernels.tiled_flops(256, 256, 64, 1, sm_count=4, fill_depth=64, half_tile=0)
+    filled = tiled_flops(256, 256, 64, 1, sm_count=4, fill_depth=64, half_tile=0)
     assert filled == 2 * exact
 
 
 def test_small_tiles_reuse_less():
     """32 x 64 loads like a square of 128/3: half busy with half_tile 128/3; 256 x 128, of 512/3, is full at 4/5."""
-    tiny = kernels.tiled_flops(32, 64, 16, 1, sm_count=1, fill_depth=0, half_tile=128 / 3)
+    tiny = tiled_flops(32, 64, 16, 1, sm_count=1, fill_depth=0, half_tile=128 / 3)
     assert tiny == pytest.approx(2 * 32 * 64 * 16 / 0.5 * 4 / 5)
 
 
 def test_whole_tiles_make_stairs():
     """Rows within one tile are free; the first of the next tile pays for all of it."""
     m = np.array([1, 32, 33, 64, 65])
-    flops = kernels.tiled_flops(m, 64, 64, 1, sm_count=1, fill_depth=0, half_tile=0)
+    flops = tiled_flops(m, 64, 64, 1, sm_count=1, fill_depth=0, half_tile=0)
     np.testing.assert_array_equal(flops, 2 * 64 * 64 * np.array([32, 32, 64, 64, 96]))
 
 
 def test_without_many_waves_of_small_tiles_the_stairs_are_higher():
     """257 rows of 128 columns on 2 SMs: 288 rows in small tiles, 384 in tiles of 128 whose k loop is split in four."""
     sizes = {"sm_count": 2, "fill_depth": 0, "half_tile": 0}
-    free, bound = (kernels.tiled_flops(257, 128, 64, 1, **sizes, small_tile_waves=w) for w in (None, 1))
+    free, bound = (tiled_flops(257, 128, 64, 1, **sizes, small_tile_waves=w) for w in (None, 1))
     assert free == 2 * 288 * 128 * 64  # 9 x 2 tiles of 32 x 64
     assert bound == 2 * 384 * 128 * 64
-    few = kernels.tiled_flops(20, 4096, 64, 1, **sizes, small_tile_waves=1)
+    few = tiled_flops(20, 4096, 64, 1, **sizes, small_tile_waves=1)
     assert few == 2 * 32 * 4096 * 64  # small tiles that cover all rows are always used
 
 
@@ -134,7 +136,7 @@ def test_the_stair_from_256_to_280_rows_is_the_measured_one():
 
 def test_a_tile_more_than_the_sms_take_starts_a_wave():
     """Splitting k instead would fill the pipeline as often again, here for as long as a whole tile takes."""
-    full, over = (kernels.tiled_flops(32, 32, 64, b, sm_count=108, fill_depth=64, half_tile=0) for b in (108, 109))
+    full, over = (tiled_flops(32, 32, 64, b, sm_count=108, fill_depth=64, half_tile=0) for b in (108, 109))
     assert over == 2 * full
 
 
@@ -151,10 +153,8 @@ def test_a_prompt_pays_for_writing_every_token_into_the_cache():
     card = wb.gpu("h100-sxm")
     fit = kernel_fit(card, "prefill").fit
     free = fit.model_copy(update={"token_ns": 0.0})
-    cost = kernels.attention_cost(
-        new_tokens=128, context=128, batch_size=64, n_heads=8, n_kv_heads=8, head_dim=64, width=2
-    )
-    paid, unpaid = (kernels.prefill_seconds(f, card, cost, card.peak_flop_rate()) for f in (fit, free))
+    cost = attention_cost(new_tokens=128, context=128, batch_size=64, n_heads=8, n_kv_heads=8, head_dim=64, width=2)
+    paid, unpaid = (prefill_seconds(f, card, cost, card.peak_flop_rate()) for f in (fit, free))
     assert paid - unpaid == pytest.approx(64 * 128 * 1e-9 * fit.token_ns)
 
 
@@ -162,12 +162,10 @@ def test_a_replayed_cache_is_read_from_l2():
     """L40S: 34 MB of its 96 MB L2 come faster, by the fitted ratio; 3.4 GB do not fit. No other fit has seen it."""
     card = wb.gpu("l40s")
     rate = kernel_fit(card, "decode").fit.l2_speedup
-    cost = kernels.attention_cost(
-        new_tokens=1, context=8192, batch_size=1, n_heads=32, n_kv_heads=8, head_dim=128, width=2
-    )
-    assert kernels.replayed_cost(card, cost, rate).bytes == pytest.approx(cost.bytes / rate, rel=1e-3)
-    assert kernels.replayed_cost(card, cost, rate, copies=100).bytes == pytest.approx(cost.bytes, rel=1e-3)
-    assert kernels.replayed_cost(card, cost, None) is cost
+    cost = attention_cost(new_tokens=1, context=8192, batch_size=1, n_heads=32, n_kv_heads=8, head_dim=128, width=2)
+    assert replayed_cost(card, cost, rate).bytes == pytest.approx(cost.bytes / rate, rel=1e-3)
+    assert replayed_cost(card, cost, rate, copies=100).bytes == pytest.approx(cost.bytes, rel=1e-3)
+    assert replayed_cost(card, cost, None) is cost
     assert attention("l40s", context=8192, replayed=True) < 0.8 * attention("l40s", context=8192)
     large = [attention("l40s", context=8192, batch_size=100, replayed=replayed) for replayed in (True, False)]
     assert large[0] == pytest.approx(large[1], rel=1e-3)
@@ -177,9 +175,9 @@ def test_a_replayed_cache_is_read_from_l2():
 
 def test_activations_stay_in_the_l2_cache_as_far_as_they_fit():
     card = wb.gpu("a100-80gb-sxm")  # half of 40 MB
-    assert kernels.l2_misses(20e6, card) == 10e6
-    assert kernels.l2_misses(2e12, card) == pytest.approx(2e12, rel=1e-4)
-    assert kernels.l2_misses(2e6, card.model_copy(update={"l2_mb": None})) == 2e6
+    assert l2_misses(20e6, card) == 10e6
+    assert l2_misses(2e12, card) == pytest.approx(2e12, rel=1e-4)
+    assert l2_misses(2e6, card.model_copy(update={"l2_mb": None})) == 2e6
 
 
 # What must hold everywhere ----------------------------------------------------------------------------------------

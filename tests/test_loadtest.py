@@ -162,7 +162,7 @@ FOUR = {
 @pytest.mark.parametrize(("format", "content"), FOUR.values(), ids=FOUR)
 def test_the_same_requests_from_clients_that_stop_early(tmp_path, format, content):
     table = loadtest.read(save(tmp_path, content))
-    assert list(table.columns) == list(loadtest.COLUMNS)
+    assert list(table.columns) == list(loadtest.REQUEST_COLUMNS)
     np.testing.assert_allclose(table[["sent_s", "first_token_s", "last_token_s"]].T, [SENT, FIRST, LAST])
     assert table.status.tolist() == ["finished", "finished", "unfinished", "unfinished"]
     assert table.error.tolist() == [""] * 4
@@ -468,7 +468,7 @@ def test_cut_or_changed_bytes_give_a_table_or_one_line(tmp_path, name, cut, chan
             assert path.name in message.partition(": ")[0]
             assert len(message.splitlines()) == 1
         else:
-            assert list(table.columns) == list(loadtest.COLUMNS)
+            assert list(table.columns) == list(loadtest.REQUEST_COLUMNS)
             ds = loadtest.metrics(table)
             assert len(table) == ds.offered == ds.finished + ds.failed + ds.unfinished
 

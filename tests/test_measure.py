@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import workbench as wb
-from workbench import cli, measure, measure_estimate, measure_plan, measure_torch, timings
-from workbench.measure_plan import Grid, Kernel, in_order, kernels
+from workbench import cli, measure, timings
+from workbench.measure import backends, command, expected, plan
+from workbench.measure.plan import Grid, Kernel, in_order, kernels
 
 SMALL = Grid(models=["llama-7b"], batch_sizes=[1, 8], seq_lens=[128, 1024], candidates=[1, 16], dtypes=["fp16"])
 SMALL_OPTIONS = [
@@ -49,7 +50,7 @@ class Pretender:
         if not kernel.name.startswith("ceiling"):
             self.fail(kernel, len(self.seen))
             self.seen.append(kernel)
-        return [measure_plan.estimate(kernel) * (1 + run / 1000) for run in range(runs)]
+        return [plan.roofline_seconds(kernel) * (1 + run / 1000) for run in range(runs)]
 
 
 def run(pretender, tmp_path, *options, output="t.csv"):
@@ -60,9 +61,9 @@ def run(pretender, tmp_path, *options, output="t.csv"):
 # The plan ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", measure_plan.MODELS)
+@pytest.mark.parametrize("model", plan.MODELS)
 def test_model_sizes_are_the_catalogs(model):
-    sizes, entry = measure_plan.MODELS[model], wb.model(model)
+    sizes, entry = plan.MODELS[model], wb.model(model)
     assert sizes == (entry.hidden_size, entry.intermediate_size, entry.n_heads, entry.head_dim, entry.vocab_size)
     assert entry.n_kv_heads == entry.n_heads
 
@@ -70,10 +71,10 @@ def test_model_sizes_are_the_catalogs(model):
 def test_gemm_flops_and_shapes_are_the_grids():
     """Every matmul of the two views, against `roofline_grid`, which counts with other code."""
     sizes = {"batch_size": 8, "seq_len": 1024}
-    operators = [*measure_plan.PROJECTIONS, "qk", "pv", "attention"]
+    operators = [*plan.PROJECTIONS, "qk", "pv", "attention"]
     ds = wb.roofline_grid("t4", "llama-13b", operators, candidates=[16], **sizes)
     for operator in operators:
-        for phase in measure_plan.PHASES:
+        for phase in plan.PHASES:
             (kernel,) = kernels(Grid(["llama-13b"], [operator], [phase], [8], [1024], [16], ["fp16"]))
             there = ds.sel(operator=operator, phase=phase).squeeze()
             assert kernel.flops == pytest.approx(float(there.flops), rel=1e-12), (operator, phase)
@@ -106,8 +107,8 @@ def test_a_short_run_is_a_small_copy_of_the_whole():
     first = order[:120]
     assert {kernel.operator for kernel in first} >= {"attention", "qkv_proj", "lm_head", "qk", "pv", "add", "rms_norm"}
     assert {kernel.dtype for kernel in first} == {"fp16", "bf16", "fp8"}
-    assert {kernel.name.split(":")[0] for kernel in first} == set(measure_plan.MODELS)
-    fused = sum(bool(set(kernel.operator.split("+")) & set(measure_plan.FUSED)) for kernel in first)
+    assert {kernel.name.split(":")[0] for kernel in first} == set(plan.MODELS)
+    fused = sum(bool(set(kernel.operator.split("+")) & set(plan.FUSED)) for kernel in first)
     assert fused > 60
     tokens = sorted(kernel.m for kernel in first if kernel.operator_class == "gemm" and kernel.dtype == "fp16")
     assert tokens[0] <= 16
@@ -116,10 +117,10 @@ def test_a_short_run_is_a_small_copy_of_the_whole():
 
 @given(st.sampled_from(kernels(SMALL)), st.floats(1e6, 1e12))
 def test_a_schedule_fits_in_memory_and_runs_often_enough(kernel, memory):
-    calls, runs = measure_plan.schedule(kernel, memory)
+    calls, runs = plan.schedule(kernel, memory)
     assert 5 <= runs <= 25
     assert calls == 1 or calls * kernel.bytes <= memory
-    assert calls * measure_plan.estimate(kernel) <= max(measure_plan.estimate(kernel) + 200e-6, 0)
+    assert calls * plan.roofline_seconds(kernel) <= max(plan.roofline_seconds(kernel) + 200e-6, 0)
 
 
 # The file ---------------------------------------------------------------------------------------------------------
@@ -144,11 +145,11 @@ def test_the_file_is_read_as_timings_and_says_where_it_is_from(tmp_path):
 
 
 def test_median_and_spread():
-    row = measure.row_of(Kernel("gemm", "a:b", "fp16", 1, 2, 3), Pretender(), [float(t) for t in range(101)])
+    row = command.row_of(Kernel("gemm", "a:b", "fp16", 1, 2, 3), Pretender(), [float(t) for t in range(101)])
     assert {name: row[name] for name in ("time_s", "p10_s", "p90_s", "runs", "m", "batch_size", "note")} == {
         "time_s": "50", "p10_s": "10", "p90_s": "90", "runs": "101", "m": "1", "batch_size": "", "note": "",
     }  # fmt: skip
-    assert measure.row_of(Kernel("gemm", "a:b", "fp16"), Pretender(), [3.0])["p90_s"] == "3"
+    assert command.row_of(Kernel("gemm", "a:b", "fp16"), Pretender(), [3.0])["p90_s"] == "3"
 
 
 def test_a_second_run_goes_on_where_the_budget_ended_the_first(tmp_path, capsys):
@@ -222,7 +223,7 @@ def test_ctrl_c_leaves_a_whole_file(tmp_path, capsys):
 def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     assert run(Pretender(), tmp_path, "--minutes", "0.1") == 0
     before = (tmp_path / "t.csv").read_bytes()
-    results = measure.open_results(tmp_path / "t.csv", Pretender.gpu)
+    results = command.open_results(tmp_path / "t.csv", Pretender.gpu)
     results.rows.append({"no such column": "1"})
     with pytest.raises(ValueError, match="dict contains fields not in fieldnames"):
         results.save()
@@ -247,7 +248,7 @@ def test_the_file_is_saved_while_measuring(tmp_path):
         ("a,b\n1,2\n", "not a file of `workbench measure`: choose another with -o"),
         ("", "not a file of `workbench measure`"),
         (
-            ",".join(measure.MEASURED) + "\nworkbench,Other GPU" + "," * 18 + "\n",
+            ",".join(command.MEASURED) + "\nworkbench,Other GPU" + "," * 18 + "\n",
             "has timings of gpu = 'Other GPU', this",
         ),
     ],
@@ -294,7 +295,7 @@ def test_a_dry_run_expects_the_times_of_the_kernel_model(capsys):
         Kernel("elementwise", "m:rms_norm", "fp16", m=10**6, n=4096),
     ]  # fmt: skip
     card = wb.gpu("h100-sxm")
-    gemm, decode, unfused, norm = measure_estimate.times(plan, card)
+    gemm, decode, unfused, norm = expected.expected_times(plan, card)
     assert gemm == wb.kernels.gemm_time(card, m=16, n=4096, k=4096)
     heads = {"n_heads": 32, "n_kv_heads": 32, "head_dim": 128}
     assert decode == wb.kernels.attention_time(card, new_tokens=1, context=1024, batch_size=4, **heads)
@@ -333,15 +334,15 @@ def test_bad_options_are_one_clear_line(capsys, options, message):
 
 
 def test_without_pytorch_or_gpu_there_is_one_clear_line(capsys, monkeypatch):
-    monkeypatch.setattr(measure_torch, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
     assert measure.main([]) == 1
     assert capsys.readouterr().err == (
         "measure: PyTorch is not installed: install torch with CUDA or ROCm (or use --dry-run)\n"
     )
     cuda = SimpleNamespace(is_available=lambda: False, device_count=lambda: 1)
     torch = SimpleNamespace(__version__="2.13.0+cpu", cuda=cuda)
-    monkeypatch.setattr(measure_torch, "find_spec", lambda name: True)
-    monkeypatch.setattr(measure_torch, "import_module", lambda name: torch)
+    monkeypatch.setattr(backends, "find_spec", lambda name: True)
+    monkeypatch.setattr(backends, "import_module", lambda name: torch)
     assert measure.main([]) == 1
     assert "no GPU that PyTorch 2.13.0+cpu can use" in capsys.readouterr().err
     cuda.is_available = lambda: True
@@ -400,7 +401,7 @@ class FakeCuda:
 
 
 def gpu_backend(call):
-    backend = measure_torch.GpuBackend.__new__(measure_torch.GpuBackend)
+    backend = backends.GpuBackend.__new__(backends.GpuBackend)
     cuda = FakeCuda()
     backend.torch = SimpleNamespace(cuda=cuda, inference_mode=contextlib.nullcontext)
 
@@ -447,12 +448,12 @@ def test_formats_by_card(hip, card, expected):
     torch = SimpleNamespace(
         version=SimpleNamespace(hip=hip), float16="half", bfloat16="bf16", float8_e4m3fn="fn", float8_e4m3fnuz="fnuz"
     )
-    assert measure_torch.formats(torch, SimpleNamespace(**card)) == expected
+    assert backends.formats(torch, SimpleNamespace(**card)) == expected
 
 
 def test_long_kernels_are_run_less_often():
-    assert [measure_torch.fewer(25, once) for once in (1e-4, 0.1, 3.0)] == [25, 10, 5]
-    assert measure_torch.fewer(3, 10.0) == 3
+    assert [backends.fewer(25, once) for once in (1e-4, 0.1, 3.0)] == [25, 10, 5]
+    assert backends.fewer(3, 10.0) == 3
 
 
 # Operands, with a PyTorch made of numpy ---------------------------------------------------------------------------
@@ -481,12 +482,12 @@ class NumpyTorch:
 
 
 @pytest.mark.parametrize("operator", ["gate_up_proj", "qk", "pv"])
-@pytest.mark.parametrize("phase", measure_plan.PHASES)
+@pytest.mark.parametrize("phase", plan.PHASES)
 def test_a_call_multiplies_operands_of_the_kernels_sizes(operator, phase, monkeypatch):
-    monkeypatch.setitem(measure_plan.MODELS, "tiny", measure_plan.ModelSizes(8, 12, 2, 4, 10))
+    monkeypatch.setitem(plan.MODELS, "tiny", plan.ModelSizes(8, 12, 2, 4, 10))
     (kernel,) = kernels(Grid(["tiny"], [operator], [phase], [3], [7], [2], ["fp16"]))
     torch = NumpyTorch()
-    backend = measure_torch.TorchBackend(torch, "cpu")
+    backend = backends.TorchBackend(torch, "cpu")
     result = backend.call(kernel)()
     ((a, b, out),) = torch.products
     batch = (6,) if operator in ("qk", "pv") else ()

@@ -3,12 +3,11 @@
 import pytest
 
 import workbench as wb
-from workbench import memory
-from workbench.steps import Server
+from workbench.serving import Replica, memory
 
 
 def server(gpu, model, **options):
-    return Server(wb.gpu(gpu), wb.model(model), **options)
+    return Replica(wb.gpu(gpu), wb.model(model), **options)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_weights_are_shared_by_tp_and_stages_and_experts():
     assert staged == (whole - 2 * embedding) / 4 + embedding
     deepseek = wb.model("deepseek-v3")
     routed = 58 * 256 * 3 * 7168 * 2048  # one byte each
-    alone, spread = (memory.weights(Server(wb.gpu("h200-sxm"), deepseek, ep=ep)) for ep in (1, 32))
+    alone, spread = (memory.weights(Replica(wb.gpu("h200-sxm"), deepseek, ep=ep)) for ep in (1, 32))
     assert alone - spread == pytest.approx(routed * 31 / 32)
 
 
@@ -85,4 +84,4 @@ def test_a_gpu_without_a_capacity():
     card = wb.gpu("t4")
     card = card.model_copy(update={"memory": card.memory.model_copy(update={"capacity_gb": None})})
     with pytest.raises(ValueError, match="t4 has no memory.capacity_gb in its catalog entry"):
-        memory.device_memory(Server(card, wb.model("llama-2-7b")))
+        memory.device_memory(Replica(card, wb.model("llama-2-7b")))

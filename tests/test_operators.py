@@ -8,20 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench.operators import (
-    OPERATORS,
-    Options,
-    Step,
-    Widths,
-    decode,
-    experts_touched,
-    operator_set,
-    prefill,
-    scores_per_sequence,
-)
+from workbench.operators import OPERATORS, Conventions, Step, Widths, decode, operator_set, prefill
+from workbench.operators.cost import scores_per_sequence
+from workbench.operators.mlp import experts_touched
 
 W = Widths()
-PAPER = Options()
+PAPER = Conventions()
 
 
 def cost(operator, model, step, widths=W, options=PAPER):
@@ -43,7 +35,7 @@ def test_gpt2_attention_flops_of_another_code():
     # nanoGPT's transformer sizing counts scores plus their reduction of GPT-2 at 1024 tokens: 3,221,225,472 per layer
     both = cost("qk", "gpt2", prefill(1, 1024)).flops + cost("pv", "gpt2", prefill(1, 1024)).flops
     assert both == 3_221_225_472
-    assert cost("attention", "gpt2", prefill(1, 1024), options=Options(causal=False)).flops == both
+    assert cost("attention", "gpt2", prefill(1, 1024), options=Conventions(causal=False)).flops == both
 
 
 def test_the_mlp_of_llama_has_three_matrices_and_that_of_gpt_two():
@@ -100,8 +92,8 @@ def test_attention_on_chip_moves_queries_cache_and_output_only():
 def test_scores_through_memory_is_what_unfused_attention_moves():
     step = prefill(2, 256)
     unfused = cost("qk", "llama-7b", step).bytes + cost("pv", "llama-7b", step).bytes
-    stored = cost("attention", "llama-7b", step, options=Options(causal=False, scores="memory")).bytes
-    chip = cost("attention", "llama-7b", step, options=Options(causal=False)).bytes
+    stored = cost("attention", "llama-7b", step, options=Conventions(causal=False, scores="memory")).bytes
+    chip = cost("attention", "llama-7b", step, options=Conventions(causal=False)).bytes
     assert stored == unfused
     assert unfused - chip == 2 * 2 * 2 * 32 * 256**2  # scores written once and read once, fp16
 
@@ -175,7 +167,7 @@ def test_weight_traffic_of_a_large_step_is_the_parameter_count(model):
     step = prefill(1, 10**9) if m.moe else decode(1, 1)
     read = 0.0
     for name in operator_set(m, "fused"):
-        c = OPERATORS[name](m, step, widths, Options())
+        c = OPERATORS[name](m, step, widths, Conventions())
         read += float(c.bytes) * c.calls
     embeddings = m.hidden_size * (m.vocab_size * (0 if m.tied_embeddings else 1) + (m.learned_positions or 0))
     router = m.moe.layers * m.hidden_size * m.moe.n_experts if m.moe else 0  # read in the activations' width, here 0
@@ -187,7 +179,8 @@ def test_fused_and_unfused_views_compute_the_same(model):
     m, step = wb.model(model), prefill(2, 64)
     totals = {
         view: sum(
-            float(OPERATORS[name](m, step, W, Options(causal=False)).flops) * OPERATORS[name](m, step, W, PAPER).calls
+            float(OPERATORS[name](m, step, W, Conventions(causal=False)).flops)
+            * OPERATORS[name](m, step, W, PAPER).calls
             for name in operator_set(m, view)
             if name != "elementwise"
         )
@@ -246,5 +239,5 @@ def test_one_candidate_is_plain_decoding(model, b, s):
 
 @given(st.sampled_from(["llama-3-8b", "gemma-2-9b", "deepseek-v3"]), makers, sizes, sizes)
 def test_causal_credit_never_exceeds_half_and_a_score(model, make, b, s):
-    full, masked = (cost("attention", model, make(b, s), options=Options(causal=c)).flops for c in (False, True))
+    full, masked = (cost("attention", model, make(b, s), options=Conventions(causal=c)).flops for c in (False, True))
     assert full / 2 < masked <= full

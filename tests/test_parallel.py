@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench import parallel
-from workbench.operators import OPERATORS, Options, Widths, decode, operator_set
+from workbench import kernels, operators
+from workbench.kernels import collectives
+from workbench.operators import OPERATORS, Conventions, Widths, decode, operator_set
 
 H100 = "h100-sxm"
 
@@ -18,7 +19,7 @@ def sharded(model, tp, phase="decode", b=4, s=1024, gpu=H100, **options):
 
 
 def test_a_quarter_of_a_70b():
-    part = parallel.shard(wb.model("llama-2-70b"), 4)
+    part = operators.shard(wb.model("llama-2-70b"), 4)
     assert (part.n_heads, part.n_kv_heads, part.intermediate_size, part.vocab_size) == (16, 2, 7168, 8000)
     assert (part.hidden_size, part.head_dim, part.n_layers) == (8192, 128, 80)
     assert part.parameters * 4 == wb.model("llama-2-70b").parameters
@@ -26,28 +27,28 @@ def test_a_quarter_of_a_70b():
 
 def test_kv_heads_are_copied_where_there_are_fewer_than_gpus():
     whole = wb.model("llama-3-8b")  # 8 KV heads
-    cache = {tp: parallel.shard(whole, tp).kv_elements_per_token for tp in (1, 8, 16)}
+    cache = {tp: operators.shard(whole, tp).kv_elements_per_token for tp in (1, 8, 16)}
     assert cache[8] * 8 == cache[1]
     assert cache[16] == cache[8]
 
 
 def test_the_latent_cache_of_mla_is_on_every_gpu():
     whole = wb.model("deepseek-v3")
-    part = parallel.shard(whole, 8)
+    part = operators.shard(whole, 8)
     assert part.kv_elements_per_token == whole.kv_elements_per_token == 61 * 576
     assert part.n_heads == 16
-    down, up = (OPERATORS[name](part, decode(1, 1), Widths(), Options()).n for name in ("kv_a_proj", "q_b_proj"))
+    down, up = (OPERATORS[name](part, decode(1, 1), Widths(), Conventions()).n for name in ("kv_a_proj", "q_b_proj"))
     assert (down, up) == (512 + 64, 16 * 192)
 
 
 def test_experts_are_cut_like_any_mlp_and_the_router_is_not():
-    part = parallel.shard(wb.model("mixtral-8x7b"), 2)
+    part = operators.shard(wb.model("mixtral-8x7b"), 2)
     assert (part.moe.n_experts, part.moe.intermediate_size) == (8, 7168)
-    assert OPERATORS["router"](part, decode(1, 1), Widths(), Options()).n == 8
+    assert OPERATORS["router"](part, decode(1, 1), Widths(), Conventions()).n == 8
 
 
 def test_an_odd_vocabulary_is_padded():
-    assert parallel.shard(wb.model("gpt2"), 4).vocab_size == 12565  # 50257 / 4 = 12564.25
+    assert operators.shard(wb.model("gpt2"), 4).vocab_size == 12565  # 50257 / 4 = 12564.25
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_what_cannot_be_shared(model, tp, message):
 def test_kv_heads_that_cannot_be_shared():
     odd = wb.model("llama-3-8b").model_copy(update={"n_heads": 48, "n_kv_heads": 6, "intermediate_size": 4096})
     with pytest.raises(ValueError, match="tp = 4 does not divide n_kv_heads = 6 of llama-3-8b: allowed are 1, 2"):
-        parallel.shard(odd, 4)
+        operators.shard(odd, 4)
 
 
 # The grid's dim ---------------------------------------------------------------------------------------------------
@@ -110,7 +111,7 @@ def test_all_reduce_of_a_step_by_hand():
 def test_kernel_times_of_all_reduce_are_the_collectives():
     ds = sharded("llama-2-70b", [4], "prefill", b=[1, 8], s=[128, 4096], time_model="kernel").sel(operator="all_reduce")
     sizes = 2 * 8192 * np.outer([1, 8], [128, 4096])
-    np.testing.assert_allclose(ds.time.squeeze(), parallel.all_reduce_time(H100, bytes_=sizes, gpus=4))
+    np.testing.assert_allclose(ds.time.squeeze(), kernels.all_reduce_time(H100, bytes_=sizes, gpus=4))
 
 
 def test_a_step_over_several_gpus_is_faster_but_not_so_many_times():
@@ -143,7 +144,7 @@ def test_a_careless_tp(tp):
 def test_every_model_is_shared_by_two_or_says_why_not(model):
     entry = wb.model(model)
     try:
-        part = parallel.shard(entry, 2)
+        part = operators.shard(entry, 2)
     except ValueError as error:
         assert "tp = 2 does not divide" in str(error)  # noqa: PT017
         return
@@ -155,9 +156,9 @@ def test_every_model_is_shared_by_two_or_says_why_not(model):
 
 
 def test_the_vendors_link_or_pcie():
-    assert parallel.link_rate(wb.gpu(H100), 8) == 450e9
-    assert parallel.link_rate(wb.gpu("t4"), 2) == pytest.approx(15.76e9)  # PCIe 3.0 x16
-    np.testing.assert_allclose(parallel.link_rate(wb.gpu("a40"), np.array([1, 2, 4])), [np.inf, 56.25e9, 31.504e9])
+    assert collectives.link_rate(wb.gpu(H100), 8) == 450e9
+    assert collectives.link_rate(wb.gpu("t4"), 2) == pytest.approx(15.76e9)  # PCIe 3.0 x16
+    np.testing.assert_allclose(collectives.link_rate(wb.gpu("a40"), np.array([1, 2, 4])), [np.inf, 56.25e9, 31.504e9])
 
 
 def test_a_gpu_without_any_link():
@@ -170,34 +171,34 @@ def test_a_gpu_without_any_link():
 
 def test_all_reduce_by_hand():
     # H100 SXM: 450 GB/s each way. 8 GPUs move 2 x 7/8 of 450 MB: 1.75 ms; kernel: a ring's 14 steps, 80 % of the link
-    time = parallel.all_reduce_time(H100, bytes_=450e6, gpus=8, time_model="ideal")
+    time = kernels.all_reduce_time(H100, bytes_=450e6, gpus=8, time_model="ideal")
     assert time == pytest.approx(1.75e-3)
-    assert parallel.all_reduce_time(H100, bytes_=450e6, gpus=8) == pytest.approx(14 * 3e-6 + 1.75e-3 / 0.74)
+    assert kernels.all_reduce_time(H100, bytes_=450e6, gpus=8) == pytest.approx(14 * 3e-6 + 1.75e-3 / 0.74)
 
 
 def test_a_small_all_reduce_is_one_shot():
-    assert parallel.all_reduce_time(H100, bytes_=8192, gpus=8) == pytest.approx(3e-6 + 7 * 8192 / (0.74 * 450e9))
-    over_pcie = parallel.all_reduce_time("l4", bytes_=8192, gpus=2)
+    assert kernels.all_reduce_time(H100, bytes_=8192, gpus=8) == pytest.approx(3e-6 + 7 * 8192 / (0.74 * 450e9))
+    over_pcie = kernels.all_reduce_time("l4", bytes_=8192, gpus=2)
     assert over_pcie == pytest.approx(10e-6 + 8192 / (0.74 * 31.504e9))
 
 
 @pytest.mark.parametrize(("megabytes", "measured"), [(49.676288, 241e-6), (67.108864, 318e-6)])
 def test_large_all_reduces_over_four_h100s(megabytes, measured):
     """NCCL's medians on an H100 DGX (github.com/microsoft/vidur, data/profiling/network/h100_dgx/all_reduce.csv)."""
-    assert parallel.all_reduce_time(H100, bytes_=1e6 * megabytes, gpus=4) == pytest.approx(measured, rel=0.02)
+    assert kernels.all_reduce_time(H100, bytes_=1e6 * megabytes, gpus=4) == pytest.approx(measured, rel=0.02)
 
 
 def test_all_to_all_and_sends_by_hand():
     # 8 GPUs keep an eighth of what they exchange
-    times = [parallel.all_to_all_time(H100, bytes_=450e6, gpus=8, time_model=model) for model in ("ideal", "kernel")]
+    times = [kernels.all_to_all_time(H100, bytes_=450e6, gpus=8, time_model=model) for model in ("ideal", "kernel")]
     assert times == pytest.approx([0.875e-3, 3e-6 + 0.875e-3 / 0.74])
-    assert parallel.all_to_all_time("t4", bytes_=1e6, gpus=1) == 0
-    times = [parallel.send_time(H100, bytes_=450e6, gpus=2, time_model=model) for model in ("ideal", "kernel")]
+    assert kernels.all_to_all_time("t4", bytes_=1e6, gpus=1) == 0
+    times = [kernels.send_time(H100, bytes_=450e6, gpus=2, time_model=model) for model in ("ideal", "kernel")]
     assert times == pytest.approx([1e-3, 3e-6 + 1e-3 / 0.74])
     with pytest.raises(ValueError, match="bytes_ = -1: expected positive numbers"):
-        parallel.send_time(H100, bytes_=-1, gpus=2)
+        kernels.send_time(H100, bytes_=-1, gpus=2)
     with pytest.raises(ValueError, match="jetson-agx-orin-64gb has no link rate for 2 GPUs"):
-        parallel.all_to_all_time("jetson-agx-orin-64gb", bytes_=1, gpus=2)
+        kernels.all_to_all_time("jetson-agx-orin-64gb", bytes_=1, gpus=2)
 
 
 def test_a_bridge_says_how_many_it_joins():
@@ -207,12 +208,12 @@ def test_a_bridge_says_how_many_it_joins():
 def test_all_reduce_over_one_gpu_takes_no_time_and_grows_with_all_else():
     sizes, gpus = np.geomspace(1, 1e10, 50), np.array([[1], [2], [4], [8], [64]])
     for time_model in ("ideal", "kernel"):
-        time = parallel.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus, time_model=time_model)
+        time = kernels.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus, time_model=time_model)
         assert (time[0] == 0).all()
         assert (np.diff(time[1:], axis=1) > 0).all()
         assert (np.diff(time, axis=0) >= 0).all()
-    ideal = parallel.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus, time_model="ideal")
-    assert (parallel.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus) >= ideal).all()
+    ideal = kernels.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus, time_model="ideal")
+    assert (kernels.all_reduce_time("a100-80gb-sxm", bytes_=sizes, gpus=gpus) >= ideal).all()
 
 
 @pytest.mark.parametrize(
@@ -226,4 +227,4 @@ def test_all_reduce_over_one_gpu_takes_no_time_and_grows_with_all_else():
 )
 def test_all_reduce_refuses(gpu, sizes, message):
     with pytest.raises(ValueError, match=message):
-        parallel.all_reduce_time(gpu, **sizes)
+        kernels.all_reduce_time(gpu, **sizes)

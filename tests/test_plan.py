@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench.plan import BEST, KEPT, plan, report
+from workbench.serving import plan, plan_text
+from workbench.serving.capacity import BEST, KEPT
 
 WORKLOAD = {"prompt": 1000, "output": 200, "tp": [1, 2, 4], "batch_size": [1, 8, 64, 512]}
 
@@ -90,11 +91,11 @@ def test_without_prices_the_cost_is_in_gpu_hours():
     row = table[(table.tp == 4) & (table.batch_size == 8)].iloc[0]
     assert row.cost == pytest.approx(1e6 * 4 / 3600 / row.tokens_per_second)
     assert "replicas" not in table
-    assert "GPU-h/Mtoken" in report(table).splitlines()[0]
+    assert "GPU-h/Mtoken" in plan_text(table).splitlines()[0]
 
 
 def test_the_report_is_legible(table):
-    text = report(table, rows=5)
+    text = plan_text(table, rows=5)
     assert " cost/Mtoken " in text.splitlines()[0]
     assert text.splitlines()[1].endswith("best")
     assert "43 more rows." in text
@@ -102,10 +103,10 @@ def test_the_report_is_legible(table):
 
 
 def test_the_report_says_what_the_numbers_leave_out(table):
-    assert "Replicas are those at 100 % load, without a queue" in report(table)
+    assert "Replicas are those at 100 % load, without a queue" in plan_text(table)
     large = plan("llama-3-8b", gpu="h100-sxm", prompt=100, output=10, tp=[8, 16], batch_size=1)
-    assert "tp above 8 is timed as if all its GPUs were in one machine: no network is modelled." in report(large)
-    usual = report(large[large.tp == 8])
+    assert "tp above 8 is timed as if all its GPUs were in one machine: no network is modelled." in plan_text(large)
+    usual = plan_text(large[large.tp == 8])
     assert "tp above" not in usual
     assert "load" not in usual
 

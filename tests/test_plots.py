@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from workbench import audit, comparison, plots, speculation, tables
+from workbench import audit, plots, speculation, studies, tables
+from workbench.studies import t4_charts
 
 SERIES = {
     "up init": {"operator": ["up_proj"], "phase": "prefill"},
@@ -170,9 +171,9 @@ def test_series_colors_stay_apart_for_colour_blind_readers(matrix):
 
 
 def test_compare_sources_draws_both_and_the_printed_cells(ax):
-    ds = comparison.static_tables("decode", [1, 4], [512, 2048])
+    ds = studies.static_tables("decode", [1, 4], [512, 2048])
     printed = pd.DataFrame({"column": ["intensity"], "batch_size": [4], "seq_len": [512], "published": [4.88]})
-    plots.compare_sources(ds, "intensity", ax, printed=printed)
+    t4_charts.compare_sources(ds, "intensity", ax, printed=printed)
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), ds.intensity.sel(source="report", batch_size=1))
     np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), ds.intensity.sel(source="workbench", batch_size=1))
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [[512, 4.88]])
@@ -180,10 +181,10 @@ def test_compare_sources_draws_both_and_the_printed_cells(ax):
 
 def test_t4_roofline(ax):
     phases = {
-        "prefill": comparison.static_tables("prefill", [1, 4], [64, 128]),
-        "decode": comparison.static_tables("decode", [1], [128]),
+        "prefill": studies.static_tables("prefill", [1, 4], [64, 128]),
+        "decode": studies.static_tables("decode", [1], [128]),
     }
-    plots.t4_roofline(phases, {"prefill": [150, 1200], "decode": [3, 5]}, ax, title="T4")
+    t4_charts.t4_roofline(phases, {"prefill": [150, 1200], "decode": [3, 5]}, ax, title="T4")
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels[:2] == ["320GB/s", "65 TFLOP/s"]
     assert "decode, workbench" in labels

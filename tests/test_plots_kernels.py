@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 import workbench as wb
-from workbench import batching, calibration, parameters, plots_kernels, tables
-from workbench.catalog import kernel_fit
+from workbench import calibration, catalog, plots, studies, tables
+from workbench.catalog import fits, kernel_fit
+from workbench.plots import timings
 
 LAYER = ["q_proj", "k_proj", "v_proj", "qk", "pv", "o_proj", "up_proj", "down_proj"]
 TIME = {"quantity": "time", "operator": ["q_proj", "up_proj"], "phase": "decode", "seq_len": [128], "ridge": True}
@@ -23,7 +24,7 @@ SHARE = {"quantity": "share", "operator": ["qk", "pv"], "phase": "decode", "seq_
 @pytest.fixture(scope="module")
 def ds():
     sizes = {"batch_size": [1, 16, 128], "seq_len": [128, 2048]}
-    return batching.batching("a100-80gb-sxm", "opt-6.7b", LAYER, **sizes, launch_latency=26e-6)
+    return studies.batching("a100-80gb-sxm", "opt-6.7b", LAYER, **sizes, launch_latency=26e-6)
 
 
 def test_a_dense_layer_in_decode_is_almost_free_and_attention_is_not(ds):
@@ -44,7 +45,7 @@ def test_tokens_per_second_count_the_prompt(ds):
 
 def test_only_the_kernel_model_has_a_launch(ds):
     sizes = {"batch_size": [1, 16, 128], "seq_len": [128, 2048]}
-    graphs = batching.batching("a100-80gb-sxm", "opt-6.7b", LAYER, **sizes)
+    graphs = studies.batching("a100-80gb-sxm", "opt-6.7b", LAYER, **sizes)
     added = (ds.time - graphs.time).transpose("time_model", ...)
     np.testing.assert_allclose(added.sel(time_model="ideal"), 0, atol=1e-18)
     np.testing.assert_allclose(added.sel(time_model="kernel"), 26e-6)
@@ -71,7 +72,7 @@ def test_no_batch_brings_attention_in_decode_to_the_ridge_point(ds):
 def test_every_batch_is_beyond_the_ridge_point_where_the_intensity_of_attention_is():
     grid = wb.roofline_grid("t4", "llama-7b", ["qk"], "prefill", [1, 4], 8192, scores="chip")
     assert (grid.intensity > grid.ridge_point).all()
-    assert batching.ridge_batch_size(grid).item() == 0
+    assert studies.ridge_batch_size(grid).item() == 0
 
 
 def test_curves_hold_every_plotted_point_once(ds):
@@ -101,7 +102,7 @@ def test_a_misspelt_panel(ds, change, message):
 
 
 def test_lines_against_batch_size(ds, ax):
-    assert plots_kernels.against_batch(tables.lines(ds, TIME), "time", ax, title="decode") is ax
+    assert plots.against_batch(tables.lines(ds, TIME), "time", ax, title="decode") is ax
     ideal, kernel = ax.get_lines()[:2]
     part = ds.time.sel(operator="q_proj", phase="decode", seq_len=128)
     np.testing.assert_allclose(ideal.get_ydata(), part.sel(time_model="ideal"))
@@ -112,13 +113,13 @@ def test_lines_against_batch_size(ds, ax):
 
 
 def test_shares_lie_between_0_and_100_percent(ds, ax):
-    plots_kernels.against_batch(tables.lines(ds, SHARE), "share", ax)
+    plots.against_batch(tables.lines(ds, SHARE), "share", ax)
     assert ax.get_ylim() == (0, 100)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["128 tokens", "2048 tokens"]
 
 
 def test_a_panel_of_operators_and_lengths_names_both(ds, ax):
-    plots_kernels.against_batch(tables.lines(ds, SHARE | {"quantity": "time"}), "time", ax)
+    plots.against_batch(tables.lines(ds, SHARE | {"quantity": "time"}), "time", ax)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["qk, 128 tokens", "qk, 2048 tokens", "pv, 128 tokens", "pv, 2048 tokens"]
 
@@ -134,7 +135,7 @@ def test_fits_are_those_of_the_catalog():
     assert not (table.sources == "").any()
     for gpu in wb.gpus():
         model = wb.gpu(gpu).kernel_model
-        fitted = {kind for kind in parameters.KINDS if getattr(model, kind, None)}
+        fitted = {kind for kind in catalog.KINDS if getattr(model, kind, None)}
         assert {kind for name, kind in table.index if name == gpu} == fitted
 
 
@@ -156,9 +157,9 @@ def test_every_fitted_number_has_a_unit():
     assert table.loc[("h100-sxm", "gemm", "launch_us"), "unit"] == "us"
     assert table.loc[("h100-sxm", "gemm", "launch_us"), "value"] == wb.gpu("h100-sxm").kernel_model.gemm.launch_us
     assert ("a100-80gb-sxm", "unfused", "half_tile") not in table.index  # a default, not fitted
-    records = (parameters.GemmFit, parameters.PrefillFit, parameters.DecodeFit, parameters.ElementwiseFit)
+    records = (fits.GemmFit, fits.PrefillFit, fits.DecodeFit, fits.ElementwiseFit)
     numbers = {name for record in records for name in record.model_fields} - {"packed_heads", "operands_in_l2"}
-    assert set(parameters.UNITS) == numbers
+    assert set(fits.UNITS) == numbers
 
 
 def test_fidelity_is_of_every_fit_and_its_parameters():
@@ -177,16 +178,16 @@ def test_fidelity_is_of_every_fit_and_its_parameters():
 
 def test_fidelity_has_a_dot_for_every_source(ax):
     whole = tables.fidelity().query("regime == 'all'")
-    plots_kernels.fidelity(whole, ax, floor=5)
-    filled = [line for line in ax.get_lines() if line.get_label() in parameters.KINDS]
+    plots.fidelity(whole, ax, floor=5)
+    filled = [line for line in ax.get_lines() if line.get_label() in catalog.KINDS]
     assert sum(len(line.get_xdata()) for line in filled) == len(whole)
-    assert {line.get_label() for line in filled} == set(parameters.KINDS)
+    assert {line.get_label() for line in filled} == set(catalog.KINDS)
     assert "two frameworks: 5 %" in {line.get_label() for line in ax.get_lines()}
     assert [text.get_text() for text in ax.get_yticklabels()] == list(dict.fromkeys(whole.gpu))
 
 
 def test_biases_have_a_dot_for_every_source(ax):
     whole = tables.fidelity().query("regime == 'all'")
-    plots_kernels.biases(whole, ax)
-    dots = np.concatenate([line.get_xdata() for line in ax.get_lines() if line.get_marker() in plots_kernels.MARKS])
+    plots.biases(whole, ax)
+    dots = np.concatenate([line.get_xdata() for line in ax.get_lines() if line.get_marker() in timings.MARKS])
     np.testing.assert_allclose(sorted(dots), sorted(whole["bias [%]"]))

@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import loadtest, plan, plots_serving
+from workbench import loadtest, plots
+from workbench.serving import capacity
+from workbench.studies import t4_charts
 
 ROWS = [
     (2.0, 4.0, np.nan, np.nan, "unfinished"), (0.0, 1.0, 5.0, 5, "finished"), (1.0, 1.5, 9.5, 3, "finished"),
@@ -25,7 +27,7 @@ def labels(ax):
 
 def test_queue_draws_the_steps_of_the_timeline(table, ax):
     ds = loadtest.timeline(table, step=3)
-    assert plots_serving.queue(ds, ax, title="T4") is ax
+    assert plots.queue(ds, ax, title="T4") is ax
     assert labels(ax) == ["waiting for a first token", "running"]
     assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("T4", "Time (s)", "Requests")
     for patch, name in zip(ax.patches, ("waiting", "running"), strict=True):
@@ -35,19 +37,19 @@ def test_queue_draws_the_steps_of_the_timeline(table, ax):
 
 def test_token_rate_draws_what_is_known_and_what_is_implied(table, ax):
     ds = loadtest.timeline(table)
-    plots_serving.token_rate(ds, ax)
+    plots.token_rate(ds, ax)
     assert labels(ax) == ["of requests whose count is known", "of all that run, at the mean TPOT (estimate)"]
     np.testing.assert_array_equal(ax.patches[0].get_data().values, ds.token_rate)
     np.testing.assert_array_equal(ax.patches[1].get_data().values, ds.implied_token_rate)
 
 
 def test_token_rate_without_a_finished_request_has_no_estimate(table, ax):
-    plots_serving.token_rate(loadtest.timeline(table[table.status == "unfinished"]), ax)
+    plots.token_rate(loadtest.timeline(table[table.status == "unfinished"]), ax)
     assert labels(ax) == ["of requests whose count is known"]
 
 
 def test_requests_are_lines_in_the_order_sent(table, ax):
-    plots_serving.requests(table, ax)
+    plots.requests(table, ax)
     drawn = {line.get_label(): [(y, a, b) for (a, y), (b, _) in line.get_segments()] for line in ax.collections}
     assert drawn == {
         "waiting, never started": [(3, 4, 9.5)],
@@ -63,7 +65,7 @@ def test_requests_are_lines_in_the_order_sent(table, ax):
 
 def test_latencies_are_the_percentiles_with_their_samples(table, ax):
     ds = loadtest.metrics(table)
-    plots_serving.latencies(ds, ax)
+    plots.latencies(ds, ax)
     assert [text.get_text() for text in ax.get_yticklabels()] == [
         "End to end\n3 samples", "TTFT\n4 samples", "TPOT\n2 samples",
     ]  # fmt: skip
@@ -75,7 +77,7 @@ def test_latencies_are_the_percentiles_with_their_samples(table, ax):
 def test_latencies_of_a_run_without_a_token_are_refused(table, ax):
     ds = loadtest.metrics(table[table.first_token_s.isna() & (table.status == "unfinished")])
     with pytest.raises(ValueError, match="no latency has a sample"):
-        plots_serving.latencies(ds, ax)
+        plots.latencies(ds, ax)
 
 
 # Roadmaps, comparisons, plans -------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ def test_gains_are_points_over_the_range_expected():
         ("Smaller", np.nan, "memory", 30, 30, 50, "% saved"),
     ]  # fmt: skip
     figure, axes = plt.subplots(2, 1)
-    plots_serving.gains(pd.DataFrame(rows, columns=columns), axes, title="T4")
+    t4_charts.gains(pd.DataFrame(rows, columns=columns), axes, title="T4")
     drawn = [[line.get_xydata().tolist() for line in ax.get_lines() if len(line.get_xdata())] for ax in axes]
     assert drawn[0][:4] == [[[2, 0], [3, 0]], [[1.5, 0]], [[4, 0]], [[0.9, 1]]]
     assert drawn[1] == [[[29.4, 0], [30.6, 0]], [[50, 0]]]  # a single number, as wide as it takes to be seen
@@ -100,7 +102,7 @@ def test_gains_are_points_over_the_range_expected():
 
 def test_ratios_have_a_mark_for_each_run_and_quantity(ax):
     rows = [("a", "sent", 1.1), ("a", "tpot_p50", 0.9), ("b", "sent", 1.0)]
-    plots_serving.ratios(pd.DataFrame(rows, columns=["run", "quantity", "ratio"]), ax)
+    t4_charts.ratios(pd.DataFrame(rows, columns=["run", "quantity", "ratio"]), ax)
     first, second, _ = ax.get_lines()
     assert (first.get_xdata().tolist(), second.get_xdata().tolist()) == ([1.1, 0.9], [1.0])
     assert np.rint(first.get_ydata()).tolist() == [0, 1]
@@ -113,7 +115,7 @@ def planned():
     columns = ["gpu", "tp", "batch_size", "tpot_s", "tokens_per_second", "cost", "gpus", "verdict"]
     rows = [
         ("h100-sxm", 1, 1, 0.01, 100, 2.0, 4, "dominated by h100-sxm tp 1 batch 8"),
-        ("h100-sxm", 1, 8, 0.02, 400, 0.5, 1, plan.BEST), ("h100-sxm", 2, 8, 0.02, 700, 0.6, 2, plan.KEPT),
+        ("h100-sxm", 1, 8, 0.02, 400, 0.5, 1, capacity.BEST), ("h100-sxm", 2, 8, 0.02, 700, 0.6, 2, capacity.KEPT),
         ("l4", 1, 1, 0.05, 20, 3.0, 9, "TPOT over"),
         ("l4", 2, 1, np.nan, np.nan, np.nan, np.nan, "no link between GPUs"),
     ]  # fmt: skip
@@ -121,7 +123,7 @@ def planned():
 
 
 def test_pareto_is_per_gpu_and_marks_what_is_too_slow(planned, ax):
-    plots_serving.pareto(planned, ax, tpot=0.03)
+    plots.pareto(planned, ax, tpot=0.03)
     lines = {line.get_label(): line for line in ax.get_lines()}
     frontier = next(line for line in ax.get_lines() if line.get_linewidth() == 6 and len(line.get_xdata()))
     assert frontier.get_xydata().tolist() == [[50, 400], [100, 100]]  # tp 2 puts out 350 a GPU
@@ -132,7 +134,7 @@ def test_pareto_is_per_gpu_and_marks_what_is_too_slow(planned, ax):
 
 
 def test_costs_are_those_of_the_cheapest_setting(planned, ax):
-    plots_serving.costs(planned, ax, unit="$")
+    plots.costs(planned, ax, unit="$")
     assert [text.get_text() for text in ax.get_yticklabels()] == [
         "h100-sxm, tp 1",
         "h100-sxm, tp 2",
@@ -146,10 +148,10 @@ def test_costs_are_those_of_the_cheapest_setting(planned, ax):
 
 
 def test_costs_where_nothing_meets_the_level(planned, ax):
-    plots_serving.costs(planned[planned.gpu == "l4"], ax)
+    plots.costs(planned[planned.gpu == "l4"], ax)
     assert [bar.get_width() for bar in ax.patches] == [0, 0]
 
 
 def test_pareto_of_nothing_that_fits_is_refused(planned, ax):
     with pytest.raises(ValueError, match="nothing in the plan fits"):
-        plots_serving.pareto(planned[planned.tpot_s.isna()], ax)
+        plots.pareto(planned[planned.tpot_s.isna()], ax)

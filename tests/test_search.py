@@ -6,7 +6,8 @@ import pytest
 import xarray as xr
 
 import workbench as wb
-from workbench import grid, search, serving, store
+from workbench import search, serving
+from workbench.grid import store, sweep
 from workbench.operators import operator_set
 
 GRID = {
@@ -153,7 +154,7 @@ def test_an_operator_that_a_model_lacks_is_not_best(source, name):
 
 def test_a_grid_from_a_file_is_searched_as_it_was_made(tmp_path):
     chunks = {"operator": 3, "model": 2, "batch_size": 1}
-    store.write(grid.checked(**MIXED), tmp_path / "g.zarr", chunks=chunks)
+    store.write(sweep.checked(**MIXED), tmp_path / "g.zarr", chunks=chunks)
     with xr.open_zarr(tmp_path / "g.zarr") as stored:
         found = wb.best(stored, "time", by=["model", "operator"])
         assert len(wb.best(stored, "time", limits={"peak_flop_rate": 1e14})) == 1  # stored in other chunks

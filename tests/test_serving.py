@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench import serving, speculation
-from workbench.latency import SCHEDULES
+from workbench import serving
 from workbench.operators import decode
-from workbench.steps import Server, prefill_piece, step_time
+from workbench.serving import Replica, estimation, step_time
+from workbench.serving.latency import SCHEDULES
+from workbench.serving.steps import prefill_piece
 
 A100, H100 = "a100-80gb-sxm", "h100-sxm"
 
@@ -26,7 +27,7 @@ def value(ds, name, **at):
 def test_dims_units_and_definitions():
     ds = estimate([A100, H100], ["llama-3-8b", "mixtral-8x7b"], [1, 8], [100, 1000], [10, 100], [1, 2], price=2.0)
     assert list(ds.dims) == ["gpu", "model", "phase", "operator", "batch_size", "prompt", "output", "tp"]
-    for name, dims in serving.DIMS.items():
+    for name, dims in estimation.DIMS.items():
         assert ds[name].dims == dims, name
         assert ds[name].attrs["units"], name
         assert ds[name].attrs["long_name"], name
@@ -38,7 +39,7 @@ def test_dims_units_and_definitions():
 
 
 def test_shares_are_of_the_whole_step():
-    ds = estimate(tp=[1, 2], step_overhead=1e-3, draft=speculation.medusa(candidates=16), schedule="continuous")
+    ds = estimate(tp=[1, 2], step_overhead=1e-3, draft=serving.medusa(candidates=16), schedule="continuous")
     np.testing.assert_allclose(ds.share.sum("operator"), 100)
     assert {"all_reduce", "host", "drafting"} <= set(ds.operator.values)
     assert not {"host", "drafting", "all_reduce"} & set(estimate().operator.values)
@@ -115,7 +116,7 @@ def test_one_request_at_a_time_is_the_same_by_either_schedule():
 def test_a_prompt_among_decodes_by_hand():
     # 3,000 tokens beside 63 decodes: chunks of 1,985 and 1,015, each in a step with a token of the others
     ds = estimate(batch_size=64, prompt=3000, output=200, schedule="continuous")
-    server = Server(wb.gpu(H100), wb.model("llama-3-8b"))
+    server = Replica(wb.gpu(H100), wb.model("llama-3-8b"))
     others = decode(63, 3100)
     chunks = [
         step_time(server, prefill_piece(1, 1985), others),
@@ -147,7 +148,7 @@ def test_prompts_alone_go_one_after_another():
 
 def test_a_cached_prefix_is_not_computed_again_and_stored_once():
     plain, cached = estimate(prompt=2000), estimate(prompt=2000, cached_prefix=1600)
-    server = Server(wb.gpu(H100), wb.model("llama-3-8b"))
+    server = Replica(wb.gpu(H100), wb.model("llama-3-8b"))
     assert value(cached, "ttft") == pytest.approx(
         2 * step_time(server, prefill_piece(4, 400, 1600))
     )  # 3,200 tokens, in passes of 2,048 at most
@@ -158,7 +159,7 @@ def test_a_cached_prefix_is_not_computed_again_and_stored_once():
 def test_a_pipeline_fills_before_it_flows():
     # 8 sequences in 4 batches of 2: the last leaves 7 stages after the first came in
     ds = estimate(pp=4, batch_size=8)
-    server = Server(wb.gpu(H100), wb.model("llama-3-8b"), pp=4)
+    server = Replica(wb.gpu(H100), wb.model("llama-3-8b"), pp=4)
     assert value(ds, "ttft") == pytest.approx(7 / 4 * step_time(server, prefill_piece(2, 1000)))
     assert value(ds, "tpot_first") == pytest.approx(step_time(server, decode(2, 1001)))
     alone = estimate(pp=4, batch_size=1)
@@ -178,9 +179,12 @@ def test_kv_capacity_of_a_t4_as_its_engine_logs_it():
 def test_what_does_not_fit_is_not_reported_as_if_it_did():
     ds = estimate(["t4", H100], "llama-3-8b", [1, 4000], [100, 9000], price=1.0)
     assert not ds.fits.sel(gpu="t4").any()
-    assert (ds.unfit.sel(gpu="t4") == serving.WEIGHTS).all()
+    assert (ds.unfit.sel(gpu="t4") == estimation.WEIGHTS).all()
     at = ds.sel(gpu=H100).squeeze()
-    assert at.unfit.values.tolist() == [[0, serving.CONTEXT_LENGTH], [serving.KV_CACHE, serving.CONTEXT_LENGTH]]
+    assert at.unfit.values.tolist() == [
+        [0, estimation.CONTEXT_LENGTH],
+        [estimation.KV_CACHE, estimation.CONTEXT_LENGTH],
+    ]
     for name in ("ttft", "tpot", "tokens_per_second", "share", "mfu", "energy_per_token", "cost", "step_time"):
         inner = [dim for dim in ("phase", "operator") if dim in ds[name].dims]
         np.testing.assert_array_equal(ds[name].isnull().all(inner), ~ds.fits)
@@ -235,10 +239,10 @@ def test_every_model_is_served_or_does_not_fit(model):
 
 
 def test_a_draft_model_by_hand():
-    draft = speculation.draft_model("llama-3.2-1b", depth=3, alpha=0.7)
+    draft = serving.draft_model("llama-3.2-1b", depth=3, alpha=0.7)
     assert draft.tokens_per_step == pytest.approx(1 + 0.7 + 0.7**2 + 0.7**3)
     ds = estimate(batch_size=4, output=2, draft=draft)
-    target, small = (Server(wb.gpu(H100), wb.model(name)) for name in ("llama-3-8b", "llama-3.2-1b"))
+    target, small = (Replica(wb.gpu(H100), wb.model(name)) for name in ("llama-3-8b", "llama-3.2-1b"))
     spent = step_time(target, decode(4, 1001, candidates=4)) + 3 * step_time(small, decode(4, 1001))
     assert value(ds, "tpot") == pytest.approx(spent / draft.tokens_per_step)
     prompts = 2 * step_time(target, prefill_piece(2, 1000)) + step_time(small, prefill_piece(4, 1000))
@@ -251,15 +255,15 @@ def test_a_draft_model_by_hand():
 def test_drafts_that_are_never_accepted_only_cost():
     plain = value(estimate(), "tpot")
     for draft in (
-        speculation.draft_model("llama-3.2-1b", depth=3, alpha=0.0),
-        speculation.mtp(alpha=0.0),
-        speculation.medusa(candidates=16, acceptance=lambda q: 1.0),
+        serving.draft_model("llama-3.2-1b", depth=3, alpha=0.0),
+        serving.mtp(alpha=0.0),
+        serving.medusa(candidates=16, acceptance=lambda q: 1.0),
     ):
         assert value(estimate(draft=draft), "tpot") > plain
 
 
 def test_an_mtp_layer_is_one_of_the_models_own():
-    draft = speculation.mtp(alpha=0.85)
+    draft = serving.mtp(alpha=0.85)
     assert (draft.candidates, draft.tokens_per_step) == (2, pytest.approx(1.85))
     layer = draft.passes_of(wb.model("deepseek-v3"))
     assert (layer.n_layers, layer.moe.layers, layer.dense_layers) == (1, 1, 0)
@@ -271,10 +275,10 @@ def test_an_mtp_layer_is_one_of_the_models_own():
 
 
 def test_medusa_heads_by_hand():
-    draft = speculation.medusa(candidates=64, heads=5, acceptance={64: 3.0})
+    draft = serving.medusa(candidates=64, heads=5, acceptance={64: 3.0})
     ds = estimate(output=2, draft=draft)
     gemms = [wb.kernels.gemm_time(H100, m=8, n=n, k=4096) for n in (4096, 128256)]
-    server = Server(wb.gpu(H100), wb.model("llama-3-8b"))
+    server = Replica(wb.gpu(H100), wb.model("llama-3-8b"))
     spent = step_time(server, decode(8, 1001, candidates=64)) + 5 * sum(gemms)
     assert value(ds, "tpot") == pytest.approx(spent / 3)
     added = value(ds, "weights") - value(estimate(), "weights")
@@ -375,12 +379,12 @@ def test_a_careless_question_is_one_clear_line(options, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: speculation.draft_model("llama", depth=2, alpha=0.5), "unknown model 'llama'"),
-        (lambda: speculation.draft_model("gpt2", depth=0, alpha=0.5), "depth = 0: allowed are whole numbers"),
-        (lambda: speculation.mtp(alpha=1.5), "alpha = 1.5: allowed are chances from 0 to 1"),
-        (lambda: speculation.medusa(candidates=0), "candidates = 0: allowed are whole numbers"),
-        (lambda: speculation.medusa(candidates=8, heads=0), "heads = 0: allowed are whole numbers"),
-        (lambda: speculation.medusa(candidates=8, acceptance={4: 2.0}), "acceptance has no value for 8 candidates"),
+        (lambda: serving.draft_model("llama", depth=2, alpha=0.5), "unknown model 'llama'"),
+        (lambda: serving.draft_model("gpt2", depth=0, alpha=0.5), "depth = 0: allowed are whole numbers"),
+        (lambda: serving.mtp(alpha=1.5), "alpha = 1.5: allowed are chances from 0 to 1"),
+        (lambda: serving.medusa(candidates=0), "candidates = 0: allowed are whole numbers"),
+        (lambda: serving.medusa(candidates=8, heads=0), "heads = 0: allowed are whole numbers"),
+        (lambda: serving.medusa(candidates=8, acceptance={4: 2.0}), "acceptance has no value for 8 candidates"),
     ],
 )
 def test_a_careless_draft(make, message):
@@ -412,7 +416,7 @@ def test_roadmap_kv_quantization():
 
 
 def test_roadmap_speculative_decoding():
-    draft = speculation.draft_model(small_llama(), depth=4, alpha=0.8)
+    draft = serving.draft_model(small_llama(), depth=4, alpha=0.8)
     lone = t4(1).tpot / t4(1, draft=draft).tpot
     crowd = t4(64).tpot / t4(64, draft=draft).tpot
     assert 1 < lone < draft.tokens_per_step

@@ -10,10 +10,11 @@ import workbench as wb
 from workbench import forward_pass, roofline_grid
 from workbench.operators import decode
 from workbench.published import T4_LOAD_TESTS, T4_SERVER, t4_requests
+from workbench.serving import step_time
+from workbench.serving.steps import prefill_piece
 from workbench.simulation import Server, bursty, closed_loop, poisson, simulate, trace
-from workbench.step_times import StepTimes
-from workbench.steps import prefill_piece, step_time
-from workbench.t4_replay import t4_calibration, t4_comparison, t4_metrics, t4_replay
+from workbench.simulation.step_times import StepTimes
+from workbench.studies import t4_calibration, t4_comparison, t4_metrics, t4_replay
 
 A100 = {"gpu": "a100-80gb-sxm", "model": "llama-2-7b"}
 
@@ -316,7 +317,7 @@ def test_a_progress_bar_and_an_interrupt(monkeypatch, capsys):
     def interrupt(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workbench.simulation._Run._leap", interrupt)
+    monkeypatch.setattr("workbench.simulation.engine._Run._leap", interrupt)
     with pytest.raises(KeyboardInterrupt):
         simulate(server(), workload, progress=True)
     assert capsys.readouterr().out == ""

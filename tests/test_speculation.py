@@ -7,7 +7,8 @@ import workbench as wb
 from workbench import audit, speculation
 from workbench.kernels import EAGER_LAUNCH
 from workbench.published import medusa_acceleration_rate
-from workbench.speculation import expected_tokens, speedup
+from workbench.serving import expected_tokens
+from workbench.speculation import speedup
 
 A100 = "a100-80gb-pcie"
 COUNTS = [1, 16, 32, 48, 64, 80, 96, 112]

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from workbench.kernels import send_time
 from workbench.operators import Step, decode
-from workbench.parallel import send_time
-from workbench.steps import Server, model_computing, prefill_piece, step, step_time
+from workbench.serving import Replica, step, step_time
+from workbench.serving.steps import model_computing, prefill_piece
 
 
 def server(model="llama-3-8b", gpu="h100-sxm", **options):
-    return Server(gpu, model, **options)
+    return Replica(gpu, model, **options)
 
 
 @pytest.mark.parametrize("model", ["llama-3-8b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "gpt2"])
@@ -55,7 +56,7 @@ def test_pieces_without_work_take_no_time():
 
 
 def test_a_server_of_ids_is_that_of_the_entries():
-    assert server() == Server(wb.gpu("h100-sxm"), wb.model("llama-3-8b"))
+    assert server() == Replica(wb.gpu("h100-sxm"), wb.model("llama-3-8b"))
 
 
 def test_overheads_of_steps_and_sequences():

@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 import workbench as wb
-from workbench import grid, store, sweep
-from workbench.lazy import regions
-from workbench.tables import with_units
+from workbench.common.variables import with_units
+from workbench.grid import store, sweep
+from workbench.grid.lazy_arrays import regions
 
 SMALL = {"gpu": ["h100-sxm", "t4"], "model": ["llama-3-8b", "gpt2"], "batch_size": [1, 2, 5], "seq_len": [1, 64, 100]}
 CHUNKS = ["auto", 1, 7, 100, {"gpu": 1, "seq_len": 2}, {"operator": 3, "phase": 1, "batch_size": 2}]
@@ -72,13 +72,13 @@ def test_more_regions_than_memory_holds_are_refused_at_once(chunks):
     with pytest.raises(ValueError, match=message) as error:
         wb.roofline_grid("t4", "gpt2", **arguments, chunks=chunks)
     assert repr(chunks) in str(error.value)
-    assert sum(1 for _ in regions(grid.checked("t4", "gpt2", **arguments).chunks(100))) == 100_000
+    assert sum(1 for _ in regions(sweep.checked("t4", "gpt2", **arguments).chunks(100))) == 100_000
 
 
 @pytest.mark.parametrize("allowed", [1, 2, 7, 100])
 def test_the_fewest_cells_that_a_chunk_may_have(monkeypatch, allowed):
     monkeypatch.setattr(sweep, "REGIONS", allowed)
-    grid_of = grid.checked("t4", ["gpt2", "llama-3-8b"], batch_size=range(1, 4), seq_len=range(1, 6))
+    grid_of = sweep.checked("t4", ["gpt2", "llama-3-8b"], batch_size=range(1, 4), seq_len=range(1, 6))
     least = next(n for n in range(1, 10**4) if _accepted(grid_of, n))
     assert not any(_accepted(grid_of, n) for n in range(1, least))
     with pytest.raises(ValueError, match=f"from chunks = {least} cells on"):
@@ -104,10 +104,10 @@ def read(path):
     """A grid file as a table, a row per setting."""
     if path.suffix == ".zarr":
         with xr.open_zarr(path) as ds:
-            return with_units(ds.to_dataframe(dim_order=list(grid.checked(**SMALL).coords)).reset_index())
+            return with_units(ds.to_dataframe(dim_order=list(sweep.checked(**SMALL).coords)).reset_index())
     if path.suffix == ".nc":
         with xr.open_dataset(path) as ds:
-            return with_units(ds.to_dataframe(dim_order=list(grid.checked(**SMALL).coords)).reset_index())
+            return with_units(ds.to_dataframe(dim_order=list(sweep.checked(**SMALL).coords)).reset_index())
     return with_units(pd.read_parquet(path)) if path.suffix == ".parquet" else pd.read_csv(path)
 
 
@@ -116,7 +116,7 @@ def read(path):
 def test_every_format_holds_the_grid(tmp_path, suffix, chunks):
     path = tmp_path / f"g{suffix}"
     for _ in range(2):  # the second time over the first
-        store.write(grid.checked(**SMALL), path, chunks=chunks)
+        store.write(sweep.checked(**SMALL), path, chunks=chunks)
         assert sorted(p.name for p in tmp_path.iterdir()) == [f"g{suffix}", f"g{suffix}.manifest.json"]
     ds = wb.roofline_grid(**SMALL)
     expected = with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index())
@@ -126,7 +126,7 @@ def test_every_format_holds_the_grid(tmp_path, suffix, chunks):
 
 @pytest.mark.parametrize("suffix", [".zarr", ".nc"])
 def test_labels_units_and_attributes_are_kept(tmp_path, suffix):
-    store.write(grid.checked(**SMALL), tmp_path / f"g{suffix}", chunks=20)
+    store.write(sweep.checked(**SMALL), tmp_path / f"g{suffix}", chunks=20)
     ds = wb.roofline_grid(**SMALL)
     with (xr.open_zarr if suffix == ".zarr" else xr.open_dataset)(tmp_path / f"g{suffix}") as found:
         assert found.attrs["forward_pass"] == ds.attrs["forward_pass"]
@@ -137,13 +137,13 @@ def test_labels_units_and_attributes_are_kept(tmp_path, suffix):
 
 
 def test_chosen_variables_alone(tmp_path):
-    store.write(grid.checked(**SMALL), tmp_path / "g.zarr", names=["time", "bound"])
+    store.write(sweep.checked(**SMALL), tmp_path / "g.zarr", names=["time", "bound"])
     with xr.open_zarr(tmp_path / "g.zarr") as ds:
         assert set(ds.data_vars) == {"time", "bound", "calls", "peak_flop_rate", "bandwidth", "ridge_point"}
 
 
 def test_the_manifest_says_what_went_in(tmp_path):
-    store.write(grid.checked(**SMALL, time_model="kernel"), tmp_path / "g.csv", chunks=20)
+    store.write(sweep.checked(**SMALL, time_model="kernel"), tmp_path / "g.csv", chunks=20)
     manifest = json.loads((tmp_path / "g.csv.manifest.json").read_text())
     assert manifest["inputs"]["gpu"] == ["h100-sxm", "t4"]
     assert manifest["inputs"]["seq_len"] == [1, 64, 100]
@@ -154,13 +154,13 @@ def test_the_manifest_says_what_went_in(tmp_path):
 
 def test_what_is_there_already_is_not_computed_again(tmp_path, monkeypatch):
     path, reported = tmp_path / "g.csv", []
-    store.write(grid.checked(**SMALL), path, chunks=100)
+    store.write(sweep.checked(**SMALL), path, chunks=100)
     monkeypatch.setattr(store, "write_region", lambda *task: pytest.fail("computed again"))
-    store.write(grid.checked(**SMALL), path, chunks=100, report=lambda *progress: reported.append(progress))
+    store.write(sweep.checked(**SMALL), path, chunks=100, report=lambda *progress: reported.append(progress))
     assert reported == []
     monkeypatch.undo()
     path.unlink()
-    store.write(grid.checked(**SMALL), path, chunks=100, report=lambda *progress: reported.append(progress))
+    store.write(sweep.checked(**SMALL), path, chunks=100, report=lambda *progress: reported.append(progress))
     assert reported
     assert len(read(path)) == wb.roofline_grid(**SMALL).time.size
 
@@ -168,8 +168,8 @@ def test_what_is_there_already_is_not_computed_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", store.SUFFIXES)
 def test_an_output_of_other_inputs_is_replaced(tmp_path, suffix):
     path = tmp_path / f"g{suffix}"
-    store.write(grid.checked("t4", "gpt2"), path)
-    store.write(grid.checked(**SMALL), path)
+    store.write(sweep.checked("t4", "gpt2"), path)
+    store.write(sweep.checked(**SMALL), path)
     assert len(read(path)) == wb.roofline_grid(**SMALL).time.size
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"g{suffix}", f"g{suffix}.manifest.json"]
 
@@ -181,7 +181,7 @@ def test_what_is_no_grid_is_not_overwritten(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     for name, message in (("mine.zarr", "no Zarr store"), ("file.zarr", "no Zarr store"), ("folder.csv", "a folder")):
         with pytest.raises(ValueError, match=f"cannot write .*{name}: .*{message}$"):
-            store.write(grid.checked("t4", "gpt2"), tmp_path / name)
+            store.write(sweep.checked("t4", "gpt2"), tmp_path / name)
     assert (tmp_path / "mine.zarr" / "notes.txt").read_text() == (tmp_path / "file.zarr").read_text() == "precious"
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -189,9 +189,9 @@ def test_what_is_no_grid_is_not_overwritten(tmp_path):
 def test_two_runs_do_not_write_one_output(tmp_path):
     def report(done, total):
         with pytest.raises(ValueError, match=r"cannot write .*g.nc: another run is writing it"):
-            store.write(grid.checked("h100-sxm", "gpt2"), tmp_path / "g.nc")
+            store.write(sweep.checked("h100-sxm", "gpt2"), tmp_path / "g.nc")
 
-    store.write(grid.checked("t4", "gpt2"), tmp_path / "g.nc", report=report)
+    store.write(sweep.checked("t4", "gpt2"), tmp_path / "g.nc", report=report)
     with xr.open_dataset(tmp_path / "g.nc") as ds:
         xr.testing.assert_equal(ds, wb.roofline_grid("t4", "gpt2"))
 
@@ -202,7 +202,7 @@ def test_netcdf_on_a_full_disk_is_one_clear_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
     with pytest.raises(ValueError, match=r"cannot write .*g.nc: NetCDF: HDF error; is the disk full\?$"):
-        store.write(grid.checked("t4", "gpt2"), tmp_path / "g.nc")
+        store.write(sweep.checked("t4", "gpt2"), tmp_path / "g.nc")
     assert not (tmp_path / "g.nc").exists()
 
 
@@ -216,7 +216,7 @@ def interrupted(path, after, **arguments):
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        store.write(grid.checked(**SMALL, **arguments), path, chunks=20, report=report)
+        store.write(sweep.checked(**SMALL, **arguments), path, chunks=20, report=report)
 
 
 @pytest.mark.parametrize("suffix", store.SUFFIXES)
@@ -229,18 +229,18 @@ def test_an_interrupted_run_leaves_no_output_and_is_taken_up(tmp_path, monkeypat
     written, reported = [], []
     write_region = store.write_region
     monkeypatch.setattr(store, "write_region", lambda *task: written.append(task[2]) or write_region(*task))
-    store.write(grid.checked(**SMALL), path, chunks=20, report=lambda done, total: reported.append((done, total)))
+    store.write(sweep.checked(**SMALL), path, chunks=20, report=lambda done, total: reported.append((done, total)))
     total = reported[-1][1]
     assert kept >= 10
     assert len(written) == total - kept
     assert reported == [(n, total) for n in range(kept + 1, total + 1)]
-    store.write(grid.checked(**SMALL), tmp_path / f"whole{suffix}", chunks=20)
+    store.write(sweep.checked(**SMALL), tmp_path / f"whole{suffix}", chunks=20)
     pd.testing.assert_frame_equal(read(path), read(tmp_path / f"whole{suffix}"))
 
 
 def test_what_another_sweep_has_left_is_not_used(tmp_path):
     interrupted(tmp_path / "g.zarr", 10, time_model="kernel")
-    store.write(grid.checked(**SMALL), tmp_path / "g.zarr", chunks=20)
+    store.write(sweep.checked(**SMALL), tmp_path / "g.zarr", chunks=20)
     with xr.open_zarr(tmp_path / "g.zarr") as ds:
         xr.testing.assert_equal(ds.load(), wb.roofline_grid(**SMALL))
 
@@ -261,9 +261,9 @@ def test_a_region_that_was_not_marked_is_written_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(store, "write_region", torn)
     with pytest.raises(Interrupted):
-        store.write(grid.checked(**SMALL), path, chunks={"seq_len": 1, "gpu": 1, "model": 1})
+        store.write(sweep.checked(**SMALL), path, chunks={"seq_len": 1, "gpu": 1, "model": 1})
     monkeypatch.undo()
-    store.write(grid.checked(**SMALL), path, chunks={"seq_len": 1, "gpu": 1, "model": 1})
+    store.write(sweep.checked(**SMALL), path, chunks={"seq_len": 1, "gpu": 1, "model": 1})
     with xr.open_zarr(path) as ds:
         xr.testing.assert_equal(ds.load(), wb.roofline_grid(**SMALL))
 
@@ -271,7 +271,7 @@ def test_a_region_that_was_not_marked_is_written_again(tmp_path, monkeypatch):
 def test_more_regions_than_the_queue_holds(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "QUEUE", 3)
     with ThreadPoolExecutor(2) as pool:
-        store.write(grid.checked(**SMALL), tmp_path / "g.zarr", chunks=5, executor=pool)
+        store.write(sweep.checked(**SMALL), tmp_path / "g.zarr", chunks=5, executor=pool)
     with xr.open_zarr(tmp_path / "g.zarr") as ds:
         xr.testing.assert_equal(ds.load(), wb.roofline_grid(**SMALL))
 
@@ -286,6 +286,6 @@ def test_more_regions_than_the_queue_holds(tmp_path, monkeypatch):
 )
 def test_bad_output_is_one_clear_line(tmp_path, path, names, message):
     with pytest.raises(ValueError, match=message) as error:
-        store.write(grid.checked(**SMALL), tmp_path / path, names=names)
+        store.write(sweep.checked(**SMALL), tmp_path / path, names=names)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 
 import workbench as wb
-from workbench import sweep
+from workbench import operators
+from workbench.grid import evaluation, sweep
 
 WIDE = {"batch_size": range(1, 41), "seq_len": range(64, 64 * 41, 64)}
 MODELS = ["llama-3-8b", "mixtral-8x7b", "deepseek-v2-lite", "gpt-oss-20b", "gpt2"]
@@ -14,9 +15,9 @@ MODELS = ["llama-3-8b", "mixtral-8x7b", "deepseek-v2-lite", "gpt-oss-20b", "gpt2
 def _slowly(monkeypatch, **arguments):
     """The same grid without table, in one thread and one block."""
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "_distinct", lambda _: None)
-        patch.setattr(sweep, "THREADED", 10**18)
-        patch.setattr(sweep, "BLOCK", 10**18)
+        patch.setattr(evaluation, "_distinct", lambda _: None)
+        patch.setattr(evaluation, "THREADED", 10**18)
+        patch.setattr(evaluation, "BLOCK", 10**18)
         return wb.roofline_grid(**arguments)
 
 
@@ -26,8 +27,8 @@ def test_times_by_the_number_of_tokens_are_those_by_batch_size_and_length(monkey
     """Every operator but those of `BY_SEQUENCE` sees the number of tokens alone."""
     arguments = {"gpu": ["h100-sxm", "t4"], "model": MODELS, "operator": view, "logits": logits, **WIDE}
     plain = _slowly(monkeypatch, **arguments, time_model="kernel")
-    monkeypatch.setattr(sweep, "BLOCK", 1000)
-    assert sweep._distinct(_sweep(**WIDE)) is not None
+    monkeypatch.setattr(evaluation, "BLOCK", 1000)
+    assert evaluation._distinct(_sweep(**WIDE)) is not None
     xr.testing.assert_identical(wb.roofline_grid(**arguments, time_model="kernel"), plain)
 
 
@@ -36,38 +37,38 @@ def test_times_by_the_number_of_tokens_are_those_by_batch_size_and_length(monkey
 def test_blocks_and_threads_change_nothing(monkeypatch, time_model, more):
     arguments = {"gpu": ["h100-sxm", "a100-80gb-sxm"], "model": MODELS[:2], "time_model": time_model, **WIDE, **more}
     plain = _slowly(monkeypatch, **arguments, launch_latency=1e-5)
-    monkeypatch.setattr(sweep, "THREADED", 1)
+    monkeypatch.setattr(evaluation, "THREADED", 1)
     for cells in (7, 100, 1000):
-        monkeypatch.setattr(sweep, "BLOCK", cells)
+        monkeypatch.setattr(evaluation, "BLOCK", cells)
         xr.testing.assert_identical(wb.roofline_grid(**arguments, launch_latency=1e-5), plain)
 
 
 def test_an_error_in_a_thread_is_the_callers(monkeypatch):
-    monkeypatch.setattr(sweep, "THREADED", 1)
+    monkeypatch.setattr(evaluation, "THREADED", 1)
     with pytest.raises(ValueError, match="has no link rate for 2 GPUs"):
         wb.roofline_grid(wb.gpu("t4").model_copy(update={"pcie": None}), "llama-3-8b", tp=2, **WIDE)
 
 
 def _sweep(**sizes):
     sizes = {name: np.asarray(values) for name, values in sizes.items()}
-    options = sweep.Options()
+    options = operators.Conventions()
     return sweep.Sweep({}, {}, [], {}, ["prefill", "decode"], sizes, {}, options, "last", "kernel", 0.0)
 
 
 def test_distinct_numbers_of_tokens(monkeypatch):
-    monkeypatch.setattr(sweep, "BLOCK", 1)
-    tokens, places = sweep._distinct(_sweep(batch_size=[1, 2, 3], seq_len=[100, 200, 300]))
+    monkeypatch.setattr(evaluation, "BLOCK", 1)
+    tokens, places = evaluation._distinct(_sweep(batch_size=[1, 2, 3], seq_len=[100, 200, 300]))
     np.testing.assert_array_equal(tokens, [100, 200, 300, 400, 600, 900])
     np.testing.assert_array_equal(tokens[places], np.outer([1, 2, 3], [100, 200, 300]))
-    assert sweep._distinct(_sweep(batch_size=[1, 1000], seq_len=[1, 999])) is None  # a table larger than the grid
-    assert sweep._distinct(_sweep(batch_size=[10**12], seq_len=[10**12])) is None  # no longer exact
+    assert evaluation._distinct(_sweep(batch_size=[1, 1000], seq_len=[1, 999])) is None  # a table larger than the grid
+    assert evaluation._distinct(_sweep(batch_size=[10**12], seq_len=[10**12])) is None  # no longer exact
 
 
 def test_blocks_cover_every_cell_once():
     for cells in (1, 3, 10, 1000):
         for shape in ((5,), (3, 4), (2, 7, 3)):
             seen = np.zeros(shape, int)
-            for block in sweep._blocks(list(shape), cells):
+            for block in evaluation._blocks(list(shape), cells):
                 seen[block] += 1
                 assert seen[block].size <= cells
             assert (seen == 1).all()
@@ -88,7 +89,7 @@ def test_float32_rounds_each_value_once(time_model):
 @pytest.mark.parametrize("chunks", [None, 1])
 @pytest.mark.parametrize("time_model", ["ideal", "kernel"])
 def test_what_float32_cannot_hold_is_inf_without_a_warning(monkeypatch, time_model, chunks):
-    monkeypatch.setattr(sweep, "THREADED", 1)
+    monkeypatch.setattr(evaluation, "THREADED", 1)
     sizes = {"batch_size": [1, 10**12], "seq_len": [1, 10**12], "time_model": time_model}
     double, single = (
         wb.roofline_grid("t4", "gpt2", **sizes, dtype=dtype, chunks=chunks).compute()

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import audit, figures, loadtest, t4_charts, t4_report, t4_roadmap
+from workbench import audit, figures, loadtest, studies
+from workbench.figures import batch
 from workbench.published import T4_METRICS
+from workbench.studies import t4_charts, t4_findings, t4_roadmap
 
 # sent, first token, last token, prompt, output: one of 11 tokens in 2 s, one of 21 in 8 s, one cut off, one never begun
 FILE = """\
@@ -30,12 +32,12 @@ def path(tmp_path):
 
 @pytest.fixture(scope="module")
 def simulated():
-    return t4_report.requests()
+    return studies.requests()
 
 
 @pytest.fixture(scope="module")
 def roadmap():
-    return t4_roadmap.roadmap()
+    return studies.roadmap()
 
 
 # The load test ----------------------------------------------------------------------------------------------------
@@ -63,7 +65,7 @@ def test_recorded_metrics_are_those_of_the_claims():
 
 
 def test_load_test_of_a_file_by_hand(path):
-    table = t4_report.load_test(t4_report.requests(path))
+    table = studies.load_test(studies.requests(path))
     assert list(table.columns) == ["unit", "target", "printed", "recorded", "file", "note"]
     found = table["file"]
     assert found["requests sent"] == 4 / 4  # four, the last 4 s after the first
@@ -77,7 +79,7 @@ def test_load_test_of_a_file_by_hand(path):
 
 
 def test_breakdown_of_a_file_by_hand(path):
-    parts = t4_report.breakdown(t4_report.requests(path))["file"]
+    parts = studies.breakdown(studies.requests(path))["file"]
     assert parts["prompt [token]"] == 30
     assert parts["first token, queue and prefill [ms]"] == 750
     assert parts["decode [ms]"] == 5000
@@ -87,14 +89,14 @@ def test_breakdown_of_a_file_by_hand(path):
 
 def test_nothing_finished(path):
     path.write_text("\n".join([*FILE.splitlines()[:2], *FILE.splitlines()[4:]]) + "\n")
-    table = t4_report.requests(path)
-    assert t4_report.breakdown(table)["file"].isna().all()
-    assert t4_report.load_test(table)["file"]["finished of those sent"] == 0
-    assert t4_report.recommendations(table)["so"][0].startswith("not met")
+    table = studies.requests(path)
+    assert studies.breakdown(table)["file"].isna().all()
+    assert studies.load_test(table)["file"]["finished of those sent"] == 0
+    assert studies.recommendations(table)["so"][0].startswith("not met")
 
 
 def test_without_a_file_the_run_is_simulated(simulated):
-    table = t4_report.load_test(simulated)
+    table = studies.load_test(simulated)
     assert table.loc["requests sent", "simulated"] == pytest.approx(20.26, rel=0.03)  # another draw of the arrivals
     assert 4 < table.loc["finished of those sent", "simulated"] < 10
     assert table.loc["TTFT p99", "simulated"] == pytest.approx(50_674, rel=0.05)
@@ -105,13 +107,13 @@ def test_without_a_file_the_run_is_simulated(simulated):
 
 def test_a_file_that_is_none(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
-        t4_report.requests(tmp_path / "nothing.csv")
+        studies.requests(tmp_path / "nothing.csv")
     with pytest.raises(ValueError, match="a folder: expected a file"):
-        t4_report.requests(tmp_path)
+        studies.requests(tmp_path)
 
 
 def test_capacity():
-    table = t4_report.capacity()
+    table = studies.capacity()
     log = table.loc["engine's log"]
     assert log.requests_per_second.tolist() == pytest.approx([2, 8 / 3])  # 300 and 400 tokens over 150
     assert log.offered_over_capacity.tolist() == pytest.approx([10.1, 7.6], abs=0.05)
@@ -119,16 +121,16 @@ def test_capacity():
     assert at_98["simulated server"] < at_98["kernels alone"] < at_98["ideal roof"]
     assert 250 < at_98["simulated server"] < 400
     assert (table.requests_per_second < 20).all()  # no setting of one T4 serves what was offered
-    assert t4_report.capacity(2.0).offered_over_capacity["engine's log"].iloc[0] == pytest.approx(1)
+    assert studies.capacity(2.0).offered_over_capacity["engine's log"].iloc[0] == pytest.approx(1)
 
 
 def test_utilization_by_hand():
     flops = 2 * (32 * (4 * 4096**2 + 3 * 4096 * 11008) + 4096 * 32000)  # of one token, without attention
-    assert t4_report.utilization(300) == pytest.approx(100 * 300 * flops / 65e12, rel=0.01)
+    assert studies.utilization(300) == pytest.approx(100 * 300 * flops / 65e12, rel=0.01)
 
 
 def test_traffic_by_hand():
-    table = t4_report.traffic()
+    table = studies.traffic()
     one = table["1 x 512 tokens"]
     assert one["KV cache"] == pytest.approx(512 * 0.524288, rel=0.003)  # and queries, outputs
     weights = 32 * (4 * 4096**2 + 3 * 4096 * 11008) * (0.5 + 2.5 / 128) + 2 * 4096 * 32000
@@ -139,17 +141,17 @@ def test_traffic_by_hand():
 
 
 def test_recommendations_follow(simulated):
-    table = t4_report.recommendations(simulated).set_index("the report")
+    table = studies.recommendations(simulated).set_index("the report")
     assert table.so.iloc[0].startswith("not met")
-    assert max(t4_roadmap.gains("Batch of 4 to 8, as recommended")) < 1
-    assert max(t4_roadmap.gains("L4") + t4_roadmap.gains("A10G")) < 2
-    assert max(t4_roadmap.gains("Narrow KV cache, speed")) < 1.1
-    assert min(max(t4_roadmap.gains(name)) for name in ("Weights unpacked once", "A host that takes no time")) > 1.1
-    assert abs(t4_report.p99_reduction(8)) < 10
+    assert max(studies.gains("Batch of 4 to 8, as recommended")) < 1
+    assert max(studies.gains("L4") + studies.gains("A10G")) < 2
+    assert max(studies.gains("Narrow KV cache, speed")) < 1.1
+    assert min(max(studies.gains(name)) for name in ("Weights unpacked once", "A host that takes no time")) > 1.1
+    assert abs(t4_findings.p99_reduction(8)) < 10
 
 
 def test_replicas_serve_the_load():
-    table = t4_report.replicas(20.0)
+    table = studies.replicas(20.0)
     assert table.gpu.tolist() == ["t4", "l4", "a10g", "l40s"]
     assert (table.replicas == np.ceil(20 / table.requests_per_second)).all()
     assert (table.ttft_s <= 1).all()
@@ -219,7 +221,7 @@ def test_continuous_batching_by_hand(monkeypatch):
 
 def test_an_unknown_change():
     with pytest.raises(ValueError, match="unknown change 'Graphs'.*CUDA graphs"):
-        t4_roadmap.gains("Graphs")
+        studies.gains("Graphs")
 
 
 # Charts and the notebook ------------------------------------------------------------------------------------------
@@ -227,7 +229,7 @@ def test_an_unknown_change():
 
 @pytest.mark.parametrize("chart", t4_charts.CHARTS)
 def test_charts(chart, path):
-    figure, table = t4_charts.draw(chart, t4_report.requests(path), title="A title")
+    figure, table = studies.draw(chart, studies.requests(path), title="A title")
     titles = [ax.get_title() for ax in figure.axes]
     assert "A title" in [*titles, figure.get_suptitle()]
     assert len(table)
@@ -236,7 +238,7 @@ def test_charts(chart, path):
 
 def test_an_unknown_chart(path):
     with pytest.raises(ValueError, match="unknown chart 'queues'.*queue"):
-        t4_charts.draw("queues", t4_report.requests(path))
+        studies.draw("queues", studies.requests(path))
 
 
 def test_the_notebook_runs_on_a_file(path, tmp_path):
@@ -245,10 +247,10 @@ def test_the_notebook_runs_on_a_file(path, tmp_path):
     root = Path(__file__).resolve().parents[1]
     figure = figures.find(root)["t4-queue"]
     values = figure.values | {"load_test": str(path), "output_dir": str(tmp_path), "figure_id": "queue"}
-    with figures.workplace(tmp_path / "work") as scratch:
+    with batch.workplace(tmp_path / "work") as scratch:
         papermill.execute_notebook(
             str(figure.notebook), str(tmp_path / "run.ipynb"), values, kernel_name="python3",
-            progress_bar=False, kernel_manager_class=figures.kernel_manager(scratch, root),
+            progress_bar=False, kernel_manager_class=batch.kernel_manager(scratch, root),
         )  # fmt: skip
     drawn = pd.read_csv(tmp_path / "queue.csv")
     assert drawn["time [s]"].tolist() == list(range(10))

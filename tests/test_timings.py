@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from workbench import cli, timing_profiles, timings
+from workbench import cli, measure, timings
+from workbench.timings import profilers
 
 OWN = """\
 # machine: a desk, NVIDIA RTX A6000
@@ -112,7 +113,7 @@ def known(row):
 
 def test_own_csv_keeps_its_header_and_reports_what_was_not_measured(tmp_path):
     table = timings.read(save(tmp_path, OWN))
-    assert list(table.columns) == list(timings.COLUMNS)
+    assert list(table.columns) == list(measure.TIMING_COLUMNS)
     assert table.attrs["header"] == ["machine: a desk, NVIDIA RTX A6000", "date: 2026-11-20"]
     assert table.attrs["problems"] == ["line 6: not measured: out of memory"]
     assert known(table.loc[0]) == {
@@ -330,7 +331,7 @@ def test_an_unknown_format_names_the_nearest(tmp_path):
 
 
 def test_a_trace_over_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(timing_profiles, "MAX_TRACE", 2**20)
+    monkeypatch.setattr(profilers, "MAX_TRACE", 2**20)
     text = json.dumps(TRACE | {"padding": "x" * 2**20})
     with pytest.raises(ValueError, match="a trace of over 1 MiB: profile fewer steps"):
         timings.read(save(tmp_path, text))
@@ -343,10 +344,10 @@ sizes = st.integers(1, 10**9)
 
 @given(
     st.lists(st.tuples(sizes, sizes, sizes, st.floats(1e-9, 1e3), st.text("ab,\"' :#é", max_size=9)), min_size=1),
-    st.sampled_from(timings.OPERATOR_CLASSES),
+    st.sampled_from(measure.OPERATOR_CLASSES),
 )
 def test_what_is_written_is_read_back(tmp_path_factory, rows, kind):
-    table = pd.DataFrame(rows, columns=["m", "n", "k", "time_s", "name"]).reindex(columns=list(timings.COLUMNS))
+    table = pd.DataFrame(rows, columns=["m", "n", "k", "time_s", "name"]).reindex(columns=list(measure.TIMING_COLUMNS))
     table = table.assign(source="s", gpu="g", framework="f", operator_class=kind, dtype="fp16")
     table["name"] = table["name"].str.strip()
     table.attrs["header"] = ["machine: a, b"]
@@ -361,7 +362,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, rows, kind):
 def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("t") / "t"
     path.write_text(text, encoding="utf-8")
-    for format in (None, *timings.FORMATS):
+    for format in (None, *timings.TIMING_FORMATS):
         with pytest.raises(ValueError, match=r"\A[^\n]*\Z"):
             timings.read(path, format)
 
@@ -402,7 +403,7 @@ def test_any_trace_is_read_or_refused_in_one_line(tmp_path_factory, found):
     if good:
         table = timings.read(path)
         assert table.time_s.sum() == pytest.approx(sum(e["dur"] for e in good) * 1e-6)
-        assert table.operator_class.isin(timings.OPERATOR_CLASSES).all()
+        assert table.operator_class.isin(measure.OPERATOR_CLASSES).all()
     else:
         with pytest.raises(ValueError, match=r"\A[^\n]*\Z"):
             timings.read(path)

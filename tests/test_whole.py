@@ -12,7 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
-from workbench import saving
+from workbench import figures
 
 folder = Path(sys.argv[1])
 versions = []
@@ -22,7 +22,7 @@ for scale in (1, 2):
     versions.append((figure, pd.DataFrame({"x [m]": range(1000 * scale)})))
 
 def save(version, target):
-    saving.save(*versions[version], "chart", str(target))
+    figures.save(*versions[version], "chart", str(target))
 
 start = time.perf_counter()
 for version in (0, 1):

@@ -9,19 +9,20 @@ import pandas as pd
 import yaml
 from scipy.optimize import OptimizeResult, least_squares
 
-from . import kernels
-from .catalog import GPU, kernel_fit
-from .catalog import gpu as find_gpu
-from .dtypes import WIDTH
-from .names import unknown
-from .operators import Cost
-from .parameters import DecodeFit, ElementwiseFit, GemmFit, PrefillFit
-from .roofline import ideal_time
+from .catalog.dtypes import WIDTH
+from .catalog.fits import DecodeFit, ElementwiseFit, GemmFit, PrefillFit
+from .catalog.gpu_entries import GPU, kernel_fit
+from .catalog.gpu_entries import gpu as find_gpu
+from .common.errors import unknown
+from .kernels import attention, elementwise, gemm
+from .kernels.roofline import ideal_time
+from .operators import cost
+from .operators.cost import Cost
 
 #: Columns that every row needs, and those of each kind of kernel; `operator_class` names the kind.
 COMMON = ("operator_class", "dtype", "time_s")
 _ATTENTION = ("batch_size", "seq_len_q", "seq_len_kv", "n_heads", "n_kv_heads", "head_dim")
-COLUMNS: dict[str, tuple[str, ...]] = {
+FIT_COLUMNS: dict[str, tuple[str, ...]] = {
     "gemm": ("m", "n", "k"), "unfused": ("m", "n", "k", "batch"), "prefill": _ATTENTION, "decode": _ATTENTION,
     "elementwise": ("bytes",),
 }  # fmt: skip
@@ -77,7 +78,7 @@ _RECORDS: dict[str, Callable[..., Any]] = {
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationResult:
     """What a fit gives.
 
     fits : kind of kernel -> its record
@@ -141,11 +142,11 @@ def usable(timings: pd.DataFrame) -> pd.DataFrame:
     table["batch"] = table.batch_size * table.get("n_heads", pd.Series(1.0, table.index)).fillna(1)
     name = table.name.str.split(":").str[-1]
     table["bytes"] = table.m * table.n * name.map(TRAFFIC) * table["dtype"].map(WIDTH)
-    known = table.operator_class.isin([*COLUMNS, *ALIASES]) & table["dtype"].isin(list(WIDTH))
+    known = table.operator_class.isin([*FIT_COLUMNS, *ALIASES]) & table["dtype"].isin(list(WIDTH))
     return table[known & ~((table.operator_class == "elementwise") & table.bytes.isna())]
 
 
-def fit(table: pd.DataFrame, gpu: str | GPU) -> Calibration:
+def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
     """Fit every kind of kernel that a table of timings has enough rows of, each by itself.
 
     table : a row per timing: operator_class (a key of `COLUMNS`), dtype, time_s [s] and that class's columns; other
@@ -189,7 +190,9 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> Calibration:
             )
         )
     used = pd.concat(tables, ignore_index=True)
-    return Calibration(card.id, fits, pd.concat(parameters, ignore_index=True), errors(used), used, tuple(skipped))
+    return CalibrationResult(
+        card.id, fits, pd.concat(parameters, ignore_index=True), errors(used), used, tuple(skipped)
+    )
 
 
 def errors(table: pd.DataFrame) -> pd.DataFrame:
@@ -227,16 +230,16 @@ class _Timings:
     def predict(self, fit: Any) -> np.ndarray:
         """Times by the model [s]."""
         card, peak = self.card, self.peak
-        cost = kernels.replayed_cost(card, self.cost, getattr(fit, "l2_speedup", None), self.copies)
+        cost = gemm.replayed_cost(card, self.cost, getattr(fit, "l2_speedup", None), self.copies)
         if self.kind in ("gemm", "unfused"):
-            seconds = kernels.gemm_seconds(fit, card, cost, peak)
+            seconds = gemm.gemm_seconds(fit, card, cost, peak)
         elif self.kind == "prefill":
-            seconds = kernels.prefill_seconds(fit, card, cost, peak)
+            seconds = attention.prefill_seconds(fit, card, cost, peak)
         elif self.kind == "decode":
             assert self.softmax is not None
-            seconds = kernels.decode_seconds(fit, self.softmax, card, cost, peak)
+            seconds = attention.decode_seconds(fit, self.softmax, card, cost, peak)
         else:
-            seconds = kernels.elementwise_seconds(fit, card, cost.bytes, cost.batch)
+            seconds = elementwise.elementwise_seconds(fit, card, cost.bytes, cost.batch)
         return np.asarray(np.maximum(seconds, ideal_time(cost.flops, cost.bytes, peak, card.bandwidth)))
 
     def fit(self, rows: np.ndarray) -> tuple[Any, OptimizeResult]:
@@ -265,14 +268,14 @@ class _Timings:
 def _cost(kind: str, rows: pd.DataFrame) -> Cost:
     """Work of every row, each operand read or written once."""
     width = rows["dtype"].map(WIDTH).to_numpy(dtype=float)
-    sizes: dict[str, Any] = {name: rows[name].to_numpy(dtype=float) for name in COLUMNS[kind]}
+    sizes: dict[str, Any] = {name: rows[name].to_numpy(dtype=float) for name in FIT_COLUMNS[kind]}
     if kind == "elementwise":
         launches = rows.kernels.to_numpy() if "kernels" in rows else 1
         return Cost(np.zeros(len(rows)), sizes["bytes"], 1, 1, 1, kernel=kind, batch=launches)
     if kind in ("gemm", "unfused"):
-        return kernels.gemm_cost(**sizes, width=width)
+        return cost.gemm_cost(**sizes, width=width)
     names = {"seq_len_q": "new_tokens", "seq_len_kv": "context"}
-    return kernels.attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=width)
+    return cost.attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=width)
 
 
 def _kinds(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:
@@ -284,9 +287,9 @@ def _kinds(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:
     kinds = table.operator_class.replace(ALIASES)
     if "seq_len_q" in table:  # a prompt of one token runs the decode kernel
         kinds = kinds.mask((kinds == "prefill") & (table.seq_len_q == 1), "decode")
-    if not kinds.isin(list(COLUMNS)).any():
-        raise ValueError(f"no timings to fit: operator_class has none of {', '.join([*COLUMNS, *ALIASES])}")
-    for kind, columns in COLUMNS.items():
+    if not kinds.isin(list(FIT_COLUMNS)).any():
+        raise ValueError(f"no timings to fit: operator_class has none of {', '.join([*FIT_COLUMNS, *ALIASES])}")
+    for kind, columns in FIT_COLUMNS.items():
         rows = table[kinds == kind].assign(kind=kind)
         if rows.empty:
             continue

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .common.progress import progress_of
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from .calibration import Calibration
-    from .figures import Figure, Outcome
+    from .calibration import CalibrationResult
+    from .figures.batch import Outcome
+    from .figures.params import Figure
+
 
 PICTURES = (".png", ".svg", ".pdf")
 MOST_LABELS = 10_000_000  # that one option lists
@@ -65,24 +69,24 @@ def figures(
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:PORT.")] = None,
 ) -> None:
     """Draw the published charts: params through papermill to SVG, PNG, CSV and an index page."""
-    from . import figures as batch
-    from .project import project_root
+    from . import figures as charts
+    from .common.project import project_root
 
     outcomes = []
     kept = "nothing was written" if check else "finished figures are kept, run again to go on"
     with one_line(), interruptible(kept), _executor(scheduler) as pool:
         root = project_root()
-        known = batch.find(root)
-        chosen = batch.choose(known, names or [])
+        known = charts.find(root)
+        chosen = charts.choose(known, names or [])
         target = output or root / "figures"
         if not check:
             outcomes = _run(chosen, target, root, force=force, jobs=jobs, executor=pool)
-            typer.echo(f"index: {batch.write_index(known.values(), target)}")
+            typer.echo(f"index: {charts.write_index(known.values(), target)}")
         else:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
                 outcomes = _run(chosen, Path(scratch), root, force=True, jobs=jobs, executor=pool)
                 drawn = [outcome.id for outcome in outcomes if outcome.state == "drawn"]
-                found = [batch.differences(target / f"{i}.csv", Path(scratch) / f"{i}.csv") for i in sorted(drawn)]
+                found = [charts.differences(target / f"{i}.csv", Path(scratch) / f"{i}.csv") for i in sorted(drawn)]
             for difference in filter(None, found):
                 typer.echo(f"workbench: {difference}", err=True)
             typer.echo(f"{found.count('')} of {len(chosen)} figures reproduce their CSV")
@@ -135,8 +139,8 @@ def audit(
 ) -> None:
     """Recompute every published number; exit status 1 when a verdict is not the expected one."""
     from . import audit as auditor
-    from .names import unknown
-    from .saving import write_table
+    from .common.errors import unknown
+    from .common.files import write_table
 
     with one_line():
         table = auditor.run(figure)
@@ -144,7 +148,7 @@ def audit(
             raise unknown("figure", figure, sorted(set(auditor.run().figure) - {""}))
         if csv:
             write_table(table, csv)
-        typer.echo(auditor.report(table, everything=all_))
+        typer.echo(auditor.audit_text(table, everything=all_))
         changed = table[table.verdict != table.expected]
         for row in changed.itertuples():
             typer.echo(f"workbench: {row.id}: {row.verdict}, expected: {row.expected}", err=True)
@@ -181,9 +185,9 @@ def grid(
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:PORT.")] = None,
 ) -> None:
     """Compute a roofline grid, of any size, and write it to a file with a manifest; run it again to resume it."""
-    from . import store
-    from .grid import PHASES, checked
-    from .sweep import COSTS, RATES
+    from .grid import store
+    from .grid.sweep import COSTS, RATES, checked
+    from .operators.cost import PHASES
 
     with one_line(), interruptible("finished chunks are kept, run again to go on"), _executor(scheduler) as pool:
         sweep = checked(
@@ -193,7 +197,7 @@ def grid(
             activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
             logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
         )  # fmt: skip
-        with _progress("chunks") as progress:
+        with progress_of("chunks") as progress:
             store.write(
                 sweep, output, names=variable or (*COSTS, *RATES), chunks="auto" if chunk is None else chunk,
                 executor=pool, jobs=jobs, report=progress,
@@ -202,32 +206,12 @@ def grid(
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere; yields what moves it."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
 def _executor(scheduler: str | None) -> Iterator["Executor | None"]:
     """What runs tasks on the workers of a dask cluster; None without an address."""
     if scheduler is None:
         yield None
         return
-    from .cluster import executor
+    from .common.cluster import executor
 
     with executor(scheduler) as pool:
         yield pool
@@ -285,8 +269,8 @@ def plan(
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write all rows to FILE.csv or .parquet.")] = None,
 ) -> None:
     """Plan capacity: GPU x tp x batch for a model, a workload and a service level, and why each loser loses."""
-    from . import plan as planner
-    from .saving import write_table
+    from .common.files import write_table
+    from .serving import capacity as planner
 
     with one_line():
         table = planner.plan(
@@ -300,11 +284,11 @@ def plan(
         )  # fmt: skip
         if file:
             write_table(table, file, (".csv", ".parquet"))
-    typer.echo(planner.report(table, rows))
+    typer.echo(planner.plan_text(table, rows))
 
 
 def _prices(given: list[str] | None) -> dict[str, float] | None:
-    from .catalog import gpu
+    from .catalog.gpu_entries import gpu
 
     prices = dict[str, float]()
     for text in given or []:
@@ -326,7 +310,7 @@ def explore(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Serve the explorer as a web page of this machine; Ctrl-C ends it."""
-    from .page import serve
+    from .explorer.website import serve
 
     with one_line():
         serve(port=port, browser=browser)
@@ -349,7 +333,7 @@ def calibrate(
 ) -> None:
     """Fit the kernel-time model to timings: parameters as a snippet for the GPU's catalog file, errors beside it."""
     from . import calibration, catalog, timings
-    from .saving import write_text
+    from .common.files import write_text
 
     with one_line():
         card = catalog.gpu(gpu)
@@ -373,13 +357,13 @@ def calibrate(
     typer.echo(str(output) if output else snippet, nl=bool(output))
 
 
-def _draw_fit(result: "Calibration", path: Path) -> None:
+def _draw_fit(result: "CalibrationResult", path: Path) -> None:
     """Two panels of a fit, written whole."""
     from matplotlib.figure import Figure
 
     from . import plots
-    from .names import unknown
-    from .whole import whole
+    from .common.errors import unknown
+    from .common.files import whole
 
     if path.suffix not in PICTURES:
         raise unknown("file suffix of --plot", path.suffix, PICTURES)

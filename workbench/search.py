@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .axes import entries, is_number, listed, whole_numbers
-from .axes import names as checked_names
-from .catalog import gpu as find_gpu
-from .catalog import model as find_model
-from .grid import VARIABLES
-from .names import unknown
-from .serving import estimate
-from .sweep import ABSENT
+from .catalog.gpu_entries import gpu as find_gpu
+from .catalog.loading import entries
+from .catalog.model_entries import model as find_model
+from .common.arguments import is_number, listed, whole_numbers
+from .common.arguments import names_in as checked_names
+from .common.errors import unknown
+from .common.variables import ABSENT, VARIABLES
+from .serving.estimation import estimate
 
 #: Variables of which more is better; of all others of the workbench less is.
 MORE = frozenset({

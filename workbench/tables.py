@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from .catalog import DATA, gpus, kernel_fit
-from .catalog import gpu as find_gpu
-from .comparison import STATIC_COLUMNS
-from .grid import VARIABLES
-from .names import unknown
-from .parameters import KINDS, UNITS
+from .catalog.fits import KINDS, UNITS
+from .catalog.gpu_entries import gpu as find_gpu
+from .catalog.gpu_entries import gpus, kernel_fit
+from .common.errors import unknown
+from .common.project import DATA
+from .common.variables import with_units
 
 Panel = Mapping[str, Any]  # quantity, operator, phase, seq_len; title and ridge if wanted: one axes of lines
 Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ..., candidates: ...}, a selection of a grid
@@ -66,12 +66,6 @@ def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     return with_units(table[labels + [name for name in table.columns if name not in labels]])
 
 
-def with_units(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table with the unit of each known variable behind its name, e.g. ``time [s]``."""
-    unit = {name: VARIABLES[name][0] for name in table.columns if name in VARIABLES and name != "bound"}
-    return table.rename(columns={name: f"{name} [{u}]" for name, u in unit.items() if u and u != "1"})
-
-
 def series_ranges(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     """Lowest and highest operational intensity of each series, and how many of its points compute bounds.
 
@@ -83,26 +77,6 @@ def series_ranges(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
         ends = {"from": f"{part.intensity.min().item():.4g}", "to": f"{part.intensity.max().item():.4g}"}
         rows[label] = ends | {"compute-bound": int((part.bound == 1).sum()), "points": part.bound.size}
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def side_by_side(ds: xr.Dataset) -> pd.DataFrame:
-    """The static tables as the report prints them, each column twice: report and workbench."""
-    columns = {
-        (name, str(source)): (ds[variable].sel(source=source) * scale).to_series()
-        for name, (variable, scale, _) in STATIC_COLUMNS.items()
-        for source in ds.source.values
-    }
-    return pd.DataFrame(columns).map(lambda value: f"{value:.4g}")
-
-
-def static_rows(phases: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """Static tables of one or both phases as tidy rows, units in the header."""
-    names = [variable for variable, _, _ in STATIC_COLUMNS.values()]
-    frames = [
-        ds[names].to_dataframe(dim_order=["source", "batch_size", "seq_len"]).reset_index().assign(phase=phase)
-        for phase, ds in phases.items()
-    ]
-    return with_units(pd.concat(frames, ignore_index=True)[["phase", "source", "batch_size", "seq_len", *names]])
 
 
 def lines(ds: xr.Dataset, panel: Panel) -> pd.DataFrame:

@@ -3,9 +3,9 @@
 `explore` makes the widget; a `View` is all that it shows, and `grid`, `code` and `params` are what it stands for.
 """
 
+from .export import code, params
 from .view import Heat, Pin, Setting, Settings, View, drawn, grid
 from .widget import Explorer, explore
-from .words import code, params
 
 __all__ = [
     "Explorer", "Heat", "Pin", "Setting", "Settings", "View", "code", "drawn", "explore", "grid", "params",

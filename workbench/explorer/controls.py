@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import ipywidgets as w
 
-from ..catalog import gpus, models
-from ..dtypes import WEIGHT_DTYPES, WIDTH
-from ..grid import PHASES
-from ..operators import OPERATORS
-from . import presets
+from ..catalog.dtypes import WEIGHT_DTYPES, WIDTH
+from ..catalog.gpu_entries import gpus
+from ..catalog.model_entries import models
+from ..operators.cost import PHASES
+from ..operators.table import OPERATORS
+from . import published_charts
 from .view import View
 
 BATCH_SIZES = [2**i for i in range(13)]
@@ -34,10 +35,10 @@ def controls() -> dict[str, Control]:
     return {
         "figure": Control(
             w.Dropdown(
-                options=[("none", ""), *((name, figure) for figure, name in presets.names().items())],
+                options=[("none", ""), *((name, figure) for figure, name in published_charts.names().items())],
                 description="Published", tooltip="A published chart, with what its source prints", **plain,
             ),
-            _preset, lambda view: view.figure if view.figure in presets.names() else "",
+            _preset, lambda view: view.figure if view.figure in published_charts.names() else "",
         ),
         "gpu": Control(_tags(gpus(), "add a GPU"), lambda value: {"gpu": value}, lambda view: view.gpu),
         "tp": Control(
@@ -122,7 +123,7 @@ def operator_set(view: View) -> str:
 
 def _preset(figure: str) -> Fields:
     """All of a published chart's view, or of the first one; pinned points stay, to be compared."""
-    return (presets.view(figure) if figure else View()).model_dump(exclude={"pins", "configs"})
+    return (published_charts.view(figure) if figure else View()).model_dump(exclude={"pins", "configs"})
 
 
 def _tags(allowed: list[str], placeholder: str) -> Any:

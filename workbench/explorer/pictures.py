@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import roofline
-from ..catalog import kernel_fit
-from ..names import unknown
+from ..catalog.gpu_entries import kernel_fit
+from ..common.errors import unknown
+from ..kernels import roofline
 from ..tables import Series
-from . import presets
-from .replicas import OUTPUT, replicas
+from . import published_charts
+from .servers import OUTPUT, server_rows
 from .view import Pin, Settings, View, cards, drawn, entries, pinned
 
 #: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground; the
@@ -46,8 +46,8 @@ def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
     steps = drawn(ds, "steps") if ds.attrs["forward_pass"] else None
     if view.points == "steps" and steps is None:
         raise ValueError("points of whole steps need the fused operators of a forward pass: choose the operators fused")
-    if view.figure and presets.presets() and view.figure not in presets.presets():
-        raise unknown("figure", view.figure, presets.presets())
+    if view.figure and published_charts.presets() and view.figure not in published_charts.presets():
+        raise unknown("figure", view.figure, published_charts.presets())
     shown = ds if view.points == "operators" or steps is None else steps
     served = serving(view)
     return {
@@ -175,13 +175,13 @@ def _several(view: View, at: Mapping[str, Any]) -> list[tuple[str, bool]]:
 
 def _ranges(view: View) -> list[dict[str, Any]]:
     """Published ranges, each in the colour of its series."""
-    if view.figure is None or view.figure not in presets.presets():
+    if view.figure is None or view.figure not in published_charts.presets():
         return []
     names = list(view.series)
     return [
         {str(key): None if value != value else value for key, value in row.items()}
         | {"color": COLORS[names.index(row["series"]) % len(COLORS)]}
-        for row in presets.ranges(view.figure).to_dict("records")
+        for row in published_charts.ranges(view.figure).to_dict("records")
         if row["series"] in names
     ]
 
@@ -268,7 +268,7 @@ def serving(view: View) -> dict[str, Any]:
     batch_size, seq_len = view.batch_size[b], view.seq_len[s]
     replica = f"tp {view.tp}, " if view.tp > 1 else ""
     at = f"{replica}batch {batch_size:,}, prompt {seq_len:,}, output {OUTPUT} tokens"
-    return {"at": at, "times": view.time_model, "rows": replicas(view, batch_size, seq_len)}
+    return {"at": at, "times": view.time_model, "rows": server_rows(view, batch_size, seq_len)}
 
 
 def compare(view: View) -> list[dict[str, Any]]:
@@ -292,12 +292,12 @@ def _at(pin: Pin) -> dict[str, Any]:
 
 def published(view: View) -> dict[str, Any] | None:
     """The audit rows of the chart that the view is of, and the document that it is from."""
-    if view.figure is None or view.figure not in presets.presets():
+    if view.figure is None or view.figure not in published_charts.presets():
         return None
     return {
-        "name": presets.names()[view.figure],
-        "caption": f"Caption of figures/{view.figure}.svg: {presets.fields(view.figure)['caption']}",
-        "source": presets.citation(view.figure), "rows": presets.audit_rows(view.figure),
+        "name": published_charts.names()[view.figure],
+        "caption": f"Caption of figures/{view.figure}.svg: {published_charts.fields(view.figure)['caption']}",
+        "source": published_charts.citation(view.figure), "rows": published_charts.audit_rows(view.figure),
     }  # fmt: skip
 
 

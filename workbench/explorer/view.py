@@ -8,15 +8,17 @@ from typing import Annotated, Any, Literal, Self
 import xarray as xr
 from pydantic import Field, model_validator
 
-from .. import roofline
-from ..catalog import GPU, Model
-from ..catalog import gpu as find_gpu
-from ..catalog import model as find_model
-from ..catalog import models as catalog_models
-from ..grid import PHASES, forward_pass, roofline_grid
-from ..hf import from_hf_config
-from ..names import unknown
-from ..records import Count, Number, Record, Text
+from ..catalog.gpu_entries import GPU
+from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.hugging_face import from_hf_config
+from ..catalog.model_entries import Model
+from ..catalog.model_entries import model as find_model
+from ..catalog.model_entries import models as catalog_models
+from ..common.errors import unknown
+from ..common.yaml_records import Count, Number, Record, Text
+from ..grid.dataset import forward_pass, roofline_grid
+from ..kernels import roofline
+from ..operators.cost import PHASES
 from ..tables import LOOKS, SELECTORS
 
 #: A browser draws that many points without a stutter [1].

@@ -12,16 +12,16 @@ import ipywidgets
 import traitlets
 import xarray as xr
 
-from ..catalog import models
-from ..hf import from_hf_config
-from ..names import unknown
-from ..records import validated
-from ..saving import write_table
-from ..tables import with_units
+from ..catalog.hugging_face import from_hf_config
+from ..catalog.model_entries import models
+from ..common.errors import unknown
+from ..common.files import write_table
+from ..common.variables import with_units
+from ..common.yaml_records import validated
 from .controls import Control, controls, operator_set, read_json
+from .export import code, params
 from .pictures import picture
 from .view import Pin, Settings, View, drawn, grid
-from .words import code, params
 
 HERE = Path(__file__).parent
 

@@ -7,7 +7,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from ..timing_tables import Lines, open_text
+from ..common.files import Lines, open_text
 from .rows import Rows, check_status, number
 from .streams import dig, in_runs, json_events, one_run, pick
 

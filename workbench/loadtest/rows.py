@@ -1,23 +1,20 @@
 """The rows of a load test as readers collect them: one request each, in compact columns, with what was wrong."""
 
-import gzip
-import zlib
 from array import array
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import exp, isfinite, log, nan
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..names import unknown
+from ..common.errors import unknown
 
 #: The columns of a load test, a row a request. Times [s] from the first send, NaN where they never happened; tokens
 #: [1], NA where unknown; `error` is empty without one.
-COLUMNS = ("sent_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens", "status", "error")
+REQUEST_COLUMNS = ("sent_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens", "status", "error")
 
 #: What became of a request: its last token came; it ended with an error or without a token; the test ended before it.
 STATUSES = ("finished", "failed", "unfinished")
@@ -27,18 +24,6 @@ MAX_ERROR = 200  # characters that are kept of a request's error
 MAX_TOKENS = 10**12  # of one request; what is above is no count
 ITL_STEP = 1e-3  # inter-token latencies are counted in bins of this relative width
 SHORTEST_ITL = 1e-9  # s; what a client prints as 0 is counted here
-
-
-@contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, gzipped or not, to read its bytes; a broken gzip file raises ValueError."""
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-            yield file  # type: ignore[misc]
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path}: not a whole gzip file ({error})") from None
 
 
 @dataclass
@@ -74,7 +59,7 @@ class Rows:
 
     def add(
         self, place: int, *, sent: Any, first: Any = None, last: Any = None, prompt: Any = None, output: Any = None,
-        status: str | None = None, error: Any = None, names: Iterable[str] = COLUMNS[:5],
+        status: str | None = None, error: Any = None, names: Iterable[str] = REQUEST_COLUMNS[:5],
     ) -> None:  # fmt: skip
         """Add one request, or a problem that names its record.
 
@@ -132,8 +117,8 @@ class Rows:
         error = np.full(len(self), "", dtype=object)
         error[list(self.errors)] = list(self.errors.values())
         status = np.array(STATUSES, dtype=object)[np.frombuffer(self._status, np.uint8)]
-        frame = pd.DataFrame(times, columns=list(COLUMNS[:3]))
-        for i, name in enumerate(COLUMNS[3:5]):
+        frame = pd.DataFrame(times, columns=list(REQUEST_COLUMNS[:3]))
+        for i, name in enumerate(REQUEST_COLUMNS[3:5]):
             frame[name] = pd.array(tokens[:, i], dtype="Float64").astype("Int64")
         return frame.assign(status=pd.Series(status, dtype="str"), error=pd.Series(error, dtype="str"))
 
@@ -203,7 +188,7 @@ def contradictions(table: pd.DataFrame, claims: dict[str, tuple[str, float]]) ->
         if what in COUNTS and value != have[what]:
             found.append(f"summary: {name} = {value:,.10g}, but " + COUNTS[what].format(have=have[what], n=n))
     sending = float(table.sent_s.max())
-    run = float(np.nanmax(table[list(COLUMNS[:3])].to_numpy(float)))
+    run = float(np.nanmax(table[list(REQUEST_COLUMNS[:3])].to_numpy(float)))
     durations = [value for what, value in claims.values() if what == "duration"] or [sending, run]
     for name, (what, value) in claims.items():
         rates = [have["finished"] / seconds for seconds in durations if seconds > 0]

@@ -7,8 +7,7 @@ from typing import Any
 
 import ijson
 
-from ..timing_tables import open_text
-from .rows import open_bytes
+from ..common.files import open_bytes, open_text
 
 #: Levels of nesting that are read.
 MAX_DEPTH = 64

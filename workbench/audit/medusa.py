@@ -1,0 +1,163 @@
+"""What the Medusa paper claims, recomputed: intensities, rates, gains and speedups."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import speculation
+from ..catalog.gpu_entries import GPU, gpu
+from ..catalog.model_entries import model
+from ..common.errors import unknown
+from ..grid.dataset import roofline_grid
+from ..kernels.times import EAGER_LAUNCH
+from ..published import medusa
+from .quantity import Recomputed, range_of
+
+POWERS_OF_2 = {"batch_size": [2**k for k in range(7)], "seq_len": [2**k for k in range(7, 14)]}
+"""The settings of the Medusa charts: batch sizes 1..64, sequence lengths 128..8192."""
+
+MEDUSA_CANDIDATES = [1, *range(16, 113, 16)]
+
+MEASURED: dict[str, Any] = {"time_model": "kernel", "launch_latency": EAGER_LAUNCH}
+"""How times are computed that a source measured by the wall clock of an eager framework.
+
+The Medusa paper does, after Chen: in its figure 18 a kernel over 128 tokens runs at less than half of the rate of one
+over 8192, which takes a launch of tens of microseconds.
+"""
+
+MEDUSA_OPERATORS = {"qkv": ["q_proj"], "qk/pv": ["qk", "pv"], "up/gate/down": ["up_proj", "gate_proj", "down_proj"]}
+
+
+def medusa_intensity(
+    model_id: str,
+    operator: str,
+    phase: str,
+    candidates: int = 1,
+    batch_size: Iterable[int] = tuple(POWERS_OF_2["batch_size"]),
+    seq_len: Iterable[int] = tuple(POWERS_OF_2["seq_len"]),
+) -> Recomputed:
+    """Lowest and highest operational intensity of a series over its settings [FLOP/byte]."""
+    ds = _medusa_grid("a100-80gb-pcie", model_id, operator, phase, candidates, batch_size, seq_len)
+    m = model(model_id)
+    sizes = {"h": m.hidden_size, "i": m.intermediate_size, "n": m.n_heads, "d": m.head_dim}
+    b, s = np.meshgrid(np.array(list(batch_size)), np.array(list(seq_len)))
+    flops, elements = medusa.medusa_table5(operator, phase, **sizes, b=b, s=s, q=candidates)
+    return Recomputed(range_of(ds.intensity), range_of(flops / (2 * elements)))
+
+
+def medusa_performance(
+    gpu_id: str,
+    model_id: str,
+    operator: str,
+    phase: str,
+    candidates: int = 1,
+    batch_size: Iterable[int] = tuple(POWERS_OF_2["batch_size"]),
+    seq_len: Iterable[int] = tuple(POWERS_OF_2["seq_len"]),
+    peak_tflops: float | None = None,
+) -> Recomputed:
+    """Lowest and highest performance of a series [FLOP/s]: ours by the kernel-time model and eager launches.
+
+    The source's is the roof itself, under the peak that it prints, where a claim gives one (`peak_tflops`).
+    """
+    series = (model_id, operator, phase, candidates, batch_size, seq_len)
+    ours = _medusa_grid(gpu_id, *series, **MEASURED)
+    if peak_tflops is None:
+        return Recomputed(range_of(ours.performance))
+    printed = _medusa_grid(gpu(gpu_id).override(peak_tflops=peak_tflops), *series)
+    return Recomputed(range_of(ours.performance), range_of(printed.performance))
+
+
+def _medusa_grid(
+    card: str | GPU,
+    model_id: str,
+    operator: str,
+    phase: str,
+    candidates: int,
+    b: Iterable[int],
+    s: Iterable[int],
+    **options: Any,
+) -> xr.Dataset:
+    return roofline_grid(card, model_id, _matmuls(operator), phase, list(b), list(s), candidates=candidates, **options)
+
+
+def _matmuls(operator: str) -> list[str]:
+    """The operators that a label of the Medusa charts stands for."""
+    if operator not in MEDUSA_OPERATORS:
+        raise unknown("operator", operator, MEDUSA_OPERATORS)
+    return MEDUSA_OPERATORS[operator]
+
+
+def medusa_gain(
+    what: str,
+    model_id: str,
+    operator: str,
+    candidates: int,
+    batch_size: int,
+    seq_len: int,
+    gpu_id: str = "a100-80gb-pcie",
+) -> Recomputed:
+    """Intensity or performance, by `what`, with candidates over that of plain decoding [1].
+
+    The paper measured its performance, so ours is that of eagerly launched kernels (`MEASURED`).
+    """
+    if what not in ("intensity", "performance"):
+        raise unknown("quantity", what, ("intensity", "performance"))
+    series = (_matmuls(operator), "decode", batch_size, seq_len)
+    ds = roofline_grid(gpu_id, model_id, *series, candidates=[1, candidates], **MEASURED)
+    values = ds[what].squeeze().isel(operator=0)
+    return Recomputed(float(values.sel(candidates=candidates) / values.sel(candidates=1)))
+
+
+def medusa_rows_at_ridge(gpu_id: str, model_id: str, operator: str) -> Recomputed:
+    """Rows (batch x candidates) at which a linear operator reaches the ridge point [1]."""
+    rows = np.arange(1, 1025)
+    ds = roofline_grid(gpu_id, model_id, _matmuls(operator), "decode", rows, 1)
+    return Recomputed(float(rows[ds.bound.squeeze().isel(operator=0).values.argmax()]))
+
+
+def medusa_acceleration(candidates: int) -> Recomputed:
+    """Tokens accepted per step by the paper's curve [1]."""
+    rate = float(medusa.medusa_acceleration_rate(candidates))
+    return Recomputed(rate, rate)
+
+
+def medusa_latency(
+    gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int | list[int]
+) -> Recomputed:
+    """Latency of one decoding block with candidates over that of plain decoding, kernel model (`MEASURED`) [1].
+
+    The block is XW_Q, XW_K, XW_V, QK^T, PV, XW_u, XW_g, XW_d in sequence, as in the paper's simulation.
+    """
+    ds = _simulated(gpu_id, model_id, batch_size, seq_len, candidates)
+    return Recomputed(range_of(ds.normalized_latency))
+
+
+def _simulated(gpu_id: str, model_id: str, batch_size: int, seq_len: int | list[int], candidates: Any) -> xr.Dataset:
+    """What the paper's figures 21 to 23 simulate from measured kernel times."""
+    return speculation.speedup(gpu_id, model_id, batch_size, seq_len, candidates, **MEASURED)
+
+
+def medusa_speedup(
+    gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int | list[int]
+) -> Recomputed:
+    """Tokens per time with candidates over plain decoding: acceleration rate over normalized latency [1]."""
+    return Recomputed(range_of(_simulated(gpu_id, model_id, batch_size, seq_len, candidates).speedup))
+
+
+def medusa_best_candidates(gpu_id: str, model_id: str, batch_size: int, seq_len: int) -> Recomputed:
+    """Candidates, of those in figures 21 to 23, with the highest speedup by the kernel model [1]."""
+    return Recomputed(range_of(_simulated(gpu_id, model_id, batch_size, seq_len, MEDUSA_CANDIDATES).best_candidates))
+
+
+def medusa_fall(gpu_id: str, model_id: str, batch_size: int, seq_len: int | list[int]) -> Recomputed:
+    """Speedup with 80 candidates over that with 64, of one or several sequence lengths [1]."""
+    values = _simulated(gpu_id, model_id, batch_size, seq_len, [64, 80]).speedup
+    return Recomputed(range_of(values.sel(candidates=80) / values.sel(candidates=64)))
+
+
+def medusa_steepest_fall(gpu_id: str, model_id: str, batch_size: int, seq_len: int | list[int]) -> Recomputed:
+    """Candidates, of those in figures 21 to 23, at the end of the steepest fall in speedup [1]."""
+    values = _simulated(gpu_id, model_id, batch_size, seq_len, MEDUSA_CANDIDATES).speedup
+    return Recomputed(range_of((values / values.shift(candidates=1)).idxmin("candidates")))

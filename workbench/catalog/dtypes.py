@@ -1,0 +1,62 @@
+"""Number formats: what an element costs in memory, and what a kernel computes in."""
+
+from typing import NamedTuple
+
+from ..common.errors import unknown
+
+#: Width of the plain formats [byte]. A format's rate is the GPU's (`GPU.peak_flop_rate`).
+WIDTH: dict[str, float] = {
+    "fp64": 8, "fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 1, "int8": 1, "fp4": 0.5, "int4": 0.5,
+}  # fmt: skip
+
+
+class GroupFormat(NamedTuple):
+    """A checkpoint format whose weights share a scale in groups along the input dimension."""
+
+    element: str  #: plain format of one weight
+    group_size: int  #: weights that share one scale, unless the checkpoint says otherwise [1]
+    group_bytes: float  #: scale and zero point of one group [byte]
+
+
+#: AWQ and GPTQ store an fp16 scale and a 4-bit zero point a group (Lin et al. 2023; Frantar et al. 2022);
+#: the OCP microscaling format MXFP4 an 8-bit exponent per 32; NVFP4 an fp8 scale per 16 (NVIDIA 2025).
+GROUP_FORMATS: dict[str, GroupFormat] = {
+    "awq": GroupFormat("int4", 128, 2.5),
+    "gptq": GroupFormat("int4", 128, 2.5),
+    "mxfp4": GroupFormat("fp4", 32, 1.0),
+    "nvfp4": GroupFormat("fp4", 16, 1.0),
+}
+
+WEIGHT_DTYPES = (*WIDTH, *GROUP_FORMATS)
+
+
+def check_dtype(role: str, dtype: str) -> str:
+    """Return `dtype` if it is allowed in that role (weight, lm_head, activation, kv), or raise ValueError."""
+    allowed = WEIGHT_DTYPES if role in ("weight", "lm_head") else tuple(WIDTH)
+    if dtype not in allowed:
+        raise unknown(f"{role}_dtype", dtype, allowed)
+    return dtype
+
+
+def element_bytes(dtype: str, group_size: int | None = None) -> float:
+    """Memory that one element takes, its share of the group's scales included [byte].
+
+    dtype : a key of `WIDTH` or `GROUP_FORMATS`
+    group_size : weights per scale, where it is not the format's usual one [1]
+
+    AWQ with groups of 128: 0.5 + 2.5 / 128 = 0.5195 byte.
+    """
+    if dtype in WIDTH:
+        return WIDTH[dtype]
+    form = GROUP_FORMATS[dtype]
+    return WIDTH[form.element] + form.group_bytes / (group_size or form.group_size)
+
+
+def compute_dtype(stored: str, activation: str) -> str:
+    """The format that a matmul of a stored operand (weight or KV cache) with activations runs in.
+
+    The narrower operand is widened first: 4-bit AWQ weights with fp16 activations compute in fp16,
+    fp8 weights with fp8 activations in fp8. Of two formats equally wide the activation's is taken.
+    """
+    plain = GROUP_FORMATS[stored].element if stored in GROUP_FORMATS else stored
+    return plain if WIDTH[plain] > WIDTH[activation] else activation

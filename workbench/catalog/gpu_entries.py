@@ -1,0 +1,217 @@
+"""The catalog: GPUs and models, one YAML file an entry, every number with its source.
+
+Entries are frozen and print themselves with units. Vendor numbers stay as printed (GB/s, TFLOP/s); the properties
+convert them to SI. What a vendor does not publish is absent, never 0.
+"""
+
+from functools import cache
+from importlib.resources.abc import Traversable
+from math import log
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, Field
+
+from ..common.errors import unknown
+from ..common.yaml_records import Count, Number, Record, Text, validated
+from .dtypes import WIDTH
+from .fits import KINDS, KernelModel
+from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
+
+
+def _known_dtypes(table: dict[str, float]) -> dict[str, float]:
+    for dtype in table:
+        if dtype not in WIDTH:
+            raise unknown("dtype", dtype, WIDTH)
+    return table
+
+
+class Memory(Record):
+    """Device memory; the capacity is the vendor's figure."""
+
+    capacity_gb: Number | None = None
+    bandwidth_gbs: Number
+    type: Text | None = None
+
+
+class Link(Record):
+    """GPU-to-GPU link, all of a GPU's links together; `max_gpus` where it joins no more (a bridge)."""
+
+    name: Text
+    gbs_per_direction: Number | None = None
+    max_gpus: Count | None = None
+
+
+class GPU(Entry):
+    """One accelerator as its vendor describes it; `sources` says where, `weaker_fields` what is less sure.
+
+    `dense_tflops` are the rates with fp32 accumulation; `fp16_accumulate_tflops` stands only where that rate differs.
+    """
+
+    vendor: Text
+    architecture: Text
+    form_factor: Text | None = None
+    chip: Text | None = None
+    year: Count | None = None
+    aliases: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    dense_tflops: Annotated[dict[str, Number], AfterValidator(_known_dtypes)]
+    fp16_accumulate_tflops: Number | None = None
+    memory: Memory
+    l2_mb: Number | None = None
+    llc_or_sram_mb: Number | None = None
+    sm_count: Count | None = None
+    boost_mhz: Number | None = None
+    tensor_clock_mhz: Number | None = None
+    link: Link | None = None
+    pcie: Text | None = None
+    tdp_w: Number | None = None
+    kernel_model: KernelModel | None = None
+    confidence: Literal["datasheet", "whitepaper", "secondary", "unverified"]
+    provenance: Text
+    weaker_fields: Text | None = None
+    sources: dict[str, str] = Field(min_length=1)
+    notes: Text | None = None
+
+    @property
+    def bandwidth(self) -> float:
+        """Memory bandwidth [byte/s]."""
+        return self.memory.bandwidth_gbs * 1e9
+
+    def peak_flop_rate(self, dtype: str = "fp16") -> float:
+        """Dense peak with fp32 accumulation, no sparsity [FLOP/s].
+
+        Raises ValueError where the vendor prints no such rate.
+        """
+        if dtype not in WIDTH:
+            raise unknown("dtype", dtype, WIDTH)
+        if dtype not in self.dense_tflops:
+            raise ValueError(
+                f"{self.id} has no {dtype} peak: its catalog entry lists {', '.join(sorted(self.dense_tflops))}."
+                " Choose dtypes that compute in one of those."
+            )
+        return self.dense_tflops[dtype] * 1e12
+
+    def ridge_point(self, dtype: str = "fp16") -> float:
+        """Operational intensity where the two ceilings meet [FLOP/byte]."""
+        return self.peak_flop_rate(dtype) / self.bandwidth
+
+    def override(self, *, peak_tflops: float | None = None, bandwidth_gbs: float | None = None) -> Self:
+        """A copy with other ceilings, for a chart that prints them; kernel times scale with them, so draw, not predict.
+
+        peak_tflops : fp16 and bf16 dense peak [TFLOP/s]
+        bandwidth_gbs : memory bandwidth [GB/s]
+        """
+        entry = self.model_dump()
+        changes = []
+        if peak_tflops is not None:
+            changes.append(f"peak {peak_tflops:g} TFLOP/s")
+            entry["dense_tflops"] |= {d: float(peak_tflops) for d in ("fp16", "bf16") if d in self.dense_tflops}
+        if bandwidth_gbs is not None:
+            changes.append(f"bandwidth {bandwidth_gbs:g} GB/s")
+            entry["memory"]["bandwidth_gbs"] = float(bandwidth_gbs)
+        if changes:
+            entry["notes"] = " ".join(filter(None, [f"Overridden: {', '.join(changes)}.", self.notes]))
+        return validated(type(self), entry, f"override of {self.id}")
+
+    def __str__(self) -> str:
+        flops = ", ".join(f"{dtype} {rate:g}" for dtype, rate in self.dense_tflops.items())
+        rows = {
+            "dense peak": f"{flops} TFLOP/s (TOP/s for int8, int4)",
+            "fp16, fp16 accumulate": with_unit(self.fp16_accumulate_tflops, "TFLOP/s"),
+            "bandwidth": f"{self.memory.bandwidth_gbs:g} GB/s",
+            "ridge point": ", ".join(
+                f"{dtype} {self.ridge_point(dtype):.1f}"
+                for dtype in ("fp16", "bf16", "fp8")
+                if dtype in self.dense_tflops
+            )
+            + " FLOP/byte",
+            "memory": with_unit(self.memory.capacity_gb, f"GB {self.memory.type or ''}".strip()),
+            "L2 cache": with_unit(self.l2_mb, "MB"),
+            "last-level cache / SRAM": with_unit(self.llc_or_sram_mb, "MB"),
+            "SMs / CUs": with_unit(self.sm_count, ""),
+            "boost clock": with_unit(self.boost_mhz, "MHz"),
+            "tensor clock": with_unit(self.tensor_clock_mhz, "MHz"),
+            "link": self.link
+            and f"{self.link.name}, {with_unit(self.link.gbs_per_direction, 'GB/s per direction') or 'rate unknown'}"
+            f"{f', joins {self.link.max_gpus}' if self.link.max_gpus else ''}",
+            "PCIe": self.pcie,
+            "power": with_unit(self.tdp_w, "W"),
+            "kernel times": "; ".join(_kernel_fits(self)),
+        }
+        return describe_entry(f"GPU {self.id}: {self.name} ({self.vendor}, {self.architecture})", rows, self)
+
+    __repr__ = __str__
+
+
+@cache  # an installed entry does not change while the program runs
+def _gpu(name: str) -> GPU:
+    return load_entry(GPU, _gpu_files()[name])
+
+
+@cache
+def _gpu_files() -> dict[str, Traversable]:
+    return entry_files("gpus")
+
+
+def gpus() -> list[str]:
+    """Ids of all GPUs in the catalog."""
+    return list(_gpu_files())
+
+
+@cache
+def _aliases() -> dict[str, str]:
+    return {alias: name for name in _gpu_files() for alias in gpu(name).aliases}
+
+
+def gpu(name: str) -> GPU:
+    """The GPU of that id (or alias), e.g. ``wb.gpu("rtx-a6000")``; an unknown one raises ValueError."""
+    if isinstance(name, str) and name in _gpu_files():
+        return _gpu(name)
+    if isinstance(name, str) and name in _aliases():
+        return gpu(_aliases()[name])
+    raise unknown("GPU", name, _gpu_files())
+
+
+class KernelFit(NamedTuple):
+    """The parameters of one kind of kernel, the id of the GPU they were fitted on, and why that one."""
+
+    fit: Any
+    gpu: str
+    why: str
+
+
+def kernel_fit(card: GPU, kind: str) -> KernelFit:
+    """The parameters that a GPU's kernel times are computed with; `kind` is one of `parameters.KINDS`.
+
+    Its own, or else those of its architecture (of the same chip, or the nearest ridge point), or else `DEFAULT_FIT`'s.
+    """
+    if fit := getattr(card.kernel_model, kind, None):
+        return KernelFit(fit, card.id, "fitted on this GPU")
+    family = card.architecture.lower().split()[:1]
+    lenders = [entry for entry in _fitted(kind) if entry.architecture.split()[:1] == family]
+    if not lenders:
+        why = f"those of {DEFAULT_FIT}, for want of a fit of {card.architecture}"
+        return KernelFit(getattr(gpu(DEFAULT_FIT).kernel_model, kind), DEFAULT_FIT, why)
+    ridge = _ridge_point(card)
+    lender = min(lenders, key=lambda entry: (entry.chip != card.chip, abs(log(_ridge_point(entry) / ridge))))
+    return KernelFit(getattr(lender.kernel_model, kind), lender.id, f"those of {lender.id}, the same architecture")
+
+
+#: Whose kernel-time parameters serve where there are none of the architecture: the most measured GPU of the catalog.
+DEFAULT_FIT = "a100-80gb-sxm"
+
+
+@cache
+def _fitted(kind: str) -> list[GPU]:
+    return [entry for entry in map(gpu, gpus()) if getattr(entry.kernel_model, kind, None)]
+
+
+def _ridge_point(card: GPU) -> float:
+    return card.ridge_point(next((d for d in ("fp16", "bf16") if d in card.dense_tflops), [*card.dense_tflops][-1]))
+
+
+def _kernel_fits(card: GPU) -> list[str]:
+    """Where the parameters of each kind of kernel are from, kinds of one origin together."""
+    origins: dict[str, list[str]] = {}
+    for kind in KINDS:
+        origins.setdefault(kernel_fit(card, kind).why, []).append(kind)
+    return [f"{', '.join(kinds)}: {why}" for why, kinds in origins.items()]

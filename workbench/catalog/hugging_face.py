@@ -1,0 +1,319 @@
+"""Hugging Face config.json to `Model`: nothing is downloaded, nothing guessed beyond transformers' class defaults."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
+
+from ..common.errors import unknown
+from ..common.yaml_records import Count, validated
+from .model_entries import Model
+
+MAX_BYTES = 16 * 2**20  # a config.json has some kilobytes; a weight file named by mistake has gigabytes
+
+Index = Annotated[int, Field(ge=0)]
+Layers = Annotated[int, Field(gt=0, lt=10**5)]  # they are counted one by one
+
+
+class Family(NamedTuple):
+    """What a `model_type` implies: transformers' class defaults, and what config.json does not say."""
+
+    defaults: Mapping[str, object] = {}  # of the fields that published files leave out
+    gated: bool = True
+    mlp_ratio: int | None = None  # MLP size over hidden size, where the file may leave the MLP size out
+    expert_size: str | None = None  # the field with the MLP size of one expert
+    latent: bool = False
+    extra_positions: int | None = None  # rows of the position table beyond the context; None: no such table
+    nested: str | None = None  # the object inside config.json that holds the language model
+
+
+_TIED: dict[str, object] = {"tie_word_embeddings": True}
+_QWEN: dict[str, object] = {"use_sliding_window": False, "sliding_window": 4096}
+_LATENT: dict[str, object] = {"q_lora_rank": 1536}
+_GEMMA3 = _TIED | {
+    "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072,
+    "sliding_window": 4096, "sliding_window_pattern": 6,
+}  # fmt: skip
+
+#: model_type: what transformers' configuration_<model_type>.py fills in. The RefinedWeb types are Falcon's first ones.
+FAMILIES: dict[str, Family] = {
+    "llama": Family(),
+    "mistral": Family({"num_key_value_heads": 8, "sliding_window": 4096}),
+    "mixtral": Family({"num_key_value_heads": 8}, expert_size="intermediate_size"),
+    "qwen2": Family(_QWEN | {"num_key_value_heads": 32, "max_window_layers": 28}),
+    "qwen3": Family(_QWEN | {"num_key_value_heads": 32, "max_window_layers": 28, "head_dim": 128}),
+    "qwen3_moe": Family(_QWEN | {"num_key_value_heads": 4}, expert_size="moe_intermediate_size"),
+    "gemma2": Family(
+        _TIED | {"num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096, "sliding_window_pattern": 2}
+    ),
+    "gemma3": Family(_GEMMA3, nested="text_config"),
+    "gemma3_text": Family(_GEMMA3),
+    "phi": Family(gated=False),
+    "phi3": Family(),
+    "gpt2": Family(_TIED, gated=False, mlp_ratio=4, extra_positions=0),
+    "opt": Family(_TIED, gated=False, extra_positions=2),  # positions are counted from row 2 of the table
+    "falcon": Family(_TIED | {"multi_query": True}, gated=False, mlp_ratio=4),
+    "RefinedWeb": Family(_TIED | {"new_decoder_architecture": True}, gated=False, mlp_ratio=4),
+    "RefinedWebModel": Family(_TIED, gated=False, mlp_ratio=4),
+    "deepseek_v2": Family(_LATENT, expert_size="moe_intermediate_size", latent=True),
+    "deepseek_v3": Family(_LATENT | {"first_k_dense_replace": 3}, expert_size="moe_intermediate_size", latent=True),
+    "gpt_oss": Family(
+        {"num_key_value_heads": 8, "head_dim": 64, "sliding_window": 128, "sliding_window_pattern": 2},
+        expert_size="intermediate_size",
+    ),
+}
+
+#: quant_method: the catalog's fields for it.
+QUANTIZATION: dict[str, dict[str, object]] = {
+    "awq": {"format": "awq", "group_size": 128},
+    "gptq": {"format": "gptq", "group_size": 128},
+    "fp8": {"format": "fp8"},
+    "mxfp4": {"format": "mxfp4", "scope": "experts"},
+}
+
+#: Field: its spellings, the one that wins first. Other fields have one.
+SPELLINGS = {
+    "hidden_size": ("hidden_size", "n_embd", "n_embed"),
+    "num_hidden_layers": ("num_hidden_layers", "n_layer"),
+    "num_attention_heads": ("num_attention_heads", "n_head"),
+    "num_key_value_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv"),
+    "intermediate_size": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"),
+    "max_position_embeddings": ("max_position_embeddings", "n_positions"),
+    "sliding_window_pattern": ("_sliding_window_pattern", "sliding_window_pattern"),
+    "n_experts": ("num_local_experts", "n_routed_experts", "num_experts"),
+    "num_experts_per_tok": ("num_experts_per_tok", "experts_per_token"),
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(  # fields that no size follows from are ignored
+        frozen=True,
+        strict=True,
+        alias_generator=AliasGenerator(validation_alias=lambda field: AliasChoices(*SPELLINGS.get(field, (field,)))),
+    )
+
+
+class HfConfig(_Part):
+    """The fields of a config.json that every model's sizes follow from."""
+
+    hidden_size: Count
+    num_hidden_layers: Layers
+    num_attention_heads: Count
+    num_key_value_heads: Count | None = None
+    head_dim: Count | None = None
+    intermediate_size: Count | None = None
+    moe_intermediate_size: Count | None = None
+    vocab_size: Count
+    max_position_embeddings: Count | None = None
+    word_embed_proj_dim: Count | None = None
+    tie_word_embeddings: bool = False
+    multi_query: bool = False
+    new_decoder_architecture: bool = False
+    sliding_window: Count | None = None
+    use_sliding_window: bool = True
+    max_window_layers: Index = 0
+    sliding_window_pattern: Count | None = None
+    layer_types: list[Literal["full_attention", "sliding_attention"]] | None = None
+
+    @property
+    def kv_heads(self) -> int:
+        """KV heads [1]; Falcon's multi_query means one, whatever its files say beside it."""
+        if self.multi_query and not self.new_decoder_architecture:
+            return 1
+        return self.num_key_value_heads or self.num_attention_heads
+
+    @property
+    def window(self) -> dict[str, int] | None:
+        """Size of the sliding window [token] and how many layers have it [1]."""
+        layers = self.num_hidden_layers
+        if not (self.sliding_window and self.use_sliding_window):
+            return None
+        if self.layer_types is not None:
+            windowed = self.layer_types.count("sliding_attention")
+        elif self.sliding_window_pattern:  # the last layer of each group of that many sees everything
+            windowed = layers - layers // self.sliding_window_pattern
+        else:  # Qwen: the first layers see everything
+            windowed = layers - min(self.max_window_layers, layers)
+        return {"size": self.sliding_window, "layers": windowed} if windowed else None
+
+
+class HfExperts(_Part):
+    """A config.json's mixture of experts, and which layers have one."""
+
+    n_experts: Count
+    num_experts_per_tok: Count
+    n_shared_experts: Index | None = None
+    first_k_dense_replace: Index = 0
+    moe_layer_freq: Count = 1
+    decoder_sparse_step: Count = 1
+    mlp_only_layers: list[Index] = []
+
+    def layers(self, n_layers: int) -> int:
+        """Layers with experts [1]; a family sets one of the four rules and leaves the others neutral."""
+        dense = set(self.mlp_only_layers)
+        return sum(
+            layer % self.moe_layer_freq == 0 and (layer + 1) % self.decoder_sparse_step == 0 and layer not in dense
+            for layer in range(self.first_k_dense_replace, n_layers)
+        )
+
+
+class HfLatent(_Part):
+    """A config.json's multi-head latent attention; a null q_lora_rank means full-rank queries."""
+
+    q_lora_rank: Count | None
+    kv_lora_rank: Count
+    qk_nope_head_dim: Count
+    qk_rope_head_dim: Count
+    v_head_dim: Count
+
+
+class HfQuantization(_Part):
+    """A config.json's quantization_config."""
+
+    quant_method: Literal["awq", "gptq", "fp8", "mxfp4"]
+    bits: Literal[4] = 4  # written for AWQ and GPTQ only
+    group_size: int | None = None
+
+
+def from_hf_config(path_or_dict: str | Path | Mapping[str, object]) -> Model:
+    """The model that a Hugging Face config.json describes.
+
+    path_or_dict : the parsed file, its path, or the path of a directory that holds a ``config.json``
+    Returns the sizes that a catalog entry has, without a published parameter count; nothing is downloaded. What is
+    missing, unknown or no count raises ValueError with the file, the field and the value.
+    """
+    try:
+        if isinstance(path_or_dict, Mapping):
+            return _model(path_or_dict, "config dict", folder="", source="dict")
+        if not isinstance(path_or_dict, str | Path):
+            raise ValueError(f"expected the path of a config.json or a dict, found {type(path_or_dict).__name__}")
+        path = Path(path_or_dict).expanduser()
+        path = path / "config.json" if path.is_dir() else path
+        return _model(_read_json(path), str(path), folder=path.resolve().parent.name, source=path.name)
+    except OSError as error:  # a path too long, or a folder without permission
+        raise ValueError(f"{_label(path_or_dict)}: {error.strerror}") from None
+    except RecursionError:
+        raise ValueError(f"{_label(path_or_dict)}: nested too deeply for a config.json") from None
+
+
+def _label(path_or_dict: object) -> str:
+    return "config dict" if isinstance(path_or_dict, Mapping) else str(path_or_dict)[:200]
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give a config.json on this machine, nothing is downloaded")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES // 2**20} MB, so not a config.json")
+        config = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+    except (OSError, ValueError) as error:  # unreadable, too large, not UTF-8, a number of thousands of digits
+        raise ValueError(f"{path}: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(config).__name__}")
+    return config
+
+
+def _model(given: Mapping[str, object], where: str, *, folder: str, source: str) -> Model:
+    model_type = given.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        short = None if model_type is None else str(model_type)[:80]
+        raise ValueError(f"{where}: {unknown('model_type', short, FAMILIES)}")
+    family = FAMILIES[model_type]
+    name = given.get("_name_or_path")
+    name = (PurePosixPath(name).name if isinstance(name, str) else "") or folder or model_type
+    fields = {"id": name.lower(), "name": name, "family": model_type, "sources": {"config": source}}
+    config = {**family.defaults, **_language_model(given, family, where)}
+    return validated(Model, fields | _sizes(config, family, where), where)
+
+
+def _language_model(given: Mapping[str, object], family: Family, where: str) -> Mapping[str, object]:
+    if family.nested is None:
+        return given
+    part = given.get(family.nested)
+    if not isinstance(part, Mapping):
+        raise ValueError(f"{where}: {family.nested}: expected an object, found {type(part).__name__}")
+    outer = ("quantization_config", "tie_word_embeddings")
+    return {**{key: given[key] for key in outer if key in given}, **part}
+
+
+def _sizes(config: Mapping[str, object], family: Family, where: str) -> dict[str, object]:
+    """The catalog's fields from the file's; the schema of `Model` then checks how they fit together."""
+    hf = validated(HfConfig, config, where)
+    _check(hf, family, where)
+    latent = validated(HfLatent, config, where) if family.latent else None
+    experts = _experts(config, hf, family, where)
+    mlp = hf.intermediate_size or hf.hidden_size * (family.mlp_ratio or 0)
+    if experts and experts["layers"] == hf.num_hidden_layers:  # no layer has a dense MLP
+        mlp = getattr(hf, str(family.expert_size))
+    head_dim = hf.head_dim or hf.hidden_size // hf.num_attention_heads
+    positions = (hf.max_position_embeddings or 0) + (family.extra_positions or 0)
+    return {
+        "hidden_size": hf.hidden_size,
+        "intermediate_size": mlp,
+        "n_layers": hf.num_hidden_layers,
+        "n_heads": hf.num_attention_heads,
+        "n_kv_heads": hf.num_attention_heads if latent else hf.kv_heads,
+        "head_dim": latent.qk_nope_head_dim + latent.qk_rope_head_dim if latent else head_dim,
+        "vocab_size": hf.vocab_size,
+        "gated": family.gated,
+        "tied_embeddings": hf.tie_word_embeddings,
+        "learned_positions": None if family.extra_positions is None else positions,
+        "max_context": hf.max_position_embeddings,
+        "sliding_window": hf.window,
+        "moe": experts,
+        "mla": latent and latent.model_dump(),
+        "quantization": _quantization(config, hf.hidden_size, where),
+    }
+
+
+def _check(hf: HfConfig, family: Family, where: str) -> None:
+    hidden, heads, layers = hf.hidden_size, hf.num_attention_heads, hf.num_hidden_layers
+    width, types = hf.word_embed_proj_dim, hf.layer_types
+    whole = hf.head_dim or family.latent or hidden % heads == 0
+    required = {
+        "intermediate_size": hf.intermediate_size or family.mlp_ratio,
+        "max_position_embeddings": hf.max_position_embeddings or family.extra_positions is None,
+        family.expert_size: family.expert_size is None or getattr(hf, family.expert_size),
+        f"head_dim (as {heads} heads do not divide hidden_size {hidden})": whole,
+    }
+    problems = [f"{field}: Field required" for field, present in required.items() if not present]
+    if width not in (None, hidden):
+        problems.append(f"word_embed_proj_dim = {width}: must be hidden_size {hidden}, no projection is modelled")
+    if types is not None and len(types) != layers:
+        problems.append(f"layer_types: must have num_hidden_layers {layers} entries, found {len(types)}")
+    if problems:
+        raise ValueError(f"{where}: {problems[0]}")
+
+
+def _experts(config: Mapping[str, object], hf: HfConfig, family: Family, where: str) -> dict[str, int | None] | None:
+    if family.expert_size is None:
+        return None
+    experts = validated(HfExperts, config, where)
+    size, layers = getattr(hf, family.expert_size), experts.layers(hf.num_hidden_layers)
+    if not layers:
+        return None
+    return {
+        "n_experts": experts.n_experts,
+        "experts_per_token": experts.num_experts_per_tok,
+        "intermediate_size": size,
+        "layers": layers,
+        "shared_intermediate_size": (experts.n_shared_experts or 0) * size or None,
+    }
+
+
+def _quantization(config: Mapping[str, object], hidden_size: int, where: str) -> dict[str, object] | None:
+    if config.get("quantization_config") is None:
+        return None
+    given = validated(HfQuantization, config["quantization_config"], f"{where}: quantization_config")
+    entry = QUANTIZATION[given.quant_method]
+    if "group_size" not in entry or given.group_size is None:
+        return entry
+    return entry | {"group_size": hidden_size if given.group_size == -1 else given.group_size}  # -1: one per column

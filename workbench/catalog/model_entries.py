@@ -1,0 +1,180 @@
+"""Models: the sizes that FLOPs, bytes and parameters follow from, one YAML file each."""
+
+from functools import cache
+from importlib.resources.abc import Traversable
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ..common.errors import unknown
+from ..common.yaml_records import Count, Record, Text
+from .dtypes import GROUP_FORMATS
+from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
+
+
+class SlidingWindow(Record):
+    """Layers whose queries see the last `size` tokens only."""
+
+    size: Count
+    layers: Count
+
+
+class Moe(Record):
+    """Mixture of experts: sizes of one expert, and how many layers have them."""
+
+    n_experts: Count
+    experts_per_token: Count
+    intermediate_size: Count
+    layers: Count
+    shared_intermediate_size: Count | None = None
+
+
+class Mla(Record):
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
+
+    q_lora_rank: Count | None = None
+    kv_lora_rank: Count
+    qk_nope_head_dim: Count
+    qk_rope_head_dim: Count
+    v_head_dim: Count
+
+
+class Quantization(Record):
+    """How a checkpoint stores its weights; embeddings and lm_head stay in 16 bit."""
+
+    format: Literal["awq", "gptq", "mxfp4", "nvfp4", "fp8", "int8"]
+    group_size: Count | None = None
+    scope: Literal["linear", "experts"] = "linear"
+
+
+class Model(Entry):
+    """One transformer: the sizes that FLOPs, bytes and parameters follow from."""
+
+    family: Text
+    hidden_size: Count
+    intermediate_size: Count
+    n_layers: Count
+    n_heads: Count
+    n_kv_heads: Count
+    head_dim: Count
+    vocab_size: Count
+    gated: bool
+    tied_embeddings: bool
+    learned_positions: Count | None = None
+    max_context: Count | None = None
+    sliding_window: SlidingWindow | None = None
+    moe: Moe | None = None
+    mla: Mla | None = None
+    quantization: Quantization | None = None
+    published_parameters: Count | None = None
+    sources: dict[str, str] = Field(min_length=1)
+    notes: Text | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {self.n_kv_heads}")
+        for part in (self.moe, self.sliding_window):
+            if part and part.layers > self.n_layers:
+                raise ValueError(f"{type(part).__name__} layers {part.layers} exceed n_layers {self.n_layers}")
+        if self.moe and self.moe.experts_per_token > self.moe.n_experts:
+            raise ValueError(f"experts_per_token {self.moe.experts_per_token} exceeds n_experts {self.moe.n_experts}")
+        if self.quantization and self.quantization.group_size and self.quantization.format not in GROUP_FORMATS:
+            raise ValueError(f"group_size does not apply to quantization format {self.quantization.format!r}")
+        return self
+
+    @property
+    def dense_layers(self) -> int:
+        """Layers with one ordinary MLP [1]."""
+        return self.n_layers - (self.moe.layers if self.moe else 0)
+
+    @property
+    def parameters(self) -> int:
+        """Weights of all matrices and embeddings; norms and biases (under 0.3 %) are left out [1]."""
+        return self._parameters(self.moe.n_experts if self.moe else 0)
+
+    @property
+    def active_parameters(self) -> int:
+        """Weights that one token passes through, embeddings included [1]."""
+        return self._parameters(self.moe.experts_per_token if self.moe else 0)
+
+    def _parameters(self, experts: int) -> int:
+        matrices = 3 if self.gated else 2
+        mlp = self.dense_layers * matrices * self.hidden_size * self.intermediate_size
+        if moe := self.moe:
+            width = experts * moe.intermediate_size + (moe.shared_intermediate_size or 0)
+            mlp += moe.layers * self.hidden_size * (matrices * width + moe.n_experts)
+        embeddings = self.hidden_size * (
+            self.vocab_size * (1 if self.tied_embeddings else 2) + (self.learned_positions or 0)
+        )
+        return self.n_layers * self.attention_parameters + mlp + embeddings
+
+    @property
+    def attention_parameters(self) -> int:
+        """Weights of one layer's attention projections [1]."""
+        h, heads = self.hidden_size, self.n_heads
+        if mla := self.mla:
+            query = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
+            q = h * mla.q_lora_rank + mla.q_lora_rank * query if mla.q_lora_rank else h * query
+            kv = h * (mla.kv_lora_rank + mla.qk_rope_head_dim)
+            kv += mla.kv_lora_rank * heads * (mla.qk_nope_head_dim + mla.v_head_dim)
+            return q + kv + heads * mla.v_head_dim * h
+        return 2 * h * self.head_dim * (heads + self.n_kv_heads)
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Elements that one token adds to the KV cache over all layers [1]."""
+        if self.mla:
+            return self.n_layers * (self.mla.kv_lora_rank + self.mla.qk_rope_head_dim)
+        return self.n_layers * 2 * self.n_kv_heads * self.head_dim
+
+    def __str__(self) -> str:
+        moe, mla, window = self.moe, self.mla, self.sliding_window
+        shared = "MQA" if self.n_kv_heads == 1 else "GQA" if self.n_kv_heads < self.n_heads else "MHA"
+        attention = "MLA" if mla else shared
+        rows = {
+            "hidden size h": f"{self.hidden_size}",
+            "MLP size i": f"{self.intermediate_size} ({'gated, 3' if self.gated else '2'} matrices)",
+            "layers L": f"{self.n_layers}",
+            "heads": f"{self.n_heads} query, {self.n_kv_heads} KV ({attention}), head_dim {self.head_dim}",
+            "vocabulary": f"{self.vocab_size} ({'tied' if self.tied_embeddings else 'untied'} embeddings)",
+            "context": with_unit(self.max_context, "tokens"),
+            "sliding window": window and f"{window.size} tokens on {window.layers} of {self.n_layers} layers",
+            "experts": moe
+            and f"{moe.n_experts}, {moe.experts_per_token} per token, MLP size {moe.intermediate_size}"
+            f"{f' + {moe.shared_intermediate_size} shared' if moe.shared_intermediate_size else ''},"
+            f" {moe.layers} of {self.n_layers} layers",
+            "latent attention": mla
+            and f"q rank {mla.q_lora_rank or 'full'}, kv rank {mla.kv_lora_rank},"
+            f" head dims {mla.qk_nope_head_dim} + {mla.qk_rope_head_dim} (RoPE), v {mla.v_head_dim}",
+            "weights as stored": self.quantization and f"{self.quantization.format} ({self.quantization.scope})",
+            "parameters": f"{self.parameters:,}"
+            + (f" (active {self.active_parameters:,})" if moe else "")
+            + (f", published {self.published_parameters:,}" if self.published_parameters else ""),
+            "KV cache": f"{self.kv_elements_per_token:,} elements per token",
+        }
+        return describe_entry(f"Model {self.id}: {self.name} ({self.family})", rows, self)
+
+    __repr__ = __str__
+
+
+@cache
+def _model(name: str) -> Model:
+    return load_entry(Model, _model_files()[name])
+
+
+@cache
+def _model_files() -> dict[str, Traversable]:
+    return entry_files("models")
+
+
+def models() -> list[str]:
+    """Ids of all models in the catalog."""
+    return list(_model_files())
+
+
+def model(name: str) -> Model:
+    """The model of that id, e.g. ``wb.model("llama-7b")``; an unknown one raises ValueError."""
+    if not isinstance(name, str) or name not in _model_files():
+        raise unknown("model", name, _model_files())
+    return _model(name)

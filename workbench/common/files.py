@@ -1,0 +1,114 @@
+"""Files that are written whole or not at all, and files from elsewhere that are opened to be read."""
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+from uuid import uuid4
+
+from .errors import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def whole(path: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its name when it is complete, and vanishes otherwise.
+
+    Raises ValueError for a missing folder, a path that cannot be written, and a suffix that is none of `suffixes`.
+    """
+    if suffixes and path.suffix not in suffixes:
+        raise unknown("file suffix", path.suffix, suffixes)
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+MAX_LINE = 2**20  # characters; a few zipped kilobytes can unfold to a line of gigabytes
+
+
+def given_file(path: object) -> Path:
+    """The path of a file to read; ValueError for what is no path, or a folder's."""
+    if not isinstance(path, str | PathLike):
+        raise ValueError(f"path = {path!r}: expected the path of a file")
+    if (file := Path(path)).is_dir():
+        raise ValueError(f"{file}: a folder: expected a file")
+    return file
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file, gzipped or not; what is no text raises ValueError."""
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path, "rt", encoding="utf-8-sig") if zipped else path.open(encoding="utf-8-sig") as file:
+            yield file
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{path}: not a text file ({error})") from None
+
+
+@dataclass
+class Lines:
+    """The lines of a table, comments apart, and the number of the last one."""
+
+    file: TextIO
+    comments: list[str]
+    first: str
+    number: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        begun = not self.first
+        for line in iter(partial(self.file.readline, MAX_LINE), ""):
+            self.number += 1
+            if len(line) == MAX_LINE:
+                raise csv.Error(f"longer than {MAX_LINE} characters")
+            begun = begun or self.first in line
+            if line.startswith("#"):
+                self.comments.append(line.removeprefix("#").strip())
+            elif begun and line.strip():
+                yield line
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, gzipped or not, to read its bytes; a broken gzip file raises ValueError."""
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+            yield file  # type: ignore[misc]
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{path}: not a whole gzip file ({error})") from None
+
+
+def write_table(table: "pd.DataFrame", path: Path, suffixes: tuple[str, ...] = (".csv",)) -> None:
+    """Write a table, whole or not at all: by its suffix as .csv, with 7 significant digits, or as .parquet.
+
+    suffixes : that are allowed; ValueError for another one
+    """
+    with whole(path, suffixes) as temporary:
+        if path.suffix == ".csv":
+            table.to_csv(temporary, index=False, float_format="%.7g")
+        else:
+            table.to_parquet(temporary, index=False)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,40 @@
+"""Where the package's data and the project's notebooks and params are, and a fingerprint of them all."""
+
+import hashlib
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+#: The package's catalog, claims and tables.
+DATA = files("workbench") / "data"
+
+
+def project_root() -> Path:
+    """The folder with ``notebooks/`` and ``params/``: the current one, one above it, or the package's own clone."""
+    for folder in (*(Path.cwd() / "x").parents, Path(__file__).resolve().parents[2]):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    raise ValueError(f"no notebooks/ and params/ in {Path.cwd()} or above: run this in a clone of the project")
+
+
+#: Libraries that the numbers of a chart go through.
+LIBRARIES = ("numpy", "xarray", "pandas", "matplotlib")
+
+
+def package_fingerprint() -> str:
+    """Hash of the package, its catalog and claims, and the versions of the libraries that numbers go through.
+
+    All of the catalog: a GPU may borrow the fit of another one.
+    """
+    package = Path(str(DATA)).parent
+    paths = sorted([*package.rglob("*.py"), *package.glob("data/**/*.*")])
+    libraries = [f"{name} {version(name)}".encode() for name in LIBRARIES]
+    return digest(*libraries, *(part for path in paths for part in (path.name.encode(), path.read_bytes())))
+
+
+def digest(*parts: bytes) -> str:
+    """SHA-256 of several parts, each with its length, in hexadecimal."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        hashed.update(len(part).to_bytes(8, "big") + part)
+    return hashed.hexdigest()

@@ -1,0 +1,46 @@
+"""The explorer as a web page of this machine, by Voila."""
+
+import os
+import socket
+from pathlib import Path
+
+from ..common.project import project_root
+
+#: Where Voila finds the page's template, which fetches nothing from elsewhere.
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def serve(*, port: int = 8866, browser: bool = True) -> None:
+    """Serve `notebooks/explorer.ipynb` on 127.0.0.1 until Ctrl-C.
+
+    Raises ValueError where there is no such notebook or the port is taken.
+    """
+    notebook = project_root() / "notebooks" / "explorer.ipynb"
+    if not notebook.is_file():
+        raise ValueError(f"there is no notebook {notebook}")
+    check_port(port)
+    os.environ["JUPYTER_PATH"] = str(TEMPLATES)
+    os.environ.pop("JUPYTER_PREFER_ENV_PATH", None)
+    from voila.app import main  # takes half a second
+
+    main(arguments(notebook, port, browser))
+
+
+def arguments(notebook: Path, port: int, browser: bool) -> list[str]:
+    """What Voila is started with: on this machine only, at this port or not at all."""
+    settings = {
+        "VoilaConfiguration.template": "workbench", "VoilaConfiguration.show_tracebacks": "True",
+        "Voila.ip": "127.0.0.1", "Voila.port_retries": "0",
+    }  # fmt: skip
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    return [str(notebook), f"--port={port}", *options, *([] if browser else ["--no-browser"])]
+
+
+def check_port(port: int) -> None:
+    """Raise ValueError where a port is taken or not allowed."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ValueError(f"port {port} of 127.0.0.1: {error.strerror}; choose another with --port") from None

@@ -1,0 +1,20 @@
+"""Figures: params through notebooks to SVG, PNG, CSV and an index page."""
+
+from .batch import Outcome, differences, draw, is_current, run
+from .index import write_index
+from .outputs import save
+from .params import Figure, choose, find, read_params
+
+__all__ = [
+    "Figure",
+    "Outcome",
+    "choose",
+    "differences",
+    "draw",
+    "find",
+    "is_current",
+    "read_params",
+    "run",
+    "save",
+    "write_index",
+]

@@ -1,0 +1,62 @@
+"""The index page of the figures: every chart with its caption, its numbers and its claims."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..common.files import whole
+from ..common.project import DATA, digest, package_fingerprint
+from .batch import _digests, _record, _unchanged
+from .params import FIGURE_FORMATS, Figure
+
+# Index ------------------------------------------------------------------------------------------------------------
+
+
+def write_index(figures: Iterable[Figure], output: Path) -> Path:
+    """Write ``index.html``: every chart that exists, its caption, its audit rows, and links to all it is made from.
+
+    What is up to date is left as it is.
+    """
+    index, state, package = output / "index.html", output / ".state" / "index.json", package_fingerprint()
+    shown = [figure for figure in figures if all((output / f"{figure.id}.{kind}").is_file() for kind in FIGURE_FORMATS)]
+    inputs = digest(*(part for figure in shown for part in (
+        figure.fingerprint(package).encode(), *(target.encode() for target in _links(figure, output).values()),
+    )))  # fmt: skip
+    if not _unchanged(state, inputs, {"html": index}):
+        with whole(index) as path:
+            path.write_text(_render(shown, output), encoding="utf-8")
+            digests = _digests({"html": path})
+        state.parent.mkdir(exist_ok=True)
+        _record(state, inputs, digests)
+    return index
+
+
+def _links(figure: Figure, output: Path) -> dict[str, str]:
+    return {
+        **{kind.upper(): f"{figure.id}.{kind}" for kind in ("svg", "png", "csv")},
+        "params": os.path.relpath(figure.params, output), "notebook": os.path.relpath(figure.notebook, output),
+    }  # fmt: skip
+
+
+def _render(figures: Iterable[Figure], output: Path) -> str:
+    import jinja2
+
+    from ..audit import claims as audit
+
+    table = audit.run()
+    rows = table.assign(
+        published=[audit.show_published(*pair) for pair in zip(table.published, table.kind, strict=True)],
+        source_formula=table.source_formula.map(audit.show), ours=table.ours.map(audit.show),
+    )  # fmt: skip
+    charts = [
+        {
+            "id": figure.id, "title": figure.values["title"], "caption": figure.values["caption"],
+            "claims": rows[rows.figure == figure.id].to_dict("records"), "links": _links(figure, output),
+        }
+        for figure in figures
+    ]  # fmt: skip
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string((DATA / "index.html.jinja").read_text(encoding="utf-8"))
+    return template.render(charts=charts, summary=audit.summary(table))

@@ -1,0 +1,91 @@
+"""Figures and their params: which notebook draws a chart, and with which parameters."""
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Optional
+
+from pydantic import ConfigDict, create_model
+
+from ..common.errors import file_name, unknown
+from ..common.project import digest
+from ..common.yaml_records import read_mapping, validated
+
+FIGURE_FORMATS = ("csv", "png", "svg")
+TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Optional": Optional}
+
+
+# Figures and their inputs -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the batch: its params file and the notebook that draws it."""
+
+    id: str
+    params: Path
+    notebook: Path
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """What the params file says, checked against the notebook's parameters."""
+        return read_params(self.params, self.notebook)
+
+    def fingerprint(self, package: str) -> str:
+        """Hash of all that the figure depends on: its params, its notebook, and the package with its data."""
+        return digest(package.encode(), self.params.read_bytes(), self.notebook.read_bytes())
+
+
+def find(root: Path) -> dict[str, Figure]:
+    """Every figure of the project by id."""
+    figures: dict[str, Figure] = {}
+    for params in sorted(root.glob("params/*/*.yaml"), key=lambda path: path.stem):
+        notebook = root / "notebooks" / f"{params.parent.name}.ipynb"
+        if not notebook.is_file():
+            raise ValueError(f"{params}: there is no notebook {notebook}")
+        if params.stem in figures:
+            raise ValueError(f"{params}: the figure {params.stem!r} exists already in {figures[params.stem].params}")
+        figures[params.stem] = Figure(file_name(f"{params}: figure", params.stem), params, notebook)
+    return figures
+
+
+def read_params(params: Path, notebook: Path) -> dict[str, Any]:
+    """The values of a params file; its keys and their types must be those of the notebook's parameters cell."""
+    fields: dict[str, Any] = {name: (annotation, ...) for name, annotation in notebook_parameters(notebook).items()}
+    schema = create_model("Params", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
+    values: dict[str, Any] = validated(schema, read_mapping(params), str(params)).model_dump()
+    if values.get("figure_id") != params.stem:
+        raise ValueError(f"{params}: figure_id = {values.get('figure_id')!r}: must be the file's name, {params.stem!r}")
+    return values
+
+
+def notebook_parameters(notebook: Path) -> dict[str, Any]:
+    """Name and type of each parameter that a notebook's `parameters` cell declares."""
+    import papermill
+
+    declared = papermill.inspect_notebook(str(notebook))
+    if not declared:
+        raise ValueError(f"{notebook}: no cell is tagged `parameters`")
+    return {name: _type(notebook, name, info["inferred_type_name"]) for name, info in declared.items()}
+
+
+def _type(notebook: Path, parameter: str, annotation: str) -> Any:
+    try:
+        if kind := eval(annotation, {"__builtins__": {}}, TYPES):  # papermill calls no annotation "None"
+            return kind
+    except Exception:  # names nothing known, or is no expression
+        pass
+    raise ValueError(f"{notebook}: parameter {parameter} has the type {annotation!r}. Allowed: {', '.join(TYPES)}.")
+
+
+def choose(figures: dict[str, Figure], patterns: Iterable[str]) -> list[Figure]:
+    """Figures by id or glob; without any, all of them."""
+    chosen: dict[str, Figure] = {}
+    for pattern in patterns:
+        ids = fnmatch.filter(figures, pattern)
+        if not ids:
+            raise unknown("figure", pattern, figures)
+        chosen |= {i: figures[i] for i in ids}
+    return list(chosen.values()) if chosen else list(figures.values())

@@ -1,0 +1,239 @@
+"""The values of a sweep, evaluated in blocks and each written once."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..catalog.model_entries import Model
+from ..common.arrays import Array
+from ..common.variables import ABSENT, LINK
+from ..kernels import collectives, roofline
+from ..operators import parallel
+from ..operators.cost import Conventions, Cost, Step, Widths, decode, prefill
+from ..operators.formats import computes_in, widths
+from ..operators.table import ATTENTION, OPERATORS
+from .buffers import empty
+from .sweep import COSTS, RATES, Sweep
+
+#: What they are where a model lacks an operator.
+NOTHING = {
+    "flops": 0.0, "bytes": 0.0, "intensity": np.nan, "attainable": np.nan, "time": 0.0, "performance": np.nan,
+    "bound": ABSENT,
+}  # fmt: skip
+#: Operators that see more of a step than the number of its tokens.
+BY_SEQUENCE = (*ATTENTION, "kv_b_proj", "lm_head")
+#: Cells of a block (half of an ideal one's, on all GPUs together): smaller ones leave threads waiting for each other.
+BLOCK = 2**18
+#: Cells of a sweep that is worth several threads (a quarter of an ideal one's) [1].
+THREADED = 2**22
+Block = tuple[slice, ...]  # of the sizes but tp
+
+
+def evaluate(
+    sweep: Sweep, names: Iterable[str] = (*COSTS, *RATES), *, threads: int | None = None
+) -> dict[str, np.ndarray]:
+    """Variables of a sweep [SI] with the dims that each depends on, and `calls` by (model, operator[, tp]).
+
+    threads : that share the blocks; None is one for each core, where there are cells enough for that [1]
+
+    All are computed in float64; float32 rounds each once, when it is written: a relative error of 2^-24, 6e-8.
+    """
+    tps = sweep.sizes["tp"].tolist() if "tp" in sweep.sizes else [1]
+    lengths = [len(values) for name, values in sweep.sizes.items() if name != "tp"]
+    shape = (len(sweep.models), len(sweep.operators), len(sweep.phases), *lengths, len(tps))
+    out = {name: empty(shape if name in COSTS else (len(sweep.gpus), *shape), _dtype(name, sweep)) for name in names}
+    calls = np.zeros((*shape[:2], len(tps)))
+    shards = {
+        name: [(parallel.shard(model, tp), widths(model, sweep.dtypes[name]), tp) for tp in tps]
+        for name, model in sweep.models.items()
+    }
+
+    prompts = _distinct(sweep) if sweep.time_model == "kernel" and {"time", "performance"} & out.keys() else None
+    tables: dict[tuple[str, str, int], np.ndarray] = {}
+    ceilings = cache(partial(_ceilings, sweep, len(lengths)))
+
+    def tabulate(key: tuple[str, str, int]) -> None:
+        """Times by GPU of a prompt's operator at every number of tokens that the sweep has."""
+        model, operator, t = key
+        if prompts and operator in sweep.has[model] and operator not in BY_SEQUENCE:
+            tables[key] = _tabulated(sweep, operator, model, shards[model][t], prompts[0])
+
+    @np.errstate(over="ignore")  # what float32 cannot hold is inf; by call, as every thread has its own
+    def fill(place: tuple[Block, int, Step, tuple[int, str], tuple[int, str]]) -> None:
+        block, p, step, (i, model), (j, operator) = place
+        for t, shard in enumerate(shards[model]):
+            at: tuple[Any, ...] = (i, j, p, *block, t)
+            cost = _cost(operator, step, sweep.options, *shard) if operator in sweep.has[model] else None
+            if cost is None:
+                for name, values in out.items():
+                    values[at if name in COSTS else (slice(None), *at)] = NOTHING[name]
+                continue
+            calls[i, j, t] = cost.calls
+            table = tables.get((model, operator, t)) if sweep.phases[p] == "prefill" else None
+            known = None if table is None or prompts is None else (table, prompts[1][block])
+            _write(sweep, out, at, cost, *ceilings(computes_in(operator, sweep.dtypes[model])), known)
+
+    ideal = sweep.time_model == "ideal"
+    cells = max(2 * BLOCK // len(sweep.gpus), BLOCK // 4) if ideal else BLOCK
+    worth = prod(sweep.shape) >= (4 * THREADED if ideal else THREADED)
+    places = (
+        (block, p, step, model, operator)
+        for block, (p, phase) in product(_blocks(lengths, cells), enumerate(sweep.phases))
+        for step in [_step(sweep, phase, block)]
+        for model, operator in product(enumerate(sweep.models), enumerate(sweep.operators))
+    )
+    with _threads(threads or (len(os.sched_getaffinity(0)) if worth else 1)) as each:
+        for function, items in (
+            (tabulate, product(sweep.models, sweep.operators, range(len(tps)))),
+            (fill, places),
+        ):
+            deque(each(function, items), maxlen=0)
+    out["calls"] = calls
+    return out if "tp" in sweep.sizes else {name: values[..., 0] for name, values in out.items()}
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[Callable[..., Iterator[None]]]:
+    """A `map` that runs in so many threads [1]."""
+    if count == 1:
+        yield map
+    else:
+        with ThreadPoolExecutor(count) as pool:
+            yield pool.map
+
+
+def _dtype(name: str, sweep: Sweep) -> str:
+    return "int8" if name == "bound" else sweep.dtype
+
+
+def _blocks(lengths: list[int], cells: int) -> Iterator[Block]:
+    """Slices of the sizes that cover them all, in order, each with at most so many cells."""
+    inner = prod(lengths[1:])
+    if inner > cells:
+        for i in range(lengths[0]):
+            yield from ((slice(i, i + 1), *rest) for rest in _blocks(lengths[1:], cells))
+    else:
+        rows = cells // inner
+        yield from ((slice(i, i + rows), *(slice(n) for n in lengths[1:])) for i in range(0, lengths[0], rows))
+
+
+def _step(sweep: Sweep, phase: str, block: Block) -> Step:
+    """The step of a phase, its sizes as float arrays that broadcast to (batch_size, seq_len[, candidates])."""
+    values = [sizes for name, sizes in sweep.sizes.items() if name != "tp"]
+    b, s, *c = np.ix_(*(sizes[part].astype(float) for sizes, part in zip(values, block, strict=True)))
+    if phase == "prefill":
+        return prefill(b, s, logits=sweep.logits)
+    return decode(b, s, candidates=c[0] if c else 1)
+
+
+def _distinct(sweep: Sweep) -> tuple[np.ndarray, np.ndarray] | None:
+    """Distinct numbers of tokens in the sweep's prompts, and which of them each (batch_size, seq_len) has [1].
+
+    None where a table of them would be larger than what it saves.
+    """
+    b, s = (sweep.sizes[name] for name in ("batch_size", "seq_len"))
+    unit, cells = int(np.gcd.reduce(b)) * int(np.gcd.reduce(s)), len(b) * len(s)
+    most = int(b.max()) * int(s.max())
+    if "prefill" not in sweep.phases or cells < BLOCK // 32 or most // unit > 4 * cells or most > 2**53:
+        return None
+    counts = np.multiply.outer(b // np.gcd.reduce(b), s // np.gcd.reduce(s))
+    present = np.zeros(most // unit + 1, dtype=bool)
+    present[counts] = True
+    places = np.cumsum(present, dtype=np.int32) - 1
+    every = places[counts]
+    return np.flatnonzero(present) * float(unit), every[..., None] if "candidates" in sweep.sizes else every
+
+
+def _tabulated(
+    sweep: Sweep, operator: str, model: str, shard: tuple[Model, Widths, int], tokens: np.ndarray
+) -> np.ndarray:
+    """Times of an operator's kernel by (gpu, number of tokens) [s]."""
+    times = np.empty((len(sweep.gpus), len(tokens)))
+    peak, *_ = _ceilings(sweep, 1, computes_in(operator, sweep.dtypes[model]))
+    for start in range(0, len(tokens), BLOCK):
+        part = slice(start, start + BLOCK)
+        cost = _cost(operator, Step(tokens[part], 1, 1, 0), sweep.options, *shard)
+        times[:, part] = _kernel_times(sweep, cost, peak) if cost else 0.0
+    return times
+
+
+def _cost(operator: str, step: Step, options: Conventions, model: Model, width: Widths, tp: int) -> Cost | None:
+    """The cost of an operator on one of `tp` GPUs; None where the model has no such operator."""
+    if operator == "all_reduce":
+        return parallel.all_reduce(model, step, width, tp)
+    return OPERATORS[operator](model, step, width, options)
+
+
+def _write(
+    sweep: Sweep,
+    out: dict[str, np.ndarray],
+    at: tuple[Any, ...],
+    cost: Cost,
+    peak: np.ndarray,
+    bandwidth: np.ndarray,
+    ridge: np.ndarray,
+    known: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
+    """Write one operator's costs, and its rates on all GPUs, to their place.
+
+    peak [FLOP/s], bandwidth [byte/s], ridge [FLOP/byte] : by GPU, of the format that it computes in
+    known : times by (gpu, number of tokens) and the places in them, where tabulated
+    """
+    flops, moved = np.asarray(cost.flops), np.asarray(cost.bytes)
+    shape, exact = np.broadcast(flops, moved).shape, sweep.dtype == "float64"
+
+    def put(name: str, place: tuple[Any, ...], function: Callable[..., Array], *operands: Array) -> Array:
+        """Write what a function gives; where that has all the dims and needs no rounding, it writes there itself."""
+        target = out[name][place] if name in out else None
+        direct = exact and target is not None and target.shape[-len(shape) :] == shape
+        values = function(*operands, out=target if direct else None)
+        if target is not None and not direct:
+            target[...] = values
+        return values
+
+    for name, values in (("flops", flops), ("bytes", moved)):
+        if name in out:
+            out[name][at] = values
+    intensity = put("intensity", at, np.divide, flops, moved)
+    everywhere = (slice(None), *at)
+    if "attainable" in out:
+        put("attainable", everywhere, roofline.attainable, intensity, peak, bandwidth)
+    if "bound" in out and cost.gpus > 1:
+        out["bound"][everywhere] = LINK
+    elif "bound" in out:
+        put("bound", everywhere, roofline.bound, intensity, ridge)
+    if "time" in out or "performance" in out:
+        if known:
+            time = put("time", everywhere, partial(np.take, axis=1, mode="clip"), *known)
+        elif sweep.time_model == "kernel" or cost.gpus > 1:
+            time = put("time", everywhere, _kernel_times, sweep, cost, peak)
+        else:
+            time = put("time", everywhere, roofline.ideal_time, flops, moved, peak, bandwidth)
+            if sweep.launch_latency:
+                time = put("time", everywhere, np.add, time, sweep.launch_latency)
+        if "performance" in out:
+            put("performance", everywhere, np.divide, flops, time)
+
+
+def _ceilings(sweep: Sweep, dims: int, computing: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Peak [FLOP/s] in a format, bandwidth [byte/s] and ridge point [FLOP/byte], by GPU and as many dims after it."""
+    rates = [(gpu.peak_flop_rate(computing), gpu.bandwidth) for gpu in sweep.gpus.values()]
+    peak, bandwidth = np.array(rates).T.reshape(2, -1, *(1,) * dims)
+    return peak, bandwidth, roofline.ridge_point(peak, bandwidth)
+
+
+def _kernel_times(sweep: Sweep, cost: Cost, peak: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+    """Times of one call by GPU [s], written to `out` where there is one."""
+    times = np.empty((len(peak), *np.broadcast(cost.flops, cost.bytes).shape)) if out is None else out
+    for g, gpu in enumerate(sweep.gpus.values()):
+        seconds = collectives.collective_or_kernel_time(gpu, cost, peak[g].item(), sweep.time_model)
+        np.add(seconds, sweep.launch_latency, out=times[g])
+    return times

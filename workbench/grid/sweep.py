@@ -1,0 +1,191 @@
+"""Sweeps: what a grid is computed over, and its values, evaluated in blocks and each written once.
+
+An operator is evaluated on the sizes that it depends on: most of decoding's do not see the sequence length, and a
+prompt's projections see batch size times length alone. A block fits into the caches, from its costs to its rates on
+every GPU; only the results go through memory.
+"""
+
+import sys
+from bisect import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..catalog.gpu_entries import GPU
+from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.loading import entries
+from ..catalog.model_entries import Model
+from ..catalog.model_entries import model as find_model
+from ..common.arguments import is_whole, listed, names_in, whole_numbers
+from ..common.errors import unknown
+from ..kernels.times import TIME_MODELS
+from ..operators.cost import PHASES, Conventions
+from ..operators.formats import formats
+from ..operators.table import OPERATORS, exists, operator_set
+
+#: Variables without the dim gpu, and those with all dims.
+COSTS, RATES = ("flops", "bytes", "intensity"), ("attainable", "time", "performance", "bound")
+#: Cells of a chunk of a lazy grid [1].
+CHUNK = 2**21
+#: Regions that a sweep is cut into at most: a lazy grid holds about 4 kB for each [1].
+REGIONS = 100_000
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a grid is computed over: the arguments of `grid.roofline_grid`, checked, by label.
+
+    has : the operators that each model runs; sizes : batch_size, seq_len and, where asked for, candidates and tp [1]
+    dtypes : of each model's operands; dtype : of the results, "float64" or "float32"
+    attrs : those of the grid, which say how it was computed
+    """
+
+    gpus: dict[str, GPU]
+    models: dict[str, Model]
+    operators: list[str]
+    has: dict[str, set[str]]
+    phases: list[str]
+    sizes: dict[str, np.ndarray]
+    dtypes: dict[str, dict[str, str]]
+    options: Conventions
+    logits: str
+    time_model: str
+    launch_latency: float
+    dtype: str = "float64"
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        """Labels by dim, in the order of the dims."""
+        labels = {"gpu": list(self.gpus), "model": list(self.models), "operator": self.operators, "phase": self.phases}
+        return labels | self.sizes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dim [1]."""
+        return tuple(len(labels) for labels in self.coords.values())
+
+    def part(self, region: dict[str, slice]) -> "Sweep":
+        """The sweep over some of the labels: a slice for each dim that is not taken whole."""
+        coords = {dim: labels[region.get(dim, slice(None))] for dim, labels in self.coords.items()}
+        return replace(
+            self, gpus={name: self.gpus[name] for name in coords["gpu"]},
+            models={name: self.models[name] for name in coords["model"]}, operators=coords["operator"],
+            phases=coords["phase"], sizes={name: coords[name] for name in self.sizes},
+        )  # fmt: skip
+
+    def chunks(self, chunks: str | int | Mapping[str, int] = "auto") -> dict[str, list[slice]]:
+        """Slices of every dim that cut the sweep into regions.
+
+        chunks : labels in a slice by dim, the rest whole; or cells in a region at most, the inner dims whole as far as
+            possible; "auto" is `CHUNK` cells [1]
+
+        Raises ValueError for anything else, and for more than `REGIONS` regions.
+        """
+        lengths = dict(zip(self.coords, self.shape, strict=True))
+        if isinstance(chunks, Mapping):
+            for dim, length in chunks.items():
+                if dim not in lengths:
+                    raise unknown("dim in chunks", dim, lengths)
+                _check_chunk(f"chunks[{dim!r}]", length)
+            steps = lengths | dict(chunks)
+        else:
+            steps = _steps(lengths, CHUNK if chunks == "auto" else _check_chunk("chunks", chunks))
+        if (count := _regions(lengths, steps)) > REGIONS:
+            cells = range(1, min(prod(self.shape) + 1, sys.maxsize))
+            least = cells[bisect(cells, -REGIONS - 1, key=lambda c: -_regions(lengths, _steps(lengths, c)))]
+            raise ValueError(
+                f"chunks = {chunks!r} makes {count:,} regions: allowed are {REGIONS:,}, from chunks = {least} cells on"
+            )
+        return {
+            dim: [slice(i, min(i + steps[dim], length)) for i in range(0, length, steps[dim])]
+            for dim, length in lengths.items()
+        }
+
+
+def _steps(lengths: dict[str, int], cells: int) -> dict[str, int]:
+    """Labels in a slice of each dim, the inner dims whole as far as a region has no more than so many cells."""
+    steps = {}
+    for dim, length in reversed(lengths.items()):
+        steps[dim] = min(length, max(cells, 1))
+        cells //= length
+    return steps
+
+
+def _regions(lengths: dict[str, int], steps: dict[str, int]) -> int:
+    return prod(-(-length // steps[dim]) for dim, length in lengths.items())
+
+
+def _check_chunk(name: str, length: object) -> int:
+    if not is_whole(length) or length < 1:
+        raise ValueError(f"{name} = {length!r}: allowed are 'auto', whole numbers from 1, and those by dim")
+    return int(length)
+
+
+def checked(
+    gpu: Any, model: Any, operator: Any = None, phase: Any = PHASES, batch_size: Any = 1, seq_len: Any = 1024, *,
+    candidates: Any = None, tp: Any = None, weight_dtype: str | None = None, activation_dtype: str = "fp16",
+    kv_dtype: str = "fp16", lm_head_dtype: str | None = None, causal: bool | None = None, logits: str = "last",
+    scores: str | None = None, time_model: str = "ideal", launch_latency: float = 0.0, dtype: str = "float64",
+) -> Sweep:  # fmt: skip
+    """The arguments of `roofline_grid` as a sweep that is yet to be computed; its errors."""
+    gpus = entries("gpu", gpu, find_gpu)
+    models = entries("model", model, find_model)
+    phases = names_in("phase", phase, PHASES)
+    sizes = {"batch_size": whole_numbers("batch_size", batch_size), "seq_len": whole_numbers("seq_len", seq_len)}
+    if candidates is not None:
+        sizes["candidates"] = whole_numbers("candidates", candidates)
+    for label, value, allowed in (("logits", logits, ("last", "all")), ("scores", scores, (None, "memory", "chip"))):
+        if value not in allowed:
+            raise unknown(label, value, allowed)
+    if not isinstance(time_model, str) or time_model not in TIME_MODELS:
+        raise unknown("time_model", time_model, TIME_MODELS)
+    if not isinstance(launch_latency, int | float) or isinstance(launch_latency, bool) or not 0 <= launch_latency < 1:
+        raise ValueError(f"launch_latency = {launch_latency!r}: allowed are seconds from 0 to 1")
+    if causal not in (None, True, False):
+        raise unknown("causal", causal, (None, True, False))
+    if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
+        raise unknown("dtype", dtype, ("float64", "float32"))
+    dtypes = {
+        name: formats(entry, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype) for name, entry in models.items()
+    }
+    wanted = listed("operator", "fused" if operator is None else operator)
+    if tp is not None:
+        sizes["tp"] = whole_numbers("tp", tp)
+    operators, has = _operators(wanted, models, max(sizes["tp"]) if tp is not None else 1)
+    attrs = {
+        "title": "Roofline of LLM inference operators",
+        "forward_pass": " ".join(operators) if wanted == ["fused"] else "",
+        "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
+        "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
+        "launch_latency": launch_latency,
+    }  # fmt: skip
+    return Sweep(
+        gpus, models, operators, has, phases, sizes, dtypes, Conventions(causal, scores), logits, time_model,
+        launch_latency, dtype, attrs,
+    )  # fmt: skip
+
+
+def _operators(wanted: list[str], models: dict[str, Model], gpus: int) -> tuple[list[str], dict[str, set[str]]]:
+    """The operators of the grid in order, and for each model those of them that it runs."""
+    shared = {"all_reduce"} if gpus > 1 else set()
+    known = [*OPERATORS, "all_reduce"]
+    if wanted in (["fused"], ["unfused"]):
+        sets = {name: set(operator_set(model, wanted[0])) for name, model in models.items()}
+        if wanted == ["fused"]:
+            sets = {name: ops | shared for name, ops in sets.items()}
+        return [op for op in known if any(op in ops for ops in sets.values())], sets
+    given = names_in("operator", wanted, known, also=("fused", "unfused"))
+    if "all_reduce" in given and not shared:
+        raise ValueError("operator 'all_reduce' is between GPUs: give tp, with a size above 1")
+    has = {
+        name: shared | {op for op in given if op in OPERATORS and exists(op, model)} for name, model in models.items()
+    }
+    for op in given:
+        if not any(op in ops for ops in has.values()):
+            runs = operator_set(next(iter(models.values())), "fused")
+            raise ValueError(f"no operator {op!r} in {', '.join(models)}, which has: {', '.join(runs)}")
+    return given, has

@@ -1,0 +1,108 @@
+"""Time of fused attention: prompts in tiles of queries, decoding over a split cache."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..catalog.fits import DecodeFit, PrefillFit
+from ..catalog.gpu_entries import GPU, kernel_fit
+from ..common.arrays import Array
+from ..operators.cost import Cost
+from .gemm import l2_misses, smooth_maximum
+
+#: Rows of queries in a tile of fused attention, and the rows of one tensor-core instruction [1].
+QUERY_TILE, QUERY_ROWS = 128, 16
+#: Exponent with which a score's products and its softmax overlap: one tile computes scores while another weighs them.
+SOFTMAX_OVERLAP = 2.0
+#: Of the last wave of query tiles, all SMs but one wait for this share of the longest [1].
+TAIL = 0.5
+#: Context at which half of the latency of splitting and joining it is paid [token].
+CONTEXT_DEPTH = 1024
+#: A prompt's keys and values are read and written into the cache before the attention reads them: engines time the
+#: two together. Found in the timings: with 1, heads that share no KV head come out 10 % too fast, others too slow [1].
+KV_PASSES = 3
+
+
+# Fused attention --------------------------------------------------------------------------------------------------
+
+
+def score_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+    """What one score costs, its products at their fraction of the peak and its softmax partly behind them [s].
+
+    The softmax takes as long in every format, so that it is counted in FLOPs at the 16-bit peak.
+    """
+    products = cost.score_flops / (fit.compute_fraction * peak_flop_rate)
+    softmax = fit.softmax_flops / gpu.peak_flop_rate("fp16" if "fp16" in gpu.dense_tflops else "bf16")
+    return smooth_maximum(products, softmax, SOFTMAX_OVERLAP)
+
+
+def prefill_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+    """Launch, cache write, waves of query tiles, scores with their softmax, the last tile's walk, operands [s].
+
+    Half a tile of queries is wasted on the diagonal and at the end of the prompt, and no head takes less than one.
+    FlashAttention: Dao 2023 (arXiv 2307.08691); packing of heads: Shah et al. 2024 (arXiv 2407.08608).
+    """
+    sms = gpu.sm_count or 1
+    tile = np.maximum(QUERY_TILE / cost.group, 1) if fit.packed_heads else QUERY_TILE
+    wasted = cost.batch * tile * cost.n / 2
+    scores = np.maximum(cost.flops / cost.score_flops + wasted, 2 * wasted)
+    tail = TAIL * QUERY_TILE * cost.n * sms
+    waves = np.ceil(cost.batch * tile / QUERY_TILE * np.ceil(cost.m / tile) / sms)
+    compute = (scores + tail) * score_seconds(fit, gpu, cost, peak_flop_rate)
+    new = np.minimum(cost.m / cost.n, 1)
+    moved = cost.bytes + (KV_PASSES - 1) * new * (cost.bytes - cost.activations)
+    moved = l2_misses(moved, gpu) if fit.operands_in_l2 else moved
+    moving = moved / (fit.bandwidth_fraction * gpu.bandwidth)
+    writing = 1e-9 * fit.token_ns * cost.sequences * cost.m
+    return 1e-6 * (fit.launch_us + fit.wave_us * waves) + writing + compute + moving
+
+
+def decode_seconds(fit: DecodeFit, softmax: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+    """Launch, latency of the context, and the smooth maximum of reading the cache, starting waves and computing [s].
+
+    The query heads of one KV head, times the new tokens, share the rows of a tile; no causal skipping. Split over the
+    context: flash-decoding (Dao et al. 2023).
+    """
+    rows, groups = cost.m * cost.group, cost.batch / cost.group
+    padded = groups * np.ceil(rows / QUERY_ROWS) * QUERY_ROWS * cost.n
+    compute = padded * score_seconds(softmax, gpu, cost, peak_flop_rate)
+    moving = cost.bytes / (fit.bandwidth_fraction * gpu.bandwidth)
+    waves = 1e-6 * fit.wave_us * np.ceil(groups * np.ceil(rows / QUERY_TILE) / (gpu.sm_count or 1))
+    unsplit = np.where(np.equal(cost.group, 1) & (fit.unsplit_gbs is not None), 1.0, 0.0)
+    latency = 1e-6 * (fit.launch_us + (1 - unsplit) * fit.context_us * cost.n / (cost.n + CONTEXT_DEPTH))
+    walk = unsplit * (cost.bytes - cost.activations) / groups / (1e9 * (fit.unsplit_gbs or 1))
+    reading = smooth_maximum(moving, walk, fit.overlap) if np.any(walk) else moving
+    return latency + smooth_maximum(smooth_maximum(reading, waves, fit.overlap), compute, fit.overlap)
+
+
+# Kinds of kernels -------------------------------------------------------------------------------------------------
+
+
+def fit_of(gpu: GPU, kind: str) -> Any:
+    """The fit that a GPU computes a kind of kernel with, its own or a borrowed one."""
+    return kernel_fit(gpu, kind).fit
+
+
+def fused_attention_seconds(gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+    """The faster of the two kernels that engines have, but no less than a prompt of the new tokens alone would take.
+
+    A whole prompt so runs the prefill kernel, one new token the decode kernel, and a chunk or a few candidates over a
+    long context whatever suits them; no token more and no longer context makes it faster.
+    """
+    prefill: PrefillFit = fit_of(gpu, "prefill")
+    one = prefill_seconds(prefill, gpu, cost, peak_flop_rate)
+    if np.all(np.greater_equal(cost.m, cost.n) & np.greater(cost.m, 1)):  # whole prompts: `alone` is `one`
+        return one
+    faster = np.minimum(one, decode_seconds(fit_of(gpu, "decode"), prefill, gpu, cost, peak_flop_rate))
+    if not np.any(np.greater(cost.m, 1)):
+        return faster
+    alone = prefill_seconds(prefill, gpu, _new_tokens_alone(cost), peak_flop_rate)
+    return np.where(np.greater(cost.m, 1), np.maximum(faster, alone), faster)
+
+
+def _new_tokens_alone(cost: Cost) -> Cost:
+    """The share of an attention's work that falls to the new tokens' own part of the context."""
+    share = np.minimum(cost.m / cost.n, 1)
+    cache = cost.bytes - cost.activations
+    return replace(cost, n=share * cost.n, flops=share * cost.flops, bytes=cost.activations + share * cache)

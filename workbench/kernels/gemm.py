@@ -1,0 +1,89 @@
+"""Time of a matrix product: whole output tiles in whole waves, the walk along k, and its operands."""
+
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+
+from ..catalog.fits import GemmFit
+from ..catalog.gpu_entries import GPU
+from ..common.arrays import Array
+from ..operators.cost import Cost
+
+#: Rows and columns of a GEMM's output tiles, and how often its k loop may be split to occupy more SMs [1].
+TILES, SPLITS = ((32, 64), (64, 64), (128, 128), (256, 128)), (1, 4, 16)
+#: Rows from which on a tile is not a small one: see `parameters.GemmFit.small_tile_waves` [1].
+LARGE_TILE = 128
+#: A kernel that computes much longer runs at the clock that the power limit sustains [s].
+BOOST_TIME = 5e-4
+#: Activations are left in the L2 cache by the kernel before, as far as they fit in this share of it [1].
+L2_SHARE = 0.5
+#: Exponent of the step from operands that fit into L2 to those that do not, where a benchmark repeats one call [1].
+L2_EDGE = 8
+
+
+def smooth_maximum(a: Array, b: Array, exponent: float) -> Array:
+    """(a^p + b^p)^(1/p): the sum for p = 1, the larger one for p to infinity; scaled, so that nothing overflows."""
+    large, small = np.maximum(a, b), np.minimum(a, b)
+    return large * (1 + (small / large) ** exponent) ** (1 / exponent)
+
+
+# GEMM -------------------------------------------------------------------------------------------------------------
+
+
+def tiled_flops(
+    m: Array, n: Array, k: Array, batch: Array, *, sm_count: int, fill_depth: float, half_tile: float,
+    small_tile_waves: float | None = None,
+) -> Array:  # fmt: skip
+    """FLOPs in whole waves of whole output tiles, a tile to an SM, by the best tile and split of k [FLOP].
+
+    m, n, k, batch : sizes of the GEMM [1]; fill_depth, half_tile, small_tile_waves : see `parameters.GemmFit` [1]
+
+    At least 2 batch m n k, and tends to it. Stairs in m, n and batch: a library picks the fastest of a few kernels.
+    """
+    best: Array = np.inf
+    for rows, columns in TILES:
+        tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
+        each: Array = 2.0 * rows * columns * sm_count / _reuse(rows, columns, half_tile)
+        if small_tile_waves is not None and rows < LARGE_TILE:
+            each = np.where((m <= rows) | (tiles <= small_tile_waves * sm_count), each, np.inf)
+        depths = (np.ceil(tiles * split / sm_count) * (k / split + fill_depth) for split in SPLITS)
+        best = np.minimum(best, each * reduce(np.minimum, depths))
+    return best
+
+
+def _reuse(rows: int, columns: int, half_tile: float) -> float:
+    """How busy an output tile keeps the tensor cores, relative to the largest tile [1]."""
+    side, largest = (2 * a * b / (a + b) for a, b in ((rows, columns), TILES[-1]))
+    return side / (side + half_tile) * (1 + half_tile / largest)
+
+
+def l2_misses(bytes_: Array, gpu: GPU) -> Array:
+    """Of what another kernel just wrote or reads next, what the L2 cache cannot hold: a share b / (b + L2/2) [byte]."""
+    return bytes_ * bytes_ / (bytes_ + L2_SHARE * 1e6 * (gpu.l2_mb or 0))
+
+
+def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array = 1) -> Cost:
+    """Work of a call whose operands another one like it left in L2, as bytes that memory would take as long for.
+
+    l2_speedup : L2 over memory [1], None: not known, all from memory; copies : sets of operands used in turn [1]
+    """
+    if l2_speedup is None or not gpu.l2_mb:
+        return cost
+    cached = 1 / (1 + (copies * cost.bytes / (1e6 * gpu.l2_mb)) ** L2_EDGE)
+    share = 1 - cached * (1 - 1 / l2_speedup)
+    return replace(cost, bytes=share * cost.bytes, activations=share * cost.activations)
+
+
+def gemm_seconds(fit: GemmFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+    """Launch, the walk along k, and the smooth maximum of computing whole tiles and moving the operands [s]."""
+    flops = tiled_flops(
+        cost.m, cost.n, cost.k, cost.batch, sm_count=gpu.sm_count or 1, fill_depth=fit.fill_depth,
+        half_tile=fit.half_tile, small_tile_waves=fit.small_tile_waves,
+    )  # fmt: skip
+    compute = flops / (fit.compute_fraction * peak_flop_rate)
+    compute = compute * (1 - fit.boost * BOOST_TIME / (compute + BOOST_TIME))
+    moved = cost.bytes - cost.activations + l2_misses(cost.activations, gpu)
+    moving = moved / (fit.bandwidth_fraction * gpu.bandwidth)
+    latency = fit.launch_us + fit.loop_us * cost.k / (cost.k + fit.loop_depth)
+    return 1e-6 * latency + smooth_maximum(compute, moving, fit.overlap)

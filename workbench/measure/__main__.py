@@ -1,0 +1,7 @@
+"""`python -m workbench.measure`."""
+
+import sys
+
+from .command import main
+
+sys.exit(main())

@@ -1,0 +1,274 @@
+"""The kernels of `measure` in PyTorch, and how they are timed, on an NVIDIA (CUDA) or AMD (ROCm) GPU.
+
+A run is one replay of a CUDA graph of several calls, between two events: what an engine that captures its decoding step
+sees of each kernel, launch gaps and all. Every call has operands of its own, filled with random numbers (zeros switch
+fewer transistors and run faster), and before each run the cache is filled with other data, so all operands come from
+memory.
+"""
+
+import gc
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from .plan import WARM_UPS, Kernel
+
+Call = Callable[[], object]
+
+MIN_FLUSH = 512 * 2**20  # [byte]; the Infinity Cache of AMD's large GPUs, 256 MB, is not part of their L2
+GPU_CEILINGS, CPU_CEILINGS = (8192, 2**30), (1024, 2**27)  # side of the matrix product [1], copy [byte]
+
+
+def open_backend(device: str) -> "TorchBackend":
+    """PyTorch on a device; ValueError, in one line, without PyTorch or without that device.
+
+    device : "cuda", "cuda:1" (an AMD GPU is called so, too), or "cpu"
+    """
+    if find_spec("torch") is None:
+        raise ValueError("PyTorch is not installed: install torch with CUDA or ROCm (or use --dry-run)")
+    torch: Any = import_module("torch")
+    if device == "cpu":
+        return CpuBackend(torch)
+    if not device.startswith("cuda"):
+        raise ValueError(f"unknown device {device!r}. Allowed: cuda, cuda:0, cuda:1, ..., cpu.")
+    if not torch.cuda.is_available():
+        raise ValueError(f"no GPU that PyTorch {torch.__version__} can use (try --dry-run, or --device cpu)")
+    count = torch.cuda.device_count()
+    number = device.removeprefix("cuda").removeprefix(":") or "0"
+    if not number.isdecimal() or int(number) >= count:
+        raise ValueError(f"no GPU {device!r}: PyTorch sees {', '.join(f'cuda:{i}' for i in range(count))}")
+    return GpuBackend(torch, int(number))
+
+
+class TorchBackend:
+    """What CPU and GPU have in common: the operands and calls of each kernel."""
+
+    gpu: str
+    memory: float
+    gemm_size: int
+    copy_bytes: int
+
+    def __init__(self, torch: Any, device: str):
+        """Remember PyTorch and the name that it has for the device."""
+        self.torch, self.device = torch, device
+        self.framework = f"torch {torch.__version__}"
+        self.dtypes = {"fp16": torch.float16, "bf16": torch.bfloat16}
+        self.sdpa_backend = "FLASH_ATTENTION"
+
+    def supports(self, dtype: str) -> bool:
+        """Whether the device has matrix products in that format."""
+        return dtype in self.dtypes
+
+    def facts(self) -> list[str]:
+        """Comment lines about the machine."""
+        return [f"machine: {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs", f"gpu: {self.gpu}"]
+
+    def random(self, kernel: Kernel, *shape: int) -> Any:
+        """Normally distributed numbers in the kernel's format."""
+        dtype = self.dtypes[kernel.dtype]
+        if kernel.dtype == "fp8":
+            return self.torch.randn(shape, device=self.device, dtype=self.torch.float16).to(dtype)
+        return self.torch.randn(shape, device=self.device, dtype=dtype)
+
+    def call(self, kernel: Kernel) -> Call:
+        """A call of the kernel on operands of its own; results go into tensors made beforehand, where PyTorch can."""
+        if kernel.operator_class == "elementwise":
+            return self._elementwise(kernel)
+        if kernel.operator_class.startswith("attention"):
+            return self._attention(kernel)
+        if kernel.dtype == "fp8":
+            return self._scaled_mm(kernel)
+        matmul, m, n, k = self.torch.matmul, kernel.m, kernel.n, kernel.k
+        batch = (kernel.batch_size * kernel.n_heads,) if kernel.batch_size else ()
+        a, out = self.random(kernel, *batch, m, k), self.random(kernel, *batch, m, n)
+        # a weight is stored n x k, as are the keys; values (pv) are k x n
+        stored = (k, n) if kernel.operator == "pv" else (n, k)
+        b = self.random(kernel, *batch, *stored)
+        b = b if kernel.operator == "pv" else b.transpose(-1, -2)
+        return lambda: matmul(a, b, out=out)
+
+    def _scaled_mm(self, kernel: Kernel) -> Call:
+        torch = self.torch
+        a, b = self.random(kernel, kernel.m, kernel.k), self.random(kernel, kernel.n, kernel.k).t()
+        one = torch.ones((), device=self.device, dtype=torch.float32)
+        fast = torch.version.hip is None  # fast accumulation, as engines use it, is NVIDIA's
+        return lambda: torch._scaled_mm(
+            a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16, use_fast_accum=fast
+        )  # fmt: skip
+
+    def _attention(self, kernel: Kernel) -> Call:
+        """Fused attention; candidates of a Medusa tree see the whole cache, their mask among themselves is left out."""
+        backend = import_module("torch.nn.attention")
+        chosen = getattr(backend.SDPBackend, self.sdpa_backend)
+        sdpa = self.torch.nn.functional.scaled_dot_product_attention
+        batch, dim = kernel.batch_size, kernel.head_dim
+        q = self.random(kernel, batch, kernel.seq_len_q, kernel.n_heads, dim).transpose(1, 2)
+        k = self.random(kernel, batch, kernel.seq_len_kv, kernel.n_kv_heads, dim).transpose(1, 2)
+        v = self.random(kernel, batch, kernel.seq_len_kv, kernel.n_kv_heads, dim).transpose(1, 2)
+        options: dict[str, bool] = {"is_causal": kernel.operator_class == "attention_prefill"}
+        if kernel.n_kv_heads != kernel.n_heads:
+            options["enable_gqa"] = True
+
+        def attention() -> object:
+            with backend.sdpa_kernel(chosen):
+                return sdpa(q, k, v, **options)
+
+        return attention
+
+    def _elementwise(self, kernel: Kernel) -> Call:
+        torch, functional = self.torch, self.torch.nn.functional
+        a, b, out = (self.random(kernel, kernel.m, kernel.n) for _ in range(3))
+        weight = self.random(kernel, kernel.n)
+        calls: dict[str, Call] = {
+            "add": lambda: torch.add(a, b, out=out),
+            "rms_norm": lambda: functional.rms_norm(a, (kernel.n,), weight),
+            "silu_mul": lambda: torch.mul(functional.silu(a), b, out=out),
+            "copy": lambda: out.copy_(a),
+        }
+        return calls[kernel.operator]
+
+    def times(self, kernel: Kernel, calls: int, runs: int) -> list[float]:
+        """Times of one call [s], a mean over `calls` in each of `runs`; raises MemoryError or RuntimeError."""
+        try:
+            with self.torch.inference_mode():
+                return self._times([self.call(kernel) for _ in range(calls)], runs)
+        except self.torch.cuda.OutOfMemoryError:
+            raise MemoryError from None
+        finally:
+            gc.collect()  # a graph and its operands
+            self._release()
+
+    def _times(self, calls: list[Call], runs: int) -> list[float]:
+        """By the wall clock, for a device that runs a call before it returns [s]."""
+
+        def once() -> float:
+            began = time.perf_counter()
+            for call in calls:
+                call()
+            return time.perf_counter() - began
+
+        once()  # warms up
+        return [once() / len(calls) for _ in range(fewer(runs, once()))]
+
+    def _release(self) -> None:
+        pass
+
+
+class GpuBackend(TorchBackend):
+    """An NVIDIA or AMD GPU."""
+
+    gemm_size, copy_bytes = GPU_CEILINGS
+
+    def __init__(self, torch: Any, number: int):
+        """Look at the card, and set memory aside to empty its cache with."""
+        super().__init__(torch, f"cuda:{number}")
+        torch.cuda.set_device(number)
+        self.number, self.card = number, torch.cuda.get_device_properties(number)
+        self.gpu = self.card.name
+        cache = getattr(self.card, "L2_cache_size", 0)
+        self.other = torch.ones(max(4 * cache, MIN_FLUSH) // 4, dtype=torch.int32, device=self.device)
+        self.memory = 0.9 * torch.cuda.mem_get_info(number)[0]
+        self.dtypes = formats(torch, self.card)
+        self.sdpa_backend = "FLASH_ATTENTION" if "bf16" in self.dtypes else "EFFICIENT_ATTENTION"
+
+    def facts(self) -> list[str]:
+        """Comment lines about the machine; clocks are those right after the large matrix products."""
+        version, card = self.torch.version, self.card
+        platform_version = f"ROCm {version.hip}" if version.hip else f"CUDA {version.cuda}"
+        architecture = card.gcnArchName if version.hip else f"compute capability {card.major}.{card.minor}"
+        return [
+            *super().facts(),
+            f"card: {architecture}, {card.multi_processor_count} SMs or CUs, {card.total_memory / 1e9:.1f} GB",
+            f"versions: {self.framework}, {platform_version}, Python {platform.python_version()}",
+            f"driver and clocks: {_smi(self.number) if not version.hip else 'not asked (ROCm)'}",
+            f"cache: {self.other.nbytes / 2**20:.0f} MiB written and read before each run, so operands are in memory",
+            f"attention: {self.sdpa_backend} of scaled_dot_product_attention; runs are replays of CUDA graphs",
+        ]
+
+    def _flush(self) -> None:
+        """Fill the cache with clean lines of other data: dirty ones would be written back on the kernel's time."""
+        self.other.add_(1)
+        self.other.max()
+
+    def _times(self, calls: list[Call], runs: int) -> list[float]:
+        cuda = self.torch.cuda
+        for call in calls:  # loads modules and chooses algorithms, outside of the graph
+            call()
+        cuda.synchronize()
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph):
+            for call in calls:
+                call()
+        began = time.perf_counter()
+        for _ in range(WARM_UPS):
+            graph.replay()
+        cuda.synchronize()
+        runs = fewer(runs, (time.perf_counter() - began) / WARM_UPS)
+        events = [(cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)) for _ in range(runs)]
+        for start, stop in events:
+            self._flush()  # takes long enough for the replay to be queued before the GPU gets there
+            start.record()
+            graph.replay()
+            stop.record()
+        cuda.synchronize()
+        return [start.elapsed_time(stop) * 1e-3 / len(calls) for start, stop in events]
+
+    def _release(self) -> None:
+        self.torch.cuda.empty_cache()
+
+
+class CpuBackend(TorchBackend):
+    """The CPU, to try the benchmark out; its times say nothing about a GPU."""
+
+    gemm_size, copy_bytes = CPU_CEILINGS
+    memory = 4e9
+
+    def __init__(self, torch: Any):
+        """Take the CPU."""
+        super().__init__(torch, "cpu")
+        self.gpu = "cpu"
+
+    def facts(self) -> list[str]:
+        """Comment lines about the machine."""
+        return [
+            *super().facts(),
+            "device: CPU, no GPU: the benchmark was only tried out",
+            f"versions: {self.framework}",
+        ]
+
+
+def formats(torch: Any, card: Any) -> dict[str, Any]:
+    """PyTorch's types of the formats that a card has matrix products in; before Ampere, also no FlashAttention."""
+    found = {"fp16": torch.float16}
+    capability = (card.major, card.minor)
+    if torch.version.hip or capability >= (8, 0):
+        found["bf16"] = torch.bfloat16
+    if torch.version.hip and card.gcnArchName.startswith("gfx94"):  # MI300
+        found["fp8"] = torch.float8_e4m3fnuz
+    elif card.gcnArchName.startswith("gfx95") if torch.version.hip else capability >= (8, 9):
+        found["fp8"] = torch.float8_e4m3fn
+    return found
+
+
+def fewer(runs: int, once: float) -> int:
+    """Runs [1] that keep to a second, at least 5, where one takes `once` [s]: longer than the plan supposed."""
+    return min(runs, max(5, int(1 / once)))
+
+
+def _smi(number: int) -> str:
+    """Driver, clocks and power limit of an NVIDIA GPU, or why they are unknown."""
+    fields = "driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu"
+    if not (program := shutil.which("nvidia-smi")):
+        return "unknown (no nvidia-smi)"
+    asked = [program, f"--query-gpu={fields}", "--format=csv,noheader", "-i", str(number)]
+    try:
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"unknown ({type(error).__name__})"
+    return f"{fields} = {answer}"

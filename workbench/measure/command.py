@@ -1,0 +1,325 @@
+"""Time the grid's kernels on this machine's GPU with PyTorch: `workbench measure`, or `python -m workbench.measure`.
+
+The second form runs from a bare checkout on a machine that has PyTorch and none of this project's other dependencies,
+and from Python 3.10 on.
+The file it writes is this project's CSV of timings (`timings.read`), with comment lines that say where it is from. It
+is written whole every few seconds; kernels that are in it already are not measured again.
+"""
+
+import argparse
+import csv
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from ..common.errors import unknown
+from ..common.files import whole
+from . import plan
+from .columns import SIZES, TIMING_COLUMNS
+from .plan import Grid, Kernel
+
+MEASURED = (*TIMING_COLUMNS, "p10_s", "p90_s", "runs", "note")
+SAVE_EVERY, REPORT_EVERY = 5.0, 10.0  # [s]
+MAX_FAILURES = 10  # in a row: the GPU is in a bad state, then, rather than one kernel unsupported
+DRY_RUN_MEMORY = 80e9  # [byte]
+
+
+class Backend(Protocol):
+    """A device that kernels are timed on; `measure_torch.open_backend` makes one."""
+
+    gpu: str
+    framework: str
+    memory: float  #: that may be used [byte]
+    gemm_size: int  #: of the square matrix product that counts as the compute ceiling [1]
+    copy_bytes: int  #: of the copy that counts as the memory ceiling [byte]
+
+    def supports(self, dtype: str) -> bool:
+        """Whether the device has matrix products in that format."""
+
+    def facts(self) -> list[str]:
+        """Comment lines about the machine."""
+
+    def times(self, kernel: Kernel, calls: int, runs: int) -> list[float]:
+        """Times of one call [s], a mean over `calls` in each of `runs`; raises MemoryError or RuntimeError."""
+
+
+OpenBackend = Callable[[str], Backend]
+
+
+def open_torch(device: str) -> Backend:
+    """The PyTorch backend; imported here, since everything else works without PyTorch."""
+    from .backends import open_backend
+
+    return open_backend(device)
+
+
+# The file ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Results:
+    """The CSV of timings: what was in it before, and what is added."""
+
+    path: Path
+    comments: list[str] = field(default_factory=list)
+    rows: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def done(self) -> set[tuple[str, ...]]:
+        """Keys of the kernels in the file."""
+        return {_key(row) for row in self.rows}
+
+    def save(self) -> None:
+        """Write the file whole."""
+        with whole(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(f"# {line}\n" for line in self.comments)
+            writer = csv.DictWriter(file, MEASURED, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def _key(row: dict[str, str]) -> tuple[str, ...]:
+    """`Kernel.key` of a row."""
+    operator = "" if row["operator_class"] == "gemm" else row["name"].split(":")[-1]
+    return (row["operator_class"], operator, row["dtype"], *(row[name] for name in SIZES))
+
+
+def open_results(path: Path, gpu: str) -> Results:
+    """The results so far, none if there is no such file; ValueError for a file of another kind or another GPU."""
+    if not path.exists():
+        if not path.parent.is_dir():
+            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+        return Results(path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    reader = csv.DictReader(line for line in lines if not line.startswith("#"))
+    if tuple(reader.fieldnames or ()) != MEASURED:
+        raise ValueError(f"{path}: not a file of `workbench measure`: choose another with -o")
+    rows = list(reader)
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise ValueError(f"{path}: row {number} has not {len(MEASURED)} fields: mend it, or choose another with -o")
+        if row["gpu"] != gpu:
+            raise ValueError(f"{path}: has timings of gpu = {row['gpu']!r}, this is {gpu!r}: choose another with -o")
+    return Results(path, comments, rows)
+
+
+def row_of(kernel: Kernel, backend: Backend, times: Sequence[float], note: str = "") -> dict[str, str]:
+    """One kernel's row: the median of its times [s], 10th and 90th percentile; or a note on why there are none."""
+    row = dict.fromkeys(MEASURED, "") | {
+        "source": "workbench", "gpu": backend.gpu, "framework": backend.framework, "note": note,
+        "operator_class": kernel.operator_class, "name": kernel.name, "dtype": kernel.dtype,
+    }  # fmt: skip
+    row |= {name: str(getattr(kernel, name) or "") for name in SIZES}
+    if times:
+        tenths = statistics.quantiles(times, n=10, method="inclusive") if len(times) > 1 else [times[0]] * 9
+        spread = {"time_s": statistics.median(times), "p10_s": tenths[0], "p90_s": tenths[-1]}
+        row |= {name: f"{value:.5g}" for name, value in spread.items()} | {"runs": str(len(times))}
+    return row
+
+
+# Measuring --------------------------------------------------------------------------------------------------------
+
+
+def ceilings(backend: Backend, dtypes: Sequence[str]) -> list[str]:
+    """Comment lines with the two ceilings: bandwidth of a large copy, rate of a large matrix product."""
+    side, elements = backend.gemm_size, backend.copy_bytes // 2
+    copy = Kernel("elementwise", "ceiling:copy", "fp16", m=elements // 2**12, n=2**12)
+    rate = _rate(backend, copy, copy.bytes / 1e9, "GB/s")
+    lines = [f"copy bandwidth: {rate} (device to device, {copy.bytes / 2e6:.0f} MB read and written)"]
+    for dtype in dtypes:
+        gemm = Kernel("gemm", "ceiling:gemm", dtype, m=side, n=side, k=side)
+        lines.append(f"{dtype} GEMM: {_rate(backend, gemm, gemm.flops / 1e12, 'TFLOP/s')} ({side} x {side} x {side})")
+    return lines
+
+
+def _rate(backend: Backend, kernel: Kernel, work: float, unit: str) -> str:
+    try:
+        return f"{work / statistics.median(backend.times(kernel, 1, 20)):.4g} {unit}"
+    except (MemoryError, RuntimeError) as error:
+        return f"not measured ({_reason(error)})"
+
+
+def _reason(error: BaseException) -> str:
+    """Why a kernel was not measured, in one line."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    return f"failed: {(str(error).splitlines() or ['?'])[0][:200]}"
+
+
+def run(
+    todo: Sequence[Kernel], backend: Backend, results: Results, *, seconds: float, clock: Callable[[], float]
+) -> int:
+    """Measure kernels in order until all are done or the time is up; returns how many were.
+
+    seconds : budget [s]
+    clock : seconds that go on [s]
+    """
+    began = saved = reported = clock()
+    failures = 0
+    for number, kernel in enumerate(todo, 1):
+        if clock() - began >= seconds:
+            return number - 1
+        note, times = "", []
+        try:
+            times = backend.times(kernel, *plan.schedule(kernel, backend.memory))
+        except (MemoryError, RuntimeError) as error:
+            note = _reason(error)
+        results.rows.append(row_of(kernel, backend, times, note))
+        failures = failures + 1 if note.startswith("failed") else 0
+        if failures == MAX_FAILURES:
+            del results.rows[-failures:]  # to be tried again
+            raise ValueError(f"{failures} kernels in a row failed, the last, {kernel.name}, with: {note}")
+        if clock() - saved >= SAVE_EVERY:
+            results.save()
+            saved = clock()
+        if clock() - reported >= REPORT_EVERY:
+            reported = clock()
+            _say(f"{number} of {len(todo)} kernels, {(reported - began) / 60:.1f} min, last {kernel.name} {note}")
+    return len(todo)
+
+
+def _say(text: str) -> None:
+    print(f"measure: {text.strip()}", file=sys.stderr, flush=True)
+
+
+# Command line -----------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _names(allowed: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None) -> Callable[[str], list[str]]:
+    """A parser of comma-separated names out of a set, or of groups of them."""
+
+    def parse(text: str) -> list[str]:
+        chosen: list[str] = []
+        for name in text.split(","):
+            if name not in allowed and name not in (groups or {}):
+                raise argparse.ArgumentTypeError(str(unknown("name", name, [*(groups or {}), *allowed])))
+            chosen += (groups or {}).get(name, [name])
+        return list(dict.fromkeys(chosen))
+
+    return parse
+
+
+def _counts(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers above 0 separated by commas, e.g. 1,2,4")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
+    return value
+
+
+def parser(command: str) -> argparse.ArgumentParser:
+    """The options; lists are separated by commas."""
+    options, grid = _Parser(prog=command, description=(__doc__ or "").split("\n")[0]), Grid()
+    groups = {"fused": plan.FUSED, "unfused": plan.UNFUSED, "elementwise": tuple(plan.ELEMENTWISE)}
+    add = options.add_argument
+    add("-o", "--output", type=Path, metavar="FILE", help="CSV to write or go on with; default timings-<gpu>.csv")
+    add("--minutes", type=_positive, default=float("inf"), help="stop after that time; default: when all is measured")
+    add("--dry-run", action="store_true", help="print the plan and its expected time; needs no GPU")
+    add("--gpu", default="h100-sxm", metavar="ID", help="whose times a dry run expects; default h100-sxm")
+    add("--device", default="cuda", help="cuda (also ROCm), cuda:N; cpu only to try this out, on a small grid")
+    add("--memory-gb", type=_positive, help="memory to use; default 90%% of what is free, 80 in a dry run")
+    add("--model", type=_names(tuple(plan.MODELS)), default=grid.models, help=", ".join(plan.MODELS))
+    add("--operator", type=_names(plan.OPERATORS, groups), default=grid.operators, help="fused, unfused, or names")
+    add("--phase", type=_names(plan.PHASES), default=grid.phases, help="prefill, decode")
+    add("--batch-size", type=_counts, default=grid.batch_sizes, help="sequences")
+    add("--seq-len", type=_counts, default=grid.seq_lens, help="prompt, or cached context")
+    add("--candidates", type=_counts, default=grid.candidates, help="new tokens per sequence in decode")
+    add("--dtype", type=_names(tuple(plan.ELEMENT_BYTES)), default=grid.dtypes, help="fp16, bf16, fp8; the first most")
+    return options
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    command: str = "python -m workbench.measure",
+    open_backend: OpenBackend = open_torch,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Run the command; returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _measure(arguments, command, open_backend, clock)
+    except (ValueError, OSError) as error:
+        _say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _say("interrupted; what was measured is kept, run again to go on")
+        return 130
+
+
+def _measure(arguments: Sequence[str], command: str, open_backend: OpenBackend, clock: Callable[[], float]) -> int:
+    o = parser(command).parse_args(arguments)
+    found = plan.in_order(
+        plan.kernels(Grid(o.model, o.operator, o.phase, o.batch_size, o.seq_len, o.candidates, o.dtype)), o.dtype[0]
+    )
+    if o.dry_run:
+        memory = (o.memory_gb or DRY_RUN_MEMORY / 1e9) * 1e9
+        fitting = [kernel for kernel in found if kernel.bytes <= memory]
+        calls, assumed = _expected_calls(fitting, o.gpu)
+        print(plan.describe(fitting, len(found) - len(fitting), memory, calls, assumed))
+        return 0
+    backend = open_backend(o.device)
+    backend.memory = min(backend.memory, (o.memory_gb or float("inf")) * 1e9)
+    dtypes = [dtype for dtype in o.dtype if backend.supports(dtype)]
+    fitting = [kernel for kernel in found if kernel.bytes <= backend.memory and kernel.dtype in dtypes]
+    words = "".join(character if character.isalnum() else " " for character in backend.gpu.lower()).split()
+    results = open_results(o.output or Path(f"timings-{'-'.join(words)}.csv"), backend.gpu)
+    done = results.done
+    todo = [kernel for kernel in fitting if kernel.key not in done]
+    _say(f"{backend.gpu}: {len(todo)} kernels to measure, {len(fitting) - len(todo)} in {results.path} already, "
+         f"{len(found) - len(fitting)} do not fit or are in a format that the GPU lacks")  # fmt: skip
+    if todo:
+        results.comments += header(backend, f"{command} {shlex.join(arguments)}", dtypes)
+        try:
+            finished = run(todo, backend, results, seconds=o.minutes * 60, clock=clock)
+        finally:
+            results.save()
+        _say(f"{finished} of {len(todo)} kernels measured: {results.path}")
+    return 0
+
+
+def _expected_calls(kernels: list[plan.Kernel], gpu: str) -> tuple[list[float], str]:
+    """Times of one call of each kernel [s], and what they assume: the kernel-time model, where the package is whole."""
+    rooflines = [plan.roofline_seconds(kernel) for kernel in kernels]
+    try:
+        from ..catalog import gpu as find_gpu
+        from . import expected
+    except ImportError:  # a bare machine with PyTorch alone
+        return rooflines, "every kernel on the roofline of an A100 80GB (the kernel-time model needs the whole package)"
+    card = find_gpu(gpu)
+    times = expected.expected_times(kernels, card)
+    calls = [roof if time != time else float(time) for time, roof in zip(times, rooflines, strict=True)]
+    lacking = sorted({kernel.dtype for kernel, time in zip(kernels, times, strict=True) if time != time})
+    without = f"; {', '.join(lacking)}, which it has no peak for, on an A100's roofline" if lacking else ""
+    return calls, f"the kernel-time model of {card.id}{without}"
+
+
+def header(backend: Backend, command: str, dtypes: Sequence[str]) -> list[str]:
+    """Comment lines of one run; those of a run that goes on with a file follow the earlier ones."""
+    return [
+        time.strftime("date: %Y-%m-%d %H:%M UTC", time.gmtime()),
+        f"command: {command.strip()}",
+        *ceilings(backend, dtypes),
+        *backend.facts(),
+        "method: random operands; time_s is the median over runs, p10_s and p90_s the 10th and 90th percentile",
+    ]

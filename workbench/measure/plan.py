@@ -1,0 +1,248 @@
+"""What `measure` times: every distinct kernel of the grid, in an order in which a short run already says much.
+
+Imports the standard library alone, like everything that `python -m workbench.measure` needs before PyTorch.
+"""
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from .columns import SIZES
+
+
+class ModelSizes(NamedTuple):
+    """Sizes of a model without grouped heads [1]; typed here, as the catalog needs more than the standard library."""
+
+    hidden: int
+    intermediate: int
+    n_heads: int
+    head_dim: int
+    vocab: int
+
+
+#: The models of the Medusa paper (Cai et al. 2024, arXiv 2401.10774); sizes of Touvron et al. 2023, arXiv 2302.13971.
+MODELS = {
+    "llama-7b": ModelSizes(4096, 11008, 32, 128, 32000),
+    "llama-13b": ModelSizes(5120, 13824, 40, 128, 32000),
+    "llama-33b": ModelSizes(6656, 17920, 52, 128, 32000),
+}
+
+#: k and n of the weight of each projection.
+PROJECTIONS: dict[str, Callable[[ModelSizes], tuple[int, int]]] = {
+    "qkv_proj": lambda s: (s.hidden, 3 * s.hidden),
+    "q_proj": lambda s: (s.hidden, s.hidden),
+    "k_proj": lambda s: (s.hidden, s.hidden),
+    "v_proj": lambda s: (s.hidden, s.hidden),
+    "o_proj": lambda s: (s.hidden, s.hidden),
+    "gate_up_proj": lambda s: (s.hidden, 2 * s.intermediate),
+    "gate_proj": lambda s: (s.hidden, s.intermediate),
+    "up_proj": lambda s: (s.hidden, s.intermediate),
+    "down_proj": lambda s: (s.intermediate, s.hidden),
+    "lm_head": lambda s: (s.hidden, s.vocab),
+}
+#: Width of each elementwise operator, and the tensors of m x n that it reads and writes.
+ELEMENTWISE: dict[str, tuple[Callable[[ModelSizes], int], int]] = {
+    "rms_norm": (lambda s: s.hidden, 2),
+    "add": (lambda s: s.hidden, 3),
+    "silu_mul": (lambda s: s.intermediate, 5),  # two kernels in PyTorch: silu(gate), then the product with up
+}
+FUSED = ("qkv_proj", "attention", "o_proj", "gate_up_proj", "down_proj", "lm_head")
+UNFUSED = ("q_proj", "k_proj", "v_proj", "qk", "pv", "gate_proj", "up_proj")
+OPERATORS = (*FUSED, *UNFUSED, *ELEMENTWISE)
+PHASES = ("prefill", "decode")
+ELEMENT_BYTES = {"fp16": 2, "bf16": 2, "fp8": 1}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel call. Sizes [1] are those of `SIZES`, 0 where they do not apply.
+
+    name : model and operators, e.g. ``llama-7b:q_proj+k_proj+v_proj+o_proj``, which are one and the same kernel
+    """
+
+    operator_class: str
+    name: str
+    dtype: str
+    m: int = 0
+    n: int = 0
+    k: int = 0
+    batch_size: int = 0
+    seq_len_q: int = 0
+    seq_len_kv: int = 0
+    n_heads: int = 0
+    n_kv_heads: int = 0
+    head_dim: int = 0
+
+    @property
+    def operator(self) -> str:
+        """The name without its model."""
+        return self.name.split(":")[1]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells a kernel from any other, as it stands in a CSV."""
+        operator = "" if self.operator_class == "gemm" else self.operator
+        return (self.operator_class, operator, self.dtype, *(str(getattr(self, name) or "") for name in SIZES))
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of one call; a causal prompt has s (s + 1) / 2 scores [FLOP]."""
+        if self.operator_class == "elementwise":
+            return 5.0 * self.m * self.n
+        if not self.operator_class.startswith("attention"):
+            return 2.0 * max(1, self.batch_size * self.n_heads) * self.m * self.n * self.k
+        scores = self.seq_len_q * self.seq_len_kv
+        if self.operator_class == "attention_prefill":
+            scores = self.seq_len_q * (self.seq_len_q + 1) // 2
+        return 4.0 * self.batch_size * self.n_heads * self.head_dim * scores
+
+    @property
+    def bytes(self) -> float:
+        """Operands and results of one call; what it needs of memory, and the least that it moves [byte]."""
+        width = ELEMENT_BYTES[self.dtype]
+        if self.operator_class == "elementwise":
+            return float(ELEMENTWISE.get(self.operator, (None, 2))[1] * self.m * self.n * width)
+        if not self.operator_class.startswith("attention"):
+            operands = self.m * self.k + self.k * self.n
+            return float(max(1, self.batch_size * self.n_heads) * (operands * width + self.m * self.n * 2))
+        tokens = self.n_heads * self.seq_len_q + self.n_kv_heads * self.seq_len_kv
+        return 2.0 * self.batch_size * self.head_dim * width * tokens
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The settings to measure; the defaults are those of the Medusa paper's charts."""
+
+    models: Sequence[str] = tuple(MODELS)
+    operators: Sequence[str] = OPERATORS
+    phases: Sequence[str] = PHASES
+    batch_sizes: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)
+    seq_lens: Sequence[int] = (128, 256, 512, 1024, 2048, 4096, 8192)
+    candidates: Sequence[int] = (1, 16, 32, 48, 64, 80, 96, 112)
+    dtypes: Sequence[str] = tuple(ELEMENT_BYTES)
+
+
+def kernels(grid: Grid) -> list[Kernel]:
+    """The distinct kernels of a grid: operators of the same sizes are one, named after all of them."""
+    found: dict[tuple[str, ...], Kernel] = {}
+    for kernel in _every_kernel(grid):
+        known = found.setdefault(kernel.key, kernel)
+        if kernel.operator not in known.operator.split("+"):
+            found[kernel.key] = replace(known, name=f"{known.name}+{kernel.operator}")
+    return list(found.values())
+
+
+def _every_kernel(grid: Grid) -> Iterator[Kernel]:
+    for dtype in grid.dtypes:
+        for model in grid.models:
+            for batch in grid.batch_sizes:
+                for seq_len in grid.seq_lens:
+                    for phase in grid.phases:
+                        for new in [seq_len] if phase == "prefill" else grid.candidates:
+                            yield from _step(model, dtype, phase, batch, new, seq_len, grid.operators)
+
+
+def _step(
+    model: str, dtype: str, phase: str, batch: int, new: int, context: int, operators: Iterable[str]
+) -> Iterator[Kernel]:
+    """The kernels of one layer and step: `new` tokens in each of `batch` sequences, over `context` tokens [1]."""
+    sizes = MODELS[model]
+    tokens = batch * new
+    heads = {
+        "batch_size": batch, "seq_len_q": new, "seq_len_kv": context, "n_heads": sizes.n_heads,
+        "n_kv_heads": sizes.n_heads, "head_dim": sizes.head_dim,
+    }  # fmt: skip
+    for operator in operators:
+        name = f"{model}:{operator}"
+        if operator in PROJECTIONS:
+            k, n = PROJECTIONS[operator](sizes)
+            rows = batch if operator == "lm_head" and phase == "prefill" else tokens
+            yield Kernel("gemm", name, dtype, m=rows, n=n, k=k)
+        elif dtype == "fp8":  # PyTorch has fp8 matrix products and no more
+            continue
+        elif operator in ELEMENTWISE:
+            yield Kernel("elementwise", name, dtype, m=tokens, n=ELEMENTWISE[operator][0](sizes))
+        elif operator == "attention":
+            yield Kernel(f"attention_{phase}", name, dtype, **heads)
+        else:
+            n, k = (context, sizes.head_dim) if operator == "qk" else (sizes.head_dim, context)
+            yield Kernel("other", name, dtype, m=new, n=n, k=k, **heads)
+
+
+def in_order(found: Iterable[Kernel], first_dtype: str) -> list[Kernel]:
+    """Kernels in the order to measure them in: each operator's shuffled, the operators taking turns.
+
+    What engines run comes four times as often as elementwise operators, the papers' unfused view twice, and a format
+    other than `first_dtype` a quarter as often: a short run is a small copy of the whole. The shuffle is always the
+    same one.
+    """
+    groups: dict[tuple[str, ...], list[Kernel]] = defaultdict(list)
+    for kernel in found:
+        groups[kernel.operator, kernel.operator_class, kernel.dtype].append(kernel)
+    order: list[tuple[float, int, Kernel]] = []
+    for number, ((operator, _, dtype), group) in enumerate(sorted(groups.items())):
+        parts = set(operator.split("+"))
+        value = (4 if parts & set(FUSED) else 2 if parts & set(UNFUSED) else 1) * (1 if dtype == first_dtype else 0.25)
+        random.Random(number).shuffle(group)
+        order += [((turn + 1) / value, number, kernel) for turn, kernel in enumerate(group)]
+    return [kernel for *_, kernel in sorted(order, key=lambda entry: entry[:2])]
+
+
+# Time and memory --------------------------------------------------------------------------------------------------
+
+#: What a schedule assumes of the GPU, and an estimate without the kernel-time model: an A100 80GB's datasheet in every
+#: format [FLOP/s], [byte/s].
+ASSUMED_FLOP_RATE, ASSUMED_BANDWIDTH = 312e12, 2.0e12
+SETUP, FLUSH = 0.05, 1e-3  # assumed: making operands and a graph, and emptying the cache before a run [s]
+WARM_UPS = 3
+
+
+class Schedule(NamedTuple):
+    """How often a kernel is run: `runs` timings [1] of `calls` calls [1], each call on operands of its own."""
+
+    calls: int
+    runs: int
+
+
+def roofline_seconds(kernel: Kernel) -> float:
+    """Time of one call on the roofline of the assumed GPU [s]."""
+    return max(kernel.flops / ASSUMED_FLOP_RATE, kernel.bytes / ASSUMED_BANDWIDTH, 1e-6)
+
+
+def schedule(kernel: Kernel, memory: float) -> Schedule:
+    """Calls per run for 200 us of work, as far as they fit in `memory` [byte]; 5 to 25 runs, for a second of work."""
+    once = roofline_seconds(kernel)
+    calls = min(32, math.ceil(200e-6 / once), int(memory // kernel.bytes))
+    return Schedule(max(1, calls), min(25, max(5, int(1 / once))))
+
+
+def expected(kernel: Kernel, memory: float, call: float) -> float:
+    """Time to measure a kernel, one call of which takes `call` [s]."""
+    calls, runs = schedule(kernel, memory)
+    return SETUP + (runs + WARM_UPS) * (calls * call + FLUSH)
+
+
+def describe(plan: Sequence[Kernel], too_large: int, memory: float, calls: Sequence[float], assumed: str) -> str:
+    """The plan in a few lines: counts by operator and format, and the expected time.
+
+    calls : of each kernel [s]; assumed : where they are from
+    """
+    dtypes = list(dict.fromkeys(kernel.dtype for kernel in plan))
+    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(dtypes, 0))
+    for kernel in plan:
+        counts[kernel.operator_class, kernel.operator][kernel.dtype] += 1
+    lines = [f"{'class':<18}{'operator':<30}" + "".join(f"{dtype:>8}" for dtype in dtypes)]
+    for (kind, operator), by_dtype in sorted(counts.items()):
+        lines.append(f"{kind:<18}{operator:<30}" + "".join(f"{count:>8}" for count in by_dtype.values()))
+    minutes = sum(expected(kernel, memory, call) for kernel, call in zip(plan, calls, strict=True)) / 60
+    models = Counter(kernel.name.split(":")[0] for kernel in plan)
+    lines += [
+        "by model: " + ", ".join(f"{model} {count}" for model, count in models.most_common()),
+        f"{len(plan)} kernels, about {minutes:.0f} minutes; {too_large} more do not fit in {memory / 1e9:.3g} GB",
+        f"assumed: {assumed},",
+        f"{SETUP:g} s to prepare a kernel, {FLUSH * 1e3:g} ms to empty the cache before each of its runs",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+"""Several GPUs that serve one model: what each of them runs, and the collectives between them."""
+
+from dataclasses import replace
+
+from ..catalog.model_entries import Model
+from .cost import Cost, Step, Widths
+
+# Shards -----------------------------------------------------------------------------------------------------------
+
+
+def shard(model: Model, tp: int) -> Model:
+    """What each of `tp` GPUs [1] runs of every layer: its share of the heads, of the MLP and of the vocabulary.
+
+    A KV head is copied where there are fewer of them than GPUs; so are norms, routers, the latent cache of MLA with the
+    projections to it, and learned positions. The vocabulary is padded to whole rows.
+
+    Raises ValueError where the heads, KV heads or MLP sizes cannot be shared evenly.
+    """
+    if tp == 1:
+        return model
+    if uneven := _uneven(model, tp):
+        allowed = [str(n) for n in range(1, model.n_heads + 1) if not _uneven(model, n)]
+        raise ValueError(f"tp = {tp} does not divide {uneven} of {model.id}: allowed are {', '.join(allowed)}")
+    changes: dict[str, object] = {
+        "n_heads": model.n_heads // tp,
+        "n_kv_heads": max(model.n_kv_heads // tp, 1),
+        "intermediate_size": model.intermediate_size // tp,
+        "vocab_size": -(-model.vocab_size // tp),
+        "published_parameters": None,
+    }
+    if moe := model.moe:
+        shared = moe.shared_intermediate_size and moe.shared_intermediate_size // tp
+        sizes = {"intermediate_size": moe.intermediate_size // tp, "shared_intermediate_size": shared}
+        changes["moe"] = moe.model_copy(update=sizes)
+    return model.model_copy(update=changes)
+
+
+def _uneven(model: Model, tp: int) -> str:
+    """The size that `tp` GPUs cannot share, or nothing."""
+    sizes = {"n_heads": model.n_heads, "intermediate_size": model.intermediate_size}
+    if moe := model.moe:
+        sizes["moe.intermediate_size"] = moe.intermediate_size
+        sizes["moe.shared_intermediate_size"] = moe.shared_intermediate_size or tp
+    for name, size in sizes.items():
+        if size % tp:
+            return f"{name} = {size}"
+    kv = model.n_kv_heads
+    return "" if kv % tp == 0 or tp % kv == 0 else f"n_kv_heads = {kv}"
+
+
+# Operators --------------------------------------------------------------------------------------------------------
+
+
+def all_reduce(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
+    """The sum of what the shards put out, after attention and after the MLP of every layer; None on one GPU.
+
+    Each GPU reads its own T h activations, adds up its share of the sum (g - 1 additions for each of T h / g elements)
+    and writes the whole. What crosses the link is in its time alone. The gather of the logits is left out.
+    """
+    if gpus == 1:
+        return None
+    elements = step.tokens * model.hidden_size
+    moved = 2 * elements * w.activation
+    return Cost(
+        (gpus - 1) / gpus * elements, moved, step.tokens, model.hidden_size, 1, calls=2 * model.n_layers,
+        kernel="all_reduce", activations=moved, gpus=gpus,
+    )  # fmt: skip
+
+
+def all_to_all(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
+    """One of the two exchanges around the routed experts of a layer; None on one GPU, or without experts.
+
+    step : of one GPU's own tokens. Each token's activations go to the GPUs of its k experts, and come back weighted
+    (DeepSeek-V3, arXiv 2412.19437, section 3.2); experts are taken to be loaded evenly. Read once, written once.
+    """
+    if gpus == 1 or model.moe is None:
+        return None
+    sent = step.tokens * model.moe.experts_per_token * model.hidden_size * w.activation
+    return Cost(
+        0.0 * sent, 2 * sent, step.tokens, model.hidden_size, 1, calls=2 * model.moe.layers,
+        kernel="all_to_all", activations=2 * sent, gpus=gpus,
+    )  # fmt: skip
+
+
+def spread(cost: Cost, gpus: int) -> Cost:
+    """One GPU's part of routed experts that are spread over `gpus` [1], with whole experts on each, loaded evenly."""
+    return replace(
+        cost, flops=cost.flops / gpus, bytes=cost.bytes / gpus, batch=cost.batch / gpus,
+        activations=cost.activations / gpus,
+    )  # fmt: skip

@@ -1,0 +1,34 @@
+"""Charts: functions that take a Dataset and an optional Axes, draw, and return the Axes; none of them saves."""
+
+from .benchmarks import cell_costs, point_rates
+from .rooflines import candidate_color, ceilings, published_ranges, roofline
+from .servers import costs, latencies, pareto, queue, requests, token_rate
+from .speedups import speculation
+from .style import COLORS, MARKERS, SERIES_COLORS, hold, log_axes
+from .timings import against_batch, biases, fidelity, predicted_against_measured, residuals
+
+__all__ = [
+    "COLORS",
+    "MARKERS",
+    "SERIES_COLORS",
+    "against_batch",
+    "biases",
+    "candidate_color",
+    "ceilings",
+    "cell_costs",
+    "costs",
+    "fidelity",
+    "hold",
+    "latencies",
+    "log_axes",
+    "pareto",
+    "point_rates",
+    "predicted_against_measured",
+    "published_ranges",
+    "queue",
+    "requests",
+    "residuals",
+    "roofline",
+    "speculation",
+    "token_rate",
+]

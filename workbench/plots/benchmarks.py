@@ -1,0 +1,54 @@
+"""Charts of the package's own speed: the cost of a cell beside copying it, and points per second beside other tools."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
+
+from .style import COLORS
+
+LOOKS = {"ideal": ("blue", "o"), "kernel": ("orange", "s")}
+
+
+def cell_costs(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Time of a cell against the cells of a grid, ideal and kernel-time model, and of copying as many bytes.
+
+    table : rows of `tables.benchmarks` for grids of several sizes
+    """
+    ax = plt.gca() if ax is None else ax
+    copies = table.dropna(subset="copy_seconds").groupby("cells", as_index=False).copy_seconds.median()
+    ax.plot(copies.cells, 1e9 * copies.copy_seconds / copies.cells, "k:", marker="D", ms=4, label="copying the result")
+    for time_model, (color, mark) in LOOKS.items():
+        rows = table[table.time_model == time_model].sort_values("cells")
+        ax.plot(rows.cells, rows.ns_per_cell, color=COLORS[color], marker=mark, label=f"{time_model} grid")
+    ax.set(xscale="log", yscale="log", xlabel="Cells of the grid", ylabel="Time per cell (ns)")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.legend()
+    return ax
+
+
+def point_rates(table: pd.DataFrame, others: Mapping[str, float], ax: Axes | None = None) -> Axes:
+    """Points per second of sweeps of one model on one GPU, as bars.
+
+    table : rows of `tables.benchmarks` with points; others : points per second of other tools [1/s]
+    """
+    ax = plt.gca() if ax is None else ax
+    bars = [(name, rate, COLORS["grey"]) for name, rate in sorted(others.items(), key=lambda other: other[1])]
+    for row in table.sort_values("points_per_second").to_dict("records"):
+        color, _ = LOOKS[row["time_model"]]
+        bars.append((f"{row['points']:,} points, {row['time_model']}", row["points_per_second"], COLORS[color]))
+    names, rates, colors = zip(*bars, strict=True)
+    drawn = ax.barh(names, rates, color=colors)
+    ax.bar_label(drawn, [EngFormatter(places=1, sep=" ")(rate) for rate in rates], padding=4)
+    ax.set(xscale="log", xlabel="Points per second", xlim=(10 ** np.floor(np.log10(min(rates))), 6 * max(rates)))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    return ax

@@ -1,0 +1,198 @@
+"""Charts of load tests, simulations and plans: the queue over time, every request, gains, trade-offs, costs."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+from ..loadtest.summary import PERCENTILES
+from ..serving.capacity import TOO_SLOW, UNFIT
+from .style import COLORS, SERIES_COLORS
+
+#: Phases of a request, and their colours.
+WAITING, RUNNING, UNFINISHED, FAILED = COLORS["orange"], COLORS["blue"], COLORS["grey"], COLORS["red"]
+#: Verdicts of a plan on what does not fit or is too slow.
+LOST = (*filter(None, UNFIT.values()), *TOO_SLOW)
+MOST_LABELS = 40  # requests; of more, the axis counts them
+
+
+def queue(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Requests waiting and running over time, as steps.
+
+    ds : `loadtest.timeline`
+    """
+    ax = plt.gca() if ax is None else ax
+    _steps(ds, "waiting", ax, color=WAITING, label="waiting for a first token")
+    _steps(ds, "running", ax, color=RUNNING, label="running", linestyle="--")
+    return _finished(ax, "Requests", title)
+
+
+def token_rate(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Output tokens per second over time, as steps: those that are known, and an estimate of all.
+
+    ds : `loadtest.timeline`
+    """
+    ax = plt.gca() if ax is None else ax
+    _steps(ds, "token_rate", ax, color=COLORS["green"], label="of requests whose count is known")
+    if np.isfinite(ds.implied_token_rate).any():
+        label = "of all that run, at the mean TPOT (estimate)"
+        _steps(ds, "implied_token_rate", ax, color=COLORS["grey"], label=label, linestyle="--")
+    return _finished(ax, "Output tokens per second", title)
+
+
+def requests(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Every request as a horizontal line: from its send to the first token (queue and prefill), and on to the last.
+
+    table : requests with the columns of `loadtest.COLUMNS`, drawn in the order of their sends; those that never got a
+        first token are grey to the end of the run, those that failed have a cross
+    """
+    ax = plt.gca() if ax is None else ax
+    table = table.sort_values("sent_s", kind="stable").reset_index(drop=True)
+    times = table[["sent_s", "first_token_s", "last_token_s"]].to_numpy(float)
+    (sent, first, last), end = times.T, float(np.nanmax(times))
+    y, status = np.arange(len(table)), table.status.to_numpy(object)
+    still = status == "unfinished"
+    over = np.where(np.isnan(last) & still, end, last)
+    bars: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, str]] = {
+        "waiting, never started": (still & np.isnan(first), sent, over, UNFINISHED),
+        "queue and prefill": (~np.isnan(first), sent, first, WAITING),
+        "decoding": (~np.isnan(first) & ~np.isnan(over) & ~still, first, over, RUNNING),
+        "decoding, not finished": (~np.isnan(first) & still, first, over, COLORS["sky"]),
+        "no first token known": (np.isnan(first) & (status == "finished"), sent, last, COLORS["purple"]),
+    }
+    width = float(np.clip(260 / len(table), 0.5, 8))
+    for label, (chosen, begin, until, color) in bars.items():
+        if chosen.any():
+            ax.hlines(y[chosen], begin[chosen], until[chosen], color=color, linewidth=width, label=label)
+    if (failed := status == "failed").any():
+        ax.plot(np.fmax(first, sent)[failed], y[failed], "x", color=FAILED, ms=5, label="failed")
+    if len(table) <= MOST_LABELS:
+        ax.set_yticks(y)
+    ax.set(ylim=(len(table) - 0.5, -0.5), xlim=(0, max(end, 1e-9)), xlabel="Time (s)", title=title or "")
+    ax.set_ylabel("Request, in the order sent")
+    ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    for line in ax.legend(fontsize="small", framealpha=0.95, loc="lower left").get_lines():
+        line.set_linewidth(4 if line.get_linestyle() != "None" else 1)
+    return ax
+
+
+def latencies(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Percentiles of TTFT, TPOT, ITL and end-to-end latency, with the number of samples behind each.
+
+    ds : `loadtest.metrics`; latencies without a sample are left out; raises ValueError where none has one
+    """
+    ax = plt.gca() if ax is None else ax
+    names = {"e2e": "End to end", "ttft": "TTFT", "tpot": "TPOT", "itl": "ITL"}
+    shown = {name: label for name, label in names.items() if ds[f"{name}_samples"] > 0}
+    if not shown:
+        raise ValueError("no latency has a sample: no request got a token")
+    for y, name in enumerate(shown):
+        values = ds[name].values
+        ax.hlines(y, values.min(), values.max(), color=COLORS["grey"], linewidth=1.2)
+    for i, (p, marker) in enumerate(zip(PERCENTILES, "osD^", strict=True)):
+        color = [COLORS[shade] for shade in ("blue", "green", "orange", "red")][i]
+        points = [ds[name].sel(percentile=p).item() for name in shown]
+        ax.plot(points, range(len(shown)), marker, color=color, ms=6, label=f"p{p}")
+    labels = [f"{label}\n{ds[f'{name}_samples'].item():,} samples" for name, label in shown.items()]
+    ax.set_yticks(range(len(shown)), labels)
+    ax.set(xscale="log", ylim=(len(shown) - 0.5, -0.5), xlabel="Latency", title=title or "")
+    ax.xaxis.set_major_formatter(EngFormatter(unit="s"))
+    ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    ax.legend(fontsize="small", framealpha=0.95, ncol=4, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    return ax
+
+
+def _steps(ds: xr.Dataset, name: str, ax: Axes, **style: Any) -> None:
+    edges = np.append(ds.time.values, ds.time.values[-1] + ds.step.values[-1])
+    ax.stairs(ds[name].values, edges, baseline=None, linewidth=1.6, **style)
+
+
+def _finished(ax: Axes, label: str, title: str | None) -> Axes:
+    ax.set(xlabel="Time (s)", ylabel=label, title=title or "")
+    ax.set_xlim(left=0)
+    ax.set_ylim(bottom=0)
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.legend(fontsize="small", framealpha=0.95)
+    return ax
+
+
+def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = None, title: str | None = None) -> Axes:
+    """Throughput of a GPU against that of a user: a line for each GPU and tp, a point a batch size, and the frontier.
+
+    table : `plan.plan`; a hollow point misses the service level, and what does not fit is left out
+    tpot : service level, drawn as a line [s]
+
+    Raises ValueError where nothing fits.
+    """
+    ax = plt.gca() if ax is None else ax
+    shown = table[table.tpot_s.notna()].sort_values("batch_size")
+    if shown.empty:
+        raise ValueError("nothing in the plan fits: there is no trade-off to draw")
+    x, y = 1 / shown.tpot_s, shown.tokens_per_second / shown.tp
+    styles = [(0, ()), (0, (5, 2)), (0, (2, 1.5)), (0, (5, 1, 1, 1))]
+    gpus, tps = list(dict.fromkeys(sorted(shown.gpu))), sorted(shown.tp.unique())
+    for (gpu, tp), rows in shown.groupby(["gpu", "tp"]):
+        i, j = gpus.index(gpu), tps.index(tp)
+        color, marker = SERIES_COLORS[i % len(SERIES_COLORS)], "os^DvP*X"[i % 8]
+        ax.plot(x[rows.index], y[rows.index], linestyle=styles[j % 4], color=color, linewidth=1.3)
+        fine = rows.index[~rows.verdict.isin(LOST)]
+        ax.plot(x[rows.index], y[rows.index], marker, color=color, mfc="white", ms=5)
+        ax.plot(x[fine], y[fine], marker, color=color, ms=5)
+    best = [i for i in shown.index if not ((x >= x[i]) & (y >= y[i]) & ((x > x[i]) | (y > y[i]))).any()]
+    best.sort(key=lambda i: x[i])
+    ax.plot(x[best], y[best], color="black", linewidth=6, alpha=0.15, zorder=0, solid_joinstyle="round")
+    for i, gpu in enumerate(gpus):
+        color, marker = SERIES_COLORS[i % len(SERIES_COLORS)], "os^DvP*X"[i % 8]
+        ax.plot([], [], marker, color=color, ms=5, label=gpu)
+    for j, tp in enumerate(tps):
+        ax.plot([], [], linestyle=styles[j % 4], color="black", linewidth=1.3, label=f"tp {tp}")
+    ax.plot([], [], "o", color="black", mfc="white", ms=5, label="misses the SLO")
+    ax.plot([], [], color="black", linewidth=6, alpha=0.15, label="frontier")
+    if tpot is not None:
+        ax.axvline(1 / tpot, color=COLORS["red"], linewidth=1, linestyle=":", label=f"TPOT {1e3 * tpot:g} ms")
+    ax.set(xscale="log", yscale="log", xlabel="Tokens per second of one user (1 / TPOT)", title=title or "")
+    ax.set_ylabel("Tokens per second of one GPU")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(EngFormatter(sep=""))
+        axis.set_minor_formatter(NullFormatter())
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.legend(fontsize="small", framealpha=0.95, ncol=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    return ax
+
+
+def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours", title: str | None = None) -> Axes:
+    """The cheapest setting of each GPU and tp within the service level, as bars; the others with why they lose.
+
+    table : `plan.plan`; unit : of its costs
+    """
+    ax = plt.gca() if ax is None else ax
+    fine = ~table.verdict.isin(LOST) & table.cost.notna()
+    rows = []
+    for (gpu, tp), group in table.groupby(["gpu", "tp"]):
+        kept = group[fine[group.index]]
+        if len(kept):
+            one = kept.sort_values("cost", kind="stable").iloc[0]
+            count = f", {one.gpus:.0f} GPU{'s' if one.gpus > 1 else ''}" if "gpus" in table else ""
+            rows.append((f"{gpu}, tp {tp}", one.cost, f"batch {one.batch_size}{count}"))
+        else:
+            rows.append((f"{gpu}, tp {tp}", np.nan, group.verdict.mode().iloc[0]))
+    rows.sort(key=lambda row: (np.isnan(row[1]), row[1]))
+    most = max((cost for _, cost, _ in rows if cost == cost), default=1.0)
+    for y, (_, cost, note) in enumerate(rows):
+        known = cost == cost
+        ax.barh(y, cost if known else 0, color=COLORS["green"] if y == 0 and known else COLORS["sky"], height=0.65)
+        text = f" {cost:.3g}: {note}" if known else f" {note}"
+        ax.text(
+            cost if known else 0, y, text, va="center", fontsize="small", color="black" if known else COLORS["grey"]
+        )
+    ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1.75 * most), title=title or "")
+    ax.set_xlabel(f"Cost of a million output tokens ({unit})")
+    ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    ax.set_axisbelow(True)
+    return ax

@@ -1,0 +1,186 @@
+"""A capacity plan: which GPU, how many of them and what batch size meet a service level, and why the others do not."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ..catalog.gpu_entries import GPU, gpus
+from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.loading import entries
+from ..catalog.model_entries import Model
+from ..catalog.model_entries import model as find_model
+from ..common.arguments import is_number, whole_numbers
+from ..kernels import collectives
+from ..operators import parallel
+from ..operators.formats import computes_in, formats
+from ..operators.table import operator_set
+from .estimation import estimate
+
+TPS = (1, 2, 4, 8)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+UNFIT = {0: "", 1: "weights do not fit", 2: "KV cache does not fit", 3: "longer than the model's context"}
+#: GPUs that a usual server has on one link [1].
+MACHINE = 8
+BEST, KEPT = "best", "meets the SLO"
+TOO_SLOW = ("TTFT over", "TPOT over")
+
+
+def plan(
+    model: str | Model,
+    *,
+    prompt: int,
+    output: int,
+    ttft: float | None = None,
+    tpot: float | None = None,
+    request_rate: float | None = None,
+    gpu: str | GPU | Iterable[str | GPU] | None = None,
+    tp: int | Iterable[int] = TPS,
+    batch_size: int | Iterable[int] = BATCH_SIZES,
+    price: float | Mapping[str, float] | None = None,
+    schedule: str = "continuous",
+    **options: Any,
+) -> pd.DataFrame:
+    """Every combination of GPU, tp and batch size for one workload, the best first, each with its verdict.
+
+    prompt, output : of a request [token]; ttft, tpot : service level, None for any [s]
+    request_rate : requests that arrive [1/s]: the replicas it takes, each at its full throughput; no queue is in it
+    gpu : those to consider, None for all that have a price, or the whole catalog
+    tp, batch_size : of a replica; its GPUs are all on one link, as within a machine: no network is modelled [1]
+    price : of a GPU and hour, one or by GPU id; without it the cost is in GPU-hours
+    schedule, options : as of `serving.estimate`
+
+    Returns columns gpu, tp, batch_size; ttft_s, tpot_s [s], tokens_per_second of a replica, requests_per_second [1/s],
+    memory_gb of a GPU, largest_batch, cost of a million output tokens (in GPU-hours without prices), of a full replica,
+    or of the replicas that `request_rate` takes; replicas and gpus for it; and verdict: "best", the cheapest that meets
+    the service level; "meets the SLO"; or why not: it does not fit, "TTFT over", "TPOT over", or dominated by another
+    row, no slower in either and no dearer.
+
+    Raises ValueError for what `serving.estimate` refuses; a GPU or tp that cannot run the model is a row that says so.
+    """
+    entry = model if isinstance(model, Model) else find_model(model)
+    if isinstance(price, Mapping):
+        price = {find_gpu(name).id: hourly for name, hourly in price.items()}
+    if gpu is None:
+        gpu = list(price) if isinstance(price, Mapping) else gpus()
+    cards = entries("gpu", gpu, find_gpu)
+    for name, limit in (("ttft", ttft), ("tpot", tpot), ("request_rate", request_rate)):
+        if limit is not None and not (is_number(limit) and 0 < limit < np.inf):
+            raise ValueError(f"{name} = {limit!r}: allowed are positive numbers")
+    batches, tps = whole_numbers("batch_size", batch_size), whole_numbers("tp", tp)
+    for name, size in (("prompt", prompt), ("output", output)):
+        if len(whole_numbers(name, size)) > 1:
+            raise ValueError(f"{name} = {size!r}: give one")
+    hourly = 1.0 if price is None else price
+    tables, runs = [], dict[tuple[int, ...], list[GPU]]()
+    for card in cards.values():
+        reasons = {count: _obstacle(card, entry, count, options) for count in tps.tolist()}
+        for count in filter(reasons.get, reasons):
+            tables.append(pd.DataFrame({"gpu": card.id, "tp": count, "batch_size": batches, "verdict": reasons[count]}))
+        runs.setdefault(tuple(count for count in reasons if not reasons[count]), []).append(card)
+    for counts, group in runs.items():
+        if counts:
+            ds = estimate(group, entry, batches, prompt, output, counts, schedule=schedule, price=hourly, **options)
+            tables.append(_rows(ds))
+    table = pd.concat(tables, ignore_index=True).reindex(columns=PLAN_COLUMNS)
+    if request_rate is None:
+        table = table.drop(columns=["replicas", "gpus"])
+    else:
+        table["replicas"] = np.ceil(request_rate / table.requests_per_second)
+        table["gpus"] = table.replicas * table.tp
+        table["cost"] *= (
+            table.replicas * table.requests_per_second / request_rate
+        )  # replicas that are not full cost, too
+    table = _judged(table, ttft, tpot)
+    table.attrs["cost"] = "GPU-h" if price is None else "cost"
+    return table
+
+
+PLAN_COLUMNS = (
+    "gpu", "tp", "batch_size", "ttft_s", "tpot_s", "tokens_per_second", "requests_per_second", "memory_gb",
+    "largest_batch", "cost", "replicas", "gpus", "verdict",
+)  # fmt: skip
+
+
+def _obstacle(card: GPU, model: Model, tp: int, options: Mapping[str, Any]) -> str:
+    """Why a GPU cannot run the model at all, in a few words."""
+    if card.memory.capacity_gb is None:
+        return "memory unknown"
+    kinds = {"weight": None, "activation": "fp16", "kv": "fp16", "lm_head": None}
+    dtypes = formats(model, **{kind: options.get(f"{kind}_dtype", usual) for kind, usual in kinds.items()})
+    for dtype in (computes_in(operator, dtypes) for operator in operator_set(model, "fused")):
+        if dtype not in card.dense_tflops:
+            return f"no {dtype} peak"
+    for check, reason in (
+        (lambda: parallel.shard(model, tp), "tp does not divide the model"),
+        (lambda: collectives.link_rate(card, tp), "no link between GPUs"),
+    ):
+        try:
+            check()
+        except ValueError:
+            return reason
+    return ""
+
+
+def _rows(ds: xr.Dataset) -> pd.DataFrame:
+    """A row for every gpu, tp and batch size of an estimate."""
+    at = ds.isel(model=0, prompt=0, output=0, drop=True)
+    columns = {
+        "ttft_s": at.ttft, "tpot_s": at.tpot, "tokens_per_second": at.tokens_per_second,
+        "requests_per_second": at.requests_per_second, "memory_gb": at.memory / 1e9, "largest_batch": at.largest_batch,
+        "cost": at.cost, "verdict": at.unfit,
+    }  # fmt: skip
+    table = xr.Dataset(columns).to_dataframe(dim_order=["gpu", "tp", "batch_size"]).reset_index()
+    return table.assign(verdict=table.verdict.map(UNFIT))
+
+
+def _judged(table: pd.DataFrame, ttft: float | None, tpot: float | None) -> pd.DataFrame:
+    """The table with a verdict on every row, sorted by it."""
+    for column, limit, verdict in zip(("ttft_s", "tpot_s"), (ttft, tpot), TOO_SLOW, strict=True):
+        if limit is not None:
+            table.loc[(table.verdict == "") & (table[column] > limit), "verdict"] = verdict
+    left = table.index[table.verdict == ""]
+    names = [f"{row.gpu} tp {row.tp} batch {row.batch_size}" for row in table.loc[left].itertuples()]
+    measures = table.loc[left, ["ttft_s", "tpot_s", "cost"]].fillna(0).to_numpy()
+    for row, mine in zip(left, measures, strict=True):
+        better = (measures <= mine).all(axis=1) & (measures < mine).any(axis=1)
+        if better.any():
+            by = names[np.where(better, measures[:, -1], np.inf).argmin()]
+            table.loc[row, "verdict"] = f"dominated by {by}"
+    kept = table[table.verdict == ""].sort_values("cost", kind="stable").index
+    table.loc[kept, "verdict"] = KEPT
+    table.loc[kept[:1], "verdict"] = BEST
+    rank = table.verdict.map({BEST: 0, KEPT: 1}).fillna(2)
+    losing = table.verdict.str.startswith("dominated").map({True: 0, False: 1})
+    order = pd.DataFrame({"rank": rank, "losing": losing, "cost": table.cost})
+    return table.loc[order.sort_values(["rank", "losing", "cost"], kind="stable").index].reset_index(drop=True)
+
+
+def plan_text(table: pd.DataFrame, rows: int = 20) -> str:
+    """The first rows of a plan in ms and GB, and how many of all lost by what."""
+    shown = table.head(rows).rename(columns={"batch_size": "batch", "verdict": ""})
+    text = pd.DataFrame({"gpu": shown.gpu, "tp": shown.tp, "batch": shown.batch})
+    for heading, column, scale, digits in (
+        ("TTFT ms", "ttft_s", 1e3, 1), ("TPOT ms", "tpot_s", 1e3, 2), ("tokens/s", "tokens_per_second", 1, 0),
+        ("requests/s", "requests_per_second", 1, 2), ("GB/GPU", "memory_gb", 1, 1),
+        (f"{table.attrs['cost']}/Mtoken", "cost", 1, 3), ("replicas", "replicas", 1, 0), ("GPUs", "gpus", 1, 0),
+    ):  # fmt: skip
+        if column in shown:
+            text[heading] = [f"{value * scale:,.{digits}f}" if np.isfinite(value) else "-" for value in shown[column]]
+    text[" "] = shown[""]
+    counts = table.verdict.where(~table.verdict.str.startswith("dominated"), "dominated").value_counts()
+    lines = [text.to_string(index=False), ""]
+    if len(table) > rows:
+        lines.append(f"{len(table) - rows} more rows.")
+    if "replicas" in table:
+        lines.append(
+            "Replicas are those at 100 % load, without a queue: near it queues grow without bound, plan for less."
+        )
+    if (table.tp > MACHINE).any():
+        lines.append(f"tp above {MACHINE} is timed as if all its GPUs were in one machine: no network is modelled.")
+    lines.append("; ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    if not (table.verdict == BEST).any():
+        lines.append("Nothing meets the service level.")
+    return "\n".join(lines)

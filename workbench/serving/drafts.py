@@ -1,0 +1,150 @@
+"""Drafts of speculative decoding: what guesses ahead, how many tokens that yields, and what it takes."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..catalog.dtypes import element_bytes
+from ..catalog.model_entries import Model
+from ..catalog.model_entries import model as find_model
+from ..common.arguments import whole_numbers
+from ..kernels.times import operator_time
+from ..operators.cost import decode, gemm_cost
+from ..published.medusa import medusa_acceleration_rate
+from . import memory
+from .replica import Replica
+from .steps import step_time
+
+Acceptance = Callable[[int], float] | Mapping[int, float] | Iterable[float]
+
+
+def expected_tokens(alpha: Any, depth: Any) -> Any:
+    """Mean tokens per step of speculative decoding with a draft model, (1 - alpha^(depth+1)) / (1 - alpha) [1].
+
+    alpha : chance that a drafted token is accepted, from 0 to 1 [1]; depth : tokens drafted one after another, so that
+        a step verifies depth + 1 candidates: `acceptance=lambda q: expected_tokens(0.8, q - 1)` [1]
+
+    Raises ValueError outside those ranges. Leviathan, Kalman and Matias 2023 (arXiv 2211.17192), equation 1.
+    """
+    chance, drafted = np.asarray(alpha, dtype=float), np.asarray(depth, dtype=float)
+    if not ((chance >= 0) & (chance <= 1)).all():
+        raise ValueError(f"alpha = {alpha}: allowed are chances from 0 to 1")
+    if not ((drafted >= 0) & (drafted == np.floor(drafted)) & np.isfinite(drafted)).all():
+        raise ValueError(f"depth = {depth}: allowed are whole numbers from 0")
+    below = np.where(chance < 1, chance, 0.0)
+    rate = np.where(chance < 1, (1 - below ** (drafted + 1)) / (1 - below), drafted + 1)
+    return rate.item() if rate.ndim == 0 else rate
+
+
+@dataclass(frozen=True)
+class Draft:
+    """How a server's decoding steps guess ahead, and what the guessing costs beside verifying `candidates` [1].
+
+    tokens_per_step : mean tokens that one step yields [1]
+    model : the draft model, None for the target's own layers or heads; depth : tokens that it drafts one after another,
+        each with a pass of its own [1]; mtp : the passes are those of a multi-token-prediction layer of the target
+    heads : Medusa heads, which run once a step [1]
+
+    Made by `draft_model`, `mtp` and `medusa`.
+    """
+
+    candidates: int
+    tokens_per_step: float
+    model: Model | None = None
+    depth: int = 0
+    mtp: bool = False
+    heads: int = 0
+
+    def passes_of(self, target: Model) -> Model | None:
+        """The model whose passes draft for `target`; an MTP layer is one of its last layers, with the same head.
+
+        Its projection of hidden state and embedding, 2 h -> h, is left out (about 1 % of a layer of DeepSeek-V3).
+        """
+        if not self.mtp:
+            return self.model
+        changes: dict[str, object] = {"n_layers": 1, "sliding_window": None, "published_parameters": None}
+        if target.moe:
+            changes["moe"] = target.moe.model_copy(update={"layers": 1})
+        return target.model_copy(update=changes)
+
+
+def draft_model(model: str | Model, *, depth: int, alpha: float) -> Draft:
+    """A draft model that guesses `depth` [1] tokens, each accepted with a chance of `alpha` [1] (`expected_tokens`)."""
+    depth = _whole("depth", depth)
+    return Draft(
+        depth + 1, expected_tokens(alpha, depth), model if isinstance(model, Model) else find_model(model), depth
+    )
+
+
+def mtp(*, alpha: float, depth: int = 1) -> Draft:
+    """The target's own multi-token-prediction layer, run `depth` [1] times (DeepSeek-V3, arXiv 2412.19437).
+
+    alpha : chance that its token is accepted [1]; that report gives 0.85 to 0.9 for the second token
+    """
+    depth = _whole("depth", depth)
+    return Draft(depth + 1, expected_tokens(alpha, depth), depth=depth, mtp=True)
+
+
+def medusa(*, candidates: int, heads: int = 4, acceptance: Acceptance = medusa_acceleration_rate) -> Draft:
+    """Medusa heads, each a residual h x h layer and a head of its own over the vocabulary (arXiv 2401.10774).
+
+    candidates : tokens verified a step [1]; acceptance : tokens that a step yields, as for `speedup` [1]
+    """
+    count = _whole("candidates", candidates)
+    rate = float(rates(acceptance, np.array([count]))[0])
+    return Draft(count, rate, heads=_whole("heads", heads))
+
+
+def _whole(name: str, value: int) -> int:
+    return int(whole_numbers(name, value)[0])
+
+
+def drafting_time(server: Replica, draft: Draft, sequences: Any, context: Any) -> Any:
+    """What guessing adds to one decoding step of `sequences` [1] over `context` [token] [s].
+
+    The draft's passes run on the same GPUs (of one stage), with the same formats and overheads; Medusa heads in 16 bit.
+    """
+    if drafter := drafting_server(server, draft):
+        return draft.depth * step_time(drafter, decode(sequences, context))
+    shard, seconds = server.shard, 0.0
+    peak = server.gpu.peak_flop_rate("fp16" if "fp16" in server.gpu.dense_tflops else "bf16")
+    for columns in (shard.hidden_size, shard.vocab_size):
+        cost = gemm_cost(m=sequences, n=columns, k=shard.hidden_size, width=element_bytes("fp16"))
+        seconds = seconds + operator_time(server.gpu, cost, peak, server.time_model) + server.launch_latency
+    return draft.heads * seconds
+
+
+def drafting_server(server: Replica, draft: Draft) -> Replica | None:
+    """What runs the draft's passes, beside the target on the same GPUs; None for heads, which have none."""
+    passes = draft.passes_of(server.model)
+    return replace(server, model=passes, pp=1) if passes else None
+
+
+def draft_weights(server: Replica, draft: Draft) -> float:
+    """Weights that guessing adds on one GPU [byte]; an MTP layer shares the target's embeddings and head."""
+    if drafter := drafting_server(server, draft):
+        return memory.layer_weights(drafter) if draft.mtp else memory.weights(drafter)
+    h, vocab = server.shard.hidden_size, server.shard.vocab_size
+    return draft.heads * h * (h + vocab) * element_bytes("fp16")
+
+
+def rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:
+    """The acceptance of each candidate count, checked [1]."""
+    counts = [int(count) for count in candidates]
+    if callable(acceptance):
+        values = [acceptance(count) for count in counts]
+    elif isinstance(acceptance, Mapping):
+        if missing := [count for count in counts if count not in acceptance]:
+            raise ValueError(f"acceptance has no value for {missing[0]} candidates")
+        values = [acceptance[count] for count in counts]
+    else:
+        values = list(acceptance)
+        if len(values) != len(counts):
+            raise ValueError(f"acceptance has {len(values)} values, candidates {len(counts)}: give one for each")
+    rates = np.array(values, dtype=float)
+    for count, rate in zip(counts, rates, strict=True):
+        if not 1 - 1e-9 <= rate <= count * (1 + 1e-9):  # NaN, too
+            raise ValueError(f"acceptance of {count} candidates = {rate:g}: allowed are 1 to {count} tokens per step")
+    return rates

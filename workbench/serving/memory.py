@@ -1,0 +1,126 @@
+"""What a server's memory holds on each GPU: weights, activations, workspace, and what is left for the KV cache.
+
+Everything is per GPU, and that of the fullest one where they differ. An engine such as vLLM may use a share of the
+device memory, loads the weights, runs its largest step once for the activations, and takes the rest for blocks of KV
+cache (Kwon et al. 2023, arXiv 2309.06180).
+"""
+
+import numpy as np
+
+from ..catalog.dtypes import element_bytes
+from ..catalog.model_entries import Model
+from ..common.arguments import check_range
+from ..common.arrays import Array
+from ..operators.formats import formats, widths
+from .replica import Replica
+
+#: CUDA context, library workspaces and collectives' buffers [byte]; a guess of the usual size, engines print theirs.
+WORKSPACE = 0.3e9
+#: Tokens in a block of the KV cache, vLLM's default [token].
+BLOCK_SIZE = 16
+
+
+def weights(server: Replica) -> float:
+    """Weights on one GPU, scales of quantized formats included, norms and biases (under 0.3 %) not [byte].
+
+    Embeddings are stored as lm_head is by default (in 16 bit where the checkpoint is quantized), once where the two are
+    tied.
+    """
+    part, w = server.shard, widths(server.model, server.dtypes)
+    embedding, head = _embedding(server, part), part.hidden_size * part.vocab_size * w.lm_head
+    if server.pp > 1:
+        return layer_weights(server) + max(embedding, head)
+    return layer_weights(server) + embedding + (0.0 if part.tied_embeddings else head)
+
+
+def layer_weights(server: Replica) -> float:
+    """Those of the layers alone, of one stage of the pipeline [byte]."""
+    part, w = server.shard, widths(server.model, server.dtypes)
+    h, matrices = part.hidden_size, 3 if part.gated else 2
+    layers = part.n_layers * part.attention_parameters * w.weight
+    layers += part.dense_layers * matrices * h * part.intermediate_size * w.weight
+    if moe := part.moe:
+        routed = moe.n_experts / server.ep * moe.intermediate_size * w.experts
+        shared = (moe.shared_intermediate_size or 0) * w.weight
+        layers += moe.layers * h * (matrices * (routed + shared) + moe.n_experts * w.activation)
+    return layers * _stage(server)
+
+
+def _stage(server: Replica) -> float:
+    """Share of the layers in the largest stage of the pipeline [1]."""
+    return -(-server.model.n_layers // server.pp) / server.model.n_layers
+
+
+def _embedding(server: Replica, part: Model) -> float:
+    stored = formats(server.model, server.weight_dtype, server.activation_dtype, server.kv_dtype, None)["lm_head"]
+    return part.hidden_size * (part.vocab_size + (part.learned_positions or 0)) * element_bytes(stored)
+
+
+def kv_bytes_per_token(server: Replica) -> float:
+    """What one token of a sequence adds to the KV cache of one GPU, while it is within every layer's window [byte].
+
+    With `tp` beyond the KV heads each is stored several times; the latent cache of MLA is on every GPU.
+    """
+    return server.shard.kv_elements_per_token * _stage(server) * element_bytes(server.kv_dtype)
+
+
+def kv_bytes_per_sequence(server: Replica, tokens: Array, *, block_size: int = BLOCK_SIZE) -> Array:
+    """KV cache of one sequence of `tokens` [token] in whole blocks; layers with a window keep no more [byte]."""
+    kept = np.ceil(np.asarray(tokens, dtype=float) / block_size) * block_size
+    if window := server.model.sliding_window:
+        sliding = window.layers / server.model.n_layers
+        blocks = np.ceil(window.size / block_size) * block_size
+        kept = (1 - sliding) * kept + sliding * np.minimum(kept, blocks)
+    return kept * kv_bytes_per_token(server)
+
+
+def activations(server: Replica, *, tokens: int, sequences: int) -> float:
+    """Activations that are alive at once in a step of `tokens` with logits of `sequences`, on one GPU [byte].
+
+    A token's hidden state and residual, and the widest of: Q, K, V and the heads' outputs; gate, up and their product;
+    those of its experts, with their outputs. Logits in the activations' format and in fp32, of the whole vocabulary.
+    """
+    part, w = server.shard, widths(server.model, server.dtypes)
+    elements = 2 * part.hidden_size + max(_widest(part))
+    logits = server.model.vocab_size * (w.activation + 4)
+    return tokens * elements * w.activation + sequences * logits
+
+
+def _widest(part: Model) -> list[int]:
+    """Elements of one token inside the attention and inside the MLPs [1]."""
+    mlp = 3 if part.gated else 2
+    if mla := part.mla:
+        attention = part.n_heads * (2 * mla.qk_nope_head_dim + 2 * mla.qk_rope_head_dim + 2 * mla.v_head_dim)
+    else:
+        attention = 2 * (part.n_heads + part.n_kv_heads) * part.head_dim
+    sizes = [attention, mlp * part.intermediate_size if part.dense_layers else 0]
+    if moe := part.moe:
+        routed = moe.experts_per_token * (mlp * moe.intermediate_size + part.hidden_size)
+        sizes.append(routed + mlp * (moe.shared_intermediate_size or 0))
+    return sizes
+
+
+def device_memory(server: Replica) -> float:
+    """Memory of one GPU as its vendor states it, in GB of 10^9 [byte]; ValueError where the catalog has none."""
+    if server.gpu.memory.capacity_gb is None:
+        raise ValueError(f"{server.gpu.id} has no memory.capacity_gb in its catalog entry")
+    return 1e9 * server.gpu.memory.capacity_gb
+
+
+def left_for_cache(
+    server: Replica,
+    *,
+    tokens: int,
+    sequences: int,
+    gpu_memory_utilization: float = 0.9,
+    workspace: float = WORKSPACE,
+) -> float:
+    """What weights and the activations of the largest step leave for the KV cache, on one GPU; negative if none [byte].
+
+    tokens, sequences : as for `activations`; gpu_memory_utilization : share of the vendor's memory that the server may
+        use [1]; workspace : of that, what CUDA and its libraries take [byte]
+    """
+    check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
+    check_range("workspace", workspace, np.inf, "bytes")
+    taken = weights(server) + activations(server, tokens=tokens, sequences=sequences) + workspace
+    return gpu_memory_utilization * device_memory(server) - taken

@@ -1,0 +1,15 @@
+"""Simulation: requests through a scheduler like vLLM's, every step timed by the kernel model."""
+
+from .engine import simulate
+from .server import Server
+from .workloads import Workload, bursty, closed_loop, poisson, trace
+
+__all__ = [
+    "Server",
+    "Workload",
+    "bursty",
+    "closed_loop",
+    "poisson",
+    "simulate",
+    "trace",
+]

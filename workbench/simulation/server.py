@@ -1,0 +1,80 @@
+"""A server: a replica with a scheduler, by the names and the defaults of vLLM."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..common.arguments import check_range, is_whole
+from ..serving import memory, replica
+
+#: Largest settings: a table has a row for each.
+LIMITS = {
+    "max_num_seqs": 10**4, "max_num_batched_tokens": 2 * 10**5, "max_model_len": 10**7, "block_size": 10**7,
+    "kv_tokens": 10**12,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Server(replica.Replica):
+    """A `steps.Server` with the scheduler's settings, by the names and the defaults of vLLM.
+
+    max_num_seqs : sequences in a step at most [1]; max_num_batched_tokens : tokens in a step at most [token]
+    max_model_len : prompt and output of one request [token]
+    chunked_prefill : a prompt may be spread over steps; without it max_num_batched_tokens must hold the longest
+    block_size : tokens in a block of the KV cache
+    kv_tokens : size of the KV cache [token]; "fit": what fits in gpu_memory_utilization [1] of the memory beside
+        weights and activations (`memory.left_for_cache`); None: never full
+
+    Stages (pp) and spread experts (ep) are not simulated. Raises ValueError for a number outside its range.
+    """
+
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 2048
+    max_model_len: int = 2048
+    chunked_prefill: bool = True
+    block_size: int = 16
+    kv_tokens: int | str | None = None
+    gpu_memory_utilization: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pp * self.ep > 1:
+            raise ValueError("a simulated server has pp = ep = 1: give tp")
+        for name, most in LIMITS.items():
+            value, words = getattr(self, name), ("'fit'", "None") if name == "kv_tokens" else ()
+            if not (is_whole(value) and 1 <= value <= most) and repr(value) not in words:
+                allowed = ", ".join((f"whole numbers from 1 to {most:,}", *words))
+                raise ValueError(f"{name} = {value!r}: allowed are {allowed}")
+        check_range("gpu_memory_utilization", self.gpu_memory_utilization, 1, "shares")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens = {self.max_num_batched_tokens} is less than max_num_seqs ="
+                f" {self.max_num_seqs}: every sequence needs a token of the step"
+            )
+        if not self.chunked_prefill and self.max_num_batched_tokens < self.max_model_len:
+            raise ValueError(
+                f"max_num_batched_tokens = {self.max_num_batched_tokens} is less than max_model_len ="
+                f" {self.max_model_len}: without chunked_prefill a prompt must fit in one step"
+            )
+        if self.kv_blocks * self.block_size < self.max_model_len:
+            raise ValueError(
+                f"kv_tokens = {self.kv_tokens!r} makes {self.kv_blocks} blocks of {self.block_size}, fewer than"
+                f" max_model_len = {self.max_model_len} needs: a single request may need more than the whole cache"
+            )
+
+    @property
+    def kv_blocks(self) -> int:
+        """Whole blocks of the KV cache [1]."""
+        if self.kv_tokens is None:
+            return self.max_num_seqs * -(-self.max_model_len // self.block_size)
+        if not isinstance(self.kv_tokens, str):
+            return self.kv_tokens // self.block_size
+        left = memory.left_for_cache(
+            self, tokens=self.max_num_batched_tokens, sequences=self.max_num_seqs,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+        )  # fmt: skip
+        return int(max(left, 0.0) // (memory.kv_bytes_per_token(self) * self.block_size))
+
+    def settings(self) -> dict[str, Any]:
+        """The fields by name, GPU and model as ids."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return fields | {"gpu": self.gpu.id, "model": self.model.id}

@@ -1,0 +1,214 @@
+"""The charts of the T4 report, each with the table of what it shows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
+
+from .. import loadtest
+from ..common.errors import unknown
+from ..plots import servers
+from ..plots.rooflines import ceilings
+from ..plots.style import COLORS, SERIES_COLORS, finish, hold
+from ..published import t4
+from . import t4_roadmap
+from .t4_load_test import t4_comparison
+from .t4_static import STATIC_COLUMNS, static_rows, static_tables
+
+Chart = tuple[Figure, pd.DataFrame]
+
+
+def draw(chart: str, requests: pd.DataFrame, *, title: str | None = None) -> Chart:
+    """One of `CHARTS`, and the numbers in it, units in the header.
+
+    requests : `t4_report.requests`. Raises ValueError for an unknown chart.
+    """
+    if chart not in CHARTS:
+        raise unknown("chart", chart, CHARTS)
+    return CHARTS[chart](requests, title)
+
+
+def _roofline(requests: pd.DataFrame, title: str | None) -> Chart:
+    """Whole forward passes, by the report's formulas and by ours."""
+    passes = {phase: static_tables(phase, t4.BATCH_SIZES, tokens) for phase, tokens in t4.TOKENS.items()}
+    figure, ax = plt.subplots(figsize=(8, 5.6))
+    t4_roofline(passes, t4.PRINTED_INTENSITY, ax, title=title)
+    return figure, static_rows(passes)
+
+
+def _queue(requests: pd.DataFrame, title: str | None) -> Chart:
+    """Requests waiting and running, and tokens a second, over time."""
+    ds = loadtest.timeline(requests)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    servers.queue(ds, left)
+    servers.token_rate(ds, right)
+    figure.suptitle(title or "")
+    columns = {"step": "step [s]", "time": "time [s]", "token_rate": "token_rate [1/s]"}
+    table = ds[["step", "waiting", "running", "token_rate", "implied_token_rate"]].to_dataframe().reset_index()
+    return figure, table.rename(columns=columns | {"implied_token_rate": "implied_token_rate [1/s]"})
+
+
+def _requests(requests: pd.DataFrame, title: str | None) -> Chart:
+    """Every request from its send to its last token."""
+    figure, ax = plt.subplots(figsize=(8, 5.2))
+    servers.requests(requests, ax, title=title)
+    times = {f"{name}_s": f"{name} [s]" for name in ("sent", "first_token", "last_token")}
+    return figure, requests[[*times, "status"]].rename(columns=times)
+
+
+def _roadmap(requests: pd.DataFrame, title: str | None) -> Chart:
+    """Gains computed, over those that the report expects."""
+    table = t4_roadmap.roadmap()
+    figure, axes = plt.subplots(2, 1, figsize=(9, 8.4), height_ratios=(12, 5), layout="constrained")
+    gains(table, axes, title=title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    return figure, table
+
+
+def _comparison(requests: pd.DataFrame, title: str | None) -> Chart:
+    """The simulation against the five recorded runs."""
+    table = t4_comparison()
+    figure, ax = plt.subplots(figsize=(8.5, 5.2))
+    ratios(table, ax, title=title)
+    return figure, table
+
+
+#: What `draw` draws, by name.
+CHARTS: dict[str, Callable[[pd.DataFrame, str | None], Chart]] = {
+    "roofline": _roofline, "queue": _queue, "requests": _requests, "roadmap": _roadmap, "comparison": _comparison,
+}  # fmt: skip
+
+
+def t4_roofline(
+    phases: Mapping[str, xr.Dataset],
+    spans: Mapping[str, Sequence[float]],
+    ax: Axes | None = None,
+    *,
+    title: str | None = None,
+) -> Axes:
+    """Whole forward passes on the roofline: the report's formula as open circles, ours filled.
+
+    phases : phase -> `comparison.static_tables`
+    spans : phase -> range of intensities that the report prints [FLOP/byte], shaded over the full height
+    """
+    ax = ceilings(next(iter(phases.values())), ax)
+    for (phase, ds), color in zip(phases.items(), (COLORS["blue"], COLORS["orange"]), strict=False):
+        hold(ax, ds.intensity, ds.performance)
+        ax.axvspan(*spans[phase], color=color, alpha=0.15, linewidth=0, label=f"{phase}, published range", zorder=0)
+        for source, face in (("report", "none"), ("workbench", color)):
+            x, y = (ds[name].sel(source=source).values.ravel() for name in ("intensity", "performance"))
+            size, label = (42, "report") if source == "report" else (18, "workbench")
+            ax.scatter(x, y, s=size, facecolors=face, edgecolors=color, zorder=3, label=f"{phase}, {label}")
+    return finish(ax, title)
+
+
+def compare_sources(
+    ds: xr.Dataset, column: str, ax: Axes | None = None, *, printed: pd.DataFrame | None = None
+) -> Axes:
+    """A column of the T4 report's static tables against sequence length: the report's formula dashed, ours solid.
+
+    ds : `comparison.static_tables`; a line for each batch size
+    column : a key of `comparison.STATIC_COLUMNS`
+    printed : cells that the report prints: columns column, batch_size, seq_len, published (see `audit.printed_cells`)
+    """
+    ax = plt.gca() if ax is None else ax
+    variable, scale, label = STATIC_COLUMNS[column]
+    for color, batch in zip(SERIES_COLORS, ds.batch_size.values, strict=False):
+        lines = ds[variable].sel(batch_size=batch) * scale
+        ax.plot(ds.seq_len, lines.sel(source="report"), "--o", color=color, mfc="none", ms=6, lw=1.2)
+        ax.plot(ds.seq_len, lines.sel(source="workbench"), "-o", color=color, ms=4, lw=1.6, label=f"batch {batch}")
+    ax.plot([], [], "--o", color="black", mfc="none", ms=6, lw=1.2, label="report's formula")
+    ax.plot([], [], "-o", color="black", ms=4, lw=1.6, label="workbench")
+    if printed is not None:
+        cells = printed[printed.column == column]
+        colors = [SERIES_COLORS[list(ds.batch_size.values).index(batch)] for batch in cells.batch_size]
+        style: dict[str, Any] = {"marker": "X", "s": 90, "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
+        ax.scatter(cells.seq_len, cells.published, c=colors, **style)
+        ax.scatter([], [], color="white", label="printed in the report", **style)
+    ax.set(xscale="log", yscale="log", xlabel="Sequence length (tokens)", ylabel=label)
+    ax.set_xticks(ds.seq_len.values, [str(s) for s in ds.seq_len.values])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.grid(alpha=0.25, linewidth=0.6)
+    return ax
+
+
+def gains(table: pd.DataFrame, axes: Sequence[Axes], *, title: str | None = None) -> Sequence[Axes]:
+    """Computed gains of a roadmap as points, over the range that its source expects, a row a change.
+
+    table : `t4_roadmap.roadmap`; axes : one for the gains in throughput, one for those in percent
+    """
+    factors = table.unit.str.startswith("x")
+    for ax, part, label in (
+        (axes[0], table[factors], "Tokens per second over today's"),
+        (axes[1], table[~factors], "Saved (%)"),
+    ):
+        changes = list(part.change.unique())
+        for y, change in enumerate(changes):
+            rows = part[part.change == change]
+            low, high = rows.guess_low.iloc[0], rows.guess_high.iloc[0]
+            if low == low:
+                ends = [low, high] if low < high else [low - 0.6, low + 0.6]  # a point has no length to draw
+                ax.plot(ends, [y, y], **_GUESS)
+            for (sequences, ways), points in rows.groupby(["sequences", "computed_by"], dropna=False):
+                color, marker = _gain_style(sequences, ways)
+                ax.plot(points.gain, [y] * len(points), marker, color=color, ms=6, mew=1.4, mfc="none", zorder=3)
+        ax.set_yticks(range(len(changes)), changes)
+        ax.set(ylim=(len(changes) - 0.4, -0.6), xlabel=label)
+        ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    axes[0].axvline(1, color="black", linewidth=0.8, linestyle=":")
+    axes[0].set_xscale("log")
+    axes[0].xaxis.set_major_locator(FixedLocator([0.5, 1, 2, 3, 5, 8]))
+    axes[0].xaxis.set_major_formatter("{x:g}")
+    axes[0].xaxis.set_minor_locator(NullLocator())
+    axes[0].set_title(title or "")
+    axes[0].plot([], [], label="the report expects", **_GUESS)
+    for sequences, name in ((1, "one sequence"), (98, "98 sequences"), (8, "other batches, or any")):
+        axes[0].plot([], [], "s", color=_gain_style(sequences, "")[0], ms=6, label=name)
+    for ways, name in (("server", "on the calibrated server"), ("kernels", "by the kernels alone"), ("", "otherwise")):
+        marker = _gain_style(1, ways)[1]
+        axes[0].plot([], [], marker, color="black", ms=6, mew=1.4, mfc="none", label=name)
+    return axes
+
+
+_GUESS: dict[str, Any] = {"color": COLORS["sky"], "linewidth": 11, "alpha": 0.45, "solid_capstyle": "round"}
+
+
+def _gain_style(sequences: float, ways: str) -> tuple[str, str]:
+    color = COLORS[{1: "blue", 98: "red"}.get(int(np.nan_to_num(sequences)), "black")]
+    return color, {"server": "o", "kernels": "D"}.get(ways, "x")
+
+
+def ratios(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Simulated over measured: a row a quantity, a mark a run.
+
+    table : run, quantity, ratio [1], as of `t4_replay.t4_comparison`
+    """
+    ax = plt.gca() if ax is None else ax
+    names, runs = list(table.quantity.unique()), list(table.run.unique())
+    for i, run in enumerate(runs):
+        rows = table[table.run == run]
+        y = [names.index(name) + 0.12 * (i - (len(runs) - 1) / 2) for name in rows.quantity]
+        ax.plot(rows.ratio, y, "os^DvP*X"[i % 8], color=SERIES_COLORS[i % len(SERIES_COLORS)], ms=6, label=run)
+    ax.axvline(1, color="black", linewidth=0.8)
+    ax.axvspan(0.9, 1.1, color=COLORS["grey"], alpha=0.15, linewidth=0, label="within 10 %")
+    ax.set_yticks(range(len(names)), [QUANTITY_LABELS.get(name, name) for name in names])
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="Simulated over measured", title=title or "")
+    ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    ax.legend(fontsize="small", framealpha=0.95, ncol=3, loc="upper center", bbox_to_anchor=(0.45, -0.12))
+    return ax
+
+
+#: Of `t4_replay.QUANTITIES`.
+QUANTITY_LABELS = {
+    "sent": "requests sent", "started": "with a first token", "finished": "finished", "tpot_p50": "TPOT p50",
+    "ttft_p50": "TTFT p50", "ttft_p99": "TTFT p99", "tokens_per_second": "tokens/s of the finished",
+}  # fmt: skip

@@ -1,0 +1,157 @@
+"""The T4 report's dynamic half: its load test with what it counts wrong, from published numbers or from a file.
+
+Without a file the requests are simulated, by the server that `published.T4_SERVER` describes.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import loadtest
+from ..grid.dataset import forward_pass, roofline_grid
+from ..published.t4 import T4_ASKED_TOKENS, T4_ENGINE_RATE, T4_METRICS, T4_PROMPT, T4_RUNNING, T4_SERVER
+from ..serving import estimation
+from ..serving.capacity import BEST, KEPT, plan
+from .t4_load_test import simulated_test
+from .t4_roadmap import gains, kernels, saturated
+from .t4_static import decode_parts
+
+OFFERED = T4_METRICS["requests sent"][3]  # by the report's load generator [1/s]
+CONTEXT = T4_PROMPT + T4_ASKED_TOKENS // 2  # of a mean decoding step [token]
+
+
+@cache
+def _rates() -> tuple[tuple[str, int, float], ...]:
+    """What the server, its kernels and the roof make: of what, sequences [1], tokens a second [1/s]."""
+    ideal: dict[str, Any] = {"time_model": "ideal", "gemm_efficiency": 1.0}
+    ds = estimation.estimate(
+        T4_SERVER["gpu"], T4_SERVER["model"], 1, T4_PROMPT, T4_ASKED_TOKENS, max_model_len=T4_SERVER["max_model_len"]
+    )
+    most = int(ds.largest_batch.squeeze())
+    return (
+        *(("engine's log", T4_RUNNING, rate) for rate in T4_ENGINE_RATE),
+        *(("simulated server", count, saturated(count)) for count in (T4_RUNNING, 256)),
+        ("kernels alone", T4_RUNNING, kernels(T4_RUNNING)),
+        *(("ideal roof", count, kernels(count, **ideal)) for count in (T4_RUNNING, most)),
+    )
+
+
+def capacity(offered: float = OFFERED) -> pd.DataFrame:
+    """What the server can do, from its own log to the ideal roof, against the requests that were offered.
+
+    offered : requests a second [1/s]
+
+    Columns: sequences running at a time [1]; tokens_per_second; requests_per_second, each of the mean answer asked for
+    (150 tokens) [1/s]; offered_over_capacity [1].
+    """
+    table = pd.DataFrame(_rates(), columns=["", "sequences", "tokens_per_second"]).set_index("")
+    table["requests_per_second"] = table.tokens_per_second / T4_ASKED_TOKENS
+    table["offered_over_capacity"] = offered / table.requests_per_second
+    return table
+
+
+def utilization(tokens_per_second: float) -> float:
+    """Share of the peak that so many generated tokens a second [1/s] make use of, at the mean context [%]."""
+    grid = roofline_grid(T4_SERVER["gpu"], T4_SERVER["model"], phase="decode", batch_size=1, seq_len=CONTEXT)
+    one = forward_pass(grid).squeeze()
+    return float(100 * tokens_per_second * one.flops / one.peak_flop_rate)
+
+
+@cache
+def p99_reduction(max_num_seqs: int) -> float:
+    """What a smaller batch takes off the p99 latency of the finished requests, simulated [%]."""
+    p99 = [
+        (done.last_token_s - done.sent_s).quantile(0.99)
+        for frame in (simulated_test(None), simulated_test(max_num_seqs))
+        for done in (frame[frame.status == "finished"],)
+    ]
+    return float(100 * (1 - p99[1] / p99[0]))
+
+
+def traffic(settings: tuple[tuple[int, int], ...] = ((1, 512), (T4_RUNNING, CONTEXT))) -> pd.DataFrame:
+    """Memory traffic of a decoding step: what the report prints, and what it is, in MB.
+
+    settings : sequences [1] and context of each [token]. Rows: KV cache, weights, activations, total, and the time that
+    the total takes at the card's bandwidth [ms].
+    """
+    table = pd.DataFrame({"report": [0.524, 50.0, 0.010, 50.0]}, index=["KV cache", "weights", "activations", "total"])
+    for sequences, context in settings:
+        parts = decode_parts(T4_SERVER["gpu"], T4_SERVER["model"], sequences, context)
+        names = ("attention", "weights", "activations", "total")
+        table[f"{sequences} x {context} tokens"] = [parts[name] / 1e6 for name in names]
+    table.loc["time at 320 GB/s [ms]"] = table.loc["total"] / 320
+    return table
+
+
+def recommendations(table: pd.DataFrame) -> pd.DataFrame:
+    """What the report recommends, what the numbers say, and what follows; each number computed here.
+
+    table : `requests`
+    """
+    ds = loadtest.metrics(table)
+    offered, share = float(ds.offered / ds.last_send) if ds.last_send else OFFERED, float(ds.finished_share)
+    limits = capacity(offered)
+    able, roof = limits.loc["simulated server"].iloc[-1], limits.loc["ideal roof"].iloc[-1]
+    cards = ", ".join(f"{row.replicas:.0f} x {row.gpu}" for row in replicas(offered).itertuples())
+    kept = T4_SERVER["kv_tokens"] // (T4_PROMPT + T4_ASKED_TOKENS)
+    fewer, l4, a10g = gains("Batch of 4 to 8, as recommended"), gains("L4"), gains("A10G")
+    narrow, once, host = (
+        max(gains(change))
+        for change in ("Narrow KV cache, speed", "Weights unpacked once", "A host that takes no time")
+    )
+    rows = [
+        (
+            "the throughput target is met",
+            f"{share:.1f} % finished; {offered:.3g} a second are {able.offered_over_capacity:.1f} times the capacity",
+            "met" if share > 99 else "not met: the queue grows as long as the test runs",
+        ),
+        (
+            "a batch of 4 to 8, to halve the p99",
+            f"{min(fewer):.2f} to {max(fewer):.2f} of the tokens per second; p99 {p99_reduction(8):.0f} % lower",
+            "take all that fit; a smaller batch is for a TPOT, not for the queue",
+        ),
+        (
+            "40 to 50 requests per second by batching",
+            f"{able.requests_per_second:.1f} with all that fit; {roof.requests_per_second:.1f} on the ideal roof",
+            "not on one T4",
+        ),
+        (
+            "no need to upgrade the GPU",
+            f"{offered:.3g} a second take {np.ceil(able.offered_over_capacity):.0f} such servers,"
+            f" or, by their kernels alone, {cards}",
+            "more GPUs, or faster ones",
+        ),
+        (
+            "L4 or A10G for 2 to 3 times the requests",
+            f"L4 {min(l4):.2f} to {max(l4):.2f} times, A10G {min(a10g):.2f} to {max(a10g):.2f}",
+            "less than the report expects of either",
+        ),
+        (
+            "reduce memory traffic (KV cache)",
+            f"{narrow:.2f} times with 4 bits; the cache holds {kept} such requests as it is",
+            "for long contexts, not for these",
+        ),
+        (
+            "(of kernel and host nothing)",
+            f"weights unpacked once {once:.2f} times, no host time per sequence {host:.2f} times",
+            "the quantized kernel and the engine's own work come first",
+        ),
+    ]
+    return pd.DataFrame(rows, columns=["the report", "computed", "so"])
+
+
+def replicas(offered: float = OFFERED, gpus: tuple[str, ...] = ("t4", "l4", "a10g", "l40s")) -> pd.DataFrame:
+    """How many GPUs of each kind serve a load within the report's targets (TTFT 1 s, TPOT 0.3 s).
+
+    offered : requests a second [1/s]. By the kernels alone, so each at least; the batch with the fewest of each.
+    Columns as of `plan.plan`.
+    """
+    table = plan(
+        T4_SERVER["model"], prompt=T4_PROMPT, output=T4_ASKED_TOKENS, ttft=1.0, tpot=0.3, request_rate=offered,
+        gpu=gpus, tp=1, gemm_efficiency=T4_SERVER["gemm_efficiency"], max_model_len=T4_SERVER["max_model_len"],
+    )  # fmt: skip
+    fine = table[table.verdict.isin([BEST, KEPT]) | table.verdict.str.startswith("dominated")]
+    best = fine.loc[fine.groupby("gpu").replicas.idxmin()]
+    return best.set_index("gpu").loc[[gpu for gpu in gpus if gpu in set(best.gpu)]].reset_index()

@@ -1,0 +1,240 @@
+"""The T4 report's optimization roadmap: what each change would gain, computed, beside the report's guess.
+
+Two ways to compute a gain. "server" is the report's server as `published.T4_SERVER` is calibrated: its AWQ kernel,
+which unpacks the weights for every 16 rows, and its overhead of each sequence stay. "kernels" are its kernels alone
+(`serving.estimate`), weights unpacked once.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..catalog.dtypes import element_bytes
+from ..catalog.gpu_entries import gpu
+from ..catalog.model_entries import model
+from ..common.errors import unknown
+from ..kernels.times import EAGER_LAUNCH
+from ..published.t4 import T4_ASKED_TOKENS, T4_PROMPT, T4_RUNNING, T4_SERVER, t4_requests
+from ..serving import drafts, estimation
+from ..simulation.engine import simulate
+from ..simulation.server import Server
+from ..simulation.workloads import closed_loop
+
+Row = tuple[str, int | None, str, float]  # setting, sequences, computed by, gain
+
+#: Units of the gains.
+THROUGHPUT, LATENCY, MEMORY = "x tokens/s", "% of latency saved", "% of memory saved"
+#: Of drafted tokens, the share that is accepted: a guess, low and high, the report names none [1].
+ACCEPTANCE = (0.6, 0.8)
+DRAFTED = 4  # tokens a step
+
+
+def roadmap() -> pd.DataFrame:
+    """Every change of the report's roadmap and of its recommendations, a row each setting.
+
+    Columns: change; setting; sequences, how many run at a time, NaN where it does not matter [1]; computed_by, "server"
+    or "kernels" (see above), "requests", from the lengths asked for, or "memory"; guess_low and guess_high, what the
+    report expects, NaN where it names no number; gain and its unit: `THROUGHPUT` over what there was, `LATENCY` or
+    `MEMORY`.
+    """
+    rows = [
+        (change, setting, sequences or np.nan, computed_by, *(guess or (np.nan, np.nan)), gain, unit)
+        for change, (unit, guess, _) in CHANGES.items()
+        for setting, sequences, computed_by, gain in _rows(change)
+    ]
+    columns = ["change", "setting", "sequences", "computed_by", "guess_low", "guess_high", "gain", "unit"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def gains(change: str) -> list[float]:
+    """The gains of one change of the roadmap, in its unit; ValueError for an unknown one."""
+    if change not in CHANGES:
+        raise unknown("change", change, CHANGES)
+    return [gain for *_, gain in _rows(change)]
+
+
+@cache
+def _rows(change: str) -> tuple[Row, ...]:
+    return tuple(CHANGES[change][2]())
+
+
+def saturated(sequences: int, **changes: Any) -> float:
+    """Tokens a second of the report's server while `sequences` of its mean size run at a time [1/s].
+
+    changes : of `simulation.Server`
+    """
+    server = replace(Server(**T4_SERVER), max_num_seqs=sequences, **changes)
+    load = closed_loop(
+        sequences, requests=4 * sequences, prompt=T4_PROMPT, output=T4_ASKED_TOKENS, cached=T4_PROMPT - 4
+    )
+    engine = simulate(server, load).attrs["engine"]
+    return float(engine["generated_tokens"] / engine["duration"])
+
+
+#: What that server is calibrated by.
+CALIBRATED = {key: T4_SERVER[key] for key in ("gemm_rows", "dequantize_rows", "sequence_overhead")}
+
+
+def kernels(sequences: int, *, card: str = T4_SERVER["gpu"], **options: Any) -> float:
+    """Tokens a second of the kernels alone, decoding `sequences` of the report's mean size [1/s].
+
+    options : of `serving.estimate`
+    """
+    given = {"gemm_efficiency": T4_SERVER["gemm_efficiency"], "max_model_len": T4_SERVER["max_model_len"]} | options
+    ds = estimation.estimate(card, T4_SERVER["model"], sequences, T4_PROMPT, T4_ASKED_TOKENS, **given)
+    return sequences / float(ds.tpot.squeeze())
+
+
+@cache
+def _now(sequences: int) -> float:
+    """Of the report's server, as it is [1/s]."""
+    return saturated(sequences)
+
+
+# Changes ----------------------------------------------------------------------------------------------------------
+
+
+def _batch() -> Iterator[Row]:
+    for ways, rate in (("server", _now), ("kernels", kernels)):
+        for sequences in (4, 8):
+            yield f"{sequences} in place of 1", sequences, ways, rate(sequences) / rate(1)
+
+
+def _recommended_batch() -> Iterator[Row]:
+    for sequences in (4, 8):
+        yield f"{sequences} in place of {T4_RUNNING}", sequences, "server", _now(sequences) / _now(T4_RUNNING)
+
+
+def _graphs() -> Iterator[Row]:
+    """Launches run ahead of the GPU unless the kernels are shorter; at worst every kernel waits for its own."""
+    for sequences in (1, T4_RUNNING):
+        step = sequences / kernels(sequences)
+        launches = sequences / kernels(sequences, launch_latency=EAGER_LAUNCH) - step
+        yield "launches ahead of the GPU", sequences, "kernels", 100 * (1 - step / max(step, launches))
+        yield "every launch waited for", sequences, "kernels", 100 * launches / (step + launches)
+
+
+def _flash() -> Iterator[Row]:
+    """Scores of one layer, which a fused kernel never writes, of a step full of short prompts or of the longest."""
+    card, sizes = _server_card(), model(T4_SERVER["model"])
+    for prompt in (T4_PROMPT, T4_SERVER["max_model_len"]):
+        prompts = T4_SERVER["max_num_batched_tokens"] // prompt
+        scores = prompts * sizes.n_heads * prompt**2 * element_bytes("fp16")
+        yield f"prompts of {prompt:,} tokens", None, "memory", 100 * scores / card
+
+
+def _speculation() -> Iterator[Row]:
+    """98 sequences and a draft model do not fit on the card together."""
+    drafter = model("tinyllama-1.1b").model_copy(update={"quantization": model(T4_SERVER["model"]).quantization})
+    for sequences in (1, 64):
+        for alpha in ACCEPTANCE:
+            draft = drafts.draft_model(drafter, depth=DRAFTED, alpha=alpha)
+            gain = kernels(sequences, draft=draft, **CALIBRATED) / kernels(sequences, **CALIBRATED)
+            yield f"TinyLlama drafts {DRAFTED}, {alpha:.0%} accepted", sequences, "server", gain
+
+
+def _narrow_cache(dtype: str) -> Iterator[Row]:
+    saved = 1 - element_bytes(dtype) / element_bytes("fp16")
+    sizes = model(T4_SERVER["model"])
+    cache_bytes = T4_SERVER["kv_tokens"] * sizes.kv_elements_per_token * element_bytes("fp16")
+    yield "of the cache", None, "memory", 100 * saved
+    yield "of the GPU's memory", None, "memory", 100 * saved * cache_bytes / _server_card()
+
+
+def _narrow_cache_speed() -> Iterator[Row]:
+    for dtype, bits in (("int8", 8), ("int4", 4)):
+        for sequences in (1, T4_RUNNING):
+            gain = saturated(sequences, kv_dtype=dtype) / _now(sequences)
+            yield f"{bits} bit", sequences, "server", gain
+
+
+def _continuous() -> Iterator[Row]:
+    """A static batch runs until its longest answer ends, every step as long as with all of them in it."""
+    lengths = np.array(t4_requests(20, 60)["output_tokens"])
+    batches = lengths[: len(lengths) // T4_RUNNING * T4_RUNNING].reshape(-1, T4_RUNNING)
+    gain = float(T4_RUNNING * batches.max(axis=1).sum() / batches.sum())
+    yield "against batches that wait for their longest", T4_RUNNING, "requests", gain
+
+
+def _fewer_heads() -> Iterator[Row]:
+    sizes = model(T4_SERVER["model"])
+    for heads in (8, 1):
+        yield _heads(heads), None, "memory", 100 * (1 - heads / sizes.n_kv_heads)
+
+
+def _fewer_heads_speed() -> Iterator[Row]:
+    sizes = model(T4_SERVER["model"])
+    for heads in (8, 1):
+        variant = sizes.model_copy(update={"n_kv_heads": heads, "published_parameters": None})
+        for sequences in (1, T4_RUNNING):
+            yield _heads(heads), sequences, "server", saturated(sequences, model=variant) / _now(sequences)
+
+
+def _heads(count: int) -> str:
+    return f"GQA, {count} KV heads" if count > 1 else "MQA, 1 KV head"
+
+
+def _distillation() -> Iterator[Row]:
+    for name, size in (("llama-3.2-3b", "3B"), ("tinyllama-1.1b", "1.1B")):
+        for sequences in (1, T4_RUNNING):
+            gain = saturated(sequences, model=name, weight_dtype="awq") / _now(sequences)
+            yield f"to {size}, AWQ as well", sequences, "server", gain
+
+
+def _tensor_parallel() -> Iterator[Row]:
+    for count in (2, 4):
+        for sequences in (1, T4_RUNNING):
+            yield f"{count} T4 over PCIe", sequences, "server", saturated(sequences, tp=count) / _now(sequences)
+
+
+def _other(card: str) -> Iterator[Row]:
+    for sequences in (1, T4_RUNNING):
+        yield "same kernel and host", sequences, "server", saturated(sequences, gpu=card) / _now(sequences)
+        yield "kernels alone", sequences, "kernels", kernels(sequences, card=card) / kernels(sequences)
+
+
+def _unpacked_once() -> Iterator[Row]:
+    for sequences in (1, T4_RUNNING):
+        gain = saturated(sequences, gemm_rows=None, dequantize_rows=None) / _now(sequences)
+        yield "a kernel without m16", sequences, "server", gain
+
+
+def _free_host() -> Iterator[Row]:
+    for sequences in (1, T4_RUNNING):
+        yield (
+            "no overhead of a sequence",
+            sequences,
+            "server",
+            saturated(sequences, sequence_overhead=0.0) / _now(sequences),
+        )
+
+
+def _server_card() -> float:
+    """Memory of the card [byte]."""
+    return 1e9 * (gpu(T4_SERVER["gpu"]).memory.capacity_gb or np.nan)
+
+
+#: By change: the unit of its gain, the report's guess, and what computes its rows.
+CHANGES: dict[str, tuple[str, tuple[float, float] | None, Callable[[], Iterator[Row]]]] = {
+    "Larger batch": (THROUGHPUT, (3, 5), _batch),
+    "Batch of 4 to 8, as recommended": (THROUGHPUT, None, _recommended_batch),
+    "CUDA graphs": (LATENCY, (10, 20), _graphs),
+    "Flash attention": (MEMORY, (20, 30), _flash),
+    "Speculative decoding": (THROUGHPUT, (2, 3), _speculation),
+    "KV cache in 8 bit": (MEMORY, (30, 30), lambda: _narrow_cache("int8")),
+    "KV cache in 4 bit": (MEMORY, (30, 30), lambda: _narrow_cache("int4")),
+    "Narrow KV cache, speed": (THROUGHPUT, None, _narrow_cache_speed),
+    "Continuous batching": (THROUGHPUT, None, _continuous),
+    "GQA or MQA": (MEMORY, (50, 50), _fewer_heads),
+    "GQA or MQA, speed": (THROUGHPUT, None, _fewer_heads_speed),
+    "Distillation": (THROUGHPUT, (2, 4), _distillation),
+    "Tensor parallelism": (THROUGHPUT, None, _tensor_parallel),
+    "L4": (THROUGHPUT, (2, 3), lambda: _other("l4")),
+    "A10G": (THROUGHPUT, (2, 3), lambda: _other("a10g")),
+    "Weights unpacked once": (THROUGHPUT, None, _unpacked_once),
+    "A host that takes no time": (THROUGHPUT, None, _free_host),
+}

@@ -1,0 +1,256 @@
+"""Kernel timings out of profilers: Nsight Compute's CSV and the Chrome trace of PyTorch's profiler."""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..common.files import open_text
+from ..measure.columns import TIMING_COLUMNS
+from .cells import TIME, Cells, read_cells
+
+MAX_TRACE = 512 * 2**20  # characters of JSON that are parsed at once, about 4 GB of Python objects
+
+#: What a kernel's name says of its class; the first match counts.
+KERNEL_CLASSES = {
+    "attention_decode": r"splitkv|split_kv|paged_attention|flash_decod|decode.*attention|masked_multihead",
+    "attention_prefill": r"flash_fwd|flash_attn|fmha|attention|prefill",
+    "gemm": r"gemm|gemv|cublas|nvjet|cijk_|matmul",
+    "elementwise": r"elementwise|norm|silu|gelu|act_and_mul|rotary|rope|softmax",
+}
+KERNEL_DTYPES = {
+    "fp8": r"e4m3|e5m2|fp8|float8", "bf16": r"bf16|bfloat16", "fp16": r"fp16|f16|half|h884|h1688|h16816|hgemm",
+    "fp32": r"sgemm|fp32|f32|float",
+}  # fmt: skip
+
+
+@cache  # the same few kernels make up a profile
+def guess(kernel: str) -> dict[str, str]:
+    """Name, class and format of a kernel, as far as its name tells.
+
+    >>> guess("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_tn")["operator_class"]
+    'gemm'
+    """
+    lower = kernel.lower()
+    kind = next((label for label, pattern in KERNEL_CLASSES.items() if re.search(pattern, lower)), "other")
+    dtype = next((label for label, pattern in KERNEL_DTYPES.items() if re.search(pattern, lower)), "")
+    return {"name": kernel, "operator_class": kind, "dtype": dtype}
+
+
+# Nsight Compute ---------------------------------------------------------------------------------------------------
+
+DURATION = "gpu__time_duration.sum"
+SECONDS = {
+    "nsecond": 1e-9, "ns": 1e-9, "usecond": 1e-6, "us": 1e-6, "msecond": 1e-3, "ms": 1e-3, "second": 1.0, "s": 1.0,
+}  # fmt: skip
+NCU_COLUMNS = {
+    "ID", "Kernel Name", "CC", "Metric Name", "Metric Unit", "Metric Value", DURATION,
+    "device__attribute_display_name",
+}  # fmt: skip
+
+
+def read_ncu(path: Path) -> tuple[pd.DataFrame, Cells]:
+    """Read `ncu --csv`, the raw page (a row a kernel, units in the second line) or the details (a row a metric).
+
+    Sizes are not in a profile; class and format are guessed from the kernel's name. What a profiled program printed
+    above the table is skipped.
+    """
+    cells = read_cells(path, keep=NCU_COLUMNS.__contains__, first='"Kernel Name"')
+    cells.require("Kernel Name")
+    times = _ncu_details(cells) if "Metric Name" in cells.frame else _ncu_raw(cells)
+    guessed = [guess(name) for name in cells.text("Kernel Name")]
+    capability = "compute capability " + cells.text("CC") if "CC" in cells.frame else ""
+    gpu = cells.text("device__attribute_display_name")
+    table = cells.table(
+        source="ncu", gpu=gpu.where(gpu != "", capability), name=[kernel["name"] for kernel in guessed],
+        operator_class=[kernel["operator_class"] for kernel in guessed],
+        dtype=[kernel["dtype"] for kernel in guessed], time_s=times,
+    )  # fmt: skip
+    return table, cells
+
+
+def _ncu_raw(cells: Cells) -> pd.Series:
+    """Times [s] of the raw page, whose first row holds the units."""
+    cells.require("ID", DURATION)
+    units = cells.text("ID") == ""
+    unit = "".join(cells.text(DURATION)[units][:1])
+    cells.set_aside(units, [])
+    return _seconds(cells, DURATION, pd.Series(unit, index=cells.frame.index))
+
+
+def _ncu_details(cells: Cells) -> pd.Series:
+    """Times [s] of the details page, whose rows say their metric and its unit; `--set basic` calls it Duration."""
+    cells.require("Metric Unit", "Metric Value")
+    metric = cells.text("Metric Name")
+    cells.set_aside(metric != (DURATION if (metric == DURATION).any() else "Duration"), [])
+    return _seconds(cells, "Metric Value", cells.text("Metric Unit"))
+
+
+def _seconds(cells: Cells, column: str, unit: pd.Series) -> pd.Series:
+    if cells.frame.empty:
+        raise ValueError(f"{cells.path}: no {DURATION}: profile with --metrics {DURATION} or --set basic")
+    if strange := sorted(set(unit) - set(SECONDS)):
+        known = ", ".join(SECONDS)
+        raise ValueError(f"{cells.path}: {DURATION} in {strange[0]!r}: expected a unit of time: {known}")
+    cells.frame = cells.frame.assign(**{column: cells.frame[column].str.replace(",", "")})
+    return cells.number(column, TIME) * unit.map(SECONDS)
+
+
+# PyTorch's profiler -----------------------------------------------------------------------------------------------
+
+TORCH_DTYPES = {
+    "c10::BFloat16": "bf16", "c10::Half": "fp16", "float": "fp32", "double": "fp64", "c10::Float8_e4m3fn": "fp8",
+    "c10::Float8_e4m3fnuz": "fp8", "c10::Float8_e5m2": "fp8",
+}  # fmt: skip
+
+#: Where `is_causal` is among an operator's inputs.
+CAUSAL_INPUT = {
+    "aten::_flash_attention_forward": 8, "aten::_scaled_dot_product_flash_attention": 4,
+    "aten::_scaled_dot_product_efficient_attention": 6, "aten::_scaled_dot_product_cudnn_attention": 6,
+}  # fmt: skip
+
+Dims = Sequence[Sequence[int]]
+Event = dict[str, Any]
+
+
+def _product(m: int, n: int, k: int) -> dict[str, Any]:
+    return {"operator_class": "gemm", "m": m, "n": n, "k": k}
+
+
+def _bmm(dims: Dims) -> dict[str, Any]:
+    (batch, m, k), (_, _, n) = dims[0], dims[1]
+    return {"operator_class": "other", "batch_size": batch, "m": m, "n": n, "k": k}
+
+
+def _attention(query: Sequence[int], key: Sequence[int], *, heads: int, length: int) -> dict[str, Any]:
+    """Sizes of a fused attention call, whose tensors have 4 dims: batch, heads and length in some order, head_dim."""
+    new, context = query[length], key[length]
+    return {
+        "operator_class": "attention_decode" if new < context or new == 1 else "attention_prefill",
+        "batch_size": query[0], "seq_len_q": new, "seq_len_kv": context, "head_dim": query[3],
+        "n_heads": query[heads], "n_kv_heads": key[heads],
+    }  # fmt: skip
+
+
+def operator_sizes(name: str, dims: Dims) -> dict[str, Any] | None:
+    """Class and sizes of a PyTorch operator from the dims of its inputs, None for one that is not known here.
+
+    name : as in the trace, e.g. ``aten::mm``
+    dims : the event's "Input Dims"; raises ValueError or IndexError where they do not fit the operator
+
+    >>> operator_sizes("aten::addmm", [[512], [8, 256], [256, 512]])
+    {'operator_class': 'gemm', 'm': 8, 'n': 512, 'k': 256}
+    """
+    operator = name.removeprefix("aten::")
+    if operator in ("mm", "_scaled_mm", "addmm"):
+        (m, k), (_, n) = dims[1:3] if operator == "addmm" else dims[:2]
+        return _product(m, n, k)
+    if operator == "linear":
+        return _product(int(np.prod(dims[0][:-1])), dims[1][0], dims[1][1])
+    if operator in ("bmm", "baddbmm"):
+        return _bmm(dims[1:] if operator == "baddbmm" else dims)
+    if operator.startswith("_scaled_dot_product_"):
+        return _attention(dims[0], dims[1], heads=1, length=2)
+    if operator in ("_flash_attention_forward", "_efficient_attention_forward"):
+        return _attention(dims[0], dims[1], heads=2, length=1)
+    return None
+
+
+def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
+    """Read a Chrome trace of `torch.profiler` (.json or .json.gz), recorded with `record_shapes=True`.
+
+    The kernels that one matrix product or attention call launched are one row, their times added; its sizes are those
+    of the call's inputs. Every other kernel is a row by itself, its class guessed from its name.
+    """
+    trace = _load(path)
+    events = _dicts(trace["traceEvents"])
+    problems: list[str] = []
+    calls, launches = _calls(events, problems)
+    gpus = {str(device.get("id")): str(device.get("name", "")) for device in _dicts(trace.get("deviceProperties"))}
+    rows: dict[tuple[str, object], dict[str, Any]] = {}
+    for number, event in enumerate(events):
+        if event.get("cat") != "kernel":
+            continue
+        time, args = event.get("dur"), event["args"]
+        if not isinstance(time, int | float) or not 0 < time < np.inf:
+            problems.append(f"event {number}: dur = {time!r}: expected a time above 0")
+            continue
+        call = _external(args)
+        call = call if call in calls else launches.get(str(args.get("correlation")))
+        key = ("call", call) if call in calls else ("kernel", number)
+        kernel = calls.get(call) or guess(str(event.get("name", "")))
+        row = rows.setdefault(key, {"gpu": gpus.get(str(args.get("device")), ""), "time_s": 0.0} | kernel)
+        row["time_s"] += time * 1e-6
+    if not rows and not problems:
+        raise ValueError(f"{path}: no event of category 'kernel': was the GPU profiled (ProfilerActivity.CUDA)?")
+    frame = pd.DataFrame(list(rows.values()), columns=list(TIMING_COLUMNS))
+    frame = frame.assign(source="torch.profiler", framework="torch")
+    cells = Cells(path, frame, problems=problems, unit="event")
+    return cells.table(**{name: frame[name] for name in TIMING_COLUMNS}), cells
+
+
+def _load(path: Path) -> dict[str, Any]:
+    with open_text(path) as file:
+        text = file.read(MAX_TRACE + 1)
+    if len(text) > MAX_TRACE:
+        raise ValueError(f"{path}: a trace of over {MAX_TRACE >> 20} MiB: profile fewer steps")
+    try:
+        trace = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: line {error.lineno}: not valid JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or [[[[
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+    trace = {"traceEvents": trace} if isinstance(trace, list) else trace
+    if not isinstance(trace, dict) or not isinstance(trace.get("traceEvents"), list):
+        raise ValueError(f"{path}: no list traceEvents: expected a Chrome trace of torch.profiler")
+    return trace
+
+
+def _dicts(entries: object) -> list[Event]:
+    """The objects in a JSON list, each with an object of args."""
+    found: list[Event] = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [entry | {"args": args if isinstance(args := entry.get("args"), dict) else {}} for entry in found]
+
+
+def _calls(events: list[Event], problems: list[str]) -> tuple[dict[str | None, Event], dict[str, str | None]]:
+    """Operator calls whose sizes are known, by external id; and the external ids of launches by correlation id."""
+    calls: dict[str | None, Event] = {}
+    launches: dict[str, str | None] = {}
+    for number, event in enumerate(events):
+        args = event["args"]
+        if event.get("cat") == "cpu_op" and "Input Dims" in args:
+            try:
+                call = _call(str(event.get("name", "")), args)
+            except (ValueError, IndexError, TypeError):
+                problems.append(f"event {number}: Input Dims = {args['Input Dims']!r}: not those of {event['name']}")
+                continue
+            if call:
+                calls[_external(args)] = call
+        elif "correlation" in args and event.get("cat") != "kernel":
+            launches[str(args["correlation"])] = _external(args)
+    calls.pop(None, None)
+    return calls, launches
+
+
+def _call(name: str, args: Event) -> Event | None:
+    """Name, format and sizes of an operator call, None for an operator that is not known here."""
+    if not (sizes := operator_sizes(name, args["Input Dims"])):
+        return None
+    if not all(isinstance(size, int) and size > 0 for column, size in sizes.items() if column != "operator_class"):
+        raise ValueError("not sizes")
+    inputs, causal = args.get("Concrete Inputs") or [], CAUSAL_INPUT.get(name, 0)
+    if sizes["operator_class"] == "attention_prefill" and inputs[causal : causal + 1] == ["False"]:
+        sizes["operator_class"] = "other"  # without a causal mask: no decoder's prompt
+    types = [*(args.get("Input type") or []), "", ""]
+    return {"name": name, "dtype": TORCH_DTYPES.get(str(types[1]), str(types[1]))} | sizes
+
+
+def _external(args: Event) -> str | None:
+    """The id of the operator call that an event belongs to; an event without one repeats its correlation id."""
+    external = args.get("External id")
+    return None if external is None or external == args.get("correlation") else str(external)

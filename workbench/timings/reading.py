@@ -1,0 +1,89 @@
+"""Kernel timings from the formats that people have them in, as one table.
+
+`read` recognizes a file by its content. Whatever the source, a row is one kernel with the columns of `COLUMNS`, times
+in seconds: what the kernel-time model is fitted to and judged by.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+
+from ..common.errors import unknown
+from ..common.files import given_file, open_text, whole
+from ..measure.columns import SIZES
+from .cells import Cells
+from .profilers import read_ncu, read_trace
+from .tables import read_aiconfigurator, read_own, read_vidur
+
+#: The reader of each format.
+TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
+    "workbench": read_own, "vidur": read_vidur, "aiconfigurator": read_aiconfigurator, "ncu": read_ncu,
+    "torch": read_trace,
+}  # fmt: skip
+
+#: Of a text format: what one of its first lines has in it.
+MARKS = {
+    "workbench": ("operator_class", "time_s"),
+    "vidur": ("time_stats.", "num_tensor_parallel_workers"),
+    "aiconfigurator": ("op_name", "latency"),
+    "ncu": ('"Kernel Name"',),
+}
+FIRST_LINES = 2000  # a profiled program's own output may come before its profile
+
+
+def read(path: str | Path, format: str | None = None, *, gpu: str | None = None) -> pd.DataFrame:
+    """Read kernel timings into one table with the columns of `COLUMNS`.
+
+    path : CSV of this project, Vidur's mlp.csv, AIConfigurator's perf table (CSV or parquet), Nsight Compute's CSV, or
+        a Chrome trace of PyTorch's profiler; text may be gzipped
+    format : one of `FORMATS`; None recognizes it by the content
+    gpu : name of the GPU, for a source that does not say, or in place of what it says
+
+    Text columns are empty, sizes [1] NaN, where they are unknown; `time_s` [s] never is. In `attrs`: format; header,
+    the file's comment lines; problems, one line for each row that could not be read. Raises ValueError, in one line,
+    for an unknown format, a file that is not in it, or one that has no readable row.
+    """
+    path = given_file(path)
+    if format is not None and format not in TIMING_FORMATS:
+        raise unknown("format", format, TIMING_FORMATS)
+    format = format or recognize(path)
+    table, cells = TIMING_FORMATS[format](path)
+    if table.empty:
+        why = f": {cells.problems[0]}" if cells.problems else ": the table is empty"
+        raise ValueError(f"{path}: no timing could be read{why}")
+    table = table.reset_index(drop=True)
+    if gpu is not None:
+        table["gpu"] = gpu
+    table.attrs = {"format": format, "header": cells.header, "problems": cells.problems}
+    return table
+
+
+def recognize(path: Path) -> str:
+    """The format of a file with kernel timings, by its content; ValueError if it is none of `FORMATS`."""
+    with path.open("rb") as file:
+        if file.read(4) == b"PAR1":
+            return "aiconfigurator"
+    with open_text(path) as text:
+        lines = list(islice(iter(partial(text.readline, 100_000), ""), FIRST_LINES))
+    start = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
+    if start.startswith(("{", "[")):
+        return "torch"
+    if start.startswith("version https://git-lfs"):
+        raise ValueError(f"{path}: a pointer of Git LFS, not the data itself: run `git lfs pull` in its repository")
+    for format, marks in MARKS.items():
+        if any(all(mark in line for mark in marks) for line in (lines if format == "ncu" else [start])):
+            return format
+    raise ValueError(
+        f"{path}: not a known timing format, it starts with {start[:60]!r}. Known: {', '.join(TIMING_FORMATS)}."
+    )
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a table of timings as this project's CSV, its header as comment lines; whole or not at all."""
+    sizes = {name: table[name].astype("Int64") for name in SIZES}
+    with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"# {line}\n" for line in table.attrs.get("header", []))
+        table.assign(**sizes).to_csv(file, index=False, lineterminator="\n")
