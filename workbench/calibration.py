@@ -16,6 +16,7 @@ from .catalog.gpu_entries import gpu as find_gpu
 from .common.errors import unknown
 from .kernels import attention, elementwise, gemm
 from .kernels.roofline import ideal_time
+from .kernels.times import attention_cost
 from .operators import cost
 from .operators.cost import Cost
 
@@ -162,7 +163,7 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
 
     Raises ValueError, in one line, for a missing column, a bad value, or too few rows.
     """
-    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
+    card = find_gpu(gpu)
     fits: dict[str, Any] = {}
     parameters, tables = [], []
     kinds, skipped = _kinds(table)
@@ -273,9 +274,9 @@ def _cost(kind: str, rows: pd.DataFrame) -> Cost:
         launches = rows.kernels.to_numpy() if "kernels" in rows else 1
         return Cost(np.zeros(len(rows)), sizes["bytes"], 1, 1, 1, kernel=kind, batch=launches)
     if kind in ("gemm", "unfused"):
-        return cost.gemm_cost(**sizes, width=width)
+        return cost.gemm(**sizes, weight=width, activation=width)
     names = {"seq_len_q": "new_tokens", "seq_len_kv": "context"}
-    return cost.attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=width)
+    return attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=width)
 
 
 def _kinds(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:

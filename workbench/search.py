@@ -19,15 +19,10 @@ from .catalog.model_entries import model as find_model
 from .common.arguments import is_number, listed, whole_numbers
 from .common.arguments import names_in as checked_names
 from .common.errors import unknown
+from .common.pareto import pareto_front
 from .common.variables import ABSENT, VARIABLES
 from .serving.estimation import estimate
 
-#: Variables of which more is better; of all others of the workbench less is.
-MORE = frozenset({
-    "attainable", "performance", "percent_of_peak", "intensity", "peak_flop_rate", "bandwidth", "kv_capacity",
-    "largest_batch", "tokens_per_second", "tokens_per_second_per_user", "requests_per_second", "mfu", "mbu",
-    "acceleration_rate", "speedup", "best_speedup",
-})  # fmt: skip
 #: Requests of one size that `estimates` takes at a time [1].
 BLOCK = 2**12
 
@@ -42,8 +37,8 @@ def best(
     """The setting with the best value of a variable, of all or of each group, among those that keep to the limits.
 
     source : a grid, lazy or not, or blocks of settings, e.g. `estimates`
-    objective : the variable [SI]; the largest is best of those in `MORE` (rates, utilization), else the smallest
-    limits : by variable, what it may be at most, or at least of those in `MORE` [SI]; a variable that a block has by
+    objective : the variable [SI]; the largest is best where more is better (rates, utilization), else the smallest
+    limits : by variable, what it may be at most, or at least where more is better [SI]; a variable that a block has by
         phase or operator is held for each
     by : dims with one row for each label, e.g. "model", or ["gpu", "operator"]
     maximize, minimize : which of these variables are better larger, or smaller, than by default; one of your own, which
@@ -68,7 +63,7 @@ def pareto(
 
     Returns a row per setting, by group, from the best x to the best y; of equal ones the first.
     """
-    return _search(source, [x, y], limits, by, maximize, minimize, _front)
+    return _search(source, [x, y], limits, by, maximize, minimize, lambda *values: pareto_front(values))
 
 
 def estimates(
@@ -107,7 +102,7 @@ class _Question:
 
     def larger(self, name: str) -> bool:
         """Whether more of a variable is better."""
-        return name in self.more or (name in MORE and name not in self.less)
+        return name in self.more or (name in VARIABLES and VARIABLES[name].more and name not in self.less)
 
     def chosen(self, values: list[np.ndarray]) -> np.ndarray:
         """Places of the best values of the objectives, turned so that less is better; never unsigned."""
@@ -231,10 +226,3 @@ def _no_rows(part: xr.Dataset, asked: _Question) -> pd.DataFrame:
 def _first(scores: np.ndarray) -> np.ndarray:
     """The place of the least, of equal ones the first."""
     return np.array([scores.argmin()])
-
-
-def _front(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Places that no other one dominates, from the least a to the least b; of equal ones the first."""
-    order = np.lexsort((b, a))  # stable
-    before = np.minimum.accumulate(np.r_[np.inf, b[order][:-1]])
-    return order[b[order] < before]

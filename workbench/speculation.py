@@ -13,19 +13,16 @@ import xarray as xr
 from .catalog.gpu_entries import GPU
 from .catalog.model_entries import Model
 from .common.variables import stamp
-from .grid.dataset import roofline_grid
-from .published.medusa import medusa_acceleration_rate
+from .grid import roofline_grid
+from .operators import GROUPS, OPERATORS
+from .published import medusa_acceleration_rate
+from .serving import Draft, draft_model, expected_tokens, medusa, mtp
 from .serving.drafts import Acceptance, rates
+
+__all__ = ["BLOCK", "Draft", "draft_model", "expected_tokens", "medusa", "mtp", "speedup"]
 
 #: The matmuls of one block that the paper's figures simulate, in sequence.
 BLOCK = ("q_proj", "k_proj", "v_proj", "qk", "pv", "up_proj", "gate_proj", "down_proj")
-
-#: Operators by the labels of the Medusa charts; what is in none of them is "other".
-GROUPS = {
-    "qk/pv": ("qk", "pv", "attention"),
-    "qkv": ("qkv_proj", "q_proj", "k_proj", "v_proj"),
-    "up/gate/down": ("gate_up_proj", "up_proj", "gate_proj", "down_proj", "moe_gate_up_proj", "moe_down_proj"),
-}
 
 
 def speedup(
@@ -74,7 +71,7 @@ def speedup(
     result = xr.Dataset(attrs={"title": "Speedup of speculative decoding", "operators": " ".join(ds.operator.values)})
     result["latency"] = times.sum("operator")
     by_group = times.assign_coords(operator=labels.values).rename(operator="group").groupby("group").sum()
-    result["group_latency"] = by_group.sel(group=[g for g in (*GROUPS, "other") if g in labels]).transpose(..., "group")
+    result["group_latency"] = by_group.sel(group=[g for g in GROUPS if g in labels]).transpose(..., "group")
     result["normalized_latency"] = result.latency / (plain.time * plain.calls).sum("operator").squeeze("candidates")
     result["acceleration_rate"] = ("candidates", rates(acceptance, ds.candidates.values))
     result["speedup"] = result.acceleration_rate / result.normalized_latency
@@ -88,7 +85,7 @@ def speedup(
 
 
 def _group(operator: str) -> str:
-    return next((group for group, members in GROUPS.items() if operator in members), "other")
+    return OPERATORS[operator].group if operator in OPERATORS else "other"
 
 
 def _complete(ds: xr.Dataset) -> None:

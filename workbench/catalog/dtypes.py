@@ -38,6 +38,13 @@ def check_dtype(role: str, dtype: str) -> str:
     return dtype
 
 
+def plain_width(dtype: str) -> float:
+    """Width of a plain format [byte]; ValueError for another one."""
+    if dtype not in WIDTH:
+        raise unknown("dtype", dtype, WIDTH)
+    return WIDTH[dtype]
+
+
 def element_bytes(dtype: str, group_size: int | None = None) -> float:
     """Memory that one element takes, its share of the group's scales included [byte].
 

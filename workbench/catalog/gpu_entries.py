@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field
 
-from ..common.errors import unknown
+from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
 from .dtypes import WIDTH
 from .fits import KINDS, KernelModel
@@ -84,11 +84,20 @@ class GPU(Entry):
         if dtype not in WIDTH:
             raise unknown("dtype", dtype, WIDTH)
         if dtype not in self.dense_tflops:
-            raise ValueError(
-                f"{self.id} has no {dtype} peak: its catalog entry lists {', '.join(sorted(self.dense_tflops))}."
-                " Choose dtypes that compute in one of those."
+            listed = ", ".join(sorted(self.dense_tflops))
+            raise CannotRun(
+                f"{self.id} has no {dtype} peak: its catalog entry lists {listed}."
+                " Choose dtypes that compute in one of those.",
+                f"no {dtype} peak",
             )
         return self.dense_tflops[dtype] * 1e12
+
+    @property
+    def peak_16_bit(self) -> float:
+        """Dense peak in fp16, or in bf16, or in the last format of an entry that has neither [FLOP/s]."""
+        return self.peak_flop_rate(
+            next((d for d in ("fp16", "bf16") if d in self.dense_tflops), [*self.dense_tflops][-1])
+        )
 
     def ridge_point(self, dtype: str = "fp16") -> float:
         """Operational intensity where the two ceilings meet [FLOP/byte]."""
@@ -162,8 +171,10 @@ def _aliases() -> dict[str, str]:
     return {alias: name for name in _gpu_files() for alias in gpu(name).aliases}
 
 
-def gpu(name: str) -> GPU:
-    """The GPU of that id (or alias), e.g. ``wb.gpu("rtx-a6000")``; an unknown one raises ValueError."""
+def gpu(name: str | GPU) -> GPU:
+    """The GPU of that id or alias, e.g. ``wb.gpu("rtx-a6000")``, or an entry as it is; ValueError for another one."""
+    if isinstance(name, GPU):
+        return name
     if isinstance(name, str) and name in _gpu_files():
         return _gpu(name)
     if isinstance(name, str) and name in _aliases():
@@ -186,14 +197,7 @@ def kernel_fit(card: GPU, kind: str) -> KernelFit:
     """
     if fit := getattr(card.kernel_model, kind, None):
         return KernelFit(fit, card.id, "fitted on this GPU")
-    family = card.architecture.lower().split()[:1]
-    lenders = [entry for entry in _fitted(kind) if entry.architecture.split()[:1] == family]
-    if not lenders:
-        why = f"those of {DEFAULT_FIT}, for want of a fit of {card.architecture}"
-        return KernelFit(getattr(gpu(DEFAULT_FIT).kernel_model, kind), DEFAULT_FIT, why)
-    ridge = _ridge_point(card)
-    lender = min(lenders, key=lambda entry: (entry.chip != card.chip, abs(log(_ridge_point(entry) / ridge))))
-    return KernelFit(getattr(lender.kernel_model, kind), lender.id, f"those of {lender.id}, the same architecture")
+    return _borrowed(kind, card.architecture, card.chip, card.peak_16_bit / card.bandwidth)
 
 
 #: Whose kernel-time parameters serve where there are none of the architecture: the most measured GPU of the catalog.
@@ -201,12 +205,23 @@ DEFAULT_FIT = "a100-80gb-sxm"
 
 
 @cache
+def _borrowed(kind: str, architecture: str, chip: str | None, ridge: float) -> KernelFit:
+    family = architecture.lower().split()[:1]
+    lenders = [entry for entry in _fitted(kind) if entry.architecture.split()[:1] == family]
+    if not lenders:
+        why = f"those of {DEFAULT_FIT}, for want of a fit of {architecture}"
+        return KernelFit(getattr(gpu(DEFAULT_FIT).kernel_model, kind), DEFAULT_FIT, why)
+
+    def distance(entry: GPU) -> tuple[bool, float]:
+        return entry.chip != chip, abs(log(entry.peak_16_bit / entry.bandwidth / ridge))
+
+    lender = min(lenders, key=distance)
+    return KernelFit(getattr(lender.kernel_model, kind), lender.id, f"those of {lender.id}, the same architecture")
+
+
+@cache
 def _fitted(kind: str) -> list[GPU]:
     return [entry for entry in map(gpu, gpus()) if getattr(entry.kernel_model, kind, None)]
-
-
-def _ridge_point(card: GPU) -> float:
-    return card.ridge_point(next((d for d in ("fp16", "bf16") if d in card.dense_tflops), [*card.dense_tflops][-1]))
 
 
 def _kernel_fits(card: GPU) -> list[str]:

@@ -173,8 +173,10 @@ def models() -> list[str]:
     return list(_model_files())
 
 
-def model(name: str) -> Model:
-    """The model of that id, e.g. ``wb.model("llama-7b")``; an unknown one raises ValueError."""
+def model(name: str | Model) -> Model:
+    """The model of that id, e.g. ``wb.model("llama-7b")``, or an entry as it is; ValueError for an unknown one."""
+    if isinstance(name, Model):
+        return name
     if not isinstance(name, str) or name not in _model_files():
         raise unknown("model", name, _model_files())
     return _model(name)

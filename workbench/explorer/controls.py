@@ -9,8 +9,7 @@ import ipywidgets as w
 from ..catalog.dtypes import WEIGHT_DTYPES, WIDTH
 from ..catalog.gpu_entries import gpus
 from ..catalog.model_entries import models
-from ..operators.cost import PHASES
-from ..operators.table import OPERATORS
+from ..operators import OPERATORS, PHASES
 from . import published_charts
 from .view import View
 

@@ -10,7 +10,7 @@ import pandas as pd
 from ..audit import claims
 from ..common.project import project_root
 from ..common.yaml_records import read_mapping
-from ..operators.cost import PHASES
+from ..operators import PHASES
 from ..published import t4
 from ..published.t4 import T4_SERVER
 from .view import View

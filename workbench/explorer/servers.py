@@ -8,7 +8,8 @@ import numpy as np
 
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.model_entries import model as find_model
-from ..serving.estimation import CONTEXT_LENGTH, FITS, WEIGHTS, estimate
+from ..serving import estimate
+from ..serving.memory import CONTEXT_LENGTH, FITS, WEIGHTS
 from .view import View, options, own_model
 
 #: Output of the request; its prompt is the setting's length [token].

@@ -17,8 +17,8 @@ from ..catalog.model_entries import models as catalog_models
 from ..common.errors import unknown
 from ..common.yaml_records import Count, Number, Record, Text
 from ..grid.dataset import forward_pass, roofline_grid
-from ..kernels import roofline
-from ..operators.cost import PHASES
+from ..kernels import attainable
+from ..operators import PHASES
 from ..tables import LOOKS, SELECTORS
 
 #: A browser draws that many points without a stutter [1].
@@ -175,13 +175,11 @@ def drawn(ds: xr.Dataset, points: str) -> xr.Dataset:
     steps = forward_pass(ds)
     peak, bandwidth = ds.variables["peak_flop_rate"], ds.variables["bandwidth"]
     peak = peak.max("operator") if "operator" in peak.dims else peak
-    ridge, intensity = roofline.ridge_point(peak, bandwidth), steps.variables["intensity"]
-    dims = steps.time.dims
-    roof = {
-        "peak_flop_rate": peak, "ridge_point": ridge,
-        "attainable": roofline.attainable(intensity, peak, bandwidth).transpose(*dims),
-        "bound": roofline.bound(intensity, ridge).transpose(*dims),
+    roof: dict[str, xr.Variable] = {
+        "peak_flop_rate": peak, "ridge_point": peak / bandwidth,
+        "attainable": xr.apply_ufunc(attainable, steps.variables["intensity"], peak, bandwidth),
     }  # fmt: skip
+    roof["attainable"] = roof["attainable"].transpose(*steps.time.dims)
     for name, variable in roof.items():
         variable.attrs = ds[name].attrs
     return steps.assign(roof)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..operators.cost import Step, decode
+from ..operators import Step, decode, sees
 from ..serving import steps
 from .server import Server
 
@@ -16,8 +16,8 @@ class StepTimes:
     """The parts that a step's time (`steps.step_time`) is the sum of.
 
     linear : by the tokens in the step, every operator but those below, and the step's overhead [s]
-    head : by the sequences in the step, lm_head and the sequences' overhead [s]
-    decode, prefill : the attention (`steps.BY_CONTEXT`) of decoding sequences and of parts of prompts [s]
+    head : by the sequences in the step, the head and the sequences' overhead [s]
+    decode, prefill : the operators that see each sequence's context, of decoding sequences and of parts of prompts [s]
     """
 
     def __init__(self, server: Server) -> None:
@@ -50,7 +50,7 @@ class StepTimes:
 
 def _parts(server: Server, piece: Step) -> tuple[Any, Any, Any]:
     """Times of a step's operators [s]: by its tokens, lm_head, and by its sequences' contexts."""
-    times = {name: work.time for name, work in steps.step(server, piece).items()}
-    head = times.pop("lm_head")
-    contexts = sum(times.pop(name) for name in steps.BY_CONTEXT if name in times)
-    return sum(times.values()), head, contexts
+    parts: dict[str, Any] = dict.fromkeys(("tokens", "sequences", "context"), 0.0)
+    for name, work in steps.step(server, piece).items():
+        parts[sees(name)] = parts[sees(name)] + work.time
+    return parts["tokens"], parts["sequences"], parts["context"]
