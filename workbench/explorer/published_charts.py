@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..audit import claims
+from .. import audit
 from ..common.project import project_root
 from ..common.yaml_records import read_mapping
 from ..operators.cost import PHASES
@@ -69,7 +69,7 @@ def view(figure: str) -> View:
 def ranges(figure: str) -> pd.DataFrame:
     """Published ranges of a chart, as `audit.published_ranges` has them, or as the T4 report states them."""
     if fields(figure).get("chart") != "roofline":
-        return claims.published_ranges(figure)
+        return audit.published_ranges(figure)
     rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in t4.PRINTED_INTENSITY.items()]
     return pd.DataFrame(rows).assign(y_low=float("nan"), y_high=float("nan"))
 
@@ -77,12 +77,12 @@ def ranges(figure: str) -> pd.DataFrame:
 @cache
 def audit_rows(figure: str) -> list[dict[str, str]]:
     """What the source prints of a chart beside what is recomputed, as text, a row a claim."""
-    table = claims.run(figure)
+    table = audit.run(figure)
     return [
         {
             "statement": row["statement"], "where": row["where"],
-            "published": claims.show_published(row["published"], row["kind"]), "unit": row["unit"],
-            "source_formula": claims.show(row["source_formula"]), "ours": claims.show(row["ours"]),
+            "published": audit.show_published(row["published"], row["kind"]), "unit": row["unit"],
+            "source_formula": audit.show(row["source_formula"]), "ours": audit.show(row["ours"]),
             "verdict": row["verdict"], "reason": row["reason"],
         }
         for row in table.to_dict("records")
@@ -92,7 +92,7 @@ def audit_rows(figure: str) -> list[dict[str, str]]:
 @cache
 def citation(figure: str) -> dict[str, str]:
     """Title, citation and address of the document that a chart is from."""
-    for source in claims.sources().values():
+    for source in audit.sources().values():
         if any(claim.figure == figure for claim in source.claims):
             return {"title": source.title, "citation": source.citation, "url": source.url or ""}
     return {}

@@ -41,7 +41,7 @@ def _links(figure: Figure, output: Path) -> dict[str, str]:
 def _render(figures: Iterable[Figure], output: Path) -> str:
     import jinja2
 
-    from ..audit import claims as audit
+    from .. import audit
 
     table = audit.run()
     rows = table.assign(
