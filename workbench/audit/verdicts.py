@@ -160,13 +160,13 @@ def changes(table: pd.DataFrame) -> list[str]:
         than 0.1 % away from the recorded one (`SAME_VALUE`); empty where everything is as expected.
     """
     verdicts = [
-        f"{row.id}: {row.verdict}, expected: {row.expected}"
-        for row in table[table.verdict != table.expected].itertuples()
+        f"{row['id']}: {row['verdict']}, expected: {row['expected']}"
+        for row in table[table.verdict != table.expected].to_dict("records")
     ]
     values = [
-        f"{row.id}: ours is {_digits(row.ours)}, expected: {_digits(row.expected_ours)} ({distance:+.2%})"
-        for row in table[table.expected_ours.notna()].itertuples()
-        if not abs(distance := relative_distance(row.ours, row.expected_ours)) <= SAME_VALUE  # NaN is a change, too
+        f"{row['id']}: ours is {_digits(row['ours'])}, expected: {_digits(row['expected_ours'])} ({distance:+.2%})"
+        for row in table[table.expected_ours.notna()].to_dict("records")
+        if not abs(distance := relative_distance(row["ours"], row["expected_ours"])) <= SAME_VALUE  # NaN has moved
     ]
     return verdicts + values
 
