@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from workbench import audit, figures, loadtest, studies
-from workbench.figures import batch
+from workbench.figures.batch import kernel_manager
+from workbench.figures.state import workplace
 from workbench.published import T4_METRICS
 from workbench.studies import t4_charts, t4_findings, t4_roadmap
 
@@ -247,10 +248,10 @@ def test_the_notebook_runs_on_a_file(path, tmp_path):
     root = Path(__file__).resolve().parents[1]
     figure = figures.find(root)["t4-queue"]
     values = figure.values | {"load_test": str(path), "output_dir": str(tmp_path), "figure_id": "queue"}
-    with batch.workplace(tmp_path / "work") as scratch:
+    with workplace(tmp_path / "work") as scratch:
         papermill.execute_notebook(
             str(figure.notebook), str(tmp_path / "run.ipynb"), values, kernel_name="python3",
-            progress_bar=False, kernel_manager_class=batch.kernel_manager(scratch, root),
+            progress_bar=False, kernel_manager_class=kernel_manager(scratch, root),
         )  # fmt: skip
     drawn = pd.read_csv(tmp_path / "queue.csv")
     assert drawn["time [s]"].tolist() == list(range(10))
