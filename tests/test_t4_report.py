@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import audit, figures, loadtest, studies
+from workbench import audit, catalog, figures, loadtest, studies
 from workbench.figures.batch import kernel_manager
 from workbench.figures.state import workplace
 from workbench.published import T4_METRICS
@@ -218,6 +218,21 @@ def test_continuous_batching_by_hand(monkeypatch):
     lengths = [10] * 97 + [100]  # a static batch takes 100 steps for 1,070 tokens
     monkeypatch.setattr(t4_roadmap, "t4_requests", lambda rate, duration: {"output_tokens": lengths})
     assert [row[-1] for row in t4_roadmap._continuous()] == [pytest.approx(98 * 100 / 1070)]
+
+
+def test_kv_cache_saved_by_hand():
+    assert studies.kv_cache_saved(catalog.model("llama-3.1-8b"), "int8") == 100 * (1 - 8 / 32 / 2)
+
+
+def test_a_smaller_batch_than_the_runs():
+    table = studies.t4_replay("default", max_num_seqs=4)
+    running = loadtest.timeline(table).running
+    assert 3.5 < running.max() <= 4
+
+
+def test_an_unknown_run():
+    with pytest.raises(ValueError, match="unknown run 'defualt'. Did you mean 'default'"):
+        studies.t4_replay("defualt")
 
 
 def test_an_unknown_change():

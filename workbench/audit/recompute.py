@@ -15,6 +15,7 @@ from ..catalog.model_entries import model
 from ..common.errors import unknown
 from ..common.yaml_records import Record
 from ..kernels import roofline
+from ..studies.t4_roadmap import kv_cache_saved
 from ..studies.t4_static import decode_parts
 from .medusa import (
     medusa_acceleration,
@@ -104,9 +105,7 @@ def kv_bytes_per_token(
 
 def kv_reduction(model_id: str, dtype: str = "fp16") -> Recomputed:
     """How much smaller the KV cache is than one in fp16 with a KV head for every query head [%]."""
-    m = model(model_id)
-    full = 2 * m.n_layers * m.n_heads * m.head_dim * element_bytes("fp16")
-    return Recomputed(100 * (1 - m.kv_elements_per_token * element_bytes(dtype) / full))
+    return Recomputed(kv_cache_saved(model(model_id), dtype))
 
 
 def decode_traffic(

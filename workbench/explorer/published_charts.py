@@ -11,8 +11,7 @@ from .. import audit
 from ..common.project import project_root
 from ..common.yaml_records import read_mapping
 from ..operators.cost import PHASES
-from ..published import t4
-from ..published.t4 import T4_SERVER
+from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_SERVER, T4_TOKENS
 from .view import View
 
 #: Params files whose charts the explorer can show: operators or steps on a roofline.
@@ -51,9 +50,9 @@ def view(figure: str) -> View:
     """The view that shows a published chart."""
     given = fields(figure)
     if given.get("chart") == "roofline":  # the T4 report's: whole passes, each phase with lengths of its own
-        run, lengths = T4_SERVER, sorted({*t4.TOKENS["prefill"], *t4.TOKENS["decode"]})
+        run, lengths = T4_SERVER, sorted({*T4_TOKENS["prefill"], *T4_TOKENS["decode"]})
         return View(
-            gpu=[run["gpu"]], model=[run["model"]], batch_size=t4.BATCH_SIZES, seq_len=lengths, points="steps",
+            gpu=[run["gpu"]], model=[run["model"]], batch_size=T4_BATCH_SIZES, seq_len=lengths, points="steps",
             series={phase: {"phase": phase} for phase in PHASES}, figure=figure,
         )  # fmt: skip
     return View(
@@ -70,7 +69,7 @@ def ranges(figure: str) -> pd.DataFrame:
     """Published ranges of a chart, as `audit.published_ranges` has them, or as the T4 report states them."""
     if fields(figure).get("chart") != "roofline":
         return audit.published_ranges(figure)
-    rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in t4.PRINTED_INTENSITY.items()]
+    rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in PRINTED_INTENSITY.items()]
     return pd.DataFrame(rows).assign(y_low=float("nan"), y_high=float("nan"))
 
 
