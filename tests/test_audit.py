@@ -373,6 +373,11 @@ def test_bad_inputs(monkeypatch, quantity, inputs, message):
         ("parameters", {"model_id": "llama-2-7b"}, 32 * (4 * 4096**2 + 3 * 4096 * 11008) + 2 * 32000 * 4096),
         ("ratio", {"of": 93, "to": 1214, "per": 0.01}, 7.6606),
         ("total", {"terms": [800, 41850]}, 42650),
+        # r h i / (r (h + i) + h i) = 312e12 / 1935e9 at r = 166.8 for h = 6656, i = 17920; never for qk/pv
+        ("medusa_rows_at_ridge", {"gpu_id": "a100-80gb-pcie", "model_id": "llama-33b", "operator": "up/gate/down"},
+         167),
+        ("medusa_rows_at_ridge", {"gpu_id": "a100-80gb-pcie", "model_id": "llama-33b", "operator": "qk/pv"},
+         float("inf")),
         ("medusa_latency", {"gpu_id": "t4", "model_id": "llama-7b", "batch_size": 1, "seq_len": 128,
                             "candidates": 1}, 1),
     ],

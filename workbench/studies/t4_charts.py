@@ -219,18 +219,8 @@ def gains_chart(table: pd.DataFrame, axes: Sequence[Axes], *, title: str | None 
         (axes[0], table[factors], "Tokens per second over today's"),
         (axes[1], table[~factors], "Saved (%)"),
     ):
-        changes = list(part.change.unique())
-        for y, change in enumerate(changes):
-            rows = part[part.change == change]
-            low, high = rows.guess_low.iloc[0], rows.guess_high.iloc[0]
-            if low == low:
-                ends = [low, high] if low < high else [low - 0.6, low + 0.6]  # a point has no length to draw
-                ax.plot(ends, [y, y], **_GUESS)
-            for (sequences, ways), points in rows.groupby(["sequences", "computed_by"], dropna=False):
-                color, marker = _gain_style(sequences, ways)
-                ax.plot(points.gain, [y] * len(points), marker, color=color, ms=6, mew=1.4, mfc="none", zorder=3)
-        ax.set_yticks(range(len(changes)), changes)
-        ax.set(ylim=(len(changes) - 0.4, -0.6), xlabel=label)
+        _gain_rows(part, ax)
+        ax.set_xlabel(label)
         ax.grid(axis="x", alpha=0.25, linewidth=0.6)
     axes[0].axvline(1, color="black", linewidth=0.8, linestyle=":")
     axes[0].set_xscale("log")
@@ -238,13 +228,34 @@ def gains_chart(table: pd.DataFrame, axes: Sequence[Axes], *, title: str | None 
     axes[0].xaxis.set_major_formatter("{x:g}")
     axes[0].xaxis.set_minor_locator(NullLocator())
     axes[0].set_title(title or "")
-    axes[0].plot([], [], label="the report expects", **_GUESS)
+    _gain_legend(axes[0])
+    return axes
+
+
+def _gain_rows(part: pd.DataFrame, ax: Axes) -> None:
+    """A row for each change, from the top."""
+    changes = list(part.change.unique())
+    for y, change in enumerate(changes):
+        rows = part[part.change == change]
+        low, high = rows.guess_low.iloc[0], rows.guess_high.iloc[0]
+        if low == low:
+            ends = [low, high] if low < high else [low - 0.6, low + 0.6]  # a point has no length to draw
+            ax.plot(ends, [y, y], **_GUESS)
+        for (sequences, ways), points in rows.groupby(["sequences", "computed_by"], dropna=False):
+            color, marker = _gain_style(sequences, ways)
+            ax.plot(points.gain, [y] * len(points), marker, color=color, ms=6, mew=1.4, mfc="none", zorder=3)
+    ax.set_yticks(range(len(changes)), changes)
+    ax.set_ylim(len(changes) - 0.4, -0.6)
+
+
+def _gain_legend(ax: Axes) -> None:
+    """Labels without points: what the range, the colours and the markers mean."""
+    ax.plot([], [], label="the report expects", **_GUESS)
     for sequences, name in ((1, "one sequence"), (98, "98 sequences"), (8, "other batches, or any")):
-        axes[0].plot([], [], "s", color=_gain_style(sequences, "")[0], ms=6, label=name)
+        ax.plot([], [], "s", color=_gain_style(sequences, "")[0], ms=6, label=name)
     for ways, name in (("server", "on the calibrated server"), ("kernels", "by the kernels alone"), ("", "otherwise")):
         marker = _gain_style(1, ways)[1]
-        axes[0].plot([], [], marker, color="black", ms=6, mew=1.4, mfc="none", label=name)
-    return axes
+        ax.plot([], [], marker, color="black", ms=6, mew=1.4, mfc="none", label=name)
 
 
 #: What the chart calls the quantities of `t4_comparison`.
