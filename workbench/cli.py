@@ -137,7 +137,7 @@ def audit(
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole table to FILE.csv.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Show also the claims that reproduce.")] = False,
 ) -> None:
-    """Recompute every published number; exit status 1 when a verdict is not the expected one."""
+    """Recompute every published number; exit status 1 when a verdict or a recorded value is not the expected one."""
     from . import audit as auditor
     from .common.errors import unknown
     from .common.files import write_table
@@ -149,10 +149,10 @@ def audit(
         if csv:
             write_table(table, csv)
         typer.echo(auditor.audit_text(table, everything=all_))
-        changed = table[table.verdict != table.expected]
-        for row in changed.itertuples():
-            typer.echo(f"workbench: {row.id}: {row.verdict}, expected: {row.expected}", err=True)
-        if len(changed):
+        changed = auditor.changes(table)
+        for change in changed:
+            typer.echo(f"workbench: {change}", err=True)
+        if changed:
             raise typer.Exit(1)
 
 
