@@ -27,7 +27,7 @@ from scipy.optimize import brentq
 from .. import loadtest
 from ..published.t4 import T4_COUNTED_TOKENS, T4_IN_FLIGHT, T4_LOAD_TESTS, T4_METRICS, T4_SERVER, t4_requests
 from ..serving import estimation
-from ..simulation.engine import simulate
+from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import trace
 
