@@ -36,7 +36,7 @@ from ..published.t4 import (
     t4_requests,
 )
 from ..serving import estimation
-from ..simulation.engine import simulate
+from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import trace
 

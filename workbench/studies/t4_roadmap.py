@@ -20,7 +20,7 @@ from ..common.errors import unknown
 from ..kernels.times import EAGER_LAUNCH
 from ..published.t4 import T4_ASKED_TOKENS, T4_PROMPT, T4_RUNNING, T4_SERVER, t4_requests
 from ..serving import drafts, estimation
-from ..simulation.engine import simulate
+from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import closed_loop
 
