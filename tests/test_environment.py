@@ -22,8 +22,15 @@ PIP_ONLY = {  # checks of the source, and what drives Debian's Chromium
 }  # fmt: skip
 
 
+def requirements():
+    """Of the core, of its extras, and of the tests."""
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    groups = [PROJECT["project"]["dependencies"], *extras, PROJECT["dependency-groups"]["dev"]]
+    return [entry for group in groups for entry in group if not entry.startswith(PROJECT["project"]["name"])]
+
+
 def pip_requirements():
-    listed = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    listed = requirements()
     return {CONDA_NAME.get(r.name, r.name): r.specifier for r in map(Requirement, listed) if r.name not in PIP_ONLY}
 
 
@@ -40,6 +47,18 @@ def test_environment_and_pyproject_name_the_same_versions():
     assert conda == pip_requirements()
 
 
+def test_a_library_has_one_range_in_all_extras():
+    listed = set(requirements())
+    assert len(listed) == len({Requirement(entry).name for entry in listed})
+
+
+def test_the_core_needs_four_libraries_and_all_extras_are_in_all():
+    assert {Requirement(r).name for r in PROJECT["project"]["dependencies"]} == {"numpy", "pydantic", "pyyaml", "xarray"}
+    extras = PROJECT["project"]["optional-dependencies"]
+    [everything] = extras.pop("all")
+    assert Requirement(everything).extras == set(extras)
+
+
 def test_conda_installs_this_very_project():
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert {"pip": ["-e ."]} in listed
@@ -47,7 +66,7 @@ def test_conda_installs_this_very_project():
 
 def test_the_lock_satisfies_the_requirements():
     lock = {p["name"]: p["version"] for p in tomllib.loads((ROOT / "uv.lock").read_text())["package"] if "version" in p}
-    for listed in [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]:
+    for listed in requirements():
         requirement = Requirement(listed)
         assert requirement.specifier.contains(lock[requirement.name.lower()]), listed
 

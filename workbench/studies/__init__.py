@@ -1,5 +1,9 @@
 """Studies: the Medusa paper's, Chen's and the T4 report's subjects, computed."""
 
+from ..common.extras import check_libraries
+
+check_libraries("ijson", "matplotlib", "scipy")
+
 from .chen import batching, ridge_batch_size
 from .t4_charts import compare_sources, draw
 from .t4_findings import capacity, recommendations, replicas, traffic, utilization
