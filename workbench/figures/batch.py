@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from ..common.files import whole
+from ..common.machine import is_running
 from ..common.project import digest, package_fingerprint
 from .params import FIGURE_FORMATS, Figure
 
@@ -135,7 +136,7 @@ def workplace(output: Path) -> Iterator[Path]:
     try:
         state.mkdir(parents=True, exist_ok=True)
         for left in state.glob(f"run-{host}-*"):  # by a process that was killed
-            if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():
+            if not is_running(int(left.name.rpartition("-")[2])):
                 shutil.rmtree(left, ignore_errors=True)
         scratch.mkdir(exist_ok=True)
     except OSError as error:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.arguments import is_number, is_whole
-from ..common.progress import request_bar
+from ..common.progress import progress_bar
 from ..serving import memory
 from .server import Server
 from .step_times import StepTimes
@@ -70,9 +70,9 @@ def simulate(
             f" {weights / 1e9:.1f} GB of weights on each {server.gpu.id} of {capacity:g} GB"
         )
     run = _Run(server, workload, in_flight, timeout or inf, horizon or inf)
-    with request_bar(len(workload), progress) as update:
+    with progress_bar("requests", show=progress) as update:
         while run.step():
-            update(run.ended)
+            update(run.ended, len(workload))
     client = {"in_flight": in_flight, "timeout": timeout, "horizon": horizon}
     frame = run.table()
     frame.attrs = {"server": server.settings(), "workload": workload.settings, "client": client, "engine": run.counts()}
