@@ -53,7 +53,8 @@ def test_a_library_has_one_range_in_all_extras():
 
 
 def test_the_core_needs_four_libraries_and_all_extras_are_in_all():
-    assert {Requirement(r).name for r in PROJECT["project"]["dependencies"]} == {"numpy", "pydantic", "pyyaml", "xarray"}
+    core = {Requirement(entry).name for entry in PROJECT["project"]["dependencies"]}
+    assert core == {"numpy", "pydantic", "pyyaml", "xarray"}
     extras = PROJECT["project"]["optional-dependencies"]
     [everything] = extras.pop("all")
     assert Requirement(everything).extras == set(extras)

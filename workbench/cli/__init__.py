@@ -14,7 +14,7 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Entry point of the `workbench` command."""
     try:
-        check_libraries("typer", "rich")
+        check_libraries("rich", "typer")
         from .application import app
 
         app()
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> object:
     """`app`, when it is asked for: `main` must run without typer, to say what installs it."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    check_libraries("typer", "rich")
+    check_libraries("rich", "typer")
     from .application import app
 
     return app

@@ -21,11 +21,11 @@ def check_libraries(*libraries: str) -> None:
 def extra_with(libraries: list[str]) -> str:
     """The smallest extra of the package that has all these libraries, read from its metadata; "all" without any."""
     wanted = {library.lower() for library in libraries}
-    having = {extra: found for extra, found in extras().items() if wanted <= found}
+    having = {extra: found for extra, found in libraries_by_extra().items() if wanted <= found}
     return min(having, key=lambda extra: len(having[extra]), default="all")
 
 
-def extras() -> dict[str, set[str]]:
+def libraries_by_extra() -> dict[str, set[str]]:
     """The libraries of each extra of the installed package; none in a checkout that is not installed."""
     from importlib.metadata import PackageNotFoundError, requires  # not above: it takes longer than all of `measure`
 
