@@ -126,6 +126,19 @@ def test_the_workflow_of_the_tests_is_the_command_of_the_project():
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 
 
+def test_the_workflow_tries_every_python_and_system_that_the_package_names():
+    jobs = workflow("tests")["jobs"]
+    matrix, classifiers = jobs["versions"]["strategy"]["matrix"], PROJECT["project"]["classifiers"]
+    versions = [text.rpartition(" ")[2] for text in classifiers if re.search(r"Python :: 3\.\d", text)]
+    assert matrix["python"] == versions
+    assert f">={versions[0]}" == PROJECT["project"]["requires-python"]
+    assert {"Operating System :: MacOS", "Operating System :: POSIX :: Linux"} <= set(classifiers)
+    assert matrix["os"] == ["ubuntu-latest", "macos-latest"]
+    assert [step["run"] for step in jobs["measure"]["steps"] if "run" in step] == [
+        f"python -m workbench.measure {option}" for option in ("--help", "--dry-run")
+    ]
+
+
 def test_documentation_is_published_from_main_alone():
     jobs = workflow("docs")["jobs"]
     assert [name for name, job in jobs.items() if "deploy-pages" in str(job["steps"])] == ["publish"]
