@@ -7,6 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+
+from .common.extras import check_libraries
+
+check_libraries("scipy")
+
 from scipy.optimize import OptimizeResult, least_squares
 
 from .catalog.dtypes import WIDTH

@@ -15,6 +15,7 @@ import xarray as xr
 from ..catalog.hugging_face import from_hf_config
 from ..catalog.model_entries import models
 from ..common.errors import unknown
+from ..common.extras import check_libraries
 from ..common.files import write_table
 from ..common.variables import with_units
 from ..common.yaml_records import validated
@@ -197,6 +198,7 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
             if kind == "csv":
                 write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
             else:
+                check_libraries("netCDF4")
                 ds.to_netcdf(path)
             return path.read_bytes()
 

@@ -1,5 +1,9 @@
 """Figures: params through notebooks to SVG, PNG, CSV and an index page."""
 
+from ..common.extras import check_libraries
+
+check_libraries("ipykernel", "jinja2", "matplotlib", "papermill")
+
 from .batch import Outcome, draw, is_current, run
 from .index import write_index
 from .outputs import differences, save

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..common.files import whole
+from ..common.machine import is_running
 from ..common.project import digest
 
 # What is up to date -----------------------------------------------------------------------------------------------
@@ -53,7 +54,7 @@ def workplace(output: Path) -> Iterator[Path]:
         state.mkdir(parents=True, exist_ok=True)
         for left in state.glob(f"run-{host}-*"):
             process = left.name.removeprefix(f"run-{host}-")
-            if process.isdecimal() and not _is_running(int(process)):  # it was killed
+            if process.isdecimal() and not is_running(int(process)):  # it was killed
                 shutil.rmtree(left, ignore_errors=True)
         scratch.mkdir(exist_ok=True)
     except OSError as error:
@@ -63,17 +64,6 @@ def workplace(output: Path) -> Iterator[Path]:
         yield scratch.resolve()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    """Whether a process of this machine lives."""
-    try:
-        os.kill(process, 0)  # asks, and sends nothing
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
 
 
 def keep_below(state: Path) -> None:

@@ -1,6 +1,5 @@
 """The values of a sweep, evaluated in blocks and each written once."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..catalog import Model
 from ..common.arrays import Array
+from ..common.machine import cores
 from ..common.variables import ABSENT, LINK
 from ..kernels import roofline, timed
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths, decode, prefill, sees, shard
@@ -84,7 +84,7 @@ def evaluate(
         for step in [_step(sweep, phase, block)]
         for model, operator in product(enumerate(sweep.models), enumerate(sweep.operators))
     )
-    with _threads(threads or (len(os.sched_getaffinity(0)) if worth else 1)) as each:
+    with _threads(threads or (cores() if worth else 1)) as each:
         for function, items in (
             (tabulate, product(sweep.models, sweep.operators, range(len(tps)))),
             (fill, places),

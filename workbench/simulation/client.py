@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.arguments import is_number, is_whole
-from ..common.progress import request_bar
+from ..common.progress import progress_bar
 from ..serving import memory
 from .batch import Request
 from .engine import Engine, Outcome
@@ -70,9 +70,9 @@ def simulate(
         raise ValueError(f"workload = {workload!r}: expected one of poisson, bursty, closed_loop or trace")
     _check_fits(server)
     client = Client(workload, options, Engine(server), server.max_model_len)
-    with request_bar(len(workload), progress) as update:
+    with progress_bar("requests", show=progress) as update:
         while client.step():
-            update(client.ended)
+            update(client.ended, len(workload))
     frame = client.table()
     settings = {"server": server.settings(), "workload": workload.settings, "client": asdict(options)}
     frame.attrs = settings | {"engine": client.counts(), "warnings": _cut_short(server, workload, len(frame))}

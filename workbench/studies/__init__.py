@@ -1,5 +1,9 @@
 """Studies: what Chen's article and the T4 report are about, computed."""
 
+from ..common.extras import check_libraries
+
+check_libraries("ijson", "matplotlib", "scipy")
+
 from .chen import batching, ridge_batch_size
 from .t4_charts import compare_sources, draw, gains_chart, ratios_chart, t4_roofline
 from .t4_findings import capacity, p99_reduction, recommendations, replicas, traffic, utilization

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..common.extras import check_libraries
 from ..measure.columns import OPERATOR_CLASSES, SIZES, TEXTS
 from .cells import NATURAL, TIME, Cells, read_cells
 
@@ -133,6 +134,7 @@ def _plain(dtype: pd.Series) -> pd.Series:
 
 
 def _read_parquet(path: Path) -> Cells:
+    check_libraries("pyarrow")
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
