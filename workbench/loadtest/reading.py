@@ -1,7 +1,8 @@
 """Load tests of serving engines: files of several tools as one table, what they show, and what they do not.
 
 `read` recognizes a file by its content. Whatever the source, a row is one request with the columns `REQUEST_COLUMNS`,
-which the simulation writes too. `metrics` and `timeline` keep apart what was offered, started, finished, and never ended.
+which the simulation writes too. `metrics` and `timeline` keep apart what was offered, started, finished, and never
+ended.
 """
 
 from collections.abc import Callable

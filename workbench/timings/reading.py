@@ -1,7 +1,7 @@
 """Kernel timings from the formats that people have them in, as one table.
 
-`read` recognizes a file by its content. Whatever the source, a row is one kernel with the columns `TIMING_COLUMNS`, times
-in seconds: what the kernel-time model is fitted to and judged by.
+`read` recognizes a file by its content. Whatever the source, a row is one kernel with the columns `TIMING_COLUMNS`,
+times in seconds: what the kernel-time model is fitted to and judged by.
 """
 
 from collections.abc import Callable
