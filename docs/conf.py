@@ -39,6 +39,12 @@ html_show_sphinx = False
 html_math_renderer = "mathml"
 
 numpydoc_show_class_members = False
+# the functions that these wings hand out have to describe every parameter and what they return, in numpydoc's sections
+CHECKED = (
+    "calibration", "catalog", "explorer", "loadtest", "measure", "plots", "search", "speculation", "tables", "timings",
+)  # fmt: skip
+numpydoc_validation_checks = {"GL06", "GL07", "GL08", "PR01", "PR02", "PR03", "PR07", "RT01", "RT03", "YD01"}
+numpydoc_validation_exclude = {rf"^(?!({'|'.join(pages.functions(CHECKED))})$)"}
 
 default_role = "py:obj"  # a name in backticks is a link where it is one of the package's
 autodoc_member_order = "bysource"

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 
@@ -195,6 +196,12 @@ def public(wing: ModuleType) -> list[str]:
         name for name, value in vars(wing).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == wing.__name__
     ]  # fmt: skip
+
+
+def functions(names: Iterable[str]) -> list[str]:
+    """The functions of these wings, by their full names."""
+    modules = [import_module(f"workbench.{name}") for name in names]
+    return [f"{wing.__name__}.{item}" for wing in modules for item in public(wing) if isfunction(getattr(wing, item))]
 
 
 def modules() -> str:

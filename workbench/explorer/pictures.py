@@ -218,7 +218,7 @@ def bars(view: View, ds: xr.Dataset) -> dict[str, Any]:
 
 
 def heat(view: View, ds: xr.Dataset, steps: xr.Dataset | None) -> dict[str, Any]:
-    """A variable over batch size and length, and which cells compute bounds; 1 where it takes most of a step's time."""
+    """A variable over batch size and length, and which cells are compute-bound, a step by most of its time."""
     operators = [*([STEP] if steps is not None else []), *(str(name) for name in ds.operator.values)]
     choices = {
         "variable": list(HEAT), "gpu": view.gpu, "model": view.model, "operator": operators, "phase": view.phase,
@@ -263,7 +263,7 @@ def summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
 
 
 def serving(view: View) -> dict[str, Any]:
-    """The one setting as a request to a server: of what, in words, and a row for each GPU and model."""
+    """The one setting as a request to a server: what it is, in words, and a row for each GPU and model."""
     b, s = nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
     batch_size, seq_len = view.batch_size[b], view.seq_len[s]
     replica = f"tp {view.tp}, " if view.tp > 1 else ""
@@ -272,7 +272,7 @@ def serving(view: View) -> dict[str, Any]:
 
 
 def compare(view: View) -> list[dict[str, Any]]:
-    """A row for each pinned point: its setting, its numbers, and what settings set it apart from the defaults."""
+    """A row for each pinned point: its setting, its numbers, and the settings that differ from the defaults."""
     rows = []
     for pin in view.pins:
         numbers = pinned(pin, view.configs)
