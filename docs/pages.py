@@ -186,8 +186,9 @@ def wings() -> list[str]:
     """Names of the wings and modules of the package, in the order of the data, which the README gives."""
     found = {path.stem for path in ROOT.glob("workbench/[!_]*.py")}
     found |= {path.parent.name for path in ROOT.glob("workbench/*/__init__.py")}
-    tree = re.findall(r"^ *(\w+)(?:\.py|/) ", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
-    return [name for name in dict.fromkeys(tree) if name in found] + sorted(found - set(tree))
+    _, _, tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Find your way\n")
+    order = dict.fromkeys(re.findall(r"\b(\w+)(?:\.py|/)[ ,]", tree))
+    return [name for name in order if name in found] + sorted(found - set(order))
 
 
 def public(wing: ModuleType) -> list[str]:
