@@ -46,14 +46,14 @@ def best(
     source : xr.Dataset or iterable of xr.Dataset
         A grid, lazy or not, or blocks of settings such as `estimates`.
     objective : str
-        The variable [SI]. The largest value is best of those in `MORE` (rates, utilization), of others the smallest.
+        The variable [SI]. The largest value is best where more is better (rates, utilization), else the smallest.
     limits : mapping of str to float, optional
-        By variable, its maximum, or its minimum for those in `MORE` [SI]. A variable that a block has by phase or
+        By variable, its maximum, or its minimum where more is better [SI]. A variable that a block has by phase or
         operator has to keep to the limit in each of them.
     by : str or iterable of str
         Dims with one row for each label, such as "model" or ["gpu", "operator"].
     maximize, minimize : str or iterable of str
-        Which of these variables are to be large, or small, whatever `MORE` says; a variable of your own, which the
+        Which of these variables are to be large, or small, against the default; a variable of your own, which the
         workbench does not know, has to be in one of the two.
 
     Returns
@@ -133,7 +133,7 @@ def estimates(
 class _Question:
     """What is asked: the objectives, their limits, dims with a row for each label, and which settings to choose.
 
-    more, less : variables that are to be large, or small, whatever `MORE` says
+    more, less : variables that are to be large, or small, against the default
     """
 
     objectives: list[str]
