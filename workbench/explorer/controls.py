@@ -171,7 +171,7 @@ def _counts(text: str) -> list[int]:
 
 
 def read_json(text: str, what: str) -> Fields:
-    """A JSON object that the reader uploaded or pasted; what is none raises ValueError in one line."""
+    """A JSON object that the reader uploaded or pasted; anything else raises ValueError in one line."""
     try:
         found = json.loads(text)
     except ValueError as error:

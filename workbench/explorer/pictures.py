@@ -260,7 +260,7 @@ def summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
 
 
 def serving(view: View) -> dict[str, Any]:
-    """The one setting as a request to a server: of what, in words, and a row for each GPU and model."""
+    """The one setting as a request to a server: what it is, in words, and a row for each GPU and model."""
     b, s = nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
     batch_size, seq_len = view.batch_size[b], view.seq_len[s]
     replica = f"tp {view.tp}, " if view.tp > 1 else ""
@@ -269,7 +269,7 @@ def serving(view: View) -> dict[str, Any]:
 
 
 def compare(view: View) -> list[dict[str, Any]]:
-    """A row for each pinned point: its setting, its numbers, and what settings set it apart from the defaults."""
+    """A row for each pinned point: its setting, its numbers, and the settings that differ from the defaults."""
     rows = []
     for pin in view.pins:
         numbers = pinned(pin, view.configs)

@@ -29,7 +29,7 @@ def serve(*, port: int = 8866, browser: bool = True) -> None:
 
 
 def arguments(notebook: Path, port: int, browser: bool) -> list[str]:
-    """What Voila is started with: on this machine only, at this port or not at all."""
+    """Arguments that Voila is started with: on this machine only, at this port or not at all."""
     settings = {
         "VoilaConfiguration.template": "workbench", "VoilaConfiguration.show_tracebacks": "True",
         "Voila.ip": "127.0.0.1", "Voila.port_retries": "0",

@@ -61,7 +61,7 @@ def _vidur_shape(operation: str, size: dict[str, pd.Series], gated: pd.Series) -
 def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
     """Read Vidur's data/profiling/compute/<gpu>/<model>/mlp.csv (microsoft/vidur): medians in ms, fp16.
 
-    One row of the file is one row a timed operation here. GPU and model are taken from the path.
+    A row of the file becomes a row for each timed operation. GPU and model are taken from the path.
     """
     cells = read_cells(path, keep=lambda name: not name.startswith("time_stats.") or name.endswith(".median"))
     cells.require(*VIDUR_SIZES, "use_gated_mlp")
