@@ -6,8 +6,8 @@ import pytest
 import xarray as xr
 
 import workbench as wb
-from workbench import search, serving
-from workbench.grid import store, sweep
+from workbench import search, serving, store
+from workbench.grid import sweep
 from workbench.operators import operator_set
 
 GRID = {

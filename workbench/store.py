@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..common.errors import unknown
-from ..common.extras import check_libraries
-from ..common.files import write_text
-from ..common.project import package_fingerprint
-from ..common.variables import with_units
-from .dataset import dataset
-from .evaluation import evaluate
-from .lazy_arrays import lazy, regions
-from .sweep import COSTS, RATES, Sweep
+from .common.errors import unknown
+from .common.extras import check_libraries
+from .common.files import write_text
+from .common.project import package_fingerprint
+from .common.variables import with_units
+from .grid.dataset import dataset
+from .grid.evaluation import evaluate
+from .grid.lazy_arrays import lazy, regions
+from .grid.sweep import COSTS, RATES, Sweep
 
 LIBRARIES = ("dask", "numpy", "xarray", "zarr")
 SUFFIXES = (".zarr", ".nc", ".csv", ".parquet")
