@@ -17,6 +17,8 @@ import numpy as np
 
 #: From here on numpy asks the system for huge pages, and an array is worth keeping [byte].
 LARGE = 2**22
+#: A huge page; what begins on one has no small pages before it [byte].
+PAGE = 2**21
 
 _lock = threading.RLock()  # a finalizer may run inside it
 _free: OrderedDict[int, mmap.mmap] = OrderedDict()  # by id, the longest free first
@@ -47,7 +49,7 @@ def empty(shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str]) -> dict[st
     sizes = {name: prod(shape) * np.dtype(dtypes[name]).itemsize for name, shape in shapes.items()}
     small = [name for name in shapes if sizes[name] < LARGE]
     ends = np.cumsum([0, *(-(-sizes[name] // 8) * 8 for name in small)]).tolist()
-    block = np.empty(ends[-1], np.int8)
+    block = _new(ends[-1])
     parts = {name: block[start : start + sizes[name]] for name, start in zip(small, ends, strict=False)}
     return {
         name: (parts[name] if name in parts else _large(sizes[name])).view(dtypes[name]).reshape(shape)
@@ -58,12 +60,21 @@ def empty(shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str]) -> dict[st
 def _large(nbytes: int) -> np.ndarray:
     """Bytes of a large array; within `reused_memory` taken back when the last view of them is gone."""
     if not _kept or not hasattr(mmap, "MADV_FREE"):
-        return np.empty(nbytes, np.int8)
+        return _new(nbytes)
     buffer = _taken(nbytes) or _mapped(nbytes)
     array = np.frombuffer(buffer, np.int8)
     assert array.base is not None
     finalize(array.base, _keep, buffer).atexit = False  # which every view holds, be it through others
     return array
+
+
+def _new(nbytes: int) -> np.ndarray:
+    """Bytes of new memory; those of a large array begin on a huge page."""
+    if nbytes < LARGE:
+        return np.empty(nbytes, np.int8)
+    array = np.empty(nbytes + PAGE, np.int8)
+    start = -array.__array_interface__["data"][0] % PAGE
+    return array[start : start + nbytes]
 
 
 def _mapped(nbytes: int) -> mmap.mmap:

@@ -27,8 +27,8 @@ NOTHING = {
 }  # fmt: skip
 #: Cells of a block (half of an ideal one's, on all GPUs together): smaller ones leave threads waiting for each other.
 BLOCK = 2**18
-#: Cells of a sweep that is worth several threads (a quarter of an ideal one's) [1].
-THREADED = 2**22
+#: Cells of a sweep that is worth several threads [1].
+THREADED = 3 * 2**20
 Block = tuple[slice, ...]  # of the sizes but tp
 
 
@@ -78,7 +78,7 @@ def evaluate(
 
     ideal = sweep.timing.time_model == "ideal"
     cells = max(2 * BLOCK // len(sweep.gpus), BLOCK // 4) if ideal else BLOCK
-    worth = prod(sweep.shape) >= (4 * THREADED if ideal else THREADED)
+    worth = prod(sweep.shape) >= THREADED
     places = (
         (block, p, step, model, operator)
         for block, (p, phase) in product(_blocks(lengths, cells), enumerate(sweep.phases))
