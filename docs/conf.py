@@ -10,6 +10,7 @@ from pathlib import Path
 from docutils import nodes
 from docutils.utils.math import latex2mathml
 from sphinx import addnodes
+from sphinx.pycode import ModuleAnalyzer
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -21,9 +22,8 @@ project = "Roofline Workbench"
 author = copyright = "The Roofline Workbench authors"
 version = release = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["version"]
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "myst_nb"]
-exclude_patterns = ["_build", "_templates", "generated/benchmarks_tables.md"]
-templates_path = ["_templates"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "numpydoc", "myst_nb"]
+exclude_patterns = ["_build", "generated/benchmarks_tables.md"]
 nb_execution_mode = "off"  # the stored outputs, which the tests hold against the code
 myst_enable_extensions = ["dollarmath", "deflist", "substitution"]
 myst_substitutions = {"binder": ""}
@@ -38,45 +38,40 @@ html_title = "Roofline Workbench"
 html_show_sphinx = False
 html_math_renderer = "mathml"
 
+numpydoc_show_class_members = False
+# the functions that these wings hand out have to describe every parameter and what they return, in numpydoc's sections
+CHECKED = (
+    "calibration", "catalog", "explorer", "loadtest", "measure", "plots", "search", "speculation", "tables", "timings",
+)  # fmt: skip
+numpydoc_validation_checks = {"GL06", "GL07", "GL08", "PR01", "PR02", "PR03", "PR07", "RT01", "RT03", "YD01"}
+numpydoc_validation_exclude = {rf"^(?!({'|'.join(pages.functions(CHECKED))})$)"}
+
 default_role = "py:obj"  # a name in backticks is a link where it is one of the package's
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 autodoc_preserve_defaults = True
+autodoc_typehints = "none"  # the docstrings say them in words
 python_maximum_signature_line_length = 100
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!workbench\.).*"), ("py:class", r".*\.(Array|\w+T|Rows)")]
 
 
-# Docstrings -------------------------------------------------------------------------------------------------------
-
-NAMES = re.compile(r"^(\w+(?:, \w+)*) : (.*)")
+# Docstrings: numpydoc's, but for two kinds ------------------------------------------------------------------------
 
 
-def to_rst(lines: list[str]) -> list[str]:
-    """Prose with lines `name : text [unit]` as reStructuredText: those become a definition list."""
-    rst: list[str] = []
-    inside = False
-    for line in lines:
-        line = re.sub(r"(?<![`\w])(\w+)_(?![`\w])", r"\1\\_", line)  # bytes_ is no link
-        if match := NAMES.match(line):
-            rst += [] if inside or not rst or not rst[-1] else [""]
-            rst += [f"``{match[1]}``".replace("\\", ""), f"   {match[2]}"]
-            inside = True
-        elif inside and line.startswith("    "):
-            rst.append(f"   {line.strip()}")
-        else:
-            rst += [""] if inside and line else []
-            rst.append(line)
-            inside = False
-    return rst
+def _plain(app, what, name, obj, options, lines):
+    """A docstring without sections is plain paragraphs."""
+    if not any(line.startswith("---") for line in lines):
+        lines[:] = [line.strip().replace("bytes_", "bytes\\_") for line in lines]
 
 
-def _docstring(app, what, name, obj, options, lines):
-    lines[:] = to_rst(lines)
-    if fields := getattr(obj, "model_fields", {}):
-        needed = [f"``{field}``" for field, about in fields.items() if about.is_required()]
-        others = [f"``{field}``" for field, about in fields.items() if not about.is_required()]
-        lines += ["", f"Fields: {', '.join(needed)}" + (f"; optional: {', '.join(others)}." if others else ".")]
+def _constant(app, what, name, obj, options, lines):
+    """A constant that a wing hands out is described where it is set, in one of the wing's files."""
+    if what == "data":
+        wing, constant = re.split(r"::|\.(?=\w+$)", name)
+        files = [file for file in sorted(sys.modules) if f"{file}.".startswith(f"{wing}.")]
+        comments = (ModuleAnalyzer.for_module(file).find_attr_docs().get(("", constant)) for file in files)
+        lines[:] = next(filter(None, comments), [])
 
 
 def _signature(app, what, name, obj, options, signature, returns):
@@ -107,7 +102,8 @@ def _block_math(self, node):
 
 def setup(app):
     """Sphinx calls this."""
-    app.connect("autodoc-process-docstring", _docstring)
+    app.connect("autodoc-process-docstring", _plain, priority=400)  # before numpydoc's
+    app.connect("autodoc-process-docstring", _constant, priority=400)
     app.connect("autodoc-process-signature", _signature)
     app.connect("object-description-transform", _leave_out_long_values)
     app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))

@@ -3,12 +3,15 @@
 import re
 import shutil
 from collections.abc import Iterable
+from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
 import workbench as wb
-from workbench import audit, figures, tables
+from workbench import audit, figures, operators, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -158,27 +161,87 @@ def catalog() -> str:
     ])  # fmt: skip
 
 
-def modules() -> str:
-    """Every module, in the order of the data, which the README gives."""
-    found = {path.stem for path in ROOT.glob("workbench/*.py") if not path.stem.startswith("__")}
+def operators_page() -> str:
+    """Every operator: what its function says that it computes, in which view, and how many models have it."""
+    models = [wb.model(name) for name in wb.models()]
+    views = {view: [operators.operator_set(model, view) for model in models] for view in ("fused", "unfused")}
+    return "\n".join([
+        "# Operators\n",
+        f"In the order of the forward pass, with how many of the catalog's {len(models)} models run them; "
+        "{doc}`the equations <../equations>` say what each computes and moves.\n",
+        table(
+            ("operator", "computes", *views),
+            (
+                (
+                    name, (getattr(entry, "function", entry).__doc__ or "").partition("\n")[0].replace("`", ""),
+                    *(sum(name in run for run in runs) or "" for runs in views.values()),
+                )
+                for name, entry in operators.OPERATORS.items()
+            ),
+        ),
+    ])  # fmt: skip
+
+
+def wings() -> list[str]:
+    """Names of the wings and modules of the package, in the order of the data, which the README gives."""
+    found = {path.stem for path in ROOT.glob("workbench/[!_]*.py")}
     found |= {path.parent.name for path in ROOT.glob("workbench/*/__init__.py")}
-    order = dict.fromkeys(re.findall(r"`(\w+)(?:\.py|/)`", (ROOT / "README.md").read_text(encoding="utf-8")))
-    names = [name for name in order if name in found] + sorted(found - set(order))
-    directive = [".. autosummary::", "   :toctree: api", "", *(f"   workbench.{name}" for name in names)]
-    return "\n".join(["# Modules\n", "```{eval-rst}", *directive, "```\n"])
+    _, _, tree = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Find your way\n")
+    order = dict.fromkeys(re.findall(r"\b(\w+)(?:\.py|/)[ ,]", tree))
+    return [name for name in order if name in found] + sorted(found - set(order))
+
+
+def public(wing: ModuleType) -> list[str]:
+    """What a wing hands out, or a module defines."""
+    return getattr(wing, "__all__", None) or [
+        name for name, value in vars(wing).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == wing.__name__
+    ]  # fmt: skip
+
+
+def functions(names: Iterable[str]) -> list[str]:
+    """The functions of these wings, by their full names."""
+    modules = [import_module(f"workbench.{name}") for name in names]
+    return [f"{wing.__name__}.{item}" for wing in modules for item in public(wing) if isfunction(getattr(wing, item))]
+
+
+def modules() -> str:
+    """Every wing with the first lines of what it hands out, each of which links to its page."""
+    parts = ["# Modules\n", "```{toctree}\n:hidden:\n", *(f"api/{name}" for name in wings()), "```\n"]
+    for name in wings():
+        wing = import_module(f"workbench.{name}")
+        about = (wing.__doc__ or "").partition("\n")[0]
+        directive = [
+            ".. autosummary::",
+            "   :nosignatures:",
+            "",
+            *(f"   ~{wing.__name__}.{item}" for item in public(wing)),
+        ]
+        parts += [f"## [{name}](api/{name})\n", f"{about}\n", "```{eval-rst}", *directive, "```\n"]
+    return "\n".join(parts)
+
+
+def reference(name: str) -> str:
+    """The page of one wing: all that it hands out, its constants last."""
+    wing = import_module(f"workbench.{name}")
+    constants = [item for item in getattr(wing, "__all__", []) if not callable(getattr(wing, item))]
+    directives = [f".. automodule:: {wing.__name__}", "", *(f".. autodata:: {item}" for item in constants)]
+    return "\n".join([f"# {name}\n", "```{eval-rst}", *directives, "```\n"])
 
 
 PAGES = {
     "modules": modules, "gallery": gallery, "audit": audit_page, "fidelity": fidelity, "catalog": catalog,
-    "benchmarks_tables": benchmarks,
+    "operators": operators_page, "benchmarks_tables": benchmarks,
 }  # fmt: skip
 
 
 def write(folder: Path) -> None:
     """Write every page below `folder`, beside the notebooks as they are stored; what has not changed is not touched."""
-    (folder / "notebooks").mkdir(parents=True, exist_ok=True)
-    for name, page in PAGES.items():
-        path, text = folder / f"{name}.md", page()
+    for part in ("notebooks", "api"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    texts = {name: page() for name, page in PAGES.items()}
+    for name, text in (texts | {f"api/{name}": reference(name) for name in wings()}).items():
+        path = folder / f"{name}.md"
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
     for notebook in ROOT.glob("notebooks/*.ipynb"):

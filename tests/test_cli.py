@@ -6,7 +6,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from workbench import cli
-from workbench.audit import claims
+from workbench.audit import verdicts
 from workbench.common import project
 
 runner = CliRunner()
@@ -124,7 +124,7 @@ def test_audit_of_an_unknown_figure():
 
 def test_a_changed_verdict_fails_the_audit(monkeypatch):
 
-    monkeypatch.setattr(claims, "verdict", lambda claim, recomputed: "does not reproduce")
+    monkeypatch.setattr(verdicts, "verdict", lambda claim, recomputed: "does not reproduce")
     result = invoke("audit", "--figure", "medusa-fig09")
     assert result.exit_code == 1
     assert "workbench: medusa-fig09-ridge: does not reproduce, expected: reproduces" in result.stderr

@@ -2,6 +2,9 @@
 
 import re
 import sys
+import tomllib
+from dataclasses import is_dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -55,11 +58,17 @@ def test_the_audit_page_has_every_claim_in_a_row_of_six_cells(pages):
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
 
 
-def test_every_module_is_in_the_reference(pages):
+def test_every_wing_is_in_the_reference_with_all_that_it_hands_out(pages):
     text = pages.modules()
-    for path in ROOT.glob("workbench/[!_]*.py"):
-        assert f"   workbench.{path.stem}\n" in text
-    assert text.index("workbench.catalog") < text.index("workbench.grid") < text.index("workbench.plots")
+    wings = {path.stem for path in ROOT.glob("workbench/[!_]*.py")}
+    wings |= {path.parent.name for path in ROOT.glob("workbench/*/__init__.py")}
+    for wing in wings:
+        _, _, section = text.partition(f"\n## [{wing}](api/{wing})\n")
+        names = set(re.findall(rf"^   ~workbench\.{wing}\.(\w+)$", section.partition("\n## ")[0], re.M))
+        assert names, wing
+        assert names >= set(getattr(import_module(f"workbench.{wing}"), "__all__", ())), wing
+    order = ("common", "catalog", "grid", "search", "timings", "calibration", "plots", "cli")
+    assert sorted(order, key=lambda wing: text.index(f"\n## [{wing}]")) == list(order)
 
 
 def test_a_cell_of_a_table_is_text_whatever_it_holds(pages):
@@ -68,25 +77,20 @@ def test_a_cell_of_a_table_is_text_whatever_it_holds(pages):
     )
 
 
-PAGES = [
-    str(path.relative_to(ROOT))
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
-    if "```python\n" in path.read_text()
-]
+def test_a_made_up_operator_turns_up_among_the_operators(pages, monkeypatch):
+    def made_up(model, *step):
+        """Nothing that a model has."""
+
+    entry = OPERATORS["router"]
+    monkeypatch.setitem(OPERATORS, "made_up", replace(entry, function=made_up) if is_dataclass(entry) else made_up)
+    assert "| made\\_up | Nothing that a model has. |  |  |\n" in pages.operators_page()
 
 
-def test_pages_with_python_are_found():
-    assert {"README.md", "docs/large_grids.md"} <= set(PAGES)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_python_in_a_page_runs(page):
-    scope: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S):
-        session = [line.removeprefix(">>> ") for line in block.splitlines() if line.startswith(">>> ")]
-        code = [line for line in session or block.splitlines() if "path/to" not in line]
-        if "result.json" not in block:  # the reader's own files
-            exec("\n".join(code), scope)
+def test_pages_with_python_are_among_the_tests():
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    tested = {page for pattern in options["testpaths"] for page in ROOT.glob(pattern) if page.suffix == ".md"}
+    pages = [*ROOT.glob("*.md"), *DOCS.glob("*.md")]
+    assert {page for page in pages if "```python\n" in page.read_text()} <= tested
 
 
 def test_the_folder_that_the_commands_write_to_is_made_by_the_first():

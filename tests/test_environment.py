@@ -22,8 +22,15 @@ PIP_ONLY = {  # checks of the source, and what drives Debian's Chromium
 }  # fmt: skip
 
 
+def requirements():
+    """Of the core, of its extras, and of the tests."""
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    groups = [PROJECT["project"]["dependencies"], *extras, PROJECT["dependency-groups"]["dev"]]
+    return [entry for group in groups for entry in group if not entry.startswith(PROJECT["project"]["name"])]
+
+
 def pip_requirements():
-    listed = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    listed = requirements()
     return {CONDA_NAME.get(r.name, r.name): r.specifier for r in map(Requirement, listed) if r.name not in PIP_ONLY}
 
 
@@ -40,6 +47,19 @@ def test_environment_and_pyproject_name_the_same_versions():
     assert conda == pip_requirements()
 
 
+def test_a_library_has_one_range_in_all_extras():
+    listed = set(requirements())
+    assert len(listed) == len({Requirement(entry).name for entry in listed})
+
+
+def test_the_core_needs_four_libraries_and_all_extras_are_in_all():
+    core = {Requirement(entry).name for entry in PROJECT["project"]["dependencies"]}
+    assert core == {"numpy", "pydantic", "pyyaml", "xarray"}
+    extras = PROJECT["project"]["optional-dependencies"]
+    [everything] = extras.pop("all")
+    assert Requirement(everything).extras == set(extras)
+
+
 def test_conda_installs_this_very_project():
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert {"pip": ["-e ."]} in listed
@@ -47,7 +67,7 @@ def test_conda_installs_this_very_project():
 
 def test_the_lock_satisfies_the_requirements():
     lock = {p["name"]: p["version"] for p in tomllib.loads((ROOT / "uv.lock").read_text())["package"] if "version" in p}
-    for listed in [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]:
+    for listed in requirements():
         requirement = Requirement(listed)
         assert requirement.specifier.contains(lock[requirement.name.lower()]), listed
 
@@ -104,6 +124,19 @@ def test_the_workflow_of_the_tests_is_the_command_of_the_project():
     assert {"run": ".ci/run"} in steps
     assert steps[-1]["with"]["path"] == "docs/_build/html"
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_the_workflow_tries_every_python_and_system_that_the_package_names():
+    jobs = workflow("tests")["jobs"]
+    matrix, classifiers = jobs["versions"]["strategy"]["matrix"], PROJECT["project"]["classifiers"]
+    versions = [text.rpartition(" ")[2] for text in classifiers if re.search(r"Python :: 3\.\d", text)]
+    assert matrix["python"] == versions
+    assert f">={versions[0]}" == PROJECT["project"]["requires-python"]
+    assert {"Operating System :: MacOS", "Operating System :: POSIX :: Linux"} <= set(classifiers)
+    assert matrix["os"] == ["ubuntu-latest", "macos-latest"]
+    assert [step["run"] for step in jobs["measure"]["steps"] if "run" in step] == [
+        f"python -m workbench.measure {option}" for option in ("--help", "--dry-run")
+    ]
 
 
 def test_documentation_is_published_from_main_alone():

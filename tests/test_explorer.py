@@ -123,7 +123,7 @@ def test_the_params_are_those_of_the_notebook(fields, tmp_path):
 
 def test_the_notebook_draws_the_view_from_its_params(tmp_path, monkeypatch):
     from workbench.figures import Figure, draw
-    from workbench.figures.batch import workplace
+    from workbench.figures.state import workplace
 
     shown = explorer.View(**OWN, gpu=["l4", "t4"], time_model="kernel", batch_size=[1, 4], seq_len=[512], tp=2)
     path = tmp_path / "my-view.yaml"

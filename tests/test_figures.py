@@ -98,6 +98,36 @@ def test_the_published_figures_are_all_there():
     assert set(PUBLISHED) <= set(figures.find(ROOT))
 
 
+def test_a_chart_is_one_params_file_and_found_everywhere(tmp_path, monkeypatch):
+    for folder in ("notebooks", "params"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    text = (ROOT / "params" / "roofline" / "medusa-fig09.yaml").read_text()
+    made_up = yaml.safe_load(text) | {"figure_id": "made-up", "title": "A made-up chart", "caption": "Of nothing."}
+    (tmp_path / "params" / "roofline" / "made-up.yaml").write_text(yaml.safe_dump(made_up))
+    known = figures.find(tmp_path)
+    assert set(known) - set(figures.find(ROOT)) == {"made-up"}
+    assert known["made-up"].notebook == tmp_path / "notebooks" / "roofline.ipynb"
+    assert known["made-up"].values == made_up
+
+    output = tmp_path / "figures"
+    output.mkdir()
+    for kind in FIGURE_FORMATS:
+        (output / f"made-up.{kind}").touch()
+    page = figures.write_index(known.values(), output).read_text()
+    assert '<section id="made-up">' in page
+    assert "<figcaption>Of nothing.</figcaption>" in page
+    assert 'href="../params/roofline/made-up.yaml"' in page
+
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import pages
+
+    monkeypatch.delitem(sys.modules, "pages")
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    gallery = pages.gallery()
+    assert "## made-up\n\n**A made-up chart**\n\n```{image} ../../figures/made-up.png\n" in gallery
+    assert "<../../params/roofline/made-up.yaml>" in gallery
+
+
 @pytest.mark.parametrize("params", sorted(ROOT.glob("params/*/*.yaml")), ids=lambda path: path.stem)
 def test_keys_of_a_params_file_are_the_parameters_of_its_notebook(params):
     notebook = ROOT / "notebooks" / f"{params.parent.name}.ipynb"
@@ -301,11 +331,13 @@ def test_ctrl_c_leaves_nothing_half_written_and_a_second_run_goes_on(project):
 
 
 def test_what_a_killed_run_left_is_swept_away_and_what_a_living_one_has_is_not(project):
-    dead, alive = (project / "figures" / ".state" / f"run-{platform.node()}-{pid}" for pid in (2**22 + 1, os.getppid()))
-    for folder in (dead, alive):
-        folder.mkdir(parents=True)
+    state, host, gone = project / "figures" / ".state", platform.node(), 2**22 + 1
+    names = [f"{host}-{gone}", f"{host}-{os.getppid()}", f"{host}-1", f"{host}-2-{gone}", f"not-{host}-{gone}"]
+    for name in names:
+        (state / f"run-{name}").mkdir(parents=True)
     assert run(project) == {"one": "drawn", "two": "drawn"}
-    assert (dead.exists(), alive.exists()) == (False, True)
+    left = [name for name in names if (state / f"run-{name}").exists()]
+    assert left == names[1:]  # this test's parent, somebody else's, and those of two other machines
 
 
 FORCED = [sys.executable, "-c", "from workbench.cli import main; main()", "figures", "-j", "2", "--force"]

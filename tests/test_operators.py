@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.operators import OPERATORS, Conventions, Step, Widths, decode, operator_set, prefill
 from workbench.operators.cost import scores_per_sequence
-from workbench.operators.mlp import experts_touched
+from workbench.operators.moe import experts_touched
 
 W = Widths()
 PAPER = Conventions()

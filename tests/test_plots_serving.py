@@ -91,7 +91,7 @@ def test_gains_are_points_over_the_range_expected():
         ("Smaller", np.nan, "memory", 30, 30, 50, "% saved"),
     ]  # fmt: skip
     figure, axes = plt.subplots(2, 1)
-    t4_charts.gains(pd.DataFrame(rows, columns=columns), axes, title="T4")
+    t4_charts.gains_chart(pd.DataFrame(rows, columns=columns), axes, title="T4")
     drawn = [[line.get_xydata().tolist() for line in ax.get_lines() if len(line.get_xdata())] for ax in axes]
     assert drawn[0][:4] == [[[2, 0], [3, 0]], [[1.5, 0]], [[4, 0]], [[0.9, 1]]]
     assert drawn[1] == [[[29.4, 0], [30.6, 0]], [[50, 0]]]  # a single number, as wide as it takes to be seen
@@ -102,7 +102,7 @@ def test_gains_are_points_over_the_range_expected():
 
 def test_ratios_have_a_mark_for_each_run_and_quantity(ax):
     rows = [("a", "sent", 1.1), ("a", "tpot_p50", 0.9), ("b", "sent", 1.0)]
-    t4_charts.ratios(pd.DataFrame(rows, columns=["run", "quantity", "ratio"]), ax)
+    t4_charts.ratios_chart(pd.DataFrame(rows, columns=["run", "quantity", "ratio"]), ax)
     first, second, _ = ax.get_lines()
     assert (first.get_xdata().tolist(), second.get_xdata().tolist()) == ([1.1, 0.9], [1.0])
     assert np.rint(first.get_ydata()).tolist() == [0, 1]

@@ -368,7 +368,7 @@ def test_the_front_of_any_settings_is_that_of_their_table(ds, names, limit, by):
         ({"maximize": "time", "minimize": "time"}, "'time' is in maximize and in minimize: give it in one of them"),
         ({"objective": "mine"}, "is more or less of 'mine' better. Give maximize='mine' or minimize='mine'"),
         ({"limits": {"mine": 1}}, "is more or less of 'mine' better"),
-        ({"source": None}, "source is a NoneType: allowed are a Dataset and several, as of `estimates`"),
+        ({"source": None}, "source is a NoneType: expected a Dataset, or several as `estimates` yields"),
         ({"source": "time"}, "source is a str: "),
         ({"source": by_hand().time}, "source is a DataArray: "),
         ({"source": by_hand().time[0]}, "source is a DataArray: "),

@@ -10,7 +10,7 @@ import workbench as wb
 from workbench import serving
 from workbench.operators import decode
 from workbench.serving import Replica, estimation, step_time
-from workbench.serving.latency import SCHEDULES
+from workbench.serving.batch import SCHEDULES
 from workbench.serving.steps import prefill_piece
 
 A100, H100 = "a100-80gb-sxm", "h100-sxm"

@@ -403,10 +403,10 @@ def test_a_progress_bar_and_an_interrupt(monkeypatch, capsys):
     workload = poisson(5, requests=300, prompt=10, output=2)
     pd.testing.assert_frame_equal(simulate(server(), workload, progress=True), simulate(server(), workload))
 
-    def interrupt(self):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workbench.simulation.engine._Run._leap", interrupt)
+    monkeypatch.setattr("workbench.simulation.engine.Engine._leap", interrupt)
     with pytest.raises(KeyboardInterrupt):
         simulate(server(), workload, progress=True)
     assert capsys.readouterr().out == ""

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench import audit, figures, loadtest, studies
-from workbench.figures import batch
+from workbench import audit, catalog, figures, loadtest, studies
+from workbench.figures.batch import kernel_manager
+from workbench.figures.state import workplace
 from workbench.published import T4_METRICS
 from workbench.studies import t4_charts, t4_findings, t4_roadmap
 
@@ -219,6 +220,21 @@ def test_continuous_batching_by_hand(monkeypatch):
     assert [row[-1] for row in t4_roadmap._continuous()] == [pytest.approx(98 * 100 / 1070)]
 
 
+def test_kv_cache_saved_by_hand():
+    assert studies.kv_cache_saved(catalog.model("llama-3.1-8b"), "int8") == 100 * (1 - 8 / 32 / 2)
+
+
+def test_a_smaller_batch_than_the_runs():
+    table = studies.t4_replay("default", max_num_seqs=4)
+    running = loadtest.timeline(table).running
+    assert 3.5 < running.max() <= 4
+
+
+def test_an_unknown_run():
+    with pytest.raises(ValueError, match="unknown run 'defualt'. Did you mean 'default'"):
+        studies.t4_replay("defualt")
+
+
 def test_an_unknown_change():
     with pytest.raises(ValueError, match="unknown change 'Graphs'.*CUDA graphs"):
         studies.gains("Graphs")
@@ -247,10 +263,10 @@ def test_the_notebook_runs_on_a_file(path, tmp_path):
     root = Path(__file__).resolve().parents[1]
     figure = figures.find(root)["t4-queue"]
     values = figure.values | {"load_test": str(path), "output_dir": str(tmp_path), "figure_id": "queue"}
-    with batch.workplace(tmp_path / "work") as scratch:
+    with workplace(tmp_path / "work") as scratch:
         papermill.execute_notebook(
             str(figure.notebook), str(tmp_path / "run.ipynb"), values, kernel_name="python3",
-            progress_bar=False, kernel_manager_class=batch.kernel_manager(scratch, root),
+            progress_bar=False, kernel_manager_class=kernel_manager(scratch, root),
         )  # fmt: skip
     drawn = pd.read_csv(tmp_path / "queue.csv")
     assert drawn["time [s]"].tolist() == list(range(10))

@@ -7,6 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+
+from .common.extras import check_libraries
+
+check_libraries("scipy")
+
 from scipy.optimize import OptimizeResult, least_squares
 
 from .catalog.dtypes import WIDTH
@@ -16,30 +21,35 @@ from .catalog.gpu_entries import gpu as find_gpu
 from .common.errors import unknown
 from .kernels import attention, elementwise, gemm
 from .kernels.roofline import ideal_time
+from .kernels.times import attention_cost
 from .operators import cost
 from .operators.cost import Cost
 
-#: Columns that every row needs, and those of each kind of kernel; `operator_class` names the kind.
+#: Columns that every row of timings needs; `operator_class` names the kind of kernel.
 COMMON = ("operator_class", "dtype", "time_s")
 _ATTENTION = ("batch_size", "seq_len_q", "seq_len_kv", "n_heads", "n_kv_heads", "head_dim")
+#: Columns that a row of each kind of kernel needs besides.
 FIT_COLUMNS: dict[str, tuple[str, ...]] = {
     "gemm": ("m", "n", "k"), "unfused": ("m", "n", "k", "batch"), "prefill": _ATTENTION, "decode": _ATTENTION,
     "elementwise": ("bytes",),
 }  # fmt: skip
+#: Other names of kinds of kernels in tables of timings.
 ALIASES = {"attention_prefill": "prefill", "attention_decode": "decode"}
-#: Rows alike in these are held out together: no shape is judged by a fit that saw it.
+#: Rows that agree in these columns are held out together, so that no shape is judged by a fit that saw it.
 GROUPS = {
     "gemm": ["n", "k"], "unfused": ["n", "k"], "prefill": ["n_heads", "n_kv_heads", "head_dim"],
     "decode": ["n_heads", "n_kv_heads", "head_dim"], "elementwise": ["bytes"],
 }  # fmt: skip
+#: Parts that are held out in turn, and the fewest rows that are fitted on [1].
 FOLDS, FEWEST_ROWS = 3, 20
 #: Relative error at which the fit begins to count a row as an outlier [1].
 OUTLIER = 0.05
-#: A combination of parameters that moves the times by so much less than the best-known one is not determined [1].
+#: A combination of parameters that moves the times by less than this share of the best-known one is undetermined [1].
 UNDETERMINED = 1e-3
-#: Share of rows above the roof [1], and times over the roof's in the median of rows that take longer there than `LARGE`
-#: [s], beyond which a table is of something else.
+#: Limits beyond which a table must be of something else: the share of rows above the roof [1], and the median of times
+#: over the roof's time [1], among rows for which that is longer than `LARGE` [s].
 MOST_BEATEN, MOST_SLOW, LARGE = 0.5, 100.0, 1e-5
+#: Regimes of a kernel, by which of computing and moving takes longer on the roof; "between" is within a factor of 2.
 REGIMES = ("memory-bound", "between", "compute-bound")
 
 _GEMM = {
@@ -48,7 +58,7 @@ _GEMM = {
     "compute_fraction": (0.8, 0.2, 1.0), "bandwidth_fraction": (0.8, 0.2, 1.0),
     "overlap": (2.0, 1.0, 4.0),
 }  # fmt: skip
-#: Start, lower and upper bound of each fitted parameter; units as in `parameters`.
+#: Start, lower and upper bound of each fitted parameter; units as in `catalog.fits`.
 BOUNDS: dict[str, dict[str, tuple[float, float, float]]] = {
     "gemm": _GEMM,
     "unfused": {name: _GEMM[name] for name in ("launch_us", "fill_depth", "compute_fraction", "overlap")}
@@ -64,7 +74,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float, float]]] = {
     },
     "elementwise": {"launch_us": (3.0, 0.0, 100.0), "bandwidth_fraction": (0.7, 0.1, 1.0)},
 }  # fmt: skip
-#: Fitted besides, where more than this share of the GEMM or decode rows beat the memory roof.
+#: Fitted as well, where more than this share of the GEMM or decode rows beat the memory roof.
 REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0)}
 #: What is tried in turn and not fitted.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -79,14 +89,22 @@ _RECORDS: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """What a fit gives.
+    """Result of `fit`.
 
-    fits : kind of kernel -> its record
-    parameters : a row per fitted number: kind, parameter, value, low and high (95 % interval)
-    errors : a row per kind and regime ("all" too): rows, and of the held-out ones the mean absolute relative error,
-        the mean relative error, and the mean absolute relative error of the ideal roofline [%]
-    table : the rows used, with kind, regime, ideal_s, predicted_s (by the fit of all rows) and held_out_s [s]
-    skipped : why a kind of kernel has no fit, one line each
+    Attributes
+    ----------
+    gpu : str
+        Id of the GPU that was measured.
+    fits : mapping of str to record
+        By kind of kernel, its record of `workbench.catalog`.
+    parameters : pd.DataFrame
+        A row a fitted number: kind, parameter, value, low and high (95 % interval) [units of `catalog`].
+    errors : pd.DataFrame
+        From `errors`, a row a kind and regime.
+    table : pd.DataFrame
+        The rows used, with kind, regime, ideal_s, predicted_s (by the fit of all rows) and held_out_s [s].
+    skipped : tuple of str
+        Why a kind of kernel has no fit, a line each.
     """
 
     gpu: str
@@ -97,7 +115,18 @@ class CalibrationResult:
     skipped: tuple[str, ...] = ()
 
     def to_yaml(self, source: str) -> str:
-        """A `kernel_model` entry for the GPU's catalog file; `source` says where the timings are from."""
+        """A ``kernel_model`` entry for the GPU's catalog file.
+
+        Parameters
+        ----------
+        source : str
+            Where the timings are from.
+
+        Returns
+        -------
+        str
+            YAML with three digits a number.
+        """
         model: dict[str, Any] = {}
         for kind, fit in self.fits.items():
             model[kind] = {name: _rounded(value) for name, value in fit.model_dump(exclude_none=True).items()}
@@ -114,14 +143,32 @@ class CalibrationResult:
         return yaml.safe_dump({"kernel_model": model}, sort_keys=False, width=120, default_flow_style=None)
 
 
-#: How often an elementwise kernel of m tokens of width n moves m n elements, by its name in the timings [1].
+#: By name of an elementwise kernel in the timings, how often it moves the m n elements of m tokens of width n [1].
 TRAFFIC = {
     "rms_norm": 2, "input_layernorm": 2, "post_attention_layernorm": 2, "add": 3, "silu_mul": 3, "mlp_act": 3,
 }  # fmt: skip
 
 
 def of_one_gpu(timings: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
-    """The rows of one GPU, `name` as the table has it; ValueError where it has several and no name, or none of that."""
+    """The rows of one GPU of a table of timings.
+
+    Parameters
+    ----------
+    timings : pd.DataFrame
+        From `timings.read`.
+    name : str, optional
+        The GPU's name in the table; None where it has one GPU.
+
+    Returns
+    -------
+    pd.DataFrame
+        Those rows, times in [s].
+
+    Raises
+    ------
+    ValueError
+        Where the table has several GPUs and none is named, or not the one that is named.
+    """
     names = sorted(timings.gpu.unique())
     if name is None and len(names) > 1:
         raise ValueError(f"timings of {len(names)} GPUs ({', '.join(map(repr, names))}): choose one with --measured-on")
@@ -131,10 +178,20 @@ def of_one_gpu(timings: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
 
 
 def usable(timings: pd.DataFrame) -> pd.DataFrame:
-    """A table of `timings.read` with the columns that a fit needs: other kinds of rows are left out.
+    """A table of `timings.read` with the columns that a fit needs; rows of other kinds are left out.
 
-    Batched products classed "other" are unfused attention, one for every sequence and head; elementwise kernels
-    get the bytes that they move.
+    Batched products of class "other" are unfused attention, one for every sequence and head; elementwise kernels get
+    the bytes that they move.
+
+    Parameters
+    ----------
+    timings : pd.DataFrame
+        From `timings.read`.
+
+    Returns
+    -------
+    pd.DataFrame
+        For `fit`, with columns batch [1] and bytes [byte].
     """
     table = timings.copy()
     matmul = (table.operator_class == "other") & table[["m", "n", "k", "batch_size"]].notna().all(axis=1)
@@ -147,22 +204,35 @@ def usable(timings: pd.DataFrame) -> pd.DataFrame:
 
 
 def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
-    """Fit every kind of kernel that a table of timings has enough rows of, each by itself.
+    """Fit every kind of kernel of which a table of timings has enough rows, each by itself.
 
-    table : a row per timing: operator_class (a key of `COLUMNS`), dtype, time_s [s] and that class's columns; other
-        classes and columns are left alone. Elementwise rows may have `kernels`, how many a row timed together; GEMM
-        and decode rows `copies`, how many sets of operands the benchmark used in turn (1 if not given)
-    gpu : id or catalog entry of the GPU that was measured
+    Parameters
+    ----------
+    table : pd.DataFrame
+        A row a timing: operator_class (a key of `FIT_COLUMNS`), dtype, time_s [s] and that class's columns; other
+        classes and columns are left alone. Elementwise rows may have ``kernels``, the number that a row timed together
+        [1]; GEMM and decode rows ``copies``, the sets of operands that the benchmark used in turn (1 unless given) [1].
+    gpu : str or GPU
+        The GPU that was measured.
 
-    Least squares on log(predicted / measured), soft-l1 loss: a row that is off by much more than 5 % pulls little.
-    Rows above the roof, and attention that its replayed cache may have served from L2, are predicted but not fitted on.
-    Where many GEMM or decode rows beat the memory roof, the benchmark found its operands in L2: that rate is fitted,
-    too, and the predictions are of replays.
-    The held-out errors are of fits that did not see the row's shape.
+    Returns
+    -------
+    CalibrationResult
+        The fits, their intervals, and their errors on rows that a fit did not see.
 
-    Raises ValueError, in one line, for a missing column, a bad value, or too few rows.
+    Raises
+    ------
+    ValueError
+        In one line, for a missing column, a bad value, too few rows, or rows of another GPU or unit.
+
+    Notes
+    -----
+    Least squares of log(predicted / measured) with a soft-l1 loss, in which a row that is off by much more than 5 %
+    counts little. Rows above the roof, and attention whose replayed cache may have come from L2, are predicted but not
+    fitted on. Where many GEMM or decode rows beat the memory roof, the benchmark found its operands in L2: that rate is
+    fitted as well, and the predictions are of replays. Held-out errors are of fits that did not see the row's shape.
     """
-    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
+    card = find_gpu(gpu)
     fits: dict[str, Any] = {}
     parameters, tables = [], []
     kinds, skipped = _kinds(table)
@@ -196,7 +266,19 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
 
 
 def errors(table: pd.DataFrame) -> pd.DataFrame:
-    """Held-out errors [%] by kind and regime of a table as `Calibration.table`; see `Calibration.errors`."""
+    """Held-out errors by kind of kernel and regime.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        As `CalibrationResult.table`.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a kind and regime ("all" as well): rows [1]; error_percent and bias_percent, the mean absolute and the
+        mean relative error of held-out rows; ideal_error_percent, the mean absolute error of the roofline [%].
+    """
     table = pd.concat([table.assign(regime="all"), table], ignore_index=True)
     relative = 100 * (table.held_out_s / table.time_s - 1)
     ideal = 100 * (table.ideal_s / table.time_s - 1)
@@ -273,13 +355,13 @@ def _cost(kind: str, rows: pd.DataFrame) -> Cost:
         launches = rows.kernels.to_numpy() if "kernels" in rows else 1
         return Cost(np.zeros(len(rows)), sizes["bytes"], 1, 1, 1, kernel=kind, batch=launches)
     if kind in ("gemm", "unfused"):
-        return cost.gemm_cost(**sizes, width=width)
+        return cost.gemm(**sizes, weight=width, activation=width)
     names = {"seq_len_q": "new_tokens", "seq_len_kv": "context"}
-    return cost.attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=width)
+    return attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=width)
 
 
 def _kinds(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """The rows of each kind of kernel, checked, and why a kind has too few for a fit; ValueError if all have."""
+    """The rows of each kind of kernel, checked, and why a kind has too few for a fit; ValueError if every kind has."""
     enough: dict[str, pd.DataFrame] = {}
     skipped = []
     if missing := [name for name in COMMON if name not in table]:

@@ -1,6 +1,6 @@
 """Search: the best setting of a grid or of a server under constraints, and Pareto fronts, block by block.
 
-Nothing is held but a block and the best so far, so that a lazy grid (`roofline_grid(..., chunks="auto")`) may be larger
+Only one block and the best so far are held, so that a lazy grid (``roofline_grid(..., chunks="auto")``) may be larger
 than memory.
 """
 
@@ -19,15 +19,10 @@ from .catalog.model_entries import model as find_model
 from .common.arguments import is_number, listed, whole_numbers
 from .common.arguments import names_in as checked_names
 from .common.errors import unknown
+from .common.pareto import pareto_front
 from .common.variables import ABSENT, VARIABLES
 from .serving.estimation import estimate
 
-#: Variables of which more is better; of all others of the workbench less is.
-MORE = frozenset({
-    "attainable", "performance", "percent_of_peak", "intensity", "peak_flop_rate", "bandwidth", "kv_capacity",
-    "largest_batch", "tokens_per_second", "tokens_per_second_per_user", "requests_per_second", "mfu", "mbu",
-    "acceleration_rate", "speedup", "best_speedup",
-})  # fmt: skip
 #: Requests of one size that `estimates` takes at a time [1].
 BLOCK = 2**12
 
@@ -39,21 +34,34 @@ def best(
     source: Source, objective: str, *, limits: Mapping[str, float] | None = None, by: Names = (),
     maximize: Names = (), minimize: Names = (),
 ) -> pd.DataFrame:  # fmt: skip
-    """The setting with the best value of a variable, of all or of each group, among those that keep to the limits.
+    """The setting with the best value of a variable, among those that keep to the limits.
 
-    source : a grid, lazy or not, or blocks of settings, e.g. `estimates`
-    objective : the variable [SI]; the largest is best of those in `MORE` (rates, utilization), else the smallest
-    limits : by variable, what it may be at most, or at least of those in `MORE` [SI]; a variable that a block has by
-        phase or operator is held for each
-    by : dims with one row for each label, e.g. "model", or ["gpu", "operator"]
-    maximize, minimize : which of these variables are better larger, or smaller, than by default; one of your own, which
-        the workbench does not know, must be in one of them
+    Parameters
+    ----------
+    source : xr.Dataset or iterable of xr.Dataset
+        A grid, lazy or not, or blocks of settings such as `estimates`.
+    objective : str
+        The variable [SI]. The largest value is best where more is better (rates, utilization), else the smallest.
+    limits : mapping of str to float, optional
+        By variable, its maximum, or its minimum where more is better [SI]. A variable that a block has by phase or
+        operator has to keep to the limit in each of them.
+    by : str or iterable of str
+        Dims with one row for each label, such as "model" or ["gpu", "operator"].
+    maximize, minimize : str or iterable of str
+        Which of these variables are to be large, or small, against the default; a variable of your own, which the
+        workbench does not know, has to be in one of the two.
 
-    Returns a row per group: the labels of the setting, the objective and the limited variables [SI]. A group in which
-    no setting keeps to the limits, or fits in memory, has no row; nor has an operator that a model lacks. Of equal ones
-    the first is taken.
+    Returns
+    -------
+    pd.DataFrame
+        A row a group: the labels of the setting, the objective and the limited variables [SI]. A group without a
+        setting that keeps to the limits and fits in memory has no row, nor has an operator that a model lacks. Of equal
+        settings the first is taken.
 
-    Raises ValueError for an unknown variable or dim, for limits that are not numbers, and for what is no Dataset.
+    Raises
+    ------
+    ValueError
+        For an unknown variable or dim, a limit that is not a number, or a source without a Dataset.
     """
     return _search(source, [objective], limits, by, maximize, minimize, _first)
 
@@ -62,19 +70,49 @@ def pareto(
     source: Source, x: str, y: str, *, limits: Mapping[str, float] | None = None, by: Names = (),
     maximize: Names = (), minimize: Names = (),
 ) -> pd.DataFrame:  # fmt: skip
-    """The settings that no other one beats in `x` without being worse in `y`: the Pareto front of each group.
+    """The settings that no other setting beats in one variable without being worse in another: the Pareto front.
 
-    x, y : variables [SI], which are better smaller or larger as for `best`, with its other arguments and errors
+    Parameters
+    ----------
+    source : xr.Dataset or iterable of xr.Dataset
+        A grid, lazy or not, or blocks of settings such as `estimates`.
+    x, y : str
+        The two variables [SI]; whether large or small values are better is as for `best`.
+    limits, by, maximize, minimize : optional
+        As for `best`.
 
-    Returns a row per setting, by group, from the best x to the best y; of equal ones the first.
+    Returns
+    -------
+    pd.DataFrame
+        A row a setting, by group, from the best x to the best y, with the labels and variables [SI] of `best`; of equal
+        settings the first.
+
+    Raises
+    ------
+    ValueError
+        As for `best`.
     """
-    return _search(source, [x, y], limits, by, maximize, minimize, _front)
+    return _search(source, [x, y], limits, by, maximize, minimize, lambda *values: pareto_front(values))
 
 
 def estimates(
     gpu: Any, model: Any, batch_size: Any = 1, prompt: Any = 512, output: Any = 128, tp: Any = 1, **options: Any
 ) -> Iterator[xr.Dataset]:
-    """`serving.estimate` of the same arguments, in blocks: one GPU, model and tp each, some of the batch sizes."""
+    """Estimates of servers in blocks, for `best` and `pareto`.
+
+    Parameters
+    ----------
+    gpu, model, batch_size, prompt, output, tp
+        As for `serving.estimate`: ids or entries; requests [1], prompt and output [token], GPUs [1]; one or several of
+        each.
+    **options
+        The other options of `serving.estimate`.
+
+    Yields
+    ------
+    xr.Dataset
+        `serving.estimate` of one GPU, model and tp, and of some of the batch sizes [SI].
+    """
     cards, models = entries("gpu", gpu, find_gpu), entries("model", model, find_model)
     batches, tps, prompts, outputs = (
         whole_numbers(name, values)
@@ -88,9 +126,9 @@ def estimates(
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked: the objectives, their limits, dims with a row for each label, and which of equals to take.
+    """What is asked: the objectives, their limits, dims with a row for each label, and which settings to choose.
 
-    more, less : variables that are better larger, or smaller, than by default
+    more, less : variables that are to be large, or small, against the default
     """
 
     objectives: list[str]
@@ -107,7 +145,7 @@ class _Question:
 
     def larger(self, name: str) -> bool:
         """Whether more of a variable is better."""
-        return name in self.more or (name in MORE and name not in self.less)
+        return name in self.more or (name in VARIABLES and VARIABLES[name].more and name not in self.less)
 
     def chosen(self, values: list[np.ndarray]) -> np.ndarray:
         """Places of the best values of the objectives, turned so that less is better; never unsigned."""
@@ -117,7 +155,7 @@ class _Question:
         ))  # fmt: skip
 
     def check(self, ds: xr.Dataset) -> None:
-        """Raise ValueError for what a block does not have, or not in a direction that is known."""
+        """Raise ValueError for a variable that a block lacks, or whose better direction is unknown."""
         numbers = [name for name, variable in ds.data_vars.items() if variable.dtype.kind in "fiu"]
         for name in (*self.objectives, *self.limits):
             if not isinstance(name, str) or name not in numbers:
@@ -155,7 +193,7 @@ def _datasets(source: Source) -> Iterator[xr.Dataset]:
     single = isinstance(source, str | xr.Dataset | xr.DataArray | pd.DataFrame) or not isinstance(source, Iterable)
     for ds in [source] if single else source:
         if not isinstance(ds, xr.Dataset):
-            raise ValueError(f"source is a {type(ds).__name__}: allowed are a Dataset and several, as of `estimates`")
+            raise ValueError(f"source is a {type(ds).__name__}: expected a Dataset, or several as `estimates` yields")
         yield ds
 
 
@@ -192,7 +230,7 @@ def _part(ds: xr.Dataset, asked: _Question) -> xr.Dataset:
 
 
 def _blocks(ds: xr.Dataset) -> Iterator[xr.Dataset]:
-    """A Dataset chunk by chunk, in memory; one that is not lazy as it is."""
+    """A Dataset chunk by chunk, in memory; one that is not lazy as a whole."""
     slices = {}
     for dim, lengths in ds.chunks.items():
         ends = np.cumsum(lengths).tolist()
@@ -202,7 +240,7 @@ def _blocks(ds: xr.Dataset) -> Iterator[xr.Dataset]:
 
 
 def _rows(block: xr.Dataset, asked: _Question) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """Of each group in a block its labels and the rows picked, of those that are there and keep to the limits."""
+    """For each group of a block, its labels and the rows chosen from those that exist and keep to the limits."""
     variables = xr.broadcast(*(block[name] for name in block.data_vars))
     values = {str(variable.name): variable.transpose(*asked.by, ...) for variable in variables}
     dims, shape = values["_there"].dims, values["_there"].shape
@@ -222,19 +260,12 @@ def _rows(block: xr.Dataset, asked: _Question) -> Iterator[tuple[tuple[Any, ...]
 
 
 def _no_rows(part: xr.Dataset, asked: _Question) -> pd.DataFrame:
-    """What `_rows` gives of each group, without a row."""
+    """The columns that `_rows` gives of each group, without a row."""
     dims = [*asked.by, *(str(dim) for dim in part.dims if dim not in asked.by)]
     labels = {dim: part[dim].values[:0] for dim in dims}
     return pd.DataFrame(labels | {name: np.empty(0, part[name].dtype) for name in asked.shown})
 
 
 def _first(scores: np.ndarray) -> np.ndarray:
-    """The place of the least, of equal ones the first."""
+    """The place of the least value; of equal ones the first."""
     return np.array([scores.argmin()])
-
-
-def _front(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Places that no other one dominates, from the least a to the least b; of equal ones the first."""
-    order = np.lexsort((b, a))  # stable
-    before = np.minimum.accumulate(np.r_[np.inf, b[order][:-1]])
-    return order[b[order] < before]

@@ -1,4 +1,4 @@
-"""Speculative decoding: how many candidate tokens a decoding step should verify, from what they cost and how many stay.
+"""Speculative decoding: how many candidate tokens a decoding step should verify, by what they cost and how many stay.
 
 Verifying q candidates makes a step slower (`normalized_latency`) and yields more than one token (`acceleration_rate`);
 the speedup over plain decoding is the ratio of the two. Figures 21 to 23 of Cai et al. 2024 (arXiv 2401.10774v3).
@@ -13,19 +13,16 @@ import xarray as xr
 from .catalog.gpu_entries import GPU
 from .catalog.model_entries import Model
 from .common.variables import stamp
-from .grid.dataset import roofline_grid
-from .published.medusa import medusa_acceleration_rate
+from .grid import roofline_grid
+from .operators import GROUPS, OPERATORS
+from .published import medusa_acceleration_rate
+from .serving import Draft, draft_model, expected_tokens, medusa, mtp
 from .serving.drafts import Acceptance, rates
+
+__all__ = ["BLOCK", "Draft", "draft_model", "expected_tokens", "medusa", "mtp", "speedup"]
 
 #: The matmuls of one block that the paper's figures simulate, in sequence.
 BLOCK = ("q_proj", "k_proj", "v_proj", "qk", "pv", "up_proj", "gate_proj", "down_proj")
-
-#: Operators by the labels of the Medusa charts; what is in none of them is "other".
-GROUPS = {
-    "qk/pv": ("qk", "pv", "attention"),
-    "qkv": ("qkv_proj", "q_proj", "k_proj", "v_proj"),
-    "up/gate/down": ("gate_up_proj", "up_proj", "gate_proj", "down_proj", "moe_gate_up_proj", "moe_down_proj"),
-}
 
 
 def speedup(
@@ -42,19 +39,49 @@ def speedup(
 ) -> xr.Dataset:
     """Speedup of verifying candidates over plain decoding, and the best number of candidates.
 
-    gpu, model, batch_size [1], seq_len [token], time_model, launch_latency [s] : as of `grid.roofline_grid`
-    candidates : tokens verified per sequence and step, the one that plain decoding computes included [1]
-    acceptance : mean tokens that a step yields, by candidates [1]: a function of one candidate count, a mapping from
-        every count, or one value for each in their order. Finite, and from 1 (a step always yields a token) to the
-        candidate count. None of the drafting's own cost is in it
-    operators : those whose time counts, in all layers; "fused" is the whole forward pass
+    Parameters
+    ----------
+    gpu, model : str, entry, or iterable of them
+        As for `grid.roofline_grid`.
+    batch_size : int or iterable of int
+        Sequences in a step [1].
+    seq_len : int or iterable of int
+        Cached context [token].
+    candidates : int or iterable of int
+        Tokens verified per sequence and step, including the one that plain decoding computes [1].
+    acceptance : callable, mapping or iterable of float
+        Mean tokens that a step yields, by candidates [1]: a function of one candidate count, a mapping from every
+        count, or one value for each in their order. Finite, and from 1 (a step always yields a token) to the candidate
+        count. The cost of drafting is not in it. The Medusa paper's fit unless given.
+    operators : str or iterable of str
+        Operators whose time counts, in all layers; "fused" is the whole forward pass.
+    time_model : str
+        "kernel" or "ideal".
+    launch_latency : float
+        Added to every kernel call, as for `grid.roofline_grid` [s].
 
-    Returns dims gpu, model, batch_size, seq_len, candidates: latency of a step [s], group_latency with the dim group
-    [s], normalized_latency (over plain decoding), acceleration_rate and speedup [1]; without candidates:
-    best_candidates, of those given and plain decoding (1), the fewest where several are best, and best_speedup [1].
+    Returns
+    -------
+    xr.Dataset
+        Dims gpu, model, batch_size, seq_len, candidates: latency of a step [s], group_latency with the dim group [s],
+        normalized_latency (over plain decoding), acceleration_rate and speedup [1]. Without candidates: best_candidates
+        [1], of those given and plain decoding (1), the fewest where several are best, and best_speedup [1].
 
-    Raises ValueError, in one line, for what `roofline_grid` refuses, an acceptance outside its range or not one value
-    for each candidate count, and a model without one of the operators.
+    Raises
+    ------
+    ValueError
+        In one line, for what `roofline_grid` refuses, an acceptance out of range or without a value for a candidate
+        count, and a model without one of the operators.
+
+    Notes
+    -----
+    With latency t(q) of a step that verifies q candidates and its mean yield a(q) [token],
+
+    .. math:: speedup(q) = a(q) / (t(q) / t(1))
+
+    References
+    ----------
+    Cai et al. 2024, *Medusa*, arXiv 2401.10774v3, figures 21 to 23.
     """
     wanted = operators if isinstance(operators, str) else list(operators)
     given: list[Any] = [list(v) if isinstance(v, Iterator) else v for v in (gpu, model, batch_size, seq_len)]
@@ -74,7 +101,7 @@ def speedup(
     result = xr.Dataset(attrs={"title": "Speedup of speculative decoding", "operators": " ".join(ds.operator.values)})
     result["latency"] = times.sum("operator")
     by_group = times.assign_coords(operator=labels.values).rename(operator="group").groupby("group").sum()
-    result["group_latency"] = by_group.sel(group=[g for g in (*GROUPS, "other") if g in labels]).transpose(..., "group")
+    result["group_latency"] = by_group.sel(group=[g for g in GROUPS if g in labels]).transpose(..., "group")
     result["normalized_latency"] = result.latency / (plain.time * plain.calls).sum("operator").squeeze("candidates")
     result["acceleration_rate"] = ("candidates", rates(acceptance, ds.candidates.values))
     result["speedup"] = result.acceleration_rate / result.normalized_latency
@@ -88,7 +115,7 @@ def speedup(
 
 
 def _group(operator: str) -> str:
-    return next((group for group, members in GROUPS.items() if operator in members), "other")
+    return OPERATORS[operator].group if operator in OPERATORS else "other"
 
 
 def _complete(ds: xr.Dataset) -> None:

@@ -19,9 +19,10 @@ Panel = Mapping[str, Any]  # quantity, operator, phase, seq_len; title and ridge
 Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ..., candidates: ...}, a selection of a grid
 
 #: Mean difference of the nine GEMMs (n, k >= 1024) that the samples of vidur and of aiconfigurator have in common, on
-#: an A100 under two frameworks: no model of one set of numbers a GPU comes much closer than that to both [%].
+#: an A100 under two frameworks: a model with one set of numbers a GPU cannot come much closer to both [%].
 NOISE_FLOOR = 5.0
 
+#: Dims that a series may select from.
 SELECTORS = ("gpu", "model", "operator", "phase", "candidates")
 _PANEL = ("title", "quantity", "operator", "phase", "seq_len", "ridge")
 _LINE = ["time_model", "operator", "phase", "seq_len", "batch_size"]
@@ -30,18 +31,43 @@ BENCHMARK_UNITS = {
     "seconds": "time [s]", "copy_seconds": "copy [s]", "result_bytes": "result [byte]", "peak_bytes": "peak [byte]",
     "disk_bytes": "disk [byte]", "ns_per_cell": "time per cell [ns]", "points_per_second": "points per second [1/s]",
 }  # fmt: skip
-LOOKS = ("color", "marker")  # how `plots.roofline` draws a series
+#: Keys of a series that say how `plots.roofline` draws it.
+LOOKS = ("color", "marker")
 
 
 def default_series(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """One series for each operator and phase of a grid, and for each model where there are several."""
+    """One series for each operator and phase of a grid, and for each model where there are several.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        A grid.
+
+    Returns
+    -------
+    dict of str to dict
+        By label, the selection of the grid.
+    """
     dims = [dim for dim in ("model", "operator", "phase") if dim in ds.dims and (dim != "model" or ds.sizes[dim] > 1)]
     settings = product(*(ds[dim].values for dim in dims))
     return {" ".join(labels): dict(zip(dims, labels, strict=True)) for labels in settings}
 
 
 def select(ds: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
-    """The part of a grid that a series shows; its dims stay, also those of length one."""
+    """The part of a grid that a series shows.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        A grid.
+    selection : mapping of str to str or list
+        By dim of `SELECTORS`, its labels; keys of `LOOKS` are passed over.
+
+    Returns
+    -------
+    xr.Dataset
+        The part, with all dims, also those of length one.
+    """
     for key in selection:
         if key not in (*SELECTORS, *LOOKS):
             raise unknown("key of a series", key, (*SELECTORS, *LOOKS))
@@ -50,10 +76,19 @@ def select(ds: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
 
 
 def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
-    """Every plotted point of a roofline chart, a row each, with units in the header.
+    """Every plotted point of a roofline chart.
 
-    ds : a grid
-    series : label -> selection; None is one series for each operator and phase
+    Parameters
+    ----------
+    ds : xr.Dataset
+        A grid.
+    series : mapping of str to mapping, optional
+        By label, a selection of the grid; None is `default_series`.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a point, units in the header.
     """
     frames = []
     for label, selection in (series or default_series(ds)).items():
@@ -67,9 +102,17 @@ def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
 
 
 def series_ranges(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
-    """Lowest and highest operational intensity of each series, and how many of its points compute bounds.
+    """Lowest and highest operational intensity of each series, and how many of its points are compute-bound.
 
-    Columns: from, to [FLOP/byte], compute-bound and points [1]; a row a series.
+    Parameters
+    ----------
+    ds, series
+        As for `points`.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a series: from, to [FLOP/byte], compute-bound and points [1].
     """
     rows = {}
     for label, selection in (series or default_series(ds)).items():
@@ -80,11 +123,20 @@ def series_ranges(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
 
 
 def lines(ds: xr.Dataset, panel: Panel) -> pd.DataFrame:
-    """The points of one panel of lines against batch size, a row each; columns without units, as `ds` names them.
+    """The points of one panel of lines against batch size.
 
-    ds : `batching.batching`
-    panel : quantity (a variable of `ds`), operator and seq_len (lists), phase; ridge: true adds ridge_batch_size.
-        Shares are added up over the panel's operators, "qk + pv"
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `studies.batching`.
+    panel : mapping
+        quantity (a variable of `ds`), operator and seq_len (lists), phase; ridge: true adds ridge_batch_size. Shares
+        are added up over the panel's operators, "qk + pv".
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a point; columns as `ds` names them, without units.
     """
     for key in panel:
         if key not in _PANEL:
@@ -99,16 +151,32 @@ def lines(ds: xr.Dataset, panel: Panel) -> pd.DataFrame:
 
 
 def curves(ds: xr.Dataset, panels: Iterable[Panel]) -> pd.DataFrame:
-    """Every point of several panels, once, all that is plotted of it in one row, units in the header."""
+    """Every point of several panels, once.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `studies.batching`.
+    panels : iterable of mapping
+        As for `lines`.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a point, with all that is plotted of it; units in the header.
+    """
     table = pd.concat([lines(ds, panel) for panel in panels])
     return with_units(table.groupby(_LINE, sort=False).first().reset_index())
 
 
 def fits() -> pd.DataFrame:
-    """How good each fitted part of the kernel-time model is: a row per GPU and kind of kernel that has a fit.
+    """How good each fitted part of the kernel-time model is.
 
-    Columns: gpu, kind; rows timed [1]; error and bias [%], mean absolute and mean error on the rows held out; held_out,
-    how those were chosen; sources, the repositories that the timings are from.
+    Returns
+    -------
+    pd.DataFrame
+        A row a GPU and kind of kernel that has a fit: gpu, kind; rows timed [1]; error and bias [%], the mean absolute
+        and the mean error on held-out rows; held_out, how those were chosen; sources, the timings' repositories.
     """
     return pd.DataFrame(
         {
@@ -122,11 +190,15 @@ def fits() -> pd.DataFrame:
 
 
 def fidelity() -> pd.DataFrame:
-    """Errors of the ideal roofline and of the kernel-time model on public timings, a row per GPU, kind, source, regime.
+    """Errors of the ideal roofline and of the kernel-time model on public timings.
 
-    Columns: gpu, kind, source (a repository), regime; rows timed [1]; ideal, error, bias, refit [%]: mean absolute
-    error of the ideal roofline, mean absolute and mean error of the catalog's parameters (fitted on these rows, too),
-    and mean absolute error on shapes held out, refitted on the rest of that source. `data/fidelity.csv` says how.
+    Returns
+    -------
+    pd.DataFrame
+        A row a GPU, kind, source (a repository) and regime: rows timed [1]; ideal, error, bias, refit [%]: mean
+        absolute error of the ideal roofline; mean absolute and mean error of the catalog's parameters, which were
+        fitted on these rows, too; and mean absolute error on held-out shapes of a refit to the rest of that source.
+        ``data/fidelity.csv`` says how.
     """
     table = pd.read_csv(str(DATA / "fidelity.csv"), comment="#")
     names = {"ideal_error_percent": "ideal [%]", "refit_error_percent": "refit [%]"}
@@ -134,7 +206,13 @@ def fidelity() -> pd.DataFrame:
 
 
 def fit_parameters() -> pd.DataFrame:
-    """Every fitted number of the catalog, a row each: gpu, kind, parameter, value and its unit."""
+    """Every fitted number of the catalog.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a number: gpu, kind, parameter, value and its unit.
+    """
     return pd.DataFrame(
         {"gpu": name, "kind": kind, "parameter": parameter, "value": float(value), "unit": UNITS[parameter]}
         for name in gpus() if (model := find_gpu(name).kernel_model)
@@ -144,7 +222,13 @@ def fit_parameters() -> pd.DataFrame:
 
 
 def lenders() -> pd.DataFrame:
-    """Whose fit each GPU of the catalog computes with: a row a GPU, a column a kind of kernel."""
+    """Whose fit each GPU of the catalog computes with.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a GPU, a column a kind of kernel; the ids of GPUs.
+    """
     return pd.DataFrame(
         {kind: [kernel_fit(find_gpu(name), kind).gpu for name in gpus()] for kind in KINDS},
         index=pd.Index(gpus(), name="gpu"),
@@ -152,10 +236,26 @@ def lenders() -> pd.DataFrame:
 
 
 def by_candidates(ds: xr.Dataset) -> pd.DataFrame:
-    """Intensity [FLOP/byte] and TFLOP/s of each operator by candidates, as tables 6 to 8 of the Medusa paper have them.
+    """Intensity and performance of each operator by candidates, as in tables 6 to 8 of the Medusa paper.
 
-    ds : a grid by operator and candidates, one setting of everything else; a row for each candidate count. Raises
-        ValueError where another dim is longer than 1.
+    Parameters
+    ----------
+    ds : xr.Dataset
+        A grid by operator and candidates, with one setting of everything else.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a candidate count: of each operator intensity [FLOP/byte] and performance [TFLOP/s].
+
+    Raises
+    ------
+    ValueError
+        Where another dim is longer than 1.
+
+    References
+    ----------
+    Cai et al. 2024, *Medusa*, arXiv 2401.10774v3.
     """
     for dim in ds.dims:
         if dim not in ("operator", "candidates") and ds.sizes[dim] > 1:
@@ -170,7 +270,18 @@ def by_candidates(ds: xr.Dataset) -> pd.DataFrame:
 
 
 def speedups(ds: xr.Dataset) -> pd.DataFrame:
-    """Every number of a `speculation.speedup` chart, a row each setting and candidate count, units in the header."""
+    """Every number of a chart of speedups.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `speculation.speedup`.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a setting and candidate count, units in the header.
+    """
     lines = ds.drop_dims("group").drop_vars(["best_candidates", "best_speedup"])
     order = [dim for dim in ds.dims if dim != "group"]
     table = with_units(lines.to_dataframe(dim_order=order).reset_index())
@@ -179,26 +290,51 @@ def speedups(ds: xr.Dataset) -> pd.DataFrame:
 
 
 def best_candidates(ds: xr.Dataset) -> pd.DataFrame:
-    """The best number of candidates and its speedup, a row each setting."""
+    """The best number of candidates and its speedup.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `speculation.speedup`.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a setting [1].
+    """
     best = ds[["best_candidates", "best_speedup"]]
     table = best.to_dataframe(dim_order=list(best.dims)).reset_index()
     return with_units(table.assign(best_speedup=table.best_speedup.map(lambda value: f"{value:.2f}")))
 
 
 def plan_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Every row of a `plan.plan` with units in the header, by GPU, tp and batch size."""
+    """Every row of a capacity plan.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `serving.plan`.
+
+    Returns
+    -------
+    pd.DataFrame
+        By GPU, tp and batch size, units in the header.
+    """
     units = {"ttft_s": "ttft [s]", "tpot_s": "tpot [s]", "memory_gb": "memory [GB]"}
     rates = {name: f"{name} [1/s]" for name in ("tokens_per_second", "requests_per_second")}
     return table.sort_values(["gpu", "tp", "batch_size"]).rename(columns=units | rates)
 
 
 def benchmarks() -> pd.DataFrame:
-    """What `make bench` measured, a row a benchmark; `attrs["machine"]` says where, with what versions, and when.
+    """What ``make bench`` measured.
 
-    Columns: benchmark, case, time_model; cells, points [1]: a point is a batch size, length and phase with every
-    operator of a model; result_bytes, peak_bytes, disk_bytes [byte]; seconds, copy_seconds [s], medians, the latter of
-    copying as many bytes as the result holds; over_copy, peak_over_result [1]; ns_per_cell [ns]; points_per_second
-    [1/s]; rounds [1].
+    Returns
+    -------
+    pd.DataFrame
+        A row a benchmark: benchmark, case, time_model; cells, points [1], of which a point is a batch size, length and
+        phase with every operator of a model; result_bytes, peak_bytes, disk_bytes [byte]; seconds, copy_seconds [s],
+        medians, the latter of copying as many bytes as the result holds; over_copy, peak_over_result [1]; ns_per_cell
+        [ns]; points_per_second [1/s]; rounds [1]. ``attrs["machine"]`` says where, with which versions, and when.
     """
     path = DATA / "benchmarks.csv"
     whole = ("cells", "points", "result_bytes", "peak_bytes", "disk_bytes")

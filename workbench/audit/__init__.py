@@ -1,28 +1,16 @@
 """The audit: every published number recomputed, by its source's own formula and by ours, with deviation and verdict."""
 
-from .claims import (
-    CLAIM_COLUMNS,
-    Claim,
-    Source,
-    audit_text,
-    choose,
-    deviation,
-    printed_cells,
-    printed_speedups,
-    published_ranges,
-    run,
-    show,
-    show_published,
-    sources,
-    summary,
-    verdict,
-)
+from .claims import Claim, Source, sources
+from .printed import printed_cells, printed_speedups, published_ranges
+from .text import audit_text, show, show_published, summary
+from .verdicts import CLAIM_COLUMNS, changes, choose, deviation, run, verdict
 
 __all__ = [
     "CLAIM_COLUMNS",
     "Claim",
     "Source",
     "audit_text",
+    "changes",
     "choose",
     "deviation",
     "printed_cells",

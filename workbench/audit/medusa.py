@@ -13,20 +13,20 @@ from ..common.errors import unknown
 from ..grid.dataset import roofline_grid
 from ..kernels.times import EAGER_LAUNCH
 from ..published import medusa
+from ..studies.chen import ridge_batch_size
 from .quantity import Recomputed, range_of
 
-POWERS_OF_2 = {"batch_size": [2**k for k in range(7)], "seq_len": [2**k for k in range(7, 14)]}
-"""The settings of the Medusa charts: batch sizes 1..64, sequence lengths 128..8192."""
-
+#: The settings of the Medusa charts: batch sizes 1 to 64, sequence lengths 128 to 8192; numbers of candidates.
+MEDUSA_BATCH_SIZES = tuple(2**k for k in range(7))
+MEDUSA_SEQ_LENS = tuple(2**k for k in range(7, 14))
 MEDUSA_CANDIDATES = [1, *range(16, 113, 16)]
 
+#: How times are computed that a source measured by the wall clock of an eager framework. The Medusa paper does, after
+#: Chen: in its figure 18 a kernel over 128 tokens runs at less than half the rate of one over 8192, which takes a
+#: launch of tens of microseconds.
 MEASURED: dict[str, Any] = {"time_model": "kernel", "launch_latency": EAGER_LAUNCH}
-"""How times are computed that a source measured by the wall clock of an eager framework.
 
-The Medusa paper does, after Chen: in its figure 18 a kernel over 128 tokens runs at less than half of the rate of one
-over 8192, which takes a launch of tens of microseconds.
-"""
-
+#: The operators that a label of the Medusa charts stands for.
 MEDUSA_OPERATORS = {"qkv": ["q_proj"], "qk/pv": ["qk", "pv"], "up/gate/down": ["up_proj", "gate_proj", "down_proj"]}
 
 
@@ -35,8 +35,8 @@ def medusa_intensity(
     operator: str,
     phase: str,
     candidates: int = 1,
-    batch_size: Iterable[int] = tuple(POWERS_OF_2["batch_size"]),
-    seq_len: Iterable[int] = tuple(POWERS_OF_2["seq_len"]),
+    batch_size: Iterable[int] = MEDUSA_BATCH_SIZES,
+    seq_len: Iterable[int] = MEDUSA_SEQ_LENS,
 ) -> Recomputed:
     """Lowest and highest operational intensity of a series over its settings [FLOP/byte]."""
     ds = _medusa_grid("a100-80gb-pcie", model_id, operator, phase, candidates, batch_size, seq_len)
@@ -53,8 +53,8 @@ def medusa_performance(
     operator: str,
     phase: str,
     candidates: int = 1,
-    batch_size: Iterable[int] = tuple(POWERS_OF_2["batch_size"]),
-    seq_len: Iterable[int] = tuple(POWERS_OF_2["seq_len"]),
+    batch_size: Iterable[int] = MEDUSA_BATCH_SIZES,
+    seq_len: Iterable[int] = MEDUSA_SEQ_LENS,
     peak_tflops: float | None = None,
 ) -> Recomputed:
     """Lowest and highest performance of a series [FLOP/s]: ours by the kernel-time model and eager launches.
@@ -75,15 +75,15 @@ def _medusa_grid(
     operator: str,
     phase: str,
     candidates: int,
-    b: Iterable[int],
-    s: Iterable[int],
+    batch_size: Iterable[int],
+    seq_len: Iterable[int],
     **options: Any,
 ) -> xr.Dataset:
-    return roofline_grid(card, model_id, _matmuls(operator), phase, list(b), list(s), candidates=candidates, **options)
+    matmuls, batches, lengths = _matmuls(operator), list(batch_size), list(seq_len)
+    return roofline_grid(card, model_id, matmuls, phase, batches, lengths, candidates=candidates, **options)
 
 
 def _matmuls(operator: str) -> list[str]:
-    """The operators that a label of the Medusa charts stands for."""
     if operator not in MEDUSA_OPERATORS:
         raise unknown("operator", operator, MEDUSA_OPERATORS)
     return MEDUSA_OPERATORS[operator]
@@ -98,9 +98,9 @@ def medusa_gain(
     seq_len: int,
     gpu_id: str = "a100-80gb-pcie",
 ) -> Recomputed:
-    """Intensity or performance, by `what`, with candidates over that of plain decoding [1].
+    """Intensity or performance, as `what` says, with candidates over that of plain decoding [1].
 
-    The paper measured its performance, so ours is that of eagerly launched kernels (`MEASURED`).
+    The paper measured its performance, so ours is that of kernels launched eagerly (`MEASURED`).
     """
     if what not in ("intensity", "performance"):
         raise unknown("quantity", what, ("intensity", "performance"))
@@ -111,14 +111,13 @@ def medusa_gain(
 
 
 def medusa_rows_at_ridge(gpu_id: str, model_id: str, operator: str) -> Recomputed:
-    """Rows (batch x candidates) at which a linear operator reaches the ridge point [1]."""
-    rows = np.arange(1, 1025)
-    ds = roofline_grid(gpu_id, model_id, _matmuls(operator), "decode", rows, 1)
-    return Recomputed(float(rows[ds.bound.squeeze().isel(operator=0).values.argmax()]))
+    """The fewest rows (batch x candidates) with which a linear operator is compute-bound [1]."""
+    ds = roofline_grid(gpu_id, model_id, _matmuls(operator), "decode", [1, 2], 1)
+    return Recomputed(range_of(np.ceil(ridge_batch_size(ds))))
 
 
 def medusa_acceleration(candidates: int) -> Recomputed:
-    """Tokens accepted per step by the paper's curve [1]."""
+    """Tokens accepted in a step, by the paper's curve [1]."""
     rate = float(medusa.medusa_acceleration_rate(candidates))
     return Recomputed(rate, rate)
 
@@ -142,7 +141,7 @@ def _simulated(gpu_id: str, model_id: str, batch_size: int, seq_len: int | list[
 def medusa_speedup(
     gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int | list[int]
 ) -> Recomputed:
-    """Tokens per time with candidates over plain decoding: acceleration rate over normalized latency [1]."""
+    """Tokens per second with candidates over plain decoding: acceleration rate over normalized latency [1]."""
     return Recomputed(range_of(_simulated(gpu_id, model_id, batch_size, seq_len, candidates).speedup))
 
 

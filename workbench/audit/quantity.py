@@ -21,3 +21,20 @@ def range_of(values: Any) -> Value:
     values = np.asarray(values, dtype=float)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     return low if low == high else (low, high)
+
+
+def ends(value: Value) -> tuple[float, float]:
+    """Both ends of a range; twice the same of a single value."""
+    return (value, value) if isinstance(value, int | float) else (value[0], value[1])
+
+
+def relative_distance(value: Value, reference: Value) -> float:
+    """Signed distance of a value or range from a reference, of the end that is farther off [1].
+
+    Anything but 0 is 1 away from a reference of 0.
+    """
+    distances = [
+        found / expected - 1 if expected else float(found != expected)
+        for found, expected in zip(ends(value), ends(reference), strict=True)
+    ]
+    return max(distances, key=abs)

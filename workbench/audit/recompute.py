@@ -1,6 +1,7 @@
-"""What published numbers are about: a function a quantity, each giving the source's own figure and ours.
+"""The quantities that published numbers are about, each a function that gives the source's own figure and ours.
 
-A quantity's inputs are the inputs of the claims that name it (``data/claims/*.yaml``).
+Its arguments are the inputs of the claims that name it (``data/claims/*.yaml``). Those of the catalog and plain
+arithmetic are here, those of single sources in `medusa` and `t4`; `QUANTITIES` names them all.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from ..catalog.model_entries import model
 from ..common.errors import unknown
 from ..common.yaml_records import Record
 from ..kernels import roofline
+from ..studies.t4_roadmap import kv_cache_saved
 from ..studies.t4_static import decode_parts
 from .medusa import (
     medusa_acceleration,
@@ -30,6 +32,8 @@ from .medusa import (
 from .quantity import Recomputed, range_of
 from .t4 import t4_batching_gain, t4_capacity, t4_gain, t4_p99_reduction, t4_static, t4_utilization
 
+# The catalog ------------------------------------------------------------------------------------------------------
+
 
 def ridge_point(gpu_id: str, peak_tflops: float, bandwidth_gbs: float) -> Recomputed:
     """Ridge point [FLOP/byte]: from the ceilings that the source prints, and from the catalog's."""
@@ -37,7 +41,7 @@ def ridge_point(gpu_id: str, peak_tflops: float, bandwidth_gbs: float) -> Recomp
 
 
 def peak_tflops(gpu_id: str, dtype: str = "fp16") -> Recomputed:
-    """Dense peak of a GPU [TFLOP/s]; 0 where it has none in that format."""
+    """Dense peak rate of a GPU [TFLOP/s]; 0 where it has none in that format."""
     check_dtype("activation", dtype)
     return Recomputed(gpu(gpu_id).dense_tflops.get(dtype, 0.0))
 
@@ -101,9 +105,7 @@ def kv_bytes_per_token(
 
 def kv_reduction(model_id: str, dtype: str = "fp16") -> Recomputed:
     """How much smaller the KV cache is than one in fp16 with a KV head for every query head [%]."""
-    m = model(model_id)
-    full = 2 * m.n_layers * m.n_heads * m.head_dim * element_bytes("fp16")
-    return Recomputed(100 * (1 - m.kv_elements_per_token * element_bytes(dtype) / full))
+    return Recomputed(kv_cache_saved(model(model_id), dtype))
 
 
 def decode_traffic(
@@ -117,6 +119,9 @@ def decode_traffic(
     if part not in parts:
         raise unknown("part", part, parts)
     return Recomputed(parts[part] / per)
+
+
+# The source's own numbers put together ----------------------------------------------------------------------------
 
 
 def product(factors: list[float]) -> Recomputed:
@@ -137,17 +142,18 @@ def ratio(of: float, to: float | list[float], per: float = 1.0) -> Recomputed:
     return Recomputed(range_of(of / below))
 
 
-#: Quantities that only put the source's own numbers together: they test what it says, not our model.
+#: They test what the source says, not our model.
 ARITHMETIC = ("product", "total", "ratio")
 
+# All of them ------------------------------------------------------------------------------------------------------
 
 QUANTITIES: dict[str, Callable[..., Recomputed]] = {
     function.__name__: function
     for function in (
-        ridge_point, peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, medusa_intensity,
-        medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency, medusa_speedup,
-        medusa_best_candidates, medusa_fall, medusa_steepest_fall, t4_static, t4_batching_gain,
-        t4_gain, t4_capacity, t4_utilization, t4_p99_reduction, parameters,
+        ridge_point, peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, parameters,
         kv_bytes_per_token, kv_reduction, decode_traffic, product, total, ratio,
+        medusa_intensity, medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency,
+        medusa_speedup, medusa_best_candidates, medusa_fall, medusa_steepest_fall,
+        t4_static, t4_batching_gain, t4_gain, t4_capacity, t4_utilization, t4_p99_reduction,
     )
 }  # fmt: skip

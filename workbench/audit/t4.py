@@ -10,7 +10,7 @@ from .quantity import Recomputed, range_of
 def t4_static(what: str, phase: str, batch_size: list[int], seq_len: list[int]) -> Recomputed:
     """Cells of the T4 report's static tables, or their range over several batch sizes and lengths.
 
-    what : a column of `comparison.STATIC_COLUMNS`, in its printed unit
+    what : a key of `STATIC_COLUMNS`; in the unit in which the report prints it
     """
     if what not in STATIC_COLUMNS:
         raise unknown("column", what, STATIC_COLUMNS)
@@ -20,25 +20,25 @@ def t4_static(what: str, phase: str, batch_size: list[int], seq_len: list[int]) 
 
 
 def t4_batching_gain(batch_size: list[int], seq_len: list[int]) -> Recomputed:
-    """Decoding tokens per second at several batch sizes over those at batch size 1, at several contexts, [1]."""
+    """Tokens per second of decoding at several batch sizes over those at batch size 1, at several contexts [1]."""
     ds = static_tables("decode", [1, *batch_size], seq_len).tokens_per_second
     gain = ds.sel(batch_size=batch_size) / ds.sel(batch_size=1, drop=True)
     return Recomputed(range_of(gain.sel(source="workbench")), range_of(gain.sel(source="report")))
 
 
 def t4_gain(change: str) -> Recomputed:
-    """What a change of the T4 report's roadmap gains, over its settings, in its unit; see `t4_roadmap.CHANGES`."""
+    """What a change of the T4 report's roadmap gains in its settings, in the unit that `CHANGES` names."""
     return Recomputed(range_of(gains(change)))
 
 
 def t4_capacity() -> Recomputed:
-    """Requests a second of the T4 report's workload, from its server with all that fit to the ideal roof [1/s]."""
+    """Requests per second of the T4 report's workload: its server with all that fit, and the ideal roof [1/s]."""
     rates = t4_findings.capacity().requests_per_second
     return Recomputed((float(rates.loc["simulated server"].max()), float(rates.loc["ideal roof"].max())))
 
 
 def t4_utilization(tokens_per_second: list[float]) -> Recomputed:
-    """Share of the T4's peak that the generated tokens a second [1/s] make use of [%]."""
+    """Share of the T4's peak that generating tokens at these rates [1/s] takes [%]."""
     return Recomputed(range_of([t4_findings.utilization(rate) for rate in tokens_per_second]))
 
 

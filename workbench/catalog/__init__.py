@@ -1,7 +1,7 @@
 """The catalog: GPUs and models, one YAML file an entry, every number with its source; number formats and fits."""
 
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
-from .fits import KINDS, KernelModel
+from .fits import KINDS, DecodeFit, ElementwiseFit, Evidence, GemmFit, KernelModel, PrefillFit
 from .gpu_entries import GPU, KernelFit, gpu, gpus, kernel_fit
 from .hugging_face import from_hf_config
 from .model_entries import Model, model, models
@@ -12,9 +12,14 @@ __all__ = [
     "KINDS",
     "WEIGHT_DTYPES",
     "WIDTH",
+    "DecodeFit",
+    "ElementwiseFit",
+    "Evidence",
+    "GemmFit",
     "KernelFit",
     "KernelModel",
     "Model",
+    "PrefillFit",
     "compute_dtype",
     "element_bytes",
     "from_hf_config",

@@ -11,15 +11,16 @@ WIDTH: dict[str, float] = {
 
 
 class GroupFormat(NamedTuple):
-    """A checkpoint format whose weights share a scale in groups along the input dimension."""
+    """A checkpoint format in which groups of weights along the input dimension share a scale."""
 
     element: str  #: plain format of one weight
     group_size: int  #: weights that share one scale, unless the checkpoint says otherwise [1]
     group_bytes: float  #: scale and zero point of one group [byte]
 
 
-#: AWQ and GPTQ store an fp16 scale and a 4-bit zero point a group (Lin et al. 2023; Frantar et al. 2022);
-#: the OCP microscaling format MXFP4 an 8-bit exponent per 32; NVFP4 an fp8 scale per 16 (NVIDIA 2025).
+#: Formats whose weights share scales. AWQ (Lin et al. 2023, arXiv 2306.00978) and GPTQ (Frantar et al. 2022, arXiv
+#: 2210.17323) store an fp16 scale and a 4-bit zero point per group; the OCP microscaling format MXFP4 an 8-bit exponent
+#: per 32 weights; NVFP4 an fp8 scale per 16 (NVIDIA 2025).
 GROUP_FORMATS: dict[str, GroupFormat] = {
     "awq": GroupFormat("int4", 128, 2.5),
     "gptq": GroupFormat("int4", 128, 2.5),
@@ -27,6 +28,7 @@ GROUP_FORMATS: dict[str, GroupFormat] = {
     "nvfp4": GroupFormat("fp4", 16, 1.0),
 }
 
+#: Formats that weights may be stored in.
 WEIGHT_DTYPES = (*WIDTH, *GROUP_FORMATS)
 
 
@@ -38,13 +40,34 @@ def check_dtype(role: str, dtype: str) -> str:
     return dtype
 
 
+def plain_width(dtype: str) -> float:
+    """Width of a plain format [byte]; ValueError for another one."""
+    if dtype not in WIDTH:
+        raise unknown("dtype", dtype, WIDTH)
+    return WIDTH[dtype]
+
+
 def element_bytes(dtype: str, group_size: int | None = None) -> float:
-    """Memory that one element takes, its share of the group's scales included [byte].
+    """Memory that one element takes, with its share of the group's scales.
 
-    dtype : a key of `WIDTH` or `GROUP_FORMATS`
-    group_size : weights per scale, where it is not the format's usual one [1]
+    Parameters
+    ----------
+    dtype : str
+        A key of `WIDTH` or `GROUP_FORMATS`.
+    group_size : int, optional
+        Weights per scale, where it is not the format's usual number [1].
 
-    AWQ with groups of 128: 0.5 + 2.5 / 128 = 0.5195 byte.
+    Returns
+    -------
+    float
+        Width of an element, plus bytes of a group / weights of a group [byte].
+
+    Examples
+    --------
+    AWQ with groups of 128, 0.5 + 2.5 / 128:
+
+    >>> element_bytes("awq")
+    0.51953125
     """
     if dtype in WIDTH:
         return WIDTH[dtype]
@@ -53,10 +76,26 @@ def element_bytes(dtype: str, group_size: int | None = None) -> float:
 
 
 def compute_dtype(stored: str, activation: str) -> str:
-    """The format that a matmul of a stored operand (weight or KV cache) with activations runs in.
+    """Format in which a matmul of a stored operand (weight or KV cache) with activations runs.
 
-    The narrower operand is widened first: 4-bit AWQ weights with fp16 activations compute in fp16,
-    fp8 weights with fp8 activations in fp8. Of two formats equally wide the activation's is taken.
+    The narrower operand is widened first. Of two formats of the same width the activation's is taken.
+
+    Parameters
+    ----------
+    stored : str
+        Format of the stored operand, one of `WEIGHT_DTYPES`.
+    activation : str
+        Format of the activations, a key of `WIDTH`.
+
+    Returns
+    -------
+    str
+        A key of `WIDTH`.
+
+    Examples
+    --------
+    >>> compute_dtype("awq", "fp16"), compute_dtype("fp8", "fp8")
+    ('fp16', 'fp8')
     """
     plain = GROUP_FORMATS[stored].element if stored in GROUP_FORMATS else stored
     return plain if WIDTH[plain] > WIDTH[activation] else activation

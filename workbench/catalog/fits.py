@@ -1,7 +1,7 @@
-"""What the kernel-time model is told about a GPU: a few fitted numbers a kind of kernel, kept in its catalog entry.
+"""What the kernel-time model knows of a GPU: a few fitted numbers for each kind of kernel, kept in its catalog entry.
 
-Fractions are of the vendor's peak and bandwidth, so they carry over to another GPU of the same architecture. Times are
-in microseconds, as they are printed. `kernels` says how each number enters.
+Fractions are of the vendor's peak and bandwidth, so that they carry over to another GPU of the same architecture. Times
+are in microseconds, as they are printed. The wing `kernels` says how each number enters.
 """
 
 from typing import Annotated
@@ -18,19 +18,30 @@ L2Speedup = Annotated[float, Field(ge=1, le=10)] | None
 
 
 class GemmFit(Record):
-    """A matmul, or a batch of them.
+    """Parameters of a matmul, or of a batch of them.
 
-    launch_us : from launch to first and from last instruction to end, alone on the stream [us]
-    loop_us, loop_depth : the serial walk along k costs loop_us k / (k + loop_depth) more; long ones are split [us], [1]
-    fill_depth : filling the pipeline and writing the tile out, as additional k of every output tile [1]
-    half_tile : side of the output tile that keeps half of the tensor cores busy, as it reuses operands less [1]
-    compute_fraction, bandwidth_fraction : achievable share of peak and of bandwidth in the limit of large work [1]
-    small_tile_waves : tiles with fewer than 128 rows are used only where they make no more waves than this, or cover
-        all of m; None: wherever they are faster, so that the stairs are low [1]
-    boost : share of the computing time that a short kernel saves, before the power limit lowers the clock [1]
-    overlap : exponent p of the smooth maximum of computing and moving; 1 adds them, infinity hides the shorter [1]
-    l2_speedup : how much faster operands come from the L2 cache than from memory, in a benchmark that repeats one call;
-        None: not seen in the timings [1]
+    Attributes
+    ----------
+    launch_us : float
+        From launch to first and from last instruction to end, alone on the stream [us].
+    loop_us, loop_depth : float
+        The serial walk along k costs loop_us k / (k + loop_depth) more; long ones are split [us], [1].
+    fill_depth : float
+        Filling the pipeline and writing the tile out, as additional k of every output tile [1].
+    half_tile : float
+        Side of the output tile that keeps half of the tensor cores busy, as it reuses operands less [1].
+    small_tile_waves : float, optional
+        Tiles with fewer than 128 rows are used only where they make no more waves than this, or cover all of m; None:
+        wherever they are faster, so that the stairs are low [1].
+    boost : float
+        Share of the computing time that a short kernel saves, before the power limit lowers the clock [1].
+    compute_fraction, bandwidth_fraction : float
+        Achievable share of peak and of bandwidth in the limit of large work [1].
+    overlap : float
+        Exponent p of the smooth maximum of computing and moving; 1 adds them, infinity hides the shorter [1].
+    l2_speedup : float, optional
+        How much faster operands come from the L2 cache than from memory, in a benchmark that repeats one call; None:
+        not seen in the timings [1].
     """
 
     launch_us: Microseconds
@@ -47,16 +58,25 @@ class GemmFit(Record):
 
 
 class PrefillFit(Record):
-    """Fused attention over tiles of queries.
+    """Parameters of fused attention over tiles of queries.
 
-    launch_us : as for a GEMM [us]
-    wave_us : starting one wave of tiles, a tile on every SM [us]
-    token_ns : writing a new token's keys and values into the cache, a thread block each [ns]
-    softmax_flops : FLOPs that the 16-bit peak would do in the time of one score's softmax, the exponential mostly; an
-        SM's 16 exponentials a clock are 128 of them on GA100, 256 on GH100, 512 on GB100 [FLOP]
-    compute_fraction, bandwidth_fraction : achievable share of peak and of bandwidth [1]
-    packed_heads : whether the query heads that share a KV head fill one tile together
-    operands_in_l2 : whether Q, K and V are found in the L2 cache as far as they fit
+    Attributes
+    ----------
+    launch_us : float
+        As for a GEMM [us].
+    wave_us : float
+        Starting one wave of tiles, a tile on every SM [us].
+    token_ns : float
+        Writing a new token's keys and values into the cache, a thread block each [ns].
+    softmax_flops : float
+        FLOPs that the 16-bit peak would do in the time of one score's softmax, mostly its exponential; an SM's 16
+        exponentials a clock are 128 FLOPs on GA100, 256 on GH100, 512 on GB100 [FLOP].
+    compute_fraction, bandwidth_fraction : float
+        Achievable share of peak and of bandwidth [1].
+    packed_heads : bool
+        Whether the query heads that share a KV head fill one tile together.
+    operands_in_l2 : bool
+        Whether Q, K and V are found in the L2 cache as far as they fit.
     """
 
     launch_us: Microseconds
@@ -70,16 +90,25 @@ class PrefillFit(Record):
 
 
 class DecodeFit(Record):
-    """Fused attention of few new tokens, the cache split over all SMs.
+    """Parameters of fused attention of few new tokens, the cache split over all SMs.
 
-    launch_us : of the kernel and of the one that joins the splits [us]
-    context_us : a context of `kernels.CONTEXT_DEPTH` tokens or more costs so much more in latency [us]
-    wave_us : starting one wave of sequence x KV-head blocks [us]
-    bandwidth_fraction : achievable share of bandwidth [1]
-    overlap : exponent of the smooth maximum, as for a GEMM [1]
-    unsplit_gbs : where no query heads share a KV head, the context is not split, and a block reads its own at this rate
-        [GB/s]; None: it is always split
-    l2_speedup : as for a GEMM
+    Attributes
+    ----------
+    launch_us : float
+        Of the kernel and of the one that joins the splits [us].
+    context_us : float
+        A context of C tokens costs context_us C / (C + `CONTEXT_DEPTH`) more in latency [us].
+    wave_us : float
+        Starting one wave of sequence x KV-head blocks [us].
+    bandwidth_fraction : float
+        Achievable share of bandwidth [1].
+    overlap : float
+        Exponent of the smooth maximum, as for a GEMM [1].
+    unsplit_gbs : float, optional
+        Where no query heads share a KV head, the context is not split, and a block reads its own at this rate [GB/s];
+        None: it is always split.
+    l2_speedup : float, optional
+        As for a GEMM [1].
     """
 
     launch_us: Microseconds
@@ -92,7 +121,15 @@ class DecodeFit(Record):
 
 
 class ElementwiseFit(Record):
-    """Norms, RoPE, activation, residual: launch_us a kernel [us], bandwidth_fraction of the bandwidth [1]."""
+    """Parameters of norms, RoPE, activation functions and residuals.
+
+    Attributes
+    ----------
+    launch_us : float
+        Launch of one kernel [us].
+    bandwidth_fraction : float
+        Achievable share of bandwidth [1].
+    """
 
     launch_us: Microseconds
     bandwidth_fraction: Fraction
@@ -101,8 +138,16 @@ class ElementwiseFit(Record):
 class Evidence(Record):
     """Where the numbers of one kind of kernel come from, and how far off they are on rows that the fit did not see.
 
-    rows : timings fitted on [1]
-    held_out : how the held-out rows were chosen; error_percent, bias_percent : their mean absolute and mean error [%]
+    Attributes
+    ----------
+    source : str
+        Where the timings are from.
+    rows : int
+        Timings fitted on [1].
+    held_out : str
+        How the held-out rows were chosen.
+    error_percent, bias_percent : float
+        Mean absolute and mean relative error on them [%].
     """
 
     source: Text
@@ -113,7 +158,21 @@ class Evidence(Record):
 
 
 class KernelModel(Record):
-    """The fits of one GPU by kind of kernel; a kind without one is borrowed (`catalog.kernel_fit`)."""
+    """The fits of one GPU; a kind of kernel without one is borrowed (`kernel_fit`).
+
+    Attributes
+    ----------
+    gemm, unfused : GemmFit, optional
+        Matmuls with weights; the batched matmuls of unfused attention.
+    prefill : PrefillFit, optional
+        Fused attention of prompts.
+    decode : DecodeFit, optional
+        Fused attention of few new tokens.
+    elementwise : ElementwiseFit, optional
+        Norms, RoPE, activation functions, residuals.
+    fitted_on : dict of str to Evidence
+        By kind, where its numbers come from.
+    """
 
     gemm: GemmFit | None = None
     unfused: GemmFit | None = None
@@ -123,6 +182,7 @@ class KernelModel(Record):
     fitted_on: dict[str, Evidence] = Field(min_length=1)
 
 
+#: Kinds of kernels that the kernel-time model has a law for.
 KINDS = ("gemm", "unfused", "prefill", "decode", "elementwise")
 
 #: Unit of every fitted number, by field.

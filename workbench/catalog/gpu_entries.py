@@ -1,4 +1,4 @@
-"""The catalog: GPUs and models, one YAML file an entry, every number with its source.
+"""GPUs as their vendors describe them, one YAML file each, every number with its source.
 
 Entries are frozen and print themselves with units. Vendor numbers stay as printed (GB/s, TFLOP/s); the properties
 convert them to SI. What a vendor does not publish is absent, never 0.
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field
 
-from ..common.errors import unknown
+from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
 from .dtypes import WIDTH
 from .fits import KINDS, KernelModel
@@ -26,7 +26,7 @@ def _known_dtypes(table: dict[str, float]) -> dict[str, float]:
 
 
 class Memory(Record):
-    """Device memory; the capacity is the vendor's figure."""
+    """Device memory: the vendor's capacity [GB] and bandwidth [GB/s]."""
 
     capacity_gb: Number | None = None
     bandwidth_gbs: Number
@@ -34,7 +34,7 @@ class Memory(Record):
 
 
 class Link(Record):
-    """GPU-to-GPU link, all of a GPU's links together; `max_gpus` where it joins no more (a bridge)."""
+    """All of a GPU's links to other GPUs together [GB/s]; `max_gpus` [1] where it joins no more (a bridge)."""
 
     name: Text
     gbs_per_direction: Number | None = None
@@ -42,9 +42,42 @@ class Link(Record):
 
 
 class GPU(Entry):
-    """One accelerator as its vendor describes it; `sources` says where, `weaker_fields` what is less sure.
+    """One accelerator as its vendor describes it; what is not published is None.
 
-    `dense_tflops` are the rates with fp32 accumulation; `fp16_accumulate_tflops` stands only where that rate differs.
+    Attributes
+    ----------
+    id, name, vendor, architecture, form_factor, chip : str
+        The id is that of the catalog, the rest are the vendor's names.
+    year : int
+        Of the launch.
+    aliases : tuple of str
+        Other ids that `gpu` knows it by.
+    dense_tflops : dict of str to float
+        Dense peak by format, with fp32 accumulation and without sparsity [TFLOP/s].
+    fp16_accumulate_tflops : float
+        Rate with fp16 accumulation, where it differs [TFLOP/s].
+    memory : Memory
+        Its capacity_gb [GB], bandwidth_gbs [GB/s] and type.
+    l2_mb, llc_or_sram_mb : float
+        L2 cache; last-level cache or on-chip SRAM [MB].
+    sm_count : int
+        Streaming multiprocessors or compute units [1].
+    boost_mhz, tensor_clock_mhz : float
+        Boost clock; clock that the tensor peak is printed for, where it is another [MHz].
+    link : Link
+        Its name, gbs_per_direction [GB/s] and max_gpus [1].
+    pcie : str
+        Generation and lanes, such as "4.0 x16".
+    tdp_w : float
+        Power limit [W].
+    kernel_model : KernelModel
+        Fitted parameters of its kernel times.
+    confidence, provenance, weaker_fields : str
+        How sure the entry is, how it was taken from its documents, and which fields are less sure.
+    sources : dict of str to str
+        The documents that the numbers are from.
+    notes : str
+        What else a reader has to know.
     """
 
     vendor: Text
@@ -77,28 +110,72 @@ class GPU(Entry):
         return self.memory.bandwidth_gbs * 1e9
 
     def peak_flop_rate(self, dtype: str = "fp16") -> float:
-        """Dense peak with fp32 accumulation, no sparsity [FLOP/s].
+        """Dense peak with fp32 accumulation, without sparsity.
 
-        Raises ValueError where the vendor prints no such rate.
+        Parameters
+        ----------
+        dtype : str
+            Format that is computed in, a key of `WIDTH`.
+
+        Returns
+        -------
+        float
+            Peak [FLOP/s].
+
+        Raises
+        ------
+        ValueError
+            Where the format is unknown or the vendor prints no such rate.
         """
         if dtype not in WIDTH:
             raise unknown("dtype", dtype, WIDTH)
         if dtype not in self.dense_tflops:
-            raise ValueError(
-                f"{self.id} has no {dtype} peak: its catalog entry lists {', '.join(sorted(self.dense_tflops))}."
-                " Choose dtypes that compute in one of those."
+            listed = ", ".join(sorted(self.dense_tflops))
+            raise CannotRun(
+                f"{self.id} has no {dtype} peak: its catalog entry lists {listed}."
+                " Choose dtypes that compute in one of those.",
+                f"no {dtype} peak",
             )
         return self.dense_tflops[dtype] * 1e12
 
+    @property
+    def peak_16_bit(self) -> float:
+        """Dense peak in fp16, or in bf16, or in the last format of an entry that has neither [FLOP/s]."""
+        return self.peak_flop_rate(
+            next((d for d in ("fp16", "bf16") if d in self.dense_tflops), [*self.dense_tflops][-1])
+        )
+
     def ridge_point(self, dtype: str = "fp16") -> float:
-        """Operational intensity where the two ceilings meet [FLOP/byte]."""
+        """Operational intensity at which the two ceilings meet.
+
+        Parameters
+        ----------
+        dtype : str
+            Format that is computed in, a key of `WIDTH`.
+
+        Returns
+        -------
+        float
+            `peak_flop_rate` / `bandwidth` [FLOP/byte].
+        """
         return self.peak_flop_rate(dtype) / self.bandwidth
 
     def override(self, *, peak_tflops: float | None = None, bandwidth_gbs: float | None = None) -> Self:
-        """A copy with other ceilings, for a chart that prints them; kernel times scale with them, so draw, not predict.
+        """A copy with other ceilings, for a chart that prints them.
 
-        peak_tflops : fp16 and bf16 dense peak [TFLOP/s]
-        bandwidth_gbs : memory bandwidth [GB/s]
+        Kernel times scale with the ceilings, so such a copy is for drawing, not for predictions.
+
+        Parameters
+        ----------
+        peak_tflops : float, optional
+            Dense peak in fp16 and bf16 [TFLOP/s].
+        bandwidth_gbs : float, optional
+            Memory bandwidth [GB/s].
+
+        Returns
+        -------
+        GPU
+            The copy; its notes say what was overridden.
         """
         entry = self.model_dump()
         changes = []
@@ -153,7 +230,13 @@ def _gpu_files() -> dict[str, Traversable]:
 
 
 def gpus() -> list[str]:
-    """Ids of all GPUs in the catalog."""
+    """Ids of all GPUs in the catalog.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order.
+    """
     return list(_gpu_files())
 
 
@@ -162,8 +245,31 @@ def _aliases() -> dict[str, str]:
     return {alias: name for name in _gpu_files() for alias in gpu(name).aliases}
 
 
-def gpu(name: str) -> GPU:
-    """The GPU of that id (or alias), e.g. ``wb.gpu("rtx-a6000")``; an unknown one raises ValueError."""
+def gpu(name: str | GPU) -> GPU:
+    """A GPU of the catalog.
+
+    Parameters
+    ----------
+    name : str or GPU
+        Its id or one of its aliases; an entry is handed back as it is.
+
+    Returns
+    -------
+    GPU
+        The entry, which prints itself with units and sources.
+
+    Raises
+    ------
+    ValueError
+        Where the catalog has no such GPU; the message has the nearest name.
+
+    Examples
+    --------
+    >>> gpu("rtx-a6000").ridge_point()
+    201.5625
+    """
+    if isinstance(name, GPU):
+        return name
     if isinstance(name, str) and name in _gpu_files():
         return _gpu(name)
     if isinstance(name, str) and name in _aliases():
@@ -172,28 +278,34 @@ def gpu(name: str) -> GPU:
 
 
 class KernelFit(NamedTuple):
-    """The parameters of one kind of kernel, the id of the GPU they were fitted on, and why that one."""
+    """Parameters of one kind of kernel, and where they are from."""
 
-    fit: Any
-    gpu: str
-    why: str
+    fit: Any  #: the record of the kind, such as `GemmFit`
+    gpu: str  #: id of the GPU that they were fitted on
+    why: str  #: why it is that one
 
 
 def kernel_fit(card: GPU, kind: str) -> KernelFit:
-    """The parameters that a GPU's kernel times are computed with; `kind` is one of `parameters.KINDS`.
+    """Parameters that a GPU's kernel times are computed with.
 
-    Its own, or else those of its architecture (of the same chip, or the nearest ridge point), or else `DEFAULT_FIT`'s.
+    They are its own, or else those of its architecture (of the same chip, or of the nearest ridge point), or else those
+    of the most measured GPU of the catalog.
+
+    Parameters
+    ----------
+    card : GPU
+        The GPU whose kernels are timed.
+    kind : str
+        One of `KINDS`.
+
+    Returns
+    -------
+    KernelFit
+        The parameters, the GPU that they were fitted on, and why it is that one.
     """
     if fit := getattr(card.kernel_model, kind, None):
         return KernelFit(fit, card.id, "fitted on this GPU")
-    family = card.architecture.lower().split()[:1]
-    lenders = [entry for entry in _fitted(kind) if entry.architecture.split()[:1] == family]
-    if not lenders:
-        why = f"those of {DEFAULT_FIT}, for want of a fit of {card.architecture}"
-        return KernelFit(getattr(gpu(DEFAULT_FIT).kernel_model, kind), DEFAULT_FIT, why)
-    ridge = _ridge_point(card)
-    lender = min(lenders, key=lambda entry: (entry.chip != card.chip, abs(log(_ridge_point(entry) / ridge))))
-    return KernelFit(getattr(lender.kernel_model, kind), lender.id, f"those of {lender.id}, the same architecture")
+    return _borrowed(kind, card.architecture, card.chip, card.peak_16_bit / card.bandwidth)
 
 
 #: Whose kernel-time parameters serve where there are none of the architecture: the most measured GPU of the catalog.
@@ -201,12 +313,23 @@ DEFAULT_FIT = "a100-80gb-sxm"
 
 
 @cache
+def _borrowed(kind: str, architecture: str, chip: str | None, ridge: float) -> KernelFit:
+    family = architecture.lower().split()[:1]
+    lenders = [entry for entry in _fitted(kind) if entry.architecture.split()[:1] == family]
+    if not lenders:
+        why = f"those of {DEFAULT_FIT}, for want of a fit of {architecture}"
+        return KernelFit(getattr(gpu(DEFAULT_FIT).kernel_model, kind), DEFAULT_FIT, why)
+
+    def distance(entry: GPU) -> tuple[bool, float]:
+        return entry.chip != chip, abs(log(entry.peak_16_bit / entry.bandwidth / ridge))
+
+    lender = min(lenders, key=distance)
+    return KernelFit(getattr(lender.kernel_model, kind), lender.id, f"those of {lender.id}, the same architecture")
+
+
+@cache
 def _fitted(kind: str) -> list[GPU]:
     return [entry for entry in map(gpu, gpus()) if getattr(entry.kernel_model, kind, None)]
-
-
-def _ridge_point(card: GPU) -> float:
-    return card.ridge_point(next((d for d in ("fp16", "bf16") if d in card.dense_tflops), [*card.dense_tflops][-1]))
 
 
 def _kernel_fits(card: GPU) -> list[str]:

@@ -1,4 +1,4 @@
-"""Hugging Face config.json to `Model`: nothing is downloaded, nothing guessed beyond transformers' class defaults."""
+"""From a Hugging Face config.json to a `Model`: no download, and no guess beyond transformers' class defaults."""
 
 import json
 from collections.abc import Mapping
@@ -133,7 +133,7 @@ class HfConfig(_Part):
             return None
         if self.layer_types is not None:
             windowed = self.layer_types.count("sliding_attention")
-        elif self.sliding_window_pattern:  # the last layer of each group of that many sees everything
+        elif self.sliding_window_pattern:  # the last layer of each group of this size sees everything
             windowed = layers - layers // self.sliding_window_pattern
         else:  # Qwen: the first layers see everything
             windowed = layers - min(self.max_window_layers, layers)
@@ -179,11 +179,23 @@ class HfQuantization(_Part):
 
 
 def from_hf_config(path_or_dict: str | Path | Mapping[str, object]) -> Model:
-    """The model that a Hugging Face config.json describes.
+    """Model that a Hugging Face ``config.json`` describes; nothing is downloaded.
 
-    path_or_dict : the parsed file, its path, or the path of a directory that holds a ``config.json``
-    Returns the sizes that a catalog entry has, without a published parameter count; nothing is downloaded. What is
-    missing, unknown or no count raises ValueError with the file, the field and the value.
+    Parameters
+    ----------
+    path_or_dict : str, Path or mapping
+        The path of the file, or of a directory that holds a ``config.json``; or the parsed file.
+
+    Returns
+    -------
+    Model
+        The sizes that a catalog entry has, without a published parameter count.
+
+    Raises
+    ------
+    ValueError
+        In one line with the file, the field and the value, where a size is missing, is not a count, or the model type
+        is unknown.
     """
     try:
         if isinstance(path_or_dict, Mapping):

@@ -20,9 +20,9 @@ class Entry(Record):
 EntryT = TypeVar("EntryT", bound=Entry)
 
 
-def entries(kind: str, values: Any, find: Callable[[str], EntryT]) -> dict[str, EntryT]:
+def entries(kind: str, values: Any, find: Callable[[Any], EntryT]) -> dict[str, EntryT]:
     """Catalog entries by label: the name that was asked for, or the object's id."""
-    pairs = [(v.id, v) if isinstance(v, Entry) else (v, find(v)) for v in listed(kind, values)]
+    pairs = [(v.id if isinstance(v, Entry) else v, find(v)) for v in listed(kind, values)]
     check_unique(kind, [label for label, _ in pairs])
     return dict(pairs)
 

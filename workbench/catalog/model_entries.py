@@ -13,14 +13,14 @@ from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 
 
 class SlidingWindow(Record):
-    """Layers whose queries see the last `size` tokens only."""
+    """Layers [1] whose queries see the last `size` tokens only [token]."""
 
     size: Count
     layers: Count
 
 
 class Moe(Record):
-    """Mixture of experts: sizes of one expert, and how many layers have them."""
+    """Mixture of experts: their number, the size of one, and the number of layers that have them [1]."""
 
     n_experts: Count
     experts_per_token: Count
@@ -30,7 +30,7 @@ class Moe(Record):
 
 
 class Mla(Record):
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434)."""
+    """Multi-head latent attention: ranks and head sizes [1] (DeepSeek-V2, arXiv 2405.04434)."""
 
     q_lora_rank: Count | None = None
     kv_lora_rank: Count
@@ -48,7 +48,41 @@ class Quantization(Record):
 
 
 class Model(Entry):
-    """One transformer: the sizes that FLOPs, bytes and parameters follow from."""
+    """One transformer: the sizes that FLOPs, bytes and parameters follow from.
+
+    Attributes
+    ----------
+    id, name, family : str
+        The id is that of the catalog.
+    hidden_size, intermediate_size : int
+        Hidden size; width of a dense MLP [1].
+    n_layers, n_heads, n_kv_heads, head_dim : int
+        Layers; query and KV heads of each; size of a head [1].
+    vocab_size : int
+        Vocabulary [token].
+    gated : bool
+        Whether the MLP has a gate, and so three matrices instead of two.
+    tied_embeddings : bool
+        Whether the head shares the matrix of the embedding.
+    learned_positions : int, optional
+        Rows of a learned table of positions [token].
+    max_context : int, optional
+        Longest context [token].
+    sliding_window : SlidingWindow, optional
+        Its size [token] and the number of layers that have it [1].
+    moe : Moe, optional
+        Its n_experts, experts_per_token, intermediate_size, layers and shared_intermediate_size [1].
+    mla : Mla, optional
+        Its q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim and v_head_dim [1].
+    quantization : Quantization, optional
+        Format, group_size [1] and scope of stored weights, where they are not in 16 bit.
+    published_parameters : int, optional
+        The count that the source prints [1].
+    sources : dict of str to str
+        The documents that the numbers are from.
+    notes : str, optional
+        What else a reader has to know.
+    """
 
     family: Text
     hidden_size: Count
@@ -169,12 +203,41 @@ def _model_files() -> dict[str, Traversable]:
 
 
 def models() -> list[str]:
-    """Ids of all models in the catalog."""
+    """Ids of all models in the catalog.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order.
+    """
     return list(_model_files())
 
 
-def model(name: str) -> Model:
-    """The model of that id, e.g. ``wb.model("llama-7b")``; an unknown one raises ValueError."""
+def model(name: str | Model) -> Model:
+    """A model of the catalog.
+
+    Parameters
+    ----------
+    name : str or Model
+        Its id; an entry is handed back as it is.
+
+    Returns
+    -------
+    Model
+        The entry, which prints itself with its sizes and sources.
+
+    Raises
+    ------
+    ValueError
+        Where the catalog has no such model; the message has the nearest name.
+
+    Examples
+    --------
+    >>> model("llama-7b").parameters
+    6738149376
+    """
+    if isinstance(name, Model):
+        return name
     if not isinstance(name, str) or name not in _model_files():
         raise unknown("model", name, _model_files())
     return _model(name)

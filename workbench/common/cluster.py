@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
+from .extras import check_libraries
+
 #: How long to wait for a scheduler, and for its first worker [s].
 TIMEOUT = 5
 
@@ -20,6 +22,7 @@ def executor(address: str) -> Iterator[Executor]:
     """
     if not re.fullmatch(r"tcp://[^/\s:]+:\d{1,5}|tcp://\[[\da-fA-F:.]+\]:\d{1,5}", address):
         raise ValueError(f"no dask scheduler at {address!r}: expected tcp://HOST:PORT")
+    check_libraries("distributed")
     from distributed import Client, KilledWorker
 
     logger = logging.getLogger("distributed.client")

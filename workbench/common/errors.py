@@ -19,6 +19,15 @@ def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
     return ValueError(f"unknown {kind} {name!r}.{meant} Allowed: {', '.join(options)}.")
 
 
+class CannotRun(ValueError):
+    """A GPU cannot run a model; `reason` says why in a few words."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        """The message names everything."""
+        super().__init__(message)
+        self.reason = reason
+
+
 def file_name(kind: str, name: str) -> str:
     """Return `name` if it can be a file's, in the folder where it is put; otherwise raise ValueError."""
     if not re.fullmatch(r"\w[\w.-]*", name):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 from uuid import uuid4
 
 from .errors import unknown
+from .extras import check_libraries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +106,7 @@ def write_table(table: "pd.DataFrame", path: Path, suffixes: tuple[str, ...] = (
         if path.suffix == ".csv":
             table.to_csv(temporary, index=False, float_format="%.7g")
         else:
+            check_libraries("pyarrow")
             table.to_parquet(temporary, index=False)
 
 

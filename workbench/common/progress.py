@@ -1,47 +1,36 @@
-"""Bars on the terminal, for what takes long."""
+"""A bar on the terminal, for what takes long."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from importlib.util import find_spec
 
 
 @contextmanager
-def request_bar(total: int, show: bool) -> Iterator[Any]:
-    """A progress bar on stderr, taken away when the run ends or is interrupted."""
-    if not show:
-        yield lambda ended: None
+def progress_bar(what: str, *, show: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, gone when the work ends or is interrupted; yields what moves it, done of a total.
+
+    what : what is counted, e.g. "requests"
+    show : without it, without rich, and where there is neither terminal nor notebook, no bar
+    """
+    if not show or find_spec("rich") is None:
+        yield lambda done, total: None
         return
+    from rich import progress
     from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("requests", total=total)
-        shown = 0
-
-        def update(ended: int) -> None:
-            nonlocal shown
-            if ended - shown > total / 200:
-                shown = ended
-                bar.update(task, completed=ended)
-
-        yield update
-
-
-@contextmanager
-def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing elsewhere; yields what moves it."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    seen = console.is_terminal or console.is_jupyter
+    columns = (
+        progress.TextColumn(what), progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+    )  # fmt: skip
+    with progress.Progress(*columns, console=console, transient=True, disable=not seen) as bar:
+        task, shown = bar.add_task(what, total=None), 0
+
+        def move(done: int, total: int) -> None:
+            nonlocal shown
+            if done == total or 200 * (done - shown) > total:  # moving it takes longer than a simulation's step
+                shown = done
+                bar.update(task, completed=done, total=total)
+
+        yield move

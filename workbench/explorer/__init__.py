@@ -3,6 +3,10 @@
 `explore` makes the widget; a `View` is all that it shows, and `grid`, `code` and `params` are what it stands for.
 """
 
+from ..common.extras import check_libraries
+
+check_libraries("anywidget", "ipywidgets")
+
 from .export import code, params
 from .view import Heat, Pin, Setting, Settings, View, drawn, grid
 from .widget import Explorer, explore

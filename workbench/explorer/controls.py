@@ -9,8 +9,7 @@ import ipywidgets as w
 from ..catalog.dtypes import WEIGHT_DTYPES, WIDTH
 from ..catalog.gpu_entries import gpus
 from ..catalog.model_entries import models
-from ..operators.cost import PHASES
-from ..operators.table import OPERATORS
+from ..operators import OPERATORS, PHASES
 from . import published_charts
 from .view import View
 
@@ -172,7 +171,7 @@ def _counts(text: str) -> list[int]:
 
 
 def read_json(text: str, what: str) -> Fields:
-    """A JSON object that the reader uploaded or pasted; what is none raises ValueError in one line."""
+    """A JSON object that the reader uploaded or pasted; anything else raises ValueError in one line."""
     try:
         found = json.loads(text)
     except ValueError as error:

@@ -21,7 +21,18 @@ _HEADER = """\
 
 
 def code(view: View) -> str:
-    """Python that computes `ds`, the grid of a view, and, where these are its points, `steps`."""
+    """Python that gives the numbers of a view.
+
+    Parameters
+    ----------
+    view : View
+        The view.
+
+    Returns
+    -------
+    str
+        Code that computes ``ds``, the grid, and ``steps`` where the chart's points are whole steps.
+    """
     given = {name: value for name, value in arguments(view).items() if _DEFAULTS.get(name, ...) != value}
     given["model"] = _Source(f"[{', '.join(_model(name, view) for name in view.model)}]")
     lines = ["import workbench as wb", *(line for name in view.model for line in _own(name, view))]
@@ -53,7 +64,7 @@ def _model(name: str, view: View) -> str:
 
 
 def _own(name: str, view: View) -> list[str]:
-    """The line that makes a model of the reader's."""
+    """The lines that make one of the reader's own models."""
     if name not in view.configs:
         return []
     config = pformat(view.configs[name] | {"_name_or_path": name}, width=100, sort_dicts=False, compact=True)
@@ -62,7 +73,18 @@ def _own(name: str, view: View) -> list[str]:
 
 
 def params(view: View) -> str:
-    """The params file with which `notebooks/view.ipynb` draws a view."""
+    """The params file with which ``notebooks/view.ipynb`` draws a view.
+
+    Parameters
+    ----------
+    view : View
+        The view.
+
+    Returns
+    -------
+    str
+        YAML, with a comment on how to draw it.
+    """
     state = view.model_dump(exclude={"setting", "heat", "pins", "figure"})
     unused = [name for name in state["configs"] if name not in view.model]
     state["configs"] = {name: config for name, config in state["configs"].items() if name not in unused}

@@ -12,7 +12,7 @@ import xarray as xr
 
 from ..catalog.gpu_entries import kernel_fit
 from ..common.errors import unknown
-from ..kernels import roofline
+from ..kernels import attainable
 from ..tables import Series
 from . import published_charts
 from .servers import OUTPUT, server_rows
@@ -142,11 +142,11 @@ def _ceiling(ds: xr.Dataset, number: int, limits: list[float]) -> dict[str, Any]
     """The corners of a GPU's roof, a line for each format that its operators compute in."""
     bandwidth = float(ds.variables["bandwidth"].values[number])
     peaks = np.unique(_cut(ds.variables["peak_flop_rate"], {"gpu": number}))
-    ridges = roofline.ridge_point(peaks, bandwidth)
+    ridges = peaks / bandwidth
     lines = []
     for peak, ridge in zip(peaks, ridges, strict=True):
         x = np.array([limits[0] / 10, ridge, limits[1] * 10])
-        lines.append(np.column_stack([x, roofline.attainable(x, peak, bandwidth)]).tolist())
+        lines.append(np.column_stack([x, attainable(x, peak, bandwidth)]).tolist())
     return {
         "gpu": str(ds.gpu.values[number]), "dash": DASHES[number % len(DASHES)], "bandwidth": bandwidth,
         "peaks": peaks.tolist(), "ridges": ridges.tolist(), "lines": lines,
@@ -218,7 +218,7 @@ def bars(view: View, ds: xr.Dataset) -> dict[str, Any]:
 
 
 def heat(view: View, ds: xr.Dataset, steps: xr.Dataset | None) -> dict[str, Any]:
-    """A variable over batch size and length, and which cells compute bounds; 1 where it takes most of a step's time."""
+    """A variable over batch size and length, and what limits each cell."""
     operators = [*([STEP] if steps is not None else []), *(str(name) for name in ds.operator.values)]
     choices = {
         "variable": list(HEAT), "gpu": view.gpu, "model": view.model, "operator": operators, "phase": view.phase,
@@ -233,10 +233,7 @@ def heat(view: View, ds: xr.Dataset, steps: xr.Dataset | None) -> dict[str, Any]
         values = 100 * _cut(source.variables["performance"], own) / _cut(source.variables["attainable"], own)
     else:
         values = _cut(source.variables[chosen["variable"]], own)
-    bound = _cut(ds.variables["bound"], own)
-    if whole:
-        time = _cut(ds.variables["time"] * ds.variables["calls"], index)
-        bound = (time * (bound == 1)).sum(0) * 2 >= time.sum(0)
+    bound = _cut(source.variables["bound"], own)
     label, unit = HEAT[chosen["variable"]]
     return {
         "chosen": chosen, "choices": choices, "label": label, "unit": unit,
@@ -263,7 +260,7 @@ def summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
 
 
 def serving(view: View) -> dict[str, Any]:
-    """The one setting as a request to a server: of what, in words, and a row for each GPU and model."""
+    """The one setting as a request to a server: what it is, in words, and a row for each GPU and model."""
     b, s = nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
     batch_size, seq_len = view.batch_size[b], view.seq_len[s]
     replica = f"tp {view.tp}, " if view.tp > 1 else ""
@@ -272,7 +269,7 @@ def serving(view: View) -> dict[str, Any]:
 
 
 def compare(view: View) -> list[dict[str, Any]]:
-    """A row for each pinned point: its setting, its numbers, and what settings set it apart from the defaults."""
+    """A row for each pinned point: its setting, its numbers, and the settings that differ from the defaults."""
     rows = []
     for pin in view.pins:
         numbers = pinned(pin, view.configs)

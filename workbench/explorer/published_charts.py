@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from ..audit import claims
+from .. import audit
 from ..common.project import project_root
 from ..common.yaml_records import read_mapping
-from ..operators.cost import PHASES
-from ..published import t4
-from ..published.t4 import T4_SERVER
+from ..operators import PHASES
+from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_SERVER, T4_TOKENS
 from .view import View
 
 #: Params files whose charts the explorer can show: operators or steps on a roofline.
@@ -51,9 +50,9 @@ def view(figure: str) -> View:
     """The view that shows a published chart."""
     given = fields(figure)
     if given.get("chart") == "roofline":  # the T4 report's: whole passes, each phase with lengths of its own
-        run, lengths = T4_SERVER, sorted({*t4.TOKENS["prefill"], *t4.TOKENS["decode"]})
+        run, lengths = T4_SERVER, sorted({*T4_TOKENS["prefill"], *T4_TOKENS["decode"]})
         return View(
-            gpu=[run["gpu"]], model=[run["model"]], batch_size=t4.BATCH_SIZES, seq_len=lengths, points="steps",
+            gpu=[run["gpu"]], model=[run["model"]], batch_size=T4_BATCH_SIZES, seq_len=lengths, points="steps",
             series={phase: {"phase": phase} for phase in PHASES}, figure=figure,
         )  # fmt: skip
     return View(
@@ -69,20 +68,20 @@ def view(figure: str) -> View:
 def ranges(figure: str) -> pd.DataFrame:
     """Published ranges of a chart, as `audit.published_ranges` has them, or as the T4 report states them."""
     if fields(figure).get("chart") != "roofline":
-        return claims.published_ranges(figure)
-    rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in t4.PRINTED_INTENSITY.items()]
+        return audit.published_ranges(figure)
+    rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in PRINTED_INTENSITY.items()]
     return pd.DataFrame(rows).assign(y_low=float("nan"), y_high=float("nan"))
 
 
 @cache
 def audit_rows(figure: str) -> list[dict[str, str]]:
     """What the source prints of a chart beside what is recomputed, as text, a row a claim."""
-    table = claims.run(figure)
+    table = audit.run(figure)
     return [
         {
             "statement": row["statement"], "where": row["where"],
-            "published": claims.show_published(row["published"], row["kind"]), "unit": row["unit"],
-            "source_formula": claims.show(row["source_formula"]), "ours": claims.show(row["ours"]),
+            "published": audit.show_published(row["published"], row["kind"]), "unit": row["unit"],
+            "source_formula": audit.show(row["source_formula"]), "ours": audit.show(row["ours"]),
             "verdict": row["verdict"], "reason": row["reason"],
         }
         for row in table.to_dict("records")
@@ -92,7 +91,7 @@ def audit_rows(figure: str) -> list[dict[str, str]]:
 @cache
 def citation(figure: str) -> dict[str, str]:
     """Title, citation and address of the document that a chart is from."""
-    for source in claims.sources().values():
+    for source in audit.sources().values():
         if any(claim.figure == figure for claim in source.claims):
             return {"title": source.title, "citation": source.citation, "url": source.url or ""}
     return {}

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.model_entries import model as find_model
-from ..serving.estimation import CONTEXT_LENGTH, FITS, WEIGHTS, estimate
+from ..serving import estimate
+from ..serving.memory import CONTEXT_LENGTH, FITS, WEIGHTS
 from .view import View, options, own_model
 
 #: Output of the request; its prompt is the setting's length [token].
@@ -20,8 +21,8 @@ def server_rows(view: View, batch_size: int, seq_len: int) -> list[dict[str, Any
     """A row for each GPU and model, by `serving.estimate`: its numbers, and in words whether it fits.
 
     Per GPU: weights, cache (KV cache of the batch), memory (all that it needs) and usable (what a server takes) [byte];
-    of the replica: largest_batch [1], ttft, tpot [s], tokens_per_second [1/s]. None is what there is not.
-    `fits` is "yes", or "no" and what is missing, or why there is no estimate; `memory_short` whether it is memory.
+    of the replica: largest_batch [1], ttft, tpot [s], tokens_per_second [1/s]. What does not exist is None. `fits` is
+    "yes", or "no" and what is missing, or why there is no estimate; `memory_short` says whether it is memory.
     """
     given = tuple((options(view) | {"tp": view.tp}).items())
     return [
@@ -38,7 +39,7 @@ def _config(view: View, model: str) -> str:
 def _replica(
     gpu: str, model: str, config: str, batch_size: int, seq_len: int, given: tuple[tuple[str, Any], ...]
 ) -> dict[str, Any]:
-    """One row; `config` is JSON, which can be cached, or nothing for a model of the catalog."""
+    """One row; `config` is JSON, which can be cached, or empty for a model of the catalog."""
     entry = own_model(model, json.loads(config)) if config else find_model(model)
     try:
         ds = estimate(gpu, entry, batch_size, seq_len, OUTPUT, **dict(given)).squeeze()

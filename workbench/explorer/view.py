@@ -1,4 +1,4 @@
-"""A view: everything that the explorer's choices come to, as one record, and the grid that it stands for."""
+"""A view: all choices of the explorer as one record, and the grid that it stands for."""
 
 import json
 from functools import lru_cache
@@ -17,22 +17,29 @@ from ..catalog.model_entries import models as catalog_models
 from ..common.errors import unknown
 from ..common.yaml_records import Count, Number, Record, Text
 from ..grid.dataset import forward_pass, roofline_grid
-from ..kernels import roofline
-from ..operators.cost import PHASES
+from ..kernels import attainable
+from ..operators import PHASES
 from ..tables import LOOKS, SELECTORS
 
-#: A browser draws that many points without a stutter [1].
+#: Points that a browser draws without a stutter [1].
 MAX_POINTS = 20_000
 
 Sizes = Annotated[list[Count], Field(min_length=1)]
 
 
 class Settings(Record):
-    """What a time depends on besides GPU, model, operator, phase and sizes; as in `roofline_grid`.
+    """What a time depends on besides GPU, model, operator, phase and sizes.
 
-    tp : GPUs that share every layer; all is then per GPU [1]
-    launch_latency_us : [us]
-    peak_tflops : a ceiling to draw in place of the datasheets' [TFLOP/s]; times are predicted on the datasheet's
+    Attributes
+    ----------
+    tp : int
+        GPUs that share every layer; every number is then per GPU [1].
+    weight_dtype, activation_dtype, kv_dtype, time_model : str
+        As for `grid.roofline_grid`.
+    launch_latency_us : float
+        Added to every kernel call [us].
+    peak_tflops : float, optional
+        A ceiling to draw in place of the datasheets' [TFLOP/s]; times are predicted with the datasheet's.
     """
 
     tp: Count = 1
@@ -45,14 +52,30 @@ class Settings(Record):
 
 
 class Setting(Record):
-    """The one setting that the bars and the summary are of: batch size [1] and sequence length [token]."""
+    """The one setting that the bars and the summary are of.
+
+    Attributes
+    ----------
+    batch_size : int
+        Sequences in the batch [1].
+    seq_len : int
+        Length of each [token].
+    """
 
     batch_size: Count = 1
     seq_len: Count = 1024
 
 
 class Heat(Record):
-    """What the heat map is of; None is the first, of operators the whole step where there is one."""
+    """What the heat map is of.
+
+    Attributes
+    ----------
+    variable : str
+        A variable of the grid, or "roof", the share of the roof.
+    gpu, model, operator, phase : str, optional
+        Of the view; None is the first, of operators the whole step where there is one.
+    """
 
     variable: str = "time"
     gpu: str | None = None
@@ -62,7 +85,17 @@ class Heat(Record):
 
 
 class Pin(Settings):
-    """One point that was pinned, with the settings under which it was; operator None is the whole step."""
+    """One pinned point, with the settings under which it was pinned.
+
+    Attributes
+    ----------
+    gpu, model, phase : str
+        Of the point.
+    operator : str, optional
+        Of the point; None is the whole step.
+    batch_size, seq_len, candidates : int
+        Sequences [1], length [token], candidates [1].
+    """
 
     gpu: str
     model: str
@@ -74,14 +107,26 @@ class Pin(Settings):
 
 
 class View(Settings):
-    """All that the explorer shows. A saved view, a link, a preset and the params of `view.ipynb` are made of it.
+    """All that the explorer shows: what a saved view, a link, a preset and the params of ``view.ipynb`` hold.
 
-    gpu, model, phase, batch_size [1], seq_len [token], candidates [1] : as in `roofline_grid`, always lists
-    configs : the reader's own models, each name with its Hugging Face config.json
-    operator : ["fused"], ["unfused"] or names
-    points : a point for each of the "operators", or for whole "steps" (forward passes)
-    series : the chart's own labels, as in `plots.roofline`; {} is one for each operator and phase
-    figure : the published chart whose ranges and audit rows are shown
+    Attributes
+    ----------
+    gpu, model, phase : list of str
+        As for `grid.roofline_grid`.
+    configs : dict of str to dict
+        The reader's own models: each name with its Hugging Face config.json.
+    operator : list of str
+        ["fused"], ["unfused"], or names.
+    batch_size, seq_len, candidates : list of int
+        Sequences [1], lengths [token], candidates [1].
+    points : str
+        A point for each of the "operators", or for whole "steps" (forward passes).
+    series : dict of str to dict
+        The chart's own labels, as for `plots.roofline`; {} is one for each operator and phase.
+    figure : str, optional
+        The published chart whose ranges and audit rows are shown.
+    setting, heat, pins : Setting, Heat, list of Pin
+        What the bars, the heat map and the comparison are of.
     """
 
     gpu: list[Text] = Field(default=["a100-80gb-sxm", "h100-sxm"])
@@ -113,7 +158,13 @@ class View(Settings):
         return self
 
     def state(self) -> dict[str, Any]:
-        """What differs from the view that the explorer opens with, as JSON has it."""
+        """What differs from the view that the explorer opens with.
+
+        Returns
+        -------
+        dict
+            The fields, as JSON has them.
+        """
         return self.model_dump(exclude_defaults=True)
 
 
@@ -149,8 +200,22 @@ def options(settings: Settings) -> dict[str, Any]:
 def grid(view: View) -> xr.Dataset:
     """The grid of a view: what its chart, bars and heat map are drawn from.
 
-    With `peak_tflops` the roof is the chart's own, while times stay those predicted on the datasheet's card.
-    Raises ValueError for what `roofline_grid` refuses, and for more points than a browser can draw.
+    With `peak_tflops` the roof is the chart's own, while times are still predicted with the datasheet's.
+
+    Parameters
+    ----------
+    view : View
+        The view.
+
+    Returns
+    -------
+    xr.Dataset
+        As from `grid.roofline_grid` [SI].
+
+    Raises
+    ------
+    ValueError
+        For what `grid.roofline_grid` refuses, and for more points than a browser can draw.
     """
     count = len(view.batch_size) * len(view.seq_len) * max(len(view.candidates), 1)
     count *= len(view.gpu) * len(view.model) * len(view.phase)
@@ -166,22 +231,30 @@ def grid(view: View) -> xr.Dataset:
 
 
 def drawn(ds: xr.Dataset, points: str) -> xr.Dataset:
-    """The points of a roofline chart: of a grid's operators, or of its whole steps without the operator dim.
+    """The points of a roofline chart: a grid's operators, or its whole steps without the operator dim.
 
-    Steps have the roof of the fastest format that their operators compute in.
+    Parameters
+    ----------
+    ds : xr.Dataset
+        A grid.
+    points : str
+        "operators" or "steps".
+
+    Returns
+    -------
+    xr.Dataset
+        The grid, or its forward passes [SI], whose roof is that of the fastest format that their operators compute in.
     """
     if points == "operators":
         return ds
     steps = forward_pass(ds)
     peak, bandwidth = ds.variables["peak_flop_rate"], ds.variables["bandwidth"]
     peak = peak.max("operator") if "operator" in peak.dims else peak
-    ridge, intensity = roofline.ridge_point(peak, bandwidth), steps.variables["intensity"]
-    dims = steps.time.dims
-    roof = {
-        "peak_flop_rate": peak, "ridge_point": ridge,
-        "attainable": roofline.attainable(intensity, peak, bandwidth).transpose(*dims),
-        "bound": roofline.bound(intensity, ridge).transpose(*dims),
+    roof: dict[str, xr.Variable] = {
+        "peak_flop_rate": peak, "ridge_point": peak / bandwidth,
+        "attainable": xr.apply_ufunc(attainable, steps.variables["intensity"], peak, bandwidth),
     }  # fmt: skip
+    roof["attainable"] = roof["attainable"].transpose(*steps.time.dims)
     for name, variable in roof.items():
         variable.attrs = ds[name].attrs
     return steps.assign(roof)
@@ -215,5 +288,5 @@ def cards(view: View) -> list[GPU]:
 
 
 def entries(view: View) -> list[Model]:
-    """Catalog entries of a view's models, the reader's own among them."""
+    """Entries of a view's models, including the reader's own."""
     return [find_model(entry) if isinstance(entry, str) else entry for entry in models(view)]

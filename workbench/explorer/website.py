@@ -4,6 +4,7 @@ import os
 import socket
 from pathlib import Path
 
+from ..common.extras import check_libraries
 from ..common.project import project_root
 
 #: Where Voila finds the page's template, which fetches nothing from elsewhere.
@@ -15,6 +16,7 @@ def serve(*, port: int = 8866, browser: bool = True) -> None:
 
     Raises ValueError where there is no such notebook or the port is taken.
     """
+    check_libraries("ipykernel", "voila")
     notebook = project_root() / "notebooks" / "explorer.ipynb"
     if not notebook.is_file():
         raise ValueError(f"there is no notebook {notebook}")
@@ -27,7 +29,7 @@ def serve(*, port: int = 8866, browser: bool = True) -> None:
 
 
 def arguments(notebook: Path, port: int, browser: bool) -> list[str]:
-    """What Voila is started with: on this machine only, at this port or not at all."""
+    """Arguments that Voila is started with: on this machine only, at this port or not at all."""
     settings = {
         "VoilaConfiguration.template": "workbench", "VoilaConfiguration.show_tracebacks": "True",
         "Voila.ip": "127.0.0.1", "Voila.port_retries": "0",

@@ -15,6 +15,7 @@ import xarray as xr
 from ..catalog.hugging_face import from_hf_config
 from ..catalog.model_entries import models
 from ..common.errors import unknown
+from ..common.extras import check_libraries
 from ..common.files import write_table
 from ..common.variables import with_units
 from ..common.yaml_records import validated
@@ -35,7 +36,24 @@ class Pictures(anywidget.AnyWidget):
 
 
 class Explorer(ipywidgets.HBox):  # type: ignore[misc]
-    """The explorer as a widget. `view` is what it shows, `ds` the grid behind it, `update` changes it."""
+    """The explorer as a widget.
+
+    Parameters
+    ----------
+    view : View
+        What it shows first.
+    page : bool
+        Whether it is a page of its own, whose address holds the view.
+    message : str
+        A line above the picture.
+
+    Attributes
+    ----------
+    view : View
+        What it shows; `update` changes it.
+    ds : xr.Dataset
+        The grid behind it [SI].
+    """
 
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
@@ -79,9 +97,17 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
     # From a change to the picture
 
     def update(self, **fields: Any) -> None:
-        """Change fields of the view and draw it; what cannot be drawn is said above the last picture that could.
+        """Change fields of the view and draw it; why a view cannot be drawn is said above the last picture.
 
-        Raises ValueError for a field that does not exist or does not fit.
+        Parameters
+        ----------
+        **fields
+            Fields of `View`, in their units.
+
+        Raises
+        ------
+        ValueError
+            For a field that does not exist or does not fit.
         """
         self.view = validated(View, self.view.model_dump() | fields, "view")
         self._attempt(self._draw)
@@ -119,7 +145,7 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
             self.pictures.picture = self.pictures.picture | {"message": str(error), "state": self.view.state()}
 
     def _write_controls(self) -> None:
-        """Set every control to the view, without hearing of it."""
+        """Set every control to the view, without reacting to the change."""
         self._quiet = True
         try:
             for control in self.controls.values():
@@ -142,9 +168,19 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
             self._attempt(lambda file=file: self.take(bytes(file["content"]).decode("utf-8", "replace"), file["name"]))
 
     def take(self, text: str, what: str) -> None:
-        """Take a config.json as a model, or a saved view; what is neither raises ValueError.
+        """Take a config.json as a model, or a saved view.
 
-        what : the name of the file, for messages
+        Parameters
+        ----------
+        text : str
+            The file's content, JSON.
+        what : str
+            The file's name, for messages.
+
+        Raises
+        ------
+        ValueError
+            Where it is neither of the two, or cannot be drawn.
         """
         found = read_json(text, what)
         if "view" in found:
@@ -174,21 +210,46 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
             self.pictures.send({"kind": "file", "name": f"view.{content['format']}"}, [self.data(content["format"])])
 
     def pin(self, **at: Any) -> None:
-        """Pin a point of the chart, or take a pinned one off, under the view's settings.
+        """Pin a point of the chart under the view's settings, or unpin it where it is pinned.
 
-        at : gpu, model, operator (without one the whole step), phase, batch_size, seq_len, candidates
+        Parameters
+        ----------
+        **at
+            gpu, model, operator (without one, the whole step), phase, batch_size [1], seq_len [token], candidates [1].
         """
         pin = validated(Pin, {name: getattr(self.view, name) for name in Settings.model_fields} | at, "pin")
         pins = [*self.view.pins, pin] if pin not in self.view.pins else [p for p in self.view.pins if p != pin]
         self.update(pins=[p.model_dump() for p in pins])
 
     def unpin(self, number: int | None = None) -> None:
-        """Take the pinned point of that number off, counted from 0; None is all of them."""
+        """Unpin one point or all.
+
+        Parameters
+        ----------
+        number : int, optional
+            Which, from 0 [1]; None is all of them.
+        """
         left = [] if number is None else [p for i, p in enumerate(self.view.pins) if i != number]
         self.update(pins=[p.model_dump() for p in left])
 
     def data(self, kind: str) -> bytes:
-        """The numbers of the view as a file: "csv", a row a setting, or "nc" (NetCDF)."""
+        """The numbers of the view as a file.
+
+        Parameters
+        ----------
+        kind : str
+            "csv", a row a setting, or "nc" (NetCDF).
+
+        Returns
+        -------
+        bytes
+            The file's content.
+
+        Raises
+        ------
+        ValueError
+            For another kind of file.
+        """
         if kind not in ("csv", "nc"):
             raise unknown("format", kind, ("csv", "nc"))
         ds = drawn(self.ds, self.view.points)
@@ -197,6 +258,7 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
             if kind == "csv":
                 write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
             else:
+                check_libraries("netCDF4")
                 ds.to_netcdf(path)
             return path.read_bytes()
 
@@ -204,11 +266,28 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
 def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **fields: Any) -> Explorer:
     """The explorer, a widget for JupyterLab and Voila.
 
-    view : a saved view (its path, or the mapping in it) or a `View`; None is the one to begin with, or under Voila
-        the one that the page's address holds
-    fields : fields of `View` to set, e.g. ``gpu=["t4", "l4"], model=["llama-2-7b-awq"]``
-    Raises ValueError for a file that is no saved view and for a field that does not exist or does not fit. A broken
-    link is said on the page.
+    Parameters
+    ----------
+    view : str, Path, mapping or View, optional
+        A saved view (its path, or the mapping in it) or a `View`. None is the one to begin with, or under Voila the one
+        that the page's address holds; a broken link is reported on the page.
+    **fields
+        Fields of `View` to set, in their units.
+
+    Returns
+    -------
+    Explorer
+        The widget.
+
+    Raises
+    ------
+    ValueError
+        For a file that is not a saved view, and for a field that does not exist or does not fit.
+
+    Examples
+    --------
+    >>> explore(gpu=["t4", "l4"], model="llama-2-7b-awq").view.gpu
+    ['t4', 'l4']
     """
     page = os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
     linked = parse_qs(os.environ.get("QUERY_STRING", "")).get("view") if page else None

@@ -1,8 +1,12 @@
 """Figures: params through notebooks to SVG, PNG, CSV and an index page."""
 
-from .batch import Outcome, differences, draw, is_current, run
+from ..common.extras import check_libraries
+
+check_libraries("ipykernel", "jinja2", "matplotlib", "papermill")
+
+from .batch import Outcome, draw, is_current, run
 from .index import write_index
-from .outputs import save
+from .outputs import differences, save
 from .params import Figure, choose, find, read_params
 
 __all__ = [

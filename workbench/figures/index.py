@@ -6,28 +6,36 @@ from pathlib import Path
 
 from ..common.files import whole
 from ..common.project import DATA, digest, package_fingerprint
-from .batch import _digests, _record, _unchanged
 from .params import FIGURE_FORMATS, Figure
-
-# Index ------------------------------------------------------------------------------------------------------------
+from .state import file_digests, is_unchanged, record_state
 
 
 def write_index(figures: Iterable[Figure], output: Path) -> Path:
-    """Write ``index.html``: every chart that exists, its caption, its audit rows, and links to all it is made from.
+    """Write ``index.html``: every chart with its caption, its audit rows, and links to all that it is made from.
 
-    What is up to date is left as it is.
+    Parameters
+    ----------
+    figures : iterable of Figure
+        From `find`; those whose files are not all there yet are left out.
+    output : pathlib.Path
+        The folder with their files.
+
+    Returns
+    -------
+    pathlib.Path
+        The page; one that is up to date is not touched.
     """
     index, state, package = output / "index.html", output / ".state" / "index.json", package_fingerprint()
     shown = [figure for figure in figures if all((output / f"{figure.id}.{kind}").is_file() for kind in FIGURE_FORMATS)]
     inputs = digest(*(part for figure in shown for part in (
         figure.fingerprint(package).encode(), *(target.encode() for target in _links(figure, output).values()),
     )))  # fmt: skip
-    if not _unchanged(state, inputs, {"html": index}):
+    if not is_unchanged(state, inputs, {"html": index}):
         with whole(index) as path:
             path.write_text(_render(shown, output), encoding="utf-8")
-            digests = _digests({"html": path})
+            digests = file_digests({"html": path})
         state.parent.mkdir(exist_ok=True)
-        _record(state, inputs, digests)
+        record_state(state, inputs, digests)
     return index
 
 
@@ -41,7 +49,7 @@ def _links(figure: Figure, output: Path) -> dict[str, str]:
 def _render(figures: Iterable[Figure], output: Path) -> str:
     import jinja2
 
-    from ..audit import claims as audit
+    from .. import audit
 
     table = audit.run()
     rows = table.assign(

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: charts, tables, grids. The same inputs give the same bytes."""
+"""The files of a figure: its chart and the plotted numbers, the same bytes every time; where two tables differ."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +12,25 @@ if TYPE_CHECKING:
 
 
 def save(figure: "Figure", table: "pd.DataFrame", figure_id: str, output_dir: str | None) -> None:
-    """Write a chart as SVG and PNG and its numbers as CSV, the same bytes every time; without a folder do nothing.
+    """Write a chart as SVG and PNG and its numbers as CSV, each whole or not at all.
 
-    table : exactly the plotted numbers, units in the column names; written with 7 significant digits
-    figure_id : names the files; ValueError where it holds a folder
+    The same chart gives the same bytes every time.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The chart.
+    table : pandas.DataFrame
+        Exactly the plotted numbers, units in the column names; written with 7 significant digits.
+    figure_id : str
+        Names the files.
+    output_dir : str or None
+        The folder, made where it does not exist. None does nothing: a notebook that is only read writes no files.
+
+    Raises
+    ------
+    ValueError
+        Where `figure_id` cannot name a file, or holds a folder.
     """
     if output_dir is None:
         return
@@ -28,3 +43,39 @@ def save(figure: "Figure", table: "pd.DataFrame", figure_id: str, output_dir: st
     for kind, metadata in (("png", {}), ("svg", {"Date": None})):
         with whole(folder / f"{figure_id}.{kind}") as path, mpl.rc_context({"svg.hashsalt": figure_id}):
             figure.savefig(path, format=kind, dpi=160, metadata=metadata, bbox_inches="tight")
+
+
+def differences(expected: Path, found: Path) -> str:
+    """Where two CSVs differ.
+
+    Parameters
+    ----------
+    expected, found : pathlib.Path
+        The table as it was, and as it is now.
+
+    Returns
+    -------
+    str
+        The first difference in one line; empty if both hold the same numbers, within 1e-6 (7 digits are printed).
+    """
+    import numpy as np
+    import pandas as pd
+
+    if not expected.is_file():
+        return f"{expected} does not exist"
+    old, new = pd.read_csv(expected), pd.read_csv(found)
+    if list(old.columns) != list(new.columns):
+        return f"{expected}: columns {', '.join(old.columns)}; recomputed {', '.join(new.columns)}"
+    if len(old) != len(new):
+        return f"{expected}: {len(old)} rows; recomputed {len(new)}"
+    for column in old.columns:
+        a, b = old[column], new[column]
+        if pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b):
+            same = np.isclose(a.to_numpy(float), b.to_numpy(float), rtol=1e-6, atol=0, equal_nan=True)
+        else:
+            same = a.fillna("").astype(str).to_numpy(object) == b.fillna("").astype(str).to_numpy(object)
+        if not same.all():
+            row = int(np.argmin(same))
+            more = f" and {int((~same).sum()) - 1} more rows" if (~same).sum() > 1 else ""
+            return f"{expected}, line {row + 2}, {column}: {a[row]}; recomputed {b[row]}{more}"
+    return ""

@@ -17,12 +17,17 @@ FIGURE_FORMATS = ("csv", "png", "svg")
 TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Optional": Optional}
 
 
-# Figures and their inputs -----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Figure:
-    """One figure of the batch: its params file and the notebook that draws it."""
+    """One figure of the batch.
+
+    Attributes
+    ----------
+    id : str
+        Its name, that of the params file.
+    params, notebook : pathlib.Path
+        Its params file, and the notebook that draws it.
+    """
 
     id: str
     params: Path
@@ -34,12 +39,31 @@ class Figure:
         return read_params(self.params, self.notebook)
 
     def fingerprint(self, package: str) -> str:
-        """Hash of all that the figure depends on: its params, its notebook, and the package with its data."""
+        """Hash of all that the figure depends on: its params, its notebook, and the package with its data.
+
+        package : `common.project.package_fingerprint`
+        """
         return digest(package.encode(), self.params.read_bytes(), self.notebook.read_bytes())
 
 
 def find(root: Path) -> dict[str, Figure]:
-    """Every figure of the project by id."""
+    """Find every figure of a project.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The folder with ``params/<notebook>/<figure_id>.yaml`` and ``notebooks/<notebook>.ipynb``.
+
+    Returns
+    -------
+    dict of Figure
+        By id, in alphabetical order.
+
+    Raises
+    ------
+    ValueError
+        Where a params file has no notebook, or a name that is taken or cannot name a figure.
+    """
     figures: dict[str, Figure] = {}
     for params in sorted(root.glob("params/*/*.yaml"), key=lambda path: path.stem):
         notebook = root / "notebooks" / f"{params.parent.name}.ipynb"
@@ -52,7 +76,23 @@ def find(root: Path) -> dict[str, Figure]:
 
 
 def read_params(params: Path, notebook: Path) -> dict[str, Any]:
-    """The values of a params file; its keys and their types must be those of the notebook's parameters cell."""
+    """Read the values of a params file and check them against its notebook.
+
+    Parameters
+    ----------
+    params, notebook : pathlib.Path
+        The file, and the notebook whose parameters it sets.
+
+    Returns
+    -------
+    dict
+        The value of each parameter.
+
+    Raises
+    ------
+    ValueError
+        Where keys or types are not those of the notebook's `parameters` cell, or `figure_id` is not the file's name.
+    """
     fields: dict[str, Any] = {name: (annotation, ...) for name, annotation in notebook_parameters(notebook).items()}
     schema = create_model("Params", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
     values: dict[str, Any] = validated(schema, read_mapping(params), str(params)).model_dump()
@@ -81,7 +121,25 @@ def _type(notebook: Path, parameter: str, annotation: str) -> Any:
 
 
 def choose(figures: dict[str, Figure], patterns: Iterable[str]) -> list[Figure]:
-    """Figures by id or glob; without any, all of them."""
+    """Choose figures by id or glob.
+
+    Parameters
+    ----------
+    figures : dict of Figure
+        From `find`.
+    patterns : iterable of str
+        Ids and globs such as "medusa-*"; without any, all figures.
+
+    Returns
+    -------
+    list of Figure
+        Each once, in the order of the patterns.
+
+    Raises
+    ------
+    ValueError
+        Where a pattern fits no figure; the message has the nearest name.
+    """
     chosen: dict[str, Figure] = {}
     for pattern in patterns:
         ids = fnmatch.filter(figures, pattern)

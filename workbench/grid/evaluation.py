@@ -1,6 +1,5 @@
 """The values of a sweep, evaluated in blocks and each written once."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog.model_entries import Model
+from ..catalog import Model
 from ..common.arrays import Array
+from ..common.machine import cores
 from ..common.variables import ABSENT, LINK
-from ..kernels import collectives, roofline
-from ..operators import parallel
-from ..operators.cost import Conventions, Cost, Step, Widths, decode, prefill
-from ..operators.formats import computes_in, widths
-from ..operators.table import ATTENTION, OPERATORS
+from ..kernels import roofline, timed
+from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths, decode, prefill, sees, shard
 from .buffers import empty
 from .sweep import COSTS, RATES, Sweep
 
@@ -28,8 +25,6 @@ NOTHING = {
     "flops": 0.0, "bytes": 0.0, "intensity": np.nan, "attainable": np.nan, "time": 0.0, "performance": np.nan,
     "bound": ABSENT,
 }  # fmt: skip
-#: Operators that see more of a step than the number of its tokens.
-BY_SEQUENCE = (*ATTENTION, "kv_b_proj", "lm_head")
 #: Cells of a block (half of an ideal one's, on all GPUs together): smaller ones leave threads waiting for each other.
 BLOCK = 2**18
 #: Cells of a sweep that is worth several threads (a quarter of an ideal one's) [1].
@@ -52,26 +47,25 @@ def evaluate(
     out = {name: empty(shape if name in COSTS else (len(sweep.gpus), *shape), _dtype(name, sweep)) for name in names}
     calls = np.zeros((*shape[:2], len(tps)))
     shards = {
-        name: [(parallel.shard(model, tp), widths(model, sweep.dtypes[name]), tp) for tp in tps]
-        for name, model in sweep.models.items()
+        name: [(shard(model, tp), sweep.formats[name].widths, tp) for tp in tps] for name, model in sweep.models.items()
     }
 
-    prompts = _distinct(sweep) if sweep.time_model == "kernel" and {"time", "performance"} & out.keys() else None
+    prompts = _distinct(sweep) if sweep.timing.time_model == "kernel" and {"time", "performance"} & out.keys() else None
     tables: dict[tuple[str, str, int], np.ndarray] = {}
     ceilings = cache(partial(_ceilings, sweep, len(lengths)))
 
     def tabulate(key: tuple[str, str, int]) -> None:
         """Times by GPU of a prompt's operator at every number of tokens that the sweep has."""
         model, operator, t = key
-        if prompts and operator in sweep.has[model] and operator not in BY_SEQUENCE:
+        if prompts and operator in sweep.has[model] and sees(operator) == "tokens":
             tables[key] = _tabulated(sweep, operator, model, shards[model][t], prompts[0])
 
     @np.errstate(over="ignore")  # what float32 cannot hold is inf; by call, as every thread has its own
     def fill(place: tuple[Block, int, Step, tuple[int, str], tuple[int, str]]) -> None:
         block, p, step, (i, model), (j, operator) = place
-        for t, shard in enumerate(shards[model]):
+        for t, part in enumerate(shards[model]):
             at: tuple[Any, ...] = (i, j, p, *block, t)
-            cost = _cost(operator, step, sweep.options, *shard) if operator in sweep.has[model] else None
+            cost = _cost(operator, step, sweep.conventions, *part) if operator in sweep.has[model] else None
             if cost is None:
                 for name, values in out.items():
                     values[at if name in COSTS else (slice(None), *at)] = NOTHING[name]
@@ -79,9 +73,9 @@ def evaluate(
             calls[i, j, t] = cost.calls
             table = tables.get((model, operator, t)) if sweep.phases[p] == "prefill" else None
             known = None if table is None or prompts is None else (table, prompts[1][block])
-            _write(sweep, out, at, cost, *ceilings(computes_in(operator, sweep.dtypes[model])), known)
+            _write(sweep, out, at, cost, *ceilings(sweep.formats[model].computes_in(operator)), known)
 
-    ideal = sweep.time_model == "ideal"
+    ideal = sweep.timing.time_model == "ideal"
     cells = max(2 * BLOCK // len(sweep.gpus), BLOCK // 4) if ideal else BLOCK
     worth = prod(sweep.shape) >= (4 * THREADED if ideal else THREADED)
     places = (
@@ -90,7 +84,7 @@ def evaluate(
         for step in [_step(sweep, phase, block)]
         for model, operator in product(enumerate(sweep.models), enumerate(sweep.operators))
     )
-    with _threads(threads or (len(os.sched_getaffinity(0)) if worth else 1)) as each:
+    with _threads(threads or (cores() if worth else 1)) as each:
         for function, items in (
             (tabulate, product(sweep.models, sweep.operators, range(len(tps)))),
             (fill, places),
@@ -157,19 +151,19 @@ def _tabulated(
 ) -> np.ndarray:
     """Times of an operator's kernel by (gpu, number of tokens) [s]."""
     times = np.empty((len(sweep.gpus), len(tokens)))
-    peak, *_ = _ceilings(sweep, 1, computes_in(operator, sweep.dtypes[model]))
+    peak, *_ = _ceilings(sweep, 1, sweep.formats[model].computes_in(operator))
     for start in range(0, len(tokens), BLOCK):
         part = slice(start, start + BLOCK)
-        cost = _cost(operator, Step(tokens[part], 1, 1, 0), sweep.options, *shard)
+        cost = _cost(operator, Step(tokens[part], 1, 1, 0), sweep.conventions, *shard)
         times[:, part] = _kernel_times(sweep, cost, peak) if cost else 0.0
     return times
 
 
-def _cost(operator: str, step: Step, options: Conventions, model: Model, width: Widths, tp: int) -> Cost | None:
+def _cost(operator: str, step: Step, conventions: Conventions, model: Model, width: Widths, tp: int) -> Cost | None:
     """The cost of an operator on one of `tp` GPUs; None where the model has no such operator."""
-    if operator == "all_reduce":
-        return parallel.all_reduce(model, step, width, tp)
-    return OPERATORS[operator](model, step, width, options)
+    if operator in COLLECTIVES:
+        return COLLECTIVES[operator](model, step, width, tp)
+    return OPERATORS[operator](model, step, width, conventions)
 
 
 def _write(
@@ -213,12 +207,12 @@ def _write(
     if "time" in out or "performance" in out:
         if known:
             time = put("time", everywhere, partial(np.take, axis=1, mode="clip"), *known)
-        elif sweep.time_model == "kernel" or cost.gpus > 1:
-            time = put("time", everywhere, _kernel_times, sweep, cost, peak)
+        elif sweep.timing.time_model == "kernel" or cost.gpus > 1:
+            time = put("time", everywhere, partial(_kernel_times, sweep, cost), peak)
         else:
             time = put("time", everywhere, roofline.ideal_time, flops, moved, peak, bandwidth)
-            if sweep.launch_latency:
-                time = put("time", everywhere, np.add, time, sweep.launch_latency)
+            if sweep.timing.launch_latency:
+                time = put("time", everywhere, np.add, time, sweep.timing.launch_latency)
         if "performance" in out:
             put("performance", everywhere, np.divide, flops, time)
 
@@ -227,13 +221,12 @@ def _ceilings(sweep: Sweep, dims: int, computing: str) -> tuple[np.ndarray, np.n
     """Peak [FLOP/s] in a format, bandwidth [byte/s] and ridge point [FLOP/byte], by GPU and as many dims after it."""
     rates = [(gpu.peak_flop_rate(computing), gpu.bandwidth) for gpu in sweep.gpus.values()]
     peak, bandwidth = np.array(rates).T.reshape(2, -1, *(1,) * dims)
-    return peak, bandwidth, roofline.ridge_point(peak, bandwidth)
+    return peak, bandwidth, peak / bandwidth
 
 
 def _kernel_times(sweep: Sweep, cost: Cost, peak: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     """Times of one call by GPU [s], written to `out` where there is one."""
     times = np.empty((len(peak), *np.broadcast(cost.flops, cost.bytes).shape)) if out is None else out
     for g, gpu in enumerate(sweep.gpus.values()):
-        seconds = collectives.collective_or_kernel_time(gpu, cost, peak[g].item(), sweep.time_model)
-        np.add(seconds, sweep.launch_latency, out=times[g])
+        times[g] = timed(gpu, cost, peak[g].item(), sweep.timing)
     return times

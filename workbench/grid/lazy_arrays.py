@@ -5,8 +5,13 @@ from itertools import product
 from typing import Any
 from uuid import uuid4
 
-import dask.array as da
 import numpy as np
+
+from ..common.extras import check_libraries
+
+check_libraries("dask")
+
+import dask.array as da
 from dask.highlevelgraph import HighLevelGraph
 
 from .evaluation import evaluate

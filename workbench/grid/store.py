@@ -26,6 +26,7 @@ import numpy as np
 import xarray as xr
 
 from ..common.errors import unknown
+from ..common.extras import check_libraries
 from ..common.files import write_text
 from ..common.project import package_fingerprint
 from ..common.variables import with_units
@@ -62,6 +63,7 @@ def write(
     of the same is left as it is. Raises ValueError for an unknown suffix or variable, a missing folder, a path that
     cannot be written or that another run writes, and a folder that is no Zarr store.
     """
+    check_libraries("dask", "netCDF4", "pyarrow", "zarr")
     names = list(dict.fromkeys(names))
     for name in names:
         if name not in (*COSTS, *RATES):

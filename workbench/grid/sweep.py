@@ -21,10 +21,9 @@ from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
 from ..common.arguments import is_whole, listed, names_in, whole_numbers
 from ..common.errors import unknown
-from ..kernels.times import TIME_MODELS
-from ..operators.cost import PHASES, Conventions
-from ..operators.formats import formats
-from ..operators.table import OPERATORS, exists, operator_set
+from ..kernels.formats import Formats, OperandFormats
+from ..kernels.times import Timing
+from ..operators import OPERATORS, PHASES, Conventions, exists, operator_set
 
 #: Variables without the dim gpu, and those with all dims.
 COSTS, RATES = ("flops", "bytes", "intensity"), ("attainable", "time", "performance", "bound")
@@ -39,7 +38,7 @@ class Sweep:
     """What a grid is computed over: the arguments of `grid.roofline_grid`, checked, by label.
 
     has : the operators that each model runs; sizes : batch_size, seq_len and, where asked for, candidates and tp [1]
-    dtypes : of each model's operands; dtype : of the results, "float64" or "float32"
+    formats : of each model's operands; dtype : of the results, "float64" or "float32"
     attrs : those of the grid, which say how it was computed
     """
 
@@ -49,11 +48,10 @@ class Sweep:
     has: dict[str, set[str]]
     phases: list[str]
     sizes: dict[str, np.ndarray]
-    dtypes: dict[str, dict[str, str]]
-    options: Conventions
+    formats: dict[str, OperandFormats]
+    conventions: Conventions
     logits: str
-    time_model: str
-    launch_latency: float
+    timing: Timing
     dtype: str = "float64"
     attrs: dict[str, Any] = field(default_factory=dict)
 
@@ -107,7 +105,7 @@ class Sweep:
 
 
 def _steps(lengths: dict[str, int], cells: int) -> dict[str, int]:
-    """Labels in a slice of each dim, the inner dims whole as far as a region has no more than so many cells."""
+    """Labels in a slice of each dim, the inner dims whole as far as a region has no more than `cells`."""
     steps = {}
     for dim, length in reversed(lengths.items()):
         steps[dim] = min(length, max(cells, 1))
@@ -141,17 +139,12 @@ def checked(
     for label, value, allowed in (("logits", logits, ("last", "all")), ("scores", scores, (None, "memory", "chip"))):
         if value not in allowed:
             raise unknown(label, value, allowed)
-    if not isinstance(time_model, str) or time_model not in TIME_MODELS:
-        raise unknown("time_model", time_model, TIME_MODELS)
-    if not isinstance(launch_latency, int | float) or isinstance(launch_latency, bool) or not 0 <= launch_latency < 1:
-        raise ValueError(f"launch_latency = {launch_latency!r}: allowed are seconds from 0 to 1")
+    timing = Timing(time_model, launch_latency)
     if causal not in (None, True, False):
         raise unknown("causal", causal, (None, True, False))
     if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
         raise unknown("dtype", dtype, ("float64", "float32"))
-    dtypes = {
-        name: formats(entry, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype) for name, entry in models.items()
-    }
+    formats = Formats(weight_dtype, activation_dtype, kv_dtype, lm_head_dtype)
     wanted = listed("operator", "fused" if operator is None else operator)
     if tp is not None:
         sizes["tp"] = whole_numbers("tp", tp)
@@ -164,8 +157,8 @@ def checked(
         "launch_latency": launch_latency,
     }  # fmt: skip
     return Sweep(
-        gpus, models, operators, has, phases, sizes, dtypes, Conventions(causal, scores), logits, time_model,
-        launch_latency, dtype, attrs,
+        gpus, models, operators, has, phases, sizes, {name: formats.of(entry) for name, entry in models.items()},
+        Conventions(causal, scores), logits, timing, dtype, attrs,
     )  # fmt: skip
 
 

@@ -1,12 +1,18 @@
 """Kernel times: the ideal roofline, and a law for each kind of kernel, fitted to measurements."""
 
-from .collectives import all_reduce_time, all_to_all_time, send_time
-from .roofline import attainable, bound, ideal_time, ridge_point
-from .times import EAGER_LAUNCH, TIME_MODELS, attention_time, gemm_time, operator_time
+from .collectives import all_reduce_time, all_to_all_time, link_rate, send_time
+from .formats import Formats, OperandFormats
+from .roofline import attainable, bound, ideal_time, longest, ridge_point
+from .times import EAGER_LAUNCH, LAWS, TIME_MODELS, Law, Timing, attention_time, gemm_time, operator_time, timed
 
 __all__ = [
     "EAGER_LAUNCH",
+    "LAWS",
     "TIME_MODELS",
+    "Formats",
+    "Law",
+    "OperandFormats",
+    "Timing",
     "all_reduce_time",
     "all_to_all_time",
     "attainable",
@@ -14,7 +20,10 @@ __all__ = [
     "bound",
     "gemm_time",
     "ideal_time",
+    "link_rate",
+    "longest",
     "operator_time",
     "ridge_point",
     "send_time",
+    "timed",
 ]

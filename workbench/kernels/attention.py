@@ -1,12 +1,11 @@
 """Time of fused attention: prompts in tiles of queries, decoding over a split cache."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from ..catalog.fits import DecodeFit, PrefillFit
-from ..catalog.gpu_entries import GPU, kernel_fit
+from ..catalog.gpu_entries import GPU
 from ..common.arrays import Array
 from ..operators.cost import Cost
 from .gemm import l2_misses, smooth_maximum
@@ -24,16 +23,13 @@ CONTEXT_DEPTH = 1024
 KV_PASSES = 3
 
 
-# Fused attention --------------------------------------------------------------------------------------------------
-
-
 def score_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     """What one score costs, its products at their fraction of the peak and its softmax partly behind them [s].
 
     The softmax takes as long in every format, so that it is counted in FLOPs at the 16-bit peak.
     """
     products = cost.score_flops / (fit.compute_fraction * peak_flop_rate)
-    softmax = fit.softmax_flops / gpu.peak_flop_rate("fp16" if "fp16" in gpu.dense_tflops else "bf16")
+    softmax = fit.softmax_flops / gpu.peak_16_bit
     return smooth_maximum(products, softmax, SOFTMAX_OVERLAP)
 
 
@@ -76,25 +72,16 @@ def decode_seconds(fit: DecodeFit, softmax: PrefillFit, gpu: GPU, cost: Cost, pe
     return latency + smooth_maximum(smooth_maximum(reading, waves, fit.overlap), compute, fit.overlap)
 
 
-# Kinds of kernels -------------------------------------------------------------------------------------------------
-
-
-def fit_of(gpu: GPU, kind: str) -> Any:
-    """The fit that a GPU computes a kind of kernel with, its own or a borrowed one."""
-    return kernel_fit(gpu, kind).fit
-
-
-def fused_attention_seconds(gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+def attention_seconds(prefill: PrefillFit, decode: DecodeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     """The faster of the two kernels that engines have, but no less than a prompt of the new tokens alone would take.
 
     A whole prompt so runs the prefill kernel, one new token the decode kernel, and a chunk or a few candidates over a
     long context whatever suits them; no token more and no longer context makes it faster.
     """
-    prefill: PrefillFit = fit_of(gpu, "prefill")
     one = prefill_seconds(prefill, gpu, cost, peak_flop_rate)
     if np.all(np.greater_equal(cost.m, cost.n) & np.greater(cost.m, 1)):  # whole prompts: `alone` is `one`
         return one
-    faster = np.minimum(one, decode_seconds(fit_of(gpu, "decode"), prefill, gpu, cost, peak_flop_rate))
+    faster = np.minimum(one, decode_seconds(decode, prefill, gpu, cost, peak_flop_rate))
     if not np.any(np.greater(cost.m, 1)):
         return faster
     alone = prefill_seconds(prefill, gpu, _new_tokens_alone(cost), peak_flop_rate)

@@ -1,19 +1,15 @@
-"""Several GPUs that serve one model: what each of them holds and computes, and the time to exchange results.
+"""Times of collectives between the GPUs of one machine: latency and rate of the link that joins them."""
 
-A tensor-parallel shard is a `Model` again, the one that a single GPU runs, so that every operator's cost follows from
-it: Shoeybi et al. 2019, "Megatron-LM" (arXiv 1909.08053).
-"""
+from typing import Any
 
 import numpy as np
 
-from ..catalog.gpu_entries import GPU
-from ..catalog.gpu_entries import gpu as find_gpu
-from ..common import arguments
+from ..catalog import GPU
+from ..catalog import gpu as find_gpu
+from ..common.arguments import positive
 from ..common.arrays import Array
-from ..common.errors import unknown
-from ..operators.cost import Cost
-from . import times
-from .times import TIME_MODELS
+from ..common.errors import CannotRun, unknown
+from ..operators import Cost
 
 #: Of a collective: latency of one step over a vendor's own link and over PCIe [s], and the share of the link's rate
 #: that it reaches [1]. NCCL's all-reduce over H100s on NVLink (vidur, github.com/microsoft/vidur,
@@ -42,89 +38,118 @@ def link_rate(gpu: GPU, gpus: Array) -> Array:
     pcie = PCIE_LANE_GBS.get(generation, 0.0) * float(lanes or 0)
     rate = np.where(np.greater(gpus, 1), np.where(_own_link(gpu, gpus), own or 0.0, pcie), np.inf)
     if not np.all(rate):
-        raise ValueError(
+        raise CannotRun(
             f"{gpu.id} has no link rate for {np.max(gpus):g} GPUs: its catalog entry gives no link.gbs_per_direction"
-            " that reaches them, and no pcie with generation and lanes"
+            " that reaches them, and no pcie with generation and lanes",
+            "no link between GPUs",
         )
     return 1e9 * rate
 
 
 def _own_link(gpu: GPU, gpus: Array) -> Array:
-    """Whether the vendor's own link joins so many GPUs."""
+    """Whether the vendor's own link joins all of them."""
     if not (gpu.link and gpu.link.gbs_per_direction):
         return np.zeros(np.shape(gpus), dtype=bool)
     return np.less_equal(gpus, gpu.link.max_gpus or np.inf)
 
 
-def _latency(gpu: GPU, gpus: Array) -> Array:
+def _latency(gpu: GPU, gpus: Array) -> np.ndarray:
     return np.where(_own_link(gpu, gpus), STEP_LATENCY, PCIE_STEP_LATENCY)
 
 
 # Collectives ------------------------------------------------------------------------------------------------------
 
 
-def all_reduce_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: str = "kernel") -> Array:
-    """Time to add up `bytes_` [byte] over `gpus` [1] GPUs and give each the sum [s]; 0 for one GPU.
+def all_reduce_time(gpu: str | GPU, *, bytes_: Any, gpus: Any, time_model: str = "kernel") -> Array:
+    """Time to add up `bytes_` over several GPUs and give each of them the sum; 0 for one GPU.
 
-    time_model : "ideal", 2 (g - 1) / g of the bytes through each GPU's link in each direction, the least that any
-        algorithm moves (Patarasuk and Yuan 2009); "kernel", the faster of a ring, in 2 (g - 1) steps, and of one shot,
-        in which each GPU reads all the others at once, both with a latency and a share of the link
+    "ideal" is 2 (g - 1) / g of the bytes through each GPU's link in each direction, the least that any algorithm moves.
+    "kernel" is the faster of a ring, in 2 (g - 1) steps, and of one shot, in which each GPU reads all the others at
+    once, both with a latency and a share of the link (`STEP_LATENCY`).
 
-    For the latency and the share see `STEP_LATENCY`. Raises ValueError for a GPU without a link rate (see `link_rate`),
-    or sizes that are no positive numbers.
+    Parameters
+    ----------
+    gpu : str or GPU
+        Id or catalog entry.
+    bytes_ : array_like
+        Of each GPU [byte].
+    gpus : array_like
+        GPUs that take part [1].
+    time_model : str
+        "kernel" or "ideal".
+
+    Returns
+    -------
+    float or ndarray
+        [s]
+
+    Raises
+    ------
+    ValueError
+        For a GPU without a link rate (`link_rate`), an unknown time model, or sizes that are not positive numbers.
+
+    References
+    ----------
+    Patarasuk and Yuan 2009, Bandwidth optimal all-reduce algorithms, doi:10.1016/j.jpdc.2008.09.002.
     """
-    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
-    size, count = _checked(bytes_, gpus, time_model)
+    return _all_reduce(*_checked(gpu, bytes_, gpus, time_model))
+
+
+def all_to_all_time(gpu: str | GPU, *, bytes_: Any, gpus: Any, time_model: str = "kernel") -> Array:
+    """Time in which each of several GPUs sends `bytes_`, spread evenly over all of them; 0 for one.
+
+    The share that stays, 1 / g, crosses no link. "kernel" adds the latency and the share of the link's rate of
+    `all_reduce_time`, whose parameters, result [s] and errors these are as well.
+    """
+    return _all_to_all(*_checked(gpu, bytes_, gpus, time_model))
+
+
+def send_time(gpu: str | GPU, *, bytes_: Any, gpus: Any, time_model: str = "kernel") -> Array:
+    """Time to send `bytes_` from one of several GPUs to another, as between stages of a pipeline [s].
+
+    Parameters and errors are those of `all_reduce_time`.
+    """
+    card, size, count, ideal = _checked(gpu, bytes_, gpus, time_model)
+    least: Array = size / link_rate(card, count)
+    return least if ideal else _latency(card, count) + least / LINK_FRACTION
+
+
+def _all_reduce(card: GPU, size: np.ndarray, count: np.ndarray, ideal: bool) -> Array:
     others, rate = count - 1, link_rate(card, count)
-    ideal = 2 * others / count * size / rate
-    if time_model == "ideal":
-        return ideal
+    least: Array = 2 * others / count * size / rate
+    if ideal:
+        return least
     latency = _latency(card, count)
-    ring = 2 * others * latency + ideal / LINK_FRACTION
+    ring = 2 * others * latency + least / LINK_FRACTION
     one_shot = latency + others * size / (LINK_FRACTION * rate)
-    return np.where(others > 0, np.minimum(ring, one_shot), 0.0)[()]
+    time: Array = np.where(others > 0, np.minimum(ring, one_shot), 0.0)[()]
+    return time
 
 
-def all_to_all_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: str = "kernel") -> Array:
-    """Time in which each of `gpus` [1] GPUs sends `bytes_` [byte], spread evenly over all of them [s]; 0 for one.
-
-    The share that stays, 1 / g, crosses no link. time_model : "kernel" adds the latency and the share of the link's
-    rate of `all_reduce_time`, which has the errors as well
-    """
-    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
-    size, count = _checked(bytes_, gpus, time_model)
-    ideal = (count - 1) / count * size / link_rate(card, count)
-    if time_model == "ideal":
-        return ideal
-    return np.where(count > 1, _latency(card, count) + ideal / LINK_FRACTION, 0.0)[()]
+def _all_to_all(card: GPU, size: np.ndarray, count: np.ndarray, ideal: bool) -> Array:
+    least = (count - 1) / count * size / link_rate(card, count)
+    time: Array = least if ideal else np.where(count > 1, _latency(card, count) + least / LINK_FRACTION, 0.0)[()]
+    return time
 
 
-def send_time(gpu: str | GPU, *, bytes_: Array, gpus: Array, time_model: str = "kernel") -> Array:
-    """Time to send `bytes_` [byte] from one of `gpus` [1] GPUs to another [s], as between stages of a pipeline.
-
-    time_model and errors : as for `all_reduce_time`
-    """
-    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
-    size, count = _checked(bytes_, gpus, time_model)
-    ideal = size / link_rate(card, count)
-    return ideal if time_model == "ideal" else _latency(card, count) + ideal / LINK_FRACTION
-
-
-def _checked(bytes_: Array, gpus: Array, time_model: str) -> tuple[np.ndarray, np.ndarray]:
-    if time_model not in TIME_MODELS:
-        raise unknown("time_model", time_model, TIME_MODELS)
-    size, count = arguments.positive("bytes_", bytes_), arguments.positive("gpus", gpus)
+def _checked(gpu: str | GPU, bytes_: Any, gpus: Any, time_model: str) -> tuple[GPU, np.ndarray, np.ndarray, bool]:
+    card = find_gpu(gpu)
+    if time_model not in ("ideal", "kernel"):
+        raise unknown("time_model", time_model, ("ideal", "kernel"))
+    size, count = positive("bytes_", bytes_), positive("gpus", gpus)
     if np.any(count != np.floor(count)):
         raise ValueError(f"gpus = {gpus!r}: expected whole numbers")
-    return size, count
+    return card, size, count, time_model == "ideal"
 
 
-#: Times of collectives by `Cost.kernel`; half of their bytes are sent.
-COLLECTIVES = {"all_reduce": all_reduce_time, "all_to_all": all_to_all_time}
+# Of an operator's work, whose bytes are read once and written once: half of them are sent ----------------------------
 
 
-def collective_or_kernel_time(gpu: GPU, cost: Cost, peak_flop_rate: Array, time_model: str = "kernel") -> Array:
-    """Time of one call [s] of a kernel, as of `kernels.operator_time`, or of a collective."""
-    if cost.kernel in COLLECTIVES:
-        return COLLECTIVES[cost.kernel](gpu, bytes_=cost.bytes / 2, gpus=cost.gpus, time_model=time_model)
-    return times.operator_time(gpu, cost, peak_flop_rate, time_model)
+def all_reduce_seconds(gpu: GPU, cost: Cost, _: Array, *, ideal: bool = False) -> Array:
+    """Time of an all-reduce among `cost.gpus` GPUs, by its law or at least [s]."""
+    return _all_reduce(gpu, np.asarray(cost.bytes) / 2, np.asarray(cost.gpus), ideal)
+
+
+def all_to_all_seconds(gpu: GPU, cost: Cost, _: Array, *, ideal: bool = False) -> Array:
+    """Time of an all-to-all among `cost.gpus` GPUs, by its law or at least [s]."""
+    return _all_to_all(gpu, np.asarray(cost.bytes) / 2, np.asarray(cost.gpus), ideal)

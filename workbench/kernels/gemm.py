@@ -1,7 +1,8 @@
 """Time of a matrix product: whole output tiles in whole waves, the walk along k, and its operands."""
 
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
+from math import prod
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from ..operators.cost import Cost
 
 #: Rows and columns of a GEMM's output tiles, and how often its k loop may be split to occupy more SMs [1].
 TILES, SPLITS = ((32, 64), (64, 64), (128, 128), (256, 128)), (1, 4, 16)
+#: GEMMs that are computed with all tiles at once: of more, each tile's arrays are to stay in the caches [1].
+FEW = 2**12
 #: Rows from which on a tile is not a small one: see `parameters.GemmFit.small_tile_waves` [1].
 LARGE_TILE = 128
 #: A kernel that computes much longer runs at the clock that the power limit sustains [s].
@@ -28,9 +31,6 @@ def smooth_maximum(a: Array, b: Array, exponent: float) -> Array:
     return large * (1 + (small / large) ** exponent) ** (1 / exponent)
 
 
-# GEMM -------------------------------------------------------------------------------------------------------------
-
-
 def tiled_flops(
     m: Array, n: Array, k: Array, batch: Array, *, sm_count: int, fill_depth: float, half_tile: float,
     small_tile_waves: float | None = None,
@@ -41,20 +41,42 @@ def tiled_flops(
 
     At least 2 batch m n k, and tends to it. Stairs in m, n and batch: a library picks the fastest of a few kernels.
     """
-    best: Array = np.inf
-    for rows, columns in TILES:
-        tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
-        each: Array = 2.0 * rows * columns * sm_count / _reuse(rows, columns, half_tile)
-        if small_tile_waves is not None and rows < LARGE_TILE:
-            each = np.where((m <= rows) | (tiles <= small_tile_waves * sm_count), each, np.inf)
-        depths = (np.ceil(tiles * split / sm_count) * (k / split + fill_depth) for split in SPLITS)
-        best = np.minimum(best, each * reduce(np.minimum, depths))
+    sizes, each = (
+        (m, n, k, batch),
+        partial(
+            _tile_flops,
+            sm_count=sm_count,
+            fill_depth=fill_depth,
+            half_tile=half_tile,
+            small_tile_waves=small_tile_waves,
+        ),
+    )
+    shape = np.broadcast_shapes(*map(np.shape, sizes))
+    if prod(shape) > FEW:
+        return reduce(np.minimum, (each(*sizes, *tile) for tile in TILES))
+    tiles = np.array(TILES, dtype=float).T.reshape(2, -1, *(1,) * len(shape))  # all at once: fewer calls of numpy
+    best: np.ndarray = each(*sizes, *tiles).min(axis=0)
     return best
 
 
-def _reuse(rows: int, columns: int, half_tile: float) -> float:
+def _tile_flops(
+    m: Array, n: Array, k: Array, batch: Array, rows: Array, columns: Array, *, sm_count: int, fill_depth: float,
+    half_tile: float, small_tile_waves: float | None,
+) -> np.ndarray:  # fmt: skip
+    """FLOPs in whole waves of output tiles of (rows x columns), by the best split of k [FLOP]."""
+    tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
+    each: Array = 2.0 * rows * columns * sm_count / _reuse(rows, columns, half_tile)
+    if small_tile_waves is not None:
+        allowed = (rows >= LARGE_TILE) | (m <= rows) | (tiles <= small_tile_waves * sm_count)
+        each = np.where(allowed, each, np.inf)
+    depths = (np.ceil(tiles * split / sm_count) * (k / split + fill_depth) for split in SPLITS)
+    flops: np.ndarray = each * reduce(np.minimum, depths)
+    return flops
+
+
+def _reuse(rows: Array, columns: Array, half_tile: float) -> Array:
     """How busy an output tile keeps the tensor cores, relative to the largest tile [1]."""
-    side, largest = (2 * a * b / (a + b) for a, b in ((rows, columns), TILES[-1]))
+    side, largest = 2 * rows * columns / (rows + columns), 2 * prod(TILES[-1]) / sum(TILES[-1])
     return side / (side + half_tile) * (1 + half_tile / largest)
 
 

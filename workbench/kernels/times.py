@@ -1,23 +1,26 @@
-"""Kernel times: the roofline with launch latency, achievable fractions of its ceilings, and work in whole tiles.
+"""Kernel times: the law of each kind of kernel, and the time of a call by the ideal roofline or by its law.
 
 Every time is at least the ideal roofline's (but for operands `replayed` from a cache), never falls when a kernel
 has more work, and tends to the ideal time over the achievable fraction as the work grows (in attention, with the time
 of the softmax). Latent attention may choose another kernel for more work, the one with fewer FLOPs. The parameters are
-fitted (`calibration`) and kept in the catalog (`parameters`); the constants here are the same for all GPUs.
+fitted (`calibration`) and kept in the catalog (`catalog.fits`); the constants here are the same for all GPUs.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..catalog.dtypes import WIDTH
-from ..catalog.gpu_entries import GPU
-from ..catalog.gpu_entries import gpu as find_gpu
-from ..common.arguments import positive
+from ..catalog import GPU, kernel_fit
+from ..catalog import gpu as find_gpu
+from ..catalog.dtypes import plain_width
+from ..common.arguments import check_range, positive
 from ..common.arrays import Array
 from ..common.errors import unknown
-from ..operators.cost import Cost, attention_cost, gemm_cost
-from .attention import fit_of, fused_attention_seconds
+from ..operators import Cost, Heads, Step, cost
+from .attention import attention_seconds
+from .collectives import all_reduce_seconds, all_to_all_seconds
 from .elementwise import elementwise_seconds
 from .gemm import gemm_seconds, replayed_cost
 from .roofline import ideal_time
@@ -29,87 +32,193 @@ TIME_MODELS = ("ideal", "kernel")
 EAGER_LAUNCH = 26e-6
 
 
+def check_time_model(time_model: object) -> None:
+    """Raise ValueError for an unknown time model."""
+    if not isinstance(time_model, str) or time_model not in TIME_MODELS:
+        raise unknown("time_model", time_model, TIME_MODELS)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How calls are timed.
+
+    Parameters
+    ----------
+    time_model : str
+        "ideal", each kernel on its roof, or "kernel", by its law.
+    launch_latency : float
+        What every call takes besides [s].
+
+    Raises
+    ------
+    ValueError
+        For an unknown time model, and a latency outside 0 to 1 s.
+    """
+
+    time_model: str = "ideal"
+    launch_latency: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_time_model(self.time_model)
+        check_range("launch_latency", self.launch_latency, 1, "seconds")
+
+
+class Law(NamedTuple):
+    """What a kind of kernel takes: by its law, and at least; both of (gpu, cost, peak_flop_rate [FLOP/s]) [s]."""
+
+    seconds: Callable[[GPU, Cost, Array], Array]
+    ideal: Callable[[GPU, Cost, Array], Array] = lambda gpu, call, peak: ideal_time(
+        call.flops, call.bytes, peak, gpu.bandwidth
+    )
+
+
+#: The law of each kind of kernel, by `Cost.kernel`.
+LAWS: dict[str, Law] = {
+    "gemm": Law(lambda gpu, call, peak: gemm_seconds(kernel_fit(gpu, "gemm").fit, gpu, call, peak)),
+    "unfused": Law(lambda gpu, call, peak: gemm_seconds(kernel_fit(gpu, "unfused").fit, gpu, call, peak)),
+    "attention": Law(
+        lambda gpu, call, peak: attention_seconds(
+            kernel_fit(gpu, "prefill").fit, kernel_fit(gpu, "decode").fit, gpu, call, peak
+        )
+    ),
+    "elementwise": Law(lambda gpu, call, _: elementwise_seconds(kernel_fit(gpu, "elementwise").fit, gpu, call.bytes)),
+    "all_reduce": Law(all_reduce_seconds, lambda gpu, call, _: all_reduce_seconds(gpu, call, _, ideal=True)),
+    "all_to_all": Law(all_to_all_seconds, lambda gpu, call, _: all_to_all_seconds(gpu, call, _, ideal=True)),
+}
+
+
+def operator_time(gpu: GPU, call: Cost, peak_flop_rate: Array, time_model: str = "kernel") -> Array:
+    """Time of one kernel call, or of one collective.
+
+    Parameters
+    ----------
+    gpu : GPU
+    call : Cost
+        Its work.
+    peak_flop_rate : float or ndarray
+        Of the format that it computes in [FLOP/s].
+    time_model : str
+        "kernel" or "ideal".
+
+    Returns
+    -------
+    float or ndarray
+        [s], with the dims of the work.
+    """
+    law = LAWS[call.kernel]
+    ideal = law.ideal(gpu, call, peak_flop_rate)
+    if time_model == "ideal":
+        return ideal
+    return np.maximum(law.seconds(gpu, call, peak_flop_rate), ideal)
+
+
+def timed(gpu: GPU, call: Cost, peak_flop_rate: Array, timing: Timing, *, calls: int = 1) -> Array:
+    """Time of `calls` calls of a kernel, each with its launch [s]; the rest as for `operator_time`."""
+    seconds = operator_time(gpu, call, peak_flop_rate, timing.time_model)
+    if timing.launch_latency:
+        seconds = seconds + timing.launch_latency
+    return seconds if calls == 1 else calls * seconds
+
+
 def gemm_time(
-    gpu: str | GPU, *, m: Array, n: Array, k: Array, dtype: str = "fp16", batch: Array = 1, time_model: str = "kernel",
+    gpu: str | GPU, *, m: Any, n: Any, k: Any, dtype: str = "fp16", batch: Any = 1, time_model: str = "kernel",
     replayed: bool = False,
 ) -> Array:  # fmt: skip
-    """Time of `batch` products (m x k) (k x n) in one kernel [s].
+    """Time of `batch` products (m x k) (k x n) in one kernel.
 
-    gpu : id or catalog entry; m, n, k, batch : sizes [1], broadcast; dtype : of all three matrices
-    time_model : "kernel" or "ideal"
-    replayed : the same call has just run, as in a benchmark that repeats one: operands that fit into L2 are read from
-        there, where the GPU's fit knows that rate. In an engine other layers' weights come between
+    Parameters
+    ----------
+    gpu : str or GPU
+        Id or catalog entry.
+    m, n, k, batch : array_like
+        Sizes, which broadcast [1].
+    dtype : str
+        Of all three matrices.
+    time_model : str
+        "kernel" or "ideal".
+    replayed : bool
+        The same call has just run, as in a benchmark that repeats one: operands that fit into L2 are read from there,
+        where the GPU's fit knows that rate. In an engine other layers' weights come between.
 
-    Raises ValueError for an unknown name, a dtype that the GPU has no peak for, or a size that is no positive number.
+    Returns
+    -------
+    float or ndarray
+        [s]
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a dtype that the GPU has no peak for, or a size that is not a positive number.
     """
-    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
+    card = find_gpu(gpu)
+    check_time_model(time_model)
     m, n, k, batch = (positive(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
-    cost = gemm_cost(m=m, n=n, k=k, batch=batch, width=_width(dtype))
+    width = plain_width(dtype)
+    call = cost.gemm(m, k, n, weight=width, activation=width, batch=batch)
     if replayed and time_model == "kernel":
-        cost = replayed_cost(card, cost, fit_of(card, "gemm").l2_speedup)
-    return operator_time(card, cost, card.peak_flop_rate(dtype), time_model)
+        call = replayed_cost(card, call, kernel_fit(card, "gemm").fit.l2_speedup)
+    return operator_time(card, call, card.peak_flop_rate(dtype), time_model)
 
 
 def attention_time(
-    gpu: str | GPU,
-    *,
-    new_tokens: Array,
-    context: Array,
-    batch_size: Array,
-    n_heads: Array,
-    n_kv_heads: Array,
-    head_dim: Array,
-    dtype: str = "fp16",
-    causal: bool = True,
-    time_model: str = "kernel",
-    replayed: bool = False,
-) -> Array:
-    """Time of one layer's fused attention [s]: prefill where new_tokens = context, decode where it is 1.
+    gpu: str | GPU, *, new_tokens: Any, context: Any, batch_size: Any, n_heads: Any, n_kv_heads: Any, head_dim: Any,
+    dtype: str = "fp16", causal: bool = True, time_model: str = "kernel", replayed: bool = False,
+) -> Array:  # fmt: skip
+    """Time of one layer's fused attention: prefill where new_tokens = context, decode where it is 1.
 
-    gpu : id or catalog entry; dtype : of queries and cache; the rest broadcast
-    new_tokens, context : per sequence, `context` includes the new ones [token]; batch_size : sequences [1]
-    causal : skip the scores that the mask leaves out; time_model : "kernel" or "ideal"
-    replayed : as of `gemm_time`: a KV cache that fits into L2 is read from there
+    Parameters
+    ----------
+    gpu : str or GPU
+        Id or catalog entry.
+    new_tokens, context : array_like
+        Of each sequence; `context` includes the new ones [token].
+    batch_size : array_like
+        Sequences [1].
+    n_heads, n_kv_heads, head_dim : array_like
+        Query heads, KV heads, and their size [1].
+    dtype : str
+        Of queries and cache.
+    causal : bool
+        Skip the scores that the mask leaves out.
+    time_model : str
+        "kernel" or "ideal".
+    replayed : bool
+        As for `gemm_time`: a KV cache that fits into L2 is read from there.
 
-    Raises ValueError for an unknown name, a dtype that the GPU has no peak for, a size that is not a positive number, a
-    context shorter than the new tokens, or heads that KV heads do not divide.
+    Returns
+    -------
+    float or ndarray
+        [s]
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a dtype that the GPU has no peak for, a size that is not a positive number, a context
+        shorter than the new tokens, or heads that KV heads do not divide.
     """
-    card = gpu if isinstance(gpu, GPU) else find_gpu(gpu)
+    card = find_gpu(gpu)
+    check_time_model(time_model)
     given = {
         "new_tokens": new_tokens, "context": context, "batch_size": batch_size, "n_heads": n_heads,
         "n_kv_heads": n_kv_heads, "head_dim": head_dim,
     }  # fmt: skip
-    sizes = {name: positive(name, value) for name, value in given.items()}
-    if np.any(sizes["context"] < sizes["new_tokens"]):
+    new, whole, batch, heads, kv_heads, dim = (positive(name, value) for name, value in given.items())
+    if np.any(whole < new):
         raise ValueError("context is shorter than new_tokens: it counts the new tokens as well")
-    if np.any(sizes["n_heads"] % sizes["n_kv_heads"]):
+    if np.any(heads % kv_heads):
         raise ValueError(f"n_heads = {n_heads} is not a multiple of n_kv_heads = {n_kv_heads}")
-    cost = attention_cost(**sizes, causal=causal, width=_width(dtype))
+    call = attention_cost(new, whole, batch, heads, kv_heads, dim, plain_width(dtype), causal=causal)
     if replayed and time_model == "kernel":
-        cost = replayed_cost(card, cost, fit_of(card, "decode").l2_speedup)
-    return operator_time(card, cost, card.peak_flop_rate(dtype), time_model)
+        call = replayed_cost(card, call, kernel_fit(card, "decode").fit.l2_speedup)
+    return operator_time(card, call, card.peak_flop_rate(dtype), time_model)
 
 
-def operator_time(gpu: GPU, cost: Cost, peak_flop_rate: Array, time_model: str = "kernel") -> Array:
-    """Time of one kernel call [s]; `peak_flop_rate` [FLOP/s] is that of the format it computes in."""
-    if time_model not in TIME_MODELS:
-        raise unknown("time_model", time_model, TIME_MODELS)
-    ideal = ideal_time(cost.flops, cost.bytes, peak_flop_rate, gpu.bandwidth)
-    if time_model == "ideal":
-        return ideal
-    return np.maximum(KERNELS[cost.kernel](gpu, cost, peak_flop_rate), ideal)
-
-
-#: By `Cost.kernel`.
-KERNELS: dict[str, Callable[[GPU, Cost, Array], Array]] = {
-    "gemm": lambda gpu, cost, peak: gemm_seconds(fit_of(gpu, "gemm"), gpu, cost, peak),
-    "unfused": lambda gpu, cost, peak: gemm_seconds(fit_of(gpu, "unfused"), gpu, cost, peak),
-    "attention": fused_attention_seconds,
-    "elementwise": lambda gpu, cost, _: elementwise_seconds(fit_of(gpu, "elementwise"), gpu, cost.bytes),
-}
-
-
-def _width(dtype: str) -> float:
-    if dtype not in WIDTH:
-        raise unknown("dtype", dtype, WIDTH)
-    return WIDTH[dtype]
+def attention_cost(
+    new_tokens: Array, context: Array, batch_size: Array, n_heads: Array, n_kv_heads: Array, head_dim: Array,
+    width: Array, *, causal: bool = True,
+) -> Cost:  # fmt: skip
+    """Work of fused attention, queries and cache of `width` [byte]; the rest as for `attention_time`."""
+    cache = n_kv_heads * head_dim * width
+    heads = Heads(n_heads, head_dim, head_dim, cache, cache, n_heads / n_kv_heads)
+    step = Step(batch_size, new_tokens, context, context - new_tokens)
+    return cost.attention(step, heads, width, causal=causal)

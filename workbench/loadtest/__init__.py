@@ -1,5 +1,9 @@
 """Load tests of serving engines: files of several tools as one table, what they show, and what they do not."""
 
+from ..common.extras import check_libraries
+
+check_libraries("ijson")
+
 from .reading import LOAD_TEST_FORMATS, read, recognize, write
 from .rows import REQUEST_COLUMNS, STATUSES
 from .summary import PERCENTILES, metrics, report, timeline

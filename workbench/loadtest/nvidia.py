@@ -68,7 +68,7 @@ def read_genai_perf(path: Path, run: int | None = None) -> Rows:
     """Read GenAI-Perf's profile_export.json, written by perf_analyzer; its form is that of genai-perf's parser tests.
 
     experiments[].requests[]: timestamp and response_timestamps [ns]. Responses without text (a role, a usage report)
-    are no tokens. Tokens are counted where the server's usage report does, otherwise unknown.
+    are not tokens. The counts are those of the server's usage report, and unknown without one.
     """
     rows, counts = Rows(path, "request {}"), [0, 0]
     events = json_events(path, lambda: f"experiment {max(counts[0] - 1, 0)}, request {counts[1]}: ")
@@ -104,7 +104,7 @@ def _add_genai_perf(rows: Rows, place: int, value: Any) -> None:
 
 
 def _response(output: Any) -> tuple[bool, dict[str, Any]]:
-    """Whether a response has text, and its usage report if it has one; a form that is not known is text."""
+    """Whether a response has text, and its usage report if it has one; an unknown form counts as text."""
     if isinstance(output, dict) and "text_output" in output:
         return bool(output["text_output"]), {}
     raw = output.get("response") if isinstance(output, dict) else output

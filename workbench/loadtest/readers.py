@@ -19,7 +19,7 @@ CSV_NAMES = {"prompt_tokens": "input_tokens"}  # what a column may be called ins
 def read_csv(path: Path, run: int | None = None) -> Rows:
     """Read a CSV with columns sent_s, first_token_s, last_token_s [s], prompt_tokens (or input_tokens), output_tokens.
 
-    Empty cells never happened or are unknown. Columns status and error may be there; `loadtest.write` writes both.
+    An empty cell never happened or is unknown. Columns status and error are optional; `loadtest.write` writes both.
     """
     one_run(path, run, 1)
     rows, header = Rows(path, "line {}"), list[str]()
@@ -72,8 +72,8 @@ VARCAS_SUMMARY = {
 def read_varcas(path: Path, run: int | None = None) -> Rows:
     """Read a result of the varcas load harness 1.0 (kshyp/varcas, commit 15daea2): metrics, and records[] in Unix time.
 
-    As it stands, or below load_test_results of its dynamic analysis. Its summary counts a request as successful that
-    had no error, with or without output.
+    As it stands, or below load_test_results of its dynamic analysis. Its summary counts every request without an error
+    as successful, with or without output.
     """
     one_run(path, run, 1)
     rows = Rows(path, "records[{}]")
@@ -110,9 +110,9 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
     """Read the result of `vllm bench serve --save-result --save-detailed` (vllm/benchmarks/serve.py, commit 009e6d4).
 
     Its arrays have one entry a request: start_times [s] (since January 2026, pull request 32667), ttfts and itls [s],
-    input_lens, output_lens, errors; 0 output tokens is a request that failed. A request ends with its last token:
-    after `latencies`, in files that have it, or ttft and the sum of its itls. Without start_times a run whose requests
-    were all sent at once (request_rate "inf", no max_concurrency) can be read; another cannot.
+    input_lens, output_lens, errors; a request with 0 output tokens failed. A request ends with its last token: after
+    `latencies`, in files that have it, or after ttft and the sum of its itls. Without start_times only a run whose
+    requests were all sent at once (request_rate "inf", no max_concurrency) can be read.
     """
     rows, runs = Rows(path, "request {}"), 0
     arrays: dict[str, list[Any]] = {name: [] for name in VLLM_ARRAYS}

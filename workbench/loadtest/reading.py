@@ -1,7 +1,8 @@
 """Load tests of serving engines: files of several tools as one table, what they show, and what they do not.
 
-`read` recognizes a file by its content. Whatever the source, a row is one request with the columns of `COLUMNS`, which
-the simulation writes too. `metrics` and `timeline` keep apart what was offered, started, finished, and never ended.
+`read` recognizes a file by its content. Whatever the source, a row is one request with the columns `REQUEST_COLUMNS`,
+which the simulation writes too. `metrics` and `timeline` keep apart what was offered, started, finished, and never
+ended.
 """
 
 from collections.abc import Callable
@@ -39,18 +40,34 @@ SUMMARIES = {
 
 
 def read(path: str | Path, format: str | None = None, *, run: int | None = None) -> pd.DataFrame:
-    """Read the requests of a load test into one table with the columns of `COLUMNS`.
+    """Read the requests of a load test into one table.
 
-    path : result of the varcas load harness, of `vllm bench serve --save-detailed` (or its requests), GuideLLM's
-        report, AIPerf's profile_export.jsonl, GenAI-Perf's profile_export.json, or a CSV; may be gzipped
-    format : one of `FORMATS`; None recognizes it by the content
-    run : number from 0, of a file that holds several runs
+    Parameters
+    ----------
+    path : str or Path
+        Result of the varcas load harness, of ``vllm bench serve --save-detailed`` (or its requests), GuideLLM's report,
+        AIPerf's profile_export.jsonl, GenAI-Perf's profile_export.json, or a CSV; may be gzipped.
+    format : str, optional
+        One of `LOAD_TEST_FORMATS`; None recognizes it by the content.
+    run : int, optional
+        Which run of a file that holds several, from 0 [1].
 
-    Times [s] are from the first send, NaN where they never happened; tokens [1] NA where unknown. In `attrs`: source,
-    format; warnings, one line each: records that could not be used, what is missing, records that stand twice, and
-    where the file's own summary contradicts its records; itl, inter-token latencies where the file has them: ascending
-    `seconds` (to 0.05 %), and a `count` of each. Raises ValueError, in one line that names the record, for a file that
-    is malformed or cut off.
+    Returns
+    -------
+    pd.DataFrame
+        A row a request, with the columns `REQUEST_COLUMNS`: times [s] from the first send, NaN where they never
+        happened; tokens [token], NA where unknown. Its ``attrs`` hold
+
+        - source, format
+        - warnings, a line each: records that could not be used, what is missing, records that are there twice, and
+          where the file's own summary contradicts its records
+        - itl, inter-token latencies where the file has them: ascending ``seconds`` [s], to 0.05 %, and a ``count`` [1]
+          of each
+
+    Raises
+    ------
+    ValueError
+        In one line that names the record, where the file is malformed or cut off.
     """
     path = given_file(path)
     if format is not None and format not in LOAD_TEST_FORMATS:
@@ -68,7 +85,23 @@ def read(path: str | Path, format: str | None = None, *, run: int | None = None)
 
 
 def recognize(path: Path) -> str:
-    """The format of a load-test file, by its content; ValueError if it is none of `FORMATS`."""
+    """Recognize the format of a load-test file by its content.
+
+    Parameters
+    ----------
+    path : Path
+        The file; may be gzipped.
+
+    Returns
+    -------
+    str
+        One of `LOAD_TEST_FORMATS`.
+
+    Raises
+    ------
+    ValueError
+        Where the file has none of these formats, or holds a summary without requests.
+    """
     with open_text(path) as text:
         head = text.read(FIRST_CHARACTERS)
     start = next((line.strip() for line in head.splitlines() if line.strip() and not line.startswith("#")), "")
@@ -98,7 +131,15 @@ def recognize(path: Path) -> str:
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a table of requests as CSV that `read` reads, times to a microsecond; whole or not at all."""
+    """Write a table of requests as a CSV that `read` reads, whole or not at all.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Requests with the columns `REQUEST_COLUMNS`; times [s] are written to a microsecond.
+    path : Path
+        The file, a .csv.
+    """
     with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(f"# load test: {table.attrs.get('format', 'unknown')}\n")
         table[list(REQUEST_COLUMNS)].to_csv(file, index=False, float_format="%.6f", lineterminator="\n")

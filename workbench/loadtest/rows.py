@@ -21,7 +21,7 @@ STATUSES = ("finished", "failed", "unfinished")
 
 MAX_PROBLEMS = 100  # lines that are kept of a file's unusable records; the rest is counted
 MAX_ERROR = 200  # characters that are kept of a request's error
-MAX_TOKENS = 10**12  # of one request; what is above is no count
+MAX_TOKENS = 10**12  # of one request; a larger number is not a count
 ITL_STEP = 1e-3  # inter-token latencies are counted in bins of this relative width
 SHORTEST_ITL = 1e-9  # s; what a client prints as 0 is counted here
 
@@ -32,7 +32,7 @@ class Rows:
 
     unit : how a record is named in messages, e.g. "line {}"
     claims : what the file's own summary says: field -> (what it counts, value)
-    notes : other things to warn of
+    notes : other warnings
     """
 
     path: Path
@@ -54,7 +54,7 @@ class Rows:
 
     @property
     def seen(self) -> int:
-        """How many records were added, those that could not be used among them."""
+        """Number of records added, including those that could not be used [1]."""
         return len(self) + self.unusable
 
     def add(
@@ -100,14 +100,14 @@ class Rows:
             self.problems.append(f"{self.unit.format(place)}: {text}")
 
     def add_itl(self, values: Any, scale: float = 1.0) -> None:
-        """Count inter-token latencies: a list, times `scale` [s]; what is no time is left out."""
+        """Count inter-token latencies: a list, times `scale` [s]; anything but a time is left out."""
         for value in values if isinstance(values, list) else ():
             if isinstance(value, int | float) and 0 <= value < 1e300:
                 place = round(log(max(value * scale, SHORTEST_ITL)) / ITL_STEP)
                 self.itl_bins[place] = self.itl_bins.get(place, 0) + 1
 
     def table(self) -> pd.DataFrame:
-        """The requests with the columns of `COLUMNS`; ValueError where there is none."""
+        """The requests with the columns `REQUEST_COLUMNS`; ValueError where there are none."""
         if not len(self):
             why = self.problems[0] if self.problems else "it has none"
             raise ValueError(f"{self.path}: no request could be read: {why}")
@@ -143,7 +143,7 @@ class Rows:
 
 
 def number(name: str, value: Any) -> float:
-    """A finite number, NaN for None and NaN; ValueError that names what is none."""
+    """A finite number, NaN for None and NaN; ValueError, with the name, for anything else."""
     if value is None or value != value:
         return nan
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
@@ -152,7 +152,7 @@ def number(name: str, value: Any) -> float:
 
 
 def _one_line(error: Any) -> str:
-    """The last line of an error message, which of a traceback is what happened."""
+    """The last line of an error message; in a traceback it is the one that says what happened."""
     lines = [line.strip() for line in str("" if error is None else error).splitlines() if line.strip()]
     return lines[-1][:MAX_ERROR] if lines else ""
 
@@ -176,7 +176,7 @@ COUNTS = {
 
 
 def contradictions(table: pd.DataFrame, claims: dict[str, tuple[str, float]]) -> list[str]:
-    """Where a file's own summary says something else than its records, one line each.
+    """Where a file's own summary contradicts its records, one line each.
 
     claims : field of the summary -> (a key of `COUNTS`, or "rate" of finished requests [1/s], "duration" [s]; value)
     """

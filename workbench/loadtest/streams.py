@@ -1,4 +1,4 @@
-"""Streams of JSON out of load-test files: values by their place, so that memory does not grow with what is skipped."""
+"""Streams of JSON out of load-test files: values by their place, so that what is skipped takes no memory."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -18,8 +18,7 @@ Event = tuple[str, str, Any]  # of ijson: the path of a value within its documen
 
 
 def json_events(path: Path, at: Callable[[], str] = lambda: "") -> Iterator[Event]:
-    """The parser's events of a JSON file, of one document or several; ValueError, in one line, where it is not valid
-    or too deep.
+    """Events of a JSON file of one document or several; ValueError, in one line, where it is invalid or too deep.
 
     at : names the record that is being read, for that error
     """
@@ -60,7 +59,7 @@ def pick(events: Iterable[Event], wanted: Collection[str]) -> Iterator[tuple[str
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The objects of a file with one on every line, and the lines' numbers; ValueError names the line that is none."""
+    """The objects of a file with one on every line, and the lines' numbers; ValueError names a line that is not one."""
     with open_text(path) as file:
         for at, line in enumerate(file, 1):
             if not line.strip():
@@ -76,7 +75,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def dig(record: Any, *places: str) -> Any:
-    """The first of several dotted places of nested objects that holds something, None if none does."""
+    """The value at the first of several dotted places of nested objects that has one; None if none does."""
     for place in places:
         value = record
         for key in place.split("."):

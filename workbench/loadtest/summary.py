@@ -11,6 +11,7 @@ from ..common.arguments import is_number
 from ..common.errors import unknown
 from .rows import REQUEST_COLUMNS, check_status
 
+#: Percentiles of latencies that `metrics` gives [%].
 PERCENTILES = (50, 90, 95, 99)
 MAX_STEPS = 10**7
 SHORTEST_SPAN = 1e-3  # s; tokens of a shorter span come at once: below clients' resolution, and its rate has no digits
@@ -72,18 +73,34 @@ def metrics(
 ) -> xr.Dataset:
     """What a load test shows, with what it does not show kept apart.
 
-    table : requests with the columns of `loadtest.COLUMNS`
-    window : (start, end) [s] from the first send, or the end alone; None is from the first send to the last event
-    slo : objectives "ttft", "tpot", "e2e" [s]; goodput counts finished requests that meet them all. A request of one
-        token has no tpot to miss; one whose tokens are unknown does not meet it.
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Requests with the columns `REQUEST_COLUMNS`.
+    window : float or tuple of float, optional
+        Its end, or (start, end), from the first send [s]; None is from the first send to the last event.
+    slo : mapping of str to float, optional
+        Objectives "ttft", "tpot", "e2e" [s]; goodput counts the finished requests that meet all of them. A request of
+        one token has no tpot to miss; one whose tokens are unknown does not meet it.
 
-    The window selects the requests by when they were sent, its ends included: all counts and percentiles are of these,
-    whenever they ended, and the rates are their numbers over its length. `completion_rate` and `token_rate` are what
-    came within the window instead; over the whole run the two ways agree. A failed request counts as waiting or
-    running only as long as is known. `running_of_finished` stays below `mean_running` where requests never finish.
+    Returns
+    -------
+    xr.Dataset
+        Scalars: counts [1], shares [%], rates [1/s], means of tokens [token] and of the queue [1]; and ttft, tpot, itl,
+        e2e [s] by percentile, NaN without a sample.
 
-    Returns scalars, and ttft, tpot, itl, e2e [s] by percentile; NaN without a sample. Raises ValueError where no
-    request was sent in the window.
+    Raises
+    ------
+    ValueError
+        Where no request was sent in the window, or the table is not one of requests.
+
+    Notes
+    -----
+    The window selects the requests by when they were sent, its ends included: all counts and percentiles are of these
+    requests, whenever they ended, and rates are their numbers over its length. `completion_rate` and `token_rate` are
+    of what came within the window instead; over the whole run the two ways agree. A failed request counts as waiting or
+    running only as long as is known. By Little's law, `running_of_finished` is `finished_rate` times the mean time from
+    first to last token; it stays below `mean_running` where requests never finish.
     """
     t = _columns(table)
     start, end = _window(window, t["end"])
@@ -133,16 +150,27 @@ def metrics(
 
 
 def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
-    """The queue over time: requests waiting and running, requests sent and output tokens per second, by step.
+    """The queue over time: requests waiting and running, requests sent and output tokens per second.
 
-    table : requests with the columns of `loadtest.COLUMNS`
-    step : length of a step [s]; the last one ends with the run
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Requests with the columns `REQUEST_COLUMNS`.
+    step : float
+        Length of a step [s]; the last one ends with the run.
 
-    Means over each step, so that waiting times step, summed, is all waiting time. A request waits from its send to its
-    first token and runs to its last; one that never got there waits or runs to the end of the run. Its tokens are
-    spread evenly between its first and last token; those of requests whose count or end is unknown are missing in
-    `token_rate`, which therefore falls towards the end of a run that was cut off; `implied_token_rate` is an estimate
-    of all, with every running request at the mean tpot of the finished ones.
+    Returns
+    -------
+    xr.Dataset
+        By time [s]: waiting, running [1], sent_rate, token_rate, implied_token_rate [1/s] and step [s].
+
+    Notes
+    -----
+    All are means over a step, so that the sum of waiting times step is all waiting time. A request waits from its send
+    to its first token and runs to its last; one that never got there waits or runs to the end of the run. Its tokens
+    are spread evenly between its first and last token. Those of requests whose count or end is unknown are missing in
+    `token_rate`, which therefore falls towards the end of a run that was cut off; `implied_token_rate` estimates all of
+    them, with every running request at the mean tpot of the finished ones.
     """
     t = _columns(table)
     if not is_number(step) or not 0 < step < np.inf:
@@ -160,7 +188,18 @@ def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
 
 
 def report(ds: xr.Dataset) -> str:
-    """The metrics of a load test as text, a line each, in ms where they are latencies; "unknown" where NaN."""
+    """The metrics of a load test as text.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `metrics`.
+
+    Returns
+    -------
+    str
+        A line each, latencies in ms; "unknown" where NaN.
+    """
     value = {str(name): variable.item() for name, variable in ds.data_vars.items() if not variable.dims}
 
     def show(name: str, form: str) -> str:
@@ -241,7 +280,7 @@ Parts = tuple[Ramps, Ramps]  # what grows linearly from a time on; what comes at
 
 
 def _presence(begin: np.ndarray, over: np.ndarray) -> Parts:
-    """Requests present from `begin` to `over` [s], as their integral over time; spans that are unknown add nothing."""
+    """Requests present from `begin` to `over` [s], as their integral over time; unknown spans add nothing."""
     known = ~(np.isnan(begin) | np.isnan(over))
     ones = np.ones(int(known.sum()))
     return [(begin[known], ones), (over[known], -ones)], []

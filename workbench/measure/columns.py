@@ -7,10 +7,11 @@ TEXTS = ("source", "gpu", "framework", "operator_class", "name", "dtype")
 #: Sizes [1]: (m x k) times (k x n), and the tensors of an attention kernel. Empty where unknown or not applicable.
 SIZES = ("m", "n", "k", "batch_size", "seq_len_q", "seq_len_kv", "n_heads", "n_kv_heads", "head_dim")
 
-#: `time_s` is the time of one kernel call [s], a median where the source has several runs.
+#: All columns of a table of timings; `time_s` is the time of one kernel call [s], a median where the source has several
+#: runs.
 TIMING_COLUMNS = (*TEXTS, *SIZES, "time_s")
 
-#: "gemm" is one matrix product of m, n, k; "attention_prefill" and "attention_decode" are fused attention, in decode of
-#: `seq_len_q` new tokens over a longer context; "elementwise" works on m tokens of width n; "other" is what is left,
-#: batched matrix products (`batch_size`, m, n, k; unfused attention also its heads) among it.
+#: Classes of kernels. "gemm" is one matrix product of m, n, k; "attention_prefill" and "attention_decode" are fused
+#: attention, in decode of `seq_len_q` new tokens over a longer context; "elementwise" works on m tokens of width n;
+#: "other" is the rest, such as batched matrix products (`batch_size`, m, n, k; unfused attention also its heads).
 OPERATOR_CLASSES = ("gemm", "attention_prefill", "attention_decode", "elementwise", "other")

@@ -1,9 +1,8 @@
 """Time the grid's kernels on this machine's GPU with PyTorch: `workbench measure`, or `python -m workbench.measure`.
 
 The second form runs from a bare checkout on a machine that has PyTorch and none of this project's other dependencies,
-and from Python 3.10 on.
-The file it writes is this project's CSV of timings (`timings.read`), with comment lines that say where it is from. It
-is written whole every few seconds; kernels that are in it already are not measured again.
+from Python 3.10 on. The file that it writes is this project's CSV of timings (`timings.read`), with comment lines that
+say where it is from. It is written whole every few seconds; kernels that it already has are not measured again.
 """
 
 import argparse
@@ -30,7 +29,7 @@ DRY_RUN_MEMORY = 80e9  # [byte]
 
 
 class Backend(Protocol):
-    """A device that kernels are timed on; `measure_torch.open_backend` makes one."""
+    """A device that kernels are timed on; `backends.open_backend` makes one."""
 
     gpu: str
     framework: str
@@ -158,7 +157,7 @@ def run(
     """Measure kernels in order until all are done or the time is up; returns how many were.
 
     seconds : budget [s]
-    clock : seconds that go on [s]
+    clock : a clock that gives seconds [s]
     """
     began = saved = reported = clock()
     failures = 0
@@ -255,7 +254,24 @@ def main(
     open_backend: OpenBackend = open_torch,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Run the command; returns its exit status."""
+    """Time the kernels of a grid on this machine's GPU, as a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Of the command line; those of this process unless given. ``--help`` lists them.
+    command : str
+        What the command is called in messages.
+    open_backend : callable, optional
+        From the name of a device to the `Backend` that times on it.
+    clock : callable, optional
+        A clock that gives seconds [s].
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 with one line on standard error, or 130 after Ctrl-C.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return _measure(arguments, command, open_backend, clock)

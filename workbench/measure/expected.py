@@ -1,7 +1,7 @@
 """How long the kernels of a measurement take by the kernel-time model: for `workbench measure --dry-run`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import pandas as pd
 from ..catalog.dtypes import WIDTH
 from ..catalog.gpu_entries import GPU, kernel_fit
 from ..kernels import elementwise, times
-from ..operators.cost import gemm_cost
+from ..operators import cost
 from .columns import SIZES
 from .plan import Kernel
 
@@ -32,8 +32,9 @@ def _class_times(kind: str, dtype: str, rows: pd.DataFrame, gpu: GPU) -> np.ndar
         return np.asarray(times.gemm_time(gpu, m=size["m"], n=size["n"], k=size["k"], dtype=dtype))
     if kind == "other":
         batch = size["batch_size"] * size["n_heads"]
-        cost = gemm_cost(m=size["m"], n=size["n"], k=size["k"], batch=batch, width=WIDTH[dtype])
-        return np.asarray(times.operator_time(gpu, replace(cost, kernel="unfused"), gpu.peak_flop_rate(dtype)))
+        width = WIDTH[dtype]
+        call = cost.gemm(size["m"], size["k"], size["n"], weight=width, activation=width, batch=batch, kernel="unfused")
+        return np.asarray(times.operator_time(gpu, call, gpu.peak_flop_rate(dtype)))
     return np.asarray(
         times.attention_time(
             gpu, new_tokens=size["seq_len_q"], context=np.maximum(size["seq_len_kv"], size["seq_len_q"]), dtype=dtype,

@@ -1,4 +1,4 @@
-"""What `measure` times: every distinct kernel of the grid, in an order in which a short run already says much.
+"""What `measure` times: every distinct kernel of the grid, in an order in which even a short run says much.
 
 Imports the standard library alone, like everything that `python -m workbench.measure` needs before PyTorch.
 """
@@ -175,9 +175,9 @@ def _step(
 def in_order(found: Iterable[Kernel], first_dtype: str) -> list[Kernel]:
     """Kernels in the order to measure them in: each operator's shuffled, the operators taking turns.
 
-    What engines run comes four times as often as elementwise operators, the papers' unfused view twice, and a format
-    other than `first_dtype` a quarter as often: a short run is a small copy of the whole. The shuffle is always the
-    same one.
+    What engines run comes four times as often as elementwise operators, the papers' unfused view twice as often, and a
+    format other than `first_dtype` a quarter as often: a short run is a small copy of the whole. The shuffle is always
+    the same.
     """
     groups: dict[tuple[str, ...], list[Kernel]] = defaultdict(list)
     for kernel in found:

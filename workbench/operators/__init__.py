@@ -1,23 +1,24 @@
 """Operators: FLOPs, bytes and GEMM shape of every kernel call of a forward pass."""
 
-from .cost import PHASES, Conventions, Cost, Step, Widths, decode, prefill
-from .formats import computes_in, formats, widths
-from .parallel import shard
-from .table import OPERATORS, exists, operator_set
+from .cost import PHASES, Conventions, Cost, Heads, Step, Widths, decode, prefill
+from .parallel import COLLECTIVES, shard
+from .table import GROUPS, OPERATORS, Operator, exists, operator_set, sees
 
 __all__ = [
+    "COLLECTIVES",
+    "GROUPS",
     "OPERATORS",
     "PHASES",
     "Conventions",
     "Cost",
+    "Heads",
+    "Operator",
     "Step",
     "Widths",
-    "computes_in",
     "decode",
     "exists",
-    "formats",
     "operator_set",
     "prefill",
+    "sees",
     "shard",
-    "widths",
 ]

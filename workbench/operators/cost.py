@@ -1,23 +1,35 @@
-"""What an operator works on and what it costs: steps, widths, conventions, and FLOPs and bytes of a kernel call."""
+"""What an operator works on and what it costs: steps, widths, conventions, and the work of one kernel call.
 
-from collections.abc import Callable
+Prefill, decode and the verification of candidates differ in the numbers of a `Step` only. A multiply-add is two FLOPs.
+Bytes are those that must cross the memory bus once: each operand read once, each result written once.
+"""
+
+from __future__ import annotations
+
 from dataclasses import dataclass
 
-import numpy as np
+from ..common.arrays import Array, np
 
-from ..catalog.model_entries import Model
-from ..common.arrays import Array
+PHASES = ("prefill", "decode")
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one forward pass works on; every field is a number or an array [1].
+    """What one forward pass works on.
 
-    sequences : sequences in the batch
-    new_tokens : tokens computed per sequence
-    context : tokens that a new one may attend to, per sequence
-    cached : those of `context` that every new token sees; the rest are the new tokens, which see each other causally
-    logits : positions per sequence whose logits are computed
+    Parameters
+    ----------
+    sequences : float or ndarray
+        Sequences in the batch [1].
+    new_tokens : float or ndarray
+        Tokens computed for each sequence [token].
+    context : float or ndarray
+        Tokens of each sequence that a new one may attend to [token].
+    cached : float or ndarray
+        Those of `context` that every new token sees; the rest are the new tokens, which see each other causally
+        [token].
+    logits : float or ndarray
+        Positions of each sequence whose logits are computed [1].
     """
 
     sequences: Array
@@ -28,23 +40,51 @@ class Step:
 
     @property
     def tokens(self) -> Array:
-        """Tokens computed in the whole batch [1]."""
+        """Tokens computed in the whole batch [token]."""
         return self.sequences * self.new_tokens
 
 
 def prefill(batch_size: Array, seq_len: Array, *, logits: str = "last") -> Step:
-    """The prompt: new tokens = context = `seq_len`; logits of the "last" position or of "all"."""
+    """Prompts of `seq_len` tokens: new tokens = context.
+
+    Parameters
+    ----------
+    batch_size : float or ndarray
+        Sequences [1].
+    seq_len : float or ndarray
+        Prompt of each [token].
+    logits : str
+        Of the "last" position or of "all".
+
+    Returns
+    -------
+    Step
+    """
     return Step(batch_size, seq_len, seq_len, 0, 1 if logits == "last" else seq_len)
 
 
 def decode(batch_size: Array, seq_len: Array, *, candidates: Array = 1) -> Step:
-    """One decoding step over a cache of `seq_len` tokens: 1 new token, or the candidates of a Medusa tree."""
+    """One decoding step over a cache of `seq_len` tokens.
+
+    Parameters
+    ----------
+    batch_size : float or ndarray
+        Sequences [1].
+    seq_len : float or ndarray
+        Cached context of each [token].
+    candidates : float or ndarray
+        Tokens computed for each: 1, or the candidates of a Medusa tree or of a draft [token].
+
+    Returns
+    -------
+    Step
+    """
     return Step(batch_size, candidates, seq_len, seq_len, candidates)
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Bytes per element [byte]; `experts` are the weights of routed experts."""
+    """Bytes per element of each kind of operand [byte]; `experts` are the weights of routed experts."""
 
     weight: float = 2
     activation: float = 2
@@ -57,8 +97,12 @@ class Widths:
 class Conventions:
     """Conventions that tools differ in.
 
-    causal : credit attention for the scores that the causal mask leaves out; None: fused yes, unfused no
-    scores : attention scores go through "memory" or stay on "chip"; None: fused on chip, unfused through memory
+    Parameters
+    ----------
+    causal : bool, optional
+        Credit attention for the scores that the causal mask leaves out. None: fused yes, unfused no.
+    scores : str, optional
+        Attention scores go through "memory" or stay on "chip". None: fused on chip, unfused through memory.
     """
 
     causal: bool | None = None
@@ -69,11 +113,26 @@ class Conventions:
 class Cost:
     """One kernel call, as a batched GEMM where it is one; dims are those of the step, broadcast.
 
-    flops [FLOP] and bytes [byte] per call; batch, m, n, k of the GEMM [1]; calls per forward pass [1]
-    kernel : what runs it, a key of `kernels.KERNELS`; only the kernel-time model reads this and the rest
-    activations : those of `bytes` that other kernels of the pass write or read next [byte]
-    group : query heads per KV head, and sequences : of a fused attention [1]; score_flops : of one of its scores [FLOP]
-    gpus : that take part in a collective [1]
+    Parameters
+    ----------
+    flops, bytes : float or ndarray
+        Work and traffic of a call [FLOP], [byte].
+    m, n, k, batch : float or ndarray
+        Sizes of the GEMM [1].
+    calls : int
+        Calls in a forward pass [1].
+    kernel : str
+        What runs it, a key of `kernels.LAWS`. Only the kernel-time laws read this and the rest.
+    activations : float or ndarray
+        Those of `bytes` that other kernels of the pass write before or read next [byte].
+    group : float or ndarray
+        Query heads that share a KV head [1].
+    score_flops : float or ndarray
+        FLOPs of one attention score and of its share of the output [FLOP].
+    sequences : float or ndarray
+        Sequences of an attention [1].
+    gpus : int
+        GPUs that take part in a collective [1].
     """
 
     flops: Array
@@ -91,17 +150,54 @@ class Cost:
     gpus: int = 1
 
 
-Operator = Callable[[Model, Step, Widths, Conventions], Cost | None]
+def gemm(
+    m: Array, k: Array, n: Array, *, weight: Array, activation: Array, batch: Array = 1, calls: int = 1,
+    kernel: str = "gemm",
+) -> Cost:  # fmt: skip
+    """Work of (m x k) activations times (k x n) weights, `batch` times: 2 b m n k FLOPs.
 
+    Parameters
+    ----------
+    m, k, n, batch : float or ndarray
+        Sizes [1].
+    weight, activation : float or ndarray
+        Width of an element of the (k x n) matrix, and of the two others [byte].
+    calls : int
+        Calls in a forward pass [1].
+    kernel : str
+        What runs it, a key of `kernels.LAWS`.
 
-def linear(m: Array, k: Array, n: Array, weight: float, activation: float, *, calls: int, batch: Array = 1) -> Cost:
-    """(m x k) activations times (k x n) weights, `batch` times."""
+    Returns
+    -------
+    Cost
+    """
     activations = (k + n) * activation * batch * m  # the arrays last: fewer passes over them
     moved = activations + k * n * weight * batch
-    return Cost(2.0 * k * n * batch * m, moved, m, n, k, batch, calls, activations=activations)
+    return Cost(2.0 * k * n * batch * m, moved, m, n, k, batch, calls, kernel, activations)
 
 
-# Attention --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Heads:
+    """The heads of one layer's attention.
+
+    Parameters
+    ----------
+    n_heads : float or ndarray
+        Query heads [1].
+    qk_dim, v_dim : float or ndarray
+        Length of the dot product of a query and a key, and of a value [1].
+    k_bytes, v_bytes : float or ndarray
+        Keys and values of one token of the context, of all heads [byte].
+    group : float or ndarray
+        Query heads that share a KV head [1].
+    """
+
+    n_heads: Array
+    qk_dim: Array
+    v_dim: Array
+    k_bytes: Array
+    v_bytes: Array
+    group: Array
 
 
 def scores_per_sequence(step: Step, window: int | None, *, causal: bool) -> Array:
@@ -114,28 +210,53 @@ def scores_per_sequence(step: Step, window: int | None, *, causal: bool) -> Arra
     return step.new_tokens * visible - (hidden * (hidden - 1.0) / 2 if causal else 0)
 
 
-def gemm_cost(*, m: Array, n: Array, k: Array, width: Array, batch: Array = 1) -> Cost:
-    """Work of `batch` products whose three matrices have elements of `width` [byte]."""
-    activations = batch * m * (k + n) * width
-    moved = activations + batch * k * n * width
-    return Cost(2.0 * batch * m * n * k, moved, m, n, k, batch, activations=activations)
-
-
-def attention_cost(
-    *, new_tokens: Array, context: Array, batch_size: Array, n_heads: Array, n_kv_heads: Array, head_dim: Array,
-    width: Array, causal: bool = True,
+def attention(
+    step: Step, heads: Heads, activation: Array, *, part: str = "fused", window: int | None = None,
+    causal: bool = True, scores: str = "chip", calls: int = 1,
 ) -> Cost:  # fmt: skip
-    """Work of fused attention, as `operators.attention` counts it; `width` of queries and cache [byte]."""
-    step = Step(batch_size, new_tokens, context, context - new_tokens)
-    batch = batch_size * n_heads
-    scores = batch * scores_per_sequence(step, None, causal=causal)
-    moved = 2 * head_dim * width * (batch * new_tokens + batch_size * n_kv_heads * context)
-    group = n_heads / n_kv_heads
+    """Work of one layer's attention: 2 B T C H (D_qk + D_v) FLOPs for B sequences of T new tokens over C of context.
+
+    The causal credit is off that; the softmax's own FLOPs are left out (about 1 % at D = 128). Keys and values are read
+    once a KV head.
+
+    Parameters
+    ----------
+    step : Step
+    heads : Heads
+    activation : float or ndarray
+        Width of queries, scores and outputs [byte].
+    part : str
+        "qk", "pv", or "fused" for both in one kernel.
+    window : int, optional
+        Tokens that a new one sees at most [token].
+    causal : bool
+        Skip the scores that the causal mask leaves out.
+    scores : str
+        They stay on "chip", or are written to "memory" (and read again by "pv").
+    calls : int
+        Calls in a forward pass [1].
+
+    Returns
+    -------
+    Cost
+
+    References
+    ----------
+    Dao et al. 2022, FlashAttention, arXiv 2205.14135.
+    """
+    dims = heads.qk_dim * (part != "pv") + heads.v_dim * (part != "qk")
+    a_token = heads.k_bytes * (part != "pv") + heads.v_bytes * (part != "qk")
+    visible = step.context if window is None else np.minimum(step.context, window)
+    read = step.context if window is None else np.minimum(step.context, window + step.new_tokens - 1)
+    batch = step.sequences * heads.n_heads
+    count = batch * scores_per_sequence(step, window, causal=causal)
+    cache = step.sequences * read * a_token
+    moved = batch * step.new_tokens * dims * activation + cache
+    if scores == "memory":
+        moved = moved + count * activation * (2 if part == "fused" else 1)
+    n, k = (heads.v_dim, visible) if part == "pv" else (visible, heads.qk_dim)
+    kernel = "attention" if part == "fused" else "unfused"
     return Cost(
-        4.0 * scores * head_dim, moved, new_tokens, context, head_dim, batch,
-        kernel="attention", activations=2 * head_dim * width * batch * new_tokens, group=group,
-        score_flops=4.0 * head_dim, sequences=batch_size,
+        2.0 * count * dims, moved, step.new_tokens, n, k, batch, calls, kernel, moved - cache, heads.group, 2.0 * dims,
+        step.sequences,
     )  # fmt: skip
-
-
-PHASES = ("prefill", "decode")

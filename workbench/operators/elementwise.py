@@ -1,7 +1,13 @@
 """Norms, RoPE, cache write and activation functions."""
 
-from ..catalog.model_entries import Model
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .cost import Conventions, Cost, Step, Widths
+
+if TYPE_CHECKING:
+    from ..catalog import Model
 
 
 def elementwise_layer(model: Model, step: Step, w: Widths, _: Conventions) -> Cost:

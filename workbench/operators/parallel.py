@@ -1,26 +1,54 @@
-"""Several GPUs that serve one model: what each of them runs, and the collectives between them."""
+"""Several GPUs that serve one model: what each of them runs, and the collectives between them.
 
+A tensor-parallel shard is a `Model` again, the one that a single GPU runs, so that every operator's cost follows from
+it: Shoeybi et al. 2019, "Megatron-LM" (arXiv 1909.08053).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from ..catalog.model_entries import Model
+from ..common.errors import CannotRun
 from .cost import Cost, Step, Widths
+
+if TYPE_CHECKING:
+    from ..catalog import Model
 
 # Shards -----------------------------------------------------------------------------------------------------------
 
 
 def shard(model: Model, tp: int) -> Model:
-    """What each of `tp` GPUs [1] runs of every layer: its share of the heads, of the MLP and of the vocabulary.
+    """What each of `tp` GPUs runs of every layer: its share of the heads, of the MLP and of the vocabulary.
 
     A KV head is copied where there are fewer of them than GPUs; so are norms, routers, the latent cache of MLA with the
     projections to it, and learned positions. The vocabulary is padded to whole rows.
 
-    Raises ValueError where the heads, KV heads or MLP sizes cannot be shared evenly.
+    Parameters
+    ----------
+    model : Model
+    tp : int
+        GPUs that share every layer [1].
+
+    Returns
+    -------
+    Model
+        What one of them runs.
+
+    Raises
+    ------
+    ValueError
+        Where the heads, KV heads or MLP sizes cannot be shared evenly.
     """
     if tp == 1:
         return model
     if uneven := _uneven(model, tp):
         allowed = [str(n) for n in range(1, model.n_heads + 1) if not _uneven(model, n)]
-        raise ValueError(f"tp = {tp} does not divide {uneven} of {model.id}: allowed are {', '.join(allowed)}")
+        raise CannotRun(
+            f"tp = {tp} does not divide {uneven} of {model.id}: allowed are {', '.join(allowed)}",
+            "tp does not divide the model",
+        )
     changes: dict[str, object] = {
         "n_heads": model.n_heads // tp,
         "n_kv_heads": max(model.n_kv_heads // tp, 1),
@@ -48,7 +76,7 @@ def _uneven(model: Model, tp: int) -> str:
     return "" if kv % tp == 0 or tp % kv == 0 else f"n_kv_heads = {kv}"
 
 
-# Operators --------------------------------------------------------------------------------------------------------
+# Collectives ------------------------------------------------------------------------------------------------------
 
 
 def all_reduce(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
@@ -88,3 +116,9 @@ def spread(cost: Cost, gpus: int) -> Cost:
         cost, flops=cost.flops / gpus, bytes=cost.bytes / gpus, batch=cost.batch / gpus,
         activations=cost.activations / gpus,
     )  # fmt: skip
+
+
+#: Collectives by name; each takes (model, step, widths, GPUs that take part).
+COLLECTIVES: dict[str, Callable[[Model, Step, Widths, int], Cost | None]] = {
+    "all_reduce": all_reduce, "all_to_all": all_to_all,
+}  # fmt: skip

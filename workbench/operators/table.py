@@ -1,64 +1,128 @@
-"""What each operator of a transformer computes and moves: FLOPs, bytes and GEMM shape of one kernel call.
+"""Every operator, in the order of the forward pass, and the operators that a model runs.
 
-A `Step` says what one forward pass works on; prefill, decode and the verification of candidates differ in its numbers
-only. Every function takes ``(model, step, widths, options)`` and returns a `Cost`, or None where the model has no such
-operator. A multiply-add is two FLOPs. Bytes are those that must cross the memory bus once: each operand read once, each
-result written once.
+An operator is a function of a family's file and a row of `OPERATORS`; grids, steps, drafts, measurements, the
+documentation and the explorer follow from the row.
 
 The unfused operators are table 5 of the Medusa paper (Cai et al. 2024, arXiv 2401.10774v3), which follows Chen,
 "Dissecting Batching Effects in GPT Inference" (2023), with grouped-query heads, other MLPs and byte widths added.
 """
 
-from ..catalog.model_entries import Model
-from .attention import fused_attention, fused_sliding_attention, pv, qk, sliding_pv, sliding_qk
-from .cost import Conventions, Operator, Widths, prefill
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import attention, mlp, moe, projections
+from .cost import Conventions, Cost, Step, Widths, prefill
 from .elementwise import elementwise_layer
-from .mlp import (
-    down_proj,
-    gate_proj,
-    gate_up_proj,
-    moe_down_proj,
-    moe_gate_up_proj,
-    router,
-    shared_down_proj,
-    shared_gate_up_proj,
-    up_proj,
-)
-from .projections import k_proj, kv_a_proj, kv_b_proj, lm_head, o_proj, q_a_proj, q_b_proj, q_proj, qkv_proj
+
+if TYPE_CHECKING:
+    from ..catalog import Model
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator; calling it gives its cost, or None where a model has no such operator.
+
+    Parameters
+    ----------
+    function : callable
+        ``(model, step, widths, conventions) -> Cost | None``.
+    operand : str
+        The stored operand that it multiplies activations with: "weight", "experts", "lm_head", "kv", or "activation"
+        where there is none.
+    view : str
+        "fused", one kernel for several of the papers' operators; "unfused", of the papers' view alone; or "both".
+    sees : str
+        What its work follows from: the step's "tokens", its "sequences", or each sequence's own "context".
+    routed : bool
+        Of routed experts, which expert parallelism spreads.
+    group : str
+        Its label in the Medusa charts, one of `GROUPS`.
+    within : str
+        The operator that does its work in the fused view, in a model that has that one.
+    """
+
+    function: Callable[[Model, Step, Widths, Conventions], Cost | None]
+    operand: str = "weight"
+    view: str = "both"
+    sees: str = "tokens"
+    routed: bool = False
+    group: str = "other"
+    within: str = ""
+
+    def __call__(self, model: Model, step: Step, widths: Widths, conventions: Conventions) -> Cost | None:
+        """Cost of one kernel call."""
+        return self.function(model, step, widths, conventions)
+
+
+#: Labels of the Medusa charts, in their order; all else is in the last.
+GROUPS = ("qk/pv", "qkv", "up/gate/down", "other")
+
+_QKV: dict[str, Any] = {"group": "qkv", "within": "qkv_proj"}
+_SCORES: dict[str, Any] = {"operand": "kv", "sees": "context", "group": "qk/pv"}
+_MLP: dict[str, Any] = {"group": "up/gate/down"}
+_EXPERTS: dict[str, Any] = {"operand": "experts", "routed": True, **_MLP}
 
 #: Every operator by name, in the order of the forward pass.
 OPERATORS: dict[str, Operator] = {
-    "qkv_proj": qkv_proj, "q_a_proj": q_a_proj, "q_b_proj": q_b_proj, "q_proj": q_proj, "k_proj": k_proj,
-    "v_proj": k_proj, "kv_a_proj": kv_a_proj, "kv_b_proj": kv_b_proj,
-    "attention": fused_attention, "sliding_attention": fused_sliding_attention,
-    "qk": qk, "sliding_qk": sliding_qk, "pv": pv, "sliding_pv": sliding_pv, "o_proj": o_proj,
-    "gate_up_proj": gate_up_proj, "gate_proj": gate_proj, "up_proj": up_proj, "down_proj": down_proj,
-    "router": router, "moe_gate_up_proj": moe_gate_up_proj, "moe_down_proj": moe_down_proj,
-    "shared_gate_up_proj": shared_gate_up_proj, "shared_down_proj": shared_down_proj,
-    "lm_head": lm_head, "elementwise": elementwise_layer,
-}  # fmt: skip
+    "qkv_proj": Operator(projections.qkv_proj, view="fused", group="qkv"),
+    "q_a_proj": Operator(projections.q_a_proj),
+    "q_b_proj": Operator(projections.q_b_proj),
+    "q_proj": Operator(projections.q_proj, **_QKV),
+    "k_proj": Operator(projections.k_proj, view="unfused", **_QKV),
+    "v_proj": Operator(projections.k_proj, view="unfused", **_QKV),
+    "kv_a_proj": Operator(projections.kv_a_proj),
+    "kv_b_proj": Operator(projections.kv_b_proj, sees="context"),
+    "attention": Operator(attention.fused_attention, view="fused", **_SCORES),
+    "sliding_attention": Operator(attention.fused_sliding_attention, view="fused", **_SCORES),
+    "qk": Operator(attention.qk, view="unfused", within="attention", **_SCORES),
+    "sliding_qk": Operator(attention.sliding_qk, view="unfused", within="sliding_attention", **_SCORES),
+    "pv": Operator(attention.pv, view="unfused", within="attention", **_SCORES),
+    "sliding_pv": Operator(attention.sliding_pv, view="unfused", within="sliding_attention", **_SCORES),
+    "o_proj": Operator(projections.o_proj),
+    "gate_up_proj": Operator(mlp.gate_up_proj, view="fused", **_MLP),
+    "gate_proj": Operator(mlp.gate_proj, view="unfused", within="gate_up_proj", **_MLP),
+    "up_proj": Operator(mlp.up_proj, within="gate_up_proj", **_MLP),
+    "down_proj": Operator(mlp.down_proj, **_MLP),
+    "router": Operator(moe.router, operand="activation"),
+    "moe_gate_up_proj": Operator(moe.moe_gate_up_proj, **_EXPERTS),
+    "moe_down_proj": Operator(moe.moe_down_proj, **_EXPERTS),
+    "shared_gate_up_proj": Operator(moe.shared_gate_up_proj, **_MLP),
+    "shared_down_proj": Operator(moe.shared_down_proj, **_MLP),
+    "lm_head": Operator(projections.lm_head, operand="lm_head", sees="sequences"),
+    "elementwise": Operator(elementwise_layer, operand="activation", view="fused"),
+}
 
-#: Operators that multiply with the KV cache rather than with weights.
-ATTENTION = ("attention", "sliding_attention", "qk", "sliding_qk", "pv", "sliding_pv")
 
-_FUSED_ONLY = {"qkv_proj", "attention", "sliding_attention", "gate_up_proj", "elementwise"}
-_UNFUSED_ONLY = {"k_proj", "v_proj", "qk", "sliding_qk", "pv", "sliding_pv", "gate_proj"}
+def sees(name: str) -> str:
+    """What the work of an operator follows from, see `Operator`; that of a collective from the tokens."""
+    return OPERATORS[name].sees if name in OPERATORS else "tokens"
 
 
 _ONE_TOKEN = (prefill(1, 1), Widths(), Conventions())
 
 
 def exists(operator: str, model: Model) -> bool:
-    """Whether a model has that operator, in either view."""
+    """Whether a model has an operator, in either view."""
     return OPERATORS[operator](model, *_ONE_TOKEN) is not None
 
 
 def operator_set(model: Model, view: str) -> list[str]:
-    """Names of the operators that one forward pass of `model` runs, in order.
+    """Names of the operators that one forward pass runs, in order.
 
-    view : "fused", what engines run, a whole forward pass; "unfused", the papers' view, its matmuls alone
+    Parameters
+    ----------
+    model : Model
+    view : str
+        "fused", what engines run, a whole forward pass; or "unfused", the papers' view, its matmuls alone.
+
+    Returns
+    -------
+    list of str
     """
-    left_out = _UNFUSED_ONLY if view == "fused" else _FUSED_ONLY
-    if view == "fused":  # part of a fused GEMM where the model has one
-        left_out = left_out | ({"up_proj"} if model.gated else set()) | (set() if model.mla else {"q_proj"})
-    return [operator for operator in OPERATORS if operator not in left_out and exists(operator, model)]
+    has = [name for name in OPERATORS if exists(name, model)]
+    if view == "unfused":
+        return [name for name in has if OPERATORS[name].view != "fused"]
+    return [name for name in has if OPERATORS[name].view != "unfused" and OPERATORS[name].within not in has]

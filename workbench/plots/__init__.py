@@ -1,5 +1,9 @@
 """Charts: functions that take a Dataset and an optional Axes, draw, and return the Axes; none of them saves."""
 
+from ..common.extras import check_libraries
+
+check_libraries("matplotlib")
+
 from .benchmarks import cell_costs, point_rates
 from .rooflines import candidate_color, ceilings, published_ranges, roofline
 from .servers import costs, latencies, pareto, queue, requests, token_rate

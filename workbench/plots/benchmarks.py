@@ -14,9 +14,19 @@ LOOKS = {"ideal": ("blue", "o"), "kernel": ("orange", "s")}
 
 
 def cell_costs(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Time of a cell against the cells of a grid, ideal and kernel-time model, and of copying as many bytes.
+    """Time of a cell against the cells of a grid, by both time models, and of copying as many bytes.
 
-    table : rows of `tables.benchmarks` for grids of several sizes
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Rows of `tables.benchmarks` for grids of several sizes.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
     copies = table.dropna(subset="copy_seconds").groupby("cells", as_index=False).copy_seconds.median()
@@ -37,7 +47,19 @@ def cell_costs(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def point_rates(table: pd.DataFrame, others: Mapping[str, float], ax: Axes | None = None) -> Axes:
     """Points per second of sweeps of one model on one GPU, as bars.
 
-    table : rows of `tables.benchmarks` with points; others : points per second of other tools [1/s]
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Rows of `tables.benchmarks` with points.
+    others : mapping of str to float
+        Points per second of other tools [1/s].
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
     bars = [(name, rate, COLORS["grey"]) for name, rate in sorted(others.items(), key=lambda other: other[1])]

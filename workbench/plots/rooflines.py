@@ -1,4 +1,4 @@
-"""Charts: functions that take a Dataset and an optional Axes, draw, and return the Axes; none of them saves.
+"""Roofline charts: ceilings, a point for every setting, published ranges behind them.
 
 Colours are the published charts' in the shades of Okabe and Ito (2008), which stay apart for colour-blind readers.
 """
@@ -18,15 +18,36 @@ from .style import COLORS, LINES, MARKERS, SERIES_COLORS, finish, hold, log_axes
 
 
 def candidate_color(candidates: int, most: int) -> Any:
-    """The Medusa charts' scale: orange for few candidates, through pink, to dark purple for the most."""
+    """Colour scale of the Medusa charts: orange for few candidates, through pink, to dark purple.
+
+    Parameters
+    ----------
+    candidates, most : int
+        Candidates of a series, and the most of the chart [1].
+
+    Returns
+    -------
+    tuple of float
+        Red, green, blue and opacity [1].
+    """
     return mpl.colormaps["plasma"](0.8 * (1 - candidates / most))
 
 
 def ceilings(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """The bandwidth line, the peak line and the dashed ridge line of every GPU, labelled with their values.
 
-    ds : peak_flop_rate [FLOP/s] and bandwidth [byte/s] by gpu; where operators compute in different formats, a peak and
-        a ridge line for each
+    Parameters
+    ----------
+    ds : xr.Dataset
+        peak_flop_rate [FLOP/s], bandwidth [byte/s] and ridge_point [FLOP/byte] by gpu; where operators compute in
+        different formats, a peak and a ridge line for each.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = log_axes(plt.gca() if ax is None else ax)
     hold(ax, ds.ridge_point, ds.peak_flop_rate)
@@ -66,13 +87,38 @@ def roofline(
 ) -> Axes:
     """The roofline chart of the papers: ceilings, and a point for every setting.
 
-    ds : a grid; several GPUs share the axes, each with its own lines and marker
-    series : label -> selection (operator, phase, candidates) with an optional color and marker; None is one for each
-        operator and phase
-    ranges : published ranges to draw behind the points: columns series, x_low, x_high [FLOP/byte], y_low, y_high
-        [FLOP/s], NaN where none is published (see `audit.published_ranges`)
-    arrows : annotations: text, start, end as [x, y], and at, where the text goes
-    highlight : the one series that keeps its colour against all others in grey
+    Parameters
+    ----------
+    ds : xr.Dataset
+        A grid; several GPUs share the axes, each with its own lines and marker.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    series : mapping of str to mapping, optional
+        By label, a selection (operator, phase, candidates) with an optional color and marker; None is one for each
+        operator and phase.
+    ranges : pd.DataFrame, optional
+        Published ranges to draw behind the points, as from `audit.published_ranges`: series, x_low, x_high
+        [FLOP/byte], y_low, y_high [FLOP/s], NaN where none is published.
+    arrows : sequence of mapping
+        Annotations: text, start and end as [x, y], and at, where the text goes.
+    highlight : str, optional
+        The one series that keeps its colour; all others are grey.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        Where `highlight` is not a series of the chart.
+
+    References
+    ----------
+    Williams, Waterman and Patterson 2009, *Roofline*, CACM 52(4), doi 10.1145/1498765.1498785.
     """
     ds = ds.expand_dims(
         [dim for dim in ("gpu", "model", "operator", "phase") if dim in ds.coords and dim not in ds.dims]
@@ -112,7 +158,22 @@ def _color(selection: Mapping[str, Any], default: str, most: int) -> Any:
 
 
 def published_ranges(ranges: pd.DataFrame, colors: Mapping[str, Any], ax: Axes) -> Axes:
-    """Published ranges behind the points: a box, or, where only the intensity has a range, a bar at the top."""
+    """Published ranges behind the points: a box, or, where only the intensity has a range, a bar at the top.
+
+    Parameters
+    ----------
+    ranges : pd.DataFrame
+        As for `roofline`.
+    colors : mapping of str to color
+        By series; others are grey.
+    ax : Axes
+        Where to draw.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+    """
     top = np.log10(ax.get_ylim()[1])
     bars = 0
     for row in ranges.to_dict("records"):

@@ -23,7 +23,19 @@ MOST_LABELS = 40  # requests; of more, the axis counts them
 def queue(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Requests waiting and running over time, as steps.
 
-    ds : `loadtest.timeline`
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `loadtest.timeline`.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
     _steps(ds, "waiting", ax, color=WAITING, label="waiting for a first token")
@@ -34,7 +46,19 @@ def queue(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -
 def token_rate(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Output tokens per second over time, as steps: those that are known, and an estimate of all.
 
-    ds : `loadtest.timeline`
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `loadtest.timeline`.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
     _steps(ds, "token_rate", ax, color=COLORS["green"], label="of requests whose count is known")
@@ -45,10 +69,22 @@ def token_rate(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = No
 
 
 def requests(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
-    """Every request as a horizontal line: from its send to the first token (queue and prefill), and on to the last.
+    """Every request as a horizontal line, from its send to the first token (queue and prefill), and on to the last.
 
-    table : requests with the columns of `loadtest.COLUMNS`, drawn in the order of their sends; those that never got a
-        first token are grey to the end of the run, those that failed have a cross
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Requests with the columns `loadtest.REQUEST_COLUMNS`, drawn in the order of their sends. Those that never
+        got a first token are grey to the end of the run, those that failed have a cross.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
     table = table.sort_values("sent_s", kind="stable").reset_index(drop=True)
@@ -83,7 +119,24 @@ def requests(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None =
 def latencies(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Percentiles of TTFT, TPOT, ITL and end-to-end latency, with the number of samples behind each.
 
-    ds : `loadtest.metrics`; latencies without a sample are left out; raises ValueError where none has one
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `loadtest.metrics`; latencies without a sample are left out.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        Where no latency has a sample.
     """
     ax = plt.gca() if ax is None else ax
     names = {"e2e": "End to end", "ttft": "TTFT", "tpot": "TPOT", "itl": "ITL"}
@@ -121,12 +174,28 @@ def _finished(ax: Axes, label: str, title: str | None) -> Axes:
 
 
 def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = None, title: str | None = None) -> Axes:
-    """Throughput of a GPU against that of a user: a line for each GPU and tp, a point a batch size, and the frontier.
+    """Throughput of a GPU against that of a user: a line a GPU and tp, a point a batch size, and the frontier.
 
-    table : `plan.plan`; a hollow point misses the service level, and what does not fit is left out
-    tpot : service level, drawn as a line [s]
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `serving.plan`. A hollow point misses the service level, and what does not fit is left out.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    tpot : float, optional
+        Service level, drawn as a line [s].
+    title : str, optional
+        Title of the chart.
 
-    Raises ValueError where nothing fits.
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        Where nothing fits.
     """
     ax = plt.gca() if ax is None else ax
     shown = table[table.tpot_s.notna()].sort_values("batch_size")
@@ -168,7 +237,21 @@ def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = 
 def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours", title: str | None = None) -> Axes:
     """The cheapest setting of each GPU and tp within the service level, as bars; the others with why they lose.
 
-    table : `plan.plan`; unit : of its costs
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `serving.plan`.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    unit : str
+        Unit of its costs.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
     fine = ~table.verdict.isin(LOST) & table.cost.notna()

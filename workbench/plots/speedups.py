@@ -17,9 +17,27 @@ def speculation(
 ) -> Axes:
     """Speedup of verifying candidates, by their number, as in figures 21 to 23 of the Medusa paper.
 
-    ds : `speculation.speedup`; of one setting the normalized latency as bars, stacked by group, with the acceleration
-        rate and the speedup as lines; of several a line of the speedup for each
-    printed : what the paper prints, drawn as hollow markers, a range as a bar with ends (see `audit.printed_speedups`)
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `speculation.speedup`. Of one setting, the normalized latency as bars, stacked by group, with the
+        acceleration rate and the speedup as lines; of several, a line of the speedup for each.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    printed : pd.DataFrame, optional
+        What the paper prints, as from `audit.printed_speedups`; drawn as hollow markers, a range as a bar with
+        ends.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    References
+    ----------
+    Cai et al. 2024, *Medusa*, arXiv 2401.10774v3.
     """
     ax = plt.gca() if ax is None else ax
     many = [str(dim) for dim in ds.speedup.dims if dim != "candidates" and ds.sizes[dim] > 1]

@@ -7,17 +7,31 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.ticker import EngFormatter, NullFormatter
 
+#: The colours by name: shades of Okabe and Ito (2008), which stay apart for colour-blind readers.
 COLORS = {
     "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00", "purple": "#B07AD9",
     "brown": "#7B4A12", "grey": "#8C8C8C", "sky": "#56B4E9", "black": "#000000",
 }  # fmt: skip
+#: Colours of the series of a chart, in their order.
 SERIES_COLORS = [COLORS[name] for name in ("blue", "orange", "green", "red", "purple", "brown", "sky", "grey")]
+#: Markers of GPUs or series, in their order.
 MARKERS = "xo^sDv*P"
 LINES: list[Any] = ["--", ":", "-.", (0, (6, 3)), (0, (3, 1, 1, 1, 1, 1))]
 
 
 def log_axes(ax: Axes) -> Axes:
-    """The charts' axes: log-log, ticks 1, 10, 100, 1k over 10G, 1T, 100T."""
+    """The charts' axes: log-log, with ticks 1, 10, 100, 1k over 10G, 1T, 100T.
+
+    Parameters
+    ----------
+    ax : Axes
+        The axes to set up.
+
+    Returns
+    -------
+    Axes
+        The same axes.
+    """
     ax.set(xscale="log", yscale="log", xlim=(0.6, 1e4), ylim=(1e10, 1e15))
     ax.set(xlabel="Operational Intensity (FLOP/Byte)", ylabel="Performance (FLOP/s)")
     for axis in (ax.xaxis, ax.yaxis):
@@ -28,7 +42,15 @@ def log_axes(ax: Axes) -> Axes:
 
 
 def hold(ax: Axes, intensity: Any, performance: Any) -> None:
-    """Where intensities [FLOP/byte] or rates [FLOP/s] lie beyond the axes' limits, move these out to whole decades."""
+    """Move the limits of axes out to whole decades, where values lie beyond them.
+
+    Parameters
+    ----------
+    ax : Axes
+        The axes.
+    intensity, performance : array
+        Values to hold [FLOP/byte], [FLOP/s].
+    """
     for values, get, put in ((intensity, ax.get_xlim, ax.set_xlim), (performance, ax.get_ylim, ax.set_ylim)):
         low, high = get()
         least, most = 0.8 * np.nanmin(values), 1.25 * np.nanmax(values)

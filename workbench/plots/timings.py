@@ -16,7 +16,20 @@ from .style import COLORS, SERIES_COLORS, finish
 def predicted_against_measured(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Kernel times of a fit, for rows that it did not see, against the measured ones; on the line they agree.
 
-    table : `calibration.Calibration.table`, with kind, time_s, ideal_s and held_out_s [s]; crosses are the ideal roof's
+    Parameters
+    ----------
+    table : pd.DataFrame
+        `CalibrationResult.table` of `calibration.fit`, with kind, time_s, ideal_s and held_out_s [s]; crosses are
+        the ideal roofline's.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
     _against_measured(table, ax, lambda predicted, measured: predicted)
@@ -27,7 +40,22 @@ def predicted_against_measured(table: pd.DataFrame, ax: Axes | None = None, *, t
 
 
 def residuals(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
-    """Predicted over measured times of `predicted_against_measured`'s rows; at 1 they agree."""
+    """Predicted over measured kernel times, for rows that the fit did not see; at 1 they agree.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        As for `predicted_against_measured`.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+    """
     ax = plt.gca() if ax is None else ax
     _against_measured(table, ax, lambda predicted, measured: predicted / measured)
     ax.axhline(1, color=COLORS["black"], linewidth=1, zorder=3)
@@ -62,8 +90,21 @@ MARKS = "osD^vP"
 def against_batch(table: pd.DataFrame, quantity: str, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Lines against batch size: the ideal roofline's dashed, the kernel model's solid, a colour a setting.
 
-    table : `tables.lines`; where it has ridge_batch_size, dotted lines stand at the finite ones
-    quantity : a key of `QUANTITIES`
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `tables.lines`; where it has ridge_batch_size, there are dotted lines at the finite ones.
+    quantity : str
+        A key of `BATCHING_QUANTITIES`.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
     label, unit = BATCHING_QUANTITIES[quantity]
@@ -116,10 +157,21 @@ def _ridges(batch_sizes: pd.Series, ax: Axes) -> None:
 
 
 def fidelity(table: pd.DataFrame, ax: Axes | None = None, *, floor: float) -> Axes:
-    """Mean errors by GPU and kind of kernel: hollow, the ideal roofline's; filled, the kernel model's; a line between.
+    """Mean errors by GPU and kind of kernel: the ideal roofline's hollow, the kernel model's filled, a line between.
 
-    table : rows of `tables.fidelity` of one regime; where a kind has several sources, each has its own dots
-    floor : how far apart two frameworks are on one GPU [%]
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Rows of `tables.fidelity` of one regime; where a kind has several sources, each has its own dots.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+    floor : float
+        How far apart two frameworks are on one GPU [%].
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
     for y, rows, i in _dodged(table, ax):
@@ -134,7 +186,20 @@ def fidelity(table: pd.DataFrame, ax: Axes | None = None, *, floor: float) -> Ax
 
 
 def biases(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Mean error of the kernel model by GPU and kind of kernel, rows as of `fidelity`; above 0 it is too slow."""
+    """Mean error of the kernel model by GPU and kind of kernel; above 0 it is too slow.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        As for `fidelity`.
+    ax : Axes, optional
+        Where to draw; the current axes unless given.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+    """
     ax = plt.gca() if ax is None else ax
     for y, rows, i in _dodged(table, ax):
         ax.hlines(y, 0, rows["bias [%]"], color=SERIES_COLORS[i], linewidth=1.2, alpha=0.5)

@@ -8,11 +8,32 @@ from ..common.arrays import Array
 def medusa_table5(
     operator: str, phase: str, *, h: int, i: int, n: int, d: int, b: Array, s: Array, q: Array = 1
 ) -> tuple[Array, Array]:
-    """FLOPs [FLOP] and elements moved [1] of one matmul: table 5 of Cai et al. 2024 (arXiv 2401.10774v3).
+    """Count the FLOPs and the elements moved of one matmul, by table 5 of the paper.
 
-    operator : "qkv" (each of XW_Q, XW_K, XW_V), "qk/pv" (each of QK^T, PV) or "up/gate/down" (each)
-    phase : "prefill" or "decode" (of q candidates; 1 is plain decoding)
-    h hidden size, i MLP size, n heads, d head size, b batch, s sequence length, q candidates [1]
+    Parameters
+    ----------
+    operator : str
+        "qkv" (each of XW_Q, XW_K, XW_V), "qk/pv" (each of QK^T, PV) or "up/gate/down" (each of the three).
+    phase : str
+        "prefill", or "decode" of q candidates.
+    h, i, n, d : int
+        Hidden size, MLP size, heads and head size [1].
+    b : array_like
+        Batch size [1].
+    s : array_like
+        Sequence length [token].
+    q : array_like, default 1
+        Candidates, that is rows for each sequence of a decoding step; 1 is plain decoding [1].
+
+    Returns
+    -------
+    flops, elements : array_like
+        FLOPs [FLOP] and elements read and written [1], with the dims of b, s and q, broadcast.
+
+    References
+    ----------
+    Cai et al. 2024, "Medusa: Simple LLM Inference Acceleration Framework with Multiple Decoding Heads",
+    arXiv 2401.10774v3, table 5.
     """
     rows = s if phase == "prefill" else q
     if operator == "qkv":
@@ -23,8 +44,24 @@ def medusa_table5(
 
 
 def medusa_acceleration_rate(candidates: Array) -> Array:
-    """Tokens accepted per decoding step, the curve that the paper's figures 21 to 23 are simulated with [1].
+    """Tokens accepted in a decoding step, by the curve that the paper's figures 21 to 23 are simulated with.
 
+    Parameters
+    ----------
+    candidates : array_like
+        Candidates in the step [1].
+
+    Returns
+    -------
+    array_like
+        1 + 0.477 ln(candidates) [1], with the dims of the input.
+
+    Notes
+    -----
     The legend of figure 21 prints "0.477 log(candidates)"; the points drawn there are 1 + 0.477 ln(candidates).
+
+    References
+    ----------
+    Cai et al. 2024, arXiv 2401.10774v3, figures 21 to 23.
     """
     return 1 + 0.477 * np.log(candidates)

@@ -1,4 +1,4 @@
-"""The sources' own formulas, as they printed them, right or wrong: what a published number is recomputed with first."""
+"""The T4 report (kshyp/varcas, profiles/roofline, 2026): its formulas, its load tests and what it prints of them."""
 
 from random import Random
 from typing import Any
@@ -7,24 +7,43 @@ import numpy as np
 
 from ..common.arrays import Array
 
-#: What the static half of the T4 report assumes of Llama-2-7B-AWQ and of the Tesla T4.
-T4_REPORT = {
+# The static half --------------------------------------------------------------------------------------------------
+
+#: What it assumes of Llama-2-7B-AWQ and of the Tesla T4: sizes [1], peak [FLOP/s], bandwidth [byte/s].
+T4_ASSUMED = {
     "h": 4096, "i": 11008, "layers": 32, "vocabulary": 32000, "parameters": 6.7e9, "bytes_per_element": 0.5,
     "peak_flop_rate": 65e12, "bandwidth": 320e9,
 }  # fmt: skip
 
 
 def t4_report(phase: str, batch_size: Array, seq_len: Array) -> dict[str, Array]:
-    """A row of the T4 report's static tables, by its own cost model (kshyp/varcas, roofline_static.py, 2026).
+    """Compute rows of the T4 report's static tables by its own cost model.
 
-    phase : "prefill" of `seq_len` tokens, or "decode" of one token at that context
-    Returns flops [FLOP], bytes [byte], intensity [FLOP/byte], performance [FLOP/s], time [s] per forward pass and
-    tokens_per_second [1/s], with the dims of the inputs.
+    Parameters
+    ----------
+    phase : str
+        "prefill" of `seq_len` tokens, or "decode" of one token at that context.
+    batch_size : array_like
+        Sequences [1].
+    seq_len : array_like
+        Prompt or context of each [token].
 
-    Two MLP matrices where Llama has three, half of the attention FLOPs, lm_head for every prompt token, and a KV cache
-    in the weights' 4 bits.
+    Returns
+    -------
+    dict of numpy.ndarray
+        flops [FLOP], bytes [byte], intensity [FLOP/byte], performance [FLOP/s], time [s] of a forward pass and
+        tokens_per_second [1/s], with the dims of the inputs, broadcast.
+
+    Notes
+    -----
+    It counts two MLP matrices where Llama has three, half of the attention FLOPs and lm_head for every token of a
+    prompt, and keeps the KV cache in the weights' 4 bits.
+
+    References
+    ----------
+    kshyp/varcas, profiles/roofline/roofline_static.py, 2026.
     """
-    a, b, s = T4_REPORT, np.asarray(batch_size, dtype=float), np.asarray(seq_len, dtype=float)
+    a, b, s = T4_ASSUMED, np.asarray(batch_size, dtype=float), np.asarray(seq_len, dtype=float)
     h, i, layers, v, width = a["h"], a["i"], a["layers"], a["vocabulary"], a["bytes_per_element"]
     tokens = b * s if phase == "prefill" else b
     flops = 2 * tokens * h * (4 * h + s) * layers + 4 * tokens * h * i * layers + 2 * tokens * h * v
@@ -37,6 +56,17 @@ def t4_report(phase: str, batch_size: Array, seq_len: Array) -> dict[str, Array]
         "tokens_per_second": tokens / time,
     }  # fmt: skip
 
+
+#: What it computes, batch sizes and tokens by phase, and what it prints of that.
+T4_BATCH_SIZES = [1, 4, 8, 16]
+T4_TOKENS = {"prefill": [64, 128, 256, 512, 1024], "decode": [128, 256, 512, 1024, 2048]}
+PRINTED_ROWS = {"prefill": [128, 512], "decode": [512, 2048]}  # of batch sizes 1 and 4
+PRINTED_INTENSITY = {"prefill": [150.0, 1200.0], "decode": [3.0, 5.0]}  # FLOP/byte
+
+#: Memory traffic of a decoding step that it prints, by part [MB].
+T4_TRAFFIC = {"KV cache": 0.524, "weights": 50.0, "activations": 0.010, "total": 50.0}
+
+# The load tests ---------------------------------------------------------------------------------------------------
 
 #: The report's load tests (kshyp/varcas, profiles/roofline, raw records of 2026-02-11), by run: vLLM 0.15.1 on a T4,
 #: Llama-2-7B-AWQ, --quantization awq --max-model-len 2048 --enforce-eager, prefix caching on, one or two clients.
@@ -68,7 +98,7 @@ T4_LOAD_TESTS: dict[str, dict[str, float]] = {
     },
 }  # fmt: skip
 
-#: That server for `simulation.Server`. `kv_tokens` is from the engine's log. vLLM's kernel for `--quantization awq`
+#: That server, for `simulation.Server`. `kv_tokens` is from the engine's log. vLLM's kernel for `--quantization awq`
 #: unpacks all weights for every 16 rows (csrc/quantization/awq/gemm_kernels.cu, m16nXk32), and from 256 rows on they
 #: are unpacked to memory first (model_executor/layers/quantization/awq.py). Two numbers are calibrated, on the TPOT of
 #: the run with one sequence (gemm_efficiency) and of the two with eight and one client (sequence_overhead).
@@ -77,8 +107,8 @@ T4_SERVER: dict[str, Any] = {
     "gemm_rows": 16, "dequantize_rows": 256, "gemm_efficiency": 0.626, "sequence_overhead": 1.27e-3,
 }  # fmt: skip
 
-#: Of the default run: requests that the engine's log has running at a time [1], its generated tokens a second [1/s],
-#: and the requests' mean prompt and mean limit of their answers [token].
+#: Of the default run: requests running at a time [1] and tokens generated per second [1/s] by the engine's log, and the
+#: requests' mean prompt and mean limit of their answers [token].
 T4_RUNNING, T4_ENGINE_RATE, T4_PROMPT, T4_ASKED_TOKENS = 98, (300.0, 400.0), 20, 150
 
 #: What the report prints of that run and what its records hold, by metric: unit, target, printed, recorded, and what
@@ -99,6 +129,12 @@ T4_METRICS: dict[str, tuple[str, str, float | None, float, str]] = {
     "mean output": ("token", "", 150, 10405 / 93, "of the finished, the shorter ones; 150 is the target"),
 }  # fmt: skip
 
+#: Where the time of an average request goes, as the report prints it [token], [ms].
+T4_BREAKDOWN = {
+    "prompt [token]": 50, "output [token]": 150, "prefill alone [ms]": 50, "first token, queue and prefill [ms]": 800,
+    "decode [ms]": 41850, "total [ms]": 42650,
+}  # fmt: skip
+
 #: Requests that one client of those tests has open at once: the default limit of aiohttp's connector [1].
 T4_IN_FLIGHT = 100
 
@@ -108,14 +144,30 @@ T4_COUNTED_TOKENS = 1.108
 
 
 def t4_requests(rate: float, duration: float) -> dict[str, Any]:
-    """The requests of one client of the report's load tests, for `simulation.trace`.
+    """Draw the requests of one client of the report's load tests, for `simulation.trace`.
 
-    rate : [1/s]; duration : [s]. Returns sent_s [s]; output_tokens, the limit that each asks for, drawn from a
-    log-normal distribution (mean 150, standard deviation 80, from 20 to 800); prompt_tokens, about 20, of which the
-    prefix cache has the first block, as few prompts repeat [token].
+    Parameters
+    ----------
+    rate : float
+        Requests sent per second [1/s].
+    duration : float
+        How long the client sends [s].
 
-    By the load generator's own sequence of draws (varcas_load_harness.py, seed 42), its gaps agree with those recorded
-    to 1 ms, but in the "default" run. About a quarter of the answers end before their limit.
+    Returns
+    -------
+    dict
+        sent_s, when each is sent [s]; output_tokens, the limit that each asks for, drawn from a log-normal distribution
+        (mean 150, standard deviation 80, from 20 to 800) [token]; prompt_tokens, about 20 [token], of which
+        cached_tokens, the first block, are in the prefix cache, as few prompts repeat.
+
+    Notes
+    -----
+    By the load generator's own sequence of draws, with its seed 42. The gaps agree with the recorded ones to 1 ms, but
+    in the "default" run. About a quarter of the answers end before their limit.
+
+    References
+    ----------
+    kshyp/varcas, varcas_load_harness.py, 2026.
     """
     draw = Random(42)
     sent, outputs, now = [], [], draw.expovariate(rate)
@@ -131,10 +183,3 @@ def t4_requests(rate: float, duration: float) -> dict[str, Any]:
 def _lognormal(draw: Random, mean: float, deviation: float) -> float:
     variance = np.log(1 + (deviation / mean) ** 2)
     return draw.lognormvariate(np.log(mean) - variance / 2, np.sqrt(variance))
-
-
-#: What the report's static half computes: batch sizes, and tokens by phase; and the intensities that it prints.
-BATCH_SIZES = [1, 4, 8, 16]
-TOKENS = {"prefill": [64, 128, 256, 512, 1024], "decode": [128, 256, 512, 1024, 2048]}
-PRINTED_ROWS = {"prefill": [128, 512], "decode": [512, 2048]}  # of batch sizes 1 and 4
-PRINTED_INTENSITY = {"prefill": [150.0, 1200.0], "decode": [3.0, 5.0]}  # FLOP/byte

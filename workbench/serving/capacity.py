@@ -7,21 +7,23 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..catalog.gpu_entries import GPU, gpus
-from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog import GPU, Model, gpus
+from ..catalog import gpu as find_gpu
+from ..catalog import model as find_model
 from ..catalog.loading import entries
-from ..catalog.model_entries import Model
-from ..catalog.model_entries import model as find_model
 from ..common.arguments import is_number, whole_numbers
-from ..kernels import collectives
-from ..operators import parallel
-from ..operators.formats import computes_in, formats
-from ..operators.table import operator_set
+from ..common.errors import CannotRun
+from ..common.pareto import pareto_front
 from .estimation import estimate
+from .memory import CONTEXT_LENGTH, FITS, KV_CACHE, WEIGHTS, device_memory
+from .replica import Replica
 
 TPS = (1, 2, 4, 8)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-UNFIT = {0: "", 1: "weights do not fit", 2: "KV cache does not fit", 3: "longer than the model's context"}
+UNFIT = {
+    FITS: "", WEIGHTS: "weights do not fit", KV_CACHE: "KV cache does not fit",
+    CONTEXT_LENGTH: "longer than the model's context",
+}  # fmt: skip
 #: GPUs that a usual server has on one link [1].
 MACHINE = 8
 BEST, KEPT = "best", "meets the SLO"
@@ -60,7 +62,7 @@ def plan(
 
     Raises ValueError for what `serving.estimate` refuses; a GPU or tp that cannot run the model is a row that says so.
     """
-    entry = model if isinstance(model, Model) else find_model(model)
+    entry = find_model(model)
     if isinstance(price, Mapping):
         price = {find_gpu(name).id: hourly for name, hourly in price.items()}
     if gpu is None:
@@ -106,21 +108,11 @@ PLAN_COLUMNS = (
 
 def _obstacle(card: GPU, model: Model, tp: int, options: Mapping[str, Any]) -> str:
     """Why a GPU cannot run the model at all, in a few words."""
-    if card.memory.capacity_gb is None:
-        return "memory unknown"
-    kinds = {"weight": None, "activation": "fp16", "kv": "fp16", "lm_head": None}
-    dtypes = formats(model, **{kind: options.get(f"{kind}_dtype", usual) for kind, usual in kinds.items()})
-    for dtype in (computes_in(operator, dtypes) for operator in operator_set(model, "fused")):
-        if dtype not in card.dense_tflops:
-            return f"no {dtype} peak"
-    for check, reason in (
-        (lambda: parallel.shard(model, tp), "tp does not divide the model"),
-        (lambda: collectives.link_rate(card, tp), "no link between GPUs"),
-    ):
-        try:
-            check()
-        except ValueError:
-            return reason
+    own = {name: value for name, value in options.items() if name in Replica.__dataclass_fields__}
+    try:
+        device_memory(Replica(card, model, tp=tp, **own))
+    except CannotRun as obstacle:
+        return obstacle.reason
     return ""
 
 
@@ -144,11 +136,11 @@ def _judged(table: pd.DataFrame, ttft: float | None, tpot: float | None) -> pd.D
     left = table.index[table.verdict == ""]
     names = [f"{row.gpu} tp {row.tp} batch {row.batch_size}" for row in table.loc[left].itertuples()]
     measures = table.loc[left, ["ttft_s", "tpot_s", "cost"]].fillna(0).to_numpy()
-    for row, mine in zip(left, measures, strict=True):
+    for place in set(range(len(left))) - set(pareto_front([*measures.T], ties=True).tolist()):
+        mine = measures[place]
         better = (measures <= mine).all(axis=1) & (measures < mine).any(axis=1)
-        if better.any():
-            by = names[np.where(better, measures[:, -1], np.inf).argmin()]
-            table.loc[row, "verdict"] = f"dominated by {by}"
+        by = names[np.where(better, measures[:, -1], np.inf).argmin()]
+        table.loc[left[place], "verdict"] = f"dominated by {by}"
     kept = table[table.verdict == ""].sort_values("cost", kind="stable").index
     table.loc[kept, "verdict"] = KEPT
     table.loc[kept[:1], "verdict"] = BEST

@@ -10,14 +10,14 @@ from ..catalog.dtypes import element_bytes
 from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
 from ..common.arguments import whole_numbers
-from ..kernels.times import operator_time
-from ..operators.cost import decode, gemm_cost
+from ..common.arrays import Array
+from ..kernels import timed
+from ..operators import cost, decode
 from ..published.medusa import medusa_acceleration_rate
-from . import memory
 from .replica import Replica
 from .steps import step_time
 
-Acceptance = Callable[[int], float] | Mapping[int, float] | Iterable[float]
+Acceptance = Callable[[int], Array] | Mapping[int, float] | Iterable[float]
 
 
 def expected_tokens(alpha: Any, depth: Any) -> Any:
@@ -40,7 +40,7 @@ def expected_tokens(alpha: Any, depth: Any) -> Any:
 
 @dataclass(frozen=True)
 class Draft:
-    """How a server's decoding steps guess ahead, and what the guessing costs beside verifying `candidates` [1].
+    """How a replica's decoding steps guess ahead, and what the guessing costs beside verifying `candidates` [1].
 
     tokens_per_step : mean tokens that one step yields [1]
     model : the draft model, None for the target's own layers or heads; depth : tokens that it drafts one after another,
@@ -73,9 +73,7 @@ class Draft:
 def draft_model(model: str | Model, *, depth: int, alpha: float) -> Draft:
     """A draft model that guesses `depth` [1] tokens, each accepted with a chance of `alpha` [1] (`expected_tokens`)."""
     depth = _whole("depth", depth)
-    return Draft(
-        depth + 1, expected_tokens(alpha, depth), model if isinstance(model, Model) else find_model(model), depth
-    )
+    return Draft(depth + 1, expected_tokens(alpha, depth), find_model(model), depth)
 
 
 def mtp(*, alpha: float, depth: int = 1) -> Draft:
@@ -101,33 +99,26 @@ def _whole(name: str, value: int) -> int:
     return int(whole_numbers(name, value)[0])
 
 
-def drafting_time(server: Replica, draft: Draft, sequences: Any, context: Any) -> Any:
-    """What guessing adds to one decoding step of `sequences` [1] over `context` [token] [s].
+def drafting_time(replica: Replica, draft: Draft, sequences: Any, context: Any) -> Any:
+    """What guessing adds to one decoding step of `sequences` [1] over `context` [token], in [s].
 
     The draft's passes run on the same GPUs (of one stage), with the same formats and overheads; Medusa heads in 16 bit.
     """
-    if drafter := drafting_server(server, draft):
+    if drafter := drafting_replica(replica, draft):
         return draft.depth * step_time(drafter, decode(sequences, context))
-    shard, seconds = server.shard, 0.0
-    peak = server.gpu.peak_flop_rate("fp16" if "fp16" in server.gpu.dense_tflops else "bf16")
-    for columns in (shard.hidden_size, shard.vocab_size):
-        cost = gemm_cost(m=sequences, n=columns, k=shard.hidden_size, width=element_bytes("fp16"))
-        seconds = seconds + operator_time(server.gpu, cost, peak, server.time_model) + server.launch_latency
-    return draft.heads * seconds
+    shard, width = replica.shard, element_bytes("fp16")
+    parts = [
+        cost.gemm(sequences, shard.hidden_size, columns, weight=width, activation=width)
+        for columns in (shard.hidden_size, shard.vocab_size)
+    ]
+    peak = replica.gpu.peak_16_bit
+    return draft.heads * sum(timed(replica.gpu, part, peak, replica.timing) for part in parts)
 
 
-def drafting_server(server: Replica, draft: Draft) -> Replica | None:
+def drafting_replica(replica: Replica, draft: Draft) -> Replica | None:
     """What runs the draft's passes, beside the target on the same GPUs; None for heads, which have none."""
-    passes = draft.passes_of(server.model)
-    return replace(server, model=passes, pp=1) if passes else None
-
-
-def draft_weights(server: Replica, draft: Draft) -> float:
-    """Weights that guessing adds on one GPU [byte]; an MTP layer shares the target's embeddings and head."""
-    if drafter := drafting_server(server, draft):
-        return memory.layer_weights(drafter) if draft.mtp else memory.weights(drafter)
-    h, vocab = server.shard.hidden_size, server.shard.vocab_size
-    return draft.heads * h * (h + vocab) * element_bytes("fp16")
+    passes = draft.passes_of(replica.model)
+    return replace(replica, model=passes, pp=1) if passes else None
 
 
 def rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:

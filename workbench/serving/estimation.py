@@ -10,30 +10,25 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..catalog.gpu_entries import GPU
-from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog import GPU, Model
+from ..catalog import gpu as find_gpu
+from ..catalog import model as find_model
 from ..catalog.loading import entries
-from ..catalog.model_entries import Model
-from ..catalog.model_entries import model as find_model
 from ..common.arguments import check_range, is_number, whole_numbers
 from ..common.arrays import Array
-from ..common.variables import ABSENT, LINK, stamp
-from ..operators.cost import PHASES
-from ..operators.table import OPERATORS
-from . import memory
-from .drafts import Draft, draft_weights, drafting_server
-from .latency import Batch, Latency, Phase, batch_latency
+from ..common.variables import ABSENT, LIMITS, flags, labelled
+from ..operators import COLLECTIVES, OPERATORS, PHASES
+from .batch import Batch
+from .drafts import Draft
+from .latency import Latency, batch_latency
+from .memory import CONTEXT_LENGTH, FITS, KV_CACHE, WEIGHTS, WORKSPACE, memory_fit
 from .replica import Replica
 
-#: Of `bound`, beside 0 (memory), 1 (compute) and 2 (link): the host, with what passes between pipeline stages.
-HOST = 3
-#: Of `unfit`.
-FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 #: Share of its TDP that a GPU draws however little it does while it serves [1]. A guess: of A100s, decoding draws well
 #: under the TDP and prefill reaches it (Patel et al. 2023, POLCA, arXiv 2308.12908).
 POWER_FLOOR = 0.4
 #: What a step's time is divided among, beside its operators.
-OTHERS = ("all_reduce", "all_to_all", "host", "drafting")
+OTHERS = (*COLLECTIVES, "host", "drafting")
 
 SIZES = ("batch_size", "prompt", "output")
 
@@ -60,7 +55,7 @@ def estimate(
     max_num_seqs: int = 256,
     max_model_len: int | None = None,
     gpu_memory_utilization: float = 0.9,
-    workspace: float = memory.WORKSPACE,
+    workspace: float = WORKSPACE,
     price: float | Mapping[str, float] | None = None,
     power_floor: float = POWER_FLOOR,
     launch_latency: float = 0.0,
@@ -72,34 +67,60 @@ def estimate(
 ) -> xr.Dataset:
     """What one replica of a model does for a batch of requests, over every combination of settings.
 
-    gpu, model : ids or catalog objects; batch_size : sequences at a time [1]; prompt, output : of each [token]
-    tp, pp, ep : GPUs that share every layer, stages of a pipeline, GPUs with some of the experts each: see
-        `steps.Server`, as for what a real server is calibrated by: step_overhead, sequence_overhead [s],
-        gemm_efficiency [1], gemm_rows, dequantize_rows [token]
-    weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, launch_latency [s] : as of `roofline_grid`
-    time_model : "kernel", or "ideal" for every operator on its roof
-    schedule : "static", the batch's prompts together and then its tokens; or "continuous", the steady state of an
-        engine that takes a new request whenever one ends: its prompt goes, in chunks, through steps with the others'
-        tokens
-    cached_prefix : tokens of every prompt that the KV cache has already, and holds once for all [token]
-    draft : speculative decoding, made by `speculation.draft_model`, `medusa` or `mtp`
-    max_num_batched_tokens : of one step; sizes a prompt's chunks and the activations [token]
-    max_num_seqs : of one step; sizes the logits [1]
-    max_model_len : longest prompt and output together; None is the model's own context [token]
-    gpu_memory_utilization : share of the vendor's memory that the server may use [1]
-    workspace : of that, what CUDA and its libraries take [byte]
-    price : of a GPU and hour, one or by GPU id; without it there is no `cost`
-    power_floor : share of the TDP that a busy GPU draws at least [1]
+    Parameters
+    ----------
+    gpu, model : str, GPU or Model, or several
+        Ids or catalog objects.
+    batch_size : int or list of int
+        Sequences at a time [1].
+    prompt, output : int or list of int
+        Of each sequence [token].
+    tp, pp, ep : int
+        GPUs that share every layer (one or several), stages of a pipeline, GPUs with some of the experts each: see
+        `Replica` [1].
+    weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, launch_latency
+        As for `roofline_grid`; the latency in [s].
+    time_model : str
+        "kernel", or "ideal" for every operator on its roof.
+    schedule : str
+        "static", the batch's prompts together and then its tokens; or "continuous", the steady state of an engine that
+        takes a new request whenever one ends: its prompt goes, in chunks, through steps with the others' tokens.
+    cached_prefix : int
+        Tokens of every prompt that the KV cache has already, and holds once for all [token].
+    draft : Draft, optional
+        Speculative decoding, made by `draft_model`, `medusa` or `mtp`.
+    max_num_batched_tokens : int
+        Of one step; sizes a prompt's chunks and the activations [token].
+    max_num_seqs : int
+        Of one step; sizes the logits [1].
+    max_model_len : int, optional
+        Longest prompt and output together; None is the model's own context [token].
+    gpu_memory_utilization : float
+        Share of the vendor's memory that the server may use [1].
+    workspace : float
+        Of that, what CUDA and its libraries take [byte].
+    price : float or dict, optional
+        Of a GPU and hour, one or by GPU id; without it there is no `cost`.
+    power_floor : float
+        Share of the TDP that a busy GPU draws at least [1].
+    step_overhead, sequence_overhead, gemm_efficiency, gemm_rows, dequantize_rows
+        What a real server is calibrated by, as for `Replica` [s], [s], [1], [token], [token].
 
-    Returns a Dataset, each variable with only the dims it depends on (gpu, model, phase, operator, batch_size, prompt,
-    output, tp), its unit and what it is. Memory, on one GPU: weights, activations, kv_bytes_per_token, memory [byte];
-    kv_capacity of the replica [token]; fits, unfit (what does not), largest_batch. Times [s]: ttft, tpot (without the
-    first token; the mean, tpot_first, tpot_last), end_to_end_latency, step_time by phase. Rates [1/s]:
-    tokens_per_second, tokens_per_second_per_user, requests_per_second. By phase: mfu, mbu [1], bound, share [%] by
-    operator. energy_per_token [J], an estimate; cost of a million tokens. What does not fit has NaN in all of these
-    but memory's, and bound -1.
+    Returns
+    -------
+    xarray.Dataset
+        Each variable with only the dims it depends on (gpu, model, phase, operator, batch_size, prompt, output, tp).
+        Memory, on one GPU: weights, activations, kv_bytes_per_token, memory [byte]; kv_capacity of the replica [token];
+        fits, unfit (what does not), largest_batch. Times [s]: ttft, tpot (without the first token; the mean,
+        tpot_first, tpot_last), end_to_end_latency, step_time by phase. Rates [1/s]: tokens_per_second,
+        tokens_per_second_per_user, requests_per_second. By phase: mfu, mbu [1], bound (`kernels.longest`), share [%] by
+        operator. energy_per_token [J], an estimate; cost of a million tokens. What does not fit has NaN in all of these
+        but memory's, and bound -1.
 
-    Raises ValueError, in one line, for what `roofline_grid` and `steps.Server` refuse, and for options out of range.
+    Raises
+    ------
+    ValueError
+        In one line, for what `roofline_grid` and `Replica` refuse, and for options out of range.
     """
     cards, models = entries("gpu", gpu, find_gpu), entries("model", model, find_model)
     sizes = {"batch_size": batch_size, "prompt": prompt, "output": output}
@@ -110,21 +131,24 @@ def estimate(
     if schedule == "continuous" and (pp, ep) != (1, 1):
         raise ValueError("schedule 'continuous' goes with pp = ep = 1: give schedule='static'")
     b, p, o = np.meshgrid(*(values.astype(float) for values in axes.values()), indexing="ij", sparse=True)
-    load = Batch(
-        b, p, o, schedule, cached_prefix, draft, max_num_batched_tokens, max_num_seqs, max_model_len
-    )  # fmt: skip
+    batch = Batch(b, p, o, schedule, cached_prefix, draft, max_num_batched_tokens, max_num_seqs, max_model_len)
+    options: dict[str, Any] = {
+        "pp": pp, "ep": ep, "weight_dtype": weight_dtype, "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
+        "lm_head_dtype": lm_head_dtype, "time_model": time_model, "launch_latency": launch_latency,
+        "step_overhead": step_overhead, "sequence_overhead": sequence_overhead, "gemm_efficiency": gemm_efficiency,
+        "gemm_rows": gemm_rows, "dequantize_rows": dequantize_rows,
+    }  # fmt: skip
 
-    coords = {"gpu": list(cards), "model": list(models), "phase": list(PHASES)} | axes | {"tp": tps}
-    result: dict[tuple[str, str, int], dict[str, Any]] = {}
-    for (g, card), (m, entry), t in product(cards.items(), models.items(), tps.tolist()):
-        server = Replica(
-            card, entry, t, pp, ep, weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, time_model,
-            launch_latency, step_overhead, sequence_overhead, gemm_efficiency, gemm_rows, dequantize_rows,
-        )  # fmt: skip
-        room = memory_fit(server, load, gpu_memory_utilization=gpu_memory_utilization, workspace=workspace)
-        result[g, m, t] = room | _performance(server, load, batch_latency(server, load), prices.get(g), power_floor)
-    ds = _dataset(result, coords)
-    ds.attrs = {
+    answers: dict[Place, dict[str, Any]] = {}
+    for (i, (g, card)), (j, entry), (k, t) in product(
+        enumerate(cards.items()), enumerate(models.values()), enumerate(tps.tolist())
+    ):
+        replica = Replica(card, entry, tp=t, **options)
+        room = memory_fit(replica, batch, gpu_memory_utilization=gpu_memory_utilization, workspace=workspace)
+        times = batch_latency(replica, batch)
+        answers[i, j, k] = room | _performance(replica, batch, times, prices.get(g), power_floor)
+    coords = {"gpu": list(cards), "model": list(models), "phase": list(PHASES), **axes, "tp": tps}
+    attrs = {
         "title": "Estimate of a server", "schedule": schedule, "time_model": time_model, "pp": pp, "ep": ep,
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "cached_prefix": cached_prefix, "gpu_memory_utilization": gpu_memory_utilization,
@@ -133,88 +157,57 @@ def estimate(
         "sequence_overhead": sequence_overhead, "gemm_efficiency": gemm_efficiency, "gemm_rows": gemm_rows or "",
         "dequantize_rows": dequantize_rows or "", "draft": str(draft or ""),
     }  # fmt: skip
-    return ds
-
-
-# Memory -----------------------------------------------------------------------------------------------------------
-
-
-def memory_fit(
-    server: Replica, load: Batch, *, gpu_memory_utilization: float = 0.9, workspace: float = memory.WORKSPACE
-) -> dict[str, Array]:
-    """Memory of a workload on one GPU, and whether it fits; arrays by batch_size, prompt, output.
-
-    Arguments and results as of `estimate`. The caches of a draft model count as well.
-    """
-    drafter = load.draft and drafting_server(server, load.draft)
-    holders = [server, drafter] if drafter else [server]
-    added = draft_weights(server, load.draft) if load.draft else 0.0
-    weights = memory.weights(server) + added
-    activations = memory.activations(server, tokens=load.max_num_batched_tokens, sequences=load.max_num_seqs)
-    left = memory.left_for_cache(
-        server, tokens=load.max_num_batched_tokens, sequences=load.max_num_seqs,
-        gpu_memory_utilization=gpu_memory_utilization, workspace=workspace,
-    ) - added  # fmt: skip
-
-    def cache(tokens: Array) -> Array:
-        return sum(memory.kv_bytes_per_sequence(holder, tokens) for holder in holders)
-
-    per_token = sum(memory.kv_bytes_per_token(holder) for holder in holders)
-    blocks = np.floor(max(left, 0.0) / per_token / memory.BLOCK_SIZE)
-    prefix = cache(load.cached_prefix)
-    tokens = load.prompt + load.output + load.candidates - 1
-    each = cache(tokens) - prefix
-    needed = prefix + np.ceil(load.batch_size / server.ep) * each
-    longest = load.max_model_len or server.model.max_context or np.inf
-    too_long = load.prompt + load.output > longest
-    unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], FITS)
-    return {
-        "weights": weights, "activations": activations, "kv_bytes_per_token": per_token,
-        "kv_capacity": blocks * memory.BLOCK_SIZE * server.ep, "memory": weights + activations + workspace + needed,
-        "unfit": unfit, "largest_batch": np.where(too_long, 0, np.floor(max(left - prefix, 0.0) / each) * server.ep),
-    }  # fmt: skip
+    return _dataset(answers, coords, attrs)
 
 
 # Performance ------------------------------------------------------------------------------------------------------
 
+Place = tuple[int, int, int]  # of a GPU, a model and a tp
+
 
 def _performance(
-    server: Replica, load: Batch, times: Latency, price: float | None, power_floor: float
-) -> dict[str, Array]:
-    """Rates, utilization, energy and cost from a workload's times."""
-    decoding = np.where(load.output > 1, (load.output - 1) * times.tpot, 0.0)
+    replica: Replica, batch: Batch, times: Latency, price: float | None, power_floor: float
+) -> dict[str, Any]:
+    """Rates, utilization, energy and cost from a batch's times; what has a phase has it first, as in `PHASES`."""
+    decoding = np.where(batch.output > 1, (batch.output - 1) * times.tpot, 0.0)
     total = times.ttft + decoding
-    result: dict[str, Array] = {
+    phases = (times.prefill, times.decode)
+    mfu, mbu = (
+        [amount / phase.total for amount, phase in zip(amounts, phases, strict=True)]
+        for amounts in ([p.computing for p in phases], [p.bytes / replica.gpu.bandwidth for p in phases])
+    )
+    tdp = replica.gpu.tdp_w or np.nan
+    watts = [tdp * (power_floor + (1 - power_floor) * np.maximum(*busy)) for busy in zip(mfu, mbu, strict=True)]
+    tokens = batch.batch_size * batch.output
+    drawn = watts[0] * times.ttft + np.where(batch.output > 1, watts[1] * decoding, 0.0)
+    result = {
         "ttft": times.ttft, "tpot": times.tpot, "tpot_first": times.tpot_first, "tpot_last": times.tpot_last,
         "end_to_end_latency": total, "tokens_per_second_per_user": 1 / times.tpot,
-        "tokens_per_second": load.batch_size * load.output / total, "requests_per_second": load.batch_size / total,
+        "tokens_per_second": tokens / total, "requests_per_second": batch.batch_size / total,
+        "step_time": _by_phase([phase.total for phase in phases]), "mfu": _by_phase(mfu), "mbu": _by_phase(mbu),
+        "bound": _by_phase([phase.bound for phase in phases]), "energy_per_token": replica.gpus * drawn / tokens,
+        "share": _shares(replica, batch, times),
     }  # fmt: skip
-    tokens, watts = load.batch_size * load.output, []
-    for name, phase in zip(PHASES, (times.prefill, times.decode), strict=True):
-        mfu, mbu = phase.computing / phase.total, phase.bytes / server.gpu.bandwidth / phase.total
-        spent = {operator: work.time for operator, work in phase.works.items()}
-        if server.step_overhead or server.sequence_overhead or server.pp > 1:
-            spent["host"] = phase.other
-        if load.draft:
-            spent["drafting"] = phase.drafting
-        result |= {f"step_time {name}": phase.total, f"mfu {name}": mfu, f"mbu {name}": mbu}
-        result |= {f"share {name} {operator}": 100 * time / phase.total for operator, time in spent.items()}
-        result[f"bound {name}"] = _bound(phase)
-        watts.append((server.gpu.tdp_w or np.nan) * (power_floor + (1 - power_floor) * np.maximum(mfu, mbu)))
-    drawn = watts[0] * times.ttft + np.where(load.output > 1, watts[1] * decoding, 0.0)
-    result["energy_per_token"] = server.gpus * drawn / tokens
     if price is not None:
-        result["cost"] = 1e6 * server.gpus * price / 3600 / result["tokens_per_second"]
+        result["cost"] = 1e6 * replica.gpus * price / 3600 / result["tokens_per_second"]
     return result
 
 
-def _bound(phase: Phase) -> Array:
-    """What limits the kernels that take most of a phase's time: memory, compute, link; or the host."""
-    shares = [
-        sum(np.where(np.equal(work.bound, limit), work.time, 0.0) for work in phase.works.values())
-        for limit in (0, 1, LINK)
-    ]
-    return np.argmax(np.stack(np.broadcast_arrays(*shares, phase.other)), axis=0)
+def _by_phase(values: list[Array]) -> np.ndarray:
+    return np.stack(np.broadcast_arrays(*values))
+
+
+def _shares(replica: Replica, batch: Batch, times: Latency) -> dict[str, np.ndarray]:
+    """Share of a phase's time by what takes it: operators, and where they are asked for the host and drafting [%]."""
+    phases = (times.prefill, times.decode)
+    shares = [dict(zip(p.operators, 100 * p.seconds.sum(1) / p.total, strict=True)) for p in phases]
+    if replica.step_overhead or replica.sequence_overhead or replica.pp > 1:
+        for share, phase in zip(shares, phases, strict=True):
+            share["host"] = 100 * phase.other / phase.total
+    if batch.draft:
+        for share, phase in zip(shares, phases, strict=True):
+            share["drafting"] = 100 * phase.drafting / phase.total
+    return {name: _by_phase([share[name] for share in shares]) for name in shares[0]}
 
 
 # The Dataset ------------------------------------------------------------------------------------------------------
@@ -232,55 +225,53 @@ DIMS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The variables of an estimate, in order, each with the dims that it depends on."""
 
-AXES = ("gpu", "model", "phase", "operator", *SIZES, "tp")
 _MEMORY = {"weights", "activations", "kv_bytes_per_token", "kv_capacity", "memory", "unfit", "largest_batch"}
-#: Variables whose values are flags: the first one, and what they mean.
+#: Variables whose values are flags, and what they mean.
 FLAGS = {
-    "unfit": (FITS, "fits weights kv_cache context_length"),
-    "bound": (ABSENT, "does_not_fit memory compute link host"),
+    "unfit": {FITS: "fits", WEIGHTS: "weights", KV_CACHE: "kv_cache", CONTEXT_LENGTH: "context_length"},
+    "bound": {ABSENT: "does_not_fit", **LIMITS},
 }
 
 
-def _dataset(result: dict[tuple[str, str, int], dict[str, Any]], coords: dict[str, Any]) -> xr.Dataset:
+def _dataset(answers: dict[Place, dict[str, Any]], coords: dict[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
     """One Dataset of the replicas' arrays; nothing that does not fit is reported as if it did."""
-    found = {key for values in result.values() for key in values}
-    operators = [op for op in (*OPERATORS, *OTHERS) if any(key.split()[-1] == op for key in found)]
-    axes = {dim: operators if dim == "operator" else list(coords[dim]) for dim in AXES}
-    variables: dict[str, np.ndarray] = {}
+    taking = {name for answer in answers.values() for name in answer["share"]}
+    operators = [name for name in (*OPERATORS, *OTHERS) if name in taking]
+    coords = {dim: operators if dim == "operator" else coords[dim] for dim in DIMS["share"]}
+    variables = {}
     for name, dims in DIMS.items():
-        keys = [key for key in found if key.split()[0] == name]
-        values = np.full([len(axes[dim]) for dim in dims], 0.0 if name == "share" else np.nan)
-        for (g, m, t), key in product(result, keys):
-            if key in result[g, m, t]:
-                label = dict(zip(("phase", "operator"), key.split()[1:], strict=False)) | {
-                    "gpu": g,
-                    "model": m,
-                    "tp": t,
-                }
-                place = tuple(axes[dim].index(label[dim]) if dim in label else slice(None) for dim in dims)
-                values[place] = _on_sizes(result[g, m, t][key], [dim for dim in dims if dim in SIZES])
-        if keys:
-            variables[name] = values
+        if name not in next(iter(answers.values())):
+            continue
+        values = np.full([len(coords[dim]) for dim in dims], 0.0 if name == "share" else np.nan)
+        for (i, j, k), answer in answers.items():
+            place = tuple({"gpu": i, "model": j, "tp": k}.get(dim, slice(None)) for dim in dims)
+            if name == "share":
+                for operator, share in answer["share"].items():
+                    values[i, j, :, operators.index(operator), ..., k] = share
+            else:
+                values[place] = _on_sizes(answer[name], dims)
+        variables[name] = values
     fits = variables["unfit"] == FITS
     for name in variables.keys() - _MEMORY:
         inner = [axis for axis, dim in enumerate(DIMS[name]) if dim in ("phase", "operator")]
-        variables[name] = np.where(np.expand_dims(fits, inner), variables[name], ABSENT if name == "bound" else np.nan)
+        variables[name][~np.broadcast_to(np.expand_dims(fits, inner), variables[name].shape)] = (
+            ABSENT if name == "bound" else np.nan
+        )
     for name in FLAGS:
         variables[name] = variables[name].astype(np.int8)
     data = {name: (DIMS[name], values) for name, values in variables.items()} | {"fits": (_FULL, fits)}
-    ds = stamp(xr.Dataset(coords=axes).assign(data))
-    for name, (first, meanings) in FLAGS.items():
-        values = np.arange(first, first + len(meanings.split()), dtype=np.int8)
-        ds[name].attrs |= {"flag_values": values, "flag_meanings": meanings}
+    ds = labelled(data, coords, attrs)
+    for name, meanings in FLAGS.items():
+        ds.variables[name].attrs |= flags(meanings)
     return ds
 
 
-def _on_sizes(values: Array, sizes: list[str]) -> Array:
-    """An array by (batch_size, prompt, output), or a number, without the dims that are not among `sizes`."""
+def _on_sizes(values: Array, dims: tuple[str, ...]) -> Array:
+    """An array by (batch_size, prompt, output), or a number, without those of them that are not among `dims`."""
     values = np.asarray(values)
     if values.ndim < len(SIZES):
         return values
-    return values[tuple(slice(None) if size in sizes else 0 for size in SIZES)]
+    return values[(..., *(slice(None) if size in dims else 0 for size in SIZES))]
 
 
 # What a user can get wrong ----------------------------------------------------------------------------------------

@@ -7,12 +7,18 @@ cache (Kwon et al. 2023, arXiv 2309.06180).
 
 import numpy as np
 
+from ..catalog import Model
 from ..catalog.dtypes import element_bytes
-from ..catalog.model_entries import Model
 from ..common.arguments import check_range
 from ..common.arrays import Array
-from ..operators.formats import formats, widths
+from ..common.errors import CannotRun
+from ..kernels import Formats
+from .batch import Batch
+from .drafts import Draft, drafting_replica
 from .replica import Replica
+
+#: Of `unfit`: what a batch finds no room for.
+FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 
 #: CUDA context, library workspaces and collectives' buffers [byte]; a guess of the usual size, engines print theirs.
 WORKSPACE = 0.3e9
@@ -20,69 +26,69 @@ WORKSPACE = 0.3e9
 BLOCK_SIZE = 16
 
 
-def weights(server: Replica) -> float:
+def weights(replica: Replica) -> float:
     """Weights on one GPU, scales of quantized formats included, norms and biases (under 0.3 %) not [byte].
 
     Embeddings are stored as lm_head is by default (in 16 bit where the checkpoint is quantized), once where the two are
     tied.
     """
-    part, w = server.shard, widths(server.model, server.dtypes)
-    embedding, head = _embedding(server, part), part.hidden_size * part.vocab_size * w.lm_head
-    if server.pp > 1:
-        return layer_weights(server) + max(embedding, head)
-    return layer_weights(server) + embedding + (0.0 if part.tied_embeddings else head)
+    part, w = replica.shard, replica.formats.widths
+    embedding, head = _embedding(replica, part), part.hidden_size * part.vocab_size * w.lm_head
+    if replica.pp > 1:
+        return layer_weights(replica) + max(embedding, head)
+    return layer_weights(replica) + embedding + (0.0 if part.tied_embeddings else head)
 
 
-def layer_weights(server: Replica) -> float:
+def layer_weights(replica: Replica) -> float:
     """Those of the layers alone, of one stage of the pipeline [byte]."""
-    part, w = server.shard, widths(server.model, server.dtypes)
+    part, w = replica.shard, replica.formats.widths
     h, matrices = part.hidden_size, 3 if part.gated else 2
     layers = part.n_layers * part.attention_parameters * w.weight
     layers += part.dense_layers * matrices * h * part.intermediate_size * w.weight
     if moe := part.moe:
-        routed = moe.n_experts / server.ep * moe.intermediate_size * w.experts
+        routed = moe.n_experts / replica.ep * moe.intermediate_size * w.experts
         shared = (moe.shared_intermediate_size or 0) * w.weight
         layers += moe.layers * h * (matrices * (routed + shared) + moe.n_experts * w.activation)
-    return layers * _stage(server)
+    return layers * _stage(replica)
 
 
-def _stage(server: Replica) -> float:
+def _stage(replica: Replica) -> float:
     """Share of the layers in the largest stage of the pipeline [1]."""
-    return -(-server.model.n_layers // server.pp) / server.model.n_layers
+    return -(-replica.model.n_layers // replica.pp) / replica.model.n_layers
 
 
-def _embedding(server: Replica, part: Model) -> float:
-    stored = formats(server.model, server.weight_dtype, server.activation_dtype, server.kv_dtype, None)["lm_head"]
+def _embedding(replica: Replica, part: Model) -> float:
+    stored = Formats(replica.weight_dtype).of(replica.model).lm_head
     return part.hidden_size * (part.vocab_size + (part.learned_positions or 0)) * element_bytes(stored)
 
 
-def kv_bytes_per_token(server: Replica) -> float:
+def kv_bytes_per_token(replica: Replica) -> float:
     """What one token of a sequence adds to the KV cache of one GPU, while it is within every layer's window [byte].
 
     With `tp` beyond the KV heads each is stored several times; the latent cache of MLA is on every GPU.
     """
-    return server.shard.kv_elements_per_token * _stage(server) * element_bytes(server.kv_dtype)
+    return replica.shard.kv_elements_per_token * _stage(replica) * element_bytes(replica.kv_dtype)
 
 
-def kv_bytes_per_sequence(server: Replica, tokens: Array, *, block_size: int = BLOCK_SIZE) -> Array:
+def kv_bytes_per_sequence(replica: Replica, tokens: Array, *, block_size: int = BLOCK_SIZE) -> Array:
     """KV cache of one sequence of `tokens` [token] in whole blocks; layers with a window keep no more [byte]."""
     kept = np.ceil(np.asarray(tokens, dtype=float) / block_size) * block_size
-    if window := server.model.sliding_window:
-        sliding = window.layers / server.model.n_layers
+    if window := replica.model.sliding_window:
+        sliding = window.layers / replica.model.n_layers
         blocks = np.ceil(window.size / block_size) * block_size
         kept = (1 - sliding) * kept + sliding * np.minimum(kept, blocks)
-    return kept * kv_bytes_per_token(server)
+    return kept * kv_bytes_per_token(replica)
 
 
-def activations(server: Replica, *, tokens: int, sequences: int) -> float:
+def activations(replica: Replica, *, tokens: int, sequences: int) -> float:
     """Activations that are alive at once in a step of `tokens` with logits of `sequences`, on one GPU [byte].
 
     A token's hidden state and residual, and the widest of: Q, K, V and the heads' outputs; gate, up and their product;
     those of its experts, with their outputs. Logits in the activations' format and in fp32, of the whole vocabulary.
     """
-    part, w = server.shard, widths(server.model, server.dtypes)
+    part, w = replica.shard, replica.formats.widths
     elements = 2 * part.hidden_size + max(_widest(part))
-    logits = server.model.vocab_size * (w.activation + 4)
+    logits = replica.model.vocab_size * (w.activation + 4)
     return tokens * elements * w.activation + sequences * logits
 
 
@@ -100,15 +106,15 @@ def _widest(part: Model) -> list[int]:
     return sizes
 
 
-def device_memory(server: Replica) -> float:
+def device_memory(replica: Replica) -> float:
     """Memory of one GPU as its vendor states it, in GB of 10^9 [byte]; ValueError where the catalog has none."""
-    if server.gpu.memory.capacity_gb is None:
-        raise ValueError(f"{server.gpu.id} has no memory.capacity_gb in its catalog entry")
-    return 1e9 * server.gpu.memory.capacity_gb
+    if replica.gpu.memory.capacity_gb is None:
+        raise CannotRun(f"{replica.gpu.id} has no memory.capacity_gb in its catalog entry", "memory unknown")
+    return 1e9 * replica.gpu.memory.capacity_gb
 
 
 def left_for_cache(
-    server: Replica,
+    replica: Replica,
     *,
     tokens: int,
     sequences: int,
@@ -122,5 +128,49 @@ def left_for_cache(
     """
     check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
     check_range("workspace", workspace, np.inf, "bytes")
-    taken = weights(server) + activations(server, tokens=tokens, sequences=sequences) + workspace
-    return gpu_memory_utilization * device_memory(server) - taken
+    taken = weights(replica) + activations(replica, tokens=tokens, sequences=sequences) + workspace
+    return gpu_memory_utilization * device_memory(replica) - taken
+
+
+def draft_weights(replica: Replica, draft: Draft) -> float:
+    """Weights that guessing adds on one GPU [byte]; an MTP layer shares the target's embeddings and head."""
+    if drafter := drafting_replica(replica, draft):
+        return layer_weights(drafter) if draft.mtp else weights(drafter)
+    h, vocab = replica.shard.hidden_size, replica.shard.vocab_size
+    return draft.heads * h * (h + vocab) * element_bytes("fp16")
+
+
+def memory_fit(
+    replica: Replica, batch: Batch, *, gpu_memory_utilization: float = 0.9, workspace: float = WORKSPACE
+) -> dict[str, Array]:
+    """Memory of a batch on one GPU, and whether it fits; arrays by batch_size, prompt, output.
+
+    Parameters and results are those of `estimate`. The caches of a draft model count as well.
+    """
+    drafter = batch.draft and drafting_replica(replica, batch.draft)
+    holders = [replica, drafter] if drafter else [replica]
+    added = draft_weights(replica, batch.draft) if batch.draft else 0.0
+    stored = weights(replica) + added
+    alive = activations(replica, tokens=batch.max_num_batched_tokens, sequences=batch.max_num_seqs)
+    left = left_for_cache(
+        replica, tokens=batch.max_num_batched_tokens, sequences=batch.max_num_seqs,
+        gpu_memory_utilization=gpu_memory_utilization, workspace=workspace,
+    ) - added  # fmt: skip
+
+    def cache(tokens: Array) -> Array:
+        return sum(kv_bytes_per_sequence(holder, tokens) for holder in holders)
+
+    per_token = sum(kv_bytes_per_token(holder) for holder in holders)
+    blocks = np.floor(max(left, 0.0) / per_token / BLOCK_SIZE)
+    prefix = cache(batch.cached_prefix)
+    tokens = batch.prompt + batch.output + batch.candidates - 1
+    each = cache(tokens) - prefix
+    needed = prefix + np.ceil(batch.batch_size / replica.ep) * each
+    longest = batch.max_model_len or replica.model.max_context or np.inf
+    too_long = batch.prompt + batch.output > longest
+    unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], FITS)
+    return {
+        "weights": stored, "activations": alive, "kv_bytes_per_token": per_token,
+        "kv_capacity": blocks * BLOCK_SIZE * replica.ep, "memory": stored + alive + workspace + needed,
+        "unfit": unfit, "largest_batch": np.where(too_long, 0, np.floor(max(left - prefix, 0.0) / each) * replica.ep),
+    }  # fmt: skip

@@ -1,37 +1,72 @@
 """A replica: the GPUs and formats that run one copy of a model, and what a real server is calibrated by."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from ..catalog.gpu_entries import GPU
-from ..catalog.gpu_entries import gpu as find_gpu
-from ..catalog.model_entries import Model
-from ..catalog.model_entries import model as find_model
+from ..catalog import GPU, Model
+from ..catalog import gpu as find_gpu
+from ..catalog import model as find_model
 from ..common.arguments import check_range, is_number, is_whole
-from ..common.errors import unknown
-from ..kernels.times import TIME_MODELS
-from ..operators import parallel
-from ..operators.formats import computes_in, formats
-from ..operators.table import operator_set
+from ..kernels import Formats, OperandFormats, Timing, link_rate
+from ..operators import operator_set, shard
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a real server adds to its kernels; by default nothing. Parameters and errors are those of `Replica`."""
+
+    step_overhead: float = 0.0
+    sequence_overhead: float = 0.0
+    gemm_efficiency: float = 1.0
+    gemm_rows: int | None = None
+    dequantize_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("step_overhead", "sequence_overhead"):
+            check_range(name, getattr(self, name), 10, "seconds")
+        for name in ("gemm_rows", "dequantize_rows"):
+            if (rows := getattr(self, name)) is not None:
+                _check_count(name, rows)
+        if not is_number(self.gemm_efficiency) or not 1e-3 <= self.gemm_efficiency <= 10:
+            raise ValueError(f"gemm_efficiency = {self.gemm_efficiency!r}: allowed are numbers from 0.001 to 10")
 
 
 @dataclass(frozen=True)
 class Replica:
     """What runs one replica of a model.
 
-    tp : GPUs that share every layer; pp : groups of them that each have some of the layers; ep : GPUs that each have
-        some of the experts and everything else whole, with a share of the sequences (attention data parallel) [1]
-    weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, time_model, launch_latency [s] : as of `grid.roofline_grid`
-    step_overhead, sequence_overhead : of the host, what the GPU waits for in every step, and for each sequence in it
-        [s]
-    gemm_efficiency : of kernels that widen their weights first (AWQ, GPTQ, fp8 weights with fp16 activations): they
-        take the modelled time over this [1]
-    gemm_rows : such a kernel widens all its weights again for every so many tokens of a step; None: once [token]
-    dequantize_rows : from so many tokens on, the weights are widened to memory first, for an ordinary GEMM; None: never
-        [token]
+    Parameters
+    ----------
+    gpu : GPU or str
+        Catalog entry or id.
+    model : Model or str
+        Catalog entry or id.
+    tp : int
+        GPUs that share every layer [1].
+    pp : int
+        Groups of them that each have some of the layers [1].
+    ep : int
+        GPUs that each have some of the experts and everything else whole, with a share of the sequences (attention
+        data parallel) [1].
+    weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, time_model, launch_latency
+        As for `roofline_grid`; the latency in [s].
+    step_overhead, sequence_overhead : float
+        Of the host, what the GPU waits for in every step, and for each sequence in it [s].
+    gemm_efficiency : float
+        Of kernels that widen their weights first (AWQ, GPTQ, fp8 weights with fp16 activations): they take the modelled
+        time over this [1].
+    gemm_rows : int, optional
+        Tokens of a step for which such a kernel widens all its weights once; None: all of them [token].
+    dequantize_rows : int, optional
+        Tokens of a step from which on the weights are widened to memory first, for an ordinary GEMM; None: never
+        [token].
 
-    gpu and model may be given as ids. The overheads and what widening costs are what a real server is calibrated by; by
-    default it has none. Raises ValueError for an unknown name, a size that is no positive whole number or does not
-    divide the model, and numbers out of their range.
+    Raises
+    ------
+    ValueError
+        For an unknown name, a size that is not a positive whole number, and numbers out of their range; as a
+        `CannotRun` for sizes that do not divide the model, a format that the GPU has no peak for, and GPUs without a
+        link between them.
     """
 
     gpu: GPU
@@ -52,15 +87,10 @@ class Replica:
     dequantize_rows: int | None = None
 
     def __post_init__(self) -> None:
-        for name, kind, find in (("gpu", GPU, find_gpu), ("model", Model, find_model)):
-            if not isinstance(given := getattr(self, name), kind):
-                object.__setattr__(self, name, find(given))
-        if not isinstance(self.time_model, str) or self.time_model not in TIME_MODELS:
-            raise unknown("time_model", self.time_model, TIME_MODELS)
-        for name in ("tp", "pp", "ep", "gemm_rows", "dequantize_rows"):
-            size = getattr(self, name)
-            if not (is_whole(size) and size >= 1) and not (size is None and name in ("gemm_rows", "dequantize_rows")):
-                raise ValueError(f"{name} = {size!r}: allowed are whole numbers from 1")
+        object.__setattr__(self, "gpu", find_gpu(self.gpu))
+        object.__setattr__(self, "model", find_model(self.model))
+        for name in ("tp", "pp", "ep"):
+            _check_count(name, getattr(self, name))
         if self.pp > self.model.n_layers:
             raise ValueError(f"pp = {self.pp}: {self.model.id} has {self.model.n_layers} layers")
         if self.ep > 1 and not (self.model.moe and self.model.moe.n_experts % self.ep == 0):
@@ -68,24 +98,49 @@ class Replica:
             raise ValueError(f"ep = {self.ep} does not divide the experts of {self.model.id}, which has {experts}")
         if self.ep > 1 and self.tp * self.pp > 1:
             raise ValueError(f"ep = {self.ep} goes with tp = pp = 1: every GPU has the attention of its own sequences")
-        for name in ("launch_latency", "step_overhead", "sequence_overhead"):
-            check_range(name, getattr(self, name), 10, "seconds")
-        if not is_number(self.gemm_efficiency) or not 1e-3 <= self.gemm_efficiency <= 10:
-            raise ValueError(f"gemm_efficiency = {self.gemm_efficiency!r}: allowed are numbers from 0.001 to 10")
-        for operator in operator_set(self.model, "fused"):
-            self.gpu.peak_flop_rate(computes_in(operator, self.dtypes))
+        for checked in ("timing", "calibration", "formats", "peaks", "shard"):
+            getattr(self, checked)
+        link_rate(self.gpu, self.gpus)
+
+    @cached_property
+    def timing(self) -> Timing:
+        """How its kernels are timed."""
+        return Timing(self.time_model, self.launch_latency)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What a real server adds to its kernels."""
+        return Calibration(
+            self.step_overhead, self.sequence_overhead, self.gemm_efficiency, self.gemm_rows, self.dequantize_rows
+        )
+
+    @cached_property
+    def formats(self) -> OperandFormats:
+        """Number format of each kind of operand."""
+        asked = Formats(self.weight_dtype, self.activation_dtype, self.kv_dtype, self.lm_head_dtype)
+        return asked.of(self.model)
+
+    @cached_property
+    def operators(self) -> list[str]:
+        """Operators of a step, in order."""
+        return operator_set(self.model, "fused")
+
+    @cached_property
+    def peaks(self) -> dict[str, float]:
+        """Dense peak of the format that each operator computes in [FLOP/s]."""
+        return {name: self.gpu.peak_flop_rate(self.formats.computes_in(name)) for name in self.operators}
+
+    @cached_property
+    def shard(self) -> Model:
+        """What one of the `tp` GPUs runs, of all layers."""
+        return shard(self.model, self.tp)
 
     @property
     def gpus(self) -> int:
         """GPUs of the replica [1]."""
         return self.tp * self.pp * self.ep
 
-    @property
-    def dtypes(self) -> dict[str, str]:
-        """Number format of each kind of operand."""
-        return formats(self.model, self.weight_dtype, self.activation_dtype, self.kv_dtype, self.lm_head_dtype)
 
-    @property
-    def shard(self) -> Model:
-        """What one of the `tp` GPUs runs, of all layers."""
-        return parallel.shard(self.model, self.tp)
+def _check_count(name: str, size: object) -> None:
+    if not (is_whole(size) and size >= 1):
+        raise ValueError(f"{name} = {size!r}: allowed are whole numbers from 1")

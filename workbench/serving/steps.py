@@ -1,7 +1,7 @@
 """One step of a serving engine: the time of every operator for a batch of prompts, chunks of prompts and decodes.
 
-A `Server` says what runs the model; a step is one forward pass over the tokens of all its sequences. Linear operators
-take these tokens together, attention takes each sequence with its own context.
+A step is one forward pass over the tokens of all its sequences. Linear operators take these tokens together, attention
+takes each sequence with its own context.
 """
 
 from collections.abc import Iterator
@@ -10,71 +10,98 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..catalog import Model
 from ..catalog.dtypes import WIDTH, element_bytes
 from ..common.arrays import Array
-from ..common.variables import LINK
-from ..kernels import collectives
-from ..operators import parallel
-from ..operators.cost import Conventions, Cost, Step, Widths
-from ..operators.formats import computes_in, operand, widths
-from ..operators.table import ATTENTION, OPERATORS, operator_set
+from ..common.variables import COMPUTE, MEMORY
+from ..kernels import OperandFormats, bound, longest, operator_time, send_time, timed
+from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths
+from ..operators.parallel import spread
 from .replica import Replica
-
-#: Operators whose work depends on each sequence's own context; that of the others follows from the tokens.
-BY_CONTEXT = (*ATTENTION, "kv_b_proj")
-_ROUTED = ("moe_gate_up_proj", "moe_down_proj")
 
 
 class Work(NamedTuple):
-    """One operator in one step, all its calls: time [s]; FLOPs and bytes on one GPU; bound."""
+    """One operator in one step, all its calls on one GPU.
 
-    time: Array
+    Parameters
+    ----------
+    by_limit : tuple of ndarray
+        Time of the calls that memory limits, compute, and the link [s].
+    flops, bytes : ndarray
+        [FLOP], [byte]
+    computing : ndarray
+        Time that the FLOPs alone would take at their peak [s].
+    """
+
+    by_limit: tuple[Array, Array, Array]
     flops: Array
     bytes: Array
-    bound: Array
+    computing: Array
+
+    @property
+    def time(self) -> Array:
+        """Time of all calls [s]."""
+        return sum(self.by_limit)
+
+    @property
+    def bound(self) -> np.ndarray:
+        """What limits it: where most of its time goes (`kernels.longest`)."""
+        return longest(self.by_limit)
 
 
-def step(server: Replica, *pieces: Step) -> dict[str, Work]:
+def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
     """The operators of one step over the sequences of all `pieces`, each with its work on one GPU, in order.
 
-    pieces : prompts, chunks of prompts over what is cached of them, decodes; their fields broadcast. A piece may have
-        no sequences or no new tokens, the step may not
-
     With `pp` it is the pass of one micro-batch through all stages. What widening weights costs is in the time alone.
+
+    Parameters
+    ----------
+    replica : Replica
+    *pieces : Step
+        Prompts, chunks of prompts over what is cached of them, decodes; their fields broadcast. A piece may have no
+        sequences or no new tokens, the step may not.
+
+    Returns
+    -------
+    dict of Work
+        By operator, in the order of the forward pass.
     """
-    dtypes, card = server.dtypes, server.gpu
     works: dict[str, Work] = {}
-    for name, piece, cost, present in _costs(server, pieces):
-        peak = card.peak_flop_rate(computes_in(name, dtypes))
-        if _widens(name, dtypes):
-            seconds = _widening_time(server, name, piece, peak)
+    for name, piece, cost, present in _costs(replica, replica.shard, pieces):
+        peak = replica.peaks.get(name, np.inf)
+        if _widens(name, replica.formats):
+            seconds = cost.calls * (_widening_time(replica, name, piece, peak) + replica.launch_latency)
         else:
-            seconds = collectives.collective_or_kernel_time(card, cost, peak, server.time_model)
-        seconds = cost.calls * (seconds + server.launch_latency)
-        flops, moved = (np.where(present, cost.calls * amount, 0.0) for amount in (cost.flops, cost.bytes))
-        bound = np.greater_equal(flops / peak, moved / card.bandwidth)
-        bound = np.full_like(bound, LINK, dtype=np.int8) if cost.gpus > 1 else bound.astype(np.int8)
-        work = Work(np.where(present, seconds, 0.0), flops, moved, bound)
+            seconds = timed(replica.gpu, cost, peak, replica.timing, calls=cost.calls)
+        flops, moved = (_where(present, cost.calls * amount) for amount in (cost.flops, cost.bytes))
+        limited = _by_limit(replica, cost, peak, _where(present, seconds))
+        work = Work(limited, flops, moved, flops / peak)
         works[name] = _sum(works[name], work) if name in works else work
     return works
 
 
-def step_time(server: Replica, *pieces: Step) -> Array:
-    """Time of one step [s], the host's overhead and the hand-over between pipeline stages included."""
-    return sum(work.time for work in step(server, *pieces).values()) + overhead(server, *pieces)
+def step_time(replica: Replica, *pieces: Step) -> Array:
+    """Time of one step, the host's overhead and the hand-over between pipeline stages included [s].
+
+    Parameters and errors are those of `step`.
+    """
+    return sum(work.time for work in step(replica, *pieces).values()) + overhead(replica, *pieces)
 
 
-def overhead(server: Replica, *pieces: Step) -> Array:
+def overhead(replica: Replica, *pieces: Step) -> Array:
     """What a step takes besides its operators [s]: the host, and sends of the activations between stages."""
-    own = _own(server, pieces)
-    sequences = sum(np.where(np.greater(piece.new_tokens, 0), piece.sequences, 0) for piece in own)
-    host = server.step_overhead + server.sequence_overhead * sequences
-    if server.pp == 1:
+    calibration = replica.calibration
+    host: Array = calibration.step_overhead
+    if calibration.sequence_overhead:
+        own = _own(replica, pieces)
+        sequences = sum(np.where(np.greater(piece.new_tokens, 0), piece.sequences, 0) for piece in own)
+        host = host + calibration.sequence_overhead * sequences
+    if replica.pp == 1:
         return host
     tokens = sum(piece.tokens for piece in pieces)
-    moved = tokens * server.model.hidden_size * element_bytes(server.activation_dtype)
-    send = collectives.send_time(server.gpu, bytes_=moved, gpus=server.gpus, time_model=server.time_model)
-    return host + (server.pp - 1) * send
+    moved = tokens * replica.model.hidden_size * element_bytes(replica.activation_dtype)
+    send = send_time(replica.gpu, bytes_=moved, gpus=replica.gpus, time_model=replica.time_model)
+    return host + (replica.pp - 1) * send
 
 
 def prefill_piece(sequences: Array, new_tokens: Array, cached: Array = 0) -> Step:
@@ -82,57 +109,61 @@ def prefill_piece(sequences: Array, new_tokens: Array, cached: Array = 0) -> Ste
     return Step(sequences, new_tokens, cached + new_tokens, cached)
 
 
-def model_computing(server: Replica, *pieces: Step) -> Array:
+def model_computing(replica: Replica, *pieces: Step) -> Array:
     """Time that the model's own FLOPs would take at their peaks on one GPU, without copies or collectives [s]."""
-    alone = replace(server, tp=1, pp=1, ep=1)
+    alone = replace(replica, tp=1, pp=1, ep=1)
     return sum(
-        np.where(present, cost.calls * cost.flops, 0.0) / server.gpu.peak_flop_rate(computes_in(name, alone.dtypes))
-        for name, _, cost, present in _costs(alone, pieces)
+        _where(present, cost.calls * cost.flops) / alone.peaks[name]
+        for name, _, cost, present in _costs(alone, alone.model, pieces)
     )
 
 
-def _costs(server: Replica, pieces: tuple[Step, ...]) -> Iterator[tuple[str, Step, Cost, Array]]:
+def _costs(replica: Replica, shard: Model, pieces: tuple[Step, ...]) -> Iterator[tuple[str, Step, Cost, Array]]:
     """Every operator with what it works on, its cost on one GPU, and where there is such work.
 
-    Those of `BY_CONTEXT` come once for every piece.
+    Those that see each sequence's context come once for every piece.
     """
-    model, width = server.shard, widths(server.model, server.dtypes)
+    widths = replica.formats.widths
     whole = _together(pieces)
-    pieces = _own(server, pieces)
-    together = _together(pieces)
-    for name in operator_set(model, "fused"):
-        steps = pieces if name in BY_CONTEXT else (whole if name in _ROUTED else together,)
-        for each in steps:
+    pieces = _own(replica, pieces)
+    together = _together(pieces) if replica.ep > 1 else whole
+    logits = _logits(pieces)
+    for name in replica.operators:
+        operator = OPERATORS[name]
+        by_sight = {"context": pieces, "sequences": (logits,), "tokens": (whole if operator.routed else together,)}
+        for each in by_sight[operator.sees]:
             present = np.greater(each.tokens, 0)
             piece = _filled(each, present)
-            yield name, piece, _cost(server, name, piece, width), present
-    for name, collective in (
-        ("all_reduce", parallel.all_reduce(model, together, width, server.tp)),
-        ("all_to_all", parallel.all_to_all(model, together, width, server.ep)),
-    ):
+            yield name, piece, _cost(replica, shard, name, piece, widths), present
+    for name, gpus in (("all_reduce", replica.tp), ("all_to_all", replica.ep)):
+        collective = COLLECTIVES[name](shard, together, widths, gpus)
         if collective is not None:
             yield name, together, collective, True
 
 
-def _cost(server: Replica, name: str, piece: Step, width: Widths) -> Cost:
+def _cost(replica: Replica, shard: Model, name: str, piece: Step, widths: Widths) -> Cost:
     """Cost of an operator that the model has, on one GPU."""
-    cost = OPERATORS[name](server.shard, piece, width, Conventions())
+    cost = OPERATORS[name](shard, piece, widths, Conventions())
     assert cost is not None
-    return parallel.spread(cost, server.ep) if name in _ROUTED else cost
+    return spread(cost, replica.ep) if OPERATORS[name].routed and replica.ep > 1 else cost
 
 
-def _own(server: Replica, pieces: tuple[Step, ...]) -> tuple[Step, ...]:
+def _own(replica: Replica, pieces: tuple[Step, ...]) -> tuple[Step, ...]:
     """The share of the sequences that each of `ep` GPUs has."""
-    if server.ep == 1:
+    if replica.ep == 1:
         return pieces
-    return tuple(replace(piece, sequences=np.ceil(piece.sequences / server.ep)) for piece in pieces)
+    return tuple(replace(piece, sequences=np.ceil(piece.sequences / replica.ep)) for piece in pieces)
 
 
 def _together(pieces: tuple[Step, ...]) -> Step:
     """All tokens of a step as one batch of single tokens, for the operators that see no sequences."""
-    tokens = sum(piece.tokens for piece in pieces)
-    rows = sum(np.where(np.greater(piece.new_tokens, 0), piece.sequences * piece.logits, 0) for piece in pieces)
-    return Step(tokens, 1, 1, 0, rows / tokens)
+    return Step(sum(piece.tokens for piece in pieces), 1, 1, 0)
+
+
+def _logits(pieces: tuple[Step, ...]) -> Step:
+    """All positions of a step whose logits are computed, as one batch of single tokens."""
+    rows = [np.where(np.greater(piece.new_tokens, 0), piece.sequences * piece.logits, 0) for piece in pieces]
+    return Step(sum(rows), 1, 1, 0)
 
 
 def _filled(piece: Step, present: Array) -> Step:
@@ -145,45 +176,55 @@ def _filled(piece: Step, present: Array) -> Step:
     )  # fmt: skip
 
 
+def _where(present: Array, amount: Array) -> Array:
+    """An amount where there is work, 0 elsewhere."""
+    return amount if np.all(present) else np.where(present, amount, 0.0)
+
+
+def _by_limit(replica: Replica, cost: Cost, peak: Array, seconds: Array) -> tuple[Array, Array, Array]:
+    """Time of calls by what limits each: memory, compute, link."""
+    if cost.gpus > 1:
+        return 0.0, 0.0, seconds
+    limit = bound(cost.flops / cost.bytes, peak / replica.gpu.bandwidth)
+    return np.where(limit == MEMORY, seconds, 0.0), np.where(limit == COMPUTE, seconds, 0.0), 0.0
+
+
 def _sum(a: Work, b: Work) -> Work:
-    return Work(
-        a.time + b.time, a.flops + b.flops, a.bytes + b.bytes,
-        np.where(np.greater(b.time, a.time), b.bound, a.bound),
-    )  # fmt: skip
+    memory, compute, link = (x + y for x, y in zip(a.by_limit, b.by_limit, strict=True))
+    return Work((memory, compute, link), a.flops + b.flops, a.bytes + b.bytes, a.computing + b.computing)
 
 
-def _widens(operator: str, dtypes: dict[str, str]) -> bool:
+def _widens(operator: str, formats: OperandFormats) -> bool:
     """Whether an operator's kernel widens its weights: they are stored narrower than it computes.
 
     Not `kv_b_proj`, which vLLM widens when it loads it; collectives have no weights.
     """
-    if operator in BY_CONTEXT or operator not in OPERATORS:
+    if operator not in OPERATORS or OPERATORS[operator].sees == "context":
         return False
-    stored = operand(operator)
-    narrow = element_bytes(dtypes[stored]) < WIDTH[computes_in(operator, dtypes)]
-    return narrow and stored in ("weight", "experts", "lm_head")
+    if OPERATORS[operator].operand not in ("weight", "experts", "lm_head"):
+        return False
+    return element_bytes(formats.stored(operator)) < WIDTH[formats.computes_in(operator)]
 
 
-def _widening_time(server: Replica, name: str, piece: Step, peak_flop_rate: Array) -> Array:
+def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Array) -> Array:
     """Time of one call of a kernel that widens its weights [s].
 
     Over more than `gemm_rows` it takes as long as that many do, for each such part. From `dequantize_rows` on, an
     ordinary GEMM follows a kernel that reads the weights as stored and writes them in the activations' width.
     """
-    width = widths(server.model, server.dtypes)
-    rows = piece.tokens * (piece.logits if name == "lm_head" else 1)
-    part = np.minimum(rows, server.gemm_rows or np.inf)
+    calibration, widths = replica.calibration, replica.formats.widths
+    rows = piece.tokens
+    part = np.minimum(rows, calibration.gemm_rows or np.inf)
 
-    def run(rows: Array, width: Widths) -> tuple[Array, Array]:
-        cost = _cost(server, name, Step(rows, 1, 1, 0), width)
-        seconds = collectives.collective_or_kernel_time(server.gpu, cost, peak_flop_rate, server.time_model)
+    def run(rows: Array, widths: Widths) -> tuple[Array, Array]:
+        cost = _cost(replica, replica.shard, name, Step(rows, 1, 1, 0), widths)
+        seconds = operator_time(replica.gpu, cost, peak_flop_rate, replica.time_model)
         return seconds, cost.bytes - cost.activations
 
-    parts = np.ceil(rows / part - 1e-9)  # rows of logits are whole but for rounding
-    seconds = parts * run(part, width)[0] / server.gemm_efficiency
-    if server.dequantize_rows is None:
+    seconds = np.ceil(rows / part) * run(part, widths)[0] / calibration.gemm_efficiency
+    if calibration.dequantize_rows is None:
         return seconds
-    wide = replace(width, weight=width.activation, experts=width.activation, lm_head=width.activation)
+    wide = replace(widths, weight=widths.activation, experts=widths.activation, lm_head=widths.activation)
     ordinary, written = run(rows, wide)
-    widening = (run(rows, width)[1] + written) / server.gpu.bandwidth
-    return np.where(rows >= server.dequantize_rows, widening + ordinary, seconds)
+    widening = (run(rows, widths)[1] + written) / replica.gpu.bandwidth
+    return np.where(rows >= calibration.dequantize_rows, widening + ordinary, seconds)

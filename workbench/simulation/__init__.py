@@ -1,6 +1,6 @@
 """Simulation: requests through a scheduler like vLLM's, every step timed by the kernel model."""
 
-from .engine import simulate
+from .client import simulate
 from .server import Server
 from .workloads import Workload, bursty, closed_loop, poisson, trace
 

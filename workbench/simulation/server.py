@@ -15,16 +15,32 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Server(replica.Replica):
-    """A `steps.Server` with the scheduler's settings, by the names and the defaults of vLLM.
+    """A `serving.Replica` with the scheduler's settings, by the names and the defaults of vLLM.
 
-    max_num_seqs : sequences in a step at most [1]; max_num_batched_tokens : tokens in a step at most [token]
-    max_model_len : prompt and output of one request [token]
-    chunked_prefill : a prompt may be spread over steps; without it max_num_batched_tokens must hold the longest
-    block_size : tokens in a block of the KV cache
-    kv_tokens : size of the KV cache [token]; "fit": what fits in gpu_memory_utilization [1] of the memory beside
-        weights and activations (`memory.left_for_cache`); None: never full
+    Stages (pp) and spread experts (ep) are not simulated.
 
-    Stages (pp) and spread experts (ep) are not simulated. Raises ValueError for a number outside its range.
+    Parameters
+    ----------
+    max_num_seqs : int
+        Sequences in a step at most [1].
+    max_num_batched_tokens : int
+        Tokens in a step at most [token].
+    max_model_len : int
+        Prompt and output of one request at most [token].
+    chunked_prefill : bool
+        A prompt may be spread over steps; without it max_num_batched_tokens must hold the longest.
+    block_size : int
+        Tokens in a block of the KV cache [token].
+    kv_tokens : int, "fit" or None
+        Size of the KV cache [token]; "fit": what fits in gpu_memory_utilization of the memory beside weights and
+        activations (`memory.left_for_cache`); None: never full.
+    gpu_memory_utilization : float
+        Share of the memory that "fit" may use [1].
+
+    Raises
+    ------
+    ValueError
+        For what `Replica` refuses, and for a number outside its range.
     """
 
     max_num_seqs: int = 256

@@ -19,10 +19,18 @@ Tokens = int | Sequence[int] | np.ndarray
 class Workload:
     """Requests in the order in which they are sent.
 
-    sent_s : from the first, ascending [s]; all 0 for a closed loop
-    prompt_tokens, output_tokens : of each request; cached_tokens of its prompt are found in the prefix cache [token]
-    concurrency : requests that the client has open at once [1]; the next is sent when one ends. None: an open loop
-    settings : what it was made of
+    Parameters
+    ----------
+    sent_s : numpy.ndarray
+        When each is sent, from the first, ascending [s]; all 0 for a closed loop.
+    prompt_tokens, output_tokens : numpy.ndarray
+        Of each request [token].
+    cached_tokens : numpy.ndarray
+        Of each prompt, found in the prefix cache [token].
+    concurrency : int, optional
+        Requests that the client has open at once [1]; the next is sent when one ends. None: an open loop.
+    settings : dict
+        What it was made of.
     """
 
     sent_s: np.ndarray
@@ -49,9 +57,30 @@ def poisson(
 ) -> Workload:
     """Independent arrivals: intervals are exponential.
 
-    rate : requests a second [1/s]; requests : how many [1], or `duration` : until when [s]
-    prompt, output : tokens of every request, or a sample of lengths to draw from, each with equal chance [token]
-    cached : tokens of every prompt that the prefix cache has, all but the last at most [token]; seed : of the draws
+    Parameters
+    ----------
+    rate : float
+        Requests a second [1/s].
+    requests : int, optional
+        How many [1]; or give `duration`.
+    duration : float, optional
+        Until when [s]; or give `requests`.
+    prompt, output : int or sequence of int
+        Tokens of every request, or a sample of lengths to draw from, each with equal chance [token].
+    cached : int
+        Tokens of every prompt that the prefix cache has, all but the last at most [token].
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    Workload
+        An open loop; the first request is sent at 0.
+
+    Raises
+    ------
+    ValueError
+        For a number outside its range.
     """
     settings = {"arrivals": "poisson", "rate": rate, "seed": seed}
     return _open_loop(rate, 1.0, requests, duration, prompt, output, cached, seed, settings)
@@ -70,8 +99,23 @@ def bursty(
 ) -> Workload:
     """Arrivals in bursts: intervals are gamma distributed, as in vLLM's `bench serve --burstiness`.
 
-    burstiness : shape of the gamma distribution; 1 is Poisson, less is burstier: the coefficient of variation of the
-        intervals is 1 / sqrt(burstiness) [1]; the rest as for `poisson`
+    Parameters
+    ----------
+    burstiness : float
+        Shape of the gamma distribution [1]; 1 is Poisson, less is burstier: the coefficient of variation of the
+        intervals is 1 / sqrt(burstiness).
+    rate, requests, duration, prompt, output, cached, seed
+        As for `poisson`.
+
+    Returns
+    -------
+    Workload
+        An open loop; the first request is sent at 0.
+
+    Raises
+    ------
+    ValueError
+        For a number outside its range.
     """
     _positive("burstiness", burstiness)
     settings = {"arrivals": "bursty", "rate": rate, "burstiness": burstiness, "seed": seed}
@@ -81,7 +125,27 @@ def bursty(
 def closed_loop(
     concurrency: int, *, requests: int, prompt: Tokens, output: Tokens, cached: int = 0, seed: int = 0
 ) -> Workload:
-    """`concurrency` users, each of whom sends the next request when the last one ends; arguments as for `poisson`."""
+    """Users, each of whom sends the next request when the last one has ended.
+
+    Parameters
+    ----------
+    concurrency : int
+        How many users [1].
+    requests : int
+        How many of all users [1].
+    prompt, output, cached, seed
+        As for `poisson`.
+
+    Returns
+    -------
+    Workload
+        A closed loop.
+
+    Raises
+    ------
+    ValueError
+        For a number outside its range.
+    """
     rng = _generator(seed)
     n = _whole("requests", requests)
     settings = {"arrivals": "closed loop", "concurrency": concurrency, "seed": seed}
@@ -98,37 +162,65 @@ def trace(
     output_tokens: Any = None,
     cached_tokens: Any = 0,
 ) -> Workload:
-    """A recorded trace, from a DataFrame with those columns (a load test's table) or from arrays.
+    """A recorded trace, from a DataFrame (a load test's table) or from arrays.
 
-    sent_s : when each was sent, in any order; counted from the first [s]; prompt_tokens, output_tokens,
-    cached_tokens (optional) : [token]
+    Parameters
+    ----------
+    frame : pandas.DataFrame, optional
+        With the others as columns, cached_tokens where it has them.
+    sent_s : array_like
+        When each request was sent, in any order; counted from the first [s].
+    prompt_tokens, output_tokens : array_like
+        Of each request [token].
+    cached_tokens : array_like
+        Of each prompt, found in the prefix cache; a number is that of every prompt [token].
+
+    Returns
+    -------
+    Workload
+        An open loop; the first request is sent at 0.
+
+    Raises
+    ------
+    ValueError
+        For a column that is missing, what is not a time or a number of tokens, and arrays of different lengths.
     """
     if frame is not None:
-        if not isinstance(frame, pd.DataFrame):
-            raise ValueError(f"a {type(frame).__name__}: expected a DataFrame, or arrays by name: trace(sent_s=...)")
-        for name in ("sent_s", "prompt_tokens", "output_tokens"):
-            if name not in frame:
-                columns = ", ".join(map(str, frame.columns)) or "none"
-                raise ValueError(f"the trace has no column {name!r}: it has {columns}")
+        _check_columns(frame)
         sent_s, prompt_tokens, output_tokens = frame.sent_s, frame.prompt_tokens, frame.output_tokens
         cached_tokens = frame.get("cached_tokens", cached_tokens)
-    try:
-        sent = np.atleast_1d(np.asarray(sent_s, dtype=float))
-    except (TypeError, ValueError):
-        raise ValueError(f"sent_s = {sent_s!r}: expected times in seconds") from None
-    if sent.ndim != 1 or not sent.size or not np.isfinite(sent).all():
-        raise ValueError("sent_s: expected a list of finite times in seconds, at least one")
-    order = np.argsort(sent, kind="stable")
+    sent = _times(sent_s)
     lengths = {}
     for name, given in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens)):
         lengths[name] = _lengths(name, given)
         if lengths[name].size != sent.size:
             raise ValueError(f"{name} has {lengths[name].size} values for {sent.size} of sent_s")
     found = _cached(cached_tokens, lengths["prompt_tokens"])
+    order = np.argsort(sent, kind="stable")
     return Workload(
         sent[order] - sent[order[0]], lengths["prompt_tokens"][order], lengths["output_tokens"][order], found[order],
         settings={"arrivals": "trace"},
     )  # fmt: skip
+
+
+def _check_columns(frame: Any) -> None:
+    """Raise ValueError for what is not a table of requests."""
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"a {type(frame).__name__}: expected a DataFrame, or arrays by name: trace(sent_s=...)")
+    for name in ("sent_s", "prompt_tokens", "output_tokens"):
+        if name not in frame:
+            columns = ", ".join(map(str, frame.columns)) or "none"
+            raise ValueError(f"the trace has no column {name!r}: it has {columns}")
+
+
+def _times(sent_s: Any) -> np.ndarray:
+    try:
+        sent = np.atleast_1d(np.asarray(sent_s, dtype=float))
+    except (TypeError, ValueError):
+        raise ValueError(f"sent_s = {sent_s!r}: expected times in seconds") from None
+    if sent.ndim != 1 or not sent.size or not np.isfinite(sent).all():
+        raise ValueError("sent_s: expected a list of finite times in seconds, at least one")
+    return sent
 
 
 def _open_loop(

@@ -1,10 +1,14 @@
-"""Studies: the Medusa paper's, Chen's and the T4 report's subjects, computed."""
+"""Studies: what Chen's article and the T4 report are about, computed."""
+
+from ..common.extras import check_libraries
+
+check_libraries("ijson", "matplotlib", "scipy")
 
 from .chen import batching, ridge_batch_size
-from .t4_charts import compare_sources, draw
-from .t4_findings import capacity, recommendations, replicas, traffic, utilization
+from .t4_charts import compare_sources, draw, gains_chart, ratios_chart, t4_roofline
+from .t4_findings import capacity, p99_reduction, recommendations, replicas, traffic, utilization
 from .t4_load_test import breakdown, load_test, requests, t4_calibration, t4_comparison, t4_metrics, t4_replay
-from .t4_roadmap import gains, roadmap
+from .t4_roadmap import gains, kernel_rate, kv_cache_saved, roadmap, server_rate
 from .t4_static import STATIC_COLUMNS, decode_parts, side_by_side, static_rows, static_tables
 
 __all__ = [
@@ -16,12 +20,18 @@ __all__ = [
     "decode_parts",
     "draw",
     "gains",
+    "gains_chart",
+    "kernel_rate",
+    "kv_cache_saved",
     "load_test",
+    "p99_reduction",
+    "ratios_chart",
     "recommendations",
     "replicas",
     "requests",
     "ridge_batch_size",
     "roadmap",
+    "server_rate",
     "side_by_side",
     "static_rows",
     "static_tables",
@@ -29,6 +39,7 @@ __all__ = [
     "t4_comparison",
     "t4_metrics",
     "t4_replay",
+    "t4_roofline",
     "traffic",
     "utilization",
 ]

@@ -1,10 +1,11 @@
-"""What batching does to a kernel: its time and throughput against batch size, ideal beside the kernel-time model.
+"""Chen's study: what batching does to a kernel's time and throughput, ideal beside the kernel-time model.
 
-Chen 2023, "Dissecting Batching Effects in GPT Inference" (le.qun.ch): dense layers share their weights over the
+Lequn Chen 2023, "Dissecting Batching Effects in GPT Inference" (le.qun.ch): dense layers share their weights over the
 sequences of a batch, attention shares nothing.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -27,21 +28,43 @@ def batching(
     seq_len: int | Iterable[int],
     launch_latency: float = 0.0,
 ) -> xr.Dataset:
-    """Times of one GPU's kernels by both time models, and what a batch gains.
+    """Time the kernels of one GPU by both time models, and say what a batch gains.
 
-    gpu, model : one of each; operator : names; phase, batch_size [1], seq_len [token] : as for `roofline_grid`
-    launch_latency : of an eager framework, what every call takes besides [s]; in "kernel" only, the roof knows none
+    Parameters
+    ----------
+    gpu, model : str, or GPU and Model
+        Catalog id, or an entry; one of each.
+    operator : str or iterable of str
+        Names of operators.
+    phase : str or iterable of str, default both
+        "prefill", "decode".
+    batch_size : iterable of int
+        Batch sizes, two or more [1].
+    seq_len : int or iterable of int
+        Sequence lengths [token].
+    launch_latency : float, default 0
+        What every call takes besides, of an eager framework [s]; only the kernel-time model has it.
 
-    Returns a Dataset with dims time_model ("ideal", "kernel"), operator, phase, batch_size, seq_len: time [s] per call;
-    tokens_per_second [1/s] through that kernel; relative_time, over that of the smallest batch [1]; share of the time
-    of all these operators' calls [%]; and ridge_batch_size (see there) [1] by operator, phase and seq_len.
+    Returns
+    -------
+    xarray.Dataset
+        Dims time_model ("ideal", "kernel"), operator, phase, batch_size, seq_len. time per call [s]; tokens_per_second
+        through that kernel [1/s]; relative_time, over that of the smallest batch [1]; share of the time of all these
+        operators' calls [%]; and `ridge_batch_size` [1], without the dims time_model and batch_size.
+
+    Raises
+    ------
+    ValueError
+        For whatever `roofline_grid` refuses.
+
+    References
+    ----------
+    Lequn Chen 2023, "Dissecting Batching Effects in GPT Inference", le.qun.ch.
     """
     operators = [operator] if isinstance(operator, str) else list(operator)
-    sizes = {"phase": phase, "batch_size": sorted(batch_size), "seq_len": seq_len}
-    ideal = roofline_grid(gpu, model, operators, **sizes)  # type: ignore[arg-type]
-    kernel = roofline_grid(
-        gpu, model, operators, **sizes, time_model="kernel", launch_latency=launch_latency  # type: ignore[arg-type]
-    )  # fmt: skip
+    sizes: dict[str, Any] = {"phase": phase, "batch_size": sorted(batch_size), "seq_len": seq_len}
+    ideal = roofline_grid(gpu, model, operators, **sizes)
+    kernel = roofline_grid(gpu, model, operators, **sizes, time_model="kernel", launch_latency=launch_latency)
     ideal, kernel = (ds.isel(gpu=0, model=0, drop=True) for ds in (ideal, kernel))
     ds = xr.Dataset({"time": xr.concat([ideal.time, kernel.time], pd.Index(TIME_MODELS, name="time_model"))})
     new_tokens = ds.seq_len.where(ds.phase == "prefill", 1)
@@ -56,12 +79,22 @@ def batching(
 
 
 def ridge_batch_size(ds: xr.Dataset) -> xr.DataArray:
-    """Batch size, not rounded, at which a kernel's intensity is the ridge point's: B = R w / (f - R a) [1].
+    """Batch size at which a kernel's intensity is that of the ridge point: B = R w / (f - R a).
 
-    ds : a grid with two batch sizes or more: flops, bytes [FLOP, byte], ridge_point R [FLOP/byte]
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A grid with at least two batch sizes: flops [FLOP], bytes [byte], ridge_point R [FLOP/byte].
 
-    FLOPs f B and bytes w + a B are linear in the batch B, with w the weights, which all sequences share. Infinite where
-    no batch gets there (attention in decode: f < R a); 0 where every batch is beyond it.
+    Returns
+    -------
+    xarray.DataArray
+        Not rounded [1], with the dims of `ds` but batch_size. Infinite where no batch gets there (attention in decode:
+        f < R a); 0 where every batch is beyond it.
+
+    Notes
+    -----
+    FLOPs f B and bytes w + a B are linear in the batch B, with w the weights, which all sequences share.
     """
     first, last = ds.isel(batch_size=0), ds.isel(batch_size=-1)
     step = last.batch_size - first.batch_size

@@ -16,33 +16,52 @@ from ..common.errors import unknown
 from ..plots import servers
 from ..plots.rooflines import ceilings
 from ..plots.style import COLORS, SERIES_COLORS, finish, hold
-from ..published import t4
-from . import t4_roadmap
+from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_TOKENS
 from .t4_load_test import t4_comparison
+from .t4_roadmap import roadmap
 from .t4_static import STATIC_COLUMNS, static_rows, static_tables
 
 Chart = tuple[Figure, pd.DataFrame]
 
 
 def draw(chart: str, requests: pd.DataFrame, *, title: str | None = None) -> Chart:
-    """One of `CHARTS`, and the numbers in it, units in the header.
+    """Draw a chart of the report.
 
-    requests : `t4_report.requests`. Raises ValueError for an unknown chart.
+    Parameters
+    ----------
+    chart : str
+        "roofline", "queue", "requests", "roadmap" or "comparison" (`CHARTS`).
+    requests : pandas.DataFrame
+        A run, from `studies.requests`.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        The chart.
+    table : pandas.DataFrame
+        The numbers in it, units in the header.
+
+    Raises
+    ------
+    ValueError
+        For an unknown chart.
     """
     if chart not in CHARTS:
         raise unknown("chart", chart, CHARTS)
     return CHARTS[chart](requests, title)
 
 
-def _roofline(requests: pd.DataFrame, title: str | None) -> Chart:
+def _roofline_chart(requests: pd.DataFrame, title: str | None) -> Chart:
     """Whole forward passes, by the report's formulas and by ours."""
-    passes = {phase: static_tables(phase, t4.BATCH_SIZES, tokens) for phase, tokens in t4.TOKENS.items()}
+    passes = {phase: static_tables(phase, T4_BATCH_SIZES, tokens) for phase, tokens in T4_TOKENS.items()}
     figure, ax = plt.subplots(figsize=(8, 5.6))
-    t4_roofline(passes, t4.PRINTED_INTENSITY, ax, title=title)
+    t4_roofline(passes, PRINTED_INTENSITY, ax, title=title)
     return figure, static_rows(passes)
 
 
-def _queue(requests: pd.DataFrame, title: str | None) -> Chart:
+def _queue_chart(requests: pd.DataFrame, title: str | None) -> Chart:
     """Requests waiting and running, and tokens a second, over time."""
     ds = loadtest.timeline(requests)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
@@ -54,7 +73,7 @@ def _queue(requests: pd.DataFrame, title: str | None) -> Chart:
     return figure, table.rename(columns=columns | {"implied_token_rate": "implied_token_rate [1/s]"})
 
 
-def _requests(requests: pd.DataFrame, title: str | None) -> Chart:
+def _requests_chart(requests: pd.DataFrame, title: str | None) -> Chart:
     """Every request from its send to its last token."""
     figure, ax = plt.subplots(figsize=(8, 5.2))
     servers.requests(requests, ax, title=title)
@@ -62,27 +81,31 @@ def _requests(requests: pd.DataFrame, title: str | None) -> Chart:
     return figure, requests[[*times, "status"]].rename(columns=times)
 
 
-def _roadmap(requests: pd.DataFrame, title: str | None) -> Chart:
+def _roadmap_chart(requests: pd.DataFrame, title: str | None) -> Chart:
     """Gains computed, over those that the report expects."""
-    table = t4_roadmap.roadmap()
+    table = roadmap()
     figure, axes = plt.subplots(2, 1, figsize=(9, 8.4), height_ratios=(12, 5), layout="constrained")
-    gains(table, axes, title=title)
+    gains_chart(table, axes, title=title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
     return figure, table
 
 
-def _comparison(requests: pd.DataFrame, title: str | None) -> Chart:
+def _comparison_chart(requests: pd.DataFrame, title: str | None) -> Chart:
     """The simulation against the five recorded runs."""
     table = t4_comparison()
     figure, ax = plt.subplots(figsize=(8.5, 5.2))
-    ratios(table, ax, title=title)
+    ratios_chart(table, ax, title=title)
     return figure, table
 
 
 #: What `draw` draws, by name.
 CHARTS: dict[str, Callable[[pd.DataFrame, str | None], Chart]] = {
-    "roofline": _roofline, "queue": _queue, "requests": _requests, "roadmap": _roadmap, "comparison": _comparison,
+    "roofline": _roofline_chart, "queue": _queue_chart, "requests": _requests_chart, "roadmap": _roadmap_chart,
+    "comparison": _comparison_chart,
 }  # fmt: skip
+
+
+# On axes that are given ------------------------------------------------------------------------------------------
 
 
 def t4_roofline(
@@ -92,10 +115,23 @@ def t4_roofline(
     *,
     title: str | None = None,
 ) -> Axes:
-    """Whole forward passes on the roofline: the report's formula as open circles, ours filled.
+    """Draw whole forward passes on the roofline: the report's formula as open circles, ours filled.
 
-    phases : phase -> `comparison.static_tables`
-    spans : phase -> range of intensities that the report prints [FLOP/byte], shaded over the full height
+    Parameters
+    ----------
+    phases : mapping of str to xarray.Dataset
+        By phase, what `static_tables` gives for it.
+    spans : mapping of str to sequence of float
+        By phase, the range of intensities that the report prints [FLOP/byte], shaded over the full height.
+    ax : matplotlib.axes.Axes, optional
+        None is the current one.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
     """
     ax = ceilings(next(iter(phases.values())), ax)
     for (phase, ds), color in zip(phases.items(), (COLORS["blue"], COLORS["orange"]), strict=False):
@@ -111,11 +147,23 @@ def t4_roofline(
 def compare_sources(
     ds: xr.Dataset, column: str, ax: Axes | None = None, *, printed: pd.DataFrame | None = None
 ) -> Axes:
-    """A column of the T4 report's static tables against sequence length: the report's formula dashed, ours solid.
+    """Draw a column of the static tables against sequence length: the report's formula dashed, ours solid.
 
-    ds : `comparison.static_tables`; a line for each batch size
-    column : a key of `comparison.STATIC_COLUMNS`
-    printed : cells that the report prints: columns column, batch_size, seq_len, published (see `audit.printed_cells`)
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        From `static_tables`; a line for each batch size.
+    column : str
+        A key of `STATIC_COLUMNS`.
+    ax : matplotlib.axes.Axes, optional
+        None is the current one.
+    printed : pandas.DataFrame, optional
+        Cells that the report prints: column, batch_size [1], seq_len [token], published (see `audit.printed_cells`).
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
     """
     ax = plt.gca() if ax is None else ax
     variable, scale, label = STATIC_COLUMNS[column]
@@ -141,44 +189,6 @@ def compare_sources(
     return ax
 
 
-def gains(table: pd.DataFrame, axes: Sequence[Axes], *, title: str | None = None) -> Sequence[Axes]:
-    """Computed gains of a roadmap as points, over the range that its source expects, a row a change.
-
-    table : `t4_roadmap.roadmap`; axes : one for the gains in throughput, one for those in percent
-    """
-    factors = table.unit.str.startswith("x")
-    for ax, part, label in (
-        (axes[0], table[factors], "Tokens per second over today's"),
-        (axes[1], table[~factors], "Saved (%)"),
-    ):
-        changes = list(part.change.unique())
-        for y, change in enumerate(changes):
-            rows = part[part.change == change]
-            low, high = rows.guess_low.iloc[0], rows.guess_high.iloc[0]
-            if low == low:
-                ends = [low, high] if low < high else [low - 0.6, low + 0.6]  # a point has no length to draw
-                ax.plot(ends, [y, y], **_GUESS)
-            for (sequences, ways), points in rows.groupby(["sequences", "computed_by"], dropna=False):
-                color, marker = _gain_style(sequences, ways)
-                ax.plot(points.gain, [y] * len(points), marker, color=color, ms=6, mew=1.4, mfc="none", zorder=3)
-        ax.set_yticks(range(len(changes)), changes)
-        ax.set(ylim=(len(changes) - 0.4, -0.6), xlabel=label)
-        ax.grid(axis="x", alpha=0.25, linewidth=0.6)
-    axes[0].axvline(1, color="black", linewidth=0.8, linestyle=":")
-    axes[0].set_xscale("log")
-    axes[0].xaxis.set_major_locator(FixedLocator([0.5, 1, 2, 3, 5, 8]))
-    axes[0].xaxis.set_major_formatter("{x:g}")
-    axes[0].xaxis.set_minor_locator(NullLocator())
-    axes[0].set_title(title or "")
-    axes[0].plot([], [], label="the report expects", **_GUESS)
-    for sequences, name in ((1, "one sequence"), (98, "98 sequences"), (8, "other batches, or any")):
-        axes[0].plot([], [], "s", color=_gain_style(sequences, "")[0], ms=6, label=name)
-    for ways, name in (("server", "on the calibrated server"), ("kernels", "by the kernels alone"), ("", "otherwise")):
-        marker = _gain_style(1, ways)[1]
-        axes[0].plot([], [], marker, color="black", ms=6, mew=1.4, mfc="none", label=name)
-    return axes
-
-
 _GUESS: dict[str, Any] = {"color": COLORS["sky"], "linewidth": 11, "alpha": 0.45, "solid_capstyle": "round"}
 
 
@@ -187,10 +197,90 @@ def _gain_style(sequences: float, ways: str) -> tuple[str, str]:
     return color, {"server": "o", "kernels": "D"}.get(ways, "x")
 
 
-def ratios(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
-    """Simulated over measured: a row a quantity, a mark a run.
+def gains_chart(table: pd.DataFrame, axes: Sequence[Axes], *, title: str | None = None) -> Sequence[Axes]:
+    """Draw computed gains as points over the range that the report expects, a row for each change.
 
-    table : run, quantity, ratio [1], as of `t4_replay.t4_comparison`
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `roadmap`.
+    axes : sequence of matplotlib.axes.Axes
+        One for the gains in throughput, one for those in percent.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    sequence of matplotlib.axes.Axes
+        The axes.
+    """
+    factors = table.unit.str.startswith("x")
+    for ax, part, label in (
+        (axes[0], table[factors], "Tokens per second over today's"),
+        (axes[1], table[~factors], "Saved (%)"),
+    ):
+        _gain_rows(part, ax)
+        ax.set_xlabel(label)
+        ax.grid(axis="x", alpha=0.25, linewidth=0.6)
+    axes[0].axvline(1, color="black", linewidth=0.8, linestyle=":")
+    axes[0].set_xscale("log")
+    axes[0].xaxis.set_major_locator(FixedLocator([0.5, 1, 2, 3, 5, 8]))
+    axes[0].xaxis.set_major_formatter("{x:g}")
+    axes[0].xaxis.set_minor_locator(NullLocator())
+    axes[0].set_title(title or "")
+    _gain_legend(axes[0])
+    return axes
+
+
+def _gain_rows(part: pd.DataFrame, ax: Axes) -> None:
+    """A row for each change, from the top."""
+    changes = list(part.change.unique())
+    for y, change in enumerate(changes):
+        rows = part[part.change == change]
+        low, high = rows.guess_low.iloc[0], rows.guess_high.iloc[0]
+        if low == low:
+            ends = [low, high] if low < high else [low - 0.6, low + 0.6]  # a point has no length to draw
+            ax.plot(ends, [y, y], **_GUESS)
+        for (sequences, ways), points in rows.groupby(["sequences", "computed_by"], dropna=False):
+            color, marker = _gain_style(sequences, ways)
+            ax.plot(points.gain, [y] * len(points), marker, color=color, ms=6, mew=1.4, mfc="none", zorder=3)
+    ax.set_yticks(range(len(changes)), changes)
+    ax.set_ylim(len(changes) - 0.4, -0.6)
+
+
+def _gain_legend(ax: Axes) -> None:
+    """Labels without points: what the range, the colours and the markers mean."""
+    ax.plot([], [], label="the report expects", **_GUESS)
+    for sequences, name in ((1, "one sequence"), (98, "98 sequences"), (8, "other batches, or any")):
+        ax.plot([], [], "s", color=_gain_style(sequences, "")[0], ms=6, label=name)
+    for ways, name in (("server", "on the calibrated server"), ("kernels", "by the kernels alone"), ("", "otherwise")):
+        marker = _gain_style(1, ways)[1]
+        ax.plot([], [], marker, color="black", ms=6, mew=1.4, mfc="none", label=name)
+
+
+#: What the chart calls the quantities of `t4_comparison`.
+QUANTITY_LABELS = {
+    "sent": "requests sent", "started": "with a first token", "finished": "finished", "tpot_p50": "TPOT p50",
+    "ttft_p50": "TTFT p50", "ttft_p99": "TTFT p99", "tokens_per_second": "tokens/s of the finished",
+}  # fmt: skip
+
+
+def ratios_chart(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Draw simulated over measured: a row for each quantity, a mark for each run.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        run, quantity and ratio [1], from `t4_comparison`.
+    ax : matplotlib.axes.Axes, optional
+        None is the current one.
+    title : str, optional
+        Title of the chart.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
     """
     ax = plt.gca() if ax is None else ax
     names, runs = list(table.quantity.unique()), list(table.run.unique())
@@ -205,10 +295,3 @@ def ratios(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = N
     ax.grid(axis="x", alpha=0.25, linewidth=0.6)
     ax.legend(fontsize="small", framealpha=0.95, ncol=3, loc="upper center", bbox_to_anchor=(0.45, -0.12))
     return ax
-
-
-#: Of `t4_replay.QUANTITIES`.
-QUANTITY_LABELS = {
-    "sent": "requests sent", "started": "with a first token", "finished": "finished", "tpot_p50": "TPOT p50",
-    "ttft_p50": "TTFT p50", "ttft_p99": "TTFT p99", "tokens_per_second": "tokens/s of the finished",
-}  # fmt: skip

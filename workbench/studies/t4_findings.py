@@ -1,7 +1,4 @@
-"""The T4 report's dynamic half: its load test with what it counts wrong, from published numbers or from a file.
-
-Without a file the requests are simulated, by the server that `published.T4_SERVER` describes.
-"""
+"""What the T4 report concludes from its load test, and what its numbers say: capacity, traffic, recommendations."""
 
 from functools import cache
 from typing import Any
@@ -10,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from .. import loadtest
+from ..catalog.gpu_entries import gpu
 from ..grid.dataset import forward_pass, roofline_grid
-from ..published.t4 import T4_ASKED_TOKENS, T4_ENGINE_RATE, T4_METRICS, T4_PROMPT, T4_RUNNING, T4_SERVER
+from ..published.t4 import T4_ASKED_TOKENS, T4_ENGINE_RATE, T4_METRICS, T4_PROMPT, T4_RUNNING, T4_SERVER, T4_TRAFFIC
 from ..serving import estimation
 from ..serving.capacity import BEST, KEPT, plan
-from .t4_load_test import simulated_test
-from .t4_roadmap import gains, kernels, saturated
+from .t4_load_test import t4_replay
+from .t4_roadmap import gains, kernel_rate, server_rate
 from .t4_static import decode_parts
 
 OFFERED = T4_METRICS["requests sent"][3]  # by the report's load generator [1/s]
@@ -24,7 +22,7 @@ CONTEXT = T4_PROMPT + T4_ASKED_TOKENS // 2  # of a mean decoding step [token]
 
 @cache
 def _rates() -> tuple[tuple[str, int, float], ...]:
-    """What the server, its kernels and the roof make: of what, sequences [1], tokens a second [1/s]."""
+    """What the server, its kernels and the roof make: whose rate it is, sequences [1], tokens per second [1/s]."""
     ideal: dict[str, Any] = {"time_model": "ideal", "gemm_efficiency": 1.0}
     ds = estimation.estimate(
         T4_SERVER["gpu"], T4_SERVER["model"], 1, T4_PROMPT, T4_ASKED_TOKENS, max_model_len=T4_SERVER["max_model_len"]
@@ -32,19 +30,26 @@ def _rates() -> tuple[tuple[str, int, float], ...]:
     most = int(ds.largest_batch.squeeze())
     return (
         *(("engine's log", T4_RUNNING, rate) for rate in T4_ENGINE_RATE),
-        *(("simulated server", count, saturated(count)) for count in (T4_RUNNING, 256)),
-        ("kernels alone", T4_RUNNING, kernels(T4_RUNNING)),
-        *(("ideal roof", count, kernels(count, **ideal)) for count in (T4_RUNNING, most)),
+        *(("simulated server", count, server_rate(count)) for count in (T4_RUNNING, 256)),
+        ("kernels alone", T4_RUNNING, kernel_rate(T4_RUNNING)),
+        *(("ideal roof", count, kernel_rate(count, **ideal)) for count in (T4_RUNNING, most)),
     )
 
 
 def capacity(offered: float = OFFERED) -> pd.DataFrame:
-    """What the server can do, from its own log to the ideal roof, against the requests that were offered.
+    """Compare what the server can do, from its own log to the ideal roof, with the requests that it was offered.
 
-    offered : requests a second [1/s]
+    Parameters
+    ----------
+    offered : float, optional
+        Requests per second [1/s]; by default those that the report's load generator sent.
 
-    Columns: sequences running at a time [1]; tokens_per_second; requests_per_second, each of the mean answer asked for
-    (150 tokens) [1/s]; offered_over_capacity [1].
+    Returns
+    -------
+    pandas.DataFrame
+        Rows: engine's log, simulated server, kernels alone, ideal roof. Columns: sequences running at a time [1];
+        tokens_per_second [1/s]; requests_per_second, each of the mean answer asked for (150 tokens) [1/s];
+        offered_over_capacity [1].
     """
     table = pd.DataFrame(_rates(), columns=["", "sequences", "tokens_per_second"]).set_index("")
     table["requests_per_second"] = table.tokens_per_second / T4_ASKED_TOKENS
@@ -53,7 +58,18 @@ def capacity(offered: float = OFFERED) -> pd.DataFrame:
 
 
 def utilization(tokens_per_second: float) -> float:
-    """Share of the peak that so many generated tokens a second [1/s] make use of, at the mean context [%]."""
+    """Share of the peak that generating tokens at a rate takes, at the mean context.
+
+    Parameters
+    ----------
+    tokens_per_second : float
+        Tokens generated per second [1/s].
+
+    Returns
+    -------
+    float
+        Of the T4's dense fp16 peak [%].
+    """
     grid = roofline_grid(T4_SERVER["gpu"], T4_SERVER["model"], phase="decode", batch_size=1, seq_len=CONTEXT)
     one = forward_pass(grid).squeeze()
     return float(100 * tokens_per_second * one.flops / one.peak_flop_rate)
@@ -61,34 +77,59 @@ def utilization(tokens_per_second: float) -> float:
 
 @cache
 def p99_reduction(max_num_seqs: int) -> float:
-    """What a smaller batch takes off the p99 latency of the finished requests, simulated [%]."""
-    p99 = [
-        (done.last_token_s - done.sent_s).quantile(0.99)
-        for frame in (simulated_test(None), simulated_test(max_num_seqs))
-        for done in (frame[frame.status == "finished"],)
-    ]
-    return float(100 * (1 - p99[1] / p99[0]))
+    """What a smaller batch takes off the p99 latency of the finished requests, simulated.
+
+    Parameters
+    ----------
+    max_num_seqs : int
+        Sequences that run at a time, in place of the default run's 256 [1].
+
+    Returns
+    -------
+    float
+        Of the default run's p99 latency [%].
+    """
+    runs = t4_replay("default"), t4_replay("default", max_num_seqs=max_num_seqs)
+    as_it_was, smaller = (float(loadtest.metrics(run).e2e.sel(percentile=99)) for run in runs)
+    return 100 * (1 - smaller / as_it_was)
 
 
 def traffic(settings: tuple[tuple[int, int], ...] = ((1, 512), (T4_RUNNING, CONTEXT))) -> pd.DataFrame:
-    """Memory traffic of a decoding step: what the report prints, and what it is, in MB.
+    """Compare the memory traffic of a decoding step with what the report prints of it.
 
-    settings : sequences [1] and context of each [token]. Rows: KV cache, weights, activations, total, and the time that
-    the total takes at the card's bandwidth [ms].
+    Parameters
+    ----------
+    settings : tuple of (int, int)
+        Sequences [1] and the context of each [token].
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns report and one for each setting. Rows: KV cache (with queries and outputs), weights, activations and
+        total [MB], and the time that the total takes at the card's bandwidth [ms].
     """
-    table = pd.DataFrame({"report": [0.524, 50.0, 0.010, 50.0]}, index=["KV cache", "weights", "activations", "total"])
+    table = pd.DataFrame({"report": pd.Series(T4_TRAFFIC)})
     for sequences, context in settings:
         parts = decode_parts(T4_SERVER["gpu"], T4_SERVER["model"], sequences, context)
         names = ("attention", "weights", "activations", "total")
         table[f"{sequences} x {context} tokens"] = [parts[name] / 1e6 for name in names]
-    table.loc["time at 320 GB/s [ms]"] = table.loc["total"] / 320
+    bandwidth = gpu(T4_SERVER["gpu"]).memory.bandwidth_gbs
+    table.loc[f"time at {bandwidth:g} GB/s [ms]"] = table.loc["total"] / bandwidth
     return table
 
 
 def recommendations(table: pd.DataFrame) -> pd.DataFrame:
-    """What the report recommends, what the numbers say, and what follows; each number computed here.
+    """Judge what the report recommends by what the numbers say; each number is computed here.
 
-    table : `requests`
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A run, from `requests`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each recommendation, as text: "the report", what it says; "computed"; "so", what follows.
     """
     ds = loadtest.metrics(table)
     offered, share = float(ds.offered / ds.last_send) if ds.last_send else OFFERED, float(ds.finished_share)
@@ -143,10 +184,20 @@ def recommendations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def replicas(offered: float = OFFERED, gpus: tuple[str, ...] = ("t4", "l4", "a10g", "l40s")) -> pd.DataFrame:
-    """How many GPUs of each kind serve a load within the report's targets (TTFT 1 s, TPOT 0.3 s).
+    """Count the GPUs of each kind that serve a load within the report's targets (TTFT 1 s, TPOT 0.3 s).
 
-    offered : requests a second [1/s]. By the kernels alone, so each at least; the batch with the fewest of each.
-    Columns as of `plan.plan`.
+    Parameters
+    ----------
+    offered : float, optional
+        Requests per second [1/s]; by default those that the report's load generator sent.
+    gpus : tuple of str
+        Catalog ids.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each GPU that can, with the batch that takes the fewest; columns as `serving.plan` returns them. By
+        the kernels alone, so that a real server takes no fewer.
     """
     table = plan(
         T4_SERVER["model"], prompt=T4_PROMPT, output=T4_ASKED_TOKENS, ttft=1.0, tpot=0.3, request_rate=offered,

@@ -1,4 +1,4 @@
-"""The T4 report's load tests, simulated: what the model of that server says beside what was recorded.
+"""The T4 report's load tests: simulated beside recorded, and the metrics of one run, simulated or from a file.
 
 What explains 98 sequences taking ten times as long as one: vLLM's AWQ kernel unpacks all weights again for every 16
 rows, so that a step of 98 tokens pays for them seven times; with the weights unpacked once the simulated step is a
@@ -12,7 +12,7 @@ What stays unexplained: two runs with eight sequences and one client differ by 7
 slower than predicted, which its load on the host may be; single answers among 98 scatter more (TPOT p99). About a
 quarter of the answers end before their limit, which the requests here do not know: about half of the difference in
 finished requests of the default run. Its median TTFT lies where the first hundred, served at once, meet those that
-waited for a connection, so that few requests more or less move it much.
+waited for a connection, so that a few requests more or less move it much.
 """
 
 from dataclasses import replace
@@ -25,11 +25,22 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from .. import loadtest
-from ..published.t4 import T4_COUNTED_TOKENS, T4_IN_FLIGHT, T4_LOAD_TESTS, T4_METRICS, T4_SERVER, t4_requests
+from ..common.errors import unknown
+from ..published.t4 import (
+    T4_BREAKDOWN,
+    T4_COUNTED_TOKENS,
+    T4_IN_FLIGHT,
+    T4_LOAD_TESTS,
+    T4_METRICS,
+    T4_SERVER,
+    t4_requests,
+)
 from ..serving import estimation
-from ..simulation.engine import simulate
+from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import trace
+
+# Simulated beside recorded ----------------------------------------------------------------------------------------
 
 #: Quantities of `T4_LOAD_TESTS` that are compared.
 REPLAY_QUANTITIES = ("sent", "started", "finished", "tpot_p50", "ttft_p50", "ttft_p99", "tokens_per_second")
@@ -38,11 +49,30 @@ REPLAY_QUANTITIES = ("sent", "started", "finished", "tpot_p50", "ttft_p50", "ttf
 SECOND_CLIENT = 0.15
 
 
-def t4_replay(run: str, server: Server | None = None) -> pd.DataFrame:
-    """The recording client's requests of one of `T4_LOAD_TESTS`, as `simulate` returns them.
+def t4_replay(run: str, server: Server | None = None, *, max_num_seqs: int | None = None) -> pd.DataFrame:
+    """Simulate one of the report's load tests.
 
-    server : None: `T4_SERVER`; its max_num_seqs is the run's. Raises KeyError for an unknown run.
+    Parameters
+    ----------
+    run : str
+        A key of `published.T4_LOAD_TESTS`.
+    server : Server, optional
+        None is that of `published.T4_SERVER`.
+    max_num_seqs : int, optional
+        Sequences that run at a time, whatever `server` says [1]; None is as many as in that run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The recording client's requests, as `simulation.simulate` returns them.
+
+    Raises
+    ------
+    ValueError
+        For an unknown run.
     """
+    if run not in T4_LOAD_TESTS:
+        raise unknown("run", run, T4_LOAD_TESTS)
     test, clients = T4_LOAD_TESTS[run], int(T4_LOAD_TESTS[run]["clients"])
     one = t4_requests(test["rate"], test["duration"])
     sent = np.concatenate([one["sent_s"] + SECOND_CLIENT * client for client in range(clients)])
@@ -50,7 +80,7 @@ def t4_replay(run: str, server: Server | None = None) -> pd.DataFrame:
         sent_s=sent, prompt_tokens=one["prompt_tokens"] * clients, output_tokens=one["output_tokens"] * clients,
         cached_tokens=one["cached_tokens"],
     )  # fmt: skip
-    engine = replace(server or Server(**T4_SERVER), max_num_seqs=int(test["max_num_seqs"]))
+    engine = replace(server or Server(**T4_SERVER), max_num_seqs=max_num_seqs or int(test["max_num_seqs"]))
     frame = simulate(engine, workload, in_flight=T4_IN_FLIGHT * clients, horizon=test["duration"])
     client = np.repeat(np.arange(clients), len(one["sent_s"]))[np.argsort(sent, kind="stable")]
     recorded: pd.DataFrame = frame[client[: len(frame)] == 0]
@@ -58,20 +88,44 @@ def t4_replay(run: str, server: Server | None = None) -> pd.DataFrame:
 
 
 def t4_metrics(frame: pd.DataFrame) -> dict[str, float]:
-    """`QUANTITIES` of a table of simulated requests, tokens counted as the report's load generator counts them."""
-    finished, started = frame[frame.status == "finished"], frame[frame.first_token_s.notna()]
-    tokens = finished.output_tokens * T4_COUNTED_TOKENS
-    ttft = started.first_token_s - started.sent_s
+    """What the report's load generator records of a run.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Requests, as `t4_replay` returns them.
+
+    Returns
+    -------
+    dict of float
+        sent, started and finished requests [1]; tpot_p50, ttft_p50 and ttft_p99 [s]; and tokens_per_second of the
+        finished, until the last of them ended [1/s], the tokens counted as the load generator counts them.
+    """
+    tokens = frame.output_tokens * T4_COUNTED_TOKENS
+    ds = loadtest.metrics(frame.assign(output_tokens=tokens))
+    done = frame.status == "finished"
     return {
-        "sent": len(frame), "started": len(started), "finished": len(finished),
-        "tpot_p50": ((finished.last_token_s - finished.first_token_s) / (tokens - 1)).median(),
-        "ttft_p50": ttft.median(), "ttft_p99": ttft.quantile(0.99),
-        "tokens_per_second": tokens.sum() / finished.last_token_s.max(),
+        "sent": int(ds.offered), "started": int(ds.started), "finished": int(ds.finished),
+        "tpot_p50": float(ds.tpot.sel(percentile=50)), "ttft_p50": float(ds.ttft.sel(percentile=50)),
+        "ttft_p99": float(ds.ttft.sel(percentile=99)),
+        "tokens_per_second": float(tokens[done].sum() / frame.last_token_s[done].max()),
     }  # fmt: skip
 
 
 def t4_comparison(server: Server | None = None) -> pd.DataFrame:
-    """Simulated and measured, one row a run and quantity: simulated, measured and their ratio; SI units."""
+    """Compare the report's load tests, simulated, with what it records.
+
+    Parameters
+    ----------
+    server : Server, optional
+        None is that of `published.T4_SERVER`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each run and quantity of `t4_metrics`: run, quantity, simulated and measured, in SI units, and ratio,
+        simulated over measured [1].
+    """
     rows = []
     for run, test in T4_LOAD_TESTS.items():
         simulated = t4_metrics(t4_replay(run, server))
@@ -80,10 +134,15 @@ def t4_comparison(server: Server | None = None) -> pd.DataFrame:
 
 
 def t4_calibration() -> tuple[float, float]:
-    """The two calibrated numbers of `T4_SERVER` [1], [s], from the published TPOTs.
+    """Calibrate the report's server on its recorded TPOTs.
 
-    gemm_efficiency from the run with one sequence; sequence_overhead from the two with eight and one client, so that
-    their ratios, simulated to measured, have the geometric mean 1. The other two runs are predicted.
+    Returns
+    -------
+    gemm_efficiency : float
+        From the run with one sequence [1].
+    sequence_overhead : float
+        From the two runs with eight sequences and one client: the ratios of simulated to measured have the geometric
+        mean 1 [s]. The other two runs are predicted.
     """
     server = Server(**T4_SERVER)
 
@@ -105,34 +164,52 @@ def t4_calibration() -> tuple[float, float]:
     return efficiency, overhead
 
 
-def requests(load_test: str | Path | None = None) -> pd.DataFrame:
-    """The requests of a load-test file (`loadtest.read`), or those of the report's run, simulated.
+# One run, simulated or from a file --------------------------------------------------------------------------------
 
-    Output tokens of the simulated ones are counted as the report's load generator counts them. In `attrs`: source, a
-    word for it; warnings, what is wrong with the file; of a simulation what `simulate` has.
+
+def requests(load_test: str | Path | None = None) -> pd.DataFrame:
+    """Read the requests of a load-test file, or simulate those of the report's default run.
+
+    Parameters
+    ----------
+    load_test : str or pathlib.Path, optional
+        A file that `loadtest.read` reads; None simulates.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each request, with the columns of `loadtest.read`; output tokens of simulated ones counted as the
+        report's load generator counts them. In `attrs`: source, "file" or "simulated"; warnings, what is wrong with the
+        file; of a simulation what `simulation.simulate` has.
+
+    Raises
+    ------
+    ValueError, OSError
+        Where the file cannot be read.
     """
     if load_test is not None:
         table = loadtest.read(load_test)
         table.attrs["source"] = "file"
         return table
-    table = simulated_test(None)
+    table = t4_replay("default")
     table["output_tokens"] = (table.output_tokens * T4_COUNTED_TOKENS).round()
     table.attrs["source"] = "simulated"
     return table
 
 
-def simulated_test(max_num_seqs: int | None) -> pd.DataFrame:
-    """The report's run, as it was or with fewer sequences at a time."""
-    run = T4_LOAD_TESTS["default"]
-    server = Server(**T4_SERVER, max_num_seqs=max_num_seqs or int(run["max_num_seqs"]))
-    load = trace(**t4_requests(run["rate"], run["duration"]))
-    return simulate(server, load, in_flight=T4_IN_FLIGHT, horizon=run["duration"])
-
-
 def load_test(table: pd.DataFrame) -> pd.DataFrame:
-    """The report's load-test metrics: target, printed, recorded, and those of `table`, a row a metric.
+    """Lay the report's load-test metrics beside those of a run.
 
-    table : `requests`. Columns: unit, target, printed (NaN where it is not), recorded, file or simulated, note.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `requests`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each metric of `published.T4_METRICS`: unit; target, as text; printed, NaN where it is not; recorded;
+        "file" or "simulated", what `table` has; note.
     """
     ds = loadtest.metrics(table)
     last = float(ds.last_send) or np.nan
@@ -153,10 +230,19 @@ def load_test(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def breakdown(table: pd.DataFrame) -> pd.DataFrame:
-    """Where the time of an average request goes, as the report prints it and as the finished ones of `table` have it.
+    """Say where the time of an average request goes, by the report and in a run.
 
-    Rows: prompt and output [token]; prefill by itself, by the kernel model; first token, queue and prefill together;
-    decode; total [ms]. Means over the finished requests, NaN where there is none.
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `requests`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns report, what it prints, and "file" or "simulated": means over the finished requests of `table`, NaN
+        where there is none. Rows: prompt and output [token]; prefill by itself, by the kernel model; first token, that
+        is queue and prefill; decode; total [ms].
     """
     done = table[table.status == "finished"]
     first, whole = done.first_token_s - done.sent_s, done.last_token_s - done.sent_s
@@ -167,10 +253,9 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
         size = max(round(prompt), 1)
         ds = estimation.estimate(T4_SERVER["gpu"], T4_SERVER["model"], 1, size, 1, gemm_efficiency=efficiency)
         prefill = 1e3 * float(ds.ttft.squeeze())
-    ours = {
+    found = {
         "prompt [token]": prompt, "output [token]": float(done.output_tokens.astype(float).mean()),
         "prefill alone [ms]": prefill, "first token, queue and prefill [ms]": 1e3 * first.mean(),
         "decode [ms]": 1e3 * (whole - first).mean(), "total [ms]": 1e3 * whole.mean(),
     }  # fmt: skip
-    printed = [50, 150, 50, 800, 41850, 42650]
-    return pd.DataFrame({"report": printed, table.attrs["source"]: ours.values()}, index=list(ours))
+    return pd.DataFrame({"report": pd.Series(T4_BREAKDOWN), table.attrs["source"]: pd.Series(found)}, index=list(found))

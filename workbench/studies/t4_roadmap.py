@@ -1,8 +1,8 @@
 """The T4 report's optimization roadmap: what each change would gain, computed, beside the report's guess.
 
-Two ways to compute a gain. "server" is the report's server as `published.T4_SERVER` is calibrated: its AWQ kernel,
-which unpacks the weights for every 16 rows, and its overhead of each sequence stay. "kernels" are its kernels alone
-(`serving.estimate`), weights unpacked once.
+There are two ways to compute a gain. "server" is the report's server as `published.T4_SERVER` is calibrated: its AWQ
+kernel, which unpacks the weights for every 16 rows, and its overhead of each sequence stay. "kernels" are its kernels
+alone (`serving.estimate`), which unpack the weights once.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ import pandas as pd
 
 from ..catalog.dtypes import element_bytes
 from ..catalog.gpu_entries import gpu
-from ..catalog.model_entries import model
+from ..catalog.model_entries import Model, model
 from ..common.errors import unknown
 from ..kernels.times import EAGER_LAUNCH
 from ..published.t4 import T4_ASKED_TOKENS, T4_PROMPT, T4_RUNNING, T4_SERVER, t4_requests
 from ..serving import drafts, estimation
-from ..simulation.engine import simulate
+from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import closed_loop
 
@@ -28,18 +28,21 @@ Row = tuple[str, int | None, str, float]  # setting, sequences, computed by, gai
 
 #: Units of the gains.
 THROUGHPUT, LATENCY, MEMORY = "x tokens/s", "% of latency saved", "% of memory saved"
-#: Of drafted tokens, the share that is accepted: a guess, low and high, the report names none [1].
+#: The share of drafted tokens that is accepted, low and high: a guess, as the report names none [1].
 ACCEPTANCE = (0.6, 0.8)
 DRAFTED = 4  # tokens a step
 
 
 def roadmap() -> pd.DataFrame:
-    """Every change of the report's roadmap and of its recommendations, a row each setting.
+    """Compute every change of the report's roadmap and of its recommendations.
 
-    Columns: change; setting; sequences, how many run at a time, NaN where it does not matter [1]; computed_by, "server"
-    or "kernels" (see above), "requests", from the lengths asked for, or "memory"; guess_low and guess_high, what the
-    report expects, NaN where it names no number; gain and its unit: `THROUGHPUT` over what there was, `LATENCY` or
-    `MEMORY`.
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each change and setting. sequences, how many run at a time, NaN where it does not matter [1];
+        computed_by, "server" or "kernels" (see the module), "requests", from the lengths asked for, or "memory";
+        guess_low and guess_high, what the report expects, NaN where it names no number; gain; and the unit of all
+        three: "x tokens/s", over those of today, "% of latency saved" or "% of memory saved".
     """
     rows = [
         (change, setting, sequences or np.nan, computed_by, *(guess or (np.nan, np.nan)), gain, unit)
@@ -51,7 +54,23 @@ def roadmap() -> pd.DataFrame:
 
 
 def gains(change: str) -> list[float]:
-    """The gains of one change of the roadmap, in its unit; ValueError for an unknown one."""
+    """Compute what one change of the roadmap gains.
+
+    Parameters
+    ----------
+    change : str
+        Its name in `roadmap`.
+
+    Returns
+    -------
+    list of float
+        The gain in each of its settings, in the unit that `roadmap` names.
+
+    Raises
+    ------
+    ValueError
+        For an unknown change; the message has the nearest name.
+    """
     if change not in CHANGES:
         raise unknown("change", change, CHANGES)
     return [gain for *_, gain in _rows(change)]
@@ -62,10 +81,23 @@ def _rows(change: str) -> tuple[Row, ...]:
     return tuple(CHANGES[change][2]())
 
 
-def saturated(sequences: int, **changes: Any) -> float:
-    """Tokens a second of the report's server while `sequences` of its mean size run at a time [1/s].
+# Two rates --------------------------------------------------------------------------------------------------------
 
-    changes : of `simulation.Server`
+
+def server_rate(sequences: int, **changes: Any) -> float:
+    """Simulate the throughput of the report's server, always full.
+
+    Parameters
+    ----------
+    sequences : int
+        Requests of the report's mean size that run at a time [1].
+    **changes
+        To the server: fields of `simulation.Server`.
+
+    Returns
+    -------
+    float
+        Tokens generated per second [1/s].
     """
     server = replace(Server(**T4_SERVER), max_num_seqs=sequences, **changes)
     load = closed_loop(
@@ -75,45 +107,60 @@ def saturated(sequences: int, **changes: Any) -> float:
     return float(engine["generated_tokens"] / engine["duration"])
 
 
-#: What that server is calibrated by.
-CALIBRATED = {key: T4_SERVER[key] for key in ("gemm_rows", "dequantize_rows", "sequence_overhead")}
+@cache
+def _rate_today(sequences: int) -> float:
+    return server_rate(sequences)
 
 
-def kernels(sequences: int, *, card: str = T4_SERVER["gpu"], **options: Any) -> float:
-    """Tokens a second of the kernels alone, decoding `sequences` of the report's mean size [1/s].
+def _server_gain(sequences: int, **changes: Any) -> float:
+    return server_rate(sequences, **changes) / _rate_today(sequences)
 
-    options : of `serving.estimate`
+
+def kernel_rate(sequences: int, *, card: str = T4_SERVER["gpu"], **options: Any) -> float:
+    """Compute the throughput of the kernels alone, always full.
+
+    Parameters
+    ----------
+    sequences : int
+        Requests of the report's mean size that run at a time [1].
+    card : str, optional
+        Catalog id of the GPU; by default the report's T4.
+    **options
+        Of `serving.estimate`.
+
+    Returns
+    -------
+    float
+        Tokens generated per second [1/s].
     """
     given = {"gemm_efficiency": T4_SERVER["gemm_efficiency"], "max_model_len": T4_SERVER["max_model_len"]} | options
     ds = estimation.estimate(card, T4_SERVER["model"], sequences, T4_PROMPT, T4_ASKED_TOKENS, **given)
     return sequences / float(ds.tpot.squeeze())
 
 
-@cache
-def _now(sequences: int) -> float:
-    """Of the report's server, as it is [1/s]."""
-    return saturated(sequences)
+#: What `kernel_rate` must know to be the calibrated server's.
+CALIBRATED = {key: T4_SERVER[key] for key in ("gemm_rows", "dequantize_rows", "sequence_overhead")}
 
-
-# Changes ----------------------------------------------------------------------------------------------------------
+# The changes ------------------------------------------------------------------------------------------------------
 
 
 def _batch() -> Iterator[Row]:
-    for ways, rate in (("server", _now), ("kernels", kernels)):
+    for ways, rate in (("server", _rate_today), ("kernels", kernel_rate)):
         for sequences in (4, 8):
             yield f"{sequences} in place of 1", sequences, ways, rate(sequences) / rate(1)
 
 
 def _recommended_batch() -> Iterator[Row]:
     for sequences in (4, 8):
-        yield f"{sequences} in place of {T4_RUNNING}", sequences, "server", _now(sequences) / _now(T4_RUNNING)
+        gain = _rate_today(sequences) / _rate_today(T4_RUNNING)
+        yield f"{sequences} in place of {T4_RUNNING}", sequences, "server", gain
 
 
 def _graphs() -> Iterator[Row]:
     """Launches run ahead of the GPU unless the kernels are shorter; at worst every kernel waits for its own."""
     for sequences in (1, T4_RUNNING):
-        step = sequences / kernels(sequences)
-        launches = sequences / kernels(sequences, launch_latency=EAGER_LAUNCH) - step
+        step = sequences / kernel_rate(sequences)
+        launches = sequences / kernel_rate(sequences, launch_latency=EAGER_LAUNCH) - step
         yield "launches ahead of the GPU", sequences, "kernels", 100 * (1 - step / max(step, launches))
         yield "every launch waited for", sequences, "kernels", 100 * launches / (step + launches)
 
@@ -133,23 +180,41 @@ def _speculation() -> Iterator[Row]:
     for sequences in (1, 64):
         for alpha in ACCEPTANCE:
             draft = drafts.draft_model(drafter, depth=DRAFTED, alpha=alpha)
-            gain = kernels(sequences, draft=draft, **CALIBRATED) / kernels(sequences, **CALIBRATED)
+            gain = kernel_rate(sequences, draft=draft, **CALIBRATED) / kernel_rate(sequences, **CALIBRATED)
             yield f"TinyLlama drafts {DRAFTED}, {alpha:.0%} accepted", sequences, "server", gain
 
 
+def kv_cache_saved(sizes: Model, dtype: str = "fp16") -> float:
+    """How much smaller a KV cache is than one in fp16 with a KV head for every query head.
+
+    Parameters
+    ----------
+    sizes : Model
+        The model.
+    dtype : str, default "fp16"
+        Format of the cache.
+
+    Returns
+    -------
+    float
+        Of that cache's bytes [%].
+    """
+    full = 2 * sizes.n_layers * sizes.n_heads * sizes.head_dim * element_bytes("fp16")
+    return 100 * (1 - sizes.kv_elements_per_token * element_bytes(dtype) / full)
+
+
 def _narrow_cache(dtype: str) -> Iterator[Row]:
-    saved = 1 - element_bytes(dtype) / element_bytes("fp16")
     sizes = model(T4_SERVER["model"])
+    saved = kv_cache_saved(sizes, dtype)
     cache_bytes = T4_SERVER["kv_tokens"] * sizes.kv_elements_per_token * element_bytes("fp16")
-    yield "of the cache", None, "memory", 100 * saved
-    yield "of the GPU's memory", None, "memory", 100 * saved * cache_bytes / _server_card()
+    yield "of the cache", None, "memory", saved
+    yield "of the GPU's memory", None, "memory", saved * cache_bytes / _server_card()
 
 
 def _narrow_cache_speed() -> Iterator[Row]:
     for dtype, bits in (("int8", 8), ("int4", 4)):
         for sequences in (1, T4_RUNNING):
-            gain = saturated(sequences, kv_dtype=dtype) / _now(sequences)
-            yield f"{bits} bit", sequences, "server", gain
+            yield f"{bits} bit", sequences, "server", _server_gain(sequences, kv_dtype=dtype)
 
 
 def _continuous() -> Iterator[Row]:
@@ -160,57 +225,53 @@ def _continuous() -> Iterator[Row]:
     yield "against batches that wait for their longest", T4_RUNNING, "requests", gain
 
 
-def _fewer_heads() -> Iterator[Row]:
-    sizes = model(T4_SERVER["model"])
-    for heads in (8, 1):
-        yield _heads(heads), None, "memory", 100 * (1 - heads / sizes.n_kv_heads)
-
-
-def _fewer_heads_speed() -> Iterator[Row]:
+def _with_heads() -> Iterator[tuple[str, Model]]:
+    """The report's model with fewer KV heads."""
     sizes = model(T4_SERVER["model"])
     for heads in (8, 1):
         variant = sizes.model_copy(update={"n_kv_heads": heads, "published_parameters": None})
+        yield f"GQA, {heads} KV heads" if heads > 1 else "MQA, 1 KV head", variant
+
+
+def _fewer_heads() -> Iterator[Row]:
+    for name, variant in _with_heads():
+        yield name, None, "memory", kv_cache_saved(variant)
+
+
+def _fewer_heads_speed() -> Iterator[Row]:
+    for name, variant in _with_heads():
         for sequences in (1, T4_RUNNING):
-            yield _heads(heads), sequences, "server", saturated(sequences, model=variant) / _now(sequences)
-
-
-def _heads(count: int) -> str:
-    return f"GQA, {count} KV heads" if count > 1 else "MQA, 1 KV head"
+            yield name, sequences, "server", _server_gain(sequences, model=variant)
 
 
 def _distillation() -> Iterator[Row]:
     for name, size in (("llama-3.2-3b", "3B"), ("tinyllama-1.1b", "1.1B")):
         for sequences in (1, T4_RUNNING):
-            gain = saturated(sequences, model=name, weight_dtype="awq") / _now(sequences)
+            gain = _server_gain(sequences, model=name, weight_dtype="awq")
             yield f"to {size}, AWQ as well", sequences, "server", gain
 
 
 def _tensor_parallel() -> Iterator[Row]:
     for count in (2, 4):
         for sequences in (1, T4_RUNNING):
-            yield f"{count} T4 over PCIe", sequences, "server", saturated(sequences, tp=count) / _now(sequences)
+            yield f"{count} T4 over PCIe", sequences, "server", _server_gain(sequences, tp=count)
 
 
 def _other(card: str) -> Iterator[Row]:
     for sequences in (1, T4_RUNNING):
-        yield "same kernel and host", sequences, "server", saturated(sequences, gpu=card) / _now(sequences)
-        yield "kernels alone", sequences, "kernels", kernels(sequences, card=card) / kernels(sequences)
+        yield "same kernel and host", sequences, "server", _server_gain(sequences, gpu=card)
+        yield "kernels alone", sequences, "kernels", kernel_rate(sequences, card=card) / kernel_rate(sequences)
 
 
 def _unpacked_once() -> Iterator[Row]:
     for sequences in (1, T4_RUNNING):
-        gain = saturated(sequences, gemm_rows=None, dequantize_rows=None) / _now(sequences)
+        gain = _server_gain(sequences, gemm_rows=None, dequantize_rows=None)
         yield "a kernel without m16", sequences, "server", gain
 
 
 def _free_host() -> Iterator[Row]:
     for sequences in (1, T4_RUNNING):
-        yield (
-            "no overhead of a sequence",
-            sequences,
-            "server",
-            saturated(sequences, sequence_overhead=0.0) / _now(sequences),
-        )
+        yield "no overhead of a sequence", sequences, "server", _server_gain(sequences, sequence_overhead=0.0)
 
 
 def _server_card() -> float:
@@ -218,7 +279,7 @@ def _server_card() -> float:
     return 1e9 * (gpu(T4_SERVER["gpu"]).memory.capacity_gb or np.nan)
 
 
-#: By change: the unit of its gain, the report's guess, and what computes its rows.
+#: By name: the unit of the gain, what the report expects of it, and what computes its rows.
 CHANGES: dict[str, tuple[str, tuple[float, float] | None, Callable[[], Iterator[Row]]]] = {
     "Larger batch": (THROUGHPUT, (3, 5), _batch),
     "Batch of 4 to 8, as recommended": (THROUGHPUT, None, _recommended_batch),

@@ -1,4 +1,4 @@
-"""A source's own figures beside ours, on the same labelled axes."""
+"""The T4 report's static half: its tables, by its own formulas and by ours, and the traffic of a decoding step."""
 
 from collections.abc import Mapping
 
@@ -7,30 +7,9 @@ import xarray as xr
 
 from ..common.variables import stamp, with_units
 from ..grid.dataset import forward_pass, roofline_grid
-from ..published import t4
+from ..published.t4 import t4_report
 
-
-def side_by_side(ds: xr.Dataset) -> pd.DataFrame:
-    """The static tables as the report prints them, each column twice: report and workbench."""
-    columns = {
-        (name, str(source)): (ds[variable].sel(source=source) * scale).to_series()
-        for name, (variable, scale, _) in STATIC_COLUMNS.items()
-        for source in ds.source.values
-    }
-    return pd.DataFrame(columns).map(lambda value: f"{value:.4g}")
-
-
-def static_rows(phases: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """Static tables of one or both phases as tidy rows, units in the header."""
-    names = [variable for variable, _, _ in STATIC_COLUMNS.values()]
-    frames = [
-        ds[names].to_dataframe(dim_order=["source", "batch_size", "seq_len"]).reset_index().assign(phase=phase)
-        for phase, ds in phases.items()
-    ]
-    return with_units(pd.concat(frames, ignore_index=True)[["phase", "source", "batch_size", "seq_len", *names]])
-
-
-#: Columns of the T4 report's static tables: the variable, the factor to the printed unit, and the heading.
+#: Columns of the report's static tables: the variable, the factor to the printed unit, and the heading.
 STATIC_COLUMNS = {
     "intensity": ("intensity", 1.0, "Operational intensity (FLOP/byte)"),
     "tflops": ("performance", 1e-12, "Performance (TFLOP/s)"),
@@ -43,16 +22,30 @@ STATIC_COLUMNS = {
 def static_tables(
     phase: str, batch_size: list[int], seq_len: list[int], *, gpu: str = "t4", model: str = "llama-2-7b-awq"
 ) -> xr.Dataset:
-    """The T4 report's static table of a phase twice: by the report's formulas and by ours, side by side.
+    """Compute the report's static table of a phase twice: by its own formulas and by ours.
 
-    gpu, model : ours; the report's own formulas have their T4 and Llama-2-7B built in
-    Returns intensity [FLOP/byte], performance [FLOP/s], percent_of_peak [%], time [s] and tokens_per_second [1/s] with
-    dims source ("report", "workbench"), batch_size, seq_len, and the ceilings of the GPU.
+    Parameters
+    ----------
+    phase : str
+        "prefill" or "decode".
+    batch_size : list of int
+        Sequences [1].
+    seq_len : list of int
+        Prompt or context of each [token].
+    gpu, model : str
+        Catalog ids, for ours; the report's formulas have their T4 and Llama-2-7B built in.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims source ("report", "workbench"), batch_size, seq_len. intensity [FLOP/byte], performance [FLOP/s],
+        percent_of_peak [%], time of a forward pass [s] and tokens_per_second [1/s]; and the ceilings of the GPU:
+        peak_flop_rate [FLOP/s], bandwidth [byte/s], ridge_point [FLOP/byte].
     """
     grid = roofline_grid(gpu, model, phase=phase, batch_size=batch_size, seq_len=seq_len)
     ours = forward_pass(grid).squeeze(["gpu", "model", "phase"])
     ours["tokens_per_second"] = ours.batch_size * (ours.seq_len if phase == "prefill" else 1) / ours.time
-    report = t4.t4_report(phase, ours.batch_size.values[:, None], ours.seq_len.values)
+    report = t4_report(phase, ours.batch_size.values[:, None], ours.seq_len.values)
     both = xr.concat(
         [
             ours[list(report)].assign({name: (("batch_size", "seq_len"), v) for name, v in report.items()}),
@@ -64,16 +57,72 @@ def static_tables(
     return stamp(both.assign({name: ours[name] for name in ("peak_flop_rate", "bandwidth", "ridge_point")}))
 
 
-def decode_parts(gpu: str, model: str, batch_size: int, seq_len: int) -> dict[str, float]:
-    """Memory traffic of a decoding step, each sequence over a context of `seq_len` [token]: its parts [byte].
+def side_by_side(ds: xr.Dataset) -> pd.DataFrame:
+    """Lay a static table out as the report prints it, each column twice.
 
-    Returns total; attention, the KV cache with queries and outputs; and of the rest weights and activations.
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        From `static_tables`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows batch_size and seq_len; columns (a key of `STATIC_COLUMNS`, "report" or "workbench"); text with 4
+        significant digits in the printed unit.
+    """
+    columns = {
+        (name, str(source)): (ds[variable].sel(source=source) * scale).to_series()
+        for name, (variable, scale, _) in STATIC_COLUMNS.items()
+        for source in ds.source.values
+    }
+    return pd.DataFrame(columns).map(lambda value: f"{value:.4g}")
+
+
+def static_rows(phases: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """Write static tables as tidy rows.
+
+    Parameters
+    ----------
+    phases : mapping of str to xarray.Dataset
+        By phase, what `static_tables` gives for it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each cell: phase, source, batch_size, seq_len and the variables of `STATIC_COLUMNS` in SI units, which
+        the header names.
+    """
+    names = [variable for variable, _, _ in STATIC_COLUMNS.values()]
+    frames = [
+        ds[names].to_dataframe(dim_order=["source", "batch_size", "seq_len"]).reset_index().assign(phase=phase)
+        for phase, ds in phases.items()
+    ]
+    return with_units(pd.concat(frames, ignore_index=True)[["phase", "source", "batch_size", "seq_len", *names]])
+
+
+def decode_parts(gpu: str, model: str, batch_size: int, seq_len: int) -> dict[str, float]:
+    """Part the memory traffic of a decoding step by what it moves.
+
+    Parameters
+    ----------
+    gpu, model : str
+        Catalog ids.
+    batch_size : int
+        Sequences [1].
+    seq_len : int
+        Context of each [token].
+
+    Returns
+    -------
+    dict of float
+        total; attention, that is the KV cache with queries and outputs; and of the rest weights and activations [byte].
     """
     batches = [batch_size, 2 * batch_size]  # activations grow with the batch, weights do not
     ds = roofline_grid(gpu, model, phase="decode", batch_size=batches, seq_len=seq_len)
-    traffic = (ds.bytes * ds.calls).squeeze()
-    attention = traffic.sel(operator="attention").values
-    rest = traffic.sum("operator").values - attention
+    moved = (ds.bytes * ds.calls).squeeze()
+    attention = moved.sel(operator="attention").values
+    rest = moved.sum("operator").values - attention
     activations = rest[1] - rest[0]
     parts = {
         "total": rest[0] + attention[0], "attention": attention[0], "weights": rest[0] - activations,

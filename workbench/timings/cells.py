@@ -1,4 +1,4 @@
-"""The cells of a table of timings: what each must be, and what is wrong with it."""
+"""The cells of a table of timings: what each has to be, and what is wrong with it."""
 
 import csv
 from collections.abc import Callable, Collection
@@ -58,7 +58,7 @@ class Cells:
         self.frame, self._bad = self.frame[~rows], self._bad[~rows]
 
     def number(self, column: str, kind: str = COUNT, *, optional: bool = False, drop: bool = True) -> pd.Series:
-        """One column as float64; anything else than `kind` (or, if `optional`, nothing) is NaN and a problem.
+        """One column as float64; anything but `kind` (or, if `optional`, an empty cell) is NaN and a problem.
 
         drop : drop the whole row, too
         """
@@ -81,7 +81,7 @@ class Cells:
             self.problems.append(f"{self.unit} {line}: {column} = {cell!r}: expected {expected}")
 
     def table(self, **columns: Any) -> pd.DataFrame:
-        """The good rows, with those of `COLUMNS` that are given."""
+        """The good rows, with those of `TIMING_COLUMNS` that are given."""
         frame = pd.DataFrame({**dict.fromkeys(TEXTS, ""), **dict.fromkeys(SIZES, np.nan), **columns}, self.frame.index)
         return frame.loc[~self._bad, list(TIMING_COLUMNS)]
 

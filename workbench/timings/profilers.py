@@ -238,14 +238,14 @@ def _calls(events: list[Event], problems: list[str]) -> tuple[dict[str | None, E
 
 
 def _call(name: str, args: Event) -> Event | None:
-    """Name, format and sizes of an operator call, None for an operator that is not known here."""
+    """Name, format and sizes of an operator call; None for an operator that is unknown here."""
     if not (sizes := operator_sizes(name, args["Input Dims"])):
         return None
     if not all(isinstance(size, int) and size > 0 for column, size in sizes.items() if column != "operator_class"):
         raise ValueError("not sizes")
     inputs, causal = args.get("Concrete Inputs") or [], CAUSAL_INPUT.get(name, 0)
     if sizes["operator_class"] == "attention_prefill" and inputs[causal : causal + 1] == ["False"]:
-        sizes["operator_class"] = "other"  # without a causal mask: no decoder's prompt
+        sizes["operator_class"] = "other"  # without a causal mask: not a decoder's prompt
     types = [*(args.get("Input type") or []), "", ""]
     return {"name": name, "dtype": TORCH_DTYPES.get(str(types[1]), str(types[1]))} | sizes
 

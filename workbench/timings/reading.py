@@ -1,7 +1,7 @@
 """Kernel timings from the formats that people have them in, as one table.
 
-`read` recognizes a file by its content. Whatever the source, a row is one kernel with the columns of `COLUMNS`, times
-in seconds: what the kernel-time model is fitted to and judged by.
+`read` recognizes a file by its content. Whatever the source, a row is one kernel with the columns `TIMING_COLUMNS`,
+times in seconds: what the kernel-time model is fitted to and judged by.
 """
 
 from collections.abc import Callable
@@ -35,16 +35,29 @@ FIRST_LINES = 2000  # a profiled program's own output may come before its profil
 
 
 def read(path: str | Path, format: str | None = None, *, gpu: str | None = None) -> pd.DataFrame:
-    """Read kernel timings into one table with the columns of `COLUMNS`.
+    """Read kernel timings into one table.
 
-    path : CSV of this project, Vidur's mlp.csv, AIConfigurator's perf table (CSV or parquet), Nsight Compute's CSV, or
-        a Chrome trace of PyTorch's profiler; text may be gzipped
-    format : one of `FORMATS`; None recognizes it by the content
-    gpu : name of the GPU, for a source that does not say, or in place of what it says
+    Parameters
+    ----------
+    path : str or Path
+        CSV of this project, Vidur's mlp.csv, AIConfigurator's perf table (CSV or parquet), Nsight Compute's CSV, or a
+        Chrome trace of PyTorch's profiler; text may be gzipped.
+    format : str, optional
+        One of `TIMING_FORMATS`; None recognizes it by the content.
+    gpu : str, optional
+        Name of the GPU, for a source that does not say it, or in place of what it says.
 
-    Text columns are empty, sizes [1] NaN, where they are unknown; `time_s` [s] never is. In `attrs`: format; header,
-    the file's comment lines; problems, one line for each row that could not be read. Raises ValueError, in one line,
-    for an unknown format, a file that is not in it, or one that has no readable row.
+    Returns
+    -------
+    pd.DataFrame
+        A row a kernel, with the columns `TIMING_COLUMNS`. Where they are unknown, text is empty and sizes [1] are NaN;
+        ``time_s`` [s] is always known. Its ``attrs`` hold format, header (the file's comment lines) and problems (a
+        line for each row that could not be read).
+
+    Raises
+    ------
+    ValueError
+        In one line, for an unknown format, a file that is not in it, or one without a readable row.
     """
     path = given_file(path)
     if format is not None and format not in TIMING_FORMATS:
@@ -62,7 +75,23 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
 
 
 def recognize(path: Path) -> str:
-    """The format of a file with kernel timings, by its content; ValueError if it is none of `FORMATS`."""
+    """Recognize the format of a file with kernel timings by its content.
+
+    Parameters
+    ----------
+    path : Path
+        The file; text may be gzipped.
+
+    Returns
+    -------
+    str
+        One of `TIMING_FORMATS`.
+
+    Raises
+    ------
+    ValueError
+        Where the file has none of these formats.
+    """
     with path.open("rb") as file:
         if file.read(4) == b"PAR1":
             return "aiconfigurator"
@@ -82,7 +111,15 @@ def recognize(path: Path) -> str:
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a table of timings as this project's CSV, its header as comment lines; whole or not at all."""
+    """Write a table of timings as this project's CSV, its header as comment lines; whole or not at all.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Timings with the columns `TIMING_COLUMNS`; times in [s].
+    path : Path
+        The file, a .csv.
+    """
     sizes = {name: table[name].astype("Int64") for name in SIZES}
     with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {line}\n" for line in table.attrs.get("header", []))

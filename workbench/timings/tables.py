@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..common.extras import check_libraries
 from ..measure.columns import OPERATOR_CLASSES, SIZES, TEXTS
 from .cells import NATURAL, TIME, Cells, read_cells
 
@@ -60,7 +61,7 @@ def _vidur_shape(operation: str, size: dict[str, pd.Series], gated: pd.Series) -
 def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
     """Read Vidur's data/profiling/compute/<gpu>/<model>/mlp.csv (microsoft/vidur): medians in ms, fp16.
 
-    One row of the file is one row a timed operation here. GPU and model are taken from the path.
+    A row of the file becomes a row for each timed operation. GPU and model are taken from the path.
     """
     cells = read_cells(path, keep=lambda name: not name.startswith("time_stats.") or name.endswith(".median"))
     cells.require(*VIDUR_SIZES, "use_gated_mlp")
@@ -133,6 +134,7 @@ def _plain(dtype: pd.Series) -> pd.Series:
 
 
 def _read_parquet(path: Path) -> Cells:
+    check_libraries("pyarrow")
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:

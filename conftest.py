@@ -1,0 +1,14 @@
+"""Python in the README and in docs/ runs as tests: blocks of code, and sessions held against what they print."""
+
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+
+import matplotlib as mpl
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+mpl.use("Agg")
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | NORMALIZE_WHITESPACE), SkipParser()],
+    patterns=["README.md", "docs/*.md"],
+).pytest()

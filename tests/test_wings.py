@@ -1,0 +1,112 @@
+"""The order of the package: which wing may import which, and how much of it a reader must hold in mind."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections import Counter
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = {path.relative_to(ROOT / "workbench").as_posix(): path for path in sorted(ROOT.glob("workbench/**/*.py"))}
+#: Wings, and the modules beside them: each imports only from those before it.
+ORDER = (
+    "common", "catalog", "operators", "kernels", "grid", "published", "serving", "simulation", "search", "speculation",
+    "measure", "timings", "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures", "explorer",
+    "cli",
+)  # fmt: skip
+#: Files of more than 350 lines.
+LONG = {"simulation/engine.py"}
+#: Files with a function of their own name.
+NAMESAKES = {"explorer/controls.py", "grid/dataset.py", "operators/formats.py"}
+#: Where things are called like what they run or draw: commands and charts.
+SHOWN = ("cli/", "plots/", "studies/t4_charts.py")
+#: Functions and classes that are called alike.
+TWICE = {
+    *("read", "recognize", "write", "run", "main"),  # the same verbs for timings and load tests, figures and the audit
+    *("ridge_point", "kv_bytes_per_token"),  # in `audit.recompute`, by the names that the claims have
+    *("Event", "Source", "arguments", "choose", "entries", "formats", "kernels", "models", "operator_set", "summary"),
+}
+
+
+@cache
+def tree(file):
+    return ast.parse(FILES[file].read_text())
+
+
+def wing(file):
+    return file.split("/")[0].removesuffix(".py")
+
+
+def source(module):
+    return next((path for path in (module / "__init__.py", module.with_suffix(".py")) if path.is_file()), None)
+
+
+def imported(file):
+    """The package's files that one imports, at its top, in functions or for types."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            assert not any(name.name.startswith("workbench") for name in node.names), file
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            module = FILES[file].parents[node.level - 1].joinpath(*filter(None, (node.module or "").split(".")))
+            for name in node.names:
+                yield (source(module / name.name) or source(module)).relative_to(ROOT / "workbench").as_posix()
+
+
+ARROWS = {(a, b) for a in FILES if a != "__init__.py" for b in imported(a)}  # that of all names imports lazily
+
+
+def test_a_wing_imports_only_from_those_before_it():
+    assert {wing(file) for file in FILES} == {"__init__", *ORDER}
+    assert [(a, b) for a, b in ARROWS if ORDER.index(wing(a)) < ORDER.index(wing(b))] == []
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    graph = {file: {b for a, b in ARROWS if a == file} for file in FILES}
+    tuple(TopologicalSorter(graph).static_order())  # CycleError names the files
+
+
+def test_few_floors_few_modules_short_files_and_a_small_core():
+    floor = dict.fromkeys(ORDER, 1)
+    for name in ORDER:
+        floor[name] += max((floor[wing(b)] for a, b in ARROWS if wing(a) == name != wing(b)), default=0)
+    assert max(floor.values()) <= 11
+    assert sum("/" not in file for file in FILES) - 1 <= 12
+    lines = {file: len(path.read_text().splitlines()) for file, path in FILES.items()}
+    assert {file for file, n in lines.items() if n > 350} <= LONG
+    assert len(LONG) <= 3
+    core = ("common", "catalog", "operators", "kernels", "grid")
+    assert sum(n for file, n in lines.items() if wing(file) in core) <= 4000
+
+
+@pytest.mark.parametrize("python", [sys.executable, "python3.10"])
+def test_common_and_measure_need_the_standard_library_alone(python):
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import workbench.common, workbench.measure"
+    command, environment = [python, "-I", "-S", "-c"], os.environ | {"PYENV_VERSION": "3.10"}
+    try:
+        subprocess.run([*command, ""], env=environment, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"no {python} on this machine")
+    subprocess.run([*command, code], env=environment, check=True)
+
+
+def defined(file):
+    nodes = (node for node in tree(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    return {node.name for node in nodes if not node.name.startswith("_")}
+
+
+def test_nothing_is_called_like_its_module():
+    assert {file for file, path in FILES.items() if path.stem in defined(file)} <= NAMESAKES
+    for file in FILES:  # `wing.name` would be one or the other, by what was imported last
+        exported = {name.name for node in tree(file).body if isinstance(node, ast.ImportFrom) for name in node.names}
+        if file.endswith("/__init__.py"):
+            assert exported & {path.stem for path in FILES[file].parent.glob("*.py")} <= {"formats"}, file
+
+
+def test_nothing_is_defined_twice():
+    times = Counter(name for file in FILES if not file.startswith(SHOWN) for name in defined(file))
+    assert {name for name, n in times.items() if n > 1} <= TWICE

@@ -1,0 +1,176 @@
+"""Verdicts: every claim recomputed, and whether the published number reproduces."""
+
+from fnmatch import fnmatch
+
+import numpy as np
+import pandas as pd
+
+from ..common.errors import unknown
+from . import claims
+from .claims import Claim, Verdict
+from .quantity import Recomputed, Value, ends, relative_distance
+from .recompute import QUANTITIES
+
+CLAIM_COLUMNS = (
+    "source", "id", "where", "statement", "quantity", "unit", "published", "source_formula", "ours", "deviation",
+    "within", "verdict", "expected", "expected_ours", "reason", "kind", "figure", "series",
+)  # fmt: skip
+
+#: How far a recomputed value may be from the one that its claim records [1]: far above six digits' rounding and what
+#: another machine's sums differ by, far below any change of a formula.
+SAME_VALUE = 1e-3
+
+
+def run(figure: str | None = None) -> pd.DataFrame:
+    """Recompute the claims into a table, one row for each.
+
+    Parameters
+    ----------
+    figure : str, optional
+        Id of a figure, or a glob: only the claims that belong to it. None recomputes all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `CLAIM_COLUMNS`. published, source_formula (what the source's own formula gives, None where it is not
+        known), ours and expected_ours (what the claim records, None where it does not) are values or (low, high), in
+        unit; deviation of ours from published and within are relative [1]; verdict is what holds, expected what the
+        claim records.
+
+    Raises
+    ------
+    ValueError
+        Naming the claim, where its quantity cannot be computed.
+    """
+    rows = []
+    for source in claims.sources().values():
+        for claim in source.claims:
+            if figure is not None and not fnmatch(claim.figure or "", figure):
+                continue
+            result = _recompute(claim)
+            rows.append(
+                {
+                    "source": source.title, "id": claim.id, "where": claim.where, "statement": claim.statement,
+                    "quantity": claim.quantity, "unit": claim.unit, "published": claim.published,
+                    "source_formula": result.source, "ours": result.ours,
+                    "deviation": deviation(claim, result.ours), "within": claim.within,
+                    "verdict": verdict(claim, result), "expected": claim.verdict, "expected_ours": claim.ours,
+                    "reason": claim.reason or "", "kind": claim.kind, "figure": claim.figure or "",
+                    "series": claim.series or "",
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS))
+
+
+def _recompute(claim: Claim) -> Recomputed:
+    try:
+        return QUANTITIES[claim.quantity](**claim.inputs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"claim {claim.id}, quantity {claim.quantity}: {error}") from None
+
+
+def deviation(claim: Claim, value: Value) -> float:
+    """Relative distance of a recomputed value from the published one.
+
+    Parameters
+    ----------
+    claim : Claim
+        What is published.
+    value : float or tuple of float
+        The recomputed value, or (low, high), in the claim's unit.
+
+    Returns
+    -------
+    float
+        Of two ranges, the distance of the ends that are farther apart; from a limit, how far the value oversteps it,
+        0 inside [1].
+    """
+    if claim.kind == "at most":
+        return max(ends(value)[1] / ends(claim.published)[1] - 1, 0.0)
+    if claim.kind == "at least":
+        return min(ends(value)[0] / ends(claim.published)[0] - 1, 0.0)
+    return relative_distance(value, claim.published)
+
+
+def verdict(claim: Claim, recomputed: Recomputed) -> Verdict:
+    """Whether a published number reproduces.
+
+    Parameters
+    ----------
+    claim : Claim
+        What is published, and within which relative distance a value counts as the same.
+    recomputed : Recomputed
+        Our value, and that of the source's own formula.
+
+    Returns
+    -------
+    str
+        "reproduces" by our model, "reproduces with the source's formula only", "does not reproduce" by either, or
+        "not recomputed" where our value is NaN.
+    """
+    if np.isnan(recomputed.ours).any():
+        return "not recomputed"
+    if abs(deviation(claim, recomputed.ours)) <= claim.within:
+        return "reproduces"
+    if recomputed.source is not None and abs(deviation(claim, recomputed.source)) <= claim.within:
+        return "reproduces with the source's formula only"
+    return "does not reproduce"
+
+
+def choose(table: pd.DataFrame, *, source: str | None = None, verdict: str | None = None) -> pd.DataFrame:
+    """Select rows of an audit table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `run`.
+    source, verdict : str, optional
+        Only the claims of the source with this title, only those with this verdict; None is all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows that are left.
+
+    Raises
+    ------
+    ValueError
+        Where no row has that source or verdict; the message names those that there are.
+    """
+    for column, value in (("source", source), ("verdict", verdict)):
+        if value is not None:
+            if value not in set(table[column]):
+                raise unknown(column, value, sorted(set(table[column])))
+            table = table[table[column] == value]
+    return table
+
+
+def changes(table: pd.DataFrame) -> list[str]:
+    """What came out otherwise than the claims record, to be looked into before anything is recorded anew.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `run`.
+
+    Returns
+    -------
+    list of str
+        A line for each claim whose verdict is not the expected one, then one for each whose recomputed value is more
+        than 0.1 % away from the recorded one (`SAME_VALUE`); empty where everything is as expected.
+    """
+    verdicts = [
+        f"{row['id']}: {row['verdict']}, expected: {row['expected']}"
+        for row in table[table.verdict != table.expected].to_dict("records")
+    ]
+    values = [
+        f"{row['id']}: ours is {_digits(row['ours'])}, expected: {_digits(row['expected_ours'])} ({distance:+.2%})"
+        for row in table[table.expected_ours.notna()].to_dict("records")
+        if not abs(distance := relative_distance(row["ours"], row["expected_ours"])) <= SAME_VALUE  # NaN has moved
+    ]
+    return verdicts + values
+
+
+def _digits(value: Value) -> str:
+    """A value or range with the six digits that a claim records."""
+    return " .. ".join(f"{end:.6g}" for end in dict.fromkeys(ends(value)))

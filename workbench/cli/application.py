@@ -1,0 +1,55 @@
+"""The application: every command, in the order of its help, and how one of them fails."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..common.extras import MissingLibrary
+from .entries import gpus, models
+from .measured import calibrate, loadtest, measure, timings
+from .predicted import explore, grid, plan
+from .published import audit, figures
+
+
+class OneLine(TyperGroup):
+    """Commands that say in one line, with exit status 1, what a user can get wrong."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read what is printed has gone
+            raise
+        except (ValueError, OSError, MissingLibrary) as error:
+            typer.echo(f"workbench: {error}", err=True)
+            raise typer.Exit(1) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"workbench {version('roofline-workbench')}")
+        raise typer.Exit
+
+
+def _workbench(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Roofline analysis of LLM inference."""
+
+
+app = typer.Typer(
+    cls=OneLine, help="Roofline analysis of LLM inference.", no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+app.callback()(_workbench)
+first: list[Callable[..., None]] = [figures, audit, grid, plan, explore, calibrate, timings, loadtest]
+for command in first:
+    app.command()(command)
+app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(measure)
+app.command()(gpus)
+app.command()(models)

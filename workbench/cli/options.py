@@ -1,0 +1,94 @@
+"""Options that several commands have, how their text is read, and what ends a command early."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..common.machine import cores
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+MOST_LABELS = 10_000_000  # that one option lists
+CORES = cores()
+
+Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:PORT.")]
+FileFormat = Annotated[str | None, typer.Option(help="Format of FILE; by default recognized by its content.")]
+WeightDtype = Annotated[str | None, typer.Option()]
+ActivationDtype = Annotated[str, typer.Option()]
+KvDtype = Annotated[str, typer.Option()]
+TimeModel = Annotated[str, typer.Option(help="'ideal' or 'kernel'.")]
+
+
+def integers(option: str, given: list[str] | None) -> list[int] | None:
+    """An option's whole numbers, and ranges with their last, "1,2,4" or "64:8192:64"; None without the option."""
+    numbers: list[int] = []
+    for text in given or []:
+        try:
+            ranges = [_range(*map(int, part.split(":"))) for part in text.split(",")]
+            if sum(map(len, ranges)) > MOST_LABELS or not all(ranges):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(
+                f"{option} {text!r}: expected whole numbers separated by commas, e.g. 1,2,4, or first:last[:step], "
+                f"e.g. 64:8192:64, at most {MOST_LABELS:,} of them"
+            ) from None
+        numbers += [number for each in ranges for number in each]
+    return numbers or None
+
+
+def _range(first: int, last: int | None = None, step: int = 1) -> range:
+    return range(first, (first if last is None else last) + 1, max(step, 0))
+
+
+def prices(given: list[str] | None) -> dict[str, float] | None:
+    """The price of each GPU, of "GPU=PRICE" each; None without the option."""
+    from ..catalog.gpu_entries import gpu
+
+    found = dict[str, float]()
+    for text in given or []:
+        name, _, value = text.partition("=")
+        try:
+            hourly = float(value)
+        except ValueError:
+            raise ValueError(f"--price {text!r}: expected GPU=PRICE, e.g. t4=0.35") from None
+        card = gpu(name).id
+        if card in found:
+            raise ValueError(f"--price {text!r}: {card} has a price, {found[card]:g}: give one for each GPU")
+        found[card] = hourly
+    return found or None
+
+
+@contextmanager
+def workers(scheduler: str | None) -> Iterator["Executor | None"]:
+    """What runs tasks on the workers of a dask cluster; None without an address."""
+    if scheduler is None:
+        yield None
+        return
+    from ..common.cluster import executor
+
+    with executor(scheduler) as pool:
+        yield pool
+
+
+@contextmanager
+def interruptible(what: str) -> Iterator[None]:
+    """End at once on Ctrl-C with status 130; threads that still wait for a kernel end with the process."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"workbench: interrupted; {what}", err=True)
+        sys.stderr.flush()
+        os._exit(130)
+
+
+def tell(problems: list[str]) -> None:
+    """What is wrong with a file or its rows, the first ten lines."""
+    for problem in problems[:10]:
+        typer.echo(f"workbench: {problem}", err=True)
+    if len(problems) > 10:
+        typer.echo(f"workbench: and {len(problems) - 10} more", err=True)

@@ -1,0 +1,125 @@
+"""Commands on what is predicted: a grid of roofs and times, the capacity of a service, the explorer's page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..common.progress import progress_bar
+from .options import (
+    CORES,
+    ActivationDtype,
+    KvDtype,
+    Scheduler,
+    TimeModel,
+    WeightDtype,
+    integers,
+    interruptible,
+    prices,
+    workers,
+)
+
+
+def grid(
+    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.zarr, .nc, .csv or .parquet")],
+    gpu: Annotated[list[str], typer.Option("--gpu", help="GPU id; repeat for several.")],
+    model: Annotated[list[str], typer.Option("--model", help="Model id; repeat for several.")],
+    operator: Annotated[list[str] | None, typer.Option(help="'fused', 'unfused', or operator names; repeat.")] = None,
+    phase: Annotated[list[str] | None, typer.Option(help="prefill, decode; repeat.")] = None,
+    batch_size: Annotated[list[str] | None, typer.Option(help="1,2,4 or 1:128; repeat. Default: 1.")] = None,
+    seq_len: Annotated[list[str] | None, typer.Option(help="128,1024 or 64:8192:64; repeat. Default: 1024.")] = None,
+    candidates: Annotated[list[str] | None, typer.Option(help="Candidate counts, 1,16; repeat.")] = None,
+    tp: Annotated[list[str] | None, typer.Option(help="GPUs that share every layer, 1,2,4; repeat.")] = None,
+    weight_dtype: WeightDtype = None,
+    activation_dtype: ActivationDtype = "fp16",
+    kv_dtype: KvDtype = "fp16",
+    lm_head_dtype: Annotated[str | None, typer.Option()] = None,
+    causal: Annotated[bool | None, typer.Option("--causal/--no-causal", help="Credit for the causal mask.")] = None,
+    logits: Annotated[str, typer.Option(help="Of a prompt's 'last' token or of 'all'.")] = "last",
+    scores: Annotated[str | None, typer.Option(help="Attention scores through 'memory' or on 'chip'.")] = None,
+    time_model: TimeModel = "ideal",
+    launch_latency: Annotated[float, typer.Option(help="Seconds that every call takes besides.")] = 0.0,
+    dtype: Annotated[str, typer.Option(help="'float64' or 'float32'.")] = "float64",
+    variable: Annotated[
+        list[str] | None, typer.Option(help="Write only this one of flops, bytes, ..., bound; repeat.")
+    ] = None,
+    chunk: Annotated[int | None, typer.Option(help="Cells computed at a time, at most.")] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Chunks at a time.")] = CORES,
+    scheduler: Scheduler = None,
+) -> None:
+    """Compute a roofline grid, of any size, and write it to a file with a manifest; run it again to resume it."""
+    from ..grid import store
+    from ..grid.sweep import COSTS, RATES, checked
+    from ..operators.cost import PHASES
+
+    with interruptible("finished chunks are kept, run again to go on"), workers(scheduler) as pool:
+        sweep = checked(
+            gpu, model, operator, phase or PHASES,
+            integers("--batch-size", batch_size) or 1, integers("--seq-len", seq_len) or 1024,
+            candidates=integers("--candidates", candidates), tp=integers("--tp", tp), weight_dtype=weight_dtype,
+            activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
+            logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
+        )  # fmt: skip
+        with progress_bar("chunks") as progress:
+            store.write(
+                sweep, output, names=variable or (*COSTS, *RATES), chunks="auto" if chunk is None else chunk,
+                executor=pool, jobs=jobs, report=progress,
+            )  # fmt: skip
+    typer.echo(f"{output}: {', '.join(f'{n} {dim}' for dim, n in zip(sweep.coords, sweep.shape, strict=True))}")
+
+
+def plan(
+    model: Annotated[str, typer.Argument(help="Model id.")],
+    prompt: Annotated[int, typer.Option(help="Prompt of a request [token].")],
+    output: Annotated[int, typer.Option("--output-tokens", help="Output of a request [token].")],
+    ttft: Annotated[float | None, typer.Option(help="Longest time to first token [s].")] = None,
+    tpot: Annotated[float | None, typer.Option(help="Longest time per output token after it [s].")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests a second; adds the replicas that it takes.")] = None,
+    gpu: Annotated[list[str] | None, typer.Option("--gpu", help="GPU id; repeat. Default: all, or the priced.")] = None,
+    tp: Annotated[
+        list[str] | None, typer.Option(help="GPUs that share every layer, 1,2; repeat. Default: 1,2,4,8.")
+    ] = None,
+    batch_size: Annotated[
+        list[str] | None, typer.Option(help="8,64; repeat. Default: powers of two up to 256.")
+    ] = None,
+    price: Annotated[list[str] | None, typer.Option(help="GPU=PRICE of an hour; repeat. Default: GPU-hours.")] = None,
+    weight_dtype: WeightDtype = None,
+    activation_dtype: ActivationDtype = "fp16",
+    kv_dtype: KvDtype = "fp16",
+    schedule: Annotated[str, typer.Option(help="'continuous' or 'static' batching.")] = "continuous",
+    time_model: TimeModel = "kernel",
+    gpu_memory_utilization: Annotated[float, typer.Option(help="Share of the memory that a server may use.")] = 0.9,
+    step_overhead: Annotated[float, typer.Option(help="Seconds that the host adds to every step.")] = 0.0,
+    sequence_overhead: Annotated[float, typer.Option(help="Seconds that it adds for each sequence in one.")] = 0.0,
+    gemm_efficiency: Annotated[float, typer.Option(help="Of weight-only kernels (AWQ): their speed over ours.")] = 1.0,
+    gemm_rows: Annotated[int | None, typer.Option(help="Tokens for which they unpack the weights once.")] = None,
+    dequantize_rows: Annotated[int | None, typer.Option(help="Tokens from which weights are unpacked first.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
+    file: Annotated[Path | None, typer.Option("-o", "--output", help="Write all rows to FILE.csv or .parquet.")] = None,
+) -> None:
+    """Plan capacity: GPU x tp x batch for a model, a workload and a service level, and why each loser loses."""
+    from ..common.files import write_table
+    from ..serving import capacity as planner
+
+    table = planner.plan(
+        model, prompt=prompt, output=output, ttft=ttft, tpot=tpot, request_rate=rate, gpu=gpu or None,
+        tp=integers("--tp", tp) or planner.TPS,
+        batch_size=integers("--batch-size", batch_size) or planner.BATCH_SIZES, price=prices(price),
+        schedule=schedule, weight_dtype=weight_dtype, activation_dtype=activation_dtype, kv_dtype=kv_dtype,
+        time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, step_overhead=step_overhead,
+        sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
+        dequantize_rows=dequantize_rows,
+    )  # fmt: skip
+    if file:
+        write_table(table, file, (".csv", ".parquet"))
+    typer.echo(planner.plan_text(table, rows))
+
+
+def explore(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of 127.0.0.1.")] = 8866,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Serve the explorer as a web page of this machine; Ctrl-C ends it."""
+    from ..explorer.website import serve
+
+    serve(port=port, browser=browser)

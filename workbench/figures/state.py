@@ -1,0 +1,77 @@
+"""What a batch keeps beside its figures: which inputs gave which files, its scratch folder, and what programs leave."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..common.files import whole
+from ..common.machine import is_running
+from ..common.project import digest
+
+# What is up to date -----------------------------------------------------------------------------------------------
+
+
+def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """The hash of each file's bytes, by the files' names here."""
+    return {name: digest(path.read_bytes()) for name, path in files.items()}
+
+
+def record_state(state: Path, inputs: str, outputs: Mapping[str, str]) -> None:
+    """Write down which inputs gave which outputs.
+
+    state : the file to write; inputs : a fingerprint; outputs : `file_digests` of what they gave
+    """
+    with whole(state) as path:
+        path.write_text(json.dumps({"inputs": inputs, "outputs": outputs}))
+
+
+def is_unchanged(state: Path, inputs: str, files: Mapping[str, Path]) -> bool:
+    """Whether files are those that these inputs gave, as `record_state` wrote it down."""
+    try:
+        return bool(json.loads(state.read_text()) == {"inputs": inputs, "outputs": file_digests(files)})
+    except (OSError, ValueError):
+        return False
+
+
+# Where a batch works ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def workplace(output: Path) -> Iterator[Path]:
+    """Make the output folder, with a scratch folder of this process in it, which goes however the batch ends.
+
+    What kernels write besides (history, font cache) is kept in the output folder too, not in the user's home. Raises
+    ValueError where the folder cannot be written.
+    """
+    state = output / ".state"
+    host = platform.node()  # others may see the folder, too
+    scratch = state / f"run-{host}-{os.getpid()}"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        for left in state.glob(f"run-{host}-*"):
+            process = left.name.removeprefix(f"run-{host}-")
+            if process.isdecimal() and not is_running(int(process)):  # it was killed
+                shutil.rmtree(left, ignore_errors=True)
+        scratch.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {output}: {error.strerror}") from None
+    keep_below(state)
+    try:
+        yield scratch.resolve()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def keep_below(state: Path) -> None:
+    """Have this process and its kernels keep what they write besides in a folder, and draw as notebooks do."""
+    for variable, folder in (
+        ("IPYTHONDIR", "ipython"), ("JUPYTER_RUNTIME_DIR", "runtime"), ("JUPYTER_CONFIG_DIR", "config"),
+        ("JUPYTER_DATA_DIR", "data"), ("MPLCONFIGDIR", "matplotlib"),
+    ):  # fmt: skip
+        os.environ[variable] = str((state / folder).resolve())
+    for variable in ("MPLBACKEND", "JUPYTER_PATH", "JUPYTER_PREFER_ENV_PATH"):
+        os.environ.pop(variable, None)

@@ -1,0 +1,72 @@
+"""Number formats of a model's operands: how wide each is, and what an operator computes in."""
+
+from dataclasses import dataclass
+
+from ..catalog import Model
+from ..catalog.dtypes import GROUP_FORMATS, check_dtype, compute_dtype, element_bytes
+from ..operators import OPERATORS, Widths
+
+
+@dataclass(frozen=True)
+class OperandFormats:
+    """Number format of each kind of operand of one model, and bytes per element, a checkpoint's scales included."""
+
+    weight: str
+    experts: str
+    lm_head: str
+    activation: str
+    kv: str
+    widths: Widths
+
+    def stored(self, operator: str) -> str:
+        """The format of the stored operand that an operator multiplies activations with."""
+        kind = OPERATORS[operator].operand if operator in OPERATORS else "weight"
+        return str(getattr(self, kind))
+
+    def computes_in(self, operator: str) -> str:
+        """The format that an operator computes in."""
+        return compute_dtype(self.stored(operator), self.activation)
+
+
+@dataclass(frozen=True)
+class Formats:
+    """The formats that are asked for.
+
+    Parameters
+    ----------
+    weight : str, optional
+        Of every matrix; None is the checkpoint's own (fp16 unless it is quantized).
+    activation, kv : str
+        Of activations and of the KV cache.
+    lm_head : str, optional
+        Of lm_head's weights, where it is not what `weight` implies.
+
+    Raises
+    ------
+    ValueError
+        For an unknown format.
+    """
+
+    weight: str | None = None
+    activation: str = "fp16"
+    kv: str = "fp16"
+    lm_head: str | None = None
+
+    def __post_init__(self) -> None:
+        for role in ("weight", "lm_head", "activation", "kv"):
+            if (dtype := getattr(self, role)) or role in ("activation", "kv"):
+                check_dtype(role, dtype)
+
+    def of(self, model: Model) -> OperandFormats:
+        """What they come to for a model."""
+        stored, rest = model.quantization, self.weight or "fp16"
+        own = stored if stored and not self.weight else None
+        head = self.lm_head or ("fp16" if own or self.weight in GROUP_FORMATS else rest)
+        kinds = {
+            "weight": str(own.format) if own and own.scope == "linear" else rest,
+            "experts": str(own.format) if own else rest,
+            "lm_head": head, "activation": self.activation, "kv": self.kv,
+        }  # fmt: skip
+        groups = {str(stored.format): stored.group_size} if stored else {}
+        widths = Widths(**{kind: element_bytes(dtype, groups.get(dtype)) for kind, dtype in kinds.items()})
+        return OperandFormats(**kinds, widths=widths)

@@ -1,0 +1,61 @@
+"""Mixture of experts: the router, the routed experts and the shared ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..common.arrays import Array
+from .cost import Conventions, Cost, Step, Widths, gemm
+from .mlp import shape
+
+if TYPE_CHECKING:
+    from ..catalog import Model
+
+
+def experts_touched(step: Step, n_experts: int, experts_per_token: int) -> Array:
+    """Expected experts that a batch reads, each token choosing k of E at random: E (1 - (1 - k/E)^T) [1]."""
+    return n_experts * (1 - (1 - experts_per_token / n_experts) ** (1.0 * step.tokens))
+
+
+def router(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
+    """Scores of all experts: h -> E, in the activations' width."""
+    if not (moe := model.moe):
+        return None
+    width = w.activation
+    return gemm(step.tokens, model.hidden_size, moe.n_experts, weight=width, activation=width, calls=moe.layers)
+
+
+def _routed(model: Model, step: Step, w: Widths, *, down: bool) -> Cost | None:
+    if not (moe := model.moe):
+        return None
+    touched = experts_touched(step, moe.n_experts, moe.experts_per_token)
+    rows = step.tokens * moe.experts_per_token / touched
+    k, n = shape(model, moe.intermediate_size, down=down)
+    return gemm(rows, k, n, weight=w.experts, activation=w.activation, batch=touched, calls=moe.layers)
+
+
+def moe_gate_up_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
+    """Routed experts, gate and up as one grouped GEMM over the experts that the batch touches: h -> 2 i."""
+    return _routed(model, step, w, down=False)
+
+
+def moe_down_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
+    """Routed experts, down: i -> h."""
+    return _routed(model, step, w, down=True)
+
+
+def _shared(model: Model, step: Step, w: Widths, *, down: bool) -> Cost | None:
+    if not (model.moe and model.moe.shared_intermediate_size):
+        return None
+    k, n = shape(model, model.moe.shared_intermediate_size, down=down)
+    return gemm(step.tokens, k, n, weight=w.weight, activation=w.activation, calls=model.moe.layers)
+
+
+def shared_gate_up_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
+    """Shared experts, which every token passes, gate and up: h -> 2 i."""
+    return _shared(model, step, w, down=False)
+
+
+def shared_down_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
+    """Shared experts, down: i -> h."""
+    return _shared(model, step, w, down=True)
