@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from strategies import models, servers
 
 import workbench as wb
-from workbench.kernels import send_time
-from workbench.operators import computes_in, decode, formats, prefill
+from workbench.kernels import Formats, send_time
+from workbench.operators import decode, prefill
 from workbench.serving import Replica, step, step_time
 from workbench.serving.steps import model_computing, prefill_piece
 
@@ -206,9 +206,9 @@ def test_a_step_grows_with_its_sequences_tokens_and_contexts(kind, server, b, s,
 @given(KINDS, servers(), BATCHES, LENGTHS, CANDIDATES)
 def test_no_operator_is_faster_than_its_roof(kind, server, b, s, q):
     card, model, options = server
-    dtypes = formats(model, *(options[f"{part}_dtype"] for part in ("weight", "activation", "kv", "lm_head")))
+    formats = Formats(*(options[f"{part}_dtype"] for part in ("weight", "activation", "kv", "lm_head"))).of(model)
     for name, work in step(Replica(card, model, **options), PIECES[kind](b, s, q)).items():
-        roof = work.flops / card.peak_flop_rate(computes_in(name, dtypes)), work.bytes / card.bandwidth
+        roof = work.flops / card.peak_flop_rate(formats.computes_in(name)), work.bytes / card.bandwidth
         assert work.time >= max(roof) * (1 - ROUNDING), name
         if options["time_model"] == "ideal" and not options["launch_latency"] and name != "all_reduce":
             assert work.time == pytest.approx(max(roof), rel=ROUNDING), name

@@ -51,6 +51,10 @@ class DecodingBatch:
         self._ends: list[tuple[int, int, Request]] = []  # clock at which each ends, its place
         self._growing = [0] * block_size  # sequences by the clock (modulo block_size) at which they need a block
 
+    def __contains__(self, request: Request) -> bool:
+        """Whether a sequence decodes."""
+        return any(end[2] is request for end in self._ends)
+
     def generated(self, request: Request) -> int:
         """Output tokens of a sequence that decodes [token]."""
         return request.generated + self.clock - request.joined

@@ -164,5 +164,5 @@ class Scheduler:
 
     def generated(self, request: Request) -> int:
         """Output tokens of a request so far [token]."""
-        decodes = request in self.running and not (self.partial and self.partial.request is request)
+        decodes = request in self.running and request in self.batch
         return self.batch.generated(request) if decodes else request.generated
