@@ -173,7 +173,7 @@ def operators_page() -> str:
             ("operator", "computes", *views),
             (
                 (
-                    name, (getattr(entry, "function", entry).__doc__ or "").partition("\n")[0].replace("`", ""),
+                    name, (entry.function.__doc__ or "").partition("\n")[0].replace("`", ""),
                     *(sum(name in run for run in runs) or "" for runs in views.values()),
                 )
                 for name, entry in operators.OPERATORS.items()
