@@ -46,12 +46,10 @@ class GPU(Entry):
 
     Attributes
     ----------
-    id, name, vendor, architecture, form_factor, chip : str
-        The id is that of the catalog, the rest are the vendor's names.
+    id, aliases, name, vendor, architecture, form_factor, chip : str
+        The catalog's id, and others that `gpu` knows it by; the vendor's names.
     year : int
         Of the launch.
-    aliases : tuple of str
-        Other ids that `gpu` knows it by.
     dense_tflops : dict of str to float
         Dense peak by format, with fp32 accumulation and without sparsity [TFLOP/s].
     fp16_accumulate_tflops : float
@@ -64,20 +62,15 @@ class GPU(Entry):
         Streaming multiprocessors or compute units [1].
     boost_mhz, tensor_clock_mhz : float
         Boost clock; clock that the tensor peak is printed for, where it is another [MHz].
-    link : Link
-        Its name, gbs_per_direction [GB/s] and max_gpus [1].
-    pcie : str
-        Generation and lanes, such as "4.0 x16".
+    link, pcie : Link, str
+        Its name, gbs_per_direction [GB/s] and max_gpus [1]; generation and lanes, such as "4.0 x16".
     tdp_w : float
         Power limit [W].
     kernel_model : KernelModel
         Fitted parameters of its kernel times.
-    confidence, provenance, weaker_fields : str
-        How sure the entry is, how it was taken from its documents, and which fields are less sure.
-    sources : dict of str to str
-        The documents that the numbers are from.
-    notes : str
-        What else a reader has to know.
+    confidence, provenance, weaker_fields, sources, notes : str
+        How sure the entry is, how it was taken from its documents and which fields are less sure; the documents, by
+        name, that the numbers are from; what else a reader has to know.
     """
 
     vendor: Text
@@ -110,22 +103,9 @@ class GPU(Entry):
         return self.memory.bandwidth_gbs * 1e9
 
     def peak_flop_rate(self, dtype: str = "fp16") -> float:
-        """Dense peak with fp32 accumulation, without sparsity.
+        """Dense peak in a format, a key of `WIDTH`, with fp32 accumulation and without sparsity [FLOP/s].
 
-        Parameters
-        ----------
-        dtype : str
-            Format that is computed in, a key of `WIDTH`.
-
-        Returns
-        -------
-        float
-            Peak [FLOP/s].
-
-        Raises
-        ------
-        ValueError
-            Where the format is unknown or the vendor prints no such rate.
+        Raises ValueError where the format is unknown or the vendor prints no such rate.
         """
         if dtype not in WIDTH:
             raise unknown("dtype", dtype, WIDTH)
@@ -146,36 +126,13 @@ class GPU(Entry):
         )
 
     def ridge_point(self, dtype: str = "fp16") -> float:
-        """Operational intensity at which the two ceilings meet.
-
-        Parameters
-        ----------
-        dtype : str
-            Format that is computed in, a key of `WIDTH`.
-
-        Returns
-        -------
-        float
-            `peak_flop_rate` / `bandwidth` [FLOP/byte].
-        """
+        """Operational intensity at which the two ceilings meet, `peak_flop_rate` / `bandwidth` [FLOP/byte]."""
         return self.peak_flop_rate(dtype) / self.bandwidth
 
     def override(self, *, peak_tflops: float | None = None, bandwidth_gbs: float | None = None) -> Self:
-        """A copy with other ceilings, for a chart that prints them.
+        """A copy with another 16-bit peak [TFLOP/s] or memory bandwidth [GB/s], for a chart that prints them.
 
-        Kernel times scale with the ceilings, so such a copy is for drawing, not for predictions.
-
-        Parameters
-        ----------
-        peak_tflops : float, optional
-            Dense peak in fp16 and bf16 [TFLOP/s].
-        bandwidth_gbs : float, optional
-            Memory bandwidth [GB/s].
-
-        Returns
-        -------
-        GPU
-            The copy; its notes say what was overridden.
+        Its notes say so. Kernel times scale with the ceilings, so it is for drawing, not for predictions.
         """
         entry = self.model_dump()
         changes = []

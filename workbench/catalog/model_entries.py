@@ -60,14 +60,10 @@ class Model(Entry):
         Layers; query and KV heads of each; size of a head [1].
     vocab_size : int
         Vocabulary [token].
-    gated : bool
-        Whether the MLP has a gate, and so three matrices instead of two.
-    tied_embeddings : bool
-        Whether the head shares the matrix of the embedding.
-    learned_positions : int, optional
-        Rows of a learned table of positions [token].
-    max_context : int, optional
-        Longest context [token].
+    gated, tied_embeddings : bool
+        Whether the MLP has a gate, and so three matrices instead of two; whether the head is the embedding's matrix.
+    learned_positions, max_context : int, optional
+        Rows of a learned table of positions; longest context [token].
     sliding_window : SlidingWindow, optional
         Its size [token] and the number of layers that have it [1].
     moe : Moe, optional
@@ -78,10 +74,8 @@ class Model(Entry):
         Format, group_size [1] and scope of stored weights, where they are not in 16 bit.
     published_parameters : int, optional
         The count that the source prints [1].
-    sources : dict of str to str
-        The documents that the numbers are from.
-    notes : str, optional
-        What else a reader has to know.
+    sources, notes : dict, str
+        The documents, by name, that the numbers are from; what else a reader has to know.
     """
 
     family: Text

@@ -9,7 +9,7 @@ from ..operators import OPERATORS, Widths
 
 @dataclass(frozen=True)
 class OperandFormats:
-    """Number format of each kind of operand of one model, and bytes per element, a checkpoint's scales included."""
+    """Number format of each kind of operand of one model, and its widths [byte], a checkpoint's scales included."""
 
     weight: str
     experts: str
@@ -30,7 +30,7 @@ class OperandFormats:
 
 @dataclass(frozen=True)
 class Formats:
-    """The formats that are asked for.
+    """The formats that a user asks for; `of` a model, with those of its checkpoint. ValueError for an unknown one.
 
     Parameters
     ----------
@@ -40,11 +40,6 @@ class Formats:
         Of activations and of the KV cache.
     lm_head : str, optional
         Of lm_head's weights, where it is not what `weight` implies.
-
-    Raises
-    ------
-    ValueError
-        For an unknown format.
     """
 
     weight: str | None = None

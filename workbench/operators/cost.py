@@ -21,13 +21,10 @@ class Step:
     ----------
     sequences : float or ndarray
         Sequences in the batch [1].
-    new_tokens : float or ndarray
-        Tokens computed for each sequence [token].
-    context : float or ndarray
-        Tokens of each sequence that a new one may attend to [token].
+    new_tokens, context : float or ndarray
+        Tokens computed for each sequence, and those that a new one may attend to [token].
     cached : float or ndarray
-        Those of `context` that every new token sees; the rest are the new tokens, which see each other causally
-        [token].
+        Those of `context` that every new token sees; the rest are the new ones, which see each other causally [token].
     logits : float or ndarray
         Positions of each sequence whose logits are computed [1].
     """
@@ -49,16 +46,15 @@ def prefill(batch_size: Array, seq_len: Array, *, logits: str = "last") -> Step:
 
     Parameters
     ----------
-    batch_size : float or ndarray
-        Sequences [1].
-    seq_len : float or ndarray
-        Prompt of each [token].
+    batch_size, seq_len : float or ndarray
+        Sequences [1], and the prompt of each [token].
     logits : str
         Of the "last" position or of "all".
 
     Returns
     -------
     Step
+        Its fields broadcast.
     """
     return Step(batch_size, seq_len, seq_len, 0, 1 if logits == "last" else seq_len)
 
@@ -68,16 +64,15 @@ def decode(batch_size: Array, seq_len: Array, *, candidates: Array = 1) -> Step:
 
     Parameters
     ----------
-    batch_size : float or ndarray
-        Sequences [1].
-    seq_len : float or ndarray
-        Cached context of each [token].
+    batch_size, seq_len : float or ndarray
+        Sequences [1], and the cached context of each [token].
     candidates : float or ndarray
         Tokens computed for each: 1, or the candidates of a Medusa tree or of a draft [token].
 
     Returns
     -------
     Step
+        Its fields broadcast.
     """
     return Step(batch_size, candidates, seq_len, seq_len, candidates)
 
@@ -125,12 +120,10 @@ class Cost:
         What runs it, a key of `kernels.LAWS`. Only the kernel-time laws read this and the rest.
     activations : float or ndarray
         Those of `bytes` that other kernels of the pass write before or read next [byte].
-    group : float or ndarray
-        Query heads that share a KV head [1].
+    group, sequences : float or ndarray
+        Query heads that share a KV head, and sequences, of an attention [1].
     score_flops : float or ndarray
-        FLOPs of one attention score and of its share of the output [FLOP].
-    sequences : float or ndarray
-        Sequences of an attention [1].
+        FLOPs of one of its scores and of that score's share of the output [FLOP].
     gpus : int
         GPUs that take part in a collective [1].
     """
@@ -154,7 +147,9 @@ def gemm(
     m: Array, k: Array, n: Array, *, weight: Array, activation: Array, batch: Array = 1, calls: int = 1,
     kernel: str = "gemm",
 ) -> Cost:  # fmt: skip
-    """Work of (m x k) activations times (k x n) weights, `batch` times: 2 b m n k FLOPs.
+    """Work of (m x k) activations times (k x n) weights, b = `batch` times: 2 b m n k FLOPs.
+
+    The bytes are b (m k + m n) of the activations' width and b k n of the weights'.
 
     Parameters
     ----------
@@ -162,14 +157,13 @@ def gemm(
         Sizes [1].
     weight, activation : float or ndarray
         Width of an element of the (k x n) matrix, and of the two others [byte].
-    calls : int
-        Calls in a forward pass [1].
-    kernel : str
-        What runs it, a key of `kernels.LAWS`.
+    calls, kernel : int, str
+        As for `Cost`.
 
     Returns
     -------
     Cost
+        Of one call.
     """
     activations = (k + n) * activation * batch * m  # the arrays last: fewer passes over them
     moved = activations + k * n * weight * batch
@@ -182,14 +176,12 @@ class Heads:
 
     Parameters
     ----------
-    n_heads : float or ndarray
-        Query heads [1].
+    n_heads, group : float or ndarray
+        Query heads, and those of them that share a KV head [1].
     qk_dim, v_dim : float or ndarray
         Length of the dot product of a query and a key, and of a value [1].
     k_bytes, v_bytes : float or ndarray
         Keys and values of one token of the context, of all heads [byte].
-    group : float or ndarray
-        Query heads that share a KV head [1].
     """
 
     n_heads: Array
@@ -221,8 +213,8 @@ def attention(
 
     Parameters
     ----------
-    step : Step
-    heads : Heads
+    step, heads : Step, Heads
+        What it works on, and its heads.
     activation : float or ndarray
         Width of queries, scores and outputs [byte].
     part : str
@@ -239,6 +231,7 @@ def attention(
     Returns
     -------
     Cost
+        Of one call.
 
     References
     ----------

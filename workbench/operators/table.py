@@ -97,7 +97,18 @@ OPERATORS: dict[str, Operator] = {
 
 
 def sees(name: str) -> str:
-    """What the work of an operator follows from, see `Operator`; that of a collective from the tokens."""
+    """What the work of an operator, or of a collective, follows from.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+
+    Returns
+    -------
+    str
+        "tokens", "sequences" or "context", as for `Operator`; a collective's is the tokens.
+    """
     return OPERATORS[name].sees if name in OPERATORS else "tokens"
 
 
@@ -105,7 +116,18 @@ _ONE_TOKEN = (prefill(1, 1), Widths(), Conventions())
 
 
 def exists(operator: str, model: Model) -> bool:
-    """Whether a model has an operator, in either view."""
+    """Whether a model has an operator, in either view.
+
+    Parameters
+    ----------
+    operator, model : str, Model
+        A key of `OPERATORS`; a catalog entry.
+
+    Returns
+    -------
+    bool
+        Whether its function gives a cost.
+    """
     return OPERATORS[operator](model, *_ONE_TOKEN) is not None
 
 
@@ -115,12 +137,14 @@ def operator_set(model: Model, view: str) -> list[str]:
     Parameters
     ----------
     model : Model
+        Catalog entry.
     view : str
         "fused", what engines run, a whole forward pass; or "unfused", the papers' view, its matmuls alone.
 
     Returns
     -------
     list of str
+        Keys of `OPERATORS`.
     """
     has = [name for name in OPERATORS if exists(name, model)]
     if view == "unfused":
