@@ -29,7 +29,7 @@ SHOWN = ("cli/", "plots/", "studies/t4_charts.py")
 TWICE = {
     *("read", "recognize", "write", "run", "main"),  # the same verbs for timings and load tests, figures and the audit
     *("ridge_point", "kv_bytes_per_token"),  # in `audit.recompute`, by the names that the claims have
-    *("Event", "Source", "arguments", "choose", "entries", "formats", "kernels", "models", "operator_set", "summary"),
+    *("Event", "Source", "arguments", "choose", "entries", "models", "operator_set", "summary"),
 }
 
 

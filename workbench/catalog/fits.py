@@ -4,17 +4,26 @@ Fractions are of the vendor's peak and bandwidth, so that they carry over to ano
 are in microseconds, as they are printed. The wing `kernels` says how each number enters.
 """
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from ..common.yaml_records import Number, Record, Text
 
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Microseconds = Annotated[float, Field(ge=0, le=1000)]
-Depth = Annotated[float, Field(ge=0, le=1e6)]
-Sharpness = Annotated[float, Field(ge=1, le=8)]
-L2Speedup = Annotated[float, Field(ge=1, le=10)] | None
+
+@dataclass(frozen=True)
+class Unit:
+    """Unit of a fitted number, as it is printed, in the number's type."""
+
+    symbol: str
+
+
+Fraction = Annotated[float, Field(gt=0, le=1), Unit("1")]
+Microseconds = Annotated[float, Field(ge=0, le=1000), Unit("us")]
+Depth = Annotated[float, Field(ge=0, le=1e6), Unit("1")]
+Sharpness = Annotated[float, Field(ge=1, le=8), Unit("1")]
+L2Speedup = Annotated[Annotated[float, Field(ge=1, le=10)] | None, Unit("1")]
 
 
 class GemmFit(Record):
@@ -27,9 +36,9 @@ class GemmFit(Record):
     half_tile: Depth = 0.0  #: side of the tile that keeps half of the tensor cores busy, as it reuses operands less [1]
     #: Tiles with fewer than 128 rows are used only where they make no more waves than this, or cover all of m; None:
     #: wherever they are faster, so that the stairs are low [1].
-    small_tile_waves: Number | None = None
+    small_tile_waves: Annotated[Number | None, Unit("1")] = None
     #: Share of the computing time that a short kernel saves, before the power limit lowers the clock [1].
-    boost: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    boost: Annotated[float, Field(ge=0, lt=1), Unit("1")] = 0.0
     compute_fraction: Fraction  #: achievable share of the peak in the limit of large work [1]
     bandwidth_fraction: Fraction  #: the same of the bandwidth [1]
     overlap: Sharpness  #: exponent p of the smooth maximum of computing and moving: 1 adds, infinity hides one [1]
@@ -44,10 +53,10 @@ class PrefillFit(Record):
     launch_us: Microseconds  #: as for a GEMM [us]
     wave_us: Microseconds  #: starting one wave of tiles, a tile on every SM [us]
     #: Writing a new token's keys and values into the cache, a thread block each [ns].
-    token_ns: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    token_ns: Annotated[float, Field(ge=0, le=1000), Unit("ns")] = 0.0
     #: FLOPs that the 16-bit peak would do in the time of one score's softmax, mostly its exponential; an SM's 16
     #: exponentials a clock are 128 FLOPs on GA100, 256 on GH100, 512 on GB100 [FLOP].
-    softmax_flops: Annotated[float, Field(ge=0, le=1e4)]
+    softmax_flops: Annotated[float, Field(ge=0, le=1e4), Unit("FLOP")]
     compute_fraction: Fraction  #: achievable share of the peak [1]
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
     packed_heads: bool  #: whether the query heads that share a KV head fill one tile together
@@ -64,7 +73,7 @@ class DecodeFit(Record):
     overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
     #: Where no query heads share a KV head, the context is not split, and a block reads its own at this rate; None: it
     #: is always split [GB/s].
-    unsplit_gbs: Number | None = None
+    unsplit_gbs: Annotated[Number | None, Unit("GB/s")] = None
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
 
 
@@ -86,7 +95,7 @@ class Evidence(Record):
 
 
 class KernelModel(Record):
-    """The fits of one GPU; a kind of kernel without one is borrowed (`kernel_fit`)."""
+    """The fits of one GPU, a field for each kind of kernel; one that is absent is borrowed (`kernel_fit`)."""
 
     gemm: GemmFit | None = None  #: matmuls with weights
     unfused: GemmFit | None = None  #: the batched matmuls of unfused attention
@@ -96,13 +105,17 @@ class KernelModel(Record):
     fitted_on: dict[str, Evidence] = Field(min_length=1)  #: by kind, where its numbers come from
 
 
-#: Kinds of kernels that the kernel-time model has a law for.
-KINDS = ("gemm", "unfused", "prefill", "decode", "elementwise")
+#: The record of each kind of kernel that the kernel-time model has a law for, and the kinds in the same order.
+FITS: dict[str, type[Record]] = {
+    kind: get_args(field.annotation)[0] for kind, field in KernelModel.model_fields.items() if kind != "fitted_on"
+}
+KINDS = tuple(FITS)
 
 #: Unit of every fitted number, by field.
-UNITS = {
-    "launch_us": "us", "loop_us": "us", "context_us": "us", "wave_us": "us", "unsplit_gbs": "GB/s",
-    "softmax_flops": "FLOP", "loop_depth": "1", "fill_depth": "1", "half_tile": "1", "boost": "1", "overlap": "1",
-    "small_tile_waves": "1", "token_ns": "ns", "l2_speedup": "1",
-    "compute_fraction": "1", "bandwidth_fraction": "1",
-}  # fmt: skip
+UNITS: dict[str, str] = {
+    name: part.symbol
+    for record in FITS.values()
+    for name, field in record.model_fields.items()
+    for part in field.metadata
+    if isinstance(part, Unit)
+}

@@ -8,7 +8,7 @@ cache (Kwon et al. 2023, arXiv 2309.06180).
 import numpy as np
 
 from ..catalog import Model
-from ..catalog.dtypes import element_bytes
+from ..catalog.dtypes import WIDTH, element_bytes
 from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
@@ -88,7 +88,7 @@ def activations(replica: Replica, *, tokens: int, sequences: int) -> float:
     """
     part, w = replica.shard, replica.formats.widths
     elements = 2 * part.hidden_size + max(_widest(part))
-    logits = replica.model.vocab_size * (w.activation + 4)
+    logits = replica.model.vocab_size * (w.activation + WIDTH["fp32"])
     return tokens * elements * w.activation + sequences * logits
 
 
