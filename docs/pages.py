@@ -101,16 +101,16 @@ def benchmarks() -> str:
         ),
         "## Sweeps of one model on one GPU\n",
         table(
-            ("times", "points", "kernels", "ms", "points/s", "kernels/s"),
+            ("what", "times", "points", "kernels", "ms", "points/s", "kernels/s"),
             (
                 (
-                    row.time_model, f"{row.points:,}", f"{row.cells:,}", f"{1e3 * row.seconds:.3g}",
+                    row.benchmark, row.time_model, f"{row.points:,}", f"{row.cells:,}", f"{1e3 * row.seconds:.3g}",
                     f"{row.points_per_second:,.0f}", f"{row.cells / row.seconds:,.0f}",
                 )
                 for row in sweeps.itertuples()
             ),
         ),
-        "## Memory, disk, import, figures\n",
+        "## Single answers, memory, disk, import, figures\n",
         table(
             ("what", "times", "cells", "seconds", "peak memory", "on disk (MB)"),
             (

@@ -30,22 +30,12 @@ class OperandFormats:
 
 @dataclass(frozen=True)
 class Formats:
-    """The formats that a user asks for; `of` a model, with those of its checkpoint. ValueError for an unknown one.
+    """The formats that a user asks for; `of` a model, with those of its checkpoint. ValueError for an unknown one."""
 
-    Parameters
-    ----------
-    weight : str, optional
-        Of every matrix; None is the checkpoint's own (fp16 unless it is quantized).
-    activation, kv : str
-        Of activations and of the KV cache.
-    lm_head : str, optional
-        Of lm_head's weights, where it is not what `weight` implies.
-    """
-
-    weight: str | None = None
-    activation: str = "fp16"
-    kv: str = "fp16"
-    lm_head: str | None = None
+    weight: str | None = None  #: of every matrix; None is the checkpoint's own (fp16 unless it is quantized)
+    activation: str = "fp16"  #: of activations
+    kv: str = "fp16"  #: of the KV cache
+    lm_head: str | None = None  #: of lm_head's weights, where it is not what `weight` implies
 
     def __post_init__(self) -> None:
         for role in ("weight", "lm_head", "activation", "kv"):

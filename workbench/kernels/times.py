@@ -40,18 +40,10 @@ def check_time_model(time_model: object) -> None:
 
 @dataclass(frozen=True)
 class Timing:
-    """How calls are timed.
+    """How calls are timed; ValueError for an unknown time model, and a latency outside 0 to 1 s."""
 
-    Parameters
-    ----------
-    time_model : str
-        "ideal", each kernel on its roof, or "kernel", by its law.
-    launch_latency : float
-        What every call takes besides, from 0 to 1 s; ValueError for anything else [s].
-    """
-
-    time_model: str = "ideal"
-    launch_latency: float = 0.0
+    time_model: str = "ideal"  #: "ideal", each kernel on its roof, or "kernel", by its law
+    launch_latency: float = 0.0  #: what every call takes besides [s]
 
     def __post_init__(self) -> None:
         check_time_model(self.time_model)

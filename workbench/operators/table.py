@@ -23,34 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator; calling it gives its cost, or None where a model has no such operator.
+    """One operator; calling it gives its cost, or None where a model has no such operator."""
 
-    Parameters
-    ----------
-    function : callable
-        ``(model, step, widths, conventions) -> Cost | None``.
-    operand : str
-        The stored operand that it multiplies activations with: "weight", "experts", "lm_head", "kv", or "activation"
-        where there is none.
-    view : str
-        "fused", one kernel for several of the papers' operators; "unfused", of the papers' view alone; or "both".
-    sees : str
-        What its work follows from: the step's "tokens", its "sequences", or each sequence's own "context".
-    routed : bool
-        Of routed experts, which expert parallelism spreads.
-    group : str
-        Its label in the Medusa charts, one of `GROUPS`.
-    within : str
-        The operator that does its work in the fused view, in a model that has that one.
-    """
-
+    #: ``(model, step, widths, conventions) -> Cost | None``.
     function: Callable[[Model, Step, Widths, Conventions], Cost | None]
+    #: The stored operand that activations are multiplied with: "weight", "experts", "lm_head", "kv"; else "activation".
     operand: str = "weight"
+    #: "fused", one kernel for several of the papers' operators; "unfused", of the papers' view alone; or "both".
     view: str = "both"
+    #: What its work follows from: the step's "tokens", its "sequences", or each sequence's own "context".
     sees: str = "tokens"
-    routed: bool = False
-    group: str = "other"
-    within: str = ""
+    routed: bool = False  #: of routed experts, which expert parallelism spreads
+    group: str = "other"  #: its label in the Medusa charts, one of `GROUPS`
+    within: str = ""  #: the operator that does its work in the fused view, in a model that has that one
 
     def __call__(self, model: Model, step: Step, widths: Widths, conventions: Conventions) -> Cost | None:
         """Cost of one kernel call."""
