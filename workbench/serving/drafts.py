@@ -122,7 +122,7 @@ def draft_model(model: str | Model, *, depth: int, alpha: float) -> Draft:
     Raises
     ------
     ValueError
-        For an unknown model, and what `expected_tokens` refuses.
+        For an unknown model, a depth that is not a positive whole number, and an alpha outside 0 to 1.
     """
     depth = _whole("depth", depth)
     return Draft(depth + 1, expected_tokens(alpha, depth), find_model(model), depth)
@@ -146,7 +146,7 @@ def mtp(*, alpha: float, depth: int = 1) -> Draft:
     Raises
     ------
     ValueError
-        For what `expected_tokens` refuses.
+        For a depth that is not a positive whole number, and an alpha outside 0 to 1.
 
     References
     ----------
