@@ -1,4 +1,4 @@
-"""Arguments as they are checked: numbers in their range, names out of a set, and what a user gives for a dim."""
+"""Checks of arguments: numbers in their range, names out of a set, and what a user gives for a dim."""
 
 from collections.abc import Iterable
 from typing import Any, TypeGuard
@@ -14,17 +14,17 @@ MAX_SIZE = 10**12
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number, and no bool."""
+    """Whether a value is a whole number, and not a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number, and no bool."""
+    """Whether a value is a number, and not a bool."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def check_range(name: str, value: object, high: float, unit: str) -> None:
-    """Raise ValueError for what is no number from 0 to `high`."""
+    """Raise ValueError unless a value is a number from 0 to `high` [unit]."""
     if not is_number(value) or not 0 <= value <= high:
         raise ValueError(f"{name} = {value!r}: allowed are {unit} from 0{f' to {high}' if np.isfinite(high) else ''}")
 

@@ -128,7 +128,7 @@ def choose(figures: dict[str, Figure], patterns: Iterable[str]) -> list[Figure]:
     figures : dict of Figure
         From `find`.
     patterns : iterable of str
-        Ids and globs such as "medusa-*"; without any, all figures.
+        Ids and globs such as ``"medusa-*"``; without any, all figures.
 
     Returns
     -------

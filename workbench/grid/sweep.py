@@ -1,9 +1,4 @@
-"""Sweeps: what a grid is computed over, and its values, evaluated in blocks and each written once.
-
-An operator is evaluated on the sizes that it depends on: most of decoding's do not see the sequence length, and a
-prompt's projections see batch size times length alone. A block fits into the caches, from its costs to its rates on
-every GPU; only the results go through memory.
-"""
+"""Sweeps: what a grid is computed over, checked, and cut into regions."""
 
 import sys
 from bisect import bisect
@@ -37,9 +32,8 @@ REGIONS = 100_000
 class Sweep:
     """What a grid is computed over: the arguments of `grid.roofline_grid`, checked, by label.
 
-    has : the operators that each model runs; sizes : batch_size, seq_len and, where asked for, candidates and tp [1]
-    formats : of each model's operands; dtype : of the results, "float64" or "float32"
-    attrs : those of the grid, which say how it was computed
+    Each model `has` operators and `formats` of its operands. The `sizes` are batch_size [1], seq_len [token] and, where
+    asked for, candidates [token] and tp [1]; `attrs` are those of the grid, which say how it was computed.
     """
 
     gpus: dict[str, GPU]
@@ -76,12 +70,10 @@ class Sweep:
         )  # fmt: skip
 
     def chunks(self, chunks: str | int | Mapping[str, int] = "auto") -> dict[str, list[slice]]:
-        """Slices of every dim that cut the sweep into regions.
+        """Slices of every dim that cut the sweep into regions; ValueError for more than `REGIONS` of them.
 
-        chunks : labels in a slice by dim, the rest whole; or cells in a region at most, the inner dims whole as far as
-            possible; "auto" is `CHUNK` cells [1]
-
-        Raises ValueError for anything else, and for more than `REGIONS` regions.
+        By the labels in a slice for each dim, the rest whole; or by the cells in a region at most, the inner dims whole
+        as far as possible; "auto" is `CHUNK` cells [1].
         """
         lengths = dict(zip(self.coords, self.shape, strict=True))
         if isinstance(chunks, Mapping):

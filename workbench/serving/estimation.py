@@ -78,8 +78,8 @@ def estimate(
     tp, pp, ep : int
         GPUs that share every layer (one or several), stages of a pipeline, GPUs with some of the experts each: see
         `Replica` [1].
-    weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, launch_latency
-        As for `roofline_grid`; the latency in [s].
+    weight_dtype, activation_dtype, kv_dtype, lm_head_dtype : str, optional
+        As for `roofline_grid`.
     time_model : str
         "kernel", or "ideal" for every operator on its roof.
     schedule : str
@@ -103,6 +103,8 @@ def estimate(
         Of a GPU and hour, one or by GPU id; without it there is no `cost`.
     power_floor : float
         Share of the TDP that a busy GPU draws at least [1].
+    launch_latency : float
+        What every kernel call takes besides, as for `roofline_grid` [s].
     step_overhead, sequence_overhead, gemm_efficiency, gemm_rows, dequantize_rows
         What a real server is calibrated by, as for `Replica` [s], [s], [1], [token], [token].
 

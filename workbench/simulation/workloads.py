@@ -101,10 +101,12 @@ def bursty(
 
     Parameters
     ----------
+    rate : float
+        As for `poisson` [1/s].
     burstiness : float
         Shape of the gamma distribution [1]; 1 is Poisson, less is burstier: the coefficient of variation of the
         intervals is 1 / sqrt(burstiness).
-    rate, requests, duration, prompt, output, cached, seed
+    requests, duration, prompt, output, cached, seed
         As for `poisson`.
 
     Returns
