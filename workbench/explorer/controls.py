@@ -28,16 +28,16 @@ class Control(NamedTuple):
     write: Callable[[View], Any]
 
 
-def controls() -> dict[str, Control]:
+def make_controls() -> dict[str, Control]:
     """Every control by name, in the order of the page."""
     plain: dict[str, Any] = {"layout": w.Layout(width="auto"), "style": {"description_width": "84px"}}
     return {
         "figure": Control(
             w.Dropdown(
-                options=[("none", ""), *((name, figure) for figure, name in published_charts.names().items())],
+                options=[("none", ""), *((name, figure) for figure, name in published_charts.chart_names().items())],
                 description="Published", tooltip="A published chart, with what its source prints", **plain,
             ),
-            _preset, lambda view: view.figure if view.figure in published_charts.names() else "",
+            _published_view, lambda view: view.figure if view.figure in published_charts.chart_names() else "",
         ),
         "gpu": Control(_tags(gpus(), "add a GPU"), lambda value: {"gpu": value}, lambda view: view.gpu),
         "tp": Control(
@@ -48,11 +48,11 @@ def controls() -> dict[str, Control]:
         "model": Control(_tags(models(), "add a model"), lambda value: {"model": value}, lambda view: view.model),
         "set": Control(
             w.Dropdown(options=list(OPERATOR_SETS), description="Operators", **plain),
-            lambda name: {"operator": OPERATOR_SETS[name], **_OWN_SERIES}, operator_set,
+            lambda name: {"operator": OPERATOR_SETS[name], **_OWN_SERIES}, chosen_set,
         ),
         "operator": Control(
             _tags(list(OPERATORS), "add an operator"), lambda value: {"operator": value, **_OWN_SERIES},
-            lambda view: [] if operator_set(view) != "chosen" else view.operator,
+            lambda view: [] if chosen_set(view) != "chosen" else view.operator,
         ),
         "phase": Control(
             w.Dropdown(
@@ -115,14 +115,14 @@ def controls() -> dict[str, Control]:
 _OWN_SERIES: Fields = {"series": {}, "figure": None}
 
 
-def operator_set(view: View) -> str:
+def chosen_set(view: View) -> str:
     """The name of the set that a view's operators are."""
     return next((name for name, value in OPERATOR_SETS.items() if value == view.operator), "chosen")
 
 
-def _preset(figure: str) -> Fields:
+def _published_view(figure: str) -> Fields:
     """All of a published chart's view, or of the first one; pinned points stay, to be compared."""
-    return (published_charts.view(figure) if figure else View()).model_dump(exclude={"pins", "configs"})
+    return (published_charts.chart_view(figure) if figure else View()).model_dump(exclude={"pins", "configs"})
 
 
 def _tags(allowed: list[str], placeholder: str) -> Any:

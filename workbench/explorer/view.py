@@ -107,7 +107,7 @@ class Pin(Settings):
 
 
 class View(Settings):
-    """All that the explorer shows: what a saved view, a link, a preset and the params of ``view.ipynb`` hold.
+    """All that the explorer shows: what a saved view, a link, a published chart and the params of ``view.ipynb`` hold.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class View(Settings):
         return self.model_dump(exclude_defaults=True)
 
 
-def models(view: View) -> list[str | Model]:
+def chosen_models(view: View) -> list[str | Model]:
     """The models of a view: ids of the catalog, and the reader's own."""
     return [own_model(name, view.configs[name]) if name in view.configs else name for name in view.model]
 
@@ -178,10 +178,10 @@ def own_model(name: str, config: dict[str, Any]) -> Model:
     return from_hf_config(config | {"_name_or_path": name})
 
 
-def arguments(view: View) -> dict[str, Any]:
+def grid_arguments(view: View) -> dict[str, Any]:
     """The arguments of `roofline_grid` that give a view's numbers, in its order."""
     return {
-        "gpu": view.gpu, "model": models(view),
+        "gpu": view.gpu, "model": chosen_models(view),
         "operator": view.operator[0] if view.operator in (["fused"], ["unfused"]) else view.operator,
         "phase": view.phase, "batch_size": view.batch_size, "seq_len": view.seq_len,
         "candidates": view.candidates or None, **options(view),
@@ -221,7 +221,7 @@ def grid(view: View) -> xr.Dataset:
     count *= len(view.gpu) * len(view.model) * len(view.phase)
     if count > MAX_POINTS:
         raise ValueError(f"{count:,} points for each operator: a page draws {MAX_POINTS:,}; narrow the ranges")
-    given = arguments(view)
+    given = grid_arguments(view)
     ds = roofline_grid(**given)
     if view.peak_tflops is None:
         return ds
@@ -261,7 +261,7 @@ def drawn(ds: xr.Dataset, points: str) -> xr.Dataset:
 
 
 @lru_cache(maxsize=256)
-def _pinned(pin: str, config: str) -> dict[str, float]:
+def _pinned_numbers(pin: str, config: str) -> dict[str, float]:
     """Numbers of one pinned point; both arguments as JSON, which can be cached."""
     one = Pin.model_validate_json(pin)
     given = one.model_dump(exclude={"candidates"}) | {"points": "operators" if one.operator else "steps"}
@@ -274,19 +274,19 @@ def _pinned(pin: str, config: str) -> dict[str, float]:
     return {name: point[name].item() for name in names}
 
 
-def pinned(pin: Pin, configs: dict[str, dict[str, Any]]) -> dict[str, float]:
+def pinned_numbers(pin: Pin, configs: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Numbers of a pinned point: intensity [FLOP/byte], performance and attainable [FLOP/s], time [s], bound.
 
     configs : the view's; only the model's own matters
     """
-    return _pinned(pin.model_dump_json(), json.dumps(configs[pin.model]) if pin.model in configs else "")
+    return _pinned_numbers(pin.model_dump_json(), json.dumps(configs[pin.model]) if pin.model in configs else "")
 
 
-def cards(view: View) -> list[GPU]:
+def chosen_gpus(view: View) -> list[GPU]:
     """Catalog entries of a view's GPUs."""
     return [find_gpu(name) for name in view.gpu]
 
 
-def entries(view: View) -> list[Model]:
+def chosen_entries(view: View) -> list[Model]:
     """Entries of a view's models, including the reader's own."""
-    return [find_model(entry) if isinstance(entry, str) else entry for entry in models(view)]
+    return [find_model(entry) if isinstance(entry, str) else entry for entry in chosen_models(view)]
