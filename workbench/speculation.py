@@ -17,7 +17,7 @@ from .grid import roofline_grid
 from .operators import GROUPS, OPERATORS
 from .published import medusa_acceleration_rate
 from .serving import Draft, draft_model, expected_tokens, medusa, mtp
-from .serving.drafts import Acceptance, rates
+from .serving.drafts import Acceptance, acceptance_rates
 
 __all__ = ["BLOCK", "Draft", "draft_model", "expected_tokens", "medusa", "mtp", "speedup"]
 
@@ -103,7 +103,7 @@ def speedup(
     by_group = times.assign_coords(operator=labels.values).rename(operator="group").groupby("group").sum()
     result["group_latency"] = by_group.sel(group=[g for g in GROUPS if g in labels]).transpose(..., "group")
     result["normalized_latency"] = result.latency / (plain.time * plain.calls).sum("operator").squeeze("candidates")
-    result["acceleration_rate"] = ("candidates", rates(acceptance, ds.candidates.values))
+    result["acceleration_rate"] = ("candidates", acceptance_rates(acceptance, ds.candidates.values))
     result["speedup"] = result.acceleration_rate / result.normalized_latency
     result["speedup"] = result.speedup.transpose(*result.latency.dims)
     most = result.speedup.max("candidates")

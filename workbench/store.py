@@ -30,9 +30,9 @@ from .common.extras import check_libraries
 from .common.files import write_text
 from .common.project import package_fingerprint
 from .common.variables import with_units
-from .grid.dataset import dataset
+from .grid.dataset import labelled_grid
 from .grid.evaluation import evaluate
-from .grid.lazy_arrays import lazy, regions
+from .grid.lazy_arrays import lazy_variables, regions
 from .grid.sweep import COSTS, RATES, Sweep
 
 LIBRARIES = ("dask", "numpy", "xarray", "zarr")
@@ -75,7 +75,7 @@ def write(
     path, slices = path.resolve(), sweep.chunks(chunks)
     _check_target(path)
     account, beside = manifest(sweep, names, slices), path.with_name(f"{path.name}.manifest.json")
-    template = dataset(sweep, {n: v for n, v in lazy(sweep, slices).items() if n in (*names, "calls")})
+    template = labelled_grid(sweep, {n: v for n, v in lazy_variables(sweep, slices).items() if n in (*names, "calls")})
     with _writable(path), _working(path.with_name(f".{path.name}.partial")) as work:
         if path.exists() and _text(beside) == account:
             return

@@ -14,7 +14,7 @@ from ..grid.dataset import roofline_grid
 from ..kernels.times import EAGER_LAUNCH
 from ..published import medusa
 from ..studies.chen import ridge_batch_size
-from .quantity import Recomputed, range_of
+from .values import Recomputed, range_of
 
 #: The settings of the Medusa charts: batch sizes 1 to 64, sequence lengths 128 to 8192; numbers of candidates.
 MEDUSA_BATCH_SIZES = tuple(2**k for k in range(7))

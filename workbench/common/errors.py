@@ -28,7 +28,7 @@ class CannotRun(ValueError):
         self.reason = reason
 
 
-def file_name(kind: str, name: str) -> str:
+def checked_file_name(kind: str, name: str) -> str:
     """Return `name` if it can be a file's, in the folder where it is put; otherwise raise ValueError."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(f"{kind} {name!r}: must be letters, digits, '_', '-' and '.', as it names files")

@@ -66,9 +66,9 @@ def chart_view(figure: str) -> View:
 
 @cache
 def chart_ranges(figure: str) -> pd.DataFrame:
-    """Published ranges of a chart, as `audit.published_ranges` has them, or as the T4 report states them."""
+    """Published ranges of a chart, as `audit.printed_ranges` has them, or as the T4 report states them."""
     if chart_params(figure).get("chart") != "roofline":
-        return audit.published_ranges(figure)
+        return audit.printed_ranges(figure)
     rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in PRINTED_INTENSITY.items()]
     return pd.DataFrame(rows).assign(y_low=float("nan"), y_high=float("nan"))
 

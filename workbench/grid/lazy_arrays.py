@@ -20,7 +20,7 @@ from .sweep import COSTS, RATES, Sweep
 Slices = dict[str, list[slice]]  # of every dim, as of `Sweep.chunks`
 
 
-def lazy(sweep: Sweep, slices: Slices) -> dict[str, Any]:
+def lazy_variables(sweep: Sweep, slices: Slices) -> dict[str, Any]:
     """The variables of `sweep.evaluate`, all but `calls` as dask arrays, chunked by `slices`.
 
     What a sweep refuses is raised here: one cell of each kernel is evaluated.

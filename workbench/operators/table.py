@@ -104,7 +104,7 @@ def sees(name: str) -> str:
 _ONE_TOKEN = (prefill(1, 1), Widths(), Conventions())
 
 
-def exists(operator: str, model: Model) -> bool:
+def has_operator(model: Model, operator: str) -> bool:
     """Whether a model has an operator, in either view."""
     return OPERATORS[operator](model, *_ONE_TOKEN) is not None
 
@@ -122,7 +122,7 @@ def operator_set(model: Model, view: str) -> list[str]:
     -------
     list of str
     """
-    has = [name for name in OPERATORS if exists(name, model)]
+    has = [name for name in OPERATORS if has_operator(model, name)]
     if view == "unfused":
         return [name for name in has if OPERATORS[name].view != "fused"]
     return [name for name in has if OPERATORS[name].view != "unfused" and OPERATORS[name].within not in has]

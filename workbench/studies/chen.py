@@ -18,7 +18,7 @@ from ..kernels.times import TIME_MODELS
 from ..operators.cost import PHASES
 
 
-def batching(
+def batching_effects(
     gpu: str | GPU,
     model: str | Model,
     operator: str | Iterable[str],

@@ -16,11 +16,11 @@ from ..common.files import given_file, open_text, whole
 from ..measure.columns import SIZES
 from .cells import Cells
 from .profilers import read_ncu, read_trace
-from .tables import read_aiconfigurator, read_own, read_vidur
+from .tables import read_aiconfigurator, read_vidur, read_workbench
 
 #: The reader of each format.
 TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
-    "workbench": read_own, "vidur": read_vidur, "aiconfigurator": read_aiconfigurator, "ncu": read_ncu,
+    "workbench": read_workbench, "vidur": read_vidur, "aiconfigurator": read_aiconfigurator, "ncu": read_ncu,
     "torch": read_trace,
 }  # fmt: skip
 
