@@ -16,7 +16,7 @@ SHAPE = (1000, 1000)  # 8 MB
 def no_buffers(monkeypatch):
     """None free, and a quarter of a gigabyte to keep."""
     monkeypatch.setattr(buffers, "_free", type(buffers._free)())
-    monkeypatch.setattr(buffers, "KEPT", 2**28)
+    monkeypatch.setattr(buffers, "MOST_KEPT", 2**28)
     yield
     gc.collect()
 
@@ -62,7 +62,7 @@ def test_a_buffer_serves_one_array_at_a_time_and_any_dtype_of_its_size():
 
 
 def test_what_is_kept_has_an_end(monkeypatch):
-    monkeypatch.setattr(buffers, "KEPT", 3 * 8 * 10**6)
+    monkeypatch.setattr(buffers, "MOST_KEPT", 3 * 8 * 10**6)
     arrays = [buffers.empty(SHAPE, "float64") for _ in range(5)]
     del arrays
     assert len(buffers._free) == 3

@@ -162,7 +162,7 @@ def test_points_are_those_of_the_grid():
     assert len(groups) == 2 * 7 * 2  # GPUs, operators, phases
     for group, values in zip(groups, numbers(picture), strict=True):
         one = ds.sel(group["at"])
-        for name, value in zip(pictures.NUMBERS, values, strict=True):
+        for name, value in zip(pictures.POINT_NUMBERS, values, strict=True):
             assert value == pytest.approx(one[name].values), (group["at"], name)
 
 

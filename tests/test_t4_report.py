@@ -171,7 +171,7 @@ def gain(roadmap, change, setting, sequences=None):
 def test_roadmap_is_complete(roadmap):
     assert roadmap.gain.notna().all()
     assert set(roadmap.computed_by) == {"server", "kernels", "requests", "memory"}
-    assert set(roadmap.unit) == {t4_roadmap.THROUGHPUT, t4_roadmap.LATENCY, t4_roadmap.MEMORY}
+    assert set(roadmap.unit) == {t4_roadmap.THROUGHPUT, t4_roadmap.LATENCY_SAVED, t4_roadmap.MEMORY_SAVED}
 
 
 @pytest.mark.parametrize(

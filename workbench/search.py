@@ -23,7 +23,7 @@ from .serving.estimation import estimate
 from .serving.pareto import pareto_front
 
 #: Requests of one size that `estimates` takes at a time [1].
-BLOCK = 2**12
+REQUESTS_AT_ONCE = 2**12
 
 Blocks = xr.Dataset | Iterable[xr.Dataset]
 Names = str | Iterable[str]
@@ -117,7 +117,7 @@ def estimates(
         whole_numbers(name, values)
         for name, values in (("batch_size", batch_size), ("tp", tp), ("prompt", prompt), ("output", output))
     )
-    step = max(BLOCK // (len(prompts) * len(outputs)), 1)
+    step = max(REQUESTS_AT_ONCE // (len(prompts) * len(outputs)), 1)
     for card, entry, size in product(cards.values(), models.values(), tps.tolist()):
         for start in range(0, len(batches), step):
             yield estimate(card, entry, batches[start : start + step], prompts, outputs, size, **options)

@@ -35,7 +35,7 @@ from .grid.evaluation import evaluate
 from .grid.lazy_arrays import lazy_variables, regions
 from .grid.sweep import COSTS, RATES, Sweep
 
-LIBRARIES = ("dask", "numpy", "xarray", "zarr")
+STORE_LIBRARIES = ("dask", "numpy", "xarray", "zarr")
 SUFFIXES = (".zarr", ".nc", ".csv", ".parquet")
 #: Regions that are computed or wait for it: each holds a sweep [1].
 QUEUE = 200
@@ -160,7 +160,7 @@ def manifest(sweep: Sweep, names: list[str], slices: dict[str, list[slice]]) -> 
         "entries": hashlib.sha256("\n".join(entries).encode()).hexdigest(),
         "package": package_fingerprint(),
         "versions": {"python": platform.python_version(), "roofline-workbench": version("roofline-workbench")}
-        | {name: version(name) for name in LIBRARIES},
+        | {name: version(name) for name in STORE_LIBRARIES},
     }
     return json.dumps(text, indent=1) + "\n"
 

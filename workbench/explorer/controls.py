@@ -13,8 +13,8 @@ from ..operators import OPERATORS, PHASES
 from . import published_charts
 from .view import View
 
-BATCH_SIZES = [2**i for i in range(13)]
-SEQ_LENS = [2**i for i in range(4, 21)]
+BATCH_SIZE_STOPS = [2**i for i in range(13)]
+SEQ_LEN_STOPS = [2**i for i in range(4, 21)]
 OPERATOR_SETS = {"fused (what engines run)": ["fused"], "unfused (the papers' matmuls)": ["unfused"], "chosen": []}
 
 Fields = dict[str, Any]
@@ -61,12 +61,12 @@ def make_controls() -> dict[str, Control]:
             lambda value: {"phase": list(value)}, lambda view: tuple(sorted(set(view.phase), key=PHASES.index)),
         ),
         "batch_size": Control(
-            _range(BATCH_SIZES, "Batch size"), lambda ends: {"batch_size": _between(BATCH_SIZES, ends)},
-            lambda view: _ends(BATCH_SIZES, view.batch_size),
+            _range(BATCH_SIZE_STOPS, "Batch size"), lambda ends: {"batch_size": _between(BATCH_SIZE_STOPS, ends)},
+            lambda view: _ends(BATCH_SIZE_STOPS, view.batch_size),
         ),
         "seq_len": Control(
-            _range(SEQ_LENS, "Length"), lambda ends: {"seq_len": _between(SEQ_LENS, ends)},
-            lambda view: _ends(SEQ_LENS, view.seq_len),
+            _range(SEQ_LEN_STOPS, "Length"), lambda ends: {"seq_len": _between(SEQ_LEN_STOPS, ends)},
+            lambda view: _ends(SEQ_LEN_STOPS, view.seq_len),
         ),
         "candidates": Control(
             w.Text(placeholder="none; e.g. 1, 16, 64", continuous_update=False, description="Candidates",
@@ -101,12 +101,12 @@ def make_controls() -> dict[str, Control]:
             lambda value: {"points": value}, lambda view: view.points,
         ),
         "at_batch_size": Control(
-            _one(BATCH_SIZES, "Batch size"), lambda value: {"setting": {"batch_size": value}},
-            lambda view: _near(BATCH_SIZES, view.setting.batch_size),
+            _one(BATCH_SIZE_STOPS, "Batch size"), lambda value: {"setting": {"batch_size": value}},
+            lambda view: _near(BATCH_SIZE_STOPS, view.setting.batch_size),
         ),
         "at_seq_len": Control(
-            _one(SEQ_LENS, "Length"), lambda value: {"setting": {"seq_len": value}},
-            lambda view: _near(SEQ_LENS, view.setting.seq_len),
+            _one(SEQ_LEN_STOPS, "Length"), lambda value: {"setting": {"seq_len": value}},
+            lambda view: _near(SEQ_LEN_STOPS, view.setting.seq_len),
         ),
     }  # fmt: skip
 

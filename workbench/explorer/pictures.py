@@ -20,15 +20,15 @@ from .view import Pin, Settings, View, chosen_entries, chosen_gpus, drawn, pinne
 
 #: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground; the
 #: last six are dark shades of the first, for models of more operators.
-COLORS = (
+PAGE_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
     "#1d4a73", "#8a5a00", "#641000", "#4a5453", "#43175d", "#55362d",
 )  # fmt: skip
-MARKERS = ("circle", "square", "triangle", "diamond", "cross", "down")
+SHAPES = ("circle", "square", "triangle", "diamond", "cross", "down")
 DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2 1 2", "1 3")
 
 #: What the page knows of every point; bytes spare it and the server the parsing of thousands of decimals.
-NUMBERS = ("intensity", "performance", "time", "attainable", "bound")
+POINT_NUMBERS = ("intensity", "performance", "time", "attainable", "bound")
 
 #: What a heat map shows: name, unit; the variables of a grid, and the share of the roof.
 HEAT = {
@@ -64,7 +64,7 @@ def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
 def roofline_chart(view: View, ds: xr.Dataset) -> dict[str, Any]:
     """Ceilings of every GPU, a group of points for each line of the legend, and published ranges behind them.
 
-    `numbers` are the float64 of (group, `NUMBERS`, point), points by batch size, then by length.
+    `numbers` are the float64 of (group, `POINT_NUMBERS`, point), points by batch size, then by length.
     """
     groups = list(_groups(view, ds))
     numbers = np.array([group.pop("numbers") for group in groups])
@@ -83,7 +83,7 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
     """Points of one GPU, model, operator, phase and candidate count each, over batch sizes and lengths."""
     operators = ds.operator.values.tolist() if "operator" in ds.dims else [None]
     counts: list[Any] = list(view.candidates) or [None]
-    columns = {name: ds.variables[name] for name in NUMBERS}
+    columns = {name: ds.variables[name] for name in POINT_NUMBERS}
     for number, (label, selection) in enumerate(_series(view, operators).items()):
         allowed = {
             "gpu": view.gpu,
@@ -101,8 +101,8 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
             place = index["gpu"] * len(view.model) + index["model"]
             yield {
                 "label": label, "at": {key: value for key, value in at.items() if value is not None},
-                "color": COLORS[(number if view.series else index.get("operator", 0)) % len(COLORS)],
-                "hollow": not view.series and at["phase"] == "decode", "marker": MARKERS[place % len(MARKERS)],
+                "color": PAGE_COLORS[(number if view.series else index.get("operator", 0)) % len(PAGE_COLORS)],
+                "hollow": not view.series and at["phase"] == "decode", "marker": SHAPES[place % len(SHAPES)],
                 "numbers": numbers,
             }  # fmt: skip
 
@@ -180,7 +180,7 @@ def _ranges(view: View) -> list[dict[str, Any]]:
     names = list(view.series)
     return [
         {str(key): None if value != value else value for key, value in row.items()}
-        | {"color": COLORS[names.index(row["series"]) % len(COLORS)]}
+        | {"color": PAGE_COLORS[names.index(row["series"]) % len(PAGE_COLORS)]}
         for row in published_charts.chart_ranges(view.figure).to_dict("records")
         if row["series"] in names
     ]
@@ -206,7 +206,7 @@ def bars(view: View, ds: xr.Dataset) -> dict[str, Any]:
         parts = [
             {
                 "operator": operator, "time": float(time[g, m, p, o]), "share": float(time[g, m, p, o] / total),
-                "color": COLORS[o % len(COLORS)],
+                "color": PAGE_COLORS[o % len(PAGE_COLORS)],
             }
             for o, operator in enumerate(operators) if calls[m, o]
         ]  # fmt: skip

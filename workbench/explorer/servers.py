@@ -14,7 +14,7 @@ from .view import View, options, own_model
 
 #: Output of the request; its prompt is the setting's length [token].
 OUTPUT = 128
-NUMBERS = ("weights", "cache", "memory", "usable", "largest_batch", "ttft", "tpot", "tokens_per_second")
+SERVER_NUMBERS = ("weights", "cache", "memory", "usable", "largest_batch", "ttft", "tpot", "tokens_per_second")
 
 
 def server_rows(view: View, batch_size: int, seq_len: int) -> list[dict[str, Any]]:
@@ -44,11 +44,11 @@ def _replica(
     try:
         ds = estimate(gpu, entry, batch_size, seq_len, OUTPUT, **dict(given)).squeeze()
     except ValueError as error:
-        return dict.fromkeys(NUMBERS) | {"fits": str(error), "memory_short": False}
+        return dict.fromkeys(SERVER_NUMBERS) | {"fits": str(error), "memory_short": False}
     fixed = ds.weights.item() + ds.activations.item() + ds.attrs["workspace"]
     share = ds.attrs["gpu_memory_utilization"]
     usable = share * 1e9 * (find_gpu(gpu).memory.capacity_gb or np.nan)
-    values = {name: ds[name].item() for name in NUMBERS if name in ds}
+    values = {name: ds[name].item() for name in SERVER_NUMBERS if name in ds}
     values |= {"cache": values["memory"] - fixed, "usable": usable}
     unfit = ds.unfit.item()
     if unfit == FITS:

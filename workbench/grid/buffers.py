@@ -15,9 +15,9 @@ from weakref import finalize
 import numpy as np
 
 #: From here on an array is worth it [byte]: malloc keeps smaller ones itself.
-LARGE = 2**22
+LARGE_BUFFER = 2**22
 #: What is kept at most [byte].
-KEPT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+MOST_KEPT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 # Freed at once: glibc has then seen a large block go, and keeps twice as much for a computation's next temporaries.
 np.empty(2**24, np.uint8)
@@ -29,7 +29,7 @@ _free: OrderedDict[int, mmap.mmap] = OrderedDict()  # by id, the longest free fi
 def empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An array with arbitrary values, as of `numpy.empty`; its memory is kept when the last view of it is gone."""
     nbytes = prod(shape) * np.dtype(dtype).itemsize
-    if nbytes < LARGE or not hasattr(mmap, "MADV_FREE"):
+    if nbytes < LARGE_BUFFER or not hasattr(mmap, "MADV_FREE"):
         return np.empty(shape, dtype)
     buffer = _taken(nbytes) or _mapped(nbytes)
     array = np.frombuffer(buffer, dtype)
@@ -58,5 +58,5 @@ def _keep(buffer: mmap.mmap) -> None:
         buffer.madvise(mmap.MADV_FREE)
     with _lock:
         _free[id(buffer)] = buffer
-        while sum(map(len, _free.values())) > KEPT:
+        while sum(map(len, _free.values())) > MOST_KEPT:
             _free.popitem(last=False)

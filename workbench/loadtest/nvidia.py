@@ -11,7 +11,7 @@ from .rows import Rows, number
 from .streams import check_run, counting_runs, json_events, json_lines, stream_values, value_at
 
 #: Seconds per unit of time that AIPerf writes.
-SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
+AIPERF_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 
 
 def read_aiperf(path: Path, run: int | None = None) -> Rows:
@@ -56,9 +56,9 @@ def _add_aiperf(rows: Rows, line: int, value: Mapping[str, Any]) -> None:
 
 def _unit(value: Any, place: str) -> float:
     unit = value_at(value, place + ".unit")
-    if not isinstance(unit, str) or unit not in SECONDS:
-        raise ValueError(f"{place}.unit = {unit!r}: expected one of {', '.join(SECONDS)}")
-    return SECONDS[unit]
+    if not isinstance(unit, str) or unit not in AIPERF_SECONDS:
+        raise ValueError(f"{place}.unit = {unit!r}: expected one of {', '.join(AIPERF_SECONDS)}")
+    return AIPERF_SECONDS[unit]
 
 
 def _seconds(value: Any, place: str) -> float:

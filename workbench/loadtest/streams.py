@@ -10,7 +10,7 @@ import ijson
 from ..common.files import open_bytes, open_text
 
 #: Levels of nesting that are read.
-MAX_DEPTH = 64
+MAX_JSON_DEPTH = 64
 #: What is parsed at a time [byte]: the parser holds the whole path of every value in it, however deep.
 BUFFER = 2**10
 
@@ -29,8 +29,8 @@ def json_events(path: Path, at: Callable[[], str] = lambda: "") -> Iterator[Json
                 kind = event[1]
                 if kind == "start_map" or kind == "start_array":
                     depth += 1
-                    if depth > MAX_DEPTH:
-                        raise ValueError(f"{path}: {at()}nested over {MAX_DEPTH} levels deep")
+                    if depth > MAX_JSON_DEPTH:
+                        raise ValueError(f"{path}: {at()}nested over {MAX_JSON_DEPTH} levels deep")
                 elif kind == "end_map" or kind == "end_array":
                     depth -= 1
                 yield event

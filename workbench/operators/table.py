@@ -39,7 +39,7 @@ class Operator:
     routed : bool
         Of routed experts, which expert parallelism spreads.
     group : str
-        Its label in the Medusa charts, one of `GROUPS`.
+        Its label in the Medusa charts, one of `OPERATOR_GROUPS`.
     within : str
         The operator that does its work in the fused view, in a model that has that one.
     """
@@ -58,7 +58,7 @@ class Operator:
 
 
 #: Labels of the Medusa charts, in their order; all else is in the last.
-GROUPS = ("qk/pv", "qkv", "up/gate/down", "other")
+OPERATOR_GROUPS = ("qk/pv", "qkv", "up/gate/down", "other")
 
 _QKV: dict[str, Any] = {"group": "qkv", "within": "qkv_proj"}
 _SCORES: dict[str, Any] = {"operand": "kv", "sees": "context", "group": "qk/pv"}

@@ -30,7 +30,7 @@ POWER_FLOOR = 0.4
 #: What a step's time is divided among, beside its operators.
 OTHERS = (*COLLECTIVES, "host", "drafting")
 
-SIZES = ("batch_size", "prompt", "output")
+SIZE_DIMS = ("batch_size", "prompt", "output")
 
 
 def estimate(
@@ -212,16 +212,16 @@ def _shares(replica: Replica, batch: Batch, times: Latency) -> dict[str, np.ndar
 
 # The Dataset ------------------------------------------------------------------------------------------------------
 
-_FULL = ("gpu", "model", *SIZES, "tp")
-_PHASED = ("gpu", "model", "phase", *SIZES, "tp")
+_FULL = ("gpu", "model", *SIZE_DIMS, "tp")
+_PHASED = ("gpu", "model", "phase", *SIZE_DIMS, "tp")
 DIMS: dict[str, tuple[str, ...]] = {
     "weights": ("model", "tp"), "activations": ("model", "tp"), "kv_bytes_per_token": ("model", "tp"),
-    "kv_capacity": ("gpu", "model", "tp"), "memory": ("model", *SIZES, "tp"), "unfit": _FULL,
+    "kv_capacity": ("gpu", "model", "tp"), "memory": ("model", *SIZE_DIMS, "tp"), "unfit": _FULL,
     "largest_batch": ("gpu", "model", "prompt", "output", "tp"),
     "ttft": _FULL, "tpot": _FULL, "tpot_first": _FULL, "tpot_last": _FULL, "end_to_end_latency": _FULL,
     "tokens_per_second": _FULL, "tokens_per_second_per_user": _FULL, "requests_per_second": _FULL,
     "step_time": _PHASED, "mfu": _PHASED, "mbu": _PHASED, "bound": _PHASED,
-    "share": ("gpu", "model", "phase", "operator", *SIZES, "tp"), "energy_per_token": _FULL, "cost": _FULL,
+    "share": ("gpu", "model", "phase", "operator", *SIZE_DIMS, "tp"), "energy_per_token": _FULL, "cost": _FULL,
 }  # fmt: skip
 """The variables of an estimate, in order, each with the dims that it depends on."""
 
@@ -269,9 +269,9 @@ def _dataset(answers: dict[Place, dict[str, Any]], coords: dict[str, Any], attrs
 def _on_sizes(values: Array, dims: tuple[str, ...]) -> Array:
     """An array by (batch_size, prompt, output), or a number, without those of them that are not among `dims`."""
     values = np.asarray(values)
-    if values.ndim < len(SIZES):
+    if values.ndim < len(SIZE_DIMS):
         return values
-    return values[(..., *(slice(None) if size in dims else 0 for size in SIZES))]
+    return values[(..., *(slice(None) if size in dims else 0 for size in SIZE_DIMS))]
 
 
 # What a user can get wrong ----------------------------------------------------------------------------------------

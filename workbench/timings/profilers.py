@@ -45,7 +45,7 @@ def guess_kernel(kernel: str) -> dict[str, str]:
 # Nsight Compute ---------------------------------------------------------------------------------------------------
 
 DURATION = "gpu__time_duration.sum"
-SECONDS = {
+NCU_SECONDS = {
     "nsecond": 1e-9, "ns": 1e-9, "usecond": 1e-6, "us": 1e-6, "msecond": 1e-3, "ms": 1e-3, "second": 1.0, "s": 1.0,
 }  # fmt: skip
 NCU_COLUMNS = {
@@ -94,11 +94,11 @@ def _ncu_details(cells: Cells) -> pd.Series:
 def _seconds(cells: Cells, column: str, unit: pd.Series) -> pd.Series:
     if cells.frame.empty:
         raise ValueError(f"{cells.path}: no {DURATION}: profile with --metrics {DURATION} or --set basic")
-    if strange := sorted(set(unit) - set(SECONDS)):
-        known = ", ".join(SECONDS)
+    if strange := sorted(set(unit) - set(NCU_SECONDS)):
+        known = ", ".join(NCU_SECONDS)
         raise ValueError(f"{cells.path}: {DURATION} in {strange[0]!r}: expected a unit of time: {known}")
     cells.frame = cells.frame.assign(**{column: cells.frame[column].str.replace(",", "")})
-    return cells.number(column, TIME) * unit.map(SECONDS)
+    return cells.number(column, TIME) * unit.map(NCU_SECONDS)
 
 
 # PyTorch's profiler -----------------------------------------------------------------------------------------------

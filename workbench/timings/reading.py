@@ -25,7 +25,7 @@ TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
 }  # fmt: skip
 
 #: Of a text format: what one of its first lines has in it.
-MARKS = {
+TIMING_MARKS = {
     "workbench": ("operator_class", "time_s"),
     "vidur": ("time_stats.", "num_tensor_parallel_workers"),
     "aiconfigurator": ("op_name", "latency"),
@@ -102,7 +102,7 @@ def recognize(path: Path) -> str:
         return "torch"
     if start.startswith("version https://git-lfs"):
         raise ValueError(f"{path}: a pointer of Git LFS, not the data itself: run `git lfs pull` in its repository")
-    for format, marks in MARKS.items():
+    for format, marks in TIMING_MARKS.items():
         if any(all(mark in line for mark in marks) for line in (lines if format == "ncu" else [start])):
             return format
     raise ValueError(
