@@ -55,13 +55,14 @@ def write(
 ) -> None:
     """Write a grid to `path`, by its suffix .zarr, .nc, .csv or .parquet, and its manifest beside it.
 
-    sweep : as of `grid.checked`; names : variables besides the ceilings and `calls`; chunks : as of `roofline_grid`
+    sweep : from `grid.sweep.checked`; chunks : as for `roofline_grid`
+    names : variables besides the ceilings and `calls`
     executor : anything with `concurrent.futures` submit; None is `jobs` threads
     report : called with the regions written and their number
 
     What an interrupted run of the same sweep and versions has left is kept, what another one has left is not; an output
     of the same is left as it is. Raises ValueError for an unknown suffix or variable, a missing folder, a path that
-    cannot be written or that another run writes, and a folder that is no Zarr store.
+    cannot be written or that another run writes, and a folder that is not a Zarr store.
     """
     check_libraries("dask", "netCDF4", "pyarrow", "zarr")
     names = list(dict.fromkeys(names))
@@ -101,12 +102,12 @@ def write(
 
 
 def _check_target(path: Path) -> None:
-    """Raises ValueError where a folder or a file would be lost that is no earlier output."""
+    """Raise ValueError where a folder or a file that is not an earlier output would be lost."""
     if path.suffix != ".zarr":
         if path.is_dir():
             raise ValueError(f"cannot write {path}: it is a folder")
     elif path.exists() and not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
-        raise ValueError(f"cannot write {path}: what is there is no Zarr store")
+        raise ValueError(f"cannot write {path}: what is there is not a Zarr store")
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def deviation(claim: Claim, value: Value) -> float:
     Returns
     -------
     float
-        Of two ranges, the distance of the ends that are farther apart; from a limit, how far the value oversteps it,
+        Of two ranges, the distance of the ends that are farther apart; from a limit, how far the value is beyond it,
         0 inside [1].
     """
     if claim.kind == "at most":

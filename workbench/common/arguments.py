@@ -14,23 +14,23 @@ MAX_SIZE = 10**12
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number, and no bool."""
+    """Whether a value is a whole number; a bool is not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number, and no bool."""
+    """Whether a value is a number; a bool is not."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def check_range(name: str, value: object, high: float, unit: str) -> None:
-    """Raise ValueError for what is no number from 0 to `high`."""
+    """Raise ValueError unless a value is a number from 0 to `high`."""
     if not is_number(value) or not 0 <= value <= high:
         raise ValueError(f"{name} = {value!r}: allowed are {unit} from 0{f' to {high}' if np.isfinite(high) else ''}")
 
 
 def as_list(name: str, values: Any) -> list[Any]:
-    """One value or several as a list; ValueError for none."""
+    """One value or several as a list; ValueError for an empty one."""
     if isinstance(values, np.ndarray | xr.DataArray):
         values = np.atleast_1d(values).tolist()
     elif isinstance(values, str | Record) or not isinstance(values, Iterable):

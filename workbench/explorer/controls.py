@@ -93,7 +93,7 @@ def make_controls() -> dict[str, Control]:
         ),
         "launch_latency_us": Control(
             w.BoundedFloatText(min=0, max=999999, description="Launch, us", **plain,
-                               tooltip="What every kernel call takes besides"),
+                               tooltip="Added to the time of every kernel call"),
             lambda value: {"launch_latency_us": float(value)}, lambda view: view.launch_latency_us,
         ),
         "points": Control(

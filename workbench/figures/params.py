@@ -115,7 +115,7 @@ def _type(notebook: Path, parameter: str, annotation: str) -> Any:
     try:
         if kind := eval(annotation, {"__builtins__": {}}, TYPES):  # papermill calls no annotation "None"
             return kind
-    except Exception:  # names nothing known, or is no expression
+    except Exception:  # names nothing known, or is not an expression
         pass
     raise ValueError(f"{notebook}: parameter {parameter} has the type {annotation!r}. Allowed: {', '.join(TYPES)}.")
 

@@ -27,7 +27,7 @@ _free: OrderedDict[int, mmap.mmap] = OrderedDict()  # by id, the longest free fi
 
 
 def empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array with arbitrary values, as of `numpy.empty`; its memory is kept when the last view of it is gone."""
+    """An array with arbitrary values, as from `numpy.empty`; its memory is kept when the last view of it is gone."""
     nbytes = prod(shape) * np.dtype(dtype).itemsize
     if nbytes < LARGE_BUFFER or not hasattr(mmap, "MADV_FREE"):
         return np.empty(shape, dtype)

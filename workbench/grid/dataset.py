@@ -75,7 +75,7 @@ def roofline_grid(
         "ideal", each kernel on its roof, or "kernel", with launch latency, achievable fractions of the roof and work in
         whole tiles (`kernels`).
     launch_latency : float
-        What every call takes besides: a framework that launches eagerly adds 20 to 40 us, which a wall clock sees and
+        Added to every call: a framework that launches eagerly adds 20 to 40 us, which a wall clock sees and
         CUDA graphs hide [s].
     dtype : str
         Of the results: "float64", or "float32" in half the memory, each value rounded once (a relative error of 6e-8;

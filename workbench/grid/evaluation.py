@@ -96,7 +96,7 @@ def evaluate(
 
 @contextmanager
 def _threads(count: int) -> Iterator[Callable[..., Iterator[None]]]:
-    """A `map` that runs in so many threads [1]."""
+    """A `map` that runs in `count` threads [1]."""
     if count == 1:
         yield map
     else:
@@ -109,7 +109,7 @@ def _dtype(name: str, sweep: Sweep) -> str:
 
 
 def _blocks(lengths: list[int], cells: int) -> Iterator[Block]:
-    """Slices of the sizes that cover them all, in order, each with at most so many cells."""
+    """Slices that cover all of these sizes, in order, each with at most `cells` cells [1]."""
     inner = prod(lengths[1:])
     if inner > cells:
         for i in range(lengths[0]):

@@ -17,7 +17,7 @@ from dask.highlevelgraph import HighLevelGraph
 from .evaluation import evaluate
 from .sweep import COSTS, RATES, Sweep
 
-Slices = dict[str, list[slice]]  # of every dim, as of `Sweep.chunks`
+Slices = dict[str, list[slice]]  # of every dim, as `Sweep.chunks` gives them
 
 
 def lazy_variables(sweep: Sweep, slices: Slices) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Timing:
     time_model : str
         "ideal", each kernel on its roof, or "kernel", by its law.
     launch_latency : float
-        What every call takes besides [s].
+        Added to every call [s].
 
     Raises
     ------

@@ -52,7 +52,7 @@ def plan(
     gpu : those to consider, None for all that have a price, or the whole catalog
     tp, batch_size : of a replica; its GPUs are all on one link, as within a machine: no network is modelled [1]
     price : of a GPU and hour, one or by GPU id; without it the cost is in GPU-hours
-    schedule, options : as of `serving.estimate`
+    schedule, options : as for `serving.estimate`
 
     Returns columns gpu, tp, batch_size; ttft_s, tpot_s [s], tokens_per_second of a replica, requests_per_second [1/s],
     memory_gb of a GPU, largest_batch, cost of a million output tokens (in GPU-hours without prices), of a full replica,

@@ -267,7 +267,7 @@ def _dataset(answers: dict[Place, dict[str, Any]], coords: dict[str, Any], attrs
 
 
 def _on_sizes(values: Array, dims: tuple[str, ...]) -> Array:
-    """An array by (batch_size, prompt, output), or a number, without those of them that are not among `dims`."""
+    """An array by those of (batch_size, prompt, output) that are among `dims`, of one by all of them or of a number."""
     values = np.asarray(values)
     if values.ndim < len(SIZE_DIMS):
         return values
@@ -284,7 +284,7 @@ def _prices(price: float | Mapping[str, float] | None, cards: dict[str, GPU]) ->
     prices = dict(price) if isinstance(price, Mapping) else dict.fromkeys(cards, price)
     for name in cards:
         if name not in prices:
-            raise ValueError(f"price has none for {name}: it has {', '.join(map(str, prices)) or 'none'}")
+            raise ValueError(f"price has no entry for {name}: it has {', '.join(map(str, prices)) or 'none'}")
         if not is_number(prices[name]) or not 0 < prices[name] < np.inf:
             raise ValueError(f"price of {name} = {prices[name]!r}: allowed are positive numbers")
     return prices

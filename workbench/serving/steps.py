@@ -209,8 +209,8 @@ def _widens(operator: str, formats: OperandFormats) -> bool:
 def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Array) -> Array:
     """Time of one call of a kernel that widens its weights [s].
 
-    Over more than `gemm_rows` it takes as long as that many do, for each such part. From `dequantize_rows` on, an
-    ordinary GEMM follows a kernel that reads the weights as stored and writes them in the activations' width.
+    It takes `gemm_rows` rows at a time: of more, each part takes as long as `gemm_rows` do. From `dequantize_rows` on,
+    an ordinary GEMM follows a kernel that reads the weights as stored and writes them in the activations' width.
     """
     calibration, widths = replica.calibration, replica.formats.widths
     rows = piece.tokens

@@ -43,7 +43,7 @@ def batching_effects(
     seq_len : int or iterable of int
         Sequence lengths [token].
     launch_latency : float, default 0
-        What every call takes besides, of an eager framework [s]; only the kernel-time model has it.
+        Added to every call, as by an eager framework [s]; only the kernel-time model has it.
 
     Returns
     -------

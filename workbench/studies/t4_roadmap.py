@@ -41,7 +41,7 @@ def roadmap() -> pd.DataFrame:
     pandas.DataFrame
         A row for each change and setting. sequences, how many run at a time, NaN where it does not matter [1];
         computed_by, "server" or "kernels" (see the module), "requests", from the lengths asked for, or "memory";
-        guess_low and guess_high, what the report expects, NaN where it names no number; gain; and the unit of all
+        guess_low and guess_high, what the report expects, NaN where it gives no figure; gain; and the unit of all
         three: "x tokens/s", over those of today, "% of latency saved" or "% of memory saved".
     """
     rows = [
