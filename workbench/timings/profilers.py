@@ -33,7 +33,7 @@ KERNEL_DTYPES = {
 def guess_kernel(kernel: str) -> dict[str, str]:
     """Name, class and format of a kernel, as far as its name tells.
 
-    >>> guess("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_tn")["operator_class"]
+    >>> guess_kernel("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_tn")["operator_class"]
     'gemm'
     """
     lower = kernel.lower()
