@@ -1,5 +1,6 @@
 """The explorer in a real browser: what the browser tests and the bench start."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -13,12 +14,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
+
+def require() -> None:
+    """Skip a test where there is no browser to drive; where CI is set up for one (CI=true), it fails instead."""
+    if not shutil.which(CHROMIUM):
+        missing = "no Chromium on this machine (Debian: apt install chromium)"
+    elif not importlib.util.find_spec("playwright"):
+        missing = "no Playwright in this environment"
+    else:
+        return
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
 
 
 def home(folder: Path) -> dict[str, str]:

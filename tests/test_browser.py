@@ -3,7 +3,6 @@
 Screenshots go to .cache/screenshots; `make screenshots` takes those that README shows from there.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -12,17 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import browsing
 import pytest
 import xarray as xr
-from browsing import CHROMIUM, ROOT, chromium, environment, explorer_page, free_port, link, server
+from browsing import ROOT, chromium, environment, explorer_page, free_port, link, server
 
 import workbench as wb
 from workbench import audit, explorer
 
-pytestmark = [
-    pytest.mark.skipif(not shutil.which(CHROMIUM), reason="no Chromium on this machine (Debian: apt install chromium)"),
-    pytest.mark.skipif(not importlib.util.find_spec("playwright"), reason="no Playwright in this environment"),
-]
 SHOTS = ROOT / ".cache" / "screenshots"
 START = 60_000  # ms; a kernel and a page on a busy machine
 
@@ -35,12 +31,14 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def browser():
+    browsing.require()
     with chromium() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
+    browsing.require()
     with explorer_page(tmp_path_factory.mktemp("voila")) as found:
         yield found
 
@@ -383,7 +381,16 @@ def luminance(color):
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_a_missing_chromium_fails_in_ci_and_skips_elsewhere(ci, outcome, monkeypatch):
+    monkeypatch.setattr(browsing, "CHROMIUM", "/nowhere/chromium")
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="no Chromium on this machine"):
+        browsing.require()
+
+
 def test_the_browser_leaves_nothing_at_home(tmp_path):
+    browsing.require()
     script = "import browsing\nwith browsing.chromium() as browser: browser.new_page().goto('about:blank')"
     env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
     env |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "tests")}

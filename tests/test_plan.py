@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import TPS, gpus, models
 
 import workbench as wb
 from workbench.serving import plan, plan_text
@@ -109,6 +112,61 @@ def test_the_report_says_what_the_numbers_leave_out(table):
     usual = plan_text(large[large.tp == 8])
     assert "tp above" not in usual
     assert "load" not in usual
+
+
+# What must hold everywhere ----------------------------------------------------------------------------------------
+
+
+def better(rows, than):
+    """Which rows are no slower and no dearer than one, and better in something; with one token there is no TPOT."""
+    measures = ["ttft_s", "tpot_s", "cost"]
+    mine, others = than[measures].fillna(0).astype(float), rows[measures].fillna(0)
+    return (others <= mine).all(axis=1) & (others < mine).any(axis=1)
+
+
+@settings(max_examples=50)  # two plans each
+@given(
+    model=models(),
+    cards=st.lists(gpus, min_size=1, max_size=2, unique_by=lambda card: card.id),
+    batches=st.lists(st.integers(1, 2000), min_size=1, max_size=3, unique=True),
+    tps=st.lists(st.sampled_from(TPS), min_size=1, max_size=2, unique=True),
+    sizes=st.tuples(st.integers(1, 4000), st.integers(1, 400)),
+    price=st.none() | st.sampled_from([0.5, 2.0]),
+    rate=st.none() | st.sampled_from([0.1, 30.0, 1e4]),
+    shares=st.tuples(*[st.none() | st.floats(0, 1)] * 2),
+)
+def test_a_verdict_follows_from_the_numbers_in_its_row(model, cards, batches, tps, sizes, price, rate, shares):
+    workload = {
+        "prompt": sizes[0], "output": sizes[1], "gpu": cards, "tp": tps, "batch_size": batches, "price": price,
+        "schedule": "static", "max_model_len": 10**5, "request_rate": rate,
+    }  # fmt: skip
+    every = plan(model, **workload)
+    ttft, tpot = (  # a level that one of the rows just meets
+        None if share is None or values.isna().all() else float(values.quantile(share, interpolation="lower"))
+        for share, values in zip(shares, (every.ttft_s, every.tpot_s), strict=True)
+    )
+    rows = plan(model, ttft=ttft, tpot=tpot, **workload)
+    assert len(rows) == len(every) == len(cards) * len(batches) * len(tps)
+    fits, late = rows.ttft_s.notna(), rows.ttft_s > (ttft or np.inf)
+    slow = rows.tpot_s > (tpot or np.inf)
+    good = rows[fits & ~late & ~slow]
+    assert (rows.verdict == "TTFT over").equals(late)
+    assert (rows.verdict == "TPOT over").equals(~late & slow)
+    assert (rows.verdict.str.endswith(("not fit", "context"))).equals(~fits)
+    names = good.gpu + " tp " + good.tp.astype(str) + " batch " + good.batch_size.astype(str)
+    for place, row in good.iterrows():
+        others = better(good, row)
+        if others.any():
+            assert row.verdict.removeprefix("dominated by ") in set(names[others])
+        else:
+            assert row.verdict == (BEST if place == 0 else KEPT)
+    if len(good):
+        assert rows.verdict[0] == BEST
+        assert rows.cost[0] == good.cost.min()
+    if rate is not None:
+        np.testing.assert_array_equal(rows.replicas[fits], np.ceil(rate / rows.requests_per_second[fits]))
+        hourly = (price or 1.0) * rows.gpus[fits]
+        np.testing.assert_allclose(rows.cost[fits], 1e6 * hourly / 3600 / (rate * sizes[1]))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 import workbench as wb
 from workbench import search, serving, store
@@ -256,6 +258,95 @@ def test_what_fits_is_by_gpu(servers):
     for gpu, row in found.iterrows():
         here = servers.sel(gpu=gpu, model="llama-3-8b")
         assert row.memory == here.memory.where(here.fits).min()
+
+
+# What must hold everywhere ----------------------------------------------------------------------------------------
+
+#: Few values, so that there are many equal ones; some settings have none.
+VALUES = st.sampled_from([0.0, 1.0, 2.0, 3.0, np.nan, np.inf])
+
+
+DIMS = ("gpu", "operator", "batch_size")
+
+
+@st.composite
+def settings(draw):
+    """Two variables of which less is better and one of which more is, on some dims; what fits, and what there is."""
+    lengths = {dim: draw(st.integers(1, 3)) for dim in DIMS}
+    kinds = dict.fromkeys(("time", "cost", "performance"), VALUES)
+    kinds |= draw(st.sampled_from([{}, {"fits": st.booleans()}, {"calls": st.sampled_from([0.0, 1.0])}]))
+    variables = {}
+    for name, values in kinds.items():
+        dims = draw(st.lists(st.sampled_from(DIMS), min_size=1, unique=True))
+        shape = [lengths[dim] for dim in dims]
+        drawn = draw(st.lists(values, min_size=(count := int(np.prod(shape))), max_size=count))
+        variables[name] = (dims, np.reshape(drawn, shape))
+    ds = xr.Dataset(variables)
+    return ds.assign_coords({dim: np.arange(size) + 10 for dim, size in ds.sizes.items()})
+
+
+def allowed(ds, objectives, limits, by):
+    """Every setting that is there, fits and keeps to the limits, as a row; `performance` turned so that less is better.
+
+    In the order of `by` and then of the other dims, in which the first of equal ones is taken.
+    """
+    shown = ds[[*objectives, *limits]]
+    there = ds.fits if "fits" in ds else xr.DataArray(True)
+    if "calls" in ds:
+        there = there & (ds.calls > 0).any([dim for dim in ds.calls.dims if dim not in shown.dims])
+    rows = xr.merge(xr.broadcast(shown.assign(there=there))).transpose(*by, ...).to_dataframe().reset_index()
+    rows = rows[rows.there & np.isfinite(rows[objectives]).all(axis=1)]
+    for name, limit in limits.items():
+        rows = rows[rows[name] >= limit if name == "performance" else rows[name] <= limit]
+    return rows.assign(**{name: -rows[name] for name in rows if name == "performance"})
+
+
+def groups(rows, by):
+    return [group for _, group in rows.groupby(by)] if by else [rows] if len(rows) else []
+
+
+def parts(ds):
+    """The settings in blocks, one for each label of the first dim."""
+    dim, size = next(iter(ds.sizes.items()))
+    return [ds.isel({dim: [i]}) for i in range(size)]
+
+
+QUESTIONS = (
+    settings(),
+    st.permutations(["time", "cost", "performance"]),
+    st.none() | st.sampled_from([0, 1, 2, 3]),
+    st.sets(st.sampled_from(DIMS)),
+)
+
+
+@given(*QUESTIONS)
+def test_the_best_of_any_settings_is_that_of_their_table(ds, names, limit, by):
+    objective, limits = names[0], {} if limit is None else {names[1]: limit}
+    by = sorted(by & set(ds[[objective, *limits]].dims))
+    rows = allowed(ds, [objective], limits, by)
+    found, of_parts = (wb.best(source, objective, by=by, limits=limits) for source in (ds, parts(ds)))
+    assert sorted(of_parts[objective]) == sorted(found[objective])
+    turned = found.assign(performance=-found.performance) if "performance" in found else found
+    first = [group.loc[group[objective].idxmin(), list(found)].tolist() for group in groups(rows, by)]
+    assert turned.values.tolist() == first
+
+
+@given(*QUESTIONS)
+def test_the_front_of_any_settings_is_that_of_their_table(ds, names, limit, by):
+    x, y, limited = names
+    limits = {} if limit is None else {limited: limit}
+    by = sorted(by & set(ds[[x, y, *limits]].dims))
+    expected = []
+    for rows in groups(allowed(ds, [x, y], limits, by), by):
+        one, other = rows[x].to_numpy(), rows[y].to_numpy()
+        front = rows[[not beaten(one, other, i) for i in range(len(rows))]].drop_duplicates([x, y])
+        expected += front.sort_values(x)[[*by, x, y]].values.tolist()
+    found, of_parts = (
+        table.assign(performance=-table.performance) if "performance" in table else table
+        for table in (wb.pareto(source, x, y, by=by, limits=limits) for source in (ds, parts(ds)))
+    )
+    assert found[[*by, x, y]].values.tolist() == expected
+    assert sorted(of_parts[[*by, x, y]].values.tolist()) == expected
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import models, servers
 
 import workbench as wb
 from workbench import serving
@@ -330,6 +333,111 @@ def test_a_batch_gains_until_compute_and_the_cache_bound_it():
     assert (np.diff(gain) > 0).all()
     assert gain[1] == pytest.approx(2, rel=0.05)
     assert gain[-1] < 64
+
+
+# What must hold everywhere ----------------------------------------------------------------------------------------
+
+SIZES = (st.integers(1, 300), st.integers(1, 9000), st.integers(2, 600))  # batch_size, prompt, output
+#: Latent attention chooses its kernel by FLOPs, so that a longer context may take less time.
+DENSE = models(latent=False)
+#: One pass or chunk a prompt. One pass more may save a wave of tiles in each: the stairs of kernel times.
+ONE_PASS = {"max_num_batched_tokens": 10**7}
+
+
+def roomy(card):
+    """The GPU with memory for everything."""
+    return card.model_copy(update={"memory": card.memory.model_copy(update={"capacity_gb": 1e12})})
+
+
+def asked(server, batch_size, prompt, output, **asked_for):
+    """An estimate of a random server that has room."""
+    card, model, options = server
+    ds = serving.estimate(roomy(card), model, batch_size, prompt, output, **asked_for | options, max_model_len=10**5)
+    assert ds.fits.all()
+    return ds
+
+
+def grows(values, dim):
+    return bool((values.diff(dim) >= -1e-12 * values.max()).all())
+
+
+@given(servers(DENSE), *SIZES)
+def test_times_grow_with_the_batch_the_prompt_and_the_output(server, b, p, o):
+    ds = asked(server, [b, b + 1], [p, p + 1], [o, o + 1], **ONE_PASS)
+    for name in ("ttft", "tpot", "tpot_first", "tpot_last", "end_to_end_latency", "memory"):
+        for dim in ("batch_size", "prompt", "output"):
+            assert grows(ds[name], dim), (name, dim)
+    assert (ds.tpot_first <= ds.tpot_last * (1 + 1e-12)).all()
+    assert (ds.ttft < ds.end_to_end_latency).all()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@given(server=servers(DENSE, time_model="ideal"), b=SIZES[0], p=SIZES[1], o=SIZES[2])
+def test_ideal_times_grow_in_chunks_and_passes_as_well(schedule, server, b, p, o):
+    ds = asked(server, [b, b + 1], [p, p + 1], o, schedule=schedule)
+    for name in ("ttft", "tpot"):  # with more output the prompts of the others come more rarely
+        for dim in ("batch_size", "prompt"):
+            assert grows(ds[name], dim), (name, dim)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@settings(max_examples=40)  # three estimates each
+@given(
+    server=servers(models(latent=False, window=False)),
+    b=SIZES[0],
+    p=st.integers(3, 9000),
+    shares=st.tuples(*[st.floats(0, 1)] * 2),
+)
+def test_a_longer_cached_prefix_is_never_slower_and_stored_once(schedule, server, b, p, shares):
+    less, more = (int(share * (p - 1)) for share in sorted(shares))
+    one, two, plain = (
+        asked(server, b, p, 100, cached_prefix=c, schedule=schedule, **ONE_PASS).squeeze() for c in (less, more, 0)
+    )
+    assert two.ttft <= one.ttft * (1 + 1e-12)
+    assert two.memory <= one.memory
+    assert one.ttft <= plain.ttft * (1 + 1e-12)
+    if schedule == "static":
+        assert two.tpot == plain.tpot
+
+
+@given(servers(), *SIZES, st.sampled_from(SCHEDULES), st.floats(0, 1))
+def test_rates_utilization_and_energy_follow_from_the_times(server, b, p, o, schedule, floor):
+    card, _, options = server
+    ds = asked(server, b, p, o, schedule=schedule, power_floor=floor, price=2.0).squeeze()
+    assert ds.tokens_per_second * ds.end_to_end_latency == pytest.approx(b * o)
+    assert ds.requests_per_second * ds.end_to_end_latency == pytest.approx(b)
+    assert ds.end_to_end_latency == pytest.approx((ds.ttft + (o - 1) * ds.tpot).item())
+    assert (ds.step_time > 0).all()
+    for name in ("mfu", "mbu"):
+        assert ((ds[name] > 0) & (ds[name] <= 1 + 1e-9)).all(), name
+    np.testing.assert_allclose(ds.share.sum("operator"), 100)
+    # the TDP times what each phase uses of the peak that it uses most, as long as the phase takes
+    watts = card.tdp_w * (floor + (1 - floor) * np.maximum(ds.mfu, ds.mbu)) if card.tdp_w else ds.mfu * np.nan
+    joules = watts.sel(phase="prefill") * ds.ttft + watts.sel(phase="decode") * (o - 1) * ds.tpot
+    assert ds.energy_per_token == pytest.approx((options["tp"] * joules / (b * o)).item(), nan_ok=True)
+    assert ds.cost == pytest.approx(1e6 * options["tp"] * 2.0 / 3600 / ds.tokens_per_second.item())
+
+
+@given(servers(), *SIZES)
+def test_what_fits_is_what_there_is_room_for(server, b, p, o):
+    card, model, options = server
+    ds = serving.estimate(card, model, [b, b + 1], p, o, **options, max_model_len=10**5).squeeze()
+    assert grows(ds.memory, "batch_size")
+    assert (ds.memory >= ds.weights + ds.activations).all()
+    assert (ds.fits == (ds.memory <= 0.9 * 1e9 * card.memory.capacity_gb)).all()
+    assert (ds.fits == (ds.batch_size <= ds.largest_batch)).all()
+    assert ds.ttft.notnull().equals(ds.fits)
+
+
+@settings(max_examples=40)  # three estimates each
+@given(servers(DENSE), *SIZES, st.integers(1, 6), st.floats(0, 1), st.floats(0, 1))
+def test_a_draft_that_is_accepted_more_often_is_faster(server, b, p, o, depth, one, other):
+    rare, often = (
+        asked(server, b, p, o, draft=serving.mtp(alpha=alpha, depth=depth)).squeeze() for alpha in sorted((one, other))
+    )
+    assert often.tpot <= rare.tpot
+    assert often.ttft == rare.ttft
+    assert rare.tpot > asked(server, b, p, o).tpot.item() / (depth + 1)  # each step yields depth + 1 tokens at most
 
 
 # What a user can get wrong ----------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from collections import deque
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import workbench as wb
 from workbench import forward_pass, roofline_grid
@@ -150,8 +152,9 @@ def step_by_step(server, workload):
     times, block = StepTimes(server), server.block_size
     free = server.kv_tokens // block
     n = len(workload)
-    prompt, output, sent = (
-        list(map(float, v)) for v in (workload.prompt_tokens, workload.output_tokens, workload.sent_s)
+    prompt, output, cached, sent = (
+        list(map(float, v))
+        for v in (workload.prompt_tokens, workload.output_tokens, workload.cached_tokens, workload.sent_s)
     )
     generated, computed, held, target = [0] * n, [0] * n, [0] * n, [0] * n
     first, last = [np.nan] * n, [np.nan] * n
@@ -184,8 +187,9 @@ def step_by_step(server, workload):
                 budget -= tokens
         while preemptions == before and waiting and budget and len(running) < server.max_num_seqs:
             i = waiting[0]
-            tokens = min(prompt[i] + generated[i], budget)
-            short = tokens < prompt[i] + generated[i]
+            computed[i] = cached[i]
+            tokens = min(prompt[i] + generated[i] - computed[i], budget)
+            short = computed[i] + tokens < prompt[i] + generated[i]
             if blocks_for(i, tokens) > free or (short and not server.chunked_prefill):
                 break
             running.append(waiting.popleft())
@@ -212,23 +216,119 @@ def step_by_step(server, workload):
     return first, last, preemptions
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_leaps_are_what_single_steps_add_up_to(seed):
-    rng = np.random.default_rng(seed)
-    chunked, requests = bool(seed % 4), int(rng.integers(1, 40))
-    small = server(
-        max_num_seqs=int(rng.integers(1, 12)), max_num_batched_tokens=int(rng.choice([16, 32])) if chunked else 128,
-        max_model_len=128, kv_tokens=int(rng.choice([128, 160, 400, 5000])), chunked_prefill=chunked, block_size=8,
+@st.composite
+def small_servers(draw, **fixed):
+    """Servers of few sequences and little cache, in which requests of up to 64 + 64 tokens wait and give way."""
+    chunked = draw(st.sampled_from([True, True, True, False]))
+    return server(
+        max_num_seqs=draw(st.integers(1, 12)), max_model_len=128, block_size=8, chunked_prefill=chunked,
+        max_num_batched_tokens=draw(st.sampled_from([16, 32])) if chunked else 128,
+        kv_tokens=draw(st.sampled_from([128, 160, 400, 5000])), **fixed,
     )  # fmt: skip
-    workload = trace(
-        sent_s=rng.uniform(0, 2, requests), prompt_tokens=rng.integers(2, 65, requests),
-        output_tokens=rng.integers(1, 65, requests),
-    )  # fmt: skip
+
+
+@st.composite
+def traces(draw):
+    """Up to forty requests, at once or within two seconds."""
+    columns = {
+        "sent_s": st.floats(0, draw(st.sampled_from([0, 0.1, 2]))), "prompt_tokens": st.integers(1, 64),
+        "output_tokens": st.integers(1, 64), "cached_tokens": st.sampled_from([0, 0, 9, 40]),
+    }  # fmt: skip
+    count = draw(st.integers(1, 40))
+    return trace(**{name: draw(st.lists(values, min_size=count, max_size=count)) for name, values in columns.items()})
+
+
+@given(small_servers(), traces())
+def test_leaps_are_what_single_steps_add_up_to(small, workload):
     frame = simulate(small, workload)
     first, last, preemptions = step_by_step(small, workload)
     np.testing.assert_allclose(frame.first_token_s, first, rtol=1e-9)
     np.testing.assert_allclose(frame.last_token_s, last, rtol=1e-9)
     assert frame.attrs["engine"]["preemptions"] == preemptions
+
+
+CLIENTS = st.fixed_dictionaries(
+    {
+        "in_flight": st.none() | st.integers(1, 8), "timeout": st.none() | st.floats(0.01, 2),
+        "horizon": st.none() | st.floats(0.01, 4),
+    }
+)  # fmt: skip
+
+
+def at_once(begins, ends):
+    """The most intervals that are open at a time; one that begins when another ends comes after it."""
+    events = sorted([(time, -1) for time in ends] + [(time, 1) for time in begins])
+    return max(np.cumsum([0, *(change for _, change in events)]))
+
+
+@given(small_servers(), traces(), CLIENTS)
+def test_every_run_keeps_its_order_its_tokens_and_its_blocks(small, workload, client):
+    frame = simulate(small, workload, **client)
+    again, engine = simulate(small, workload, **client), frame.attrs["engine"]
+    pd.testing.assert_frame_equal(frame, again)
+    assert frame.attrs == again.attrs
+
+    asked, done = workload.output_tokens[: len(frame)], frame.status == "finished"
+    assert engine["generated_tokens"] == frame.output_tokens.sum()
+    assert (frame.output_tokens == asked)[done].all()
+    assert (frame.output_tokens < asked)[~done].all()
+    assert len(frame) + engine["requests_not_sent"] == len(workload)
+    if client["timeout"] is client["horizon"] is None:
+        assert done.all()
+    assert done.equals(frame.last_token_s.notna())
+    assert frame.first_token_s.notna().equals(frame.output_tokens > 0)
+
+    assert (frame.sent_s <= frame.first_token_s.fillna(np.inf)).all()
+    assert (frame.first_token_s <= frame.last_token_s)[done].all()
+    assert frame.sent_s.is_monotonic_increasing
+    assert frame.first_token_s.dropna().is_monotonic_increasing  # first come, first served
+    if client["horizon"]:
+        assert engine["duration"] <= client["horizon"]
+    if client["timeout"]:
+        step = 0.05  # and more than one of this server takes: the client gives up between two of them
+        assert (frame.last_token_s - frame.sent_s)[done].le(client["timeout"] + step).all()
+
+    assert engine["peak_kv_blocks"] <= engine["kv_blocks"] == small.kv_blocks
+    assert engine["mean_running"] <= small.max_num_seqs
+    if done.all() and not engine["preemptions"]:
+        most = min(small.max_num_seqs, client["in_flight"] or len(frame))
+        decoding = frame[asked > 1]  # from the first token on in the batch
+        assert at_once(decoding.first_token_s, decoding.last_token_s) <= most
+
+
+def test_a_step_that_the_end_of_the_test_breaks_off_brings_no_token():
+    # the second step would complete the longer prompt and three more, and ends after the horizon
+    four = server(max_num_seqs=4, max_num_batched_tokens=16)
+    load = trace(sent_s=[0] * 5, prompt_tokens=[1, 1, 20, 1, 1], output_tokens=[1] * 5)
+    whole = simulate(four, load)
+    cut = simulate(four, load, horizon=0.99 * whole.last_token_s.max())
+    assert cut.attrs["engine"]["steps"] == 1
+    assert cut.output_tokens.tolist() == [1, 1, 0, 0, 0]
+
+
+@given(small_servers(), st.integers(1, 10), st.integers(0, 10**6), st.sampled_from([0, 9]))
+def test_a_closed_loop_never_has_more_requests_than_users(small, users, seed, cached):
+    lengths = np.arange(1, 65)
+    workload = closed_loop(users, requests=30, prompt=lengths, output=lengths, cached=cached, seed=seed)
+    frame = simulate(small, workload)
+    assert (frame.status == "finished").all()
+    assert at_once(frame.sent_s, frame.last_token_s) == min(users, 30)
+    assert set(frame.sent_s) <= {0.0, *frame.last_token_s}  # the next when one ends
+    assert frame.attrs["engine"]["mean_in_system"] <= users * (1 + 1e-12)
+
+
+@given(small_servers(time_model="ideal"), traces())
+def test_no_request_is_faster_than_on_an_empty_server(small, workload):
+    """By the kernel model as well, but for the mean context that the attention of a step is timed at: 1e-5."""
+    frame = simulate(small, workload)
+    for i, row in frame.head(8).iterrows():
+        prompt, output, cached = (
+            getattr(workload, f"{name}_tokens")[i : i + 1] for name in ("prompt", "output", "cached")
+        )
+        lone = trace(sent_s=[0], prompt_tokens=prompt, output_tokens=output, cached_tokens=cached)
+        alone = simulate(small, lone).iloc[0]
+        assert row.first_token_s - row.sent_s >= alone.first_token_s * (1 - 1e-9)
+        assert row.last_token_s - row.sent_s >= alone.last_token_s * (1 - 1e-9)
 
 
 def test_preemption_by_hand():

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import models, servers
 
 import workbench as wb
-from workbench.kernels import send_time
-from workbench.operators import Step, decode
+from workbench.kernels import Formats, send_time
+from workbench.operators import decode, prefill
 from workbench.serving import Replica, step, step_time
 from workbench.serving.steps import model_computing, prefill_piece
 
@@ -129,14 +132,112 @@ def test_a_model_computes_the_same_however_it_is_spread():
     assert one == eight
 
 
-def test_a_step_grows_with_its_tokens_and_contexts():
-    sizes = np.arange(1, 300)
-    for pieces in (
-        [decode(sizes, 500)],
-        [decode(16, 100 * sizes)],
-        [Step(1, sizes, 1000, 1000 - sizes), decode(4, 50)],
-    ):
-        assert (np.diff(step_time(server(time_model="ideal"), *pieces)) >= 0).all()
+def test_what_limits_an_operator_by_hand():
+    # an H100 computes 295 FLOP in the time it moves a byte. One token reads 2 bytes of weights for 2 FLOP each; 4,096
+    # tokens compute 4,096 times as much with the same weights. A collective waits for its link
+    for piece, limit in ((decode(1, 500), 0), (prefill(1, 4096), 1)):
+        works = step(server(tp=2, time_model="ideal"), piece)
+        assert works["down_proj"].bound == limit
+        assert works["all_reduce"].bound == 2
+    # 64 sequences over 4,000 tokens: each byte of the cache is read for one query alone, the weights for 64
+    assert step(server(), decode(64, 4000))["attention"].bound == 0
+
+
+def test_the_piece_that_takes_longest_limits_the_attention():
+    # of a prompt of 8,192 tokens and one token beside it, the prompt; of 16 tokens and 64 sequences, these
+    assert step(server(), prefill_piece(1, 8192), decode(1, 500))["attention"].bound == 1
+    assert step(server(), decode(1, 500), prefill_piece(1, 8192))["attention"].bound == 1
+    assert step(server(), prefill_piece(1, 8192), decode(512, 8000))["attention"].bound == 0
+
+
+# What must hold everywhere ----------------------------------------------------------------------------------------
+
+#: Floats, as an estimate has them: products of whole numbers could leave 64 bits [1].
+BATCHES, LENGTHS, CANDIDATES = (st.integers(1, most).map(float) for most in (600, 50_000, 64))
+#: Latent attention chooses its kernel by FLOPs, so that a longer context may take less time.
+DENSE = models(latent=False)
+PIECES = {
+    "prefill": lambda b, s, q: prefill(b, s),
+    "decode": lambda b, s, q: decode(b, s),
+    "verification": lambda b, s, q: decode(b, s, candidates=q),
+}
+KINDS = st.sampled_from(list(PIECES))
+ROUNDING = 1e-12
+
+
+@pytest.mark.parametrize("kind", PIECES)
+@given(server=servers(), b=BATCHES, s=LENGTHS, q=CANDIDATES)
+def test_the_operators_of_a_step_are_those_of_the_grid(kind, server, b, s, q):
+    card, model, options = server
+    phase, candidates = ("prefill", None) if kind == "prefill" else ("decode", int(q) if kind == "verification" else 1)
+    ds = wb.roofline_grid(card, model, None, phase, int(b), int(s), candidates=candidates, **options).squeeze(drop=True)
+    works = step(Replica(card, model, **options), PIECES[kind](b, s, q))
+    assert set(works) == set(ds.operator.values)
+    for values in ("flops", "bytes", "time"):  # the same sums, if in another order
+        expected = dict(zip(ds.operator.values, (ds[values] * ds.calls).values, strict=True))
+        assert {name: getattr(work, values) for name, work in works.items()} == pytest.approx(
+            expected, rel=ROUNDING, abs=0
+        )
+    at_the_ridge = abs(ds.intensity / ds.ridge_point - 1) < ROUNDING
+    for name, limit, either in zip(ds.operator.values, ds.bound.values, at_the_ridge.values, strict=True):
+        assert works[name].bound == limit or either, name
+
+
+@given(KINDS, servers(), BATCHES, LENGTHS, CANDIDATES)
+def test_flops_are_linear_in_the_batch(kind, server, b, s, q):
+    card, model, options = server
+    one, many = (step(Replica(card, model, **options), PIECES[kind](n, s, q)) for n in (1.0, b))
+    for name in one:  # a share of experts is 1 - (1 - p)^T, which few of many round off
+        assert many[name].flops == pytest.approx(b * one[name].flops, rel=1e-9), name
+        assert one[name].bytes <= many[name].bytes <= b * one[name].bytes * (1 + 1e-9), name
+
+
+@given(KINDS, servers(DENSE), BATCHES, LENGTHS, CANDIDATES)
+def test_a_step_grows_with_its_sequences_tokens_and_contexts(kind, server, b, s, q):
+    card, model, options = server
+    replica, piece = Replica(card, model, **options), PIECES[kind]
+    time = step_time(replica, piece(b, s, q))
+    for more in ((b + 1, s, q), (b, s + 1, q), (b, s, q + 1)):
+        assert step_time(replica, piece(*more)) >= time * (1 - ROUNDING)
+    none = step_time(replica, piece(b, s, q), decode(0.0, s))
+    assert none == pytest.approx(time, rel=ROUNDING)
+
+
+@given(KINDS, servers(), BATCHES, LENGTHS, CANDIDATES)
+def test_no_operator_is_faster_than_its_roof(kind, server, b, s, q):
+    card, model, options = server
+    formats = Formats(*(options[f"{part}_dtype"] for part in ("weight", "activation", "kv", "lm_head"))).of(model)
+    for name, work in step(Replica(card, model, **options), PIECES[kind](b, s, q)).items():
+        roof = work.flops / card.peak_flop_rate(formats.computes_in(name)), work.bytes / card.bandwidth
+        assert work.time >= max(roof) * (1 - ROUNDING), name
+        if options["time_model"] == "ideal" and not options["launch_latency"] and name != "all_reduce":
+            assert work.time == pytest.approx(max(roof), rel=ROUNDING), name
+            assert work.bound == (roof[0] >= roof[1]) or roof[0] == pytest.approx(roof[1], rel=ROUNDING), name
+
+
+@given(
+    servers(time_model="ideal"), st.lists(st.tuples(BATCHES, LENGTHS, LENGTHS, st.booleans()), min_size=2, max_size=4)
+)
+def test_what_runs_together_computes_the_same_and_moves_no_more(server, sizes):
+    card, model, options = server
+    pieces = [prefill_piece(b, n, c) if prompt else decode(b, c) for b, n, c, prompt in sizes]
+    replica = Replica(card, model, **options)
+    alone = [step(replica, piece) for piece in pieces]
+    for together in (step(replica, *pieces), step(replica, *pieces[::-1])):
+        for name, work in together.items():
+            assert work.flops == pytest.approx(sum(works[name].flops for works in alone), rel=1e-9), name
+            assert work.bytes <= sum(works[name].bytes for works in alone) * (1 + 1e-9), name
+            assert work.time <= sum(works[name].time for works in alone) * (1 + 1e-9), name
+
+
+@given(servers(DENSE), st.lists(st.integers(1, 5000).map(float), min_size=1, max_size=6), BATCHES)
+def test_chunks_compute_what_the_prompt_does(server, lengths, b):
+    card, model, options = server
+    replica, starts = Replica(card, model, **options), np.cumsum([0.0, *lengths])
+    chunks = [step(replica, prefill_piece(b, new, start)) for new, start in zip(lengths, starts, strict=False)]
+    for name, work in step(replica, prefill(b, starts[-1])).items():
+        if name != "lm_head":  # the last token of each chunk has logits
+            assert sum(works[name].flops for works in chunks) == pytest.approx(work.flops, rel=1e-9), name
 
 
 @pytest.mark.parametrize(

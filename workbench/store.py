@@ -30,6 +30,7 @@ from .common.extras import check_libraries
 from .common.files import write_text
 from .common.project import package_fingerprint
 from .common.variables import with_units
+from .grid.buffers import reused_memory
 from .grid.dataset import labelled_grid
 from .grid.evaluation import evaluate
 from .grid.lazy_arrays import lazy_variables, regions
@@ -90,9 +91,10 @@ def write(
         due = [(store, sweep, region, names, mark) for mark, region in places if not mark.exists()]
         pool = executor or ThreadPoolExecutor(jobs)
         try:
-            for done, future in enumerate(_completed(pool, write_region, due), len(places) - len(due)):
-                future.result()
-                report(done + 1, len(places))
+            with reused_memory():
+                for done, future in enumerate(_completed(pool, write_region, due), len(places) - len(due)):
+                    future.result()
+                    report(done + 1, len(places))
         finally:
             if executor is None:
                 pool.shutdown(cancel_futures=True)

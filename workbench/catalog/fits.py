@@ -4,17 +4,26 @@ Fractions are of the vendor's peak and bandwidth, so that they carry over to ano
 are in microseconds, as they are printed. The wing `kernels` says how each number enters.
 """
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from ..common.yaml_records import Number, Record, Text
 
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Microseconds = Annotated[float, Field(ge=0, le=1000)]
-Depth = Annotated[float, Field(ge=0, le=1e6)]
-Sharpness = Annotated[float, Field(ge=1, le=8)]
-L2Speedup = Annotated[float, Field(ge=1, le=10)] | None
+
+@dataclass(frozen=True)
+class Unit:
+    """Unit of a fitted number, as it is printed, in the number's type."""
+
+    symbol: str
+
+
+Fraction = Annotated[float, Field(gt=0, le=1), Unit("1")]
+Microseconds = Annotated[float, Field(ge=0, le=1000), Unit("us")]
+Depth = Annotated[float, Field(ge=0, le=1e6), Unit("1")]
+Sharpness = Annotated[float, Field(ge=1, le=8), Unit("1")]
+L2Speedup = Annotated[Annotated[float, Field(ge=1, le=10)] | None, Unit("1")]
 
 
 class GemmFit(Record):
@@ -49,8 +58,8 @@ class GemmFit(Record):
     loop_depth: Depth = 0.0
     fill_depth: Depth = 0.0
     half_tile: Depth = 0.0
-    small_tile_waves: Number | None = None
-    boost: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    small_tile_waves: Annotated[Number | None, Unit("1")] = None
+    boost: Annotated[float, Field(ge=0, lt=1), Unit("1")] = 0.0
     compute_fraction: Fraction
     bandwidth_fraction: Fraction
     overlap: Sharpness
@@ -81,8 +90,8 @@ class PrefillFit(Record):
 
     launch_us: Microseconds
     wave_us: Microseconds
-    token_ns: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    softmax_flops: Annotated[float, Field(ge=0, le=1e4)]
+    token_ns: Annotated[float, Field(ge=0, le=1000), Unit("ns")] = 0.0
+    softmax_flops: Annotated[float, Field(ge=0, le=1e4), Unit("FLOP")]
     compute_fraction: Fraction
     bandwidth_fraction: Fraction
     packed_heads: bool
@@ -116,7 +125,7 @@ class DecodeFit(Record):
     wave_us: Microseconds
     bandwidth_fraction: Fraction
     overlap: Sharpness
-    unsplit_gbs: Number | None = None
+    unsplit_gbs: Annotated[Number | None, Unit("GB/s")] = None
     l2_speedup: L2Speedup = None
 
 
@@ -158,7 +167,7 @@ class Evidence(Record):
 
 
 class KernelModel(Record):
-    """The fits of one GPU; a kind of kernel without one is borrowed (`kernel_fit`).
+    """The fits of one GPU, a field for each kind of kernel; one that is absent is borrowed (`kernel_fit`).
 
     Attributes
     ----------
@@ -182,13 +191,17 @@ class KernelModel(Record):
     fitted_on: dict[str, Evidence] = Field(min_length=1)
 
 
-#: Kinds of kernels that the kernel-time model has a law for.
-KINDS = ("gemm", "unfused", "prefill", "decode", "elementwise")
+#: The record of each kind of kernel that the kernel-time model has a law for, and the kinds in the same order.
+FITS: dict[str, type[Record]] = {
+    kind: get_args(field.annotation)[0] for kind, field in KernelModel.model_fields.items() if kind != "fitted_on"
+}
+KINDS = tuple(FITS)
 
 #: Unit of every fitted number, by field.
-UNITS = {
-    "launch_us": "us", "loop_us": "us", "context_us": "us", "wave_us": "us", "unsplit_gbs": "GB/s",
-    "softmax_flops": "FLOP", "loop_depth": "1", "fill_depth": "1", "half_tile": "1", "boost": "1", "overlap": "1",
-    "small_tile_waves": "1", "token_ns": "ns", "l2_speedup": "1",
-    "compute_fraction": "1", "bandwidth_fraction": "1",
-}  # fmt: skip
+UNITS: dict[str, str] = {
+    name: part.symbol
+    for record in FITS.values()
+    for name, field in record.model_fields.items()
+    for part in field.metadata
+    if isinstance(part, Unit)
+}

@@ -24,7 +24,7 @@ from ..tables import LOOKS, SELECTORS
 #: Points that a browser draws without a stutter [1].
 MAX_POINTS = 20_000
 
-Sizes = Annotated[list[Count], Field(min_length=1)]
+SizeList = Annotated[list[Count], Field(min_length=1)]
 
 
 class Settings(Record):
@@ -134,8 +134,8 @@ class View(Settings):
     configs: dict[str, dict[str, Any]] = Field(default={})
     operator: list[Text] = Field(default=["fused"])
     phase: list[Text] = Field(default=list(PHASES))
-    batch_size: Sizes = Field(default=[1, 2, 4, 8, 16, 32, 64])
-    seq_len: Sizes = Field(default=[128, 256, 512, 1024, 2048, 4096, 8192])
+    batch_size: SizeList = Field(default=[1, 2, 4, 8, 16, 32, 64])
+    seq_len: SizeList = Field(default=[128, 256, 512, 1024, 2048, 4096, 8192])
     candidates: list[Count] = Field(default=[])
     points: Literal["operators", "steps"] = "operators"
     series: dict[str, dict[str, Any]] = Field(default={})

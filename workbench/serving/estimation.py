@@ -21,7 +21,7 @@ from ..operators import COLLECTIVES, OPERATORS, PHASES
 from .batch import Batch
 from .drafts import Draft
 from .latency import Latency, batch_latency
-from .memory import CONTEXT_LENGTH, FITS, KV_CACHE, WEIGHTS, WORKSPACE, memory_fit
+from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, memory_fit
 from .replica import Replica
 
 #: Share of its TDP that a GPU draws however little it does while it serves [1]. A guess: of A100s, decoding draws well
@@ -228,7 +228,7 @@ DIMS: dict[str, tuple[str, ...]] = {
 _MEMORY = {"weights", "activations", "kv_bytes_per_token", "kv_capacity", "memory", "unfit", "largest_batch"}
 #: Variables whose values are flags, and what they mean.
 FLAGS = {
-    "unfit": {FITS: "fits", WEIGHTS: "weights", KV_CACHE: "kv_cache", CONTEXT_LENGTH: "context_length"},
+    "unfit": {ALL_FITS: "fits", WEIGHTS: "weights", KV_CACHE: "kv_cache", CONTEXT_LENGTH: "context_length"},
     "bound": {ABSENT: "does_not_fit", **LIMITS},
 }
 
@@ -251,7 +251,7 @@ def _dataset(answers: dict[Place, dict[str, Any]], coords: dict[str, Any], attrs
             else:
                 values[place] = _on_sizes(answer[name], dims)
         variables[name] = values
-    fits = variables["unfit"] == FITS
+    fits = variables["unfit"] == ALL_FITS
     for name in variables.keys() - _MEMORY:
         inner = [axis for axis, dim in enumerate(DIMS[name]) if dim in ("phase", "operator")]
         variables[name][~np.broadcast_to(np.expand_dims(fits, inner), variables[name].shape)] = (

@@ -8,7 +8,7 @@ cache (Kwon et al. 2023, arXiv 2309.06180).
 import numpy as np
 
 from ..catalog import Model
-from ..catalog.dtypes import element_bytes
+from ..catalog.dtypes import WIDTH, element_bytes
 from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
@@ -18,7 +18,7 @@ from .drafts import Draft, drafting_replica
 from .replica import Replica
 
 #: Of `unfit`: what a batch finds no room for.
-FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
+ALL_FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 
 #: CUDA context, library workspaces and collectives' buffers [byte]; a guess of the usual size, engines print theirs.
 WORKSPACE = 0.3e9
@@ -88,7 +88,7 @@ def activations(replica: Replica, *, tokens: int, sequences: int) -> float:
     """
     part, w = replica.shard, replica.formats.widths
     elements = 2 * part.hidden_size + max(_widest(part))
-    logits = replica.model.vocab_size * (w.activation + 4)
+    logits = replica.model.vocab_size * (w.activation + WIDTH["fp32"])
     return tokens * elements * w.activation + sequences * logits
 
 
@@ -168,7 +168,7 @@ def memory_fit(
     needed = prefix + np.ceil(batch.batch_size / replica.ep) * each
     longest = batch.max_model_len or replica.model.max_context or np.inf
     too_long = batch.prompt + batch.output > longest
-    unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], FITS)
+    unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], ALL_FITS)
     return {
         "weights": stored, "activations": alive, "kv_bytes_per_token": per_token,
         "kv_capacity": blocks * BLOCK_SIZE * replica.ep, "memory": stored + alive + workspace + needed,
