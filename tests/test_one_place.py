@@ -16,7 +16,7 @@ from workbench.calibration.kinds import FITTED
 from workbench.catalog import gpu_entries, loading, model_entries
 from workbench.catalog.fits import FITS, KINDS
 from workbench.cli import app
-from workbench.explorer.controls import controls
+from workbench.explorer.controls import make_controls
 from workbench.kernels.times import LAWS, Law
 from workbench.measure import plan
 from workbench.operators import OPERATORS, Operator, cost, decode, operator_set
@@ -122,7 +122,7 @@ def test_an_operator_is_measured(mixer):
 def test_an_operator_is_in_the_documentation_and_the_explorer(mixer, pages):
     every = len(wb.models())
     assert f"| mixer\\_proj | Tokens mixed: h -> 2 h. | {every} | {every} |" in pages.operators_page()
-    assert "mixer_proj" in controls()["operator"].widget.allowed_tags
+    assert "mixer_proj" in make_controls()["operator"].widget.allowed_tags
     shown = explorer.grid(explorer.View(gpu=[GPU], model=[MODEL], operator=["mixer_proj"]))
     assert shown.operator.values.tolist() == ["mixer_proj"]
 
@@ -186,7 +186,7 @@ def test_a_gpu_and_a_model_are_in_the_documentation_and_the_explorer(made_up, pa
     page = pages.catalog()
     assert "| made-up-gpu | Made-up GPU | 40.0 | 1000 | 100 |" in page
     assert re.search(r"^\| made-up-model \| Made-up model \|", page, re.M)
-    by_name = controls()
+    by_name = make_controls()
     assert "made-up-gpu" in by_name["gpu"].widget.allowed_tags
     assert "made-up-model" in by_name["model"].widget.allowed_tags
 

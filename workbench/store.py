@@ -31,12 +31,12 @@ from .common.files import write_text
 from .common.project import package_fingerprint
 from .common.variables import with_units
 from .grid.buffers import reused_memory
-from .grid.dataset import dataset
+from .grid.dataset import labelled_grid
 from .grid.evaluation import evaluate
-from .grid.lazy_arrays import lazy, regions
+from .grid.lazy_arrays import lazy_variables, regions
 from .grid.sweep import COSTS, RATES, Sweep
 
-LIBRARIES = ("dask", "numpy", "xarray", "zarr")
+STORE_LIBRARIES = ("dask", "numpy", "xarray", "zarr")
 SUFFIXES = (".zarr", ".nc", ".csv", ".parquet")
 #: Regions that are computed or wait for it: each holds a sweep [1].
 QUEUE = 200
@@ -94,7 +94,7 @@ def write(
     path, slices = path.resolve(), sweep.chunks(chunks)
     _check_target(path)
     account, beside = manifest(sweep, names, slices), path.with_name(f"{path.name}.manifest.json")
-    template = dataset(sweep, {n: v for n, v in lazy(sweep, slices).items() if n in (*names, "calls")})
+    template = labelled_grid(sweep, {n: v for n, v in lazy_variables(sweep, slices).items() if n in (*names, "calls")})
     with _writable(path), _working(path.with_name(f".{path.name}.partial")) as work:
         if path.exists() and _text(beside) == account:
             return
@@ -126,7 +126,7 @@ def _check_target(path: Path) -> None:
         if path.is_dir():
             raise ValueError(f"cannot write {path}: it is a folder")
     elif path.exists() and not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
-        raise ValueError(f"cannot write {path}: what is there is no Zarr store")
+        raise ValueError(f"cannot write {path}: what is there is not a Zarr store")
 
 
 @contextmanager
@@ -209,7 +209,7 @@ def manifest(sweep: Sweep, names: list[str], slices: dict[str, list[slice]]) -> 
         "entries": hashlib.sha256("\n".join(entries).encode()).hexdigest(),
         "package": package_fingerprint(),
         "versions": {"python": platform.python_version(), "roofline-workbench": version("roofline-workbench")}
-        | {name: version(name) for name in LIBRARIES},
+        | {name: version(name) for name in STORE_LIBRARIES},
     }
     return json.dumps(text, indent=1) + "\n"
 

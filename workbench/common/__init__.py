@@ -1,6 +1,6 @@
 """What has no physics: errors, files, arguments, YAML records, the register of variables, libraries, machines."""
 
-from .errors import file_name, unknown
+from .errors import checked_file_name, unknown
 from .extras import MissingLibrary, check_libraries
 from .files import given_file, open_bytes, open_text, whole, write_table, write_text
 from .machine import cores, is_running
@@ -9,8 +9,8 @@ from .progress import progress_bar
 __all__ = [
     "MissingLibrary",
     "check_libraries",
+    "checked_file_name",
     "cores",
-    "file_name",
     "given_file",
     "is_running",
     "open_bytes",

@@ -26,7 +26,7 @@ class CannotRun(ValueError):
         self.reason = reason
 
 
-def file_name(kind: str, name: str) -> str:
+def checked_file_name(kind: str, name: str) -> str:
     """The name itself, if a file in the folder where it is put may have it; otherwise ValueError."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(f"{kind} {name!r}: must be letters, digits, '_', '-' and '.', as it names files")

@@ -31,7 +31,7 @@ NOTHING = {
     "bound": ABSENT,
 }  # fmt: skip
 #: Cells of a block (half of an ideal one's, on all GPUs together): smaller ones leave threads waiting for each other.
-BLOCK = 2**18
+CELLS_AT_ONCE = 2**18
 #: Cells of a sweep that is worth several threads [1].
 THREADED = 3 * 2**20
 Block = tuple[slice, ...]  # of the sizes but tp
@@ -81,7 +81,7 @@ def evaluate(
             _write(sweep, out, at, cost, *ceilings(sweep.formats[model].computes_in(operator)), known)
 
     ideal = sweep.timing.time_model == "ideal"
-    cells = max(2 * BLOCK // len(sweep.gpus), BLOCK // 4) if ideal else BLOCK
+    cells = max(2 * CELLS_AT_ONCE // len(sweep.gpus), CELLS_AT_ONCE // 4) if ideal else CELLS_AT_ONCE
     worth = prod(sweep.shape) >= THREADED
     places = (
         (block, p, step, model, operator)
@@ -137,7 +137,7 @@ def _distinct(sweep: Sweep) -> tuple[np.ndarray, np.ndarray] | None:
     b, s = (sweep.sizes[name] for name in ("batch_size", "seq_len"))
     unit, cells = int(np.gcd.reduce(b)) * int(np.gcd.reduce(s)), len(b) * len(s)
     most = int(b.max()) * int(s.max())
-    if "prefill" not in sweep.phases or cells < BLOCK // 32 or most // unit > 4 * cells or most > 2**53:
+    if "prefill" not in sweep.phases or cells < CELLS_AT_ONCE // 32 or most // unit > 4 * cells or most > 2**53:
         return None
     counts = np.multiply.outer(b // np.gcd.reduce(b), s // np.gcd.reduce(s))
     present = np.zeros(most // unit + 1, dtype=bool)
@@ -153,8 +153,8 @@ def _tabulated(
     """Times of an operator's kernel by (gpu, number of tokens) [s]."""
     times = np.empty((len(sweep.gpus), len(tokens)))
     peak, *_ = _ceilings(sweep, 1, sweep.formats[model].computes_in(operator))
-    for start in range(0, len(tokens), BLOCK):
-        part = slice(start, start + BLOCK)
+    for start in range(0, len(tokens), CELLS_AT_ONCE):
+        part = slice(start, start + CELLS_AT_ONCE)
         cost = _cost(operator, Step(tokens[part], 1, 1, 0), sweep.conventions, *shard)
         times[:, part] = _kernel_times(sweep, cost, peak) if cost else 0.0
     return times

@@ -20,7 +20,7 @@ from .sweep import COSTS, RATES, Sweep
 Slices = dict[str, list[slice]]  # of every dim, as from `Sweep.chunks`
 
 
-def lazy(sweep: Sweep, slices: Slices) -> dict[str, Any]:
+def lazy_variables(sweep: Sweep, slices: Slices) -> dict[str, Any]:
     """The variables of `evaluate`, all but `calls` as dask arrays, chunked by `slices`.
 
     One cell of each kernel is evaluated here, so that what cannot be computed is refused at once.

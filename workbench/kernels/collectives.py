@@ -6,7 +6,7 @@ import numpy as np
 
 from ..catalog import GPU
 from ..catalog import gpu as find_gpu
-from ..common.arguments import positive
+from ..common.arguments import positive_numbers
 from ..common.arrays import Array
 from ..common.errors import CannotRun, unknown
 from ..operators import Cost
@@ -168,7 +168,7 @@ def _checked(gpu: str | GPU, bytes_: Any, gpus: Any, time_model: str) -> tuple[G
     card = find_gpu(gpu)
     if time_model not in ("ideal", "kernel"):
         raise unknown("time_model", time_model, ("ideal", "kernel"))
-    size, count = positive("bytes_", bytes_), positive("gpus", gpus)
+    size, count = positive_numbers("bytes_", bytes_), positive_numbers("gpus", gpus)
     if np.any(count != np.floor(count)):
         raise ValueError(f"gpus = {gpus!r}: expected whole numbers")
     return card, size, count, time_model == "ideal"

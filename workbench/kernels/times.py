@@ -15,7 +15,7 @@ import numpy as np
 from ..catalog import GPU, kernel_fit
 from ..catalog import gpu as find_gpu
 from ..catalog.dtypes import plain_width
-from ..common.arguments import check_range, positive
+from ..common.arguments import check_range, positive_numbers
 from ..common.arrays import Array
 from ..common.errors import unknown
 from ..operators import Cost, Heads, Step, cost
@@ -155,7 +155,7 @@ def gemm_time(
     """
     card = find_gpu(gpu)
     check_time_model(time_model)
-    m, n, k, batch = (positive(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
+    m, n, k, batch = (positive_numbers(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
     width = plain_width(dtype)
     call = cost.gemm(m, k, n, weight=width, activation=width, batch=batch)
     if replayed and time_model == "kernel":
@@ -205,7 +205,7 @@ def attention_time(
         "new_tokens": new_tokens, "context": context, "batch_size": batch_size, "n_heads": n_heads,
         "n_kv_heads": n_kv_heads, "head_dim": head_dim,
     }  # fmt: skip
-    new, whole, batch, heads, kv_heads, dim = (positive(name, value) for name, value in given.items())
+    new, whole, batch, heads, kv_heads, dim = (positive_numbers(name, value) for name, value in given.items())
     if np.any(whole < new):
         raise ValueError("context is shorter than new_tokens: it counts the new tokens as well")
     if np.any(heads % kv_heads):

@@ -112,7 +112,7 @@ def all_to_all(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
     )  # fmt: skip
 
 
-def spread(cost: Cost, gpus: int) -> Cost:
+def spread_experts(cost: Cost, gpus: int) -> Cost:
     """One GPU's part of routed experts that are spread over `gpus` [1], with whole experts on each, loaded evenly."""
     return replace(
         cost, flops=cost.flops / gpus, bytes=cost.bytes / gpus, batch=cost.batch / gpus,

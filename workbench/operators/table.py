@@ -34,7 +34,7 @@ class Operator:
     #: What its work follows from: the step's "tokens", its "sequences", or each sequence's own "context".
     sees: str = "tokens"
     routed: bool = False  #: of routed experts, which expert parallelism spreads
-    group: str = "other"  #: its label in the Medusa charts, one of `GROUPS`
+    group: str = "other"  #: its label in the Medusa charts, one of `OPERATOR_GROUPS`
     within: str = ""  #: the operator that does its work in the fused view, in a model that has that one
 
     def __call__(self, model: Model, step: Step, widths: Widths, conventions: Conventions) -> Cost | None:
@@ -43,7 +43,7 @@ class Operator:
 
 
 #: Labels of the Medusa charts, in their order; all else is in the last.
-GROUPS = ("qk/pv", "qkv", "up/gate/down", "other")
+OPERATOR_GROUPS = ("qk/pv", "qkv", "up/gate/down", "other")
 
 _QKV: dict[str, Any] = {"group": "qkv", "within": "qkv_proj"}
 _SCORES: dict[str, Any] = {"operand": "kv", "sees": "context", "group": "qk/pv"}
@@ -100,13 +100,13 @@ def sees(name: str) -> str:
 _ONE_TOKEN = (prefill(1, 1), Widths(), Conventions())
 
 
-def exists(operator: str, model: Model) -> bool:
+def has_operator(model: Model, operator: str) -> bool:
     """Whether a model has an operator, in either view.
 
     Parameters
     ----------
-    operator, model : str, Model
-        A key of `OPERATORS`; a catalog entry.
+    model, operator : Model, str
+        A catalog entry; a key of `OPERATORS`.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def operator_set(model: Model, view: str) -> list[str]:
     list of str
         Keys of `OPERATORS`.
     """
-    has = [name for name in OPERATORS if exists(name, model)]
+    has = [name for name in OPERATORS if has_operator(model, name)]
     if view == "unfused":
         return [name for name in has if OPERATORS[name].view != "fused"]
     return [name for name in has if OPERATORS[name].view != "unfused" and OPERATORS[name].within not in has]

@@ -14,14 +14,14 @@ from ..catalog.loading import entries
 from ..common.arguments import is_number, whole_numbers
 from ..common.errors import CannotRun
 from .estimation import estimate
-from .memory import CONTEXT_LENGTH, FITS, KV_CACHE, WEIGHTS, device_memory
+from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, device_memory
 from .pareto import pareto_front
 from .replica import Replica
 
 TPS = (1, 2, 4, 8)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 UNFIT = {
-    FITS: "", WEIGHTS: "weights do not fit", KV_CACHE: "KV cache does not fit",
+    ALL_FITS: "", WEIGHTS: "weights do not fit", KV_CACHE: "KV cache does not fit",
     CONTEXT_LENGTH: "longer than the model's context",
 }  # fmt: skip
 #: GPUs that a usual server has on one link [1].

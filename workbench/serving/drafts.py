@@ -183,7 +183,7 @@ def medusa(*, candidates: int, heads: int = 4, acceptance: Acceptance = medusa_a
     Cai et al. 2024, *Medusa*, arXiv 2401.10774.
     """
     count = _whole("candidates", candidates)
-    rate = float(rates(acceptance, np.array([count]))[0])
+    rate = float(acceptance_rates(acceptance, np.array([count]))[0])
     return Draft(count, rate, heads=_whole("heads", heads))
 
 
@@ -213,7 +213,7 @@ def drafting_replica(replica: Replica, draft: Draft) -> Replica | None:
     return replace(replica, model=passes, pp=1) if passes else None
 
 
-def rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:
+def acceptance_rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:
     """The acceptance of each candidate count, checked [1]."""
     counts = [int(count) for count in candidates]
     if callable(acceptance):

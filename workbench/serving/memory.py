@@ -18,7 +18,7 @@ from .drafts import Draft, drafting_replica
 from .replica import Replica
 
 #: Of `unfit`: what a batch finds no room for.
-FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
+ALL_FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 
 #: CUDA context, library workspaces and collectives' buffers [byte]; a guess of the usual size, engines print theirs.
 WORKSPACE = 0.3e9
@@ -186,7 +186,7 @@ def memory_fit(
     needed = prefix + np.ceil(batch.batch_size / replica.ep) * each
     longest = batch.max_model_len or replica.model.max_context or np.inf
     too_long = batch.prompt + batch.output > longest
-    unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], FITS)
+    unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], ALL_FITS)
     return {
         "weights": stored, "activations": alive, "kv_bytes_per_token": per_token,
         "kv_capacity": blocks * BLOCK_SIZE * replica.ep, "memory": stored + alive + workspace + needed,

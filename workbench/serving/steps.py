@@ -16,7 +16,7 @@ from ..common.arrays import Array
 from ..common.variables import COMPUTE, MEMORY
 from ..kernels import OperandFormats, bound, longest, operator_time, send_time, timed
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths
-from ..operators.parallel import spread
+from ..operators.parallel import spread_experts
 from .replica import Replica
 
 
@@ -154,7 +154,7 @@ def _cost(replica: Replica, shard: Model, name: str, piece: Step, widths: Widths
     """Cost of an operator that the model has, on one GPU."""
     cost = OPERATORS[name](shard, piece, widths, Conventions())
     assert cost is not None
-    return spread(cost, replica.ep) if OPERATORS[name].routed and replica.ep > 1 else cost
+    return spread_experts(cost, replica.ep) if OPERATORS[name].routed and replica.ep > 1 else cost
 
 
 def _own(replica: Replica, pieces: tuple[Step, ...]) -> tuple[Step, ...]:
