@@ -59,27 +59,29 @@ def peak(process="self") -> int:
     return 1024 * int(found[1]) if found else 0
 
 
-def beside_copies(benchmark, grid, rounds, before=lambda: None):
-    """Time a grid, and before each one the copy of as many bytes as it holds."""
+def beside_copies(benchmark, grid, rounds, keep=None, warm_ups=2):
+    """Time a grid, and before each one the copy of as many bytes as it holds; `keep` is a list for the results."""
     ds, copies = grid(), []
     benchmark.extra_info |= {"cells": ds.time.size, "result_bytes": ds.nbytes}
     source, target = np.ones(ds.nbytes // 8), np.ones(ds.nbytes // 8)
     del ds
 
     def copy():
-        before()
         start = time.perf_counter()
         np.copyto(target, source)
         copies.append(time.perf_counter() - start)
 
-    benchmark.pedantic(grid, setup=copy, rounds=rounds, warmup_rounds=2)
+    run = grid if keep is None else lambda: keep.append(grid())
+    benchmark.pedantic(run, setup=copy, rounds=rounds, warmup_rounds=warm_ups)
     benchmark.extra_info["copy_seconds"] = median(copies)
 
 
 @both
 @pytest.mark.parametrize("power", ROUNDS)
 def bench_grid(benchmark, power, time_model):
-    beside_copies(benchmark, lambda: wb.roofline_grid(**arguments(10**power), time_model=time_model), ROUNDS[power])
+    """In a loop that drops its results, and has their memory used again."""
+    with buffers.reused_memory():
+        beside_copies(benchmark, lambda: wb.roofline_grid(**arguments(10**power), time_model=time_model), ROUNDS[power])
 
 
 @both
@@ -87,25 +89,28 @@ def bench_one_core(benchmark, time_model):
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
-        beside_copies(benchmark, lambda: wb.roofline_grid(**arguments(10**7), time_model=time_model), ROUNDS[7])
+        with buffers.reused_memory():
+            beside_copies(benchmark, lambda: wb.roofline_grid(**arguments(10**7), time_model=time_model), ROUNDS[7])
     finally:
         os.sched_setaffinity(0, cores)
 
 
 @both
 def bench_float32(benchmark, time_model):
-    beside_copies(
-        benchmark, lambda: wb.roofline_grid(**arguments(10**7), time_model=time_model, dtype="float32"), ROUNDS[7]
-    )
+    settings = arguments(10**7) | {"time_model": time_model, "dtype": "float32"}
+    with buffers.reused_memory():
+        beside_copies(benchmark, lambda: wb.roofline_grid(**settings), ROUNDS[7])
 
 
 @both
-def bench_fresh_memory(benchmark, time_model):
-    """A session's first grid: the system has to find and clear its pages."""
+@pytest.mark.parametrize("size", [2 * 10**6, 10**7])
+def bench_session(benchmark, size, time_model):
+    """A session that keeps its grids: each is in memory that the system has to find and clear."""
+    kept = []
+    np.ones(2**28)  # a virtual machine has it from its host from now on
     beside_copies(
-        benchmark, lambda: wb.roofline_grid(**arguments(10**7), time_model=time_model), ROUNDS[7],
-        before=buffers._free.clear,
-    )  # fmt: skip
+        benchmark, lambda: wb.roofline_grid(**arguments(size), time_model=time_model), 8, keep=kept, warm_ups=1
+    )
 
 
 @both
@@ -115,8 +120,9 @@ def bench_in_parts(benchmark, time_model):
     parts = [whole.part({"model": slice(i, i + 1)}) for i in range(len(whole.models))]
 
     def every() -> None:
-        for part in parts:
-            evaluation.evaluate(part)
+        with buffers.reused_memory():
+            for part in parts:
+                evaluation.evaluate(part)
 
     benchmark.extra_info["cells"] = prod(whole.shape)
     benchmark.pedantic(every, rounds=1)
@@ -129,6 +135,28 @@ def bench_one_model(benchmark, sizes, time_model):
     ds = wb.roofline_grid(**settings)
     benchmark.extra_info |= {"cells": ds.time.size, "points": ds.time.size // ds.sizes["operator"]}
     benchmark.pedantic(wb.roofline_grid, kwargs=settings, rounds=300 if sizes == "98 points" else 30, warmup_rounds=5)
+
+
+@both
+def bench_forward_pass(benchmark, time_model):
+    """A sweep with the sum over its operators."""
+    settings = SMALL | SWEEPS["98 points"] | {"time_model": time_model}
+    ds = wb.roofline_grid(**settings)
+    benchmark.extra_info |= {"cells": ds.time.size, "points": ds.time.size // ds.sizes["operator"]}
+    benchmark.pedantic(lambda: wb.forward_pass(wb.roofline_grid(**settings)), rounds=300, warmup_rounds=5)
+
+
+@both
+def bench_one_setting(benchmark, time_model):
+    settings = SMALL | {"time_model": time_model}
+    benchmark.extra_info["cells"] = wb.roofline_grid(**settings).time.size
+    benchmark.pedantic(wb.roofline_grid, kwargs=settings, rounds=300, warmup_rounds=5)
+
+
+@both
+def bench_one_estimate(benchmark, time_model):
+    settings = {"time_model": time_model, "batch_size": 8, "prompt": 1024, "output": 256}
+    benchmark.pedantic(wb.serving.estimate, ("h100-sxm", "llama-3-8b"), kwargs=settings, rounds=200, warmup_rounds=5)
 
 
 @both

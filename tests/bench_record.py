@@ -19,7 +19,8 @@ def main(source: str, target: str) -> None:
     rows = []
     for entry in report["benchmarks"]:
         params = dict(entry["params"] or {})
-        params.pop("power", None)  # of the cells, which it notes
+        for number in ("power", "size"):
+            params.pop(number, None)  # of the cells, which it notes
         rows.append({
             "benchmark": entry["name"].partition("[")[0].removeprefix("bench_").replace("_", " "),
             "time_model": params.pop("time_model", ""),

@@ -16,8 +16,8 @@ import pandas as pd
 import xarray  # noqa: F401
 import zarr  # noqa: F401
 
-from workbench import figures
-from workbench.grid import store, sweep
+from workbench import figures, store
+from workbench.grid import sweep
 
 mpl.use("agg")
 import matplotlib.pyplot as plt

@@ -13,12 +13,16 @@ SHAPE = (1000, 1000)  # 8 MB
 
 
 @pytest.fixture(autouse=True)
-def no_buffers(monkeypatch):
-    """None free, and a quarter of a gigabyte to keep."""
-    monkeypatch.setattr(buffers, "_free", type(buffers._free)())
-    monkeypatch.setattr(buffers, "KEPT", 2**28)
-    yield
-    gc.collect()
+def reused(monkeypatch):
+    """Memory is kept, a quarter of a gigabyte at most."""
+    with buffers.reused_memory():
+        monkeypatch.setattr(buffers, "_kept", 2**28)
+        yield
+        gc.collect()
+
+
+def empty(shape, dtype):
+    return buffers.empty({"x": shape}, {"x": dtype})["x"]
 
 
 def address(array):
@@ -26,16 +30,16 @@ def address(array):
 
 
 def test_memory_is_used_again_when_the_last_view_is_gone():
-    array = buffers.empty(SHAPE, "float64")
+    array = empty(SHAPE, "float64")
     array[:] = 1
     view, place = array[5:7, ::2].T, address(array)
     del array
-    other = buffers.empty(SHAPE, "float64")
+    other = empty(SHAPE, "float64")
     other[:] = 2
     assert address(other) != place
     assert (view == 1).all()
     del view
-    again = buffers.empty((*SHAPE[::-1], 1), "float64")
+    again = empty((*SHAPE[::-1], 1), "float64")
     assert address(again) == place
 
 
@@ -43,38 +47,62 @@ def test_memory_is_used_again_when_the_last_view_is_gone():
     "hold", [lambda a: a.ravel(), lambda a: a.view("int64"), memoryview, lambda a: a[..., None].data]
 )
 def test_whatever_holds_the_memory_keeps_it(hold):
-    array = buffers.empty(SHAPE, "float64")
+    array = empty(SHAPE, "float64")
     array[:] = 1
     place, held = address(array), hold(array)
     del array
-    assert address(buffers.empty(SHAPE, "float64")) != place
+    assert address(empty(SHAPE, "float64")) != place
     assert np.asarray(held).view("float64").sum() == 10**6
 
 
 def test_a_buffer_serves_one_array_at_a_time_and_any_dtype_of_its_size():
-    first = [buffers.empty(SHAPE, "float64") for _ in range(3)]
+    first = [empty(SHAPE, "float64") for _ in range(3)]
     places = {address(array) for array in first}
     assert len(places) == 3
     del first
-    second = [buffers.empty((2000, 1000), "float32") for _ in range(4)]
+    second = [empty((2000, 1000), "float32") for _ in range(4)]
     assert places < {address(array) for array in second}
     assert len({address(array) for array in second}) == 4
 
 
 def test_what_is_kept_has_an_end(monkeypatch):
-    monkeypatch.setattr(buffers, "KEPT", 3 * 8 * 10**6)
-    arrays = [buffers.empty(SHAPE, "float64") for _ in range(5)]
+    monkeypatch.setattr(buffers, "_kept", 3 * 8 * 10**6)
+    arrays = [empty(SHAPE, "float64") for _ in range(5)]
     del arrays
     assert len(buffers._free) == 3
 
 
-def test_small_arrays_are_numpys_own():
-    assert buffers.empty((10, 10), "int8").base is None
+def test_small_arrays_are_numpys_own_and_share_a_block():
+    shapes = {"a": (10, 10), "b": (3,), "c": (5, 7)}
+    arrays = buffers.empty(shapes, {"a": "int8", "b": "float64", "c": "float32"})
+    assert {name: array.shape for name, array in arrays.items()} == shapes
+    assert len({id(array.base) for array in arrays.values()}) == 1
+    for number, array in enumerate(arrays.values()):
+        array[...] = number
+    assert [array.min() == array.max() == number for number, array in enumerate(arrays.values())] == [True] * 3
+    assert all(address(array) % array.itemsize == 0 for array in arrays.values())
+
+
+def test_outside_of_a_loop_nothing_is_kept(monkeypatch):
+    monkeypatch.setattr(buffers, "_kept", 0)
+    array = empty(SHAPE, "float64")
+    assert isinstance(array.base, np.ndarray)
+    assert array.base.base is None
+    del array
+    assert not buffers._free
+
+
+def test_the_end_of_a_loop_gives_back_what_it_kept():
+    with buffers.reused_memory():
+        array = empty(SHAPE, "float64")
+        del array
+        assert len(buffers._free) == 1
+    assert not buffers._free
 
 
 def test_a_system_that_cannot_take_pages_back(monkeypatch):
     monkeypatch.delattr(buffers.mmap, "MADV_FREE")
-    assert buffers.empty(SHAPE, "float64").base is None
+    assert isinstance(empty(SHAPE, "float64").base, np.ndarray)
     assert not buffers._free
 
 

@@ -12,9 +12,8 @@ from test_figures import project, run  # noqa: F401
 from typer.testing import CliRunner
 
 import workbench as wb
-from workbench import cli, figures
-from workbench.common import cluster
-from workbench.grid import store, sweep
+from workbench import cli, cluster, figures, store
+from workbench.grid import sweep
 
 WORKERS = 3
 

@@ -60,7 +60,7 @@ def test_the_core_alone_computes_figure_9(core):
 
 
 def test_every_module_of_the_core_needs_nothing_else(core):
-    large = {"workbench.grid.lazy_arrays", "workbench.grid.store"}  # which need dask
+    large = {"workbench.grid.lazy_arrays"}  # which need dask
     paths = [path.relative_to(ROOT).with_suffix("") for wing in WINGS for path in ROOT.glob(f"workbench/{wing}/*.py")]
     modules = {".".join(path.parts) for path in paths} - large
     assert len(modules) > 30
@@ -88,9 +88,9 @@ MISSING = {
     "wb.explore()": "anywidget, ipywidgets are missing: pip install 'roofline-workbench[explorer]'",
     "import workbench.loadtest": "ijson is missing: pip install 'roofline-workbench[measured]'",
     "wb.calibration.fit": "scipy is missing: pip install 'roofline-workbench[measured]'",
-    "import workbench.grid.store": "dask is missing: pip install 'roofline-workbench[large]'",
+    "import workbench.store": "dask is missing: pip install 'roofline-workbench[large]'",
     "wb.roofline_grid('t4', 'llama-7b', chunks=9)": "dask is missing: pip install 'roofline-workbench[large]'",
-    "from workbench.common import cluster; cluster.executor('tcp://127.0.0.1:1').__enter__()": (
+    "from workbench import cluster; cluster.executor('tcp://127.0.0.1:1').__enter__()": (
         "distributed is missing: pip install 'roofline-workbench[large]'"
     ),
     "from workbench.cli import app": "rich, typer are missing: pip install 'roofline-workbench[cli]'",

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from workbench import catalog
-from workbench.catalog import hugging_face, model_entries
+from workbench import catalog, hugging_face
+from workbench.catalog import model_entries
 
 NOT_A_SIZE = {"id", "name", "family", "max_context", "published_parameters", "sources", "notes"}
 
@@ -317,14 +317,14 @@ def sizes(model):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_config_gives_the_catalog_entry(name):
-    assert sizes(catalog.from_hf_config(PUBLISHED[name])) == sizes(catalog.model(name))
+    assert sizes(hugging_face.from_hf_config(PUBLISHED[name])) == sizes(catalog.model(name))
 
 
 @pytest.mark.parametrize(
     ("config", "name"), [(REFINED_WEB_7B, "falcon-7b"), (REFINED_WEB_40B, "falcon-40b")], ids=["7b", "40b"]
 )
 def test_first_falcon_files_give_the_catalog_entry(config, name):
-    assert sizes(catalog.from_hf_config(config)) == sizes(catalog.model(name))
+    assert sizes(hugging_face.from_hf_config(config)) == sizes(catalog.model(name))
 
 
 def test_every_model_type_is_compared_with_the_catalog():
@@ -348,15 +348,15 @@ def test_every_model_type_is_compared_with_the_catalog():
     ],
 )
 def test_class_defaults_fill_what_a_file_leaves_out(name, left_out):
-    assert sizes(catalog.from_hf_config(without(PUBLISHED[name], *left_out))) == sizes(catalog.model(name))
+    assert sizes(hugging_face.from_hf_config(without(PUBLISHED[name], *left_out))) == sizes(catalog.model(name))
 
 
 def test_null_head_dim_is_hidden_size_over_heads():
-    assert catalog.from_hf_config(LLAMA | {"head_dim": None}).head_dim == 4096 // 32
+    assert hugging_face.from_hf_config(LLAMA | {"head_dim": None}).head_dim == 4096 // 32
 
 
 def test_null_sliding_window_switches_it_off():
-    assert catalog.from_hf_config(MISTRAL | {"sliding_window": None}).sliding_window is None
+    assert hugging_face.from_hf_config(MISTRAL | {"sliding_window": None}).sliding_window is None
 
 
 @pytest.mark.parametrize(
@@ -370,13 +370,13 @@ def test_null_sliding_window_switches_it_off():
     ],
 )
 def test_qwen2_sliding_window_layers(changes, layers):
-    window = catalog.from_hf_config(QWEN2 | changes).sliding_window
+    window = hugging_face.from_hf_config(QWEN2 | changes).sliding_window
     assert (window.layers if window else 0) == layers
 
 
 @pytest.mark.parametrize("field", ["sliding_window_pattern", "_sliding_window_pattern"])
 def test_gemma3_sliding_window_pattern_overrides_the_default(field):
-    window = catalog.from_hf_config(without(GEMMA3_TEXT, "sliding_window_pattern") | {field: 2}).sliding_window
+    window = hugging_face.from_hf_config(without(GEMMA3_TEXT, "sliding_window_pattern") | {field: 2}).sliding_window
     assert window is not None
     assert window.layers == 13  # every other of 26
 
@@ -391,7 +391,7 @@ def test_gemma3_sliding_window_pattern_overrides_the_default(field):
     ],
 )
 def test_layers_that_have_experts(config, changes, layers):
-    model = catalog.from_hf_config(config | changes)
+    model = hugging_face.from_hf_config(config | changes)
     assert model.moe is not None
     assert model.moe.layers == layers
     dense_mlp = config["moe_intermediate_size"] if layers == model.n_layers else config["intermediate_size"]
@@ -399,7 +399,7 @@ def test_layers_that_have_experts(config, changes, layers):
 
 
 def test_experts_on_no_layer_are_a_dense_model():
-    model = catalog.from_hf_config(DEEPSEEK_V2_LITE | {"first_k_dense_replace": 27})
+    model = hugging_face.from_hf_config(DEEPSEEK_V2_LITE | {"first_k_dense_replace": 27})
     assert model.moe is None
     assert model.intermediate_size == 10944
 
@@ -415,14 +415,14 @@ def test_experts_on_no_layer_are_a_dense_model():
     ],
 )
 def test_quantization_config(given, stored):
-    quantization = catalog.from_hf_config(LLAMA | {"quantization_config": given}).quantization
+    quantization = hugging_face.from_hf_config(LLAMA | {"quantization_config": given}).quantization
     assert quantization is not None
     assert (quantization.format, quantization.group_size, quantization.scope) == stored
 
 
 def test_gemma3_passes_the_outer_quantization_on():
     given = GEMMA3 | {"quantization_config": {"quant_method": "fp8"}}
-    assert catalog.from_hf_config(given).quantization == model_entries.Quantization(format="fp8")
+    assert hugging_face.from_hf_config(given).quantization == model_entries.Quantization(format="fp8")
 
 
 def test_file_directory_string_and_dict_give_the_same_sizes(tmp_path):
@@ -430,9 +430,9 @@ def test_file_directory_string_and_dict_give_the_same_sizes(tmp_path):
     folder.mkdir()
     file = folder / "config.json"
     file.write_text(json.dumps(LLAMA))
-    models = [catalog.from_hf_config(given) for given in (file, str(file), folder, str(folder))]
+    models = [hugging_face.from_hf_config(given) for given in (file, str(file), folder, str(folder))]
     assert all(model == models[0] for model in models)
-    assert sizes(models[0]) == sizes(catalog.from_hf_config(LLAMA))
+    assert sizes(models[0]) == sizes(hugging_face.from_hf_config(LLAMA))
     assert models[0].id == "llama-2-7b-hf"
     assert models[0].sources == {"config": "config.json"}
     assert str(tmp_path) not in repr(models[0])
@@ -448,14 +448,14 @@ def test_file_directory_string_and_dict_give_the_same_sizes(tmp_path):
     ],
 )
 def test_id_is_the_last_part_of_name_or_path(path, name):
-    model = catalog.from_hf_config(LLAMA | {"_name_or_path": path})
+    model = hugging_face.from_hf_config(LLAMA | {"_name_or_path": path})
     assert model.id == name
     assert model.sources == {"config": "dict"}
 
 
 def test_max_context_is_the_position_limit():
-    assert catalog.from_hf_config(LLAMA_3_1).max_context == 131072
-    assert catalog.from_hf_config(REFINED_WEB_7B).max_context is None
+    assert hugging_face.from_hf_config(LLAMA_3_1).max_context == 131072
+    assert hugging_face.from_hf_config(REFINED_WEB_7B).max_context is None
 
 
 REFUSED = [
@@ -491,7 +491,7 @@ REFUSED = [
 @pytest.mark.parametrize(("changes", "message"), REFUSED, ids=[str(changes)[:40] for changes, _ in REFUSED])
 def test_refused_llama(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        catalog.from_hf_config(LLAMA | changes)
+        hugging_face.from_hf_config(LLAMA | changes)
     assert "\n" not in str(caught.value)
 
 
@@ -512,50 +512,50 @@ def test_refused_llama(changes, message):
 )
 def test_missing_field_is_named(config, field):
     with pytest.raises(ValueError, match=f"^config dict: {field}: Field required"):
-        catalog.from_hf_config(without(config, field))
+        hugging_face.from_hf_config(without(config, field))
 
 
 def test_missing_number_of_experts_is_named_in_a_spelling():
     with pytest.raises(ValueError, match=r"^config dict: num_local_experts: Field required"):
-        catalog.from_hf_config(without(MIXTRAL, "num_local_experts"))
+        hugging_face.from_hf_config(without(MIXTRAL, "num_local_experts"))
 
 
 def test_missing_model_type_lists_what_there_is():
     with pytest.raises(ValueError, match=r"^config dict: unknown model_type None. Allowed: llama, mistral"):
-        catalog.from_hf_config(without(LLAMA, "model_type"))
+        hugging_face.from_hf_config(without(LLAMA, "model_type"))
 
 
 def test_missing_text_config_is_named():
     with pytest.raises(ValueError, match=r"^config dict: text_config: expected an object, found NoneType$"):
-        catalog.from_hf_config(without(GEMMA3, "text_config"))
+        hugging_face.from_hf_config(without(GEMMA3, "text_config"))
 
 
 def test_projected_embeddings_are_refused():
     opt_350m = OPT | {"hidden_size": 1024, "ffn_dim": 4096, "num_attention_heads": 16, "word_embed_proj_dim": 512}
     with pytest.raises(ValueError, match="word_embed_proj_dim = 512: must be hidden_size 1024"):
-        catalog.from_hf_config(opt_350m)
+        hugging_face.from_hf_config(opt_350m)
 
 
 @pytest.mark.parametrize("given", [7, None, [LLAMA]])
 def test_neither_path_nor_dict_is_refused(given):
     with pytest.raises(ValueError, match=r"^expected the path of a config.json or a dict, found (int|NoneType|list)$"):
-        catalog.from_hf_config(given)
+        hugging_face.from_hf_config(given)
 
 
 @pytest.mark.parametrize("name", ["meta-llama/Llama-2-7b-hf", "missing.json", "a\0b"])
 def test_missing_file_is_refused_without_a_download(tmp_path, name):
     with pytest.raises(ValueError, match=r": no such file; give a config.json on this machine, nothing is downloaded$"):
-        catalog.from_hf_config(tmp_path / name)
+        hugging_face.from_hf_config(tmp_path / name)
 
 
 def test_directory_without_config_json_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"config\.json: no such file"):
-        catalog.from_hf_config(tmp_path)
+        hugging_face.from_hf_config(tmp_path)
 
 
 def test_path_too_long_is_refused():
     with pytest.raises(ValueError, match=r"^x{200}: File name too long$"):
-        catalog.from_hf_config("x" * 5000)
+        hugging_face.from_hf_config("x" * 5000)
 
 
 def test_dict_nested_too_deeply_is_refused():
@@ -563,7 +563,7 @@ def test_dict_nested_too_deeply_is_refused():
     for _ in range(100_000):
         nested = [nested]
     with pytest.raises(ValueError, match=r"^config dict: nested too deeply for a config\.json$"):
-        catalog.from_hf_config(LLAMA | {"model_type": nested})
+        hugging_face.from_hf_config(LLAMA | {"model_type": nested})
 
 
 @pytest.mark.parametrize(
@@ -583,7 +583,7 @@ def test_dict_nested_too_deeply_is_refused():
 def test_file_that_is_no_config_is_refused(tmp_path, content, message):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:
-        catalog.from_hf_config(tmp_path / "config.json")
+        hugging_face.from_hf_config(tmp_path / "config.json")
     assert "\n" not in str(caught.value)
 
 
@@ -592,4 +592,4 @@ def test_file_over_16_mb_is_refused(tmp_path):
     with file.open("wb") as sparse:
         sparse.truncate(hugging_face.MAX_BYTES + 1)
     with pytest.raises(ValueError, match=r"model\.safetensors: larger than 16 MB, so not a config\.json$"):
-        catalog.from_hf_config(file)
+        hugging_face.from_hf_config(file)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.grid.store import SUFFIXES
+from workbench.store import SUFFIXES
 
 SCRIPT = Path(__file__).with_name("kills.py")
 

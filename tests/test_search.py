@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workbench as wb
-from workbench import search, serving
-from workbench.grid import store, sweep
+from workbench import search, serving, store
+from workbench.grid import sweep
 from workbench.operators import operator_set
 
 GRID = {

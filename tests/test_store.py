@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 
 import workbench as wb
+from workbench import store
 from workbench.common.variables import with_units
-from workbench.grid import store, sweep
+from workbench.grid import sweep
 from workbench.grid.lazy_arrays import regions
 
 SMALL = {"gpu": ["h100-sxm", "t4"], "model": ["llama-3-8b", "gpt2"], "batch_size": [1, 2, 5], "seq_len": [1, 64, 100]}

@@ -16,8 +16,8 @@ FILES = {path.relative_to(ROOT / "workbench").as_posix(): path for path in sorte
 #: Wings, and the modules beside them: each imports only from those before it.
 ORDER = (
     "common", "catalog", "operators", "kernels", "grid", "published", "serving", "simulation", "search", "speculation",
-    "measure", "timings", "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures", "explorer",
-    "cli",
+    "store", "cluster", "hugging_face", "measure", "timings", "calibration", "loadtest", "tables", "plots", "studies",
+    "audit", "figures", "explorer", "cli",
 )  # fmt: skip
 #: Files of more than 350 lines.
 LONG = {"simulation/engine.py"}

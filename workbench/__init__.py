@@ -30,14 +30,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .catalog import GPU, Model, from_hf_config, gpu, gpus, model, models
+    from .catalog import GPU, Model, gpu, gpus, model, models
     from .explorer import explore
     from .grid import forward_pass, roofline_grid
+    from .hugging_face import from_hf_config
     from .search import best, estimates, pareto
 else:
     _HOME = {
         "GPU": "catalog", "Model": "catalog", "gpu": "catalog", "gpus": "catalog", "model": "catalog",
-        "models": "catalog", "explore": "explorer", "forward_pass": "grid", "from_hf_config": "catalog",
+        "models": "catalog", "explore": "explorer", "forward_pass": "grid", "from_hf_config": "hugging_face",
         "roofline_grid": "grid", "best": "search", "estimates": "search", "pareto": "search",
     }  # fmt: skip
 

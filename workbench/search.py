@@ -19,9 +19,9 @@ from .catalog.model_entries import model as find_model
 from .common.arguments import is_number, listed, whole_numbers
 from .common.arguments import names_in as checked_names
 from .common.errors import unknown
-from .common.pareto import pareto_front
 from .common.variables import ABSENT, VARIABLES
 from .serving.estimation import estimate
+from .serving.pareto import pareto_front
 
 #: Requests of one size that `estimates` takes at a time [1].
 BLOCK = 2**12

@@ -3,7 +3,6 @@
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
 from .fits import KINDS, DecodeFit, ElementwiseFit, Evidence, GemmFit, KernelModel, PrefillFit
 from .gpu_entries import GPU, KernelFit, gpu, gpus, kernel_fit
-from .hugging_face import from_hf_config
 from .model_entries import Model, model, models
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "PrefillFit",
     "compute_dtype",
     "element_bytes",
-    "from_hf_config",
     "gpu",
     "gpus",
     "kernel_fit",

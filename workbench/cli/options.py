@@ -69,7 +69,7 @@ def workers(scheduler: str | None) -> Iterator["Executor | None"]:
     if scheduler is None:
         yield None
         return
-    from ..common.cluster import executor
+    from ..cluster import executor
 
     with executor(scheduler) as pool:
         yield pool

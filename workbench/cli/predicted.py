@@ -48,7 +48,7 @@ def grid(
     scheduler: Scheduler = None,
 ) -> None:
     """Compute a roofline grid, of any size, and write it to a file with a manifest; run it again to resume it."""
-    from ..grid import store
+    from .. import store
     from ..grid.sweep import COSTS, RATES, checked
     from ..operators.cost import PHASES
 

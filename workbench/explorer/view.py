@@ -10,13 +10,13 @@ from pydantic import Field, model_validator
 
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
-from ..catalog.hugging_face import from_hf_config
 from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
 from ..catalog.model_entries import models as catalog_models
 from ..common.errors import unknown
 from ..common.yaml_records import Count, Number, Record, Text
 from ..grid.dataset import forward_pass, roofline_grid
+from ..hugging_face import from_hf_config
 from ..kernels import attainable
 from ..operators import PHASES
 from ..tables import LOOKS, SELECTORS

@@ -12,13 +12,13 @@ import ipywidgets
 import traitlets
 import xarray as xr
 
-from ..catalog.hugging_face import from_hf_config
 from ..catalog.model_entries import models
 from ..common.errors import unknown
 from ..common.extras import check_libraries
 from ..common.files import write_table
 from ..common.variables import with_units
 from ..common.yaml_records import validated
+from ..hugging_face import from_hf_config
 from .controls import Control, controls, operator_set, read_json
 from .export import code, params
 from .pictures import picture

@@ -161,7 +161,7 @@ def run(
     force : bool, default False
         Draw also what is up to date.
     executor : concurrent.futures.Executor, optional
-        What runs the notebooks, such as `common.cluster.executor`, whose workers see the same folders. None is `jobs`
+        What runs the notebooks, such as `cluster.executor`, whose workers see the same folders. None is `jobs`
         threads, each waiting for its own kernel.
     jobs : int, default 1
         Notebooks at a time, where there is no executor [1].

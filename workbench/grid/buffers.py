@@ -1,47 +1,87 @@
-"""Large arrays whose memory is used again: pages that the system must first find and clear cost more than the results.
+"""Memory for results: new each time, in pages as large as the system has, or the memory of earlier results again.
 
-What a result leaves is kept for the next one of its size, and offered to the system (MADV_FREE), which takes the pages
-when anything else needs memory.
+Finding and clearing pages takes longer than computing what goes on them. `reused_memory` spares a loop that; it is off
+elsewhere, as a session that keeps its grids has nothing to reuse: there it brings less than a tenth.
 """
 
 import mmap
 import os
 import threading
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import prod
 from weakref import finalize
 
 import numpy as np
 
-#: From here on an array is worth it [byte]: malloc keeps smaller ones itself.
+#: From here on numpy asks the system for huge pages, and an array is worth keeping [byte].
 LARGE = 2**22
-#: What is kept at most [byte].
-KEPT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-
-# Freed at once: glibc has then seen a large block go, and keeps twice as much for a computation's next temporaries.
-np.empty(2**24, np.uint8)
+#: A huge page; what begins on one has no small pages before it [byte].
+PAGE = 2**21
 
 _lock = threading.RLock()  # a finalizer may run inside it
 _free: OrderedDict[int, mmap.mmap] = OrderedDict()  # by id, the longest free first
+_kept = 0  # at most, of free memory [byte]; 0 outside `reused_memory`
 
 
-def empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array with arbitrary values, as of `numpy.empty`; its memory is kept when the last view of it is gone."""
-    nbytes = prod(shape) * np.dtype(dtype).itemsize
-    if nbytes < LARGE or not hasattr(mmap, "MADV_FREE"):
-        return np.empty(shape, dtype)
+@contextmanager
+def reused_memory(share: float = 0.25) -> Iterator[None]:
+    """Keep the memory of grids that are dropped for the next ones, in a loop; all of it is given back at the end.
+
+    Parameters
+    ----------
+    share : float
+        Of the machine's memory that is kept at most [1].
+    """
+    global _kept
+    before, _kept = _kept, int(share * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    try:
+        yield
+    finally:
+        with _lock:
+            _kept = before
+            _free.clear()
+
+
+def empty(shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str]) -> dict[str, np.ndarray]:
+    """Arrays with arbitrary values; the small ones share one block, so that its pages are huge, too."""
+    sizes = {name: prod(shape) * np.dtype(dtypes[name]).itemsize for name, shape in shapes.items()}
+    small = [name for name in shapes if sizes[name] < LARGE]
+    ends = np.cumsum([0, *(-(-sizes[name] // 8) * 8 for name in small)]).tolist()
+    block = _new(ends[-1])
+    parts = {name: block[start : start + sizes[name]] for name, start in zip(small, ends, strict=False)}
+    return {
+        name: (parts[name] if name in parts else _large(sizes[name])).view(dtypes[name]).reshape(shape)
+        for name, shape in shapes.items()
+    }
+
+
+def _large(nbytes: int) -> np.ndarray:
+    """Bytes of a large array; within `reused_memory` taken back when the last view of them is gone."""
+    if not _kept or not hasattr(mmap, "MADV_FREE"):
+        return _new(nbytes)
     buffer = _taken(nbytes) or _mapped(nbytes)
-    array = np.frombuffer(buffer, dtype)
+    array = np.frombuffer(buffer, np.int8)
     assert array.base is not None
     finalize(array.base, _keep, buffer).atexit = False  # which every view holds, be it through others
-    return array.reshape(shape)
+    return array
+
+
+def _new(nbytes: int) -> np.ndarray:
+    """Bytes of new memory; those of a large array begin on a huge page."""
+    if nbytes < LARGE:
+        return np.empty(nbytes, np.int8)
+    array = np.empty(nbytes + PAGE, np.int8)
+    start = -array.__array_interface__["data"][0] % PAGE
+    return array[start : start + nbytes]
 
 
 def _mapped(nbytes: int) -> mmap.mmap:
     buffer = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a system without them
-        buffer.madvise(mmap.MADV_HUGEPAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a system without them
+            buffer.madvise(mmap.MADV_HUGEPAGE)
     return buffer
 
 
@@ -55,8 +95,9 @@ def _taken(nbytes: int) -> mmap.mmap | None:
 def _keep(buffer: mmap.mmap) -> None:
     """Take back a buffer that no array uses any more; let the longest free go where there are too many."""
     with suppress(OSError):
-        buffer.madvise(mmap.MADV_FREE)
+        buffer.madvise(mmap.MADV_FREE)  # the system may take its pages when anything else needs memory
     with _lock:
-        _free[id(buffer)] = buffer
-        while sum(map(len, _free.values())) > KEPT:
+        if _kept:
+            _free[id(buffer)] = buffer
+        while sum(map(len, _free.values())) > _kept:
             _free.popitem(last=False)

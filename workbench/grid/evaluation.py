@@ -27,8 +27,8 @@ NOTHING = {
 }  # fmt: skip
 #: Cells of a block (half of an ideal one's, on all GPUs together): smaller ones leave threads waiting for each other.
 BLOCK = 2**18
-#: Cells of a sweep that is worth several threads (a quarter of an ideal one's) [1].
-THREADED = 2**22
+#: Cells of a sweep that is worth several threads [1].
+THREADED = 3 * 2**20
 Block = tuple[slice, ...]  # of the sizes but tp
 
 
@@ -44,7 +44,8 @@ def evaluate(
     tps = sweep.sizes["tp"].tolist() if "tp" in sweep.sizes else [1]
     lengths = [len(values) for name, values in sweep.sizes.items() if name != "tp"]
     shape = (len(sweep.models), len(sweep.operators), len(sweep.phases), *lengths, len(tps))
-    out = {name: empty(shape if name in COSTS else (len(sweep.gpus), *shape), _dtype(name, sweep)) for name in names}
+    shapes = {name: shape if name in COSTS else (len(sweep.gpus), *shape) for name in names}
+    out = empty(shapes, {name: "int8" if name == "bound" else sweep.dtype for name in shapes})
     calls = np.zeros((*shape[:2], len(tps)))
     shards = {
         name: [(shard(model, tp), sweep.formats[name].widths, tp) for tp in tps] for name, model in sweep.models.items()
@@ -77,7 +78,7 @@ def evaluate(
 
     ideal = sweep.timing.time_model == "ideal"
     cells = max(2 * BLOCK // len(sweep.gpus), BLOCK // 4) if ideal else BLOCK
-    worth = prod(sweep.shape) >= (4 * THREADED if ideal else THREADED)
+    worth = prod(sweep.shape) >= THREADED
     places = (
         (block, p, step, model, operator)
         for block, (p, phase) in product(_blocks(lengths, cells), enumerate(sweep.phases))
@@ -102,10 +103,6 @@ def _threads(count: int) -> Iterator[Callable[..., Iterator[None]]]:
     else:
         with ThreadPoolExecutor(count) as pool:
             yield pool.map
-
-
-def _dtype(name: str, sweep: Sweep) -> str:
-    return "int8" if name == "bound" else sweep.dtype
 
 
 def _blocks(lengths: list[int], cells: int) -> Iterator[Block]:

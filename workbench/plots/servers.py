@@ -1,4 +1,4 @@
-"""Charts of load tests, simulations and plans: the queue over time, every request, gains, trade-offs, costs."""
+"""Charts of servers: load tests, recorded or simulated (queue, token rate, requests, latencies), and plans (costs)."""
 
 from typing import Any
 
@@ -18,6 +18,11 @@ WAITING, RUNNING, UNFINISHED, FAILED = COLORS["orange"], COLORS["blue"], COLORS[
 #: Verdicts of a plan on what does not fit or is too slow.
 LOST = (*filter(None, UNFIT.values()), *TOO_SLOW)
 MOST_LABELS = 40  # requests; of more, the axis counts them
+#: Lines of tp = 1, 2, 4, 8 in a plan, or what it has in their place; and that of its frontier.
+TP_LINES = [(0, ()), (0, (5, 2)), (0, (2, 1.5)), (0, (5, 1, 1, 1))]
+FRONTIER: dict[str, Any] = {"color": "black", "linewidth": 6, "alpha": 0.15}
+
+# Load tests -------------------------------------------------------------------------------------------------------
 
 
 def queue(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
@@ -38,9 +43,9 @@ def queue(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -
         The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
-    _steps(ds, "waiting", ax, color=WAITING, label="waiting for a first token")
-    _steps(ds, "running", ax, color=RUNNING, label="running", linestyle="--")
-    return _finished(ax, "Requests", title)
+    _stairs(ds, "waiting", ax, color=WAITING, label="waiting for a first token")
+    _stairs(ds, "running", ax, color=RUNNING, label="running", linestyle="--")
+    return _over_time(ax, "Requests", title)
 
 
 def token_rate(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
@@ -61,11 +66,27 @@ def token_rate(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = No
         The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
-    _steps(ds, "token_rate", ax, color=COLORS["green"], label="of requests whose count is known")
+    _stairs(ds, "token_rate", ax, color=COLORS["green"], label="of requests whose count is known")
     if np.isfinite(ds.implied_token_rate).any():
         label = "of all that run, at the mean TPOT (estimate)"
-        _steps(ds, "implied_token_rate", ax, color=COLORS["grey"], label=label, linestyle="--")
-    return _finished(ax, "Output tokens per second", title)
+        _stairs(ds, "implied_token_rate", ax, color=COLORS["grey"], label=label, linestyle="--")
+    return _over_time(ax, "Output tokens per second", title)
+
+
+def _stairs(ds: xr.Dataset, name: str, ax: Axes, **style: Any) -> None:
+    """Draw a variable of a timeline, constant within each of its steps."""
+    edges = np.append(ds.time.values, ds.time.values[-1] + ds.step.values[-1])
+    ax.stairs(ds[name].values, edges, baseline=None, linewidth=1.6, **style)
+
+
+def _over_time(ax: Axes, label: str, title: str | None) -> Axes:
+    """Axes of what goes on over time, from 0 on, with a grid and a legend."""
+    ax.set(xlabel="Time (s)", ylabel=label, title=title or "")
+    ax.set_xlim(left=0)
+    ax.set_ylim(bottom=0)
+    ax.grid(alpha=0.25, linewidth=0.6)
+    ax.legend(fontsize="small", framealpha=0.95)
+    return ax
 
 
 def requests(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
@@ -89,22 +110,13 @@ def requests(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None =
     ax = plt.gca() if ax is None else ax
     table = table.sort_values("sent_s", kind="stable").reset_index(drop=True)
     times = table[["sent_s", "first_token_s", "last_token_s"]].to_numpy(float)
-    (sent, first, last), end = times.T, float(np.nanmax(times))
-    y, status = np.arange(len(table)), table.status.to_numpy(object)
-    still = status == "unfinished"
-    over = np.where(np.isnan(last) & still, end, last)
-    bars: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, str]] = {
-        "waiting, never started": (still & np.isnan(first), sent, over, UNFINISHED),
-        "queue and prefill": (~np.isnan(first), sent, first, WAITING),
-        "decoding": (~np.isnan(first) & ~np.isnan(over) & ~still, first, over, RUNNING),
-        "decoding, not finished": (~np.isnan(first) & still, first, over, COLORS["sky"]),
-        "no first token known": (np.isnan(first) & (status == "finished"), sent, last, COLORS["purple"]),
-    }
+    (sent, first, _), end = times.T, float(np.nanmax(times))
+    y, failed = np.arange(len(table)), table.status.to_numpy(object) == "failed"
     width = float(np.clip(260 / len(table), 0.5, 8))
-    for label, (chosen, begin, until, color) in bars.items():
+    for label, (chosen, begin, until, color) in _lines_of_requests(table, times, end).items():
         if chosen.any():
             ax.hlines(y[chosen], begin[chosen], until[chosen], color=color, linewidth=width, label=label)
-    if (failed := status == "failed").any():
+    if failed.any():
         ax.plot(np.fmax(first, sent)[failed], y[failed], "x", color=FAILED, ms=5, label="failed")
     if len(table) <= MOST_LABELS:
         ax.set_yticks(y)
@@ -114,6 +126,22 @@ def requests(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None =
     for line in ax.legend(fontsize="small", framealpha=0.95, loc="lower left").get_lines():
         line.set_linewidth(4 if line.get_linestyle() != "None" else 1)
     return ax
+
+
+def _lines_of_requests(
+    table: pd.DataFrame, times: np.ndarray, end: float
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
+    """By what a request does meanwhile: which requests do, from when until when [s], and the colour."""
+    (sent, first, last), status = times.T, table.status.to_numpy(object)
+    started, still = ~np.isnan(first), status == "unfinished"
+    until = np.where(np.isnan(last) & still, end, last)
+    return {
+        "waiting, never started": (still & ~started, sent, until, UNFINISHED),
+        "queue and prefill": (started, sent, first, WAITING),
+        "decoding": (started & ~np.isnan(until) & ~still, first, until, RUNNING),
+        "decoding, not finished": (started & still, first, until, COLORS["sky"]),
+        "no first token known": (~started & (status == "finished"), sent, last, COLORS["purple"]),
+    }
 
 
 def latencies(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
@@ -159,18 +187,7 @@ def latencies(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = Non
     return ax
 
 
-def _steps(ds: xr.Dataset, name: str, ax: Axes, **style: Any) -> None:
-    edges = np.append(ds.time.values, ds.time.values[-1] + ds.step.values[-1])
-    ax.stairs(ds[name].values, edges, baseline=None, linewidth=1.6, **style)
-
-
-def _finished(ax: Axes, label: str, title: str | None) -> Axes:
-    ax.set(xlabel="Time (s)", ylabel=label, title=title or "")
-    ax.set_xlim(left=0)
-    ax.set_ylim(bottom=0)
-    ax.grid(alpha=0.25, linewidth=0.6)
-    ax.legend(fontsize="small", framealpha=0.95)
-    return ax
+# Plans ------------------------------------------------------------------------------------------------------------
 
 
 def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = None, title: str | None = None) -> Axes:
@@ -202,27 +219,35 @@ def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = 
     if shown.empty:
         raise ValueError("nothing in the plan fits: there is no trade-off to draw")
     x, y = 1 / shown.tpot_s, shown.tokens_per_second / shown.tp
-    styles = [(0, ()), (0, (5, 2)), (0, (2, 1.5)), (0, (5, 1, 1, 1))]
-    gpus, tps = list(dict.fromkeys(sorted(shown.gpu))), sorted(shown.tp.unique())
+    points = {gpu: _point(i) for i, gpu in enumerate(sorted(shown.gpu.unique()))}
+    lines = {tp: TP_LINES[j % len(TP_LINES)] for j, tp in enumerate(sorted(shown.tp.unique()))}
     for (gpu, tp), rows in shown.groupby(["gpu", "tp"]):
-        i, j = gpus.index(gpu), tps.index(tp)
-        color, marker = SERIES_COLORS[i % len(SERIES_COLORS)], "os^DvP*X"[i % 8]
-        ax.plot(x[rows.index], y[rows.index], linestyle=styles[j % 4], color=color, linewidth=1.3)
-        fine = rows.index[~rows.verdict.isin(LOST)]
-        ax.plot(x[rows.index], y[rows.index], marker, color=color, mfc="white", ms=5)
-        ax.plot(x[fine], y[fine], marker, color=color, ms=5)
+        every, fine = rows.index, rows.index[~rows.verdict.isin(LOST)]
+        ax.plot(x[every], y[every], linestyle=lines[tp], color=points[gpu]["color"], linewidth=1.3)
+        ax.plot(x[every], y[every], **points[gpu], mfc="white")
+        ax.plot(x[fine], y[fine], **points[gpu])
     best = [i for i in shown.index if not ((x >= x[i]) & (y >= y[i]) & ((x > x[i]) | (y > y[i]))).any()]
     best.sort(key=lambda i: x[i])
-    ax.plot(x[best], y[best], color="black", linewidth=6, alpha=0.15, zorder=0, solid_joinstyle="round")
-    for i, gpu in enumerate(gpus):
-        color, marker = SERIES_COLORS[i % len(SERIES_COLORS)], "os^DvP*X"[i % 8]
-        ax.plot([], [], marker, color=color, ms=5, label=gpu)
-    for j, tp in enumerate(tps):
-        ax.plot([], [], linestyle=styles[j % 4], color="black", linewidth=1.3, label=f"tp {tp}")
+    ax.plot(x[best], y[best], **FRONTIER, zorder=0, solid_joinstyle="round")
+    for gpu, point in points.items():
+        ax.plot([], [], **point, label=gpu)
+    for tp, line in lines.items():
+        ax.plot([], [], linestyle=line, color="black", linewidth=1.3, label=f"tp {tp}")
     ax.plot([], [], "o", color="black", mfc="white", ms=5, label="misses the SLO")
-    ax.plot([], [], color="black", linewidth=6, alpha=0.15, label="frontier")
+    ax.plot([], [], **FRONTIER, label="frontier")
     if tpot is not None:
         ax.axvline(1 / tpot, color=COLORS["red"], linewidth=1, linestyle=":", label=f"TPOT {1e3 * tpot:g} ms")
+    return _trade_off(ax, title)
+
+
+def _point(i: int) -> dict[str, Any]:
+    """Marker and colour of a GPU's points."""
+    color, marker = SERIES_COLORS[i % len(SERIES_COLORS)], "os^DvP*X"[i % 8]
+    return {"linestyle": "", "marker": marker, "color": color, "ms": 5}
+
+
+def _trade_off(ax: Axes, title: str | None) -> Axes:
+    """Logarithmic axes of a user's and a GPU's tokens per second, with a grid and a legend."""
     ax.set(xscale="log", yscale="log", xlabel="Tokens per second of one user (1 / TPOT)", title=title or "")
     ax.set_ylabel("Tokens per second of one GPU")
     for axis in (ax.xaxis, ax.yaxis):
@@ -254,17 +279,7 @@ def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours
         The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
-    fine = ~table.verdict.isin(LOST) & table.cost.notna()
-    rows = []
-    for (gpu, tp), group in table.groupby(["gpu", "tp"]):
-        kept = group[fine[group.index]]
-        if len(kept):
-            one = kept.sort_values("cost", kind="stable").iloc[0]
-            count = f", {one.gpus:.0f} GPU{'s' if one.gpus > 1 else ''}" if "gpus" in table else ""
-            rows.append((f"{gpu}, tp {tp}", one.cost, f"batch {one.batch_size}{count}"))
-        else:
-            rows.append((f"{gpu}, tp {tp}", np.nan, group.verdict.mode().iloc[0]))
-    rows.sort(key=lambda row: (np.isnan(row[1]), row[1]))
+    rows = _cheapest(table)
     most = max((cost for _, cost, _ in rows if cost == cost), default=1.0)
     for y, (_, cost, note) in enumerate(rows):
         known = cost == cost
@@ -279,3 +294,18 @@ def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours
     ax.grid(axis="x", alpha=0.25, linewidth=0.6)
     ax.set_axisbelow(True)
     return ax
+
+
+def _cheapest(table: pd.DataFrame) -> list[tuple[str, float, str]]:
+    """Of each GPU and tp: its name, its least cost or NaN, and the setting or why there is none; the cheapest first."""
+    fine = ~table.verdict.isin(LOST) & table.cost.notna()
+    rows = []
+    for (gpu, tp), group in table.groupby(["gpu", "tp"]):
+        kept = group[fine[group.index]]
+        if len(kept):
+            one = kept.sort_values("cost", kind="stable").iloc[0]
+            count = f", {one.gpus:.0f} GPU{'s' if one.gpus > 1 else ''}" if "gpus" in table else ""
+            rows.append((f"{gpu}, tp {tp}", one.cost, f"batch {one.batch_size}{count}"))
+        else:
+            rows.append((f"{gpu}, tp {tp}", np.nan, group.verdict.mode().iloc[0]))
+    return sorted(rows, key=lambda row: (np.isnan(row[1]), row[1]))

@@ -13,9 +13,9 @@ from ..catalog import model as find_model
 from ..catalog.loading import entries
 from ..common.arguments import is_number, whole_numbers
 from ..common.errors import CannotRun
-from ..common.pareto import pareto_front
 from .estimation import estimate
 from .memory import CONTEXT_LENGTH, FITS, KV_CACHE, WEIGHTS, device_memory
+from .pareto import pareto_front
 from .replica import Replica
 
 TPS = (1, 2, 4, 8)

@@ -20,8 +20,8 @@ class Request:
         Of its prompt, found in the prefix cache [token].
     generated : int
         Output tokens [token]; while it decodes, those from before it joined the batch (see `DecodingBatch.generated`).
-    joined : int
-        The batch's clock when it was admitted, then when it joined the batch [1].
+    joined : int, optional
+        The batch's clock when it joined it [1]; None while it does not decode.
     """
 
     place: int
@@ -29,7 +29,7 @@ class Request:
     output: int
     cached: int
     generated: int = 0
-    joined: int = 0
+    joined: int | None = None
 
 
 class DecodingBatch:
@@ -51,13 +51,9 @@ class DecodingBatch:
         self._ends: list[tuple[int, int, Request]] = []  # clock at which each ends, its place
         self._growing = [0] * block_size  # sequences by the clock (modulo block_size) at which they need a block
 
-    def __contains__(self, request: Request) -> bool:
-        """Whether a sequence decodes."""
-        return any(end[2] is request for end in self._ends)
-
     def generated(self, request: Request) -> int:
-        """Output tokens of a sequence that decodes [token]."""
-        return request.generated + self.clock - request.joined
+        """Output tokens of a request so far [token]."""
+        return request.generated + (0 if request.joined is None else self.clock - request.joined)
 
     def join(self, request: Request) -> None:
         """Decode from the next step on."""
@@ -84,9 +80,9 @@ class DecodingBatch:
         return finished, blocks
 
     def _leave(self, request: Request) -> int:
-        tokens = request.prompt + request.generated
-        self._growing[(request.joined - tokens + 1) % self.block_size] -= 1
-        steps = self.clock - request.joined
+        tokens, steps = request.prompt + request.generated, self.generated(request) - request.generated
+        self._growing[(self.clock - steps - tokens + 1) % self.block_size] -= 1
+        request.joined = None
         self.size -= 1
         self.context -= tokens + steps
         request.generated += steps

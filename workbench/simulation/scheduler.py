@@ -25,13 +25,14 @@ class PromptPart(NamedTuple):
     start: int  # its first token, counted from 0
     upto: int  # the first token that it leaves to later steps
     blocks: int  # of the KV cache, that it takes
+    completes: bool  # nothing is left
 
 
 class Scheduler:
     """The queue, the running sequences and the free blocks of the KV cache.
 
     What a policy decides is in four methods: `_next_in_queue` (who is admitted first), `_part_of` (how a prompt is
-    chunked), `_victim` (who is preempted) and `_requeue` (where it waits).
+    chunked), `_victim` (who is preempted) and `_requeue` (where it waits). One prompt at a time is in parts.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ class Scheduler:
         blocks = -(-upto // self.block_size) - held
         if blocks > self.free or (upto < target and not self.chunked):
             return None
-        return PromptPart(request, start, upto, blocks)
+        return PromptPart(request, start, upto, blocks, upto == target)
 
     def _victim(self) -> Request:
         return next(reversed(self.running))
@@ -104,12 +105,14 @@ class Scheduler:
     def _admit(self, budget: int) -> list[PromptPart]:
         parts = []
         while self.waiting and budget and len(self.running) < self.max_sequences:
+            if self.partial and not self.partial.completes:  # one prompt at a time is in parts
+                break
             request = self._next_in_queue()
             part = self._part_of(request, request.cached, budget)
             if part is None:
                 break
             self.waiting.remove(request)
-            self.running[request], request.joined = None, self.batch.clock
+            self.running[request] = None
             budget -= self._take(part)
             parts.append(part)
         return parts
@@ -125,10 +128,10 @@ class Scheduler:
         self.partial = None
         completed = []
         for part in parts:
-            if part.upto < part.request.prompt + part.request.generated:
-                self.partial = part
-            else:
+            if part.completes:
                 completed.append(part.request)
+            else:
+                self.partial = part
         return completed
 
     def finish(self) -> list[Request]:
@@ -164,5 +167,4 @@ class Scheduler:
 
     def generated(self, request: Request) -> int:
         """Output tokens of a request so far [token]."""
-        decodes = request in self.running and request in self.batch
-        return self.batch.generated(request) if decodes else request.generated
+        return self.batch.generated(request)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
 
-from ..common.errors import unknown
-from ..common.yaml_records import Count, validated
-from .model_entries import Model
+from .catalog import Model
+from .common.errors import unknown
+from .common.yaml_records import Count, validated
 
 MAX_BYTES = 16 * 2**20  # a config.json has some kilobytes; a weight file named by mistake has gigabytes
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from .extras import check_libraries
+from .common.extras import check_libraries
 
 #: How long to wait for a scheduler, and for its first worker [s].
 TIMEOUT = 5

@@ -25,15 +25,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..common.errors import unknown
-from ..common.extras import check_libraries
-from ..common.files import write_text
-from ..common.project import package_fingerprint
-from ..common.variables import with_units
-from .dataset import dataset
-from .evaluation import evaluate
-from .lazy_arrays import lazy, regions
-from .sweep import COSTS, RATES, Sweep
+from .common.errors import unknown
+from .common.extras import check_libraries
+from .common.files import write_text
+from .common.project import package_fingerprint
+from .common.variables import with_units
+from .grid.buffers import reused_memory
+from .grid.dataset import dataset
+from .grid.evaluation import evaluate
+from .grid.lazy_arrays import lazy, regions
+from .grid.sweep import COSTS, RATES, Sweep
 
 LIBRARIES = ("dask", "numpy", "xarray", "zarr")
 SUFFIXES = (".zarr", ".nc", ".csv", ".parquet")
@@ -89,9 +90,10 @@ def write(
         due = [(store, sweep, region, names, mark) for mark, region in places if not mark.exists()]
         pool = executor or ThreadPoolExecutor(jobs)
         try:
-            for done, future in enumerate(_completed(pool, write_region, due), len(places) - len(due)):
-                future.result()
-                report(done + 1, len(places))
+            with reused_memory():
+                for done, future in enumerate(_completed(pool, write_region, due), len(places) - len(due)):
+                    future.result()
+                    report(done + 1, len(places))
         finally:
             if executor is None:
                 pool.shutdown(cancel_futures=True)
