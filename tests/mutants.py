@@ -1,0 +1,321 @@
+"""Mutants: small mistakes, made on purpose, one at a time, in a copy of the package. Where one lives a test is missing.
+
+By hand: `python tests/mutants.py [WORD...]`, of those mutants alone whose file or note has one of the words. The exit
+status is the number of those that live.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from hypothesis import Phase, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+PROCESSES, LIMIT = 2, 300  # s for the tests of one mutant
+#: A failing example is enough: the smallest one takes minutes.
+settings.register_profile(
+    "unshrunk", derandomize=True, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
+
+
+class Mutant(NamedTuple):
+    """A mistake: in a file of the package, the place of a text that stands there once, and what is put there."""
+
+    file: str
+    old: str
+    new: str
+    note: str
+
+
+#: What to run for a mutant of each file, the tests that are nearest to it first.
+TESTS = {
+    "serving/steps.py": ["steps", "serving", "simulation"],
+    "serving/replica.py": ["steps", "serving"],
+    "serving/estimation.py": ["serving", "units"],
+    "serving/latency.py": ["serving", "units"],
+    "serving/batch.py": ["serving"],
+    "serving/memory.py": ["memory", "serving", "units"],
+    "serving/drafts.py": ["serving", "speculation"],
+    "serving/capacity.py": ["plan"],
+    "serving/pareto.py": ["plan", "search"],
+    "kernels/roofline.py": ["roofline", "steps", "grid"],
+    "kernels/gemm.py": ["kernels", "units"],
+    "kernels/attention.py": ["kernels", "units"],
+    "kernels/elementwise.py": ["kernels", "units"],
+    "kernels/times.py": ["kernels", "steps", "units"],
+    "kernels/collectives.py": ["parallel", "units"],
+    "kernels/formats.py": ["grid", "operators", "steps"],
+}
+#: By file: a text, what is put in its place, and what is wrong with that.
+MUTANTS: dict[str, list[tuple[str, str, str]]] = {
+    "serving/steps.py": [
+        ("limit == MEMORY", "limit == COMPUTE", "time that compute limits counted as memory's"),
+        ("bound(cost.flops / cost.bytes,", "bound(cost.bytes / cost.flops,", "intensity upside down"),
+        ("return 0.0, 0.0, seconds", "return seconds, 0.0, 0.0", "a collective waits for memory"),
+        ("_widening_time(replica, name, piece, peak) + replica.launch_latency",
+         "_widening_time(replica, name, piece, peak)", "kernels that widen are launched for nothing"),
+        ("a.flops + b.flops", "a.flops", "attention of the first piece alone"),
+        ("a.bytes + b.bytes", "np.maximum(a.bytes, b.bytes)", "traffic of the larger piece alone"),
+        ("flops / peak)\n        works", "flops * peak)\n        works", "computing time upside down"),
+        ("(replica.pp - 1) * send", "replica.pp * send", "a hand-over more than there are"),
+        ("np.ceil(piece.sequences / replica.ep)", "np.floor(piece.sequences / replica.ep)",
+         "a sequence of none of the GPUs"),
+        ("(whole if operator.routed else together,)", "(together,)", "experts see their own GPU's tokens"),
+        ("np.ceil(rows / part)", "np.floor(rows / part)", "the last rows widen nothing"),
+        ("/ calibration.gemm_efficiency", "* calibration.gemm_efficiency", "efficiency upside down"),
+        ("rows >= calibration.dequantize_rows", "rows > calibration.dequantize_rows", "off by one row"),
+        ("(run(rows, widths)[1] + written)", "(run(rows, widths)[1])", "widened weights are not written"),
+        ("element_bytes(formats.stored(operator)) < WIDTH", "element_bytes(formats.stored(operator)) > WIDTH",
+         "kernels that narrow instead"),
+        ("piece.sequences * piece.logits, 0)", "piece.sequences, 0)", "one row of logits for all candidates"),
+        ("Step(sequences, new_tokens, cached + new_tokens, cached)", "Step(sequences, new_tokens, new_tokens, cached)",
+         "a chunk that does not see the cache"),
+        ('("all_to_all", replica.ep)', '("all_to_all", replica.tp)', "experts exchanged by tp"),
+        ("calls=cost.calls)", "calls=1)", "one layer's time"),
+        ("replace(replica, tp=1, pp=1, ep=1)", "replica", "MFU counts what is copied"),
+        ("calibration.sequence_overhead * sequences", "calibration.sequence_overhead", "one sequence's overhead"),
+    ],
+    "serving/replica.py": [
+        ("return self.tp * self.pp * self.ep", "return self.tp * self.pp + self.ep - 1", "GPUs added up"),
+        ("self.pp > self.model.n_layers", "self.pp >= self.model.n_layers", "off by one stage"),
+    ],
+    "serving/estimation.py": [
+        ("watts[1] * decoding", "watts[0] * decoding", "decoding at prefill's watts"),
+        ("watts[0] * times.ttft", "watts[1] * times.ttft", "prefill at decoding's watts"),
+        ("(power_floor + (1 - power_floor) * np.maximum(*busy))", "(power_floor + power_floor * np.maximum(*busy))",
+         "floor and rest swapped"),
+        ("np.maximum(*busy)", "np.minimum(*busy)", "watts by the less used peak"),
+        ("replica.gpus * drawn / tokens", "drawn / tokens", "energy of one GPU"),
+        ("(batch.output - 1) * times.tpot", "batch.output * times.tpot", "off by one token"),
+        ("batch.batch_size / total", "1 / total", "requests of one user"),
+        ("[p.bytes / replica.gpu.bandwidth for p in phases]",
+         "[p.bytes / replica.gpu.bandwidth / replica.tp for p in phases]", "MBU of all GPUs on one"),
+        ("1e6 * replica.gpus * price / 3600", "1e6 * price / 3600", "price of one GPU"),
+        ("price / 3600", "price / 60", "hours of a minute"),
+        ("100 * phase.other / phase.total", "100 * phase.drafting / phase.total", "share of another"),
+        ("POWER_FLOOR = 0.4", "POWER_FLOOR = 0.2", "another floor"),
+    ],
+    "serving/latency.py": [
+        ("np.array([1, 2, 2, 2, 1]) / 8", "np.array([1, 1, 1, 1, 1]) / 5", "a mean that is no trapezoid"),
+        ("[*self.seconds.sum(0), self.other]", "[*self.seconds.sum(0)]", "the host limits nothing"),
+        ("(batch.batch_size - 1) * marginal", "batch.batch_size * marginal", "its own prompt delays it"),
+        ("np.maximum(batch.output - 1, 1)", "np.maximum(batch.output, 1)", "off by one step"),
+        ("np.where(\n        batch.output > 1, 0.0, others\n    )", "0.0", "no waiting without decoding"),
+        ("steps.total / per_step", "steps.total * per_step", "accepted tokens cost"),
+        ("new = batch.prompt - batch.cached_prefix\n", "new = batch.prompt\n", "cached tokens computed"),
+        ("np.ceil(rows * new / batch.max_num_batched_tokens)",
+         "np.floor(rows * new / batch.max_num_batched_tokens) + 1", "a pass more where they just fit"),
+        ("(replica.pp + batches - 1) / replica.pp", "(replica.pp + batches) / replica.pp", "a stage's fill too many"),
+        ("phase.weighted(filled[..., None], work=passes[..., None])", "phase.weighted(filled[..., None])",
+         "bubbles count as work"),
+        ("others * batch.candidates", "others", "room without the candidates"),
+        ("batch.prompt + batch.output / 2", "batch.prompt + batch.output", "others at their last token"),
+        ("np.where(others > 0, plain, 0.0)", "plain", "a step that nobody else needs taken off"),
+        ('batch.batch_size if batch.schedule == "static" else 1.0', "batch.batch_size",
+         "drafts of all prompts before the first"),
+        ("np.maximum(batch.output[..., None] - 2, 0)", "np.maximum(batch.output[..., None] - 1, 0)",
+         "a step after the last"),
+        ("batch.prompt[..., None] + 1 + np.rint(spans)", "batch.prompt[..., None] + np.rint(spans)",
+         "the first token is not in the cache"),
+        ("total=phase.total + drafting", "total=phase.total", "guesses for nothing"),
+        ("np.minimum(batch_size, replica.pp)", "replica.pp", "more batches than sequences"),
+        ("batches * computing / replica.gpus", "batches * computing", "MFU of one GPU for all"),
+        ("batches * moved / replica.pp", "batches * moved", "each stage moves all layers"),
+        ("if name not in COLLECTIVES", "if name", "the link's bytes are memory's"),
+    ],
+    "serving/batch.py": [
+        ("decoding >= self.max_num_batched_tokens", "decoding > self.max_num_batched_tokens",
+         "no token left for a prompt"),
+    ],
+    "serving/memory.py": [
+        ("max(embedding, head)", "min(embedding, head)", "the lighter end of a pipeline"),
+        ("0.0 if part.tied_embeddings else head", "head if part.tied_embeddings else 0.0", "ties inverted"),
+        ("-(-replica.model.n_layers // replica.pp)", "replica.model.n_layers // replica.pp", "the smallest stage"),
+        ("moe.n_experts * w.activation", "moe.n_experts * w.experts", "a router in the experts' width"),
+        ("(part.learned_positions or 0)", "0", "positions without weights"),
+        ("np.ceil(np.asarray(tokens, dtype=float) / block_size)", "(np.asarray(tokens, dtype=float) / block_size)",
+         "parts of blocks"),
+        ("np.ceil(window.size / block_size)", "np.floor(window.size / block_size)", "a window cut short"),
+        ("(1 - sliding) * kept + sliding", "sliding * kept + (1 - sliding)", "sliding and full layers swapped"),
+        ('(w.activation + WIDTH["fp32"])', "w.activation", "logits in one format"),
+        ("max(_widest(part))", "sum(_widest(part))", "attention and MLP alive at once"),
+        ("2 * (part.n_heads + part.n_kv_heads)", "(part.n_heads + 2 * part.n_kv_heads)", "no room for outputs"),
+        ("+ workspace\n    return", "\n    return", "CUDA takes nothing"),
+        ("batch.output + batch.candidates - 1", "batch.output", "candidates without a cache"),
+        ("prefix + np.ceil(batch.batch_size", "np.ceil(batch.batch_size", "a prefix stored nowhere"),
+        ("max(left - prefix, 0.0)", "max(left, 0.0)", "the largest batch forgets the prefix"),
+        ("batch.prompt + batch.output > longest", "batch.prompt + batch.output >= longest", "off by one token"),
+        ("needed > left]", "needed >= left]", "a batch that just fits"),
+        ("layer_weights(drafter) if draft.mtp else weights(drafter)", "weights(drafter)",
+         "an MTP layer with embeddings of its own"),
+        ("BLOCK_SIZE * replica.ep, ", "BLOCK_SIZE, ", "the cache of one GPU"),
+    ],
+    "serving/drafts.py": [
+        ("below ** (drafted + 1)", "below**drafted", "off by one draft"),
+        ("(1 - below), drafted + 1)", "(1 - below), drafted)", "certain drafts, off by one"),
+        ("draft.depth * step_time", "(draft.depth + 1) * step_time", "a pass more than drafts"),
+        ("for columns in (shard.hidden_size, shard.vocab_size)", "for columns in (shard.vocab_size,)",
+         "heads without their layer"),
+        ("draft.heads * sum(", "sum(", "one head for all"),
+        ("model=passes, pp=1)", "model=passes, pp=1, tp=1)", "drafts on one GPU"),
+        ("return Draft(depth + 1, expected_tokens(alpha, depth), find_model(model), depth)",
+         "return Draft(depth, expected_tokens(alpha, depth), find_model(model), depth)", "no candidate but drafts"),
+        ('update={"layers": 1}', 'update={"layers": target.moe.layers}', "an MTP layer with all experts"),
+    ],
+    "serving/capacity.py": [
+        ("(table[column] > limit)", "(table[column] >= limit)", "a level just met is missed"),
+        ("np.ceil(request_rate / table.requests_per_second)", "np.floor(request_rate / table.requests_per_second)",
+         "a replica short"),
+        ("table.replicas * table.tp", "table.replicas", "GPUs of one each"),
+        ("table.replicas * table.requests_per_second / request_rate",
+         "table.replicas * request_rate / table.requests_per_second", "idle replicas upside down"),
+        ("(measures <= mine).all(axis=1) & (measures < mine).any(axis=1)", "(measures <= mine).any(axis=1)",
+         "better in anything beats"),
+        ("measures[:, -1], np.inf).argmin()", "measures[:, -1], -np.inf).argmin()", "beaten by what does not"),
+        ('sort_values("cost", kind="stable").index', 'sort_values("ttft_s", kind="stable").index',
+         "the fastest is the best"),
+        ("at.memory / 1e9", "at.memory / 2**30", "GiB for GB"),
+        ("ties=True", "ties=False", "equals lose"),
+    ],
+    "serving/pareto.py": [
+        ("rows[:, 1] < before", "rows[:, 1] <= before", "equals stay"),
+        ("(rows[:place][kept[:place]] <= row).all(axis=1)", "(rows[:place][kept[:place]] < row).all(axis=1)",
+         "only what is better in all beats"),
+    ],
+    "kernels/roofline.py": [
+        ("return np.greater_equal(intensity, ridge).astype", "return np.less(intensity, ridge).astype",
+         "bound inverted"),
+        ("return np.greater_equal(intensity, ridge).astype", "return np.greater(intensity, ridge).astype",
+         "the ridge itself is memory's"),
+        ("np.greater_equal(intensity, ridge, out=out.view(np.bool_))",
+         "np.greater(intensity, ridge, out=out.view(np.bool_))", "the ridge itself is memory's, where it is written"),
+        ("np.argmax(np.stack", "np.argmin(np.stack", "the shortest limits"),
+        ("np.minimum(peak_flop_rate,", "np.maximum(peak_flop_rate,", "the higher ceiling"),
+        ("np.maximum(np.divide(flops, peak_flop_rate, out=out),", "np.add(np.divide(flops, peak_flop_rate, out=out),",
+         "computing and moving one after the other"),
+    ],
+    "kernels/times.py": [
+        ("np.maximum(law.seconds(gpu, call, peak_flop_rate), ideal)", "law.seconds(gpu, call, peak_flop_rate)",
+         "faster than the roof"),
+        ("seconds = seconds + timing.launch_latency", "seconds = seconds - timing.launch_latency",
+         "launches save time"),
+        ("Step(batch_size, new_tokens, context, context - new_tokens)",
+         "Step(batch_size, new_tokens, context, context)", "nothing hidden by the mask"),
+        ("np.any(whole < new)", "np.any(whole <= new)", "whole prompts refused"),
+    ],
+    "kernels/gemm.py": [
+        ("np.ceil(m / rows) * np.ceil(n / columns)", "np.ceil(m / columns) * np.ceil(n / rows)", "tiles turned"),
+        ("np.ceil(tiles * split / sm_count) * (k / split", "(tiles * split / sm_count) * (k / split", "parts of waves"),
+        ("(k / split + fill_depth)", "(k / split + fill_depth / split)", "pipelines filled once"),
+        ("side / (side + half_tile)", "half_tile / (side + half_tile)", "small tiles reuse more"),
+        ("(m <= rows) | (tiles", "(m < rows) | (tiles", "off by one row"),
+        ("1 - fit.boost * BOOST_TIME", "1 + fit.boost * BOOST_TIME", "short kernels are slower"),
+        ("cost.bytes - cost.activations + l2_misses", "cost.bytes + l2_misses", "activations twice"),
+        ("cost.k / (cost.k + fit.loop_depth)", "fit.loop_depth / (cost.k + fit.loop_depth)", "the walk inverted"),
+        ("L2_SHARE = 0.5", "L2_SHARE = 1.0", "all of the L2"),
+        ("share = 1 - cached * (1 - 1 / l2_speedup)", "share = 1 - cached / l2_speedup", "replays too fast"),
+    ],
+    "kernels/attention.py": [
+        ("fit.softmax_flops / gpu.peak_16_bit", "fit.softmax_flops / peak_flop_rate", "a softmax in fp8"),
+        ("cost.batch * tile * cost.n / 2", "cost.batch * tile * cost.n", "a whole tile wasted"),
+        ("np.ceil(cost.m / tile) / sms)", "(cost.m / tile) / sms)", "parts of tiles"),
+        ("(KV_PASSES - 1) * new", "KV_PASSES * new", "a pass of the cache more"),
+        ("TAIL * QUERY_TILE * cost.n * sms", "TAIL * QUERY_TILE * cost.n", "a tail on one SM"),
+        ("fit.token_ns * cost.sequences * cost.m", "fit.token_ns * cost.m", "one sequence is written"),
+        ("np.ceil(rows / QUERY_ROWS) * QUERY_ROWS", "rows", "rows not padded"),
+        ("cost.batch / cost.group\n", "cost.batch\n", "KV heads read once a query head"),
+        ("(1 - unsplit) * fit.context_us", "unsplit * fit.context_us", "splits where there are none"),
+        ("np.minimum(one, decode_seconds", "np.maximum(one, decode_seconds", "the slower kernel"),
+        ("np.maximum(faster, alone)", "faster", "chunks faster than their own prompt"),
+    ],
+    "kernels/elementwise.py": [
+        ("ELEMENTWISE_KERNELS = 4", "ELEMENTWISE_KERNELS = 5", "a kernel more"),
+    ],
+    "kernels/collectives.py": [
+        ("2 * others / count * size / rate", "others / count * size / rate", "half an all-reduce"),
+        ("ring = 2 * others * latency", "ring = others * latency", "half the steps of a ring"),
+        ("np.minimum(ring, one_shot)", "np.maximum(ring, one_shot)", "the slower algorithm"),
+        ("(count - 1) / count * size / link_rate", "size / link_rate", "its own share crosses the link"),
+        ("STEP_LATENCY, PCIE_STEP_LATENCY)\n", "PCIE_STEP_LATENCY, STEP_LATENCY)\n", "latencies swapped"),
+        ("np.less_equal(gpus, gpu.link.max_gpus", "np.less(gpus, gpu.link.max_gpus", "a bridge joins one"),
+    ],
+    "kernels/formats.py": [
+        ('own and own.scope == "linear"', "own", "all weights as the experts'"),
+        ('("fp16" if own or self.weight in GROUP_FORMATS else rest)', "rest", "a quantized head"),
+    ],
+}  # fmt: skip
+
+
+@contextmanager
+def applied(mutant: Mutant, copy: Path) -> Iterator[None]:
+    """The copy with a mutant in it as long as the block lasts."""
+    path = copy / "workbench" / mutant.file
+    text = path.read_text()
+    if text.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.file} has {text.count(mutant.old)} times {mutant.old!r}: write the mutant anew")
+    path.write_text(text.replace(mutant.old, mutant.new))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+def run(copy: Path, names: list[str]) -> str:
+    """What the tests of those names say of a copy: "passed", "failed", or what went wrong."""
+    files = [f"tests/test_{name}.py" for name in names]
+    options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "mutants", "--hypothesis-profile=unshrunk"]
+    environment = os.environ | {"PYTHONPATH": f"{copy}:{copy / 'tests'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", *options, *files]
+    try:
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return f"longer than {LIMIT} s"
+    return {0: "passed", 1: "failed"}.get(done.returncode, done.stdout[-500:] + done.stderr[-500:])
+
+
+def main(words: list[str]) -> int:
+    """Run the tests on every mutant; returns how many live."""
+    every = [Mutant(file, *change) for file, changes in MUTANTS.items() for change in changes]
+    chosen = [one for one in every if not words or any(word in one.file + one.note for word in words)]
+    free: SimpleQueue[Path] = SimpleQueue()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(PROCESSES) as pool:
+        for number in range(PROCESSES):
+            copy = Path(folder) / str(number)
+            for part in ("workbench", "tests"):
+                shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(ROOT / "pyproject.toml", copy)
+            free.put(copy)
+
+        def tested(mutant: Mutant | None) -> str:
+            copy = free.get()
+            try:
+                if mutant is None:
+                    return run(copy, sorted({name for one in chosen for name in TESTS[one.file]}))
+                with applied(mutant, copy):
+                    return run(copy, TESTS[mutant.file])
+            finally:
+                free.put(copy)
+
+        start = time.monotonic()
+        if (outcome := tested(None)) != "passed":
+            raise RuntimeError(f"without a mutant the tests do not pass: {outcome}")
+        alive = 0
+        for mutant, outcome in zip(chosen, pool.map(tested, chosen), strict=True):
+            alive += outcome == "passed"
+            told = {"passed": "LIVES ", "failed": "killed"}.get(outcome, f"killed ({outcome})")
+            print(f"{told} {mutant.file}: {mutant.note}", flush=True)
+    print(f"{alive} of {len(chosen)} live; {time.monotonic() - start:.0f} s")
+    return alive
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
