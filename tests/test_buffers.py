@@ -21,25 +21,21 @@ def reused(monkeypatch):
         gc.collect()
 
 
-def empty(shape, dtype):
-    return buffers.empty({"x": shape}, {"x": dtype})["x"]
-
-
 def address(array):
     return array.__array_interface__["data"][0]
 
 
 def test_memory_is_used_again_when_the_last_view_is_gone():
-    array = empty(SHAPE, "float64")
+    array = buffers.empty(SHAPE, "float64")
     array[:] = 1
     view, place = array[5:7, ::2].T, address(array)
     del array
-    other = empty(SHAPE, "float64")
+    other = buffers.empty(SHAPE, "float64")
     other[:] = 2
     assert address(other) != place
     assert (view == 1).all()
     del view
-    again = empty((*SHAPE[::-1], 1), "float64")
+    again = buffers.empty((*SHAPE[::-1], 1), "float64")
     assert address(again) == place
 
 
@@ -47,54 +43,56 @@ def test_memory_is_used_again_when_the_last_view_is_gone():
     "hold", [lambda a: a.ravel(), lambda a: a.view("int64"), memoryview, lambda a: a[..., None].data]
 )
 def test_whatever_holds_the_memory_keeps_it(hold):
-    array = empty(SHAPE, "float64")
+    array = buffers.empty(SHAPE, "float64")
     array[:] = 1
     place, held = address(array), hold(array)
     del array
-    assert address(empty(SHAPE, "float64")) != place
+    assert address(buffers.empty(SHAPE, "float64")) != place
     assert np.asarray(held).view("float64").sum() == 10**6
 
 
 def test_a_buffer_serves_one_array_at_a_time_and_any_dtype_of_its_size():
-    first = [empty(SHAPE, "float64") for _ in range(3)]
+    first = [buffers.empty(SHAPE, "float64") for _ in range(3)]
     places = {address(array) for array in first}
     assert len(places) == 3
     del first
-    second = [empty((2000, 1000), "float32") for _ in range(4)]
+    second = [buffers.empty((2000, 1000), "float32") for _ in range(4)]
     assert places < {address(array) for array in second}
     assert len({address(array) for array in second}) == 4
 
 
 def test_what_is_kept_has_an_end(monkeypatch):
     monkeypatch.setattr(buffers, "_kept", 3 * 8 * 10**6)
-    arrays = [empty(SHAPE, "float64") for _ in range(5)]
+    arrays = [buffers.empty(SHAPE, "float64") for _ in range(5)]
     del arrays
     assert len(buffers._free) == 3
 
 
-def test_small_arrays_are_numpys_own_and_share_a_block():
-    shapes = {"a": (10, 10), "b": (3,), "c": (5, 7)}
-    arrays = buffers.empty(shapes, {"a": "int8", "b": "float64", "c": "float32"})
-    assert {name: array.shape for name, array in arrays.items()} == shapes
-    assert len({id(array.base) for array in arrays.values()}) == 1
-    for number, array in enumerate(arrays.values()):
-        array[...] = number
-    assert [array.min() == array.max() == number for number, array in enumerate(arrays.values())] == [True] * 3
-    assert all(address(array) % array.itemsize == 0 for array in arrays.values())
+def test_small_arrays_are_numpys_own():
+    assert buffers.empty((10, 10), "int8").base is None
+
+
+def test_large_arrays_begin_on_a_huge_page(monkeypatch):
+    monkeypatch.setattr(buffers, "_kept", 0)
+    for shape in ((2**18,), (1000, 500), SHAPE):
+        array = buffers.empty(shape, "float64")
+        assert array.shape == shape
+        assert address(array) % buffers.PAGE == 0
+        array[...] = 1
+        assert array.sum() == array.size
 
 
 def test_outside_of_a_loop_nothing_is_kept(monkeypatch):
     monkeypatch.setattr(buffers, "_kept", 0)
-    array = empty(SHAPE, "float64")
+    array = buffers.empty(SHAPE, "float64")
     assert isinstance(array.base, np.ndarray)
-    assert array.base.base is None
     del array
     assert not buffers._free
 
 
 def test_the_end_of_a_loop_gives_back_what_it_kept():
     with buffers.reused_memory():
-        array = empty(SHAPE, "float64")
+        array = buffers.empty(SHAPE, "float64")
         del array
         assert len(buffers._free) == 1
     assert not buffers._free
@@ -102,7 +100,7 @@ def test_the_end_of_a_loop_gives_back_what_it_kept():
 
 def test_a_system_that_cannot_take_pages_back(monkeypatch):
     monkeypatch.delattr(buffers.mmap, "MADV_FREE")
-    assert isinstance(empty(SHAPE, "float64").base, np.ndarray)
+    assert isinstance(buffers.empty(SHAPE, "float64").base, np.ndarray)
     assert not buffers._free
 
 

@@ -15,10 +15,12 @@ from weakref import finalize
 
 import numpy as np
 
-#: From here on numpy asks the system for huge pages, and an array is worth keeping [byte].
-LARGE_BUFFER = 2**22
-#: A huge page; what begins on one has no small pages before it [byte].
+#: A huge page; finding and clearing the small ones of an array takes longer than computing what goes on them [byte].
 PAGE = 2**21
+#: From here on an array is put on huge pages [byte].
+LARGE = PAGE // 2
+#: From here on numpy asks the system for them, and an array is worth keeping [byte].
+ASKED = 2 * PAGE
 
 _lock = threading.RLock()  # a finalizer may run inside it
 _free: OrderedDict[int, mmap.mmap] = OrderedDict()  # by id, the longest free first
@@ -44,37 +46,20 @@ def reused_memory(share: float = 0.25) -> Iterator[None]:
             _free.clear()
 
 
-def empty(shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str]) -> dict[str, np.ndarray]:
-    """Arrays with arbitrary values; the small ones share one block, so that its pages are huge, too."""
-    sizes = {name: prod(shape) * np.dtype(dtypes[name]).itemsize for name, shape in shapes.items()}
-    small = [name for name in shapes if sizes[name] < LARGE_BUFFER]
-    ends = np.cumsum([0, *(-(-sizes[name] // 8) * 8 for name in small)]).tolist()
-    block = _new(ends[-1])
-    parts = {name: block[start : start + sizes[name]] for name, start in zip(small, ends, strict=False)}
-    return {
-        name: (parts[name] if name in parts else _large(sizes[name])).view(dtypes[name]).reshape(shape)
-        for name, shape in shapes.items()
-    }
-
-
-def _large(nbytes: int) -> np.ndarray:
-    """Bytes of a large array; within `reused_memory` taken back when the last view of them is gone."""
-    if not _kept or not hasattr(mmap, "MADV_FREE"):
-        return _new(nbytes)
+def empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array with arbitrary values; within `reused_memory` its memory is kept when the last view of it is gone."""
+    nbytes = prod(shape) * np.dtype(dtype).itemsize
+    if nbytes < LARGE:
+        return np.empty(shape, dtype)
+    if not _kept or nbytes < ASKED or not hasattr(mmap, "MADV_FREE"):
+        block = np.empty(max(nbytes, ASKED) + PAGE, np.int8)  # what is not written to takes no memory
+        start = -block.__array_interface__["data"][0] % PAGE
+        return block[start : start + nbytes].view(dtype).reshape(shape)
     buffer = _taken(nbytes) or _mapped(nbytes)
-    array = np.frombuffer(buffer, np.int8)
+    array = np.frombuffer(buffer, dtype)
     assert array.base is not None
     finalize(array.base, _keep, buffer).atexit = False  # which every view holds, be it through others
-    return array
-
-
-def _new(nbytes: int) -> np.ndarray:
-    """Bytes of new memory; those of a large array begin on a huge page."""
-    if nbytes < LARGE_BUFFER:
-        return np.empty(nbytes, np.int8)
-    array = np.empty(nbytes + PAGE, np.int8)
-    start = -array.__array_interface__["data"][0] % PAGE
-    return array[start : start + nbytes]
+    return array.reshape(shape)
 
 
 def _mapped(nbytes: int) -> mmap.mmap:

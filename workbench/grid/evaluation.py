@@ -19,7 +19,7 @@ import numpy as np
 from ..catalog import Model
 from ..common.arrays import Array
 from ..common.machine import cores
-from ..common.variables import ABSENT, LINK
+from ..common.variables import ABSENT, COMPUTE, LINK, MEMORY
 from ..kernels import roofline, timed
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths, decode, prefill, sees, shard
 from .buffers import empty
@@ -48,8 +48,10 @@ def evaluate(
     tps = sweep.sizes["tp"].tolist() if "tp" in sweep.sizes else [1]
     lengths = [len(values) for name, values in sweep.sizes.items() if name != "tp"]
     shape = (len(sweep.models), len(sweep.operators), len(sweep.phases), *lengths, len(tps))
-    shapes = {name: shape if name in COSTS else (len(sweep.gpus), *shape) for name in names}
-    out = empty(shapes, {name: "int8" if name == "bound" else sweep.dtype for name in shapes})
+    out = {
+        name: empty(shape if name in COSTS else (len(sweep.gpus), *shape), "int8" if name == "bound" else sweep.dtype)
+        for name in names
+    }
     calls = np.zeros((*shape[:2], len(tps)))
     shards = {
         name: [(shard(model, tp), sweep.formats[name].widths, tp) for tp in tps] for name, model in sweep.models.items()
@@ -197,11 +199,15 @@ def _write(
         if name in out:
             out[name][at] = values
     intensity = put("intensity", at, np.divide, flops, moved)
-    everywhere = (slice(None), *at)
-    if "attainable" in out:
+    everywhere, only = (slice(None), *at), _one_limit(intensity, ridge)
+    if "attainable" in out and only == COMPUTE:
+        out["attainable"][everywhere] = peak
+    elif "attainable" in out and only == MEMORY:
+        put("attainable", everywhere, np.multiply, intensity, bandwidth)
+    elif "attainable" in out:
         put("attainable", everywhere, roofline.attainable, intensity, peak, bandwidth)
-    if "bound" in out and cost.gpus > 1:
-        out["bound"][everywhere] = LINK
+    if "bound" in out and (cost.gpus > 1 or only is not None):
+        out["bound"][everywhere] = LINK if cost.gpus > 1 else only
     elif "bound" in out:
         put("bound", everywhere, roofline.bound, intensity, ridge)
     if "time" in out or "performance" in out:
@@ -210,11 +216,21 @@ def _write(
         elif sweep.timing.time_model == "kernel" or cost.gpus > 1:
             time = put("time", everywhere, partial(_kernel_times, sweep, cost), peak)
         else:
-            time = put("time", everywhere, roofline.ideal_time, flops, moved, peak, bandwidth)
+            if only is None:
+                time = put("time", everywhere, roofline.ideal_time, flops, moved, peak, bandwidth)
+            else:
+                time = put("time", everywhere, np.divide, *((flops, peak) if only == COMPUTE else (moved, bandwidth)))
             if sweep.timing.launch_latency:
                 time = put("time", everywhere, np.add, time, sweep.timing.launch_latency)
         if "performance" in out:
             put("performance", everywhere, np.divide, flops, time)
+
+
+def _one_limit(intensity: Array, ridge: np.ndarray) -> int | None:
+    """What limits a kernel in all cells of a block on all GPUs, where it is one limit: its ceiling alone is computed."""
+    if np.min(intensity) >= ridge.max():
+        return COMPUTE
+    return MEMORY if np.max(intensity) < ridge.min() else None
 
 
 def _ceilings(sweep: Sweep, dims: int, computing: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
