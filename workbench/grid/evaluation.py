@@ -227,7 +227,7 @@ def _write(
 
 
 def _one_limit(intensity: Array, ridge: np.ndarray) -> int | None:
-    """What limits a kernel in all cells of a block on all GPUs, where it is one limit: its ceiling alone is computed."""
+    """The one limit of a kernel in all cells of a block on all GPUs, whose ceiling alone has to be computed, if any."""
     if np.min(intensity) >= ridge.max():
         return COMPUTE
     return MEMORY if np.max(intensity) < ridge.min() else None
