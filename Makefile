@@ -58,7 +58,7 @@ notebooks: $(READY)  ## run all notebooks but the explorer's and store their out
 	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
 
 docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold
-	@$(BIN)/uv sync -q --frozen --inexact --extra all --group docs --python $(BIN)/python
+	@$(BIN)/uv sync -q --frozen --inexact --compile-bytecode --extra all --group docs --python $(BIN)/python
 	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
 
 bench: $(READY)  ## grids beside this machine's copy bandwidth and the batch beside papermill, into workbench/data/benchmarks.csv; a simulation; the explorer
@@ -78,5 +78,5 @@ $(READY): pyproject.toml uv.lock Makefile
 	@mkdir -p $(CACHE)
 	@echo "workbench: preparing .venv (a minute the first time)"
 	@$(BIN)/python -m pip install -q "uv==$(UV_VERSION)"
-	@$(BIN)/uv sync -q --frozen --inexact --extra all --python $(BIN)/python
+	@$(BIN)/uv sync -q --frozen --inexact --compile-bytecode --extra all --python $(BIN)/python
 	@touch $@

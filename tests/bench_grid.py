@@ -104,8 +104,8 @@ def bench_float32(benchmark, time_model):
 
 @both
 @pytest.mark.parametrize("size", [2 * 10**6, 10**7])
-def bench_session(benchmark, size, time_model):
-    """A session that keeps its grids: each is in memory that the system has to find and clear."""
+def bench_kept(benchmark, size, time_model):
+    """Grids that are kept: each is in memory that the system has to find and clear."""
     kept = []
     np.ones(2**28)  # a virtual machine has it from its host from now on
     beside_copies(

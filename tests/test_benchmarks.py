@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 def test_recorded_benchmarks():
     table = tables.benchmarks()
     assert (table.seconds > 0).all()
-    assert {"grid", "one core", "float32", "fresh memory", "in parts", "one model", "to zarr", "import"} <= set(
+    assert {"grid", "one core", "float32", "kept", "in parts", "one model", "forward pass", "to zarr", "import"} <= set(
         table.benchmark
     )
     billion = table[table.cells > 10**9]

@@ -65,7 +65,8 @@ def point_rates(table: pd.DataFrame, others: Mapping[str, float], ax: Axes | Non
     bars = [(name, rate, COLORS["grey"]) for name, rate in sorted(others.items(), key=lambda other: other[1])]
     for row in table.sort_values("points_per_second").to_dict("records"):
         color, _ = TIME_MODEL_LOOKS[row["time_model"]]
-        bars.append((f"{row['points']:,} points, {row['time_model']}", row["points_per_second"], COLORS[color]))
+        what = "with forward pass, " if row["benchmark"] == "forward pass" else ""
+        bars.append((f"{row['points']:,} points, {what}{row['time_model']}", row["points_per_second"], COLORS[color]))
     names, rates, colors = zip(*bars, strict=True)
     drawn = ax.barh(names, rates, color=colors)
     ax.bar_label(drawn, [EngFormatter(places=1, sep=" ")(rate) for rate in rates], padding=4)
