@@ -85,7 +85,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("calibration.sequence_overhead * sequences", "calibration.sequence_overhead", "one sequence's overhead"),
     ],
     "serving/replica.py": [
-        ("return self.tp * self.pp * self.ep", "return self.tp * self.pp + self.ep - 1", "GPUs added up"),
+        ("return self.tp * self.pp * self.ep", "return self.tp * self.ep", "GPUs of one stage"),
         ("self.pp > self.model.n_layers", "self.pp >= self.model.n_layers", "off by one stage"),
     ],
     "serving/estimation.py": [
@@ -119,7 +119,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
          "bubbles count as work"),
         ("others * batch.candidates", "others", "room without the candidates"),
         ("batch.prompt + batch.output / 2", "batch.prompt + batch.output", "others at their last token"),
-        ("np.where(others > 0, plain, 0.0)", "plain", "a step that nobody else needs taken off"),
+        ("(mixed.total - np.where(", "(mixed.total + np.where(", "the steps that decode anyway counted twice"),
         ('batch.batch_size if batch.schedule == "static" else 1.0', "batch.batch_size",
          "drafts of all prompts before the first"),
         ("np.maximum(batch.output[..., None] - 2, 0)", "np.maximum(batch.output[..., None] - 1, 0)",

@@ -66,6 +66,16 @@ def test_ttft_is_the_prefill_and_tpot_the_mean_of_all_steps_after_it(time_model)
     assert value(ds, "tpot_last") == pytest.approx(times[-1].item())
 
 
+def test_five_steps_stand_for_all_where_a_window_fills():
+    # Mistral sees 4,096 tokens: the time of a step grows until the middle of these 1,001, and no more
+    ds = estimate(model="mistral-7b", batch_size=64, prompt=4096 - 501, output=1002, time_model="ideal")
+    contexts = range(4096 - 500, 4096 + 501)
+    steps = wb.forward_pass(wb.roofline_grid(H100, "mistral-7b", None, "decode", 64, contexts)).time.squeeze()
+    assert steps[500] / steps[0] > 1.08
+    # five equal weights would be 5 % of the growth off, those of trapezoids half of a step's
+    assert value(ds, "tpot") == pytest.approx(steps.mean().item(), rel=1e-4)
+
+
 def test_tpot_leaves_out_the_first_token():
     ds = estimate(output=[1, 2, 101])
     one, two, many = (ds.isel(output=i).squeeze() for i in range(3))
@@ -101,6 +111,20 @@ def test_utilization_of_the_peaks_by_hand():
     assert ((many.mfu.fillna(0) <= 1) & (many.mbu.fillna(0) <= 1)).all()
 
 
+@pytest.mark.parametrize("shared", [{"tp": 4}, {"pp": 4}])
+def test_each_gpu_of_several_moves_and_computes_its_own_share(shared):
+    # decode of one sequence, ideal: a quarter of the weights each; what crosses the link is no traffic of the memory
+    ds = estimate(batch_size=1, prompt=10, output=2, time_model="ideal", **shared).sel(phase="decode").squeeze()
+    weights = 8_030_000_000 - 128256 * 4096
+    assert ds.mbu * ds.step_time == pytest.approx(2 * weights / 4 / 3350e9, rel=0.005)
+    assert ds.mfu * ds.step_time == pytest.approx(2 * weights / 4 / 989.4e12, rel=0.005)
+
+
+def test_a_host_that_takes_most_of_the_time_limits_a_step():
+    assert estimate(batch_size=1).bound.values.ravel().tolist() == [1, 0]
+    assert estimate(batch_size=1, step_overhead=0.5).bound.values.ravel().tolist() == [3, 3]
+
+
 def test_copies_of_kv_heads_and_norms_are_no_use_of_the_peaks():
     ds = estimate(tp=[1, 16], time_model="ideal").sel(phase="prefill").squeeze()
     computed = ds.mfu * ds.step_time * ds.tp
@@ -129,6 +153,32 @@ def test_a_prompt_among_decodes_by_hand():
     slowed = sum(chunks) - 2 * step_time(server, others)
     plain = estimate(batch_size=64, prompt=3000, output=200)
     assert value(ds, "tpot") == pytest.approx(value(plain, "tpot") + 63 * slowed / 199)
+
+
+def test_candidates_of_the_others_leave_less_room_for_a_prompt():
+    # 63 others verify 16 candidates each: 1,040 tokens of 2,048 are left, so that 2,000 go in chunks of 1,040 and 960
+    draft = serving.medusa(candidates=16)
+    ds = estimate(batch_size=64, prompt=2000, output=200, schedule="continuous", draft=draft)
+    server, others = Replica(wb.gpu(H100), wb.model("llama-3-8b")), decode(63, 2100, candidates=16)
+    chunks = [prefill_piece(1, 1040), prefill_piece(1, 960, 1040)]
+    assert value(ds, "ttft") == pytest.approx(sum(step_time(server, chunk, others) for chunk in chunks))
+
+
+def test_a_draft_model_reads_one_prompt_at_a_time_in_continuous_batching():
+    draft = serving.draft_model("llama-3.2-1b", depth=3, alpha=0.7)
+    ds = estimate(batch_size=8, prompt=1000, output=200, schedule="continuous", draft=draft)
+    target, small = (Replica(wb.gpu(H100), wb.model(name)) for name in ("llama-3-8b", "llama-3.2-1b"))
+    own = step_time(target, prefill_piece(1, 1000), decode(7, 1100, candidates=4))
+    assert value(ds, "ttft") == pytest.approx(own + step_time(small, prefill_piece(1, 1000)))
+
+
+def test_a_batch_that_just_fits_into_a_pass_is_one():
+    server = Replica(wb.gpu(H100), wb.model("llama-3-8b"))
+    assert value(estimate(batch_size=2, prompt=1024), "ttft") == pytest.approx(
+        step_time(server, prefill_piece(2, 1024))
+    )
+    three = 2 * step_time(server, prefill_piece(1.5, 1024))  # 3,072 tokens in two even passes
+    assert value(estimate(batch_size=3, prompt=1024), "ttft") == pytest.approx(three)
 
 
 def test_continuous_batching_trades_tpot_for_ttft_at_about_the_same_throughput():
@@ -165,6 +215,11 @@ def test_a_pipeline_fills_before_it_flows():
     server = Replica(wb.gpu(H100), wb.model("llama-3-8b"), pp=4)
     assert value(ds, "ttft") == pytest.approx(7 / 4 * step_time(server, prefill_piece(2, 1000)))
     assert value(ds, "tpot_first") == pytest.approx(step_time(server, decode(2, 1001)))
+    # while the pipeline fills a stage waits: it computes and moves no more than its quarter of the layers' work
+    one, four = (estimate(pp=pp, batch_size=8, time_model="ideal").sel(phase="prefill") for pp in (1, 4))
+    for share in ("mfu", "mbu"):
+        work = [value(one, share) * value(one, "step_time"), value(four, share) * value(four, "step_time")]
+        assert work[1] == pytest.approx(work[0] / 4, rel=1e-3), share
     alone = estimate(pp=4, batch_size=1)
     assert value(alone, "ttft") == pytest.approx(step_time(server, prefill_piece(1, 1000)))
 
@@ -308,6 +363,10 @@ def test_energy_is_between_the_floor_and_the_tdp():
     top = estimate(power_floor=1.0)
     assert value(top, "energy_per_token") == pytest.approx(700 / value(top, "tokens_per_second"))
     assert np.isnan(value(estimate("tpu-v5e", activation_dtype="bf16", model="gpt2", prompt=100), "energy_per_token"))
+    # a prompt alone: 40 % of 700 W, and of the rest what it uses of the peak
+    ds = estimate(batch_size=1, output=1).sel(phase="prefill").squeeze()
+    assert ds.mfu > ds.mbu
+    assert ds.energy_per_token == pytest.approx((700 * (0.4 + 0.6 * ds.mfu) * ds.ttft).item())
 
 
 # Published --------------------------------------------------------------------------------------------------------
