@@ -9,7 +9,7 @@ from strategies import models, servers
 import workbench as wb
 from workbench import serving
 from workbench.operators import decode
-from workbench.serving import Replica, estimation, step_time
+from workbench.serving import Replica, estimation, memory, step, step_time
 from workbench.serving.batch import SCHEDULES
 from workbench.serving.steps import prefill_piece
 
@@ -113,11 +113,19 @@ def test_utilization_of_the_peaks_by_hand():
 
 @pytest.mark.parametrize("shared", [{"tp": 4}, {"pp": 4}])
 def test_each_gpu_of_several_moves_and_computes_its_own_share(shared):
-    # decode of one sequence, ideal: a quarter of the weights each; what crosses the link is no traffic of the memory
+    # decode of one sequence, ideal: a quarter of the weights each
     ds = estimate(batch_size=1, prompt=10, output=2, time_model="ideal", **shared).sel(phase="decode").squeeze()
     weights = 8_030_000_000 - 128256 * 4096
     assert ds.mbu * ds.step_time == pytest.approx(2 * weights / 4 / 3350e9, rel=0.005)
     assert ds.mfu * ds.step_time == pytest.approx(2 * weights / 4 / 989.4e12, rel=0.005)
+
+
+def test_what_crosses_the_link_is_no_traffic_of_the_memory():
+    ds = estimate(tp=4, batch_size=2).sel(phase="prefill").squeeze()
+    works = step(Replica(H100, "llama-3-8b", tp=4), prefill_piece(2, 1000))
+    moved = sum(work.bytes for name, work in works.items() if name != "all_reduce")
+    assert works["all_reduce"].bytes > 0.1 * moved
+    assert ds.mbu * ds.step_time == pytest.approx(moved / 3350e9)
 
 
 def test_a_host_that_takes_most_of_the_time_limits_a_step():
@@ -264,6 +272,29 @@ def test_expert_parallel_sequences_are_whole_on_a_gpu():
     one_more = value(ds, "memory", batch_size=9) - value(ds, "memory", batch_size=8)
     assert one_more == 1104 * 131_072
     assert value(ds, "kv_capacity") == 8 * (value(ds, "kv_capacity") // 8)
+
+
+def test_the_cache_of_expert_parallel_gpus_is_that_of_all():
+    ds = estimate("h200-sxm", "mixtral-8x7b", ep=8)
+    one = Replica("h200-sxm", "mixtral-8x7b", ep=8)
+    left = memory.left_for_cache(one, tokens=2048, sequences=256)
+    assert value(ds, "kv_capacity") == 8 * 16 * (left // (16 * 131_072))
+
+
+def test_candidates_take_room_in_the_cache():
+    # 1,000 + 100 tokens and 63 candidates more than one: 1,163, in 73 blocks of 16
+    ds = estimate(batch_size=8, draft=serving.medusa(candidates=64))
+    held = value(ds, "memory") - value(ds, "weights") - value(ds, "activations") - memory.WORKSPACE
+    assert held == pytest.approx(8 * 73 * 16 * 131_072)
+
+
+def test_what_just_fits_fits():
+    needed = value(estimate(workspace=0), "memory")
+    for spare, fits in ((0, True), (-1, False)):
+        ds = estimate(gpu_memory_utilization=1, workspace=80e9 - needed - spare)
+        assert value(ds, "fits") == fits
+    ds = estimate(prompt=8000, output=[192, 193])  # Llama 3 sees 8,192 tokens
+    assert ds.unfit.squeeze().values.tolist() == [estimation.FITS, estimation.CONTEXT_LENGTH]
 
 
 def test_no_batch_is_largest_where_nothing_fits():
@@ -521,6 +552,10 @@ def test_a_draft_that_is_accepted_more_often_is_faster(server, b, p, o, depth, o
         ({"max_num_batched_tokens": 0}, "max_num_batched_tokens = 0: allowed are whole numbers"),
         ({"max_num_seqs": [1, 2]}, r"max_num_seqs = \[1, 2\]: give one"),
         ({"max_model_len": "2k"}, "max_model_len = '2k': allowed are whole numbers"),
+        (
+            {"schedule": "continuous", "batch_size": 2049},
+            "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2048 sequences decode 2048 tokens",
+        ),
         (
             {"schedule": "continuous", "batch_size": 3000},
             "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2999 sequences decode 2999 tokens",
