@@ -39,10 +39,9 @@ html_show_sphinx = False
 html_math_renderer = "mathml"
 
 numpydoc_show_class_members = False
-# the functions that these wings hand out have to describe every parameter and what they return, in numpydoc's sections
-CHECKED = (
-    "calibration", "catalog", "explorer", "loadtest", "measure", "plots", "search", "speculation", "tables", "timings",
-)  # fmt: skip
+# the functions that wings hand out have to describe every parameter and what they return, in numpydoc's sections; the
+# helpers of `common` say it in a line
+CHECKED = [name for name in pages.wings() if name != "common"]
 numpydoc_validation_checks = {"GL06", "GL07", "GL08", "PR01", "PR02", "PR03", "PR07", "RT01", "RT03", "YD01"}
 numpydoc_validation_exclude = {rf"^(?!({'|'.join(pages.functions(CHECKED))})$)"}
 
@@ -56,13 +55,7 @@ nitpicky = True
 nitpick_ignore_regex = [("py:obj", ".*"), ("py:.*", r"(?!workbench\.).*"), ("py:class", r".*\.(Array|\w+T|Rows)")]
 
 
-# Docstrings: numpydoc's, but for two kinds ------------------------------------------------------------------------
-
-
-def _plain(app, what, name, obj, options, lines):
-    """A docstring without sections is plain paragraphs."""
-    if not any(line.startswith("---") for line in lines):
-        lines[:] = [line.strip().replace("bytes_", "bytes\\_") for line in lines]
+# Docstrings -----------------------------------------------------------------------------------------------------------
 
 
 def _constant(app, what, name, obj, options, lines):
@@ -102,8 +95,7 @@ def _block_math(self, node):
 
 def setup(app):
     """Sphinx calls this."""
-    app.connect("autodoc-process-docstring", _plain, priority=400)  # before numpydoc's
-    app.connect("autodoc-process-docstring", _constant, priority=400)
+    app.connect("autodoc-process-docstring", _constant, priority=400)  # before numpydoc's
     app.connect("autodoc-process-signature", _signature)
     app.connect("object-description-transform", _leave_out_long_values)
     app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))

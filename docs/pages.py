@@ -101,16 +101,16 @@ def benchmarks() -> str:
         ),
         "## Sweeps of one model on one GPU\n",
         table(
-            ("times", "points", "kernels", "ms", "points/s", "kernels/s"),
+            ("what", "times", "points", "kernels", "ms", "points/s", "kernels/s"),
             (
                 (
-                    row.time_model, f"{row.points:,}", f"{row.cells:,}", f"{1e3 * row.seconds:.3g}",
+                    row.benchmark, row.time_model, f"{row.points:,}", f"{row.cells:,}", f"{1e3 * row.seconds:.3g}",
                     f"{row.points_per_second:,.0f}", f"{row.cells / row.seconds:,.0f}",
                 )
                 for row in sweeps.itertuples()
             ),
         ),
-        "## Memory, disk, import, figures\n",
+        "## Single answers, memory, disk, import, figures\n",
         table(
             ("what", "times", "cells", "seconds", "peak memory", "on disk (MB)"),
             (
@@ -173,7 +173,7 @@ def operators_page() -> str:
             ("operator", "computes", *views),
             (
                 (
-                    name, (getattr(entry, "function", entry).__doc__ or "").partition("\n")[0].replace("`", ""),
+                    name, (entry.function.__doc__ or "").partition("\n")[0].replace("`", ""),
                     *(sum(name in run for run in runs) or "" for runs in views.values()),
                 )
                 for name, entry in operators.OPERATORS.items()
@@ -199,8 +199,13 @@ def public(wing: ModuleType) -> list[str]:
     ]  # fmt: skip
 
 
+def _wing(value: object) -> str:
+    """The wing that a function or class is from."""
+    return ".".join(value.__module__.split(".")[:2])
+
+
 def functions(names: Iterable[str]) -> list[str]:
-    """The functions of these wings, by their full names."""
+    """The functions that these wings hand out, by their full names."""
     modules = [import_module(f"workbench.{name}") for name in names]
     return [f"{wing.__name__}.{item}" for wing in modules for item in public(wing) if isfunction(getattr(wing, item))]
 
@@ -222,10 +227,19 @@ def modules() -> str:
 
 
 def reference(name: str) -> str:
-    """The page of one wing: all that it hands out, its constants last."""
+    """The page of one wing: all that it hands out but what is another one's, its constants last."""
     wing = import_module(f"workbench.{name}")
-    constants = [item for item in getattr(wing, "__all__", []) if not callable(getattr(wing, item))]
-    directives = [f".. automodule:: {wing.__name__}", "", *(f".. autodata:: {item}" for item in constants)]
+    handed = {item: getattr(wing, item) for item in getattr(wing, "__all__", [])}
+    constants = [item for item, value in handed.items() if not callable(value)]
+    others = [
+        item for item, value in handed.items()
+        if callable(value) and _wing(value).startswith("workbench.") and _wing(value) != wing.__name__
+    ]  # fmt: skip
+    links = (f":py:obj:`{item} <{_wing(handed[item])}.{item}>`" for item in others)
+    directives = [
+        f".. automodule:: {wing.__name__}", f"   :exclude-members: +{','.join((*constants, *others))}", "",
+        *([f"Also here: {', '.join(links)}.", ""] if others else []), *(f".. autodata:: {item}" for item in constants),
+    ]  # fmt: skip
     return "\n".join([f"# {name}\n", "```{eval-rst}", *directives, "```\n"])
 
 

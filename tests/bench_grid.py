@@ -48,7 +48,7 @@ both = pytest.mark.parametrize("time_model", ["ideal", "kernel"])
 
 
 def arguments(cells: int) -> dict[str, object]:
-    """A fused grid of about so many cells, over 4 GPUs, 2 models, 7 operators and 2 phases."""
+    """A fused grid of about that number of cells, over 4 GPUs, 2 models, 7 operators and 2 phases."""
     side = isqrt(cells // (len(GPUS) * len(MODELS) * 7 * 2))
     return {"gpu": GPUS, "model": MODELS, "batch_size": range(1, side + 1), "seq_len": range(64, 64 * (side + 1), 64)}
 

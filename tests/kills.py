@@ -72,7 +72,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 def main(folder: str, kind: str) -> None:
-    """Kill so many runs, from the first file operation to the last, half of them near the end."""
+    """Kill a number of runs, from the first file operation to the last, half of them near the end."""
     root, log = Path(folder), Path(folder) / "operations"
     write, name = (write_figure, "chart.csv") if kind == "figure" else (write_grid, f"grid{kind}")
     outputs = ["chart.csv", "chart.png", "chart.svg"] if kind == "figure" else [name]

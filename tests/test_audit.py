@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from workbench import audit, cli, figures
 from workbench.audit import claims
-from workbench.audit.quantity import Recomputed
 from workbench.audit.recompute import QUANTITIES
+from workbench.audit.values import Recomputed
 from workbench.common import yaml_records
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,19 +109,19 @@ def test_one_figure(table):
     assert tuple(audit.run("no-such-figure").columns) == audit.CLAIM_COLUMNS
 
 
-def test_published_ranges_are_the_transcribed_table():
+def test_printed_ranges_are_the_transcribed_table():
     # figure 19: candidates, intensity [FLOP/byte], performance [TFLOP/s]
     printed = {
         16: (13, 15, 8, 20), 32: (22, 28, 15, 35), 48: (30, 35, 25, 50), 64: (38, 42, 35, 60), 80: (45, 50, 45, 70),
         96: (52, 58, 55, 80), 112: (60, 65, 65, 90),
     }  # fmt: skip
-    boxes = audit.published_ranges("medusa-fig18").set_index("series")
+    boxes = audit.printed_ranges("medusa-fig18").set_index("series")
     assert len(boxes) == 8
     assert list(boxes.loc["qk/pv ar"]) == [1, 1, 0.5e12, 1.5e12]
     for q, (x0, x1, y0, y1) in printed.items():
         assert list(boxes.loc[f"qk/pv Medusa (# cand.: {q})"]) == [x0, x1, y0 * 1e12, y1 * 1e12]
-    assert len(audit.published_ranges("medusa-fig09")) == 6
-    assert audit.published_ranges("medusa-fig10").empty
+    assert len(audit.printed_ranges("medusa-fig09")) == 6
+    assert audit.printed_ranges("medusa-fig10").empty
 
 
 # Deviation and verdict --------------------------------------------------------------------------------------------

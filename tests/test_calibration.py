@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 
 import workbench as wb
 from workbench import calibration, kernels, plots
+from workbench.calibration import fitting
+from workbench.calibration.kinds import FITTED
+from workbench.calibration.rows import folds
 from workbench.catalog import KernelModel
 from workbench.catalog.fits import DecodeFit, ElementwiseFit, GemmFit, PrefillFit
 from workbench.cli import app
@@ -54,7 +57,7 @@ def synthetic(kind, rows=600, noise=0.03, outliers=0.05, seed=1):
     """Timings that the model would give, with 3 % noise and 5 % of the rows three times too slow."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16"} | shapes(kind, rng, rows))
-    timings = calibration._Timings(kind, table.assign(time_s=1.0), wb.gpu(GPU), TRUTH["prefill"])
+    timings = fitting._Timings(kind, table.assign(time_s=1.0), wb.gpu(GPU), TRUTH["prefill"])
     slow = np.where(rng.random(rows) < outliers, 3.0, 1.0)
     return table.assign(time_s=timings.predict(TRUTH[kind]) * np.exp(noise * rng.standard_normal(rows)) * slow)
 
@@ -78,7 +81,7 @@ def test_known_parameters_are_found_again(result, kind):
     """Within 10 % or half a microsecond, what is hardly seen in times wider: 3 % noise, one row in twenty wild."""
     found, known = result.fits[kind].model_dump(), TRUTH[kind].model_dump()
     tolerance = {"loop_depth": 0.5, "fill_depth": 0.25, "half_tile": 0.25, "softmax_flops": 0.25}
-    for name in calibration.BOUNDS[kind]:
+    for name in FITTED[kind].bounds:
         absolute = 0.5 if name.endswith("_us") else 0.05
         assert found[name] == pytest.approx(known[name], rel=tolerance.get(name, 0.1), abs=absolute), name
 
@@ -117,9 +120,9 @@ def test_held_out_errors_are_the_noise_and_the_outliers(result):
 
 
 def test_no_row_is_judged_by_a_fit_that_saw_its_shape(gemm_table):
-    folds = list(calibration._folds(gemm_table, ["n", "k"]))
-    assert (np.sum(folds, axis=0) == 1).all()
-    for unseen in folds:
+    held_out = list(folds(gemm_table, ["n", "k"]))
+    assert (np.sum(held_out, axis=0) == 1).all()
+    for unseen in held_out:
         shapes = [set(map(tuple, gemm_table.loc[rows, ["n", "k"]].to_numpy())) for rows in (unseen, ~unseen)]
         assert not shapes[0] & shapes[1]
 
@@ -139,7 +142,7 @@ def test_replays_give_the_rate_of_the_l2_cache(kind, copies):
     """Where many rows beat the memory roof, operands that fit were in L2, as many sets of them as the rows say."""
     rng = np.random.default_rng(2)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16", "copies": copies} | shapes(kind, rng, 600))
-    timings = calibration._Timings(kind, table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
+    timings = fitting._Timings(kind, table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
     truth = TRUTH[kind].model_copy(update={"l2_speedup": 4.0, "launch_us": 1.0})
     table["time_s"] = timings.predict(truth)
     result = calibration.fit(table, "l40s")

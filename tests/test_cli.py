@@ -228,7 +228,7 @@ def test_plan_says_when_nothing_meets_the_service_level():
             "workbench: --price 'h100-sxm5=2': h100-sxm has a price, 1: give one for each GPU",
         ),
         (["--price", "t5=1"], "workbench: unknown GPU 't5'."),
-        (["--price", "t4=1"], "workbench: price has none for h100-sxm: it has t4"),
+        (["--price", "t4=1"], "workbench: price has no entry for h100-sxm: it has t4"),
         (["--kv-dtype", "int3"], "workbench: unknown kv_dtype 'int3'."),
         (["--gemm-rows", "0"], "workbench: gemm_rows = 0: allowed are whole numbers from 1"),
         (["--schedule", "fifo"], "workbench: unknown schedule 'fifo'."),

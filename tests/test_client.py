@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from workbench.simulation import Server, closed_loop, simulate, trace
 from workbench.simulation.batch import DecodingBatch, Request
 from workbench.simulation.client import Client, ClientOptions
-from workbench.simulation.engine import Engine, Outcome
+from workbench.simulation.engine import Engine, StepOutcome
 from workbench.simulation.scheduler import Scheduler
 
 
@@ -55,7 +55,7 @@ class OneASecond:
         request = self.queue[0]
         request.generated = request.output if request.generated else 1
         done = [self.queue.pop(0)] if request.generated == request.output else []
-        return Outcome(0.5, [] if done else [request], done)
+        return StepOutcome(0.5, [] if done else [request], done)
 
 
 def sent_by(workload, max_model_len=100, **options):

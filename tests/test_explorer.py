@@ -162,7 +162,7 @@ def test_points_are_those_of_the_grid():
     assert len(groups) == 2 * 7 * 2  # GPUs, operators, phases
     for group, values in zip(groups, numbers(picture), strict=True):
         one = ds.sel(group["at"])
-        for name, value in zip(pictures.NUMBERS, values, strict=True):
+        for name, value in zip(pictures.POINT_NUMBERS, values, strict=True):
             assert value == pytest.approx(one[name].values), (group["at"], name)
 
 
@@ -335,44 +335,44 @@ def test_steps_have_the_fastest_of_their_roofs():
 # Presets ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("figure", sorted(published_charts.presets()))
-def test_every_preset_is_drawn_with_its_ranges_and_audit_rows(figure):
-    _, _, picture = drawn(published_charts.view(figure).model_dump())
+@pytest.mark.parametrize("figure", sorted(published_charts.params_files()))
+def test_every_published_chart_is_drawn_with_its_ranges_and_audit_rows(figure):
+    _, _, picture = drawn(published_charts.chart_view(figure).model_dump())
     assert picture["roofline"]["groups"]
-    assert len(picture["roofline"]["ranges"]) == len(published_charts.ranges(figure))
+    assert len(picture["roofline"]["ranges"]) == len(published_charts.chart_ranges(figure))
     assert len(picture["published"]["rows"]) == len(audit.run(figure)) > 0
     assert picture["published"]["source"]["url" if figure.startswith("medusa") else "title"]
 
 
-def test_presets_are_the_charts_of_the_params_files():
-    assert published_charts.names()["medusa-fig09"] == "Medusa figure 9"
-    assert published_charts.names()["t4-roofline"] == "T4 report, roofline"
-    assert "t4-queue" not in published_charts.names()  # no roofline
-    shown = published_charts.view("medusa-fig15")
+def test_published_charts_are_those_of_the_params_files():
+    assert published_charts.chart_names()["medusa-fig09"] == "Medusa figure 9"
+    assert published_charts.chart_names()["t4-roofline"] == "T4 report, roofline"
+    assert "t4-queue" not in published_charts.chart_names()  # no roofline
+    shown = published_charts.chart_view("medusa-fig15")
     assert (shown.gpu, shown.peak_tflops, shown.launch_latency_us) == (["rtx-a6000"], 181.0, 26.0)
     colors = {group["label"]: group["color"] for group in drawn(shown.model_dump())[2]["roofline"]["groups"]}
     assert len(set(colors.values())) == len(shown.series) == 6
 
 
-def test_a_preset_s_points_are_those_of_its_figure():
-    shown, ds, _ = drawn(published_charts.view("medusa-fig15").model_dump())
+def test_a_published_chart_s_points_are_those_of_its_figure():
+    shown, ds, _ = drawn(published_charts.chart_view("medusa-fig15").model_dump())
     published = pd.read_csv(ROOT / "figures" / "medusa-fig15.csv")
     ours = tables.points(ds, shown.series)
     assert ours["performance [FLOP/s]"].to_numpy() == pytest.approx(published["performance [FLOP/s]"], rel=1e-6)
 
 
-def test_outside_a_clone_there_are_no_presets(monkeypatch):
+def test_outside_a_clone_there_are_no_published_charts(monkeypatch):
     def nowhere():
         raise ValueError("no notebooks/ and params/")
 
     monkeypatch.setattr(published_charts, "project_root", nowhere)
-    for cached in (published_charts.presets, published_charts.names):
+    for cached in (published_charts.params_files, published_charts.chart_names):
         cached.cache_clear()
     try:
         assert wb.explore().controls["figure"].widget.options == (("none", ""),)
         assert wb.explore(figure="medusa-fig09").pictures.picture["published"] is None
     finally:
-        for cached in (published_charts.presets, published_charts.names):
+        for cached in (published_charts.params_files, published_charts.chart_names):
             cached.cache_clear()
 
 
@@ -432,10 +432,10 @@ def test_a_mistake_is_said_above_the_last_picture():
     assert message(shown) == "gpu is empty: give at least one"
 
 
-def test_a_preset_replaces_the_view_and_other_operators_leave_it():
+def test_a_published_chart_replaces_the_view_and_other_operators_leave_it():
     shown = wb.explore(gpu="l4")
     shown.controls["figure"].widget.value = "medusa-fig09"
-    assert shown.view == published_charts.view("medusa-fig09")
+    assert shown.view == published_charts.chart_view("medusa-fig09")
     shown.controls["gpu"].widget.value = ["h100-sxm"]
     assert shown.view.figure == "medusa-fig09"
     shown.controls["set"].widget.value = "fused (what engines run)"
@@ -616,9 +616,9 @@ def test_the_page_fetches_nothing_from_elsewhere():
 
 
 def test_numbers_of_a_pin_are_kept():
-    view._pinned.cache_clear()
+    view._pinned_numbers.cache_clear()
     shown = wb.explore(gpu="l4")
     at = {"gpu": "l4", "model": "llama-3-8b", "operator": "lm_head", "phase": "decode", "batch_size": 1, "seq_len": 128}
     shown.pin(**at)
     shown.controls["batch_size"].widget.value = (1, 8)
-    assert view._pinned.cache_info().misses == 1
+    assert view._pinned_numbers.cache_info().misses == 1

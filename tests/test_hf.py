@@ -590,6 +590,6 @@ def test_file_that_is_no_config_is_refused(tmp_path, content, message):
 def test_file_over_16_mb_is_refused(tmp_path):
     file = tmp_path / "model.safetensors"
     with file.open("wb") as sparse:
-        sparse.truncate(hugging_face.MAX_BYTES + 1)
+        sparse.truncate(hugging_face.MAX_CONFIG_BYTES + 1)
     with pytest.raises(ValueError, match=r"model\.safetensors: larger than 16 MB, so not a config\.json$"):
         hugging_face.from_hf_config(file)

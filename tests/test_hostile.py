@@ -18,7 +18,7 @@ from workbench import figures, loadtest, timings
 from workbench.audit import Source
 from workbench.catalog import GPU, Model
 from workbench.catalog.loading import load_entry
-from workbench.common import file_name, files, yaml_records
+from workbench.common import checked_file_name, files, yaml_records
 from workbench.common.project import DATA
 from workbench.common.yaml_records import read_mapping, read_yaml, validated
 from workbench.loadtest.streams import json_events
@@ -334,7 +334,7 @@ def test_a_name_that_would_leave_its_folder_is_refused(tmp_path, name):
 
 
 def test_a_plain_name_is_one(tmp_path):
-    assert file_name("figure_id", "medusa-fig09.v2_x") == "medusa-fig09.v2_x"
+    assert checked_file_name("figure_id", "medusa-fig09.v2_x") == "medusa-fig09.v2_x"
 
 
 def test_the_limits_leave_room_for_what_the_project_has():

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 import workbench as wb
 from workbench import cli, measure, timings
 from workbench.measure import backends, command, expected, plan
-from workbench.measure.plan import Grid, Kernel, in_order, kernels
+from workbench.measure.plan import Grid, Kernel, grid_kernels, in_order
+from workbench.operators import OPERATORS, PHASES, Conventions, Widths, decode
 
 SMALL = Grid(models=["llama-7b"], batch_sizes=[1, 8], seq_lens=[128, 1024], candidates=[1, 16], dtypes=["fp16"])
 SMALL_OPTIONS = [
@@ -64,25 +65,37 @@ def run(pretender, tmp_path, *options, output="t.csv"):
 @pytest.mark.parametrize("model", plan.MODELS)
 def test_model_sizes_are_the_catalogs(model):
     sizes, entry = plan.MODELS[model], wb.model(model)
-    assert sizes == (entry.hidden_size, entry.intermediate_size, entry.n_heads, entry.head_dim, entry.vocab_size)
-    assert entry.n_kv_heads == entry.n_heads
+    for name in filter(lambda name: not name.startswith("_"), dir(sizes)):
+        assert getattr(sizes, name) == getattr(entry, name), name
+    for name, operator in OPERATORS.items():  # which read nothing else
+        costs = [operator(each, decode(8, 1024, candidates=16), Widths(), Conventions()) for each in (sizes, entry)]
+        assert costs[0] == costs[1], name
+
+
+def test_operators_are_grouped_as_engines_and_papers_run_them():
+    assert plan.operator_groups() == {
+        "fused": ("qkv_proj", "attention", "o_proj", "gate_up_proj", "down_proj", "lm_head"),
+        "unfused": ("q_proj", "k_proj", "v_proj", "qk", "pv", "gate_proj", "up_proj"),
+        "elementwise": ("rms_norm", "add", "silu_mul"),
+    }
 
 
 def test_gemm_flops_and_shapes_are_the_grids():
-    """Every matmul of the two views, against `roofline_grid`, which counts with other code."""
+    """Every matmul of the two views: what follows from a kernel's sizes, against what `roofline_grid` counts."""
     sizes = {"batch_size": 8, "seq_len": 1024}
-    operators = [*plan.PROJECTIONS, "qk", "pv", "attention"]
+    groups = plan.operator_groups()
+    operators = [*groups["fused"], *groups["unfused"]]
     ds = wb.roofline_grid("t4", "llama-13b", operators, candidates=[16], **sizes)
     for operator in operators:
-        for phase in plan.PHASES:
-            (kernel,) = kernels(Grid(["llama-13b"], [operator], [phase], [8], [1024], [16], ["fp16"]))
+        for phase in PHASES:
+            (kernel,) = grid_kernels(Grid(["llama-13b"], [operator], [phase], [8], [1024], [16], ["fp16"]))
             there = ds.sel(operator=operator, phase=phase).squeeze()
             assert kernel.flops == pytest.approx(float(there.flops), rel=1e-12), (operator, phase)
             assert kernel.bytes == pytest.approx(float(there.bytes), rel=1e-12), (operator, phase)
 
 
 def test_kernels_of_the_same_sizes_are_measured_once():
-    found = kernels(SMALL)
+    found = grid_kernels(SMALL)
     assert len({kernel.key for kernel in found}) == len(found)
     squares = [kernel for kernel in found if kernel.operator == "o_proj+q_proj+k_proj+v_proj"]
     # tokens: prompts of 128 and 1024, alone and by eight; decoding 1 and 16 candidates, alone and by eight
@@ -91,31 +104,31 @@ def test_kernels_of_the_same_sizes_are_measured_once():
 
 
 def test_fp8_has_matrix_products_only():
-    assert {kernel.operator_class for kernel in kernels(Grid(dtypes=["fp8"]))} == {"gemm"}
+    assert {kernel.operator_class for kernel in grid_kernels(Grid(dtypes=["fp8"]))} == {"gemm"}
 
 
 def test_the_default_grid_covers_the_papers_sizes():
-    found = kernels(Grid())
+    found = grid_kernels(Grid())
     attention = [kernel for kernel in found if kernel.operator_class == "attention_decode" and kernel.dtype == "fp16"]
     assert len(attention) == 3 * 7 * 7 * 8
     assert {kernel.seq_len_q for kernel in attention} == {1, *range(16, 113, 16)}
 
 
 def test_a_short_run_is_a_small_copy_of_the_whole():
-    order = in_order(kernels(Grid()), "fp16")
-    assert order == in_order(kernels(Grid()), "fp16")
+    order = in_order(grid_kernels(Grid()), "fp16")
+    assert order == in_order(grid_kernels(Grid()), "fp16")
     first = order[:120]
     assert {kernel.operator for kernel in first} >= {"attention", "qkv_proj", "lm_head", "qk", "pv", "add", "rms_norm"}
     assert {kernel.dtype for kernel in first} == {"fp16", "bf16", "fp8"}
     assert {kernel.name.split(":")[0] for kernel in first} == set(plan.MODELS)
-    fused = sum(bool(set(kernel.operator.split("+")) & set(plan.FUSED)) for kernel in first)
+    fused = sum(bool(set(kernel.operator.split("+")) & set(plan.operator_groups()["fused"])) for kernel in first)
     assert fused > 60
     tokens = sorted(kernel.m for kernel in first if kernel.operator_class == "gemm" and kernel.dtype == "fp16")
     assert tokens[0] <= 16
     assert tokens[-1] >= 2**16
 
 
-@given(st.sampled_from(kernels(SMALL)), st.floats(1e6, 1e12))
+@given(st.sampled_from(grid_kernels(SMALL)), st.floats(1e6, 1e12))
 def test_a_schedule_fits_in_memory_and_runs_often_enough(kernel, memory):
     calls, runs = plan.schedule(kernel, memory)
     assert 5 <= runs <= 25
@@ -130,7 +143,7 @@ def test_the_file_is_read_as_timings_and_says_where_it_is_from(tmp_path):
     pretender = Pretender()
     assert run(pretender, tmp_path) == 0
     table = timings.read(tmp_path / "t.csv")
-    assert len(table) == len(pretender.seen) == len(kernels(SMALL)) == SMALL_COUNT
+    assert len(table) == len(pretender.seen) == len(grid_kernels(SMALL)) == SMALL_COUNT
     assert table.attrs["problems"] == []
     header = "\n".join(table.attrs["header"])
     assert re.search(r"date: 20\d\d-\d\d-\d\d \d\d:\d\d UTC", header)
@@ -157,7 +170,7 @@ def test_a_second_run_goes_on_where_the_budget_ended_the_first(tmp_path, capsys)
     assert run(first, tmp_path, "--minutes", "0.5") == 0
     assert len(first.seen) == 15  # 30 s at 2 s a kernel
     assert run(second, tmp_path) == 0
-    assert len(first.seen) + len(second.seen) == len(kernels(SMALL))
+    assert len(first.seen) + len(second.seen) == len(grid_kernels(SMALL))
     assert not {kernel.key for kernel in first.seen} & {kernel.key for kernel in second.seen}
     header = timings.read(tmp_path / "t.csv").attrs["header"]
     assert sum(line.startswith("command:") for line in header) == 2
@@ -181,7 +194,7 @@ def test_out_of_memory_is_a_note_and_is_not_tried_again(tmp_path):
 
     assert run(Pretender(fail=fail), tmp_path) == 0
     table = timings.read(tmp_path / "t.csv")
-    failed = sum(kernel.operator == "qk" for kernel in kernels(SMALL))
+    failed = sum(kernel.operator == "qk" for kernel in grid_kernels(SMALL))
     assert len(table.attrs["problems"]) == failed
     assert re.fullmatch(r"line \d+: not measured: out of memory", table.attrs["problems"][0])
     again = Pretender()
@@ -448,7 +461,7 @@ def test_formats_by_card(hip, card, expected):
     torch = SimpleNamespace(
         version=SimpleNamespace(hip=hip), float16="half", bfloat16="bf16", float8_e4m3fn="fn", float8_e4m3fnuz="fnuz"
     )
-    assert backends.formats(torch, SimpleNamespace(**card)) == expected
+    assert backends.supported_formats(torch, SimpleNamespace(**card)) == expected
 
 
 def test_long_kernels_are_run_less_often():
@@ -482,10 +495,10 @@ class NumpyTorch:
 
 
 @pytest.mark.parametrize("operator", ["gate_up_proj", "qk", "pv"])
-@pytest.mark.parametrize("phase", plan.PHASES)
+@pytest.mark.parametrize("phase", PHASES)
 def test_a_call_multiplies_operands_of_the_kernels_sizes(operator, phase, monkeypatch):
-    monkeypatch.setitem(plan.MODELS, "tiny", plan.ModelSizes(8, 12, 2, 4, 10))
-    (kernel,) = kernels(Grid(["tiny"], [operator], [phase], [3], [7], [2], ["fp16"]))
+    monkeypatch.setitem(plan.MODELS, "tiny", plan.ModelSizes(8, 12, 1, 2, 4, 10))
+    (kernel,) = grid_kernels(Grid(["tiny"], [operator], [phase], [3], [7], [2], ["fp16"]))
     torch = NumpyTorch()
     backend = backends.TorchBackend(torch, "cpu")
     result = backend.call(kernel)()

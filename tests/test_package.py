@@ -1,11 +1,14 @@
 """The package itself: its names are there when asked for, and importing it imports nothing heavy."""
 
+import importlib.metadata
+import os
 import subprocess
 import sys
 
 import pytest
 
 import workbench as wb
+from workbench.common import check_libraries, cores, extras, is_running, progress_bar
 
 
 def test_every_public_name_is_there_and_listed():
@@ -27,3 +30,54 @@ def test_import_needs_nothing_but_the_standard_library_and_numpy(module):
     code = f"import sys, {module}; print([m for m in {heavy.split()} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+# What differs between machines -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("libraries", "extra"),
+    [
+        (["typer"], "cli"),
+        (["pyarrow"], "measured"),  # of the three that have it the one with the least besides
+        (["dask", "pyarrow"], "large"),
+        (["netCDF4"], "large"),
+        (["matplotlib", "scipy"], "notebooks"),
+        (["voila"], "explorer"),
+        (["dask", "matplotlib"], "all"),
+    ],
+)
+def test_libraries_have_their_extra(libraries, extra):
+    assert extras.extra_with(libraries) == extra
+    check_libraries(*libraries)
+
+
+def test_a_checkout_that_is_not_installed_names_all_extras(monkeypatch):
+    def requires(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"^matplotlib is missing: pip install 'roofline-workbench\[all\]'$"):
+        check_libraries("numpy", "matplotlib")
+
+
+def test_without_rich_there_is_no_bar(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with progress_bar("chunks") as move:
+        move(1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_cores_where_the_system_tells_only_of_the_machine(monkeypatch):
+    assert 1 <= cores() <= os.cpu_count()
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert cores() == os.cpu_count()
+
+
+def test_a_process_runs_until_it_ends():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert is_running(child.pid)
+    child.communicate(b"\n")
+    assert not is_running(child.pid)
+    assert is_running(1)  # another user's, where this one is not root

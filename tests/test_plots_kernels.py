@@ -24,7 +24,7 @@ SHARE = {"quantity": "share", "operator": ["qk", "pv"], "phase": "decode", "seq_
 @pytest.fixture(scope="module")
 def ds():
     sizes = {"batch_size": [1, 16, 128], "seq_len": [128, 2048]}
-    return studies.batching("a100-80gb-sxm", "opt-6.7b", LAYER, **sizes, launch_latency=26e-6)
+    return studies.batching_effects("a100-80gb-sxm", "opt-6.7b", LAYER, **sizes, launch_latency=26e-6)
 
 
 def test_a_dense_layer_in_decode_is_almost_free_and_attention_is_not(ds):
@@ -45,7 +45,7 @@ def test_tokens_per_second_count_the_prompt(ds):
 
 def test_only_the_kernel_model_has_a_launch(ds):
     sizes = {"batch_size": [1, 16, 128], "seq_len": [128, 2048]}
-    graphs = studies.batching("a100-80gb-sxm", "opt-6.7b", LAYER, **sizes)
+    graphs = studies.batching_effects("a100-80gb-sxm", "opt-6.7b", LAYER, **sizes)
     added = (ds.time - graphs.time).transpose("time_model", ...)
     np.testing.assert_allclose(added.sel(time_model="ideal"), 0, atol=1e-18)
     np.testing.assert_allclose(added.sel(time_model="kernel"), 26e-6)

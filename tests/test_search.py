@@ -217,7 +217,7 @@ def beaten(x, y, i):
 
 @pytest.mark.parametrize("blocks", [False, True])
 def test_fronts_of_servers_are_those_of_the_whole_table(servers, blocks, monkeypatch):
-    monkeypatch.setattr(search, "BLOCK", 5)
+    monkeypatch.setattr(search, "REQUESTS_AT_ONCE", 5)
     source = wb.estimates(list(PRICE), ["llama-3-8b", "gpt2"], price=PRICE, **SERVER) if blocks else servers
     front = wb.pareto(source, "tpot", "cost", by="model", limits={"ttft": 1.0})
     rows = table(servers.where(servers.fits), "tpot", "cost", "ttft")

@@ -567,7 +567,7 @@ def test_a_draft_that_is_accepted_more_often_is_faster(server, b, p, o, depth, o
         ({"workspace": -1}, "workspace = -1: allowed are bytes from 0"),
         ({"power_floor": "low"}, "power_floor = 'low': allowed are shares from 0 to 1"),
         ({"price": 0}, "price of h100-sxm = 0: allowed are positive numbers"),
-        ({"price": {"t4": 1}}, "price has none for h100-sxm: it has t4"),
+        ({"price": {"t4": 1}}, "price has no entry for h100-sxm: it has t4"),
         ({"price": {H100: "cheap"}}, "price of h100-sxm = 'cheap'"),
         ({"weight_dtype": "int3"}, "unknown weight_dtype 'int3'"),
     ],

@@ -6,7 +6,7 @@ import pytest
 import workbench as wb
 from workbench import audit
 from workbench.kernels import EAGER_LAUNCH
-from workbench.operators import GROUPS
+from workbench.operators import OPERATOR_GROUPS
 from workbench.published import medusa_acceleration_rate
 from workbench.serving import expected_tokens
 from workbench.speculation import speedup
@@ -187,4 +187,4 @@ def test_expected_tokens_errors(alpha, depth, message):
 def test_settings_may_be_iterators():
     expected = speedup(A100, "llama-7b", [1, 2], 1024, [16])
     assert speedup(A100, iter(["llama-7b"]), iter([1, 2]), 1024, iter([16])).identical(expected)
-    assert GROUPS == ("qk/pv", "qkv", "up/gate/down", "other")
+    assert OPERATOR_GROUPS == ("qk/pv", "qkv", "up/gate/down", "other")

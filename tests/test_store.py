@@ -180,7 +180,8 @@ def test_what_is_no_grid_is_not_overwritten(tmp_path):
     (tmp_path / "mine.zarr" / "notes.txt").write_text("precious")
     (tmp_path / "file.zarr").write_text("precious")
     (tmp_path / "folder.csv").mkdir()
-    for name, message in (("mine.zarr", "no Zarr store"), ("file.zarr", "no Zarr store"), ("folder.csv", "a folder")):
+    store_only = "not a Zarr store"
+    for name, message in (("mine.zarr", store_only), ("file.zarr", store_only), ("folder.csv", "a folder")):
         with pytest.raises(ValueError, match=f"cannot write .*{name}: .*{message}$"):
             store.write(sweep.checked("t4", "gpt2"), tmp_path / name)
     assert (tmp_path / "mine.zarr" / "notes.txt").read_text() == (tmp_path / "file.zarr").read_text() == "precious"

@@ -17,7 +17,7 @@ def _slowly(monkeypatch, **arguments):
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "_distinct", lambda _: None)
         patch.setattr(evaluation, "THREADED", 10**18)
-        patch.setattr(evaluation, "BLOCK", 10**18)
+        patch.setattr(evaluation, "CELLS_AT_ONCE", 10**18)
         return wb.roofline_grid(**arguments)
 
 
@@ -27,7 +27,7 @@ def test_times_by_the_number_of_tokens_are_those_by_batch_size_and_length(monkey
     """Every operator but those of `BY_SEQUENCE` sees the number of tokens alone."""
     arguments = {"gpu": ["h100-sxm", "t4"], "model": MODELS, "operator": view, "logits": logits, **WIDE}
     plain = _slowly(monkeypatch, **arguments, time_model="kernel")
-    monkeypatch.setattr(evaluation, "BLOCK", 1000)
+    monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", 1000)
     assert evaluation._distinct(_sweep(**WIDE)) is not None
     xr.testing.assert_identical(wb.roofline_grid(**arguments, time_model="kernel"), plain)
 
@@ -39,7 +39,7 @@ def test_blocks_and_threads_change_nothing(monkeypatch, time_model, more):
     plain = _slowly(monkeypatch, **arguments, launch_latency=1e-5)
     monkeypatch.setattr(evaluation, "THREADED", 1)
     for cells in (7, 100, 1000):
-        monkeypatch.setattr(evaluation, "BLOCK", cells)
+        monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", cells)
         xr.testing.assert_identical(wb.roofline_grid(**arguments, launch_latency=1e-5), plain)
 
 
@@ -56,7 +56,7 @@ def _sweep(**sizes):
 
 
 def test_distinct_numbers_of_tokens(monkeypatch):
-    monkeypatch.setattr(evaluation, "BLOCK", 1)
+    monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", 1)
     tokens, places = evaluation._distinct(_sweep(batch_size=[1, 2, 3], seq_len=[100, 200, 300]))
     np.testing.assert_array_equal(tokens, [100, 200, 300, 400, 600, 900])
     np.testing.assert_array_equal(tokens[places], np.outer([1, 2, 3], [100, 200, 300]))

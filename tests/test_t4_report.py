@@ -33,7 +33,7 @@ def path(tmp_path):
 
 @pytest.fixture(scope="module")
 def simulated():
-    return studies.requests()
+    return studies.load_test_requests()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_recorded_metrics_are_those_of_the_claims():
 
 
 def test_load_test_of_a_file_by_hand(path):
-    table = studies.load_test(studies.requests(path))
+    table = studies.load_test_table(studies.load_test_requests(path))
     assert list(table.columns) == ["unit", "target", "printed", "recorded", "file", "note"]
     found = table["file"]
     assert found["requests sent"] == 4 / 4  # four, the last 4 s after the first
@@ -80,7 +80,7 @@ def test_load_test_of_a_file_by_hand(path):
 
 
 def test_breakdown_of_a_file_by_hand(path):
-    parts = studies.breakdown(studies.requests(path))["file"]
+    parts = studies.latency_breakdown(studies.load_test_requests(path))["file"]
     assert parts["prompt [token]"] == 30
     assert parts["first token, queue and prefill [ms]"] == 750
     assert parts["decode [ms]"] == 5000
@@ -90,14 +90,14 @@ def test_breakdown_of_a_file_by_hand(path):
 
 def test_nothing_finished(path):
     path.write_text("\n".join([*FILE.splitlines()[:2], *FILE.splitlines()[4:]]) + "\n")
-    table = studies.requests(path)
-    assert studies.breakdown(table)["file"].isna().all()
-    assert studies.load_test(table)["file"]["finished of those sent"] == 0
+    table = studies.load_test_requests(path)
+    assert studies.latency_breakdown(table)["file"].isna().all()
+    assert studies.load_test_table(table)["file"]["finished of those sent"] == 0
     assert studies.recommendations(table)["so"][0].startswith("not met")
 
 
 def test_without_a_file_the_run_is_simulated(simulated):
-    table = studies.load_test(simulated)
+    table = studies.load_test_table(simulated)
     assert table.loc["requests sent", "simulated"] == pytest.approx(20.26, rel=0.03)  # another draw of the arrivals
     assert 4 < table.loc["finished of those sent", "simulated"] < 10
     assert table.loc["TTFT p99", "simulated"] == pytest.approx(50_674, rel=0.05)
@@ -108,9 +108,9 @@ def test_without_a_file_the_run_is_simulated(simulated):
 
 def test_a_file_that_is_none(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
-        studies.requests(tmp_path / "nothing.csv")
+        studies.load_test_requests(tmp_path / "nothing.csv")
     with pytest.raises(ValueError, match="a folder: expected a file"):
-        studies.requests(tmp_path)
+        studies.load_test_requests(tmp_path)
 
 
 def test_capacity():
@@ -152,7 +152,7 @@ def test_recommendations_follow(simulated):
 
 
 def test_replicas_serve_the_load():
-    table = studies.replicas(20.0)
+    table = studies.replicas_needed(20.0)
     assert table.gpu.tolist() == ["t4", "l4", "a10g", "l40s"]
     assert (table.replicas == np.ceil(20 / table.requests_per_second)).all()
     assert (table.ttft_s <= 1).all()
@@ -171,7 +171,7 @@ def gain(roadmap, change, setting, sequences=None):
 def test_roadmap_is_complete(roadmap):
     assert roadmap.gain.notna().all()
     assert set(roadmap.computed_by) == {"server", "kernels", "requests", "memory"}
-    assert set(roadmap.unit) == {t4_roadmap.THROUGHPUT, t4_roadmap.LATENCY, t4_roadmap.MEMORY}
+    assert set(roadmap.unit) == {t4_roadmap.THROUGHPUT, t4_roadmap.LATENCY_SAVED, t4_roadmap.MEMORY_SAVED}
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_an_unknown_change():
 
 @pytest.mark.parametrize("chart", t4_charts.CHARTS)
 def test_charts(chart, path):
-    figure, table = studies.draw(chart, studies.requests(path), title="A title")
+    figure, table = studies.draw_chart(chart, studies.load_test_requests(path), title="A title")
     titles = [ax.get_title() for ax in figure.axes]
     assert "A title" in [*titles, figure.get_suptitle()]
     assert len(table)
@@ -254,7 +254,7 @@ def test_charts(chart, path):
 
 def test_an_unknown_chart(path):
     with pytest.raises(ValueError, match="unknown chart 'queues'.*queue"):
-        studies.draw("queues", studies.requests(path))
+        studies.draw_chart("queues", studies.load_test_requests(path))
 
 
 def test_the_notebook_runs_on_a_file(path, tmp_path):

@@ -15,10 +15,23 @@ TIMEOUT = 5
 
 @contextmanager
 def executor(address: str) -> Iterator[Executor]:
-    """Tasks to the workers of the scheduler at `address`, e.g. "tcp://10.0.0.1:8786".
+    """Tasks to the workers of a scheduler; one whose worker is lost is run again on another.
 
-    A task whose worker is lost is run again on another one. Raises ValueError where no scheduler answers, where it has
-    no worker, where a task loses worker after worker, and where the scheduler is lost.
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, such as "tcp://10.0.0.1:8786".
+
+    Yields
+    ------
+    Executor
+        One of the kind of `concurrent.futures`; all workers must see the folder that is written to.
+
+    Raises
+    ------
+    ValueError
+        Where no scheduler answers, where it has no worker, where a task loses worker after worker, and where the
+        scheduler is lost.
     """
     if not re.fullmatch(r"tcp://[^/\s:]+:\d{1,5}|tcp://\[[\da-fA-F:.]+\]:\d{1,5}", address):
         raise ValueError(f"no dask scheduler at {address!r}: expected tcp://HOST:PORT")

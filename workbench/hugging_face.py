@@ -11,7 +11,7 @@ from .catalog import Model
 from .common.errors import unknown
 from .common.yaml_records import Count, validated
 
-MAX_BYTES = 16 * 2**20  # a config.json has some kilobytes; a weight file named by mistake has gigabytes
+MAX_CONFIG_BYTES = 16 * 2**20  # a config.json has some kilobytes; a weight file named by mistake has gigabytes
 
 Index = Annotated[int, Field(ge=0)]
 Layers = Annotated[int, Field(gt=0, lt=10**5)]  # they are counted one by one
@@ -220,9 +220,9 @@ def _read_json(path: Path) -> dict[str, object]:
         raise ValueError(f"{path}: no such file; give a config.json on this machine, nothing is downloaded")
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES // 2**20} MB, so not a config.json")
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise ValueError(f"larger than {MAX_CONFIG_BYTES // 2**20} MB, so not a config.json")
         config = json.loads(content)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None

@@ -16,22 +16,21 @@ import xarray as xr
 from .catalog.gpu_entries import gpu as find_gpu
 from .catalog.loading import entries
 from .catalog.model_entries import model as find_model
-from .common.arguments import is_number, listed, whole_numbers
-from .common.arguments import names_in as checked_names
+from .common.arguments import as_list, checked_names, is_number, whole_numbers
 from .common.errors import unknown
 from .common.variables import ABSENT, VARIABLES
 from .serving.estimation import estimate
 from .serving.pareto import pareto_front
 
 #: Requests of one size that `estimates` takes at a time [1].
-BLOCK = 2**12
+REQUESTS_AT_ONCE = 2**12
 
-Source = xr.Dataset | Iterable[xr.Dataset]
+Blocks = xr.Dataset | Iterable[xr.Dataset]
 Names = str | Iterable[str]
 
 
 def best(
-    source: Source, objective: str, *, limits: Mapping[str, float] | None = None, by: Names = (),
+    source: Blocks, objective: str, *, limits: Mapping[str, float] | None = None, by: Names = (),
     maximize: Names = (), minimize: Names = (),
 ) -> pd.DataFrame:  # fmt: skip
     """The setting with the best value of a variable, among those that keep to the limits.
@@ -67,7 +66,7 @@ def best(
 
 
 def pareto(
-    source: Source, x: str, y: str, *, limits: Mapping[str, float] | None = None, by: Names = (),
+    source: Blocks, x: str, y: str, *, limits: Mapping[str, float] | None = None, by: Names = (),
     maximize: Names = (), minimize: Names = (),
 ) -> pd.DataFrame:  # fmt: skip
     """The settings that no other setting beats in one variable without being worse in another: the Pareto front.
@@ -118,7 +117,7 @@ def estimates(
         whole_numbers(name, values)
         for name, values in (("batch_size", batch_size), ("tp", tp), ("prompt", prompt), ("output", output))
     )
-    step = max(BLOCK // (len(prompts) * len(outputs)), 1)
+    step = max(REQUESTS_AT_ONCE // (len(prompts) * len(outputs)), 1)
     for card, entry, size in product(cards.values(), models.values(), tps.tolist()):
         for start in range(0, len(batches), step):
             yield estimate(card, entry, batches[start : start + step], prompts, outputs, size, **options)
@@ -170,7 +169,7 @@ class _Question:
 
 
 def _search(
-    source: Source, objectives: list[str], limits: Mapping[str, float] | None, by: Names, maximize: Names,
+    source: Blocks, objectives: list[str], limits: Mapping[str, float] | None, by: Names, maximize: Names,
     minimize: Names, choose: Callable[..., np.ndarray],
 ) -> pd.DataFrame:  # fmt: skip
     """The rows that `choose` picks by their scores in every group, of each block and then of what those picked."""
@@ -189,7 +188,7 @@ def _search(
     return pd.concat(groups.values(), ignore_index=True) if groups else nothing
 
 
-def _datasets(source: Source) -> Iterator[xr.Dataset]:
+def _datasets(source: Blocks) -> Iterator[xr.Dataset]:
     single = isinstance(source, str | xr.Dataset | xr.DataArray | pd.DataFrame) or not isinstance(source, Iterable)
     for ds in [source] if single else source:
         if not isinstance(ds, xr.Dataset):
@@ -208,7 +207,7 @@ def _limits(limits: Any) -> dict[str, float]:
 
 def _listed(values: Any) -> list[Any]:
     """One name or several, or none, as a list."""
-    return [] if isinstance(values, tuple | list) and not values else listed("", values)
+    return [] if isinstance(values, tuple | list) and not values else as_list("", values)
 
 
 def _names(kind: str, given: list[Any], allowed: Iterable[str]) -> list[str]:

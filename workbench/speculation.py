@@ -14,10 +14,10 @@ from .catalog.gpu_entries import GPU
 from .catalog.model_entries import Model
 from .common.variables import stamp
 from .grid import roofline_grid
-from .operators import GROUPS, OPERATORS
+from .operators import OPERATOR_GROUPS, OPERATORS
 from .published import medusa_acceleration_rate
 from .serving import Draft, draft_model, expected_tokens, medusa, mtp
-from .serving.drafts import Acceptance, rates
+from .serving.drafts import Acceptance, acceptance_rates
 
 __all__ = ["BLOCK", "Draft", "draft_model", "expected_tokens", "medusa", "mtp", "speedup"]
 
@@ -101,9 +101,9 @@ def speedup(
     result = xr.Dataset(attrs={"title": "Speedup of speculative decoding", "operators": " ".join(ds.operator.values)})
     result["latency"] = times.sum("operator")
     by_group = times.assign_coords(operator=labels.values).rename(operator="group").groupby("group").sum()
-    result["group_latency"] = by_group.sel(group=[g for g in GROUPS if g in labels]).transpose(..., "group")
+    result["group_latency"] = by_group.sel(group=[g for g in OPERATOR_GROUPS if g in labels]).transpose(..., "group")
     result["normalized_latency"] = result.latency / (plain.time * plain.calls).sum("operator").squeeze("candidates")
-    result["acceleration_rate"] = ("candidates", rates(acceptance, ds.candidates.values))
+    result["acceleration_rate"] = ("candidates", acceptance_rates(acceptance, ds.candidates.values))
     result["speedup"] = result.acceleration_rate / result.normalized_latency
     result["speedup"] = result.speedup.transpose(*result.latency.dims)
     most = result.speedup.max("candidates")

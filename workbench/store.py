@@ -31,12 +31,12 @@ from .common.files import write_text
 from .common.project import package_fingerprint
 from .common.variables import with_units
 from .grid.buffers import reused_memory
-from .grid.dataset import dataset
+from .grid.dataset import labelled_grid
 from .grid.evaluation import evaluate
-from .grid.lazy_arrays import lazy, regions
+from .grid.lazy_arrays import lazy_variables, regions
 from .grid.sweep import COSTS, RATES, Sweep
 
-LIBRARIES = ("dask", "numpy", "xarray", "zarr")
+STORE_LIBRARIES = ("dask", "numpy", "xarray", "zarr")
 SUFFIXES = (".zarr", ".nc", ".csv", ".parquet")
 #: Regions that are computed or wait for it: each holds a sweep [1].
 QUEUE = 200
@@ -54,15 +54,33 @@ def write(
     jobs: int = 1,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write a grid to `path`, by its suffix .zarr, .nc, .csv or .parquet, and its manifest beside it.
-
-    sweep : as of `grid.checked`; names : variables besides the ceilings and `calls`; chunks : as of `roofline_grid`
-    executor : anything with `concurrent.futures` submit; None is `jobs` threads
-    report : called with the regions written and their number
+    """Write a grid and, beside it, its manifest.
 
     What an interrupted run of the same sweep and versions has left is kept, what another one has left is not; an output
-    of the same is left as it is. Raises ValueError for an unknown suffix or variable, a missing folder, a path that
-    cannot be written or that another run writes, and a folder that is no Zarr store.
+    of the same is left as it is.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The arguments of `roofline_grid`, checked by `grid.sweep.checked`.
+    path : Path
+        The output; its suffix .zarr, .nc, .csv or .parquet says in which format.
+    names : iterable of str
+        Variables besides the ceilings and `calls`.
+    chunks : str, int or dict
+        As for `roofline_grid`: a region is a chunk.
+    executor : Executor, optional
+        Anything with the submit of `concurrent.futures`, such as `cluster.executor`; None is `jobs` threads.
+    jobs : int
+        Threads of this process [1].
+    report : callable
+        Called with the regions written so far and their number [1].
+
+    Raises
+    ------
+    ValueError
+        For an unknown suffix or variable, a missing folder, a path that cannot be written or that another run writes,
+        and a folder where a Zarr store goes that is not one.
     """
     check_libraries("dask", "netCDF4", "pyarrow", "zarr")
     names = list(dict.fromkeys(names))
@@ -76,7 +94,7 @@ def write(
     path, slices = path.resolve(), sweep.chunks(chunks)
     _check_target(path)
     account, beside = manifest(sweep, names, slices), path.with_name(f"{path.name}.manifest.json")
-    template = dataset(sweep, {n: v for n, v in lazy(sweep, slices).items() if n in (*names, "calls")})
+    template = labelled_grid(sweep, {n: v for n, v in lazy_variables(sweep, slices).items() if n in (*names, "calls")})
     with _writable(path), _working(path.with_name(f".{path.name}.partial")) as work:
         if path.exists() and _text(beside) == account:
             return
@@ -103,12 +121,12 @@ def write(
 
 
 def _check_target(path: Path) -> None:
-    """Raises ValueError where a folder or a file would be lost that is no earlier output."""
+    """Raise ValueError where a folder or a file would be lost that is not an earlier output."""
     if path.suffix != ".zarr":
         if path.is_dir():
             raise ValueError(f"cannot write {path}: it is a folder")
     elif path.exists() and not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
-        raise ValueError(f"cannot write {path}: what is there is no Zarr store")
+        raise ValueError(f"cannot write {path}: what is there is not a Zarr store")
 
 
 @contextmanager
@@ -138,7 +156,21 @@ def _empty(work: Path) -> None:
 
 
 def write_region(store: Path, sweep: Sweep, region: Region, names: list[str], mark: Path) -> None:
-    """Compute one region, put it into a store, and mark it as written; a variable without the dim gpu once."""
+    """Compute one region, put it into a store, and mark it as written; a variable without the dim gpu once.
+
+    Parameters
+    ----------
+    store : Path
+        The Zarr store, which has all arrays already.
+    sweep : Sweep
+        What the whole grid is computed over.
+    region : dict of slice
+        The region's place in each dim.
+    names : list of str
+        Variables that are computed.
+    mark : Path
+        The file that says that the region is there.
+    """
     import zarr
 
     wanted = [name for name in names if name in RATES or not region["gpu"].start]
@@ -151,7 +183,22 @@ def write_region(store: Path, sweep: Sweep, region: Region, names: list[str], ma
 
 
 def manifest(sweep: Sweep, names: list[str], slices: dict[str, list[slice]]) -> str:
-    """What a grid was computed from, as JSON: labels, options, variables, chunks, versions, a hash of the package."""
+    """What a grid was computed from: labels, options, variables, chunks, versions, a hash of the package.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        What it is computed over.
+    names : list of str
+        Its variables.
+    slices : dict of list of slice
+        Its chunks, from `Sweep.chunks`.
+
+    Returns
+    -------
+    str
+        JSON; the same text for the same grid.
+    """
     entries = [entry.model_dump_json() for entry in (*sweep.gpus.values(), *sweep.models.values())]
     text: dict[str, Any] = {
         "inputs": {dim: np.asarray(labels).tolist() for dim, labels in sweep.coords.items()},
@@ -162,7 +209,7 @@ def manifest(sweep: Sweep, names: list[str], slices: dict[str, list[slice]]) -> 
         "entries": hashlib.sha256("\n".join(entries).encode()).hexdigest(),
         "package": package_fingerprint(),
         "versions": {"python": platform.python_version(), "roofline-workbench": version("roofline-workbench")}
-        | {name: version(name) for name in LIBRARIES},
+        | {name: version(name) for name in STORE_LIBRARIES},
     }
     return json.dumps(text, indent=1) + "\n"
 
@@ -205,7 +252,19 @@ def _put(template: xr.Dataset, work: Path, path: Path, places: list[Region]) -> 
 
 
 def write_rows(ds: xr.Dataset, places: list[Region], path: Path, suffix: str) -> None:
-    """Write a row per setting, region after region, as CSV or parquet."""
+    """Write a row for each setting, region after region.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A grid of dask arrays.
+    places : list of dict of slice
+        Its regions, in the order of the rows.
+    path : Path
+        The file, which does not exist yet.
+    suffix : str
+        ".csv" or ".parquet".
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

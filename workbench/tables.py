@@ -128,7 +128,7 @@ def lines(ds: xr.Dataset, panel: Panel) -> pd.DataFrame:
     Parameters
     ----------
     ds : xr.Dataset
-        From `studies.batching`.
+        From `studies.batching_effects`.
     panel : mapping
         quantity (a variable of `ds`), operator and seq_len (lists), phase; ridge: true adds ridge_batch_size. Shares
         are added up over the panel's operators, "qk + pv".
@@ -156,7 +156,7 @@ def curves(ds: xr.Dataset, panels: Iterable[Panel]) -> pd.DataFrame:
     Parameters
     ----------
     ds : xr.Dataset
-        From `studies.batching`.
+        From `studies.batching_effects`.
     panels : iterable of mapping
         As for `lines`.
 

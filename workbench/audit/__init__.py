@@ -1,9 +1,9 @@
 """The audit: every published number recomputed, by its source's own formula and by ours, with deviation and verdict."""
 
 from .claims import Claim, Source, sources
-from .printed import printed_cells, printed_speedups, published_ranges
+from .printed import printed_cells, printed_ranges, printed_speedups
 from .text import audit_text, show, show_published, summary
-from .verdicts import CLAIM_COLUMNS, changes, choose, deviation, run, verdict
+from .verdicts import CLAIM_COLUMNS, changes, deviation, run, select_claims, verdict
 
 __all__ = [
     "CLAIM_COLUMNS",
@@ -11,12 +11,12 @@ __all__ = [
     "Source",
     "audit_text",
     "changes",
-    "choose",
     "deviation",
     "printed_cells",
+    "printed_ranges",
     "printed_speedups",
-    "published_ranges",
     "run",
+    "select_claims",
     "show",
     "show_published",
     "sources",

@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 from ..common.errors import unknown
 from ..common.project import DATA
 from ..common.yaml_records import Number, Record, Text, read_mapping, validated
-from .quantity import ends
 from .recompute import QUANTITIES
+from .values import ends
 
 Verdict = Literal["reproduces", "reproduces with the source's formula only", "does not reproduce", "not recomputed"]
 ValueOrRange = float | Annotated[tuple[float, float], Field(strict=False)]

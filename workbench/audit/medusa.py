@@ -14,7 +14,7 @@ from ..grid.dataset import roofline_grid
 from ..kernels.times import EAGER_LAUNCH
 from ..published import medusa
 from ..studies.chen import ridge_batch_size
-from .quantity import Recomputed, range_of
+from .values import Recomputed, range_of
 
 #: The settings of the Medusa charts: batch sizes 1 to 64, sequence lengths 128 to 8192; numbers of candidates.
 MEDUSA_BATCH_SIZES = tuple(2**k for k in range(7))
@@ -24,7 +24,7 @@ MEDUSA_CANDIDATES = [1, *range(16, 113, 16)]
 #: How times are computed that a source measured by the wall clock of an eager framework. The Medusa paper does, after
 #: Chen: in its figure 18 a kernel over 128 tokens runs at less than half the rate of one over 8192, which takes a
 #: launch of tens of microseconds.
-MEASURED: dict[str, Any] = {"time_model": "kernel", "launch_latency": EAGER_LAUNCH}
+EAGER_TIMES: dict[str, Any] = {"time_model": "kernel", "launch_latency": EAGER_LAUNCH}
 
 #: The operators that a label of the Medusa charts stands for.
 MEDUSA_OPERATORS = {"qkv": ["q_proj"], "qk/pv": ["qk", "pv"], "up/gate/down": ["up_proj", "gate_proj", "down_proj"]}
@@ -62,7 +62,7 @@ def medusa_performance(
     The source's is the roof itself, under the peak that it prints, where a claim gives one (`peak_tflops`).
     """
     series = (model_id, operator, phase, candidates, batch_size, seq_len)
-    ours = _medusa_grid(gpu_id, *series, **MEASURED)
+    ours = _medusa_grid(gpu_id, *series, **EAGER_TIMES)
     if peak_tflops is None:
         return Recomputed(range_of(ours.performance))
     printed = _medusa_grid(gpu(gpu_id).override(peak_tflops=peak_tflops), *series)
@@ -100,12 +100,12 @@ def medusa_gain(
 ) -> Recomputed:
     """Intensity or performance, as `what` says, with candidates over that of plain decoding [1].
 
-    The paper measured its performance, so ours is that of kernels launched eagerly (`MEASURED`).
+    The paper measured its performance, so ours is that of kernels launched eagerly (`EAGER_TIMES`).
     """
     if what not in ("intensity", "performance"):
         raise unknown("quantity", what, ("intensity", "performance"))
     series = (_matmuls(operator), "decode", batch_size, seq_len)
-    ds = roofline_grid(gpu_id, model_id, *series, candidates=[1, candidates], **MEASURED)
+    ds = roofline_grid(gpu_id, model_id, *series, candidates=[1, candidates], **EAGER_TIMES)
     values = ds[what].squeeze().isel(operator=0)
     return Recomputed(float(values.sel(candidates=candidates) / values.sel(candidates=1)))
 
@@ -125,7 +125,7 @@ def medusa_acceleration(candidates: int) -> Recomputed:
 def medusa_latency(
     gpu_id: str, model_id: str, batch_size: int, seq_len: int, candidates: int | list[int]
 ) -> Recomputed:
-    """Latency of one decoding block with candidates over that of plain decoding, kernel model (`MEASURED`) [1].
+    """Latency of one decoding block with candidates over that of plain decoding, kernel model (`EAGER_TIMES`) [1].
 
     The block is XW_Q, XW_K, XW_V, QK^T, PV, XW_u, XW_g, XW_d in sequence, as in the paper's simulation.
     """
@@ -135,7 +135,7 @@ def medusa_latency(
 
 def _simulated(gpu_id: str, model_id: str, batch_size: int, seq_len: int | list[int], candidates: Any) -> xr.Dataset:
     """What the paper's figures 21 to 23 simulate from measured kernel times."""
-    return speculation.speedup(gpu_id, model_id, batch_size, seq_len, candidates, **MEASURED)
+    return speculation.speedup(gpu_id, model_id, batch_size, seq_len, candidates, **EAGER_TIMES)
 
 
 def medusa_speedup(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .claims import Claim, sources
-from .quantity import ends
+from .values import ends
 
 
 def _printed(figure: str) -> Iterator[Claim]:
@@ -15,7 +15,7 @@ def _printed(figure: str) -> Iterator[Claim]:
         yield from (claim for claim in source.claims if claim.figure == figure and claim.kind == "as printed")
 
 
-def published_ranges(figure: str) -> pd.DataFrame:
+def printed_ranges(figure: str) -> pd.DataFrame:
     """Published ranges of a roofline chart's series, to draw behind its points.
 
     Parameters

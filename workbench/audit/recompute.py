@@ -29,13 +29,13 @@ from .medusa import (
     medusa_speedup,
     medusa_steepest_fall,
 )
-from .quantity import Recomputed, range_of
 from .t4 import t4_batching_gain, t4_capacity, t4_gain, t4_p99_reduction, t4_static, t4_utilization
+from .values import Recomputed, range_of
 
 # The catalog ------------------------------------------------------------------------------------------------------
 
 
-def ridge_point(gpu_id: str, peak_tflops: float, bandwidth_gbs: float) -> Recomputed:
+def ridge_of_ceilings(gpu_id: str, peak_tflops: float, bandwidth_gbs: float) -> Recomputed:
     """Ridge point [FLOP/byte]: from the ceilings that the source prints, and from the catalog's."""
     return Recomputed(gpu(gpu_id).ridge_point(), peak_tflops * 1e3 / bandwidth_gbs)
 
@@ -94,7 +94,7 @@ def parameters(model_id: str, per: float = 1.0) -> Recomputed:
     return Recomputed(model(model_id).parameters / per)
 
 
-def kv_bytes_per_token(
+def cached_per_token(
     model_id: str, dtype: str = "fp16", per: float = 1.0, source_dtype: str | None = None
 ) -> Recomputed:
     """What one token adds to the KV cache [byte], in units of `per`; the source may take another format."""
@@ -150,10 +150,12 @@ ARITHMETIC = ("product", "total", "ratio")
 QUANTITIES: dict[str, Callable[..., Recomputed]] = {
     function.__name__: function
     for function in (
-        ridge_point, peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, parameters,
-        kv_bytes_per_token, kv_reduction, decode_traffic, product, total, ratio,
+        peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, parameters, kv_reduction, decode_traffic,
+        product, total, ratio,
         medusa_intensity, medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency,
         medusa_speedup, medusa_best_candidates, medusa_fall, medusa_steepest_fall,
         t4_static, t4_batching_gain, t4_gain, t4_capacity, t4_utilization, t4_p99_reduction,
     )
 }  # fmt: skip
+# what these two recompute has a function of that name already, in `kernels` and `serving.memory`
+QUANTITIES |= {"ridge_point": ridge_of_ceilings, "kv_bytes_per_token": cached_per_token}

@@ -4,7 +4,7 @@ from ..common.errors import unknown
 from ..studies import t4_findings
 from ..studies.t4_roadmap import gains
 from ..studies.t4_static import STATIC_COLUMNS, static_tables
-from .quantity import Recomputed, range_of
+from .values import Recomputed, range_of
 
 
 def t4_static(what: str, phase: str, batch_size: list[int], seq_len: list[int]) -> Recomputed:

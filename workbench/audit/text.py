@@ -5,8 +5,8 @@ from typing import get_args
 import pandas as pd
 
 from .claims import Verdict
-from .quantity import Value, ends
 from .recompute import ARITHMETIC
+from .values import Value, ends
 
 
 def show(value: Value | None) -> str:

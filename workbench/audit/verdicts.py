@@ -8,8 +8,8 @@ import pandas as pd
 from ..common.errors import unknown
 from . import claims
 from .claims import Claim, Verdict
-from .quantity import Recomputed, Value, ends, relative_distance
 from .recompute import QUANTITIES
+from .values import Recomputed, Value, ends, relative_distance
 
 CLAIM_COLUMNS = (
     "source", "id", "where", "statement", "quantity", "unit", "published", "source_formula", "ours", "deviation",
@@ -82,7 +82,7 @@ def deviation(claim: Claim, value: Value) -> float:
     Returns
     -------
     float
-        Of two ranges, the distance of the ends that are farther apart; from a limit, how far the value oversteps it,
+        Of two ranges, the distance of the ends that are farther apart; from a limit, how far the value is beyond it,
         0 inside [1].
     """
     if claim.kind == "at most":
@@ -117,7 +117,7 @@ def verdict(claim: Claim, recomputed: Recomputed) -> Verdict:
     return "does not reproduce"
 
 
-def choose(table: pd.DataFrame, *, source: str | None = None, verdict: str | None = None) -> pd.DataFrame:
+def select_claims(table: pd.DataFrame, *, source: str | None = None, verdict: str | None = None) -> pd.DataFrame:
     """Select rows of an audit table.
 
     Parameters

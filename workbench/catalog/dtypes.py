@@ -41,7 +41,7 @@ def check_dtype(role: str, dtype: str) -> str:
 
 
 def plain_width(dtype: str) -> float:
-    """Width of a plain format [byte]; ValueError for another one."""
+    """Width of a plain format [byte]; ValueError for any other."""
     if dtype not in WIDTH:
         raise unknown("dtype", dtype, WIDTH)
     return WIDTH[dtype]
@@ -64,9 +64,7 @@ def element_bytes(dtype: str, group_size: int | None = None) -> float:
 
     Examples
     --------
-    AWQ with groups of 128, 0.5 + 2.5 / 128:
-
-    >>> element_bytes("awq")
+    >>> element_bytes("awq")  # groups of 128: 0.5 + 2.5 / 128
     0.51953125
     """
     if dtype in WIDTH:

@@ -4,191 +4,118 @@ Fractions are of the vendor's peak and bandwidth, so that they carry over to ano
 are in microseconds, as they are printed. The wing `kernels` says how each number enters.
 """
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from ..common.yaml_records import Number, Record, Text
 
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Microseconds = Annotated[float, Field(ge=0, le=1000)]
-Depth = Annotated[float, Field(ge=0, le=1e6)]
-Sharpness = Annotated[float, Field(ge=1, le=8)]
-L2Speedup = Annotated[float, Field(ge=1, le=10)] | None
+
+@dataclass(frozen=True)
+class Unit:
+    """Unit of a fitted number, as it is printed, in the number's type."""
+
+    symbol: str
+
+
+Fraction = Annotated[float, Field(gt=0, le=1), Unit("1")]
+Microseconds = Annotated[float, Field(ge=0, le=1000), Unit("us")]
+Depth = Annotated[float, Field(ge=0, le=1e6), Unit("1")]
+Sharpness = Annotated[float, Field(ge=1, le=8), Unit("1")]
+L2Speedup = Annotated[Annotated[float, Field(ge=1, le=10)] | None, Unit("1")]
 
 
 class GemmFit(Record):
-    """Parameters of a matmul, or of a batch of them.
+    """Parameters of a matmul, or of a batch of them."""
 
-    Attributes
-    ----------
-    launch_us : float
-        From launch to first and from last instruction to end, alone on the stream [us].
-    loop_us, loop_depth : float
-        The serial walk along k costs loop_us k / (k + loop_depth) more; long ones are split [us], [1].
-    fill_depth : float
-        Filling the pipeline and writing the tile out, as additional k of every output tile [1].
-    half_tile : float
-        Side of the output tile that keeps half of the tensor cores busy, as it reuses operands less [1].
-    small_tile_waves : float, optional
-        Tiles with fewer than 128 rows are used only where they make no more waves than this, or cover all of m; None:
-        wherever they are faster, so that the stairs are low [1].
-    boost : float
-        Share of the computing time that a short kernel saves, before the power limit lowers the clock [1].
-    compute_fraction, bandwidth_fraction : float
-        Achievable share of peak and of bandwidth in the limit of large work [1].
-    overlap : float
-        Exponent p of the smooth maximum of computing and moving; 1 adds them, infinity hides the shorter [1].
-    l2_speedup : float, optional
-        How much faster operands come from the L2 cache than from memory, in a benchmark that repeats one call; None:
-        not seen in the timings [1].
-    """
-
-    launch_us: Microseconds
-    loop_us: Microseconds = 0.0
-    loop_depth: Depth = 0.0
-    fill_depth: Depth = 0.0
-    half_tile: Depth = 0.0
-    small_tile_waves: Number | None = None
-    boost: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    compute_fraction: Fraction
-    bandwidth_fraction: Fraction
-    overlap: Sharpness
+    launch_us: Microseconds  #: from launch to first and from last instruction to end, alone on the stream [us]
+    loop_us: Microseconds = 0.0  #: of the serial walk along k, times k / (k + loop_depth); long ones are split [us]
+    loop_depth: Depth = 0.0  #: k at which half of that is paid [1]
+    fill_depth: Depth = 0.0  #: filling the pipeline and writing the tile out, as additional k of every output tile [1]
+    half_tile: Depth = 0.0  #: side of the tile that keeps half of the tensor cores busy, as it reuses operands less [1]
+    #: Tiles with fewer than 128 rows are used only where they make no more waves than this, or cover all of m; None:
+    #: wherever they are faster, so that the stairs are low [1].
+    small_tile_waves: Annotated[Number | None, Unit("1")] = None
+    #: Share of the computing time that a short kernel saves, before the power limit lowers the clock [1].
+    boost: Annotated[float, Field(ge=0, lt=1), Unit("1")] = 0.0
+    compute_fraction: Fraction  #: achievable share of the peak in the limit of large work [1]
+    bandwidth_fraction: Fraction  #: the same of the bandwidth [1]
+    overlap: Sharpness  #: exponent p of the smooth maximum of computing and moving: 1 adds, infinity hides one [1]
+    #: How much faster operands come from the L2 cache than from memory, in a benchmark that repeats one call; None: not
+    #: seen in the timings [1].
     l2_speedup: L2Speedup = None
 
 
 class PrefillFit(Record):
-    """Parameters of fused attention over tiles of queries.
+    """Parameters of fused attention over tiles of queries."""
 
-    Attributes
-    ----------
-    launch_us : float
-        As for a GEMM [us].
-    wave_us : float
-        Starting one wave of tiles, a tile on every SM [us].
-    token_ns : float
-        Writing a new token's keys and values into the cache, a thread block each [ns].
-    softmax_flops : float
-        FLOPs that the 16-bit peak would do in the time of one score's softmax, mostly its exponential; an SM's 16
-        exponentials a clock are 128 FLOPs on GA100, 256 on GH100, 512 on GB100 [FLOP].
-    compute_fraction, bandwidth_fraction : float
-        Achievable share of peak and of bandwidth [1].
-    packed_heads : bool
-        Whether the query heads that share a KV head fill one tile together.
-    operands_in_l2 : bool
-        Whether Q, K and V are found in the L2 cache as far as they fit.
-    """
-
-    launch_us: Microseconds
-    wave_us: Microseconds
-    token_ns: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    softmax_flops: Annotated[float, Field(ge=0, le=1e4)]
-    compute_fraction: Fraction
-    bandwidth_fraction: Fraction
-    packed_heads: bool
-    operands_in_l2: bool = False
+    launch_us: Microseconds  #: as for a GEMM [us]
+    wave_us: Microseconds  #: starting one wave of tiles, a tile on every SM [us]
+    #: Writing a new token's keys and values into the cache, a thread block each [ns].
+    token_ns: Annotated[float, Field(ge=0, le=1000), Unit("ns")] = 0.0
+    #: FLOPs that the 16-bit peak would do in the time of one score's softmax, mostly its exponential; an SM's 16
+    #: exponentials a clock are 128 FLOPs on GA100, 256 on GH100, 512 on GB100 [FLOP].
+    softmax_flops: Annotated[float, Field(ge=0, le=1e4), Unit("FLOP")]
+    compute_fraction: Fraction  #: achievable share of the peak [1]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
+    packed_heads: bool  #: whether the query heads that share a KV head fill one tile together
+    operands_in_l2: bool = False  #: whether Q, K and V are found in the L2 cache as far as they fit
 
 
 class DecodeFit(Record):
-    """Parameters of fused attention of few new tokens, the cache split over all SMs.
+    """Parameters of fused attention of few new tokens, the cache split over all SMs."""
 
-    Attributes
-    ----------
-    launch_us : float
-        Of the kernel and of the one that joins the splits [us].
-    context_us : float
-        A context of C tokens costs context_us C / (C + `CONTEXT_DEPTH`) more in latency [us].
-    wave_us : float
-        Starting one wave of sequence x KV-head blocks [us].
-    bandwidth_fraction : float
-        Achievable share of bandwidth [1].
-    overlap : float
-        Exponent of the smooth maximum, as for a GEMM [1].
-    unsplit_gbs : float, optional
-        Where no query heads share a KV head, the context is not split, and a block reads its own at this rate [GB/s];
-        None: it is always split.
-    l2_speedup : float, optional
-        As for a GEMM [1].
-    """
-
-    launch_us: Microseconds
-    context_us: Microseconds
-    wave_us: Microseconds
-    bandwidth_fraction: Fraction
-    overlap: Sharpness
-    unsplit_gbs: Number | None = None
-    l2_speedup: L2Speedup = None
+    launch_us: Microseconds  #: of the kernel and of the one that joins the splits [us]
+    context_us: Microseconds  #: a context of C tokens costs context_us C / (C + `CONTEXT_DEPTH`) more in latency [us]
+    wave_us: Microseconds  #: starting one wave of sequence x KV-head blocks [us]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
+    overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
+    #: Where no query heads share a KV head, the context is not split, and a block reads its own at this rate; None: it
+    #: is always split [GB/s].
+    unsplit_gbs: Annotated[Number | None, Unit("GB/s")] = None
+    l2_speedup: L2Speedup = None  #: as for a GEMM [1]
 
 
 class ElementwiseFit(Record):
-    """Parameters of norms, RoPE, activation functions and residuals.
+    """Parameters of norms, RoPE, activation functions and residuals."""
 
-    Attributes
-    ----------
-    launch_us : float
-        Launch of one kernel [us].
-    bandwidth_fraction : float
-        Achievable share of bandwidth [1].
-    """
-
-    launch_us: Microseconds
-    bandwidth_fraction: Fraction
+    launch_us: Microseconds  #: launch of one kernel [us]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
 
 
 class Evidence(Record):
-    """Where the numbers of one kind of kernel come from, and how far off they are on rows that the fit did not see.
+    """Where the numbers of one kind of kernel come from, and how far off they are on rows that the fit did not see."""
 
-    Attributes
-    ----------
-    source : str
-        Where the timings are from.
-    rows : int
-        Timings fitted on [1].
-    held_out : str
-        How the held-out rows were chosen.
-    error_percent, bias_percent : float
-        Mean absolute and mean relative error on them [%].
-    """
-
-    source: Text
-    rows: Annotated[int, Field(gt=0)]
-    held_out: Text
-    error_percent: Number
-    bias_percent: float
+    source: Text  #: where the timings are from
+    rows: Annotated[int, Field(gt=0)]  #: timings fitted on [1]
+    held_out: Text  #: how the held-out rows were chosen
+    error_percent: Number  #: mean absolute relative error on them [%]
+    bias_percent: float  #: mean relative error on them [%]
 
 
 class KernelModel(Record):
-    """The fits of one GPU; a kind of kernel without one is borrowed (`kernel_fit`).
+    """The fits of one GPU, a field for each kind of kernel; one that is absent is borrowed (`kernel_fit`)."""
 
-    Attributes
-    ----------
-    gemm, unfused : GemmFit, optional
-        Matmuls with weights; the batched matmuls of unfused attention.
-    prefill : PrefillFit, optional
-        Fused attention of prompts.
-    decode : DecodeFit, optional
-        Fused attention of few new tokens.
-    elementwise : ElementwiseFit, optional
-        Norms, RoPE, activation functions, residuals.
-    fitted_on : dict of str to Evidence
-        By kind, where its numbers come from.
-    """
-
-    gemm: GemmFit | None = None
-    unfused: GemmFit | None = None
-    prefill: PrefillFit | None = None
-    decode: DecodeFit | None = None
-    elementwise: ElementwiseFit | None = None
-    fitted_on: dict[str, Evidence] = Field(min_length=1)
+    gemm: GemmFit | None = None  #: matmuls with weights
+    unfused: GemmFit | None = None  #: the batched matmuls of unfused attention
+    prefill: PrefillFit | None = None  #: fused attention of prompts
+    decode: DecodeFit | None = None  #: fused attention of few new tokens
+    elementwise: ElementwiseFit | None = None  #: norms, RoPE, activation functions, residuals
+    fitted_on: dict[str, Evidence] = Field(min_length=1)  #: by kind, where its numbers come from
 
 
-#: Kinds of kernels that the kernel-time model has a law for.
-KINDS = ("gemm", "unfused", "prefill", "decode", "elementwise")
+#: The record of each kind of kernel that the kernel-time model has a law for, and the kinds in the same order.
+FITS: dict[str, type[Record]] = {
+    kind: get_args(field.annotation)[0] for kind, field in KernelModel.model_fields.items() if kind != "fitted_on"
+}
+KINDS = tuple(FITS)
 
 #: Unit of every fitted number, by field.
-UNITS = {
-    "launch_us": "us", "loop_us": "us", "context_us": "us", "wave_us": "us", "unsplit_gbs": "GB/s",
-    "softmax_flops": "FLOP", "loop_depth": "1", "fill_depth": "1", "half_tile": "1", "boost": "1", "overlap": "1",
-    "small_tile_waves": "1", "token_ns": "ns", "l2_speedup": "1",
-    "compute_fraction": "1", "bandwidth_fraction": "1",
-}  # fmt: skip
+UNITS: dict[str, str] = {
+    name: part.symbol
+    for record in FITS.values()
+    for name, field in record.model_fields.items()
+    for part in field.metadata
+    if isinstance(part, Unit)
+}

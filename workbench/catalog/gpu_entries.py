@@ -42,67 +42,32 @@ class Link(Record):
 
 
 class GPU(Entry):
-    """One accelerator as its vendor describes it; what is not published is None.
+    """One accelerator as its vendor describes it; what is not published is None. Printed, it shows all with units."""
 
-    Attributes
-    ----------
-    id, name, vendor, architecture, form_factor, chip : str
-        The id is that of the catalog, the rest are the vendor's names.
-    year : int
-        Of the launch.
-    aliases : tuple of str
-        Other ids that `gpu` knows it by.
-    dense_tflops : dict of str to float
-        Dense peak by format, with fp32 accumulation and without sparsity [TFLOP/s].
-    fp16_accumulate_tflops : float
-        Rate with fp16 accumulation, where it differs [TFLOP/s].
-    memory : Memory
-        Its capacity_gb [GB], bandwidth_gbs [GB/s] and type.
-    l2_mb, llc_or_sram_mb : float
-        L2 cache; last-level cache or on-chip SRAM [MB].
-    sm_count : int
-        Streaming multiprocessors or compute units [1].
-    boost_mhz, tensor_clock_mhz : float
-        Boost clock; clock that the tensor peak is printed for, where it is another [MHz].
-    link : Link
-        Its name, gbs_per_direction [GB/s] and max_gpus [1].
-    pcie : str
-        Generation and lanes, such as "4.0 x16".
-    tdp_w : float
-        Power limit [W].
-    kernel_model : KernelModel
-        Fitted parameters of its kernel times.
-    confidence, provenance, weaker_fields : str
-        How sure the entry is, how it was taken from its documents, and which fields are less sure.
-    sources : dict of str to str
-        The documents that the numbers are from.
-    notes : str
-        What else a reader has to know.
-    """
-
-    vendor: Text
-    architecture: Text
-    form_factor: Text | None = None
-    chip: Text | None = None
-    year: Count | None = None
-    aliases: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    vendor: Text  #: its maker
+    architecture: Text  #: as the vendor calls it, and so the next two
+    form_factor: Text | None = None  #: board or module
+    chip: Text | None = None  #: die
+    year: Count | None = None  #: of the launch
+    aliases: Annotated[tuple[Text, ...], Field(strict=False)] = ()  #: other ids that `gpu` knows it by
+    #: Dense peak by format, with fp32 accumulation and without sparsity [TFLOP/s].
     dense_tflops: Annotated[dict[str, Number], AfterValidator(_known_dtypes)]
-    fp16_accumulate_tflops: Number | None = None
-    memory: Memory
-    l2_mb: Number | None = None
-    llc_or_sram_mb: Number | None = None
-    sm_count: Count | None = None
-    boost_mhz: Number | None = None
-    tensor_clock_mhz: Number | None = None
-    link: Link | None = None
-    pcie: Text | None = None
-    tdp_w: Number | None = None
-    kernel_model: KernelModel | None = None
-    confidence: Literal["datasheet", "whitepaper", "secondary", "unverified"]
-    provenance: Text
-    weaker_fields: Text | None = None
-    sources: dict[str, str] = Field(min_length=1)
-    notes: Text | None = None
+    fp16_accumulate_tflops: Number | None = None  #: rate with fp16 accumulation, where it differs [TFLOP/s]
+    memory: Memory  #: capacity_gb [GB], bandwidth_gbs [GB/s] and type
+    l2_mb: Number | None = None  #: L2 cache [MB]
+    llc_or_sram_mb: Number | None = None  #: last-level cache or on-chip SRAM [MB]
+    sm_count: Count | None = None  #: streaming multiprocessors or compute units [1]
+    boost_mhz: Number | None = None  #: boost clock [MHz]
+    tensor_clock_mhz: Number | None = None  #: clock that the tensor peak is printed for, where it is another [MHz]
+    link: Link | None = None  #: name, gbs_per_direction [GB/s] and max_gpus [1]
+    pcie: Text | None = None  #: generation and lanes, such as "4.0 x16"
+    tdp_w: Number | None = None  #: power limit [W]
+    kernel_model: KernelModel | None = None  #: fitted parameters of its kernel times
+    confidence: Literal["datasheet", "whitepaper", "secondary", "unverified"]  #: how sure the entry is
+    provenance: Text  #: how it was taken from its documents
+    weaker_fields: Text | None = None  #: which fields are less sure
+    sources: dict[str, str] = Field(min_length=1)  #: the documents that the numbers are from
+    notes: Text | None = None  #: what else a reader has to know
 
     @property
     def bandwidth(self) -> float:
@@ -110,22 +75,9 @@ class GPU(Entry):
         return self.memory.bandwidth_gbs * 1e9
 
     def peak_flop_rate(self, dtype: str = "fp16") -> float:
-        """Dense peak with fp32 accumulation, without sparsity.
+        """Dense peak in a format, a key of `WIDTH`, with fp32 accumulation and without sparsity [FLOP/s].
 
-        Parameters
-        ----------
-        dtype : str
-            Format that is computed in, a key of `WIDTH`.
-
-        Returns
-        -------
-        float
-            Peak [FLOP/s].
-
-        Raises
-        ------
-        ValueError
-            Where the format is unknown or the vendor prints no such rate.
+        Raises ValueError where the format is unknown or the vendor prints no such rate.
         """
         if dtype not in WIDTH:
             raise unknown("dtype", dtype, WIDTH)
@@ -146,36 +98,13 @@ class GPU(Entry):
         )
 
     def ridge_point(self, dtype: str = "fp16") -> float:
-        """Operational intensity at which the two ceilings meet.
-
-        Parameters
-        ----------
-        dtype : str
-            Format that is computed in, a key of `WIDTH`.
-
-        Returns
-        -------
-        float
-            `peak_flop_rate` / `bandwidth` [FLOP/byte].
-        """
+        """Operational intensity at which the two ceilings meet, `peak_flop_rate` / `bandwidth` [FLOP/byte]."""
         return self.peak_flop_rate(dtype) / self.bandwidth
 
     def override(self, *, peak_tflops: float | None = None, bandwidth_gbs: float | None = None) -> Self:
-        """A copy with other ceilings, for a chart that prints them.
+        """A copy with another 16-bit peak [TFLOP/s] or memory bandwidth [GB/s], for a chart that prints them.
 
-        Kernel times scale with the ceilings, so such a copy is for drawing, not for predictions.
-
-        Parameters
-        ----------
-        peak_tflops : float, optional
-            Dense peak in fp16 and bf16 [TFLOP/s].
-        bandwidth_gbs : float, optional
-            Memory bandwidth [GB/s].
-
-        Returns
-        -------
-        GPU
-            The copy; its notes say what was overridden.
+        Its notes say so. Kernel times scale with the ceilings, so it is for drawing, not for predictions.
         """
         entry = self.model_dump()
         changes = []

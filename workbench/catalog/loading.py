@@ -5,7 +5,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..common.arguments import check_unique, listed
+from ..common.arguments import as_list, check_unique
 from ..common.project import DATA
 from ..common.yaml_records import Record, RecordT, Text, read_mapping, validated
 
@@ -22,7 +22,7 @@ EntryT = TypeVar("EntryT", bound=Entry)
 
 def entries(kind: str, values: Any, find: Callable[[Any], EntryT]) -> dict[str, EntryT]:
     """Catalog entries by label: the name that was asked for, or the object's id."""
-    pairs = [(v.id if isinstance(v, Entry) else v, find(v)) for v in listed(kind, values)]
+    pairs = [(v.id if isinstance(v, Entry) else v, find(v)) for v in as_list(kind, values)]
     check_unique(kind, [label for label, _ in pairs])
     return dict(pairs)
 

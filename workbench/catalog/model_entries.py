@@ -48,61 +48,27 @@ class Quantization(Record):
 
 
 class Model(Entry):
-    """One transformer: the sizes that FLOPs, bytes and parameters follow from.
+    """One transformer: the sizes that FLOPs, bytes and parameters follow from. Printed, it shows them all."""
 
-    Attributes
-    ----------
-    id, name, family : str
-        The id is that of the catalog.
-    hidden_size, intermediate_size : int
-        Hidden size; width of a dense MLP [1].
-    n_layers, n_heads, n_kv_heads, head_dim : int
-        Layers; query and KV heads of each; size of a head [1].
-    vocab_size : int
-        Vocabulary [token].
-    gated : bool
-        Whether the MLP has a gate, and so three matrices instead of two.
-    tied_embeddings : bool
-        Whether the head shares the matrix of the embedding.
-    learned_positions : int, optional
-        Rows of a learned table of positions [token].
-    max_context : int, optional
-        Longest context [token].
-    sliding_window : SlidingWindow, optional
-        Its size [token] and the number of layers that have it [1].
-    moe : Moe, optional
-        Its n_experts, experts_per_token, intermediate_size, layers and shared_intermediate_size [1].
-    mla : Mla, optional
-        Its q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim and v_head_dim [1].
-    quantization : Quantization, optional
-        Format, group_size [1] and scope of stored weights, where they are not in 16 bit.
-    published_parameters : int, optional
-        The count that the source prints [1].
-    sources : dict of str to str
-        The documents that the numbers are from.
-    notes : str, optional
-        What else a reader has to know.
-    """
-
-    family: Text
-    hidden_size: Count
-    intermediate_size: Count
-    n_layers: Count
-    n_heads: Count
-    n_kv_heads: Count
-    head_dim: Count
-    vocab_size: Count
-    gated: bool
-    tied_embeddings: bool
-    learned_positions: Count | None = None
-    max_context: Count | None = None
-    sliding_window: SlidingWindow | None = None
-    moe: Moe | None = None
-    mla: Mla | None = None
-    quantization: Quantization | None = None
-    published_parameters: Count | None = None
-    sources: dict[str, str] = Field(min_length=1)
-    notes: Text | None = None
+    family: Text  #: of architectures
+    hidden_size: Count  #: h [1]
+    intermediate_size: Count  #: width of a dense MLP, i [1]
+    n_layers: Count  #: L [1]
+    n_heads: Count  #: query heads of a layer, H [1]
+    n_kv_heads: Count  #: KV heads of a layer [1]
+    head_dim: Count  #: size of a head, D [1]
+    vocab_size: Count  #: V [token]
+    gated: bool  #: whether the MLP has a gate, and so three matrices instead of two
+    tied_embeddings: bool  #: whether the head is the matrix of the embedding
+    learned_positions: Count | None = None  #: rows of a learned table of positions [token]
+    max_context: Count | None = None  #: longest context [token]
+    sliding_window: SlidingWindow | None = None  #: size [token] and number of the layers that see no more [1]
+    moe: Moe | None = None  #: n_experts, experts_per_token, intermediate_size, layers, shared_intermediate_size [1]
+    mla: Mla | None = None  #: q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim [1]
+    quantization: Quantization | None = None  #: format, group_size [1] and scope of weights that are not in 16 bit
+    published_parameters: Count | None = None  #: the count that the source prints [1]
+    sources: dict[str, str] = Field(min_length=1)  #: the documents that the numbers are from
+    notes: Text | None = None  #: what else a reader has to know
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..common.extras import MissingLibrary
-from .entries import gpus, models
+from .catalog import gpus, models
 from .measured import calibrate, loadtest, measure, timings
 from .predicted import explore, grid, plan
 from .published import audit, figures

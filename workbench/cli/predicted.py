@@ -38,7 +38,7 @@ def grid(
     logits: Annotated[str, typer.Option(help="Of a prompt's 'last' token or of 'all'.")] = "last",
     scores: Annotated[str | None, typer.Option(help="Attention scores through 'memory' or on 'chip'.")] = None,
     time_model: TimeModel = "ideal",
-    launch_latency: Annotated[float, typer.Option(help="Seconds that every call takes besides.")] = 0.0,
+    launch_latency: Annotated[float, typer.Option(help="Seconds added to every kernel call.")] = 0.0,
     dtype: Annotated[str, typer.Option(help="'float64' or 'float32'.")] = "float64",
     variable: Annotated[
         list[str] | None, typer.Option(help="Write only this one of flops, bytes, ..., bound; repeat.")

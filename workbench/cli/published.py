@@ -60,7 +60,7 @@ def figures(
 def _run(
     chosen: list["Figure"], target: Path, root: Path, *, force: bool, jobs: int, executor: "Executor | None"
 ) -> list["Outcome"]:
-    """Draw figures with a bar on standard error, and a line for each where that is no terminal."""
+    """Draw figures with a bar on standard error, and a line for each where that is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

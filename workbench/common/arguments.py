@@ -1,4 +1,4 @@
-"""Arguments as they are checked: numbers in their range, names out of a set, and what a user gives for a dim."""
+"""Checks of arguments: numbers in their range, names out of a set, and what a user gives for a dim."""
 
 from collections.abc import Iterable
 from typing import Any, TypeGuard
@@ -14,23 +14,23 @@ MAX_SIZE = 10**12
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number, and no bool."""
+    """Whether a value is a whole number, and not a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number, and no bool."""
+    """Whether a value is a number, and not a bool."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def check_range(name: str, value: object, high: float, unit: str) -> None:
-    """Raise ValueError for what is no number from 0 to `high`."""
+    """Raise ValueError unless a value is a number from 0 to `high` [unit]."""
     if not is_number(value) or not 0 <= value <= high:
         raise ValueError(f"{name} = {value!r}: allowed are {unit} from 0{f' to {high}' if np.isfinite(high) else ''}")
 
 
-def listed(name: str, values: Any) -> list[Any]:
-    """One value or several as a list; ValueError for none."""
+def as_list(name: str, values: Any) -> list[Any]:
+    """One value or several as a list; ValueError for an empty one."""
     if isinstance(values, np.ndarray | xr.DataArray):
         values = np.atleast_1d(values).tolist()
     elif isinstance(values, str | Record) or not isinstance(values, Iterable):
@@ -47,9 +47,9 @@ def check_unique(name: str, labels: list[Any]) -> None:
         raise ValueError(f"{name} has {twice!r} more than once")
 
 
-def names_in(kind: str, values: Any, allowed: Iterable[str], also: Iterable[str] = ()) -> list[str]:
+def checked_names(kind: str, values: Any, allowed: Iterable[str], also: Iterable[str] = ()) -> list[str]:
     """Names out of an allowed set; those of `also` only by themselves."""
-    given = listed(kind, values)
+    given = as_list(kind, values)
     for name in given:
         if name in also:
             raise ValueError(f"{kind} {name!r} stands alone: give it by itself, or a list of names")
@@ -61,7 +61,7 @@ def names_in(kind: str, values: Any, allowed: Iterable[str], also: Iterable[str]
 
 def whole_numbers(name: str, values: Any) -> np.ndarray:
     """Positive whole numbers as int64 [1]."""
-    given = listed(name, values)
+    given = as_list(name, values)
     for value in given:
         if not is_whole(value) or not 1 <= value <= MAX_SIZE:
             raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {MAX_SIZE:,}")
@@ -69,7 +69,7 @@ def whole_numbers(name: str, values: Any) -> np.ndarray:
     return np.array(given, dtype=np.int64)
 
 
-def positive(name: str, values: Array) -> np.ndarray:
+def positive_numbers(name: str, values: Array) -> np.ndarray:
     """Positive numbers as float64 [1]; anything else raises ValueError."""
     try:
         sizes = np.asarray(values, dtype=float)

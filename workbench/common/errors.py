@@ -6,11 +6,9 @@ from difflib import get_close_matches
 
 
 def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
-    """The error for a name outside an allowed set, in one line.
+    """The error for a name outside an allowed set, in one line, with the nearest of those that exist.
 
-    kind : what the name should have been, e.g. ``"GPU"``
-    name : the name that was given
-    allowed : the names that exist; the nearest to `name` are suggested first
+    `kind` is what the name should have been, such as "GPU".
     """
     options = [str(option) for option in allowed]
     given = str(name).lower()
@@ -28,8 +26,8 @@ class CannotRun(ValueError):
         self.reason = reason
 
 
-def file_name(kind: str, name: str) -> str:
-    """Return `name` if it can be a file's, in the folder where it is put; otherwise raise ValueError."""
+def checked_file_name(kind: str, name: str) -> str:
+    """The name itself, if a file in the folder where it is put may have it; otherwise ValueError."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(f"{kind} {name!r}: must be letters, digits, '_', '-' and '.', as it names files")
     return name

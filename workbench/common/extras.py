@@ -27,7 +27,7 @@ def extra_with(libraries: list[str]) -> str:
 
 def libraries_by_extra() -> dict[str, set[str]]:
     """The libraries of each extra of the installed package; none in a checkout that is not installed."""
-    from importlib.metadata import PackageNotFoundError, requires  # not above: it takes longer than all of `measure`
+    from importlib.metadata import PackageNotFoundError, requires  # only where something is missing
 
     try:
         listed = requires(PACKAGE) or []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def whole(path: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name when it is complete, and vanishes otherwise.
 
-    Raises ValueError for a missing folder, a path that cannot be written, and a suffix that is none of `suffixes`.
+    Raises ValueError for a missing folder, a path that cannot be written, and a suffix that is not among `suffixes`.
     """
     if suffixes and path.suffix not in suffixes:
         raise unknown("file suffix", path.suffix, suffixes)
@@ -43,7 +43,7 @@ MAX_LINE = 2**20  # characters; a few zipped kilobytes can unfold to a line of g
 
 
 def given_file(path: object) -> Path:
-    """The path of a file to read; ValueError for what is no path, or a folder's."""
+    """The path of a file to read; ValueError for a folder's, and for anything but a path."""
     if not isinstance(path, str | PathLike):
         raise ValueError(f"path = {path!r}: expected the path of a file")
     if (file := Path(path)).is_dir():
@@ -53,7 +53,7 @@ def given_file(path: object) -> Path:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file, gzipped or not; what is no text raises ValueError."""
+    """Open a text file, gzipped or not; ValueError while it is read where it holds anything but text."""
     with path.open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
     try:
@@ -100,7 +100,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
 def write_table(table: "pd.DataFrame", path: Path, suffixes: tuple[str, ...] = (".csv",)) -> None:
     """Write a table, whole or not at all: by its suffix as .csv, with 7 significant digits, or as .parquet.
 
-    suffixes : that are allowed; ValueError for another one
+    Raises ValueError for a suffix that is not among `suffixes`.
     """
     with whole(path, suffixes) as temporary:
         if path.suffix == ".csv":

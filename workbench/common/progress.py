@@ -9,8 +9,8 @@ from importlib.util import find_spec
 def progress_bar(what: str, *, show: bool = True) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error, gone when the work ends or is interrupted; yields what moves it, done of a total.
 
-    what : what is counted, e.g. "requests"
-    show : without it, without rich, and where there is neither terminal nor notebook, no bar
+    It counts `what`, such as "requests". No bar unless `show`, without rich, and where there is neither terminal nor
+    notebook.
     """
     if not show or find_spec("rich") is None:
         yield lambda done, total: None

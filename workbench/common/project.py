@@ -18,7 +18,7 @@ def project_root() -> Path:
 
 
 #: Libraries that the numbers of a chart go through.
-LIBRARIES = ("numpy", "xarray", "pandas", "matplotlib")
+CHART_LIBRARIES = ("numpy", "xarray", "pandas", "matplotlib")
 
 
 def package_fingerprint() -> str:
@@ -28,7 +28,7 @@ def package_fingerprint() -> str:
     """
     package = Path(str(DATA)).parent
     paths = sorted([*package.rglob("*.py"), *package.glob("data/**/*.*")])
-    libraries = [f"{name} {version(name)}".encode() for name in LIBRARIES]
+    libraries = [f"{name} {version(name)}".encode() for name in CHART_LIBRARIES]
     return digest(*libraries, *(part for path in paths for part in (path.name.encode(), path.read_bytes())))
 
 

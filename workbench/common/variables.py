@@ -85,9 +85,9 @@ VARIABLES: dict[str, Variable] = {
 }
 
 
-def attributes(name: str) -> dict[str, Any]:
+def attributes(name: str, register: Mapping[str, Variable] = VARIABLES) -> dict[str, Any]:
     """Long name and units of a variable or coordinate."""
-    units, long_name, _ = VARIABLES[name]
+    units, long_name, _ = register[name]
     return {"long_name": long_name} | ({"units": units} if units else {})
 
 
@@ -96,10 +96,10 @@ def flags(meanings: Mapping[int, str]) -> dict[str, Any]:
     return {"flag_values": np.array([*meanings], np.int8), "flag_meanings": " ".join(meanings.values())}
 
 
-def stamp(ds: xr.Dataset) -> xr.Dataset:
-    """Put units and long names on every known variable and coordinate: xarray keeps those of operands in arithmetic."""
+def stamp(ds: xr.Dataset, register: Mapping[str, Variable] = VARIABLES) -> xr.Dataset:
+    """Put units and long names on every variable and coordinate: xarray keeps those of operands in arithmetic."""
     for name, variable in ds.variables.items():
-        variable.attrs = attributes(str(name))
+        variable.attrs = attributes(str(name), register)
     if "bound" in ds:
         ds["bound"].attrs |= flags({limit: LIMITS[limit] for limit in (MEMORY, COMPUTE)})
     return ds

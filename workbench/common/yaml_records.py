@@ -51,11 +51,11 @@ def _check_tree(text: str) -> None:
 
 
 def read_yaml(path: Traversable | Path) -> object:
-    """Parse one YAML file; one that is broken, too large or no plain tree raises ValueError with its name and line."""
+    """Parse one YAML file; ValueError with its name and line where it is broken, too large or not a plain tree."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise ValueError(f"{path}: larger than {MAX_BYTES >> 20} MB, so none of the files read here")
+        raise ValueError(f"{path}: larger than {MAX_BYTES >> 20} MB, so not one of the files read here")
     try:
         text = content.decode("utf-8")
         _check_tree(text)

@@ -13,8 +13,8 @@ from ..operators import OPERATORS, PHASES
 from . import published_charts
 from .view import View
 
-BATCH_SIZES = [2**i for i in range(13)]
-SEQ_LENS = [2**i for i in range(4, 21)]
+BATCH_SIZE_STOPS = [2**i for i in range(13)]
+SEQ_LEN_STOPS = [2**i for i in range(4, 21)]
 OPERATOR_SETS = {"fused (what engines run)": ["fused"], "unfused (the papers' matmuls)": ["unfused"], "chosen": []}
 
 Fields = dict[str, Any]
@@ -28,16 +28,16 @@ class Control(NamedTuple):
     write: Callable[[View], Any]
 
 
-def controls() -> dict[str, Control]:
+def make_controls() -> dict[str, Control]:
     """Every control by name, in the order of the page."""
     plain: dict[str, Any] = {"layout": w.Layout(width="auto"), "style": {"description_width": "84px"}}
     return {
         "figure": Control(
             w.Dropdown(
-                options=[("none", ""), *((name, figure) for figure, name in published_charts.names().items())],
+                options=[("none", ""), *((name, figure) for figure, name in published_charts.chart_names().items())],
                 description="Published", tooltip="A published chart, with what its source prints", **plain,
             ),
-            _preset, lambda view: view.figure if view.figure in published_charts.names() else "",
+            _published_view, lambda view: view.figure if view.figure in published_charts.chart_names() else "",
         ),
         "gpu": Control(_tags(gpus(), "add a GPU"), lambda value: {"gpu": value}, lambda view: view.gpu),
         "tp": Control(
@@ -48,11 +48,11 @@ def controls() -> dict[str, Control]:
         "model": Control(_tags(models(), "add a model"), lambda value: {"model": value}, lambda view: view.model),
         "set": Control(
             w.Dropdown(options=list(OPERATOR_SETS), description="Operators", **plain),
-            lambda name: {"operator": OPERATOR_SETS[name], **_OWN_SERIES}, operator_set,
+            lambda name: {"operator": OPERATOR_SETS[name], **_OWN_SERIES}, chosen_set,
         ),
         "operator": Control(
             _tags(list(OPERATORS), "add an operator"), lambda value: {"operator": value, **_OWN_SERIES},
-            lambda view: [] if operator_set(view) != "chosen" else view.operator,
+            lambda view: [] if chosen_set(view) != "chosen" else view.operator,
         ),
         "phase": Control(
             w.Dropdown(
@@ -61,12 +61,12 @@ def controls() -> dict[str, Control]:
             lambda value: {"phase": list(value)}, lambda view: tuple(sorted(set(view.phase), key=PHASES.index)),
         ),
         "batch_size": Control(
-            _range(BATCH_SIZES, "Batch size"), lambda ends: {"batch_size": _between(BATCH_SIZES, ends)},
-            lambda view: _ends(BATCH_SIZES, view.batch_size),
+            _range(BATCH_SIZE_STOPS, "Batch size"), lambda ends: {"batch_size": _between(BATCH_SIZE_STOPS, ends)},
+            lambda view: _ends(BATCH_SIZE_STOPS, view.batch_size),
         ),
         "seq_len": Control(
-            _range(SEQ_LENS, "Length"), lambda ends: {"seq_len": _between(SEQ_LENS, ends)},
-            lambda view: _ends(SEQ_LENS, view.seq_len),
+            _range(SEQ_LEN_STOPS, "Length"), lambda ends: {"seq_len": _between(SEQ_LEN_STOPS, ends)},
+            lambda view: _ends(SEQ_LEN_STOPS, view.seq_len),
         ),
         "candidates": Control(
             w.Text(placeholder="none; e.g. 1, 16, 64", continuous_update=False, description="Candidates",
@@ -93,7 +93,7 @@ def controls() -> dict[str, Control]:
         ),
         "launch_latency_us": Control(
             w.BoundedFloatText(min=0, max=999999, description="Launch, us", **plain,
-                               tooltip="What every kernel call takes besides"),
+                               tooltip="Added to the time of every kernel call"),
             lambda value: {"launch_latency_us": float(value)}, lambda view: view.launch_latency_us,
         ),
         "points": Control(
@@ -101,12 +101,12 @@ def controls() -> dict[str, Control]:
             lambda value: {"points": value}, lambda view: view.points,
         ),
         "at_batch_size": Control(
-            _one(BATCH_SIZES, "Batch size"), lambda value: {"setting": {"batch_size": value}},
-            lambda view: _near(BATCH_SIZES, view.setting.batch_size),
+            _one(BATCH_SIZE_STOPS, "Batch size"), lambda value: {"setting": {"batch_size": value}},
+            lambda view: _near(BATCH_SIZE_STOPS, view.setting.batch_size),
         ),
         "at_seq_len": Control(
-            _one(SEQ_LENS, "Length"), lambda value: {"setting": {"seq_len": value}},
-            lambda view: _near(SEQ_LENS, view.setting.seq_len),
+            _one(SEQ_LEN_STOPS, "Length"), lambda value: {"setting": {"seq_len": value}},
+            lambda view: _near(SEQ_LEN_STOPS, view.setting.seq_len),
         ),
     }  # fmt: skip
 
@@ -115,14 +115,14 @@ def controls() -> dict[str, Control]:
 _OWN_SERIES: Fields = {"series": {}, "figure": None}
 
 
-def operator_set(view: View) -> str:
+def chosen_set(view: View) -> str:
     """The name of the set that a view's operators are."""
     return next((name for name, value in OPERATOR_SETS.items() if value == view.operator), "chosen")
 
 
-def _preset(figure: str) -> Fields:
+def _published_view(figure: str) -> Fields:
     """All of a published chart's view, or of the first one; pinned points stay, to be compared."""
-    return (published_charts.view(figure) if figure else View()).model_dump(exclude={"pins", "configs"})
+    return (published_charts.chart_view(figure) if figure else View()).model_dump(exclude={"pins", "configs"})
 
 
 def _tags(allowed: list[str], placeholder: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from .view import View, arguments
+from .view import View, grid_arguments
 
 #: Arguments of `roofline_grid` whose default need not be said.
 _DEFAULTS = {
@@ -33,13 +33,13 @@ def code(view: View) -> str:
     str
         Code that computes ``ds``, the grid, and ``steps`` where the chart's points are whole steps.
     """
-    given = {name: value for name, value in arguments(view).items() if _DEFAULTS.get(name, ...) != value}
-    given["model"] = _Source(f"[{', '.join(_model(name, view) for name in view.model)}]")
+    given = {name: value for name, value in grid_arguments(view).items() if _DEFAULTS.get(name, ...) != value}
+    given["model"] = _Code(f"[{', '.join(_model(name, view) for name in view.model)}]")
     lines = ["import workbench as wb", *(line for name in view.model for line in _own(name, view))]
     lines += ["", _call("ds", given)]
     if view.peak_tflops is not None:
         lines += ["# the roof as the chart prints it; times stay those of the datasheet's card"]
-        gpus = _Source(f"[wb.gpu(name).override(peak_tflops={view.peak_tflops!r}) for name in {view.gpu!r}]")
+        gpus = _Code(f"[wb.gpu(name).override(peak_tflops={view.peak_tflops!r}) for name in {view.gpu!r}]")
         roof = {name: value for name, value in given.items() if name not in ("time_model", "launch_latency")}
         lines += [_call("roof", roof | {"gpu": gpus})]
         lines += ["ds = roof.assign(time=ds.time, performance=ds.performance).assign_attrs(ds.attrs)"]
@@ -48,14 +48,14 @@ def code(view: View) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Source(str):
+class _Code(str):
     """An argument that is Python already."""
 
     __slots__ = ()
 
 
 def _call(name: str, given: Mapping[str, Any]) -> str:
-    rows = [f"    {key}={value if isinstance(value, _Source) else repr(value)}," for key, value in given.items()]
+    rows = [f"    {key}={value if isinstance(value, _Code) else repr(value)}," for key, value in given.items()]
     return "\n".join([f"{name} = wb.roofline_grid(", *rows, ")"])
 
 

@@ -16,19 +16,19 @@ from ..kernels import attainable
 from ..tables import Series
 from . import published_charts
 from .servers import OUTPUT, server_rows
-from .view import Pin, Settings, View, cards, drawn, entries, pinned
+from .view import Pin, Settings, View, chosen_entries, chosen_gpus, drawn, pinned_numbers
 
 #: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground; the
 #: last six are dark shades of the first, for models of more operators.
-COLORS = (
+PAGE_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
     "#1d4a73", "#8a5a00", "#641000", "#4a5453", "#43175d", "#55362d",
 )  # fmt: skip
-MARKERS = ("circle", "square", "triangle", "diamond", "cross", "down")
+SHAPES = ("circle", "square", "triangle", "diamond", "cross", "down")
 DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2 1 2", "1 3")
 
 #: What the page knows of every point; bytes spare it and the server the parsing of thousands of decimals.
-NUMBERS = ("intensity", "performance", "time", "attainable", "bound")
+POINT_NUMBERS = ("intensity", "performance", "time", "attainable", "bound")
 
 #: What a heat map shows: name, unit; the variables of a grid, and the share of the roof.
 HEAT = {
@@ -46,25 +46,25 @@ def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
     steps = drawn(ds, "steps") if ds.attrs["forward_pass"] else None
     if view.points == "steps" and steps is None:
         raise ValueError("points of whole steps need the fused operators of a forward pass: choose the operators fused")
-    if view.figure and published_charts.presets() and view.figure not in published_charts.presets():
-        raise unknown("figure", view.figure, published_charts.presets())
+    if view.figure and published_charts.params_files() and view.figure not in published_charts.params_files():
+        raise unknown("figure", view.figure, published_charts.params_files())
     shown = ds if view.points == "operators" or steps is None else steps
-    served = serving(view)
+    served = server_summary(view)
     return {
         "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len},
-        "roofline": chart(view, shown), "bars": bars(view, ds), "heat": heat(view, ds, steps),
-        "summary": summary(view, steps), "serving": served, "compare": compare(view), "notes": notes(view, served),
-        "published": published(view),
+        "roofline": roofline_chart(view, shown), "bars": bars(view, ds), "heat": heat_map(view, ds, steps),
+        "summary": step_summary(view, steps), "serving": served, "compare": compare_pins(view),
+        "notes": notes(view, served), "published": published_numbers(view),
     }  # fmt: skip
 
 
 # The roofline chart -----------------------------------------------------------------------------------------------
 
 
-def chart(view: View, ds: xr.Dataset) -> dict[str, Any]:
+def roofline_chart(view: View, ds: xr.Dataset) -> dict[str, Any]:
     """Ceilings of every GPU, a group of points for each line of the legend, and published ranges behind them.
 
-    `numbers` are the float64 of (group, `NUMBERS`, point), points by batch size, then by length.
+    `numbers` are the float64 of (group, `POINT_NUMBERS`, point), points by batch size, then by length.
     """
     groups = list(_groups(view, ds))
     numbers = np.array([group.pop("numbers") for group in groups])
@@ -83,7 +83,7 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
     """Points of one GPU, model, operator, phase and candidate count each, over batch sizes and lengths."""
     operators = ds.operator.values.tolist() if "operator" in ds.dims else [None]
     counts: list[Any] = list(view.candidates) or [None]
-    columns = {name: ds.variables[name] for name in NUMBERS}
+    columns = {name: ds.variables[name] for name in POINT_NUMBERS}
     for number, (label, selection) in enumerate(_series(view, operators).items()):
         allowed = {
             "gpu": view.gpu,
@@ -101,8 +101,8 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
             place = index["gpu"] * len(view.model) + index["model"]
             yield {
                 "label": label, "at": {key: value for key, value in at.items() if value is not None},
-                "color": COLORS[(number if view.series else index.get("operator", 0)) % len(COLORS)],
-                "hollow": not view.series and at["phase"] == "decode", "marker": MARKERS[place % len(MARKERS)],
+                "color": PAGE_COLORS[(number if view.series else index.get("operator", 0)) % len(PAGE_COLORS)],
+                "hollow": not view.series and at["phase"] == "decode", "marker": SHAPES[place % len(SHAPES)],
                 "numbers": numbers,
             }  # fmt: skip
 
@@ -175,13 +175,13 @@ def _several(view: View, at: Mapping[str, Any]) -> list[tuple[str, bool]]:
 
 def _ranges(view: View) -> list[dict[str, Any]]:
     """Published ranges, each in the colour of its series."""
-    if view.figure is None or view.figure not in published_charts.presets():
+    if view.figure is None or view.figure not in published_charts.params_files():
         return []
     names = list(view.series)
     return [
         {str(key): None if value != value else value for key, value in row.items()}
-        | {"color": COLORS[names.index(row["series"]) % len(COLORS)]}
-        for row in published_charts.ranges(view.figure).to_dict("records")
+        | {"color": PAGE_COLORS[names.index(row["series"]) % len(PAGE_COLORS)]}
+        for row in published_charts.chart_ranges(view.figure).to_dict("records")
         if row["series"] in names
     ]
 
@@ -206,7 +206,7 @@ def bars(view: View, ds: xr.Dataset) -> dict[str, Any]:
         parts = [
             {
                 "operator": operator, "time": float(time[g, m, p, o]), "share": float(time[g, m, p, o] / total),
-                "color": COLORS[o % len(COLORS)],
+                "color": PAGE_COLORS[o % len(PAGE_COLORS)],
             }
             for o, operator in enumerate(operators) if calls[m, o]
         ]  # fmt: skip
@@ -217,7 +217,7 @@ def bars(view: View, ds: xr.Dataset) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def heat(view: View, ds: xr.Dataset, steps: xr.Dataset | None) -> dict[str, Any]:
+def heat_map(view: View, ds: xr.Dataset, steps: xr.Dataset | None) -> dict[str, Any]:
     """A variable over batch size and length, and what limits each cell."""
     operators = [*([STEP] if steps is not None else []), *(str(name) for name in ds.operator.values)]
     choices = {
@@ -245,7 +245,7 @@ def heat(view: View, ds: xr.Dataset, steps: xr.Dataset | None) -> dict[str, Any]
 # Tables -----------------------------------------------------------------------------------------------------------
 
 
-def summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
+def step_summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
     """A row for each GPU, model and phase at the one setting: time, FLOPs, bytes, intensity, rate of a whole step."""
     if steps is None:
         return []
@@ -259,7 +259,7 @@ def summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
     return rows
 
 
-def serving(view: View) -> dict[str, Any]:
+def server_summary(view: View) -> dict[str, Any]:
     """The one setting as a request to a server: what it is, in words, and a row for each GPU and model."""
     b, s = nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
     batch_size, seq_len = view.batch_size[b], view.seq_len[s]
@@ -268,11 +268,11 @@ def serving(view: View) -> dict[str, Any]:
     return {"at": at, "times": view.time_model, "rows": server_rows(view, batch_size, seq_len)}
 
 
-def compare(view: View) -> list[dict[str, Any]]:
+def compare_pins(view: View) -> list[dict[str, Any]]:
     """A row for each pinned point: its setting, its numbers, and the settings that differ from the defaults."""
     rows = []
     for pin in view.pins:
-        numbers = pinned(pin, view.configs)
+        numbers = pinned_numbers(pin, view.configs)
         own = pin.model_dump(include=set(Settings.model_fields), exclude_defaults=True)
         rows.append(
             {"at": _at(pin), "settings": ", ".join(f"{key} {value}" for key, value in own.items())}
@@ -287,13 +287,13 @@ def _at(pin: Pin) -> dict[str, Any]:
     return point if pin.operator else point | {"operator": STEP}
 
 
-def published(view: View) -> dict[str, Any] | None:
+def published_numbers(view: View) -> dict[str, Any] | None:
     """The audit rows of the chart that the view is of, and the document that it is from."""
-    if view.figure is None or view.figure not in published_charts.presets():
+    if view.figure is None or view.figure not in published_charts.params_files():
         return None
     return {
-        "name": published_charts.names()[view.figure],
-        "caption": f"Caption of figures/{view.figure}.svg: {published_charts.fields(view.figure)['caption']}",
+        "name": published_charts.chart_names()[view.figure],
+        "caption": f"Caption of figures/{view.figure}.svg: {published_charts.chart_params(view.figure)['caption']}",
         "source": published_charts.citation(view.figure), "rows": published_charts.audit_rows(view.figure),
     }  # fmt: skip
 
@@ -302,7 +302,7 @@ def notes(view: View, served: Mapping[str, Any]) -> list[str]:
     """What a reader should know of these settings, in a sentence each."""
     found = [
         f"{model.id} was published for {model.max_context:,} tokens: longer lengths are computed as if it took them."
-        for model in entries(view) if model.max_context and model.max_context < max(view.seq_len)
+        for model in chosen_entries(view) if model.max_context and model.max_context < max(view.seq_len)
     ]  # fmt: skip
     if short := [f"{row['model']} on {row['gpu']}" for row in served["rows"] if row["memory_short"]]:
         where = f"{served['at']}: {', '.join(short)}"
@@ -310,7 +310,7 @@ def notes(view: View, served: Mapping[str, Any]) -> list[str]:
     if view.tp > 1:
         found.append(f"All is per GPU: each of {view.tp} runs its part of every layer (tensor parallelism).")
     if view.time_model == "kernel":
-        fits = ((card, kernel_fit(card, "gemm")) for card in cards(view))
+        fits = ((card, kernel_fit(card, "gemm")) for card in chosen_gpus(view))
         found += [f"Kernel times of {card.id} are {fit.why}." for card, fit in fits if fit.gpu != card.id]
     if view.peak_tflops is not None:
         found.append(f"The roof is drawn at {view.peak_tflops:g} TFLOP/s, as the published chart prints it.")

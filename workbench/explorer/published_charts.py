@@ -19,7 +19,7 @@ ROOFLINES = ("roofline/*.yaml", "medusa/*.yaml", "t4_report/t4-roofline.yaml")
 
 
 @cache
-def presets() -> dict[str, Path]:
+def params_files() -> dict[str, Path]:
     """Params files of the published rooflines by figure id; none outside a clone of the project."""
     try:
         root = project_root()
@@ -30,10 +30,10 @@ def presets() -> dict[str, Path]:
 
 
 @cache
-def names() -> dict[str, str]:
-    """What the presets are called, by figure id: "Medusa figure 9", "T4 report, roofline"."""
+def chart_names() -> dict[str, str]:
+    """What those charts are called, by figure id: "Medusa figure 9", "T4 report, roofline"."""
     found = {}
-    for figure in presets():
+    for figure in params_files():
         source, rest = figure.split("-", 1)
         number = rest.removeprefix("fig")
         found[figure] = f"Medusa figure {int(number)}" if number.isdigit() else f"{source.upper()} report, {rest}"
@@ -41,14 +41,14 @@ def names() -> dict[str, str]:
 
 
 @cache
-def fields(figure: str) -> Mapping[str, Any]:
+def chart_params(figure: str) -> Mapping[str, Any]:
     """The params of a published chart."""
-    return read_mapping(presets()[figure])
+    return read_mapping(params_files()[figure])
 
 
-def view(figure: str) -> View:
+def chart_view(figure: str) -> View:
     """The view that shows a published chart."""
-    given = fields(figure)
+    given = chart_params(figure)
     if given.get("chart") == "roofline":  # the T4 report's: whole passes, each phase with lengths of its own
         run, lengths = T4_SERVER, sorted({*T4_TOKENS["prefill"], *T4_TOKENS["decode"]})
         return View(
@@ -65,10 +65,10 @@ def view(figure: str) -> View:
 
 
 @cache
-def ranges(figure: str) -> pd.DataFrame:
-    """Published ranges of a chart, as `audit.published_ranges` has them, or as the T4 report states them."""
-    if fields(figure).get("chart") != "roofline":
-        return audit.published_ranges(figure)
+def chart_ranges(figure: str) -> pd.DataFrame:
+    """Published ranges of a chart, as `audit.printed_ranges` has them, or as the T4 report states them."""
+    if chart_params(figure).get("chart") != "roofline":
+        return audit.printed_ranges(figure)
     rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in PRINTED_INTENSITY.items()]
     return pd.DataFrame(rows).assign(y_low=float("nan"), y_high=float("nan"))
 

@@ -9,12 +9,12 @@ import numpy as np
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.model_entries import model as find_model
 from ..serving import estimate
-from ..serving.memory import CONTEXT_LENGTH, FITS, WEIGHTS
+from ..serving.memory import ALL_FITS, CONTEXT_LENGTH, WEIGHTS
 from .view import View, options, own_model
 
 #: Output of the request; its prompt is the setting's length [token].
 OUTPUT = 128
-NUMBERS = ("weights", "cache", "memory", "usable", "largest_batch", "ttft", "tpot", "tokens_per_second")
+SERVER_NUMBERS = ("weights", "cache", "memory", "usable", "largest_batch", "ttft", "tpot", "tokens_per_second")
 
 
 def server_rows(view: View, batch_size: int, seq_len: int) -> list[dict[str, Any]]:
@@ -44,14 +44,14 @@ def _replica(
     try:
         ds = estimate(gpu, entry, batch_size, seq_len, OUTPUT, **dict(given)).squeeze()
     except ValueError as error:
-        return dict.fromkeys(NUMBERS) | {"fits": str(error), "memory_short": False}
+        return dict.fromkeys(SERVER_NUMBERS) | {"fits": str(error), "memory_short": False}
     fixed = ds.weights.item() + ds.activations.item() + ds.attrs["workspace"]
     share = ds.attrs["gpu_memory_utilization"]
     usable = share * 1e9 * (find_gpu(gpu).memory.capacity_gb or np.nan)
-    values = {name: ds[name].item() for name in NUMBERS if name in ds}
+    values = {name: ds[name].item() for name in SERVER_NUMBERS if name in ds}
     values |= {"cache": values["memory"] - fixed, "usable": usable}
     unfit = ds.unfit.item()
-    if unfit == FITS:
+    if unfit == ALL_FITS:
         words = "yes"
     elif unfit == CONTEXT_LENGTH:
         words = f"no: {seq_len + OUTPUT:,} tokens, in a context of {entry.max_context:,}"
@@ -59,4 +59,4 @@ def _replica(
         what, needed = ("weights and activations", fixed) if unfit == WEIGHTS else ("KV cache", values["memory"])
         words = f"no: {what} {(needed - usable) / 1e9:,.2f} GB over {usable / 1e9:,.1f} GB, {share:.0%} of the memory"
     known = {name: value if value == value else None for name, value in values.items()}
-    return known | {"fits": words, "memory_short": unfit not in (FITS, CONTEXT_LENGTH)}
+    return known | {"fits": words, "memory_short": unfit not in (ALL_FITS, CONTEXT_LENGTH)}

@@ -24,7 +24,7 @@ from ..tables import LOOKS, SELECTORS
 #: Points that a browser draws without a stutter [1].
 MAX_POINTS = 20_000
 
-Sizes = Annotated[list[Count], Field(min_length=1)]
+SizeList = Annotated[list[Count], Field(min_length=1)]
 
 
 class Settings(Record):
@@ -107,7 +107,7 @@ class Pin(Settings):
 
 
 class View(Settings):
-    """All that the explorer shows: what a saved view, a link, a preset and the params of ``view.ipynb`` hold.
+    """All that the explorer shows: what a saved view, a link, a published chart and the params of ``view.ipynb`` hold.
 
     Attributes
     ----------
@@ -134,8 +134,8 @@ class View(Settings):
     configs: dict[str, dict[str, Any]] = Field(default={})
     operator: list[Text] = Field(default=["fused"])
     phase: list[Text] = Field(default=list(PHASES))
-    batch_size: Sizes = Field(default=[1, 2, 4, 8, 16, 32, 64])
-    seq_len: Sizes = Field(default=[128, 256, 512, 1024, 2048, 4096, 8192])
+    batch_size: SizeList = Field(default=[1, 2, 4, 8, 16, 32, 64])
+    seq_len: SizeList = Field(default=[128, 256, 512, 1024, 2048, 4096, 8192])
     candidates: list[Count] = Field(default=[])
     points: Literal["operators", "steps"] = "operators"
     series: dict[str, dict[str, Any]] = Field(default={})
@@ -168,7 +168,7 @@ class View(Settings):
         return self.model_dump(exclude_defaults=True)
 
 
-def models(view: View) -> list[str | Model]:
+def chosen_models(view: View) -> list[str | Model]:
     """The models of a view: ids of the catalog, and the reader's own."""
     return [own_model(name, view.configs[name]) if name in view.configs else name for name in view.model]
 
@@ -178,10 +178,10 @@ def own_model(name: str, config: dict[str, Any]) -> Model:
     return from_hf_config(config | {"_name_or_path": name})
 
 
-def arguments(view: View) -> dict[str, Any]:
+def grid_arguments(view: View) -> dict[str, Any]:
     """The arguments of `roofline_grid` that give a view's numbers, in its order."""
     return {
-        "gpu": view.gpu, "model": models(view),
+        "gpu": view.gpu, "model": chosen_models(view),
         "operator": view.operator[0] if view.operator in (["fused"], ["unfused"]) else view.operator,
         "phase": view.phase, "batch_size": view.batch_size, "seq_len": view.seq_len,
         "candidates": view.candidates or None, **options(view),
@@ -221,7 +221,7 @@ def grid(view: View) -> xr.Dataset:
     count *= len(view.gpu) * len(view.model) * len(view.phase)
     if count > MAX_POINTS:
         raise ValueError(f"{count:,} points for each operator: a page draws {MAX_POINTS:,}; narrow the ranges")
-    given = arguments(view)
+    given = grid_arguments(view)
     ds = roofline_grid(**given)
     if view.peak_tflops is None:
         return ds
@@ -261,7 +261,7 @@ def drawn(ds: xr.Dataset, points: str) -> xr.Dataset:
 
 
 @lru_cache(maxsize=256)
-def _pinned(pin: str, config: str) -> dict[str, float]:
+def _pinned_numbers(pin: str, config: str) -> dict[str, float]:
     """Numbers of one pinned point; both arguments as JSON, which can be cached."""
     one = Pin.model_validate_json(pin)
     given = one.model_dump(exclude={"candidates"}) | {"points": "operators" if one.operator else "steps"}
@@ -274,19 +274,19 @@ def _pinned(pin: str, config: str) -> dict[str, float]:
     return {name: point[name].item() for name in names}
 
 
-def pinned(pin: Pin, configs: dict[str, dict[str, Any]]) -> dict[str, float]:
+def pinned_numbers(pin: Pin, configs: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Numbers of a pinned point: intensity [FLOP/byte], performance and attainable [FLOP/s], time [s], bound.
 
     configs : the view's; only the model's own matters
     """
-    return _pinned(pin.model_dump_json(), json.dumps(configs[pin.model]) if pin.model in configs else "")
+    return _pinned_numbers(pin.model_dump_json(), json.dumps(configs[pin.model]) if pin.model in configs else "")
 
 
-def cards(view: View) -> list[GPU]:
+def chosen_gpus(view: View) -> list[GPU]:
     """Catalog entries of a view's GPUs."""
     return [find_gpu(name) for name in view.gpu]
 
 
-def entries(view: View) -> list[Model]:
+def chosen_entries(view: View) -> list[Model]:
     """Entries of a view's models, including the reader's own."""
-    return [find_model(entry) if isinstance(entry, str) else entry for entry in models(view)]
+    return [find_model(entry) if isinstance(entry, str) else entry for entry in chosen_models(view)]

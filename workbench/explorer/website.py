@@ -25,10 +25,10 @@ def serve(*, port: int = 8866, browser: bool = True) -> None:
     os.environ.pop("JUPYTER_PREFER_ENV_PATH", None)
     from voila.app import main  # takes half a second
 
-    main(arguments(notebook, port, browser))
+    main(voila_arguments(notebook, port, browser))
 
 
-def arguments(notebook: Path, port: int, browser: bool) -> list[str]:
+def voila_arguments(notebook: Path, port: int, browser: bool) -> list[str]:
     """Arguments that Voila is started with: on this machine only, at this port or not at all."""
     settings = {
         "VoilaConfiguration.template": "workbench", "VoilaConfiguration.show_tracebacks": "True",

@@ -19,7 +19,7 @@ from ..common.files import write_table
 from ..common.variables import with_units
 from ..common.yaml_records import validated
 from ..hugging_face import from_hf_config
-from .controls import Control, controls, operator_set, read_json
+from .controls import Control, chosen_set, make_controls, read_json
 from .export import code, params
 from .pictures import picture
 from .view import Pin, Settings, View, drawn, grid
@@ -58,7 +58,7 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
         self.view, self.ds = view, xr.Dataset()
-        self.controls = controls()
+        self.controls = make_controls()
         self.pictures = Pictures()
         self._page, self._quiet = page, False
         for name, control in self.controls.items():
@@ -156,7 +156,7 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
                     more = [tag for tag in value if tag not in control.widget.allowed_tags]
                     control.widget.allowed_tags = [*control.widget.allowed_tags, *more]
                 control.widget.value = value
-            chosen = operator_set(self.view) == "chosen"
+            chosen = chosen_set(self.view) == "chosen"
             self._chosen.layout.display = "" if chosen else "none"
         finally:
             self._quiet = False

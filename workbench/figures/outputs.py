@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..common.errors import file_name
+from ..common.errors import checked_file_name
 from ..common.files import whole, write_table
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def save(figure: "Figure", table: "pd.DataFrame", figure_id: str, output_dir: st
     import matplotlib as mpl  # not above: the batch's own process draws nothing
 
     folder = Path(output_dir)
-    file_name("figure_id", figure_id)
+    checked_file_name("figure_id", figure_id)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(table, folder / f"{figure_id}.csv")
     for kind, metadata in (("png", {}), ("svg", {"Date": None})):

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from pydantic import ConfigDict, create_model
 
-from ..common.errors import file_name, unknown
+from ..common.errors import checked_file_name, unknown
 from ..common.project import digest
 from ..common.yaml_records import read_mapping, validated
 
@@ -71,7 +71,7 @@ def find(root: Path) -> dict[str, Figure]:
             raise ValueError(f"{params}: there is no notebook {notebook}")
         if params.stem in figures:
             raise ValueError(f"{params}: the figure {params.stem!r} exists already in {figures[params.stem].params}")
-        figures[params.stem] = Figure(file_name(f"{params}: figure", params.stem), params, notebook)
+        figures[params.stem] = Figure(checked_file_name(f"{params}: figure", params.stem), params, notebook)
     return figures
 
 
@@ -115,7 +115,7 @@ def _type(notebook: Path, parameter: str, annotation: str) -> Any:
     try:
         if kind := eval(annotation, {"__builtins__": {}}, TYPES):  # papermill calls no annotation "None"
             return kind
-    except Exception:  # names nothing known, or is no expression
+    except Exception:  # names nothing known, or is not an expression
         pass
     raise ValueError(f"{notebook}: parameter {parameter} has the type {annotation!r}. Allowed: {', '.join(TYPES)}.")
 
@@ -128,7 +128,7 @@ def choose(figures: dict[str, Figure], patterns: Iterable[str]) -> list[Figure]:
     figures : dict of Figure
         From `find`.
     patterns : iterable of str
-        Ids and globs such as "medusa-*"; without any, all figures.
+        Ids and globs such as ``"medusa-*"``; without any, all figures.
 
     Returns
     -------

@@ -44,7 +44,7 @@ def is_unchanged(state: Path, inputs: str, files: Mapping[str, Path]) -> bool:
 def workplace(output: Path) -> Iterator[Path]:
     """Make the output folder, with a scratch folder of this process in it, which goes however the batch ends.
 
-    What kernels write besides (history, font cache) is kept in the output folder too, not in the user's home. Raises
+    What else kernels write (history, font cache) is kept in the output folder too, not in the user's home. Raises
     ValueError where the folder cannot be written.
     """
     state = output / ".state"
@@ -67,7 +67,7 @@ def workplace(output: Path) -> Iterator[Path]:
 
 
 def keep_below(state: Path) -> None:
-    """Have this process and its kernels keep what they write besides in a folder, and draw as notebooks do."""
+    """Have this process and its kernels keep what else they write in a folder, and draw as notebooks do."""
     for variable, folder in (
         ("IPYTHONDIR", "ipython"), ("JUPYTER_RUNTIME_DIR", "runtime"), ("JUPYTER_CONFIG_DIR", "config"),
         ("JUPYTER_DATA_DIR", "data"), ("MPLCONFIGDIR", "matplotlib"),

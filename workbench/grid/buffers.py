@@ -16,7 +16,7 @@ from weakref import finalize
 import numpy as np
 
 #: From here on numpy asks the system for huge pages, and an array is worth keeping [byte].
-LARGE = 2**22
+LARGE_BUFFER = 2**22
 #: A huge page; what begins on one has no small pages before it [byte].
 PAGE = 2**21
 
@@ -47,7 +47,7 @@ def reused_memory(share: float = 0.25) -> Iterator[None]:
 def empty(shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str]) -> dict[str, np.ndarray]:
     """Arrays with arbitrary values; the small ones share one block, so that its pages are huge, too."""
     sizes = {name: prod(shape) * np.dtype(dtypes[name]).itemsize for name, shape in shapes.items()}
-    small = [name for name in shapes if sizes[name] < LARGE]
+    small = [name for name in shapes if sizes[name] < LARGE_BUFFER]
     ends = np.cumsum([0, *(-(-sizes[name] // 8) * 8 for name in small)]).tolist()
     block = _new(ends[-1])
     parts = {name: block[start : start + sizes[name]] for name, start in zip(small, ends, strict=False)}
@@ -70,7 +70,7 @@ def _large(nbytes: int) -> np.ndarray:
 
 def _new(nbytes: int) -> np.ndarray:
     """Bytes of new memory; those of a large array begin on a huge page."""
-    if nbytes < LARGE:
+    if nbytes < LARGE_BUFFER:
         return np.empty(nbytes, np.int8)
     array = np.empty(nbytes + PAGE, np.int8)
     start = -array.__array_interface__["data"][0] % PAGE

@@ -75,7 +75,7 @@ def roofline_grid(
         "ideal", each kernel on its roof, or "kernel", with launch latency, achievable fractions of the roof and work in
         whole tiles (`kernels`).
     launch_latency : float
-        What every call takes besides: a framework that launches eagerly adds 20 to 40 us, which a wall clock sees and
+        Added to every call: a framework that launches eagerly adds 20 to 40 us, which a wall clock sees and
         CUDA graphs hide [s].
     dtype : str
         Of the results: "float64", or "float32" in half the memory, each value rounded once (a relative error of 6e-8;
@@ -106,13 +106,13 @@ def roofline_grid(
         logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
     )  # fmt: skip
     if chunks is None:
-        return dataset(sweep, evaluate(sweep))
-    from .lazy_arrays import lazy  # dask takes as long to import as everything else together
+        return labelled_grid(sweep, evaluate(sweep))
+    from .lazy_arrays import lazy_variables  # dask takes as long to import as everything else together
 
-    return dataset(sweep, lazy(sweep, sweep.chunks(chunks)))
+    return labelled_grid(sweep, lazy_variables(sweep, sweep.chunks(chunks)))
 
 
-def dataset(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
+def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     """A sweep's variables, as `evaluate` gives them, with its ceilings, coordinates, units and long names."""
     full = tuple(sweep.coords)
     dims = {name: full[1:] if name in COSTS else full for name in values}

@@ -1,4 +1,9 @@
-"""The values of a sweep, evaluated in blocks and each written once."""
+"""The values of a sweep, evaluated in blocks and each written once.
+
+An operator is evaluated on the sizes that it depends on: most of decoding's do not see the sequence length, and a
+prompt's projections see batch size times length alone. A block fits into the caches, from its costs to its rates on
+every GPU; only the results go through memory.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +31,7 @@ NOTHING = {
     "bound": ABSENT,
 }  # fmt: skip
 #: Cells of a block (half of an ideal one's, on all GPUs together): smaller ones leave threads waiting for each other.
-BLOCK = 2**18
+CELLS_AT_ONCE = 2**18
 #: Cells of a sweep that is worth several threads [1].
 THREADED = 3 * 2**20
 Block = tuple[slice, ...]  # of the sizes but tp
@@ -37,9 +42,8 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """Variables of a sweep [SI] with the dims that each depends on, and `calls` by (model, operator[, tp]).
 
-    threads : that share the blocks; None is one for each core, where there are cells enough for that [1]
-
-    All are computed in float64; float32 rounds each once, when it is written: a relative error of 2^-24, 6e-8.
+    All are computed in float64; float32 rounds each once, when it is written: a relative error of 2^-24, 6e-8. Without
+    `threads` [1] there is one for each core, where there are cells enough for that.
     """
     tps = sweep.sizes["tp"].tolist() if "tp" in sweep.sizes else [1]
     lengths = [len(values) for name, values in sweep.sizes.items() if name != "tp"]
@@ -77,7 +81,7 @@ def evaluate(
             _write(sweep, out, at, cost, *ceilings(sweep.formats[model].computes_in(operator)), known)
 
     ideal = sweep.timing.time_model == "ideal"
-    cells = max(2 * BLOCK // len(sweep.gpus), BLOCK // 4) if ideal else BLOCK
+    cells = max(2 * CELLS_AT_ONCE // len(sweep.gpus), CELLS_AT_ONCE // 4) if ideal else CELLS_AT_ONCE
     worth = prod(sweep.shape) >= THREADED
     places = (
         (block, p, step, model, operator)
@@ -97,7 +101,7 @@ def evaluate(
 
 @contextmanager
 def _threads(count: int) -> Iterator[Callable[..., Iterator[None]]]:
-    """A `map` that runs in so many threads [1]."""
+    """A `map` that runs in `count` threads [1]."""
     if count == 1:
         yield map
     else:
@@ -106,7 +110,7 @@ def _threads(count: int) -> Iterator[Callable[..., Iterator[None]]]:
 
 
 def _blocks(lengths: list[int], cells: int) -> Iterator[Block]:
-    """Slices of the sizes that cover them all, in order, each with at most so many cells."""
+    """Slices of the sizes that cover them all, in order, each with at most `cells` cells [1]."""
     inner = prod(lengths[1:])
     if inner > cells:
         for i in range(lengths[0]):
@@ -133,7 +137,7 @@ def _distinct(sweep: Sweep) -> tuple[np.ndarray, np.ndarray] | None:
     b, s = (sweep.sizes[name] for name in ("batch_size", "seq_len"))
     unit, cells = int(np.gcd.reduce(b)) * int(np.gcd.reduce(s)), len(b) * len(s)
     most = int(b.max()) * int(s.max())
-    if "prefill" not in sweep.phases or cells < BLOCK // 32 or most // unit > 4 * cells or most > 2**53:
+    if "prefill" not in sweep.phases or cells < CELLS_AT_ONCE // 32 or most // unit > 4 * cells or most > 2**53:
         return None
     counts = np.multiply.outer(b // np.gcd.reduce(b), s // np.gcd.reduce(s))
     present = np.zeros(most // unit + 1, dtype=bool)
@@ -149,8 +153,8 @@ def _tabulated(
     """Times of an operator's kernel by (gpu, number of tokens) [s]."""
     times = np.empty((len(sweep.gpus), len(tokens)))
     peak, *_ = _ceilings(sweep, 1, sweep.formats[model].computes_in(operator))
-    for start in range(0, len(tokens), BLOCK):
-        part = slice(start, start + BLOCK)
+    for start in range(0, len(tokens), CELLS_AT_ONCE):
+        part = slice(start, start + CELLS_AT_ONCE)
         cost = _cost(operator, Step(tokens[part], 1, 1, 0), sweep.conventions, *shard)
         times[:, part] = _kernel_times(sweep, cost, peak) if cost else 0.0
     return times
@@ -175,8 +179,7 @@ def _write(
 ) -> None:
     """Write one operator's costs, and its rates on all GPUs, to their place.
 
-    peak [FLOP/s], bandwidth [byte/s], ridge [FLOP/byte] : by GPU, of the format that it computes in
-    known : times by (gpu, number of tokens) and the places in them, where tabulated
+    The ceilings [FLOP/s], [byte/s], [FLOP/byte] are by GPU; `known` are tabulated times [s] and the places in them.
     """
     flops, moved = np.asarray(cost.flops), np.asarray(cost.bytes)
     shape, exact = np.broadcast(flops, moved).shape, sweep.dtype == "float64"

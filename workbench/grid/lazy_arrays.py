@@ -17,13 +17,13 @@ from dask.highlevelgraph import HighLevelGraph
 from .evaluation import evaluate
 from .sweep import COSTS, RATES, Sweep
 
-Slices = dict[str, list[slice]]  # of every dim, as of `Sweep.chunks`
+Slices = dict[str, list[slice]]  # of every dim, as from `Sweep.chunks`
 
 
-def lazy(sweep: Sweep, slices: Slices) -> dict[str, Any]:
-    """The variables of `sweep.evaluate`, all but `calls` as dask arrays, chunked by `slices`.
+def lazy_variables(sweep: Sweep, slices: Slices) -> dict[str, Any]:
+    """The variables of `evaluate`, all but `calls` as dask arrays, chunked by `slices`.
 
-    What a sweep refuses is raised here: one cell of each kernel is evaluated.
+    One cell of each kernel is evaluated here, so that what cannot be computed is refused at once.
     """
     result: dict[str, Any] = {
         "calls": evaluate(sweep.part(dict.fromkeys(("batch_size", "seq_len"), slice(1))))["calls"]

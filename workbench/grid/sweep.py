@@ -1,9 +1,4 @@
-"""Sweeps: what a grid is computed over, and its values, evaluated in blocks and each written once.
-
-An operator is evaluated on the sizes that it depends on: most of decoding's do not see the sequence length, and a
-prompt's projections see batch size times length alone. A block fits into the caches, from its costs to its rates on
-every GPU; only the results go through memory.
-"""
+"""Sweeps: what a grid is computed over, checked, and cut into regions."""
 
 import sys
 from bisect import bisect
@@ -19,11 +14,11 @@ from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.loading import entries
 from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
-from ..common.arguments import is_whole, listed, names_in, whole_numbers
+from ..common.arguments import as_list, checked_names, is_whole, whole_numbers
 from ..common.errors import unknown
 from ..kernels.formats import Formats, OperandFormats
 from ..kernels.times import Timing
-from ..operators import OPERATORS, PHASES, Conventions, exists, operator_set
+from ..operators import OPERATORS, PHASES, Conventions, has_operator, operator_set
 
 #: Variables without the dim gpu, and those with all dims.
 COSTS, RATES = ("flops", "bytes", "intensity"), ("attainable", "time", "performance", "bound")
@@ -37,9 +32,8 @@ REGIONS = 100_000
 class Sweep:
     """What a grid is computed over: the arguments of `grid.roofline_grid`, checked, by label.
 
-    has : the operators that each model runs; sizes : batch_size, seq_len and, where asked for, candidates and tp [1]
-    formats : of each model's operands; dtype : of the results, "float64" or "float32"
-    attrs : those of the grid, which say how it was computed
+    Each model `has` operators and `formats` of its operands. The `sizes` are batch_size [1], seq_len [token] and, where
+    asked for, candidates [token] and tp [1]; `attrs` are those of the grid, which say how it was computed.
     """
 
     gpus: dict[str, GPU]
@@ -76,12 +70,10 @@ class Sweep:
         )  # fmt: skip
 
     def chunks(self, chunks: str | int | Mapping[str, int] = "auto") -> dict[str, list[slice]]:
-        """Slices of every dim that cut the sweep into regions.
+        """Slices of every dim that cut the sweep into regions; ValueError for more than `REGIONS` of them.
 
-        chunks : labels in a slice by dim, the rest whole; or cells in a region at most, the inner dims whole as far as
-            possible; "auto" is `CHUNK` cells [1]
-
-        Raises ValueError for anything else, and for more than `REGIONS` regions.
+        By the labels in a slice for each dim, the rest whole; or by the cells in a region at most, the inner dims whole
+        as far as possible; "auto" is `CHUNK` cells [1].
         """
         lengths = dict(zip(self.coords, self.shape, strict=True))
         if isinstance(chunks, Mapping):
@@ -132,7 +124,7 @@ def checked(
     """The arguments of `roofline_grid` as a sweep that is yet to be computed; its errors."""
     gpus = entries("gpu", gpu, find_gpu)
     models = entries("model", model, find_model)
-    phases = names_in("phase", phase, PHASES)
+    phases = checked_names("phase", phase, PHASES)
     sizes = {"batch_size": whole_numbers("batch_size", batch_size), "seq_len": whole_numbers("seq_len", seq_len)}
     if candidates is not None:
         sizes["candidates"] = whole_numbers("candidates", candidates)
@@ -145,7 +137,7 @@ def checked(
     if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
         raise unknown("dtype", dtype, ("float64", "float32"))
     formats = Formats(weight_dtype, activation_dtype, kv_dtype, lm_head_dtype)
-    wanted = listed("operator", "fused" if operator is None else operator)
+    wanted = as_list("operator", "fused" if operator is None else operator)
     if tp is not None:
         sizes["tp"] = whole_numbers("tp", tp)
     operators, has = _operators(wanted, models, max(sizes["tp"]) if tp is not None else 1)
@@ -171,11 +163,12 @@ def _operators(wanted: list[str], models: dict[str, Model], gpus: int) -> tuple[
         if wanted == ["fused"]:
             sets = {name: ops | shared for name, ops in sets.items()}
         return [op for op in known if any(op in ops for ops in sets.values())], sets
-    given = names_in("operator", wanted, known, also=("fused", "unfused"))
+    given = checked_names("operator", wanted, known, also=("fused", "unfused"))
     if "all_reduce" in given and not shared:
         raise ValueError("operator 'all_reduce' is between GPUs: give tp, with a size above 1")
     has = {
-        name: shared | {op for op in given if op in OPERATORS and exists(op, model)} for name, model in models.items()
+        name: shared | {op for op in given if op in OPERATORS and has_operator(model, op)}
+        for name, model in models.items()
     }
     for op in given:
         if not any(op in ops for ops in has.values()):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..catalog import GPU
 from ..catalog import gpu as find_gpu
-from ..common.arguments import positive
+from ..common.arguments import positive_numbers
 from ..common.arrays import Array
 from ..common.errors import CannotRun, unknown
 from ..operators import Cost
@@ -26,12 +26,26 @@ PCIE_LANE_GBS = {"3.0": 0.985, "4.0": 1.969, "5.0": 3.938, "6.0": 7.563}
 
 
 def link_rate(gpu: GPU, gpus: Array) -> Array:
-    """Rate of a GPU's link to the others in one direction, among `gpus` [1] of them [byte/s].
+    """Rate of a GPU's link to the others of its machine; no network is modelled.
 
-    The vendor's own link, as far as it reaches (a bridge joins two GPUs); PCIe beyond it, or where there is none. All
-    within one machine: nothing here knows of a network. Infinite for one GPU, which sends nothing.
+    The vendor's own link, as far as it reaches (a bridge joins two GPUs); PCIe beyond it, or where there is none.
 
-    Raises ValueError where the catalog gives neither rate.
+    Parameters
+    ----------
+    gpu : GPU
+        Catalog entry.
+    gpus : int or ndarray
+        GPUs that take part [1].
+
+    Returns
+    -------
+    ndarray
+        In one direction [byte/s]; infinite for one GPU, which sends nothing.
+
+    Raises
+    ------
+    ValueError
+        Where the catalog gives neither rate.
     """
     own = gpu.link and gpu.link.gbs_per_direction
     generation, _, lanes = (gpu.pcie or "").partition(" x")
@@ -98,16 +112,34 @@ def all_reduce_time(gpu: str | GPU, *, bytes_: Any, gpus: Any, time_model: str =
 def all_to_all_time(gpu: str | GPU, *, bytes_: Any, gpus: Any, time_model: str = "kernel") -> Array:
     """Time in which each of several GPUs sends `bytes_`, spread evenly over all of them; 0 for one.
 
-    The share that stays, 1 / g, crosses no link. "kernel" adds the latency and the share of the link's rate of
-    `all_reduce_time`, whose parameters, result [s] and errors these are as well.
+    The share that stays, 1 / g, crosses no link: at least (g - 1) / g of the bytes over the link's rate. "kernel" adds
+    a latency and a share of that rate (`STEP_LATENCY`).
+
+    Parameters
+    ----------
+    gpu, bytes_, gpus, time_model
+        As for `all_reduce_time`.
+
+    Returns
+    -------
+    float or ndarray
+        [s]
     """
     return _all_to_all(*_checked(gpu, bytes_, gpus, time_model))
 
 
 def send_time(gpu: str | GPU, *, bytes_: Any, gpus: Any, time_model: str = "kernel") -> Array:
-    """Time to send `bytes_` from one of several GPUs to another, as between stages of a pipeline [s].
+    """Time to send `bytes_` from one of several GPUs to another, as between stages of a pipeline.
 
-    Parameters and errors are those of `all_reduce_time`.
+    Parameters
+    ----------
+    gpu, bytes_, gpus, time_model
+        As for `all_reduce_time`; the bytes are those sent.
+
+    Returns
+    -------
+    float or ndarray
+        [s]
     """
     card, size, count, ideal = _checked(gpu, bytes_, gpus, time_model)
     least: Array = size / link_rate(card, count)
@@ -136,7 +168,7 @@ def _checked(gpu: str | GPU, bytes_: Any, gpus: Any, time_model: str) -> tuple[G
     card = find_gpu(gpu)
     if time_model not in ("ideal", "kernel"):
         raise unknown("time_model", time_model, ("ideal", "kernel"))
-    size, count = positive("bytes_", bytes_), positive("gpus", gpus)
+    size, count = positive_numbers("bytes_", bytes_), positive_numbers("gpus", gpus)
     if np.any(count != np.floor(count)):
         raise ValueError(f"gpus = {gpus!r}: expected whole numbers")
     return card, size, count, time_model == "ideal"

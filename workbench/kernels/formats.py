@@ -9,7 +9,7 @@ from ..operators import OPERATORS, Widths
 
 @dataclass(frozen=True)
 class OperandFormats:
-    """Number format of each kind of operand of one model, and bytes per element, a checkpoint's scales included."""
+    """Number format of each kind of operand of one model, and its widths [byte], a checkpoint's scales included."""
 
     weight: str
     experts: str
@@ -30,27 +30,12 @@ class OperandFormats:
 
 @dataclass(frozen=True)
 class Formats:
-    """The formats that are asked for.
+    """The formats that a user asks for; `of` a model, with those of its checkpoint. ValueError for an unknown one."""
 
-    Parameters
-    ----------
-    weight : str, optional
-        Of every matrix; None is the checkpoint's own (fp16 unless it is quantized).
-    activation, kv : str
-        Of activations and of the KV cache.
-    lm_head : str, optional
-        Of lm_head's weights, where it is not what `weight` implies.
-
-    Raises
-    ------
-    ValueError
-        For an unknown format.
-    """
-
-    weight: str | None = None
-    activation: str = "fp16"
-    kv: str = "fp16"
-    lm_head: str | None = None
+    weight: str | None = None  #: of every matrix; None is the checkpoint's own (fp16 unless it is quantized)
+    activation: str = "fp16"  #: of activations
+    kv: str = "fp16"  #: of the KV cache
+    lm_head: str | None = None  #: of lm_head's weights, where it is not what `weight` implies
 
     def __post_init__(self) -> None:
         for role in ("weight", "lm_head", "activation", "kv"):

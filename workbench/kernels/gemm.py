@@ -15,7 +15,7 @@ from ..operators.cost import Cost
 TILES, SPLITS = ((32, 64), (64, 64), (128, 128), (256, 128)), (1, 4, 16)
 #: GEMMs that are computed with all tiles at once: of more, each tile's arrays are to stay in the caches [1].
 FEW = 2**12
-#: Rows from which on a tile is not a small one: see `parameters.GemmFit.small_tile_waves` [1].
+#: Rows from which on a tile is not a small one: see `catalog.GemmFit` [1].
 LARGE_TILE = 128
 #: A kernel that computes much longer runs at the clock that the power limit sustains [s].
 BOOST_TIME = 5e-4
@@ -37,9 +37,8 @@ def tiled_flops(
 ) -> Array:  # fmt: skip
     """FLOPs in whole waves of whole output tiles, a tile to an SM, by the best tile and split of k [FLOP].
 
-    m, n, k, batch : sizes of the GEMM [1]; fill_depth, half_tile, small_tile_waves : see `parameters.GemmFit` [1]
-
     At least 2 batch m n k, and tends to it. Stairs in m, n and batch: a library picks the fastest of a few kernels.
+    m, n, k and batch are the sizes of the GEMM [1], the others parameters of the GPU and of its `catalog.GemmFit` [1].
     """
     sizes, each = (
         (m, n, k, batch),
@@ -88,7 +87,8 @@ def l2_misses(bytes_: Array, gpu: GPU) -> Array:
 def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array = 1) -> Cost:
     """Work of a call whose operands another one like it left in L2, as bytes that memory would take as long for.
 
-    l2_speedup : L2 over memory [1], None: not known, all from memory; copies : sets of operands used in turn [1]
+    `l2_speedup` is L2's rate over memory's [1] (None: not known, all from memory), `copies` the sets of operands that
+    are used in turn [1].
     """
     if l2_speedup is None or not gpu.l2_mb:
         return cost

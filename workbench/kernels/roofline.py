@@ -1,4 +1,4 @@
-"""The roofline of Williams, Waterman and Patterson (2009): arrays in, arrays out, broadcast as numpy does.
+"""The roofline of Williams, Waterman and Patterson (2009, doi:10.1145/1498765.1498785), on arrays that broadcast.
 
 The one rule for what limits a kernel, `bound`, and for what limits a step of many, `longest`, stand here.
 """
@@ -11,14 +11,12 @@ from ..common.arrays import Array
 
 
 def ridge_point(peak_flop_rate: Array, bandwidth: Array) -> Array:
-    """Operational intensity at which the two ceilings meet.
+    """Operational intensity at which the two ceilings meet, P / W.
 
     Parameters
     ----------
-    peak_flop_rate : float or ndarray
-        [FLOP/s]
-    bandwidth : float or ndarray
-        [byte/s]
+    peak_flop_rate, bandwidth : float or ndarray
+        Dense peak P [FLOP/s], memory bandwidth W [byte/s].
 
     Returns
     -------
@@ -31,16 +29,12 @@ def ridge_point(peak_flop_rate: Array, bandwidth: Array) -> Array:
 def attainable(
     intensity: Array, peak_flop_rate: Array, bandwidth: Array, *, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """The roof above an operational intensity.
+    """The roof above an operational intensity, min(P, I W).
 
     Parameters
     ----------
-    intensity : float or ndarray
-        [FLOP/byte]
-    peak_flop_rate : float or ndarray
-        [FLOP/s]
-    bandwidth : float or ndarray
-        [byte/s]
+    intensity, peak_flop_rate, bandwidth : float or ndarray
+        I [FLOP/byte], P [FLOP/s], W [byte/s].
     out : ndarray, optional
         Where to write it.
 
@@ -53,18 +47,19 @@ def attainable(
 
 
 def bound(intensity: Array, ridge: Array, *, out: np.ndarray | None = None) -> np.ndarray:
-    """What limits a kernel: 0, memory, or 1, compute. The ridge point itself counts as compute.
+    """What limits a kernel: compute at or above the ridge point, memory below it.
 
     Parameters
     ----------
     intensity, ridge : float or ndarray
-        [FLOP/byte]
+        Its operational intensity, and the ridge point of the format that it computes in [FLOP/byte].
     out : ndarray of int8, optional
         Where to write it.
 
     Returns
     -------
     ndarray of int8
+        0, memory, or 1, compute.
     """
     if out is None:
         return np.greater_equal(intensity, ridge).astype(np.int8)
@@ -73,7 +68,7 @@ def bound(intensity: Array, ridge: Array, *, out: np.ndarray | None = None) -> n
 
 
 def longest(times: Sequence[Array]) -> np.ndarray:
-    """What limits a step: where most of its time goes, the first of equal ones.
+    """What limits a step: the limit that most of its time goes to, of equal ones the first.
 
     Parameters
     ----------
@@ -92,18 +87,14 @@ def longest(times: Sequence[Array]) -> np.ndarray:
 def ideal_time(
     flops: Array, bytes_: Array, peak_flop_rate: Array, bandwidth: Array, *, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Time of a kernel that reaches its roof: the longer of computing and of moving the data.
+    """Time of a kernel that reaches its roof, the longer of computing and of moving the data: max(F / P, M / W).
 
     Parameters
     ----------
-    flops : float or ndarray
-        [FLOP]
-    bytes_ : float or ndarray
-        [byte]
-    peak_flop_rate : float or ndarray
-        [FLOP/s]
-    bandwidth : float or ndarray
-        [byte/s]
+    flops, bytes_ : float or ndarray
+        F [FLOP], M [byte].
+    peak_flop_rate, bandwidth : float or ndarray
+        P [FLOP/s], W [byte/s].
     out : ndarray, optional
         Where to write it.
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..catalog import GPU, kernel_fit
 from ..catalog import gpu as find_gpu
 from ..catalog.dtypes import plain_width
-from ..common.arguments import check_range, positive
+from ..common.arguments import check_range, positive_numbers
 from ..common.arrays import Array
 from ..common.errors import unknown
 from ..operators import Cost, Heads, Step, cost
@@ -40,23 +40,10 @@ def check_time_model(time_model: object) -> None:
 
 @dataclass(frozen=True)
 class Timing:
-    """How calls are timed.
+    """How calls are timed; ValueError for an unknown time model, and a latency outside 0 to 1 s."""
 
-    Parameters
-    ----------
-    time_model : str
-        "ideal", each kernel on its roof, or "kernel", by its law.
-    launch_latency : float
-        What every call takes besides [s].
-
-    Raises
-    ------
-    ValueError
-        For an unknown time model, and a latency outside 0 to 1 s.
-    """
-
-    time_model: str = "ideal"
-    launch_latency: float = 0.0
+    time_model: str = "ideal"  #: "ideal", each kernel on its roof, or "kernel", by its law
+    launch_latency: float = 0.0  #: what every call takes besides [s]
 
     def __post_init__(self) -> None:
         check_time_model(self.time_model)
@@ -92,9 +79,8 @@ def operator_time(gpu: GPU, call: Cost, peak_flop_rate: Array, time_model: str =
 
     Parameters
     ----------
-    gpu : GPU
-    call : Cost
-        Its work.
+    gpu, call : GPU, Cost
+        Catalog entry, and what the call works on.
     peak_flop_rate : float or ndarray
         Of the format that it computes in [FLOP/s].
     time_model : str
@@ -113,7 +99,22 @@ def operator_time(gpu: GPU, call: Cost, peak_flop_rate: Array, time_model: str =
 
 
 def timed(gpu: GPU, call: Cost, peak_flop_rate: Array, timing: Timing, *, calls: int = 1) -> Array:
-    """Time of `calls` calls of a kernel, each with its launch [s]; the rest as for `operator_time`."""
+    """Time of several calls of a kernel, each with what launching it takes besides.
+
+    Parameters
+    ----------
+    gpu, call, peak_flop_rate
+        As for `operator_time`.
+    timing : Timing
+        The time model and the latency of a launch.
+    calls : int
+        How many [1].
+
+    Returns
+    -------
+    float or ndarray
+        Of all of them together [s].
+    """
     seconds = operator_time(gpu, call, peak_flop_rate, timing.time_model)
     if timing.launch_latency:
         seconds = seconds + timing.launch_latency
@@ -130,10 +131,12 @@ def gemm_time(
     ----------
     gpu : str or GPU
         Id or catalog entry.
-    m, n, k, batch : array_like
+    m, n, k : array_like
         Sizes, which broadcast [1].
     dtype : str
         Of all three matrices.
+    batch : array_like
+        Products in the kernel [1].
     time_model : str
         "kernel" or "ideal".
     replayed : bool
@@ -152,7 +155,7 @@ def gemm_time(
     """
     card = find_gpu(gpu)
     check_time_model(time_model)
-    m, n, k, batch = (positive(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
+    m, n, k, batch = (positive_numbers(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
     width = plain_width(dtype)
     call = cost.gemm(m, k, n, weight=width, activation=width, batch=batch)
     if replayed and time_model == "kernel":
@@ -202,7 +205,7 @@ def attention_time(
         "new_tokens": new_tokens, "context": context, "batch_size": batch_size, "n_heads": n_heads,
         "n_kv_heads": n_kv_heads, "head_dim": head_dim,
     }  # fmt: skip
-    new, whole, batch, heads, kv_heads, dim = (positive(name, value) for name, value in given.items())
+    new, whole, batch, heads, kv_heads, dim = (positive_numbers(name, value) for name, value in given.items())
     if np.any(whole < new):
         raise ValueError("context is shorter than new_tokens: it counts the new tokens as well")
     if np.any(heads % kv_heads):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from .rows import Rows, number
-from .streams import dig, in_runs, json_events, json_lines, one_run, pick
+from .streams import check_run, counting_runs, json_events, json_lines, stream_values, value_at
 
 #: Seconds per unit of time that AIPerf writes.
-SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
+AIPERF_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 
 
 def read_aiperf(path: Path, run: int | None = None) -> Rows:
@@ -20,10 +20,10 @@ def read_aiperf(path: Path, run: int | None = None) -> Rows:
     A line a request: metadata with request_start_ns and request_end_ns, metrics with a value and a unit each. Records
     of the warm-up are left out. Output tokens are output_sequence_length, reasoning included.
     """
-    one_run(path, run, 1)
+    check_run(path, run, 1)
     rows, warmup = Rows(path, "line {}"), 0
     for line, value in json_lines(path):
-        if dig(value, "metadata.benchmark_phase") == "warmup":
+        if value_at(value, "metadata.benchmark_phase") == "warmup":
             warmup += 1
             continue
         try:
@@ -36,31 +36,33 @@ def read_aiperf(path: Path, run: int | None = None) -> Rows:
 
 
 def _add_aiperf(rows: Rows, line: int, value: Mapping[str, Any]) -> None:
-    start, end = (number(name, dig(value, f"metadata.{name}")) / 1e9 for name in ("request_start_ns", "request_end_ns"))
+    start, end = (
+        number(name, value_at(value, f"metadata.{name}")) / 1e9 for name in ("request_start_ns", "request_end_ns")
+    )
     ttft, latency = (_seconds(value, f"metrics.{name}") for name in ("time_to_first_token", "request_latency"))
-    error = dig(value, "error.message", "error.type", "error")
-    if error is None and dig(value, "metadata.was_cancelled") is True:
+    error = value_at(value, "error.message", "error.type", "error")
+    if error is None and value_at(value, "metadata.was_cancelled") is True:
         error = "cancelled"
-    if isinstance(chunks := dig(value, "metrics.inter_chunk_latency.value"), list):
+    if isinstance(chunks := value_at(value, "metrics.inter_chunk_latency.value"), list):
         rows.add_itl(chunks, _unit(value, "metrics.inter_chunk_latency"))
     rows.add(
         line, sent=start, first=start + ttft, last=None if error else end if isnan(latency) else start + latency,
-        prompt=dig(value, "metrics.input_sequence_length.value", "metrics.error_isl.value"),
-        output=dig(value, "metrics.output_sequence_length.value", "metrics.output_token_count.value"), error=error,
+        prompt=value_at(value, "metrics.input_sequence_length.value", "metrics.error_isl.value"),
+        output=value_at(value, "metrics.output_sequence_length.value", "metrics.output_token_count.value"), error=error,
         names=("request_start_ns", "time_to_first_token", "request_latency", "input_sequence_length",
                "output_sequence_length"),
     )  # fmt: skip
 
 
 def _unit(value: Any, place: str) -> float:
-    unit = dig(value, place + ".unit")
-    if not isinstance(unit, str) or unit not in SECONDS:
-        raise ValueError(f"{place}.unit = {unit!r}: expected one of {', '.join(SECONDS)}")
-    return SECONDS[unit]
+    unit = value_at(value, place + ".unit")
+    if not isinstance(unit, str) or unit not in AIPERF_SECONDS:
+        raise ValueError(f"{place}.unit = {unit!r}: expected one of {', '.join(AIPERF_SECONDS)}")
+    return AIPERF_SECONDS[unit]
 
 
 def _seconds(value: Any, place: str) -> float:
-    found = number(place, dig(value, place + ".value"))
+    found = number(place, value_at(value, place + ".value"))
     return nan if isnan(found) else found * _unit(value, place)
 
 
@@ -73,19 +75,19 @@ def read_genai_perf(path: Path, run: int | None = None) -> Rows:
     rows, counts = Rows(path, "request {}"), [0, 0]
     events = json_events(path, lambda: f"experiment {max(counts[0] - 1, 0)}, request {counts[1]}: ")
     place = "experiments.item"
-    for _, value in pick(in_runs(events, place, counts), {place + ".requests.item"}):
+    for _, value in stream_values(counting_runs(events, place, counts), {place + ".requests.item"}):
         if counts[0] == (run or 0) + 1:
             try:
                 _add_genai_perf(rows, counts[1], value)
             except ValueError as problem:
                 rows.problem(counts[1], str(problem))
         counts[1] += 1
-    one_run(path, run, counts[0])
+    check_run(path, run, counts[0])
     return rows
 
 
 def _add_genai_perf(rows: Rows, place: int, value: Any) -> None:
-    stamps, outputs = dig(value, "response_timestamps"), dig(value, "response_outputs")
+    stamps, outputs = value_at(value, "response_timestamps"), value_at(value, "response_outputs")
     stamps = stamps if isinstance(stamps, list) else []
     outputs = outputs if isinstance(outputs, list) and len(outputs) == len(stamps) else [None] * len(stamps)
     times, usage = list[float](), dict[str, Any]()
@@ -96,7 +98,7 @@ def _add_genai_perf(rows: Rows, place: int, value: Any) -> None:
             times.append(number("response_timestamps", stamp) / 1e9)
     rows.add_itl([later - earlier for earlier, later in pairwise(times)])
     rows.add(
-        place, sent=number("timestamp", dig(value, "timestamp")) / 1e9, first=times[0] if times else None,
+        place, sent=number("timestamp", value_at(value, "timestamp")) / 1e9, first=times[0] if times else None,
         last=times[-1] if times else None, prompt=usage.get("prompt_tokens"), output=usage.get("completion_tokens"),
         error=None if times else "ended without output",
         names=("timestamp", "response_timestamps[0]", "response_timestamps[-1]", "prompt_tokens", "completion_tokens"),
@@ -119,8 +121,8 @@ def _response(output: Any) -> tuple[bool, dict[str, Any]]:
             chunk = json.loads(body)
         except (ValueError, RecursionError):
             return True, usage
-        usage = dig(chunk, "usage") if isinstance(dig(chunk, "usage"), dict) else usage
-        choices = dig(chunk, "choices")
+        usage = value_at(chunk, "usage") if isinstance(value_at(chunk, "usage"), dict) else usage
+        choices = value_at(chunk, "choices")
         for choice in choices if isinstance(choices, list) else []:
-            text = text or bool(dig(choice, "delta.content", "delta.reasoning_content", "text", "message.content"))
+            text = text or bool(value_at(choice, "delta.content", "delta.reasoning_content", "text", "message.content"))
     return text, usage

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..common.files import Lines, open_text
 from .rows import Rows, check_status, number
-from .streams import dig, in_runs, json_events, one_run, pick
+from .streams import check_run, counting_runs, json_events, stream_values, value_at
 
 # Tables -----------------------------------------------------------------------------------------------------------
 
@@ -21,7 +21,7 @@ def read_csv(path: Path, run: int | None = None) -> Rows:
 
     An empty cell never happened or is unknown. Columns status and error are optional; `loadtest.write` writes both.
     """
-    one_run(path, run, 1)
+    check_run(path, run, 1)
     rows, header = Rows(path, "line {}"), list[str]()
     names = ["sent_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens"]
     with open_text(path) as file:
@@ -75,17 +75,17 @@ def read_varcas(path: Path, run: int | None = None) -> Rows:
     As it stands, or below load_test_results of its dynamic analysis. Its summary counts every request without an error
     as successful, with or without output.
     """
-    one_run(path, run, 1)
+    check_run(path, run, 1)
     rows = Rows(path, "records[{}]")
     roots = ("", "load_test_results.")
     summary = {f"{root}metrics.{name}": what for root in roots for name, what in VARCAS_SUMMARY.items()}
     records = {f"{root}records.item" for root in roots}
-    for where, value in pick(json_events(path, lambda: f"records[{rows.seen}]: "), {*summary, *records}):
+    for where, value in stream_values(json_events(path, lambda: f"records[{rows.seen}]: "), {*summary, *records}):
         if where in records:
-            sent, first, last, prompt, output = (dig(value, name) for name in VARCAS)
+            sent, first, last, prompt, output = (value_at(value, name) for name in VARCAS)
             rows.add(
                 rows.seen, sent=sent, first=first, last=last, prompt=prompt, output=output,
-                error=dig(value, "error"), names=VARCAS,
+                error=value_at(value, "error"), names=VARCAS,
             )  # fmt: skip
         else:
             _claim(rows, where, summary[where], value)
@@ -135,7 +135,7 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
             _claim(rows, prefix, VLLM_SUMMARY[prefix], value)
         elif prefix in ("request_rate", "max_concurrency"):
             traffic[prefix] = value
-    one_run(path, run, runs)
+    check_run(path, run, runs)
     n = len(arrays["ttfts"])
     if not n:
         raise ValueError(f"{path}: no ttfts: only a summary; run vllm bench serve with --save-detailed")
@@ -177,7 +177,7 @@ def read_vllm_requests(path: Path, run: int | None = None) -> Rows:
 
     A list, or one a line: start_time, ttft, latency, itl [s], prompt_len, output_tokens, error, success.
     """
-    one_run(path, run, 1)
+    check_run(path, run, 1)
     rows, endless = Rows(path), 0
     for place, value in _objects(path, "record {}: "):
         rows.add_itl(value.get("itl"))
@@ -196,7 +196,7 @@ def _objects(path: Path, unit: str) -> Iterator[tuple[int, dict[str, Any]]]:
     place = 0
     events = json_events(path, lambda: unit.format(place))
     first = next(events, ("", "", None))
-    for _, value in pick(chain([first], events), {"item" if first[1] == "start_array" else ""}):
+    for _, value in stream_values(chain([first], events), {"item" if first[1] == "start_array" else ""}):
         if not isinstance(value, dict):
             raise ValueError(f"{path}: {unit.format(place)}{str(value)[:60]!r}: expected an object")
         yield place, value
@@ -220,29 +220,29 @@ def read_guidellm(path: Path, run: int | None = None) -> Rows:
     summary = {f"benchmarks.item.metrics.request_totals.{name}": what for name, what in GUIDELLM_SUMMARY.items()}
     rows, counts = Rows(path, "request {}"), [0, 0]
     events = json_events(path, lambda: f"benchmark {max(counts[0] - 1, 0)}, request {counts[1]}: ")
-    for place, value in pick(in_runs(events, "benchmarks.item", counts), {*groups, *summary}):
+    for place, value in stream_values(counting_runs(events, "benchmarks.item", counts), {*groups, *summary}):
         if counts[0] == (run or 0) + 1:
             if place in summary:
                 _claim(rows, place.removeprefix("benchmarks.item."), summary[place], value)
             else:
                 _add_guidellm(rows, counts[1], groups[place], value)
         counts[1] += place in groups
-    one_run(path, run, counts[0])
+    check_run(path, run, counts[0])
     return rows
 
 
 def _add_guidellm(rows: Rows, place: int, status: str, value: Any) -> None:
     timings = "info.timings."
-    sent = dig(value, timings + "request_start", timings + "resolve_start", "start_time")
-    first = dig(value, timings + "first_token_iteration", timings + "first_iteration", "first_token_time")
-    last = dig(value, timings + "last_token_iteration", timings + "last_iteration", "last_token_time")
+    sent = value_at(value, timings + "request_start", timings + "resolve_start", "start_time")
+    first = value_at(value, timings + "first_token_iteration", timings + "first_iteration", "first_token_time")
+    last = value_at(value, timings + "last_token_iteration", timings + "last_iteration", "last_token_time")
     first, last = (None if isinstance(time, int | float) and time <= 0 else time for time in (first, last))
     if status == "finished":
-        last = last or dig(value, timings + "request_end", "end_time")
+        last = last or value_at(value, timings + "request_end", "end_time")
     elif status == "unfinished":
         last = None  # of the tokens so far
     rows.add(
-        place, sent=sent, first=first, last=last, prompt=dig(value, "prompt_tokens"),
-        output=dig(value, "output_tokens"), status=status, error=dig(value, "info.error", "error"),
+        place, sent=sent, first=first, last=last, prompt=value_at(value, "prompt_tokens"),
+        output=value_at(value, "output_tokens"), status=status, error=value_at(value, "info.error", "error"),
         names=("request_start", "first_token_iteration", "last_token_iteration", "prompt_tokens", "output_tokens"),
     )  # fmt: skip

@@ -24,7 +24,7 @@ LOAD_TEST_FORMATS: dict[str, Callable[[Path, int | None], Rows]] = {
 }  # fmt: skip
 
 #: Of a JSON format: where one of its keys stands, and the key.
-MARKS = {
+LOAD_TEST_MARKS = {
     ("", "records"): "varcas", ("", "load_test_results"): "varcas", ("", "ttfts"): "vllm", ("", "input_lens"): "vllm",
     ("", "ttft"): "vllm-requests", ("item", "ttft"): "vllm-requests", ("", "benchmarks"): "guidellm",
     ("metadata", "request_start_ns"): "aiperf", ("", "experiments"): "genai-perf",
@@ -115,8 +115,8 @@ def recognize(path: Path) -> str:
         )
     keys: list[str] = []
     for prefix, event, value in json_events(path):
-        if event == "map_key" and (prefix, value) in MARKS:
-            return MARKS[prefix, value]
+        if event == "map_key" and (prefix, value) in LOAD_TEST_MARKS:
+            return LOAD_TEST_MARKS[prefix, value]
         if event == "map_key" and not prefix:
             keys.append(value)
         if event == "end_map" and not prefix:

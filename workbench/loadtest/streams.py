@@ -10,14 +10,14 @@ import ijson
 from ..common.files import open_bytes, open_text
 
 #: Levels of nesting that are read.
-MAX_DEPTH = 64
+MAX_JSON_DEPTH = 64
 #: What is parsed at a time [byte]: the parser holds the whole path of every value in it, however deep.
 BUFFER = 2**10
 
-Event = tuple[str, str, Any]  # of ijson: the path of a value within its document, what it is, the value
+JsonEvent = tuple[str, str, Any]  # of ijson: the path of a value within its document, what it is, the value
 
 
-def json_events(path: Path, at: Callable[[], str] = lambda: "") -> Iterator[Event]:
+def json_events(path: Path, at: Callable[[], str] = lambda: "") -> Iterator[JsonEvent]:
     """Events of a JSON file of one document or several; ValueError, in one line, where it is invalid or too deep.
 
     at : names the record that is being read, for that error
@@ -29,8 +29,8 @@ def json_events(path: Path, at: Callable[[], str] = lambda: "") -> Iterator[Even
                 kind = event[1]
                 if kind == "start_map" or kind == "start_array":
                     depth += 1
-                    if depth > MAX_DEPTH:
-                        raise ValueError(f"{path}: {at()}nested over {MAX_DEPTH} levels deep")
+                    if depth > MAX_JSON_DEPTH:
+                        raise ValueError(f"{path}: {at()}nested over {MAX_JSON_DEPTH} levels deep")
                 elif kind == "end_map" or kind == "end_array":
                     depth -= 1
                 yield event
@@ -39,7 +39,7 @@ def json_events(path: Path, at: Callable[[], str] = lambda: "") -> Iterator[Even
             raise ValueError(f"{path}: {at()}not valid JSON, or cut off ({why})") from None
 
 
-def pick(events: Iterable[Event], wanted: Collection[str]) -> Iterator[tuple[str, Any]]:
+def stream_values(events: Iterable[JsonEvent], wanted: Collection[str]) -> Iterator[tuple[str, Any]]:
     """The values at the wanted paths, one at a time; a list that is wanted by item is never held whole."""
     events = iter(events)
     for prefix, event, value in events:
@@ -74,7 +74,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             yield at, record
 
 
-def dig(record: Any, *places: str) -> Any:
+def value_at(record: Any, *places: str) -> Any:
     """The value at the first of several dotted places of nested objects that has one; None if none does."""
     for place in places:
         value = record
@@ -85,7 +85,7 @@ def dig(record: Any, *places: str) -> Any:
     return None
 
 
-def in_runs(events: Iterable[Event], start: str, counts: list[int]) -> Iterator[Event]:
+def counting_runs(events: Iterable[JsonEvent], start: str, counts: list[int]) -> Iterator[JsonEvent]:
     """The same events; `counts` holds how many runs have begun, and the place of the next request in the last one."""
     for event in events:
         if event[0] == start and event[1] == "start_map":
@@ -93,7 +93,7 @@ def in_runs(events: Iterable[Event], start: str, counts: list[int]) -> Iterator[
         yield event
 
 
-def one_run(path: Path, run: int | None, runs: int) -> None:
+def check_run(path: Path, run: int | None, runs: int) -> None:
     """Raise ValueError where a file holds several runs and none is chosen, or not that one."""
     if run is None and runs > 1:
         raise ValueError(f"{path}: {runs} runs in one file: choose one, run=0 to run={runs - 1}")

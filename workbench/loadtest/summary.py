@@ -9,60 +9,14 @@ import xarray as xr
 
 from ..common.arguments import is_number
 from ..common.errors import unknown
+from ..common.variables import stamp
 from .rows import REQUEST_COLUMNS, check_status
+from .variables import LOAD_TEST_VARIABLES
 
 #: Percentiles of latencies that `metrics` gives [%].
 PERCENTILES = (50, 90, 95, 99)
 MAX_STEPS = 10**7
 SHORTEST_SPAN = 1e-3  # s; tokens of a shorter span come at once: below clients' resolution, and its rate has no digits
-
-#: Units and long names of everything that `metrics` and `timeline` return.
-LOAD_TEST_VARIABLES = {
-    "percentile": ("%", "percentile, linearly interpolated"),
-    "window_start": ("s", "start of the window, from the first send"),
-    "window_end": ("s", "end of the window, from the first send"),
-    "last_send": ("s", "last send of the run, from the first"),
-    "offered": ("1", "requests sent in the window"),
-    "started": ("1", "of these, requests that got a first token"),
-    "finished": ("1", "of these, requests that finished"),
-    "failed": ("1", "of these, requests that failed"),
-    "unfinished": ("1", "of these, requests that had not ended when the run did"),
-    "finished_share": ("%", "finished requests over offered ones"),
-    "uncounted": ("1", "started requests whose output tokens are unknown"),
-    "offered_rate": ("1/s", "requests sent in the window, over its length"),
-    "finished_rate": ("1/s", "requests sent in the window that finished, over its length"),
-    "completion_rate": ("1/s", "requests whose last token came in the window, over its length"),
-    "output_token_rate": ("1/s", "output tokens of finished requests, over the window's length"),
-    "token_rate": (
-        "1/s",
-        "output tokens that came in the window, of all requests whose count is known, over its length",
-    ),
-    "prompt_tokens": ("token", "mean prompt of the offered requests"),
-    "output_tokens": ("token", "mean output of the finished requests"),
-    "ttft": ("s", "time to first token, of requests that got one"),
-    "tpot": ("s", "time per output token after the first, of finished requests with at least two"),
-    "itl": ("s", "inter-token latency, of all tokens of the file"),
-    "e2e": ("s", "end-to-end latency, of finished requests"),
-    "ttft_samples": ("1", "requests behind ttft"),
-    "tpot_samples": ("1", "requests behind tpot"),
-    "itl_samples": ("1", "gaps between tokens behind itl"),
-    "e2e_samples": ("1", "requests behind e2e"),
-    "good": ("1", "finished requests that meet the objectives"),
-    "goodput": ("1/s", "finished requests that meet the objectives, over the window's length"),
-    "good_share": ("%", "finished requests that meet the objectives, over offered ones"),
-    "mean_waiting": ("1", "requests sent and without a first token, mean over the window"),
-    "mean_running": ("1", "requests between first and last token, mean over the window"),
-    "running_of_finished": (
-        "1",
-        "mean running by Little's law, of finished requests: their rate times mean decode time",
-    ),
-    "implied_token_rate": ("1/s", "output tokens per second of the running requests, each at the mean tpot"),
-    "time": ("s", "start of the step, from the first send"),
-    "step": ("s", "length of the step"),
-    "waiting": ("1", "requests sent and without a first token, mean over the step"),
-    "running": ("1", "requests between first and last token, mean over the step"),
-    "sent_rate": ("1/s", "requests sent in the step, over its length"),
-}
 
 
 def metrics(
@@ -141,12 +95,11 @@ def metrics(
     if limits:
         data |= _goodput(t, finished, tpot, limits, length, data["offered"])
     ds = xr.Dataset(data, {"percentile": list(PERCENTILES)})
-    return _stamp(
-        ds.assign_attrs(
-            window=f"{start:g} to {end:g} s from the first send",
-            slo=", ".join(f"{name} {limit:g} s" for name, limit in limits.items()),
-        )
-    )
+    ds.attrs = {
+        "window": f"{start:g} to {end:g} s from the first send",
+        "slo": ", ".join(f"{name} {limit:g} s" for name, limit in limits.items()),
+    }
+    return stamp(ds, LOAD_TEST_VARIABLES)
 
 
 def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
@@ -184,7 +137,7 @@ def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
     data = {name: ("time", _mean(_presence(*t[name]), edges)) for name in ("waiting", "running")}
     data |= {"token_rate": ("time", _mean(_tokens(t), edges)), "sent_rate": ("time", sends / widths)}
     data["implied_token_rate"] = ("time", data["running"][1] * _pace(t["tpot"][t["status"] == "finished"]))
-    return _stamp(xr.Dataset(data | {"step": ("time", widths)}, {"time": edges[:-1]}))
+    return stamp(xr.Dataset(data | {"step": ("time", widths)}, {"time": edges[:-1]}), LOAD_TEST_VARIABLES)
 
 
 def report(ds: xr.Dataset) -> str:
@@ -359,11 +312,3 @@ def _goodput(
         good &= latency[name] <= limit
     count = int(good.sum())
     return {"good": count, "goodput": count / length, "good_share": 100 * count / offered}
-
-
-def _stamp(ds: xr.Dataset) -> xr.Dataset:
-    """Put units and long names on everything, last."""
-    for name, variable in ds.variables.items():
-        unit, long_name = LOAD_TEST_VARIABLES[str(name)]
-        variable.attrs = {"units": unit, "long_name": long_name}
-    return ds

@@ -174,7 +174,7 @@ class GpuBackend(TorchBackend):
         cache = getattr(self.card, "L2_cache_size", 0)
         self.other = torch.ones(max(4 * cache, MIN_FLUSH) // 4, dtype=torch.int32, device=self.device)
         self.memory = 0.9 * torch.cuda.mem_get_info(number)[0]
-        self.dtypes = formats(torch, self.card)
+        self.dtypes = supported_formats(torch, self.card)
         self.sdpa_backend = "FLASH_ATTENTION" if "bf16" in self.dtypes else "EFFICIENT_ATTENTION"
 
     def facts(self) -> list[str]:
@@ -243,7 +243,7 @@ class CpuBackend(TorchBackend):
         ]
 
 
-def formats(torch: Any, card: Any) -> dict[str, Any]:
+def supported_formats(torch: Any, card: Any) -> dict[str, Any]:
     """PyTorch's types of the formats that a card has matrix products in; before Ampere, also no FlashAttention."""
     found = {"fp16": torch.float16}
     capability = (card.major, card.minor)

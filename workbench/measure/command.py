@@ -18,6 +18,7 @@ from typing import NoReturn, Protocol
 
 from ..common.errors import unknown
 from ..common.files import whole
+from ..operators import PHASES
 from . import plan
 from .columns import SIZES, TIMING_COLUMNS
 from .plan import Grid, Kernel
@@ -229,7 +230,6 @@ def _positive(text: str) -> float:
 def parser(command: str) -> argparse.ArgumentParser:
     """The options; lists are separated by commas."""
     options, grid = _Parser(prog=command, description=(__doc__ or "").split("\n")[0]), Grid()
-    groups = {"fused": plan.FUSED, "unfused": plan.UNFUSED, "elementwise": tuple(plan.ELEMENTWISE)}
     add = options.add_argument
     add("-o", "--output", type=Path, metavar="FILE", help="CSV to write or go on with; default timings-<gpu>.csv")
     add("--minutes", type=_positive, default=float("inf"), help="stop after that time; default: when all is measured")
@@ -238,8 +238,9 @@ def parser(command: str) -> argparse.ArgumentParser:
     add("--device", default="cuda", help="cuda (also ROCm), cuda:N; cpu only to try this out, on a small grid")
     add("--memory-gb", type=_positive, help="memory to use; default 90%% of what is free, 80 in a dry run")
     add("--model", type=_names(tuple(plan.MODELS)), default=grid.models, help=", ".join(plan.MODELS))
-    add("--operator", type=_names(plan.OPERATORS, groups), default=grid.operators, help="fused, unfused, or names")
-    add("--phase", type=_names(plan.PHASES), default=grid.phases, help="prefill, decode")
+    add("--operator", type=_names(grid.operators, plan.operator_groups()), default=grid.operators,
+        help="fused, unfused, or names")  # fmt: skip
+    add("--phase", type=_names(PHASES), default=grid.phases, help="prefill, decode")
     add("--batch-size", type=_counts, default=grid.batch_sizes, help="sequences")
     add("--seq-len", type=_counts, default=grid.seq_lens, help="prompt, or cached context")
     add("--candidates", type=_counts, default=grid.candidates, help="new tokens per sequence in decode")
@@ -286,7 +287,8 @@ def main(
 def _measure(arguments: Sequence[str], command: str, open_backend: OpenBackend, clock: Callable[[], float]) -> int:
     o = parser(command).parse_args(arguments)
     found = plan.in_order(
-        plan.kernels(Grid(o.model, o.operator, o.phase, o.batch_size, o.seq_len, o.candidates, o.dtype)), o.dtype[0]
+        plan.grid_kernels(Grid(o.model, o.operator, o.phase, o.batch_size, o.seq_len, o.candidates, o.dtype)),
+        o.dtype[0],
     )
     if o.dry_run:
         memory = (o.memory_gb or DRY_RUN_MEMORY / 1e9) * 1e9

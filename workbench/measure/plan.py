@@ -1,58 +1,69 @@
 """What `measure` times: every distinct kernel of the grid, in an order in which even a short run says much.
 
-Imports the standard library alone, like everything that `python -m workbench.measure` needs before PyTorch.
+Imports the standard library and the operators alone, like everything that `python -m workbench.measure` needs before
+PyTorch.
 """
 
 import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
+from ..operators import OPERATORS, PHASES, Conventions, Cost, Step, Widths, decode, operator_set, prefill
 from .columns import SIZES
 
 
-class ModelSizes(NamedTuple):
-    """Sizes of a model without grouped heads [1]; typed here, as the catalog needs more than the standard library."""
+@dataclass(frozen=True)
+class ModelSizes:
+    """What operators read of a gated model without grouped heads, sizes in [1].
 
-    hidden: int
-    intermediate: int
+    It stands in for the catalog's `Model`, which needs more than the standard library; an operator that such a model
+    lacks is left out.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    n_layers: int
     n_heads: int
     head_dim: int
-    vocab: int
+    vocab_size: int
+    gated: bool = True
+    learned_positions: None = None
+    sliding_window: None = None
+    moe: None = None
+    mla: None = None
+
+    @property
+    def n_kv_heads(self) -> int:
+        """As many as there are query heads."""
+        return self.n_heads
+
+    @property
+    def dense_layers(self) -> int:
+        """All layers."""
+        return self.n_layers
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Keys and values of all layers."""
+        return 2 * self.n_layers * self.n_heads * self.head_dim
 
 
 #: The models of the Medusa paper (Cai et al. 2024, arXiv 2401.10774); sizes of Touvron et al. 2023, arXiv 2302.13971.
-MODELS = {
-    "llama-7b": ModelSizes(4096, 11008, 32, 128, 32000),
-    "llama-13b": ModelSizes(5120, 13824, 40, 128, 32000),
-    "llama-33b": ModelSizes(6656, 17920, 52, 128, 32000),
+MODELS: dict[str, Any] = {
+    "llama-7b": ModelSizes(4096, 11008, 32, 32, 128, 32000),
+    "llama-13b": ModelSizes(5120, 13824, 40, 40, 128, 32000),
+    "llama-33b": ModelSizes(6656, 17920, 60, 52, 128, 32000),
 }
 
-#: k and n of the weight of each projection.
-PROJECTIONS: dict[str, Callable[[ModelSizes], tuple[int, int]]] = {
-    "qkv_proj": lambda s: (s.hidden, 3 * s.hidden),
-    "q_proj": lambda s: (s.hidden, s.hidden),
-    "k_proj": lambda s: (s.hidden, s.hidden),
-    "v_proj": lambda s: (s.hidden, s.hidden),
-    "o_proj": lambda s: (s.hidden, s.hidden),
-    "gate_up_proj": lambda s: (s.hidden, 2 * s.intermediate),
-    "gate_proj": lambda s: (s.hidden, s.intermediate),
-    "up_proj": lambda s: (s.hidden, s.intermediate),
-    "down_proj": lambda s: (s.intermediate, s.hidden),
-    "lm_head": lambda s: (s.hidden, s.vocab),
-}
-#: Width of each elementwise operator, and the tensors of m x n that it reads and writes.
+#: Width of each elementwise operator of PyTorch, and the tensors of m x n that it reads and writes.
 ELEMENTWISE: dict[str, tuple[Callable[[ModelSizes], int], int]] = {
-    "rms_norm": (lambda s: s.hidden, 2),
-    "add": (lambda s: s.hidden, 3),
-    "silu_mul": (lambda s: s.intermediate, 5),  # two kernels in PyTorch: silu(gate), then the product with up
+    "rms_norm": (lambda s: s.hidden_size, 2),
+    "add": (lambda s: s.hidden_size, 3),
+    "silu_mul": (lambda s: s.intermediate_size, 5),  # two kernels in PyTorch: silu(gate), then the product with up
 }
-FUSED = ("qkv_proj", "attention", "o_proj", "gate_up_proj", "down_proj", "lm_head")
-UNFUSED = ("q_proj", "k_proj", "v_proj", "qk", "pv", "gate_proj", "up_proj")
-OPERATORS = (*FUSED, *UNFUSED, *ELEMENTWISE)
-PHASES = ("prefill", "decode")
 ELEMENT_BYTES = {"fp16": 2, "bf16": 2, "fp8": 1}
 
 
@@ -112,12 +123,24 @@ class Kernel:
         return 2.0 * self.batch_size * self.head_dim * width * tokens
 
 
+def operator_groups() -> dict[str, tuple[str, ...]]:
+    """Operators to measure: those that engines run, what the papers' view has besides, PyTorch's elementwise ones."""
+    views = {
+        view: dict.fromkeys(
+            name for model in MODELS.values() for name in operator_set(model, view) if _cost(name, model, prefill(1, 1))
+        )
+        for view in ("fused", "unfused")
+    }
+    besides = (name for name in views["unfused"] if name not in views["fused"])
+    return {"fused": tuple(views["fused"]), "unfused": tuple(besides), "elementwise": tuple(ELEMENTWISE)}
+
+
 @dataclass(frozen=True)
 class Grid:
     """The settings to measure; the defaults are those of the Medusa paper's charts."""
 
     models: Sequence[str] = tuple(MODELS)
-    operators: Sequence[str] = OPERATORS
+    operators: Sequence[str] = field(default_factory=lambda: sum(operator_groups().values(), ()))
     phases: Sequence[str] = PHASES
     batch_sizes: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)
     seq_lens: Sequence[int] = (128, 256, 512, 1024, 2048, 4096, 8192)
@@ -125,7 +148,7 @@ class Grid:
     dtypes: Sequence[str] = tuple(ELEMENT_BYTES)
 
 
-def kernels(grid: Grid) -> list[Kernel]:
+def grid_kernels(grid: Grid) -> list[Kernel]:
     """The distinct kernels of a grid: operators of the same sizes are one, named after all of them."""
     found: dict[tuple[str, ...], Kernel] = {}
     for kernel in _every_kernel(grid):
@@ -140,36 +163,47 @@ def _every_kernel(grid: Grid) -> Iterator[Kernel]:
         for model in grid.models:
             for batch in grid.batch_sizes:
                 for seq_len in grid.seq_lens:
-                    for phase in grid.phases:
-                        for new in [seq_len] if phase == "prefill" else grid.candidates:
-                            yield from _step(model, dtype, phase, batch, new, seq_len, grid.operators)
+                    for phase, step in _steps(grid, batch, seq_len):
+                        found = (_kernel(model, operator, dtype, phase, step) for operator in grid.operators)
+                        yield from filter(None, found)
 
 
-def _step(
-    model: str, dtype: str, phase: str, batch: int, new: int, context: int, operators: Iterable[str]
-) -> Iterator[Kernel]:
-    """The kernels of one layer and step: `new` tokens in each of `batch` sequences, over `context` tokens [1]."""
-    sizes = MODELS[model]
-    tokens = batch * new
-    heads = {
-        "batch_size": batch, "seq_len_q": new, "seq_len_kv": context, "n_heads": sizes.n_heads,
-        "n_kv_heads": sizes.n_heads, "head_dim": sizes.head_dim,
-    }  # fmt: skip
-    for operator in operators:
-        name = f"{model}:{operator}"
-        if operator in PROJECTIONS:
-            k, n = PROJECTIONS[operator](sizes)
-            rows = batch if operator == "lm_head" and phase == "prefill" else tokens
-            yield Kernel("gemm", name, dtype, m=rows, n=n, k=k)
-        elif dtype == "fp8":  # PyTorch has fp8 matrix products and no more
-            continue
-        elif operator in ELEMENTWISE:
-            yield Kernel("elementwise", name, dtype, m=tokens, n=ELEMENTWISE[operator][0](sizes))
-        elif operator == "attention":
-            yield Kernel(f"attention_{phase}", name, dtype, **heads)
+def _steps(grid: Grid, batch: int, seq_len: int) -> Iterator[tuple[str, Step]]:
+    for phase in grid.phases:
+        if phase == "prefill":
+            yield phase, prefill(batch, seq_len)
         else:
-            n, k = (context, sizes.head_dim) if operator == "qk" else (sizes.head_dim, context)
-            yield Kernel("other", name, dtype, m=new, n=n, k=k, **heads)
+            yield from ((phase, decode(batch, seq_len, candidates=new)) for new in grid.candidates)
+
+
+def _cost(operator: str, model: Any, step: Step) -> Cost | None:
+    """What an operator's one kernel works on; None where a model lacks it, and where PyTorch has no kernel for it."""
+    cost = OPERATORS[operator](model, step, Widths(), Conventions())
+    if cost is None or cost.kernel not in ("gemm", "attention", "unfused"):
+        return None
+    return None if cost.kernel == "gemm" and cost.batch != 1 else cost  # grouped: one GEMM of another kind
+
+
+def _kernel(model: str, operator: str, dtype: str, phase: str, step: Step) -> Kernel | None:
+    """The kernel of an operator in one layer and step; None where there is none."""
+    name, sizes = f"{model}:{operator}", MODELS[model]
+    if operator in ELEMENTWISE:
+        width, _ = ELEMENTWISE[operator]
+        return None if dtype == "fp8" else Kernel("elementwise", name, dtype, m=int(step.tokens), n=width(sizes))
+    cost = _cost(operator, sizes, step)
+    if cost is None or (dtype == "fp8" and cost.kernel != "gemm"):  # PyTorch has fp8 matrix products and no more
+        return None
+    product = {"m": int(cost.m), "n": int(cost.n), "k": int(cost.k)}
+    if cost.kernel == "gemm":
+        return Kernel("gemm", name, dtype, **product)
+    n_heads = int(cost.batch / cost.sequences)
+    heads = {
+        "batch_size": int(step.sequences), "seq_len_q": int(step.new_tokens), "seq_len_kv": int(step.context),
+        "n_heads": n_heads, "n_kv_heads": int(n_heads / cost.group), "head_dim": sizes.head_dim,
+    }  # fmt: skip
+    if cost.kernel == "attention":
+        return Kernel(f"attention_{phase}", name, dtype, **heads)
+    return Kernel("other", name, dtype, **product, **heads)
 
 
 def in_order(found: Iterable[Kernel], first_dtype: str) -> list[Kernel]:
@@ -179,13 +213,14 @@ def in_order(found: Iterable[Kernel], first_dtype: str) -> list[Kernel]:
     format other than `first_dtype` a quarter as often: a short run is a small copy of the whole. The shuffle is always
     the same.
     """
+    fused, unfused, _ = map(set, operator_groups().values())
     groups: dict[tuple[str, ...], list[Kernel]] = defaultdict(list)
     for kernel in found:
         groups[kernel.operator, kernel.operator_class, kernel.dtype].append(kernel)
     order: list[tuple[float, int, Kernel]] = []
     for number, ((operator, _, dtype), group) in enumerate(sorted(groups.items())):
         parts = set(operator.split("+"))
-        value = (4 if parts & set(FUSED) else 2 if parts & set(UNFUSED) else 1) * (1 if dtype == first_dtype else 0.25)
+        value = (4 if parts & fused else 2 if parts & unfused else 1) * (1 if dtype == first_dtype else 0.25)
         random.Random(number).shuffle(group)
         order += [((turn + 1) / value, number, kernel) for turn, kernel in enumerate(group)]
     return [kernel for *_, kernel in sorted(order, key=lambda entry: entry[:2])]

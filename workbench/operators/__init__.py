@@ -2,12 +2,12 @@
 
 from .cost import PHASES, Conventions, Cost, Heads, Step, Widths, decode, prefill
 from .parallel import COLLECTIVES, shard
-from .table import GROUPS, OPERATORS, Operator, exists, operator_set, sees
+from .table import OPERATOR_GROUPS, OPERATORS, Operator, has_operator, operator_set, sees
 
 __all__ = [
     "COLLECTIVES",
-    "GROUPS",
     "OPERATORS",
+    "OPERATOR_GROUPS",
     "PHASES",
     "Conventions",
     "Cost",
@@ -16,7 +16,7 @@ __all__ = [
     "Step",
     "Widths",
     "decode",
-    "exists",
+    "has_operator",
     "operator_set",
     "prefill",
     "sees",

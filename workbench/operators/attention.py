@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..catalog import Model
 
 
-def expands(model: Model, step: Step) -> Array:
+def expands_cache(model: Model, step: Step) -> Array:
     """Whether latent attention is cheaper [FLOP] with the cache expanded to heads (prompts) or absorbed (decoding)."""
     assert model.mla is not None
     mla = model.mla
@@ -27,7 +27,7 @@ def _heads(model: Model, step: Step, w: Widths, *, fused: bool) -> Heads:
     if mla is None:
         read = model.n_kv_heads * model.head_dim * w.kv
         return Heads(n_heads, model.head_dim, model.head_dim, read, read, n_heads // model.n_kv_heads)
-    expand = expands(model, step)
+    expand = expands_cache(model, step)
     head, latent = mla.qk_nope_head_dim + mla.qk_rope_head_dim, mla.kv_lora_rank + mla.qk_rope_head_dim
     again = 0 if fused else mla.kv_lora_rank * w.kv  # absorbed, the values are part of the latent keys
     return Heads(

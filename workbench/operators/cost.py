@@ -15,28 +15,14 @@ PHASES = ("prefill", "decode")
 
 @dataclass(frozen=True)
 class Step:
-    """What one forward pass works on.
+    """What one forward pass works on."""
 
-    Parameters
-    ----------
-    sequences : float or ndarray
-        Sequences in the batch [1].
-    new_tokens : float or ndarray
-        Tokens computed for each sequence [token].
-    context : float or ndarray
-        Tokens of each sequence that a new one may attend to [token].
-    cached : float or ndarray
-        Those of `context` that every new token sees; the rest are the new tokens, which see each other causally
-        [token].
-    logits : float or ndarray
-        Positions of each sequence whose logits are computed [1].
-    """
-
-    sequences: Array
-    new_tokens: Array
-    context: Array
+    sequences: Array  #: sequences in the batch [1]
+    new_tokens: Array  #: tokens computed for each sequence [token]
+    context: Array  #: tokens of each sequence that a new one may attend to [token]
+    #: Those of the context that every new token sees; the rest are the new ones, which see each other causally [token].
     cached: Array
-    logits: Array = 1
+    logits: Array = 1  #: positions of each sequence whose logits are computed [1]
 
     @property
     def tokens(self) -> Array:
@@ -49,16 +35,15 @@ def prefill(batch_size: Array, seq_len: Array, *, logits: str = "last") -> Step:
 
     Parameters
     ----------
-    batch_size : float or ndarray
-        Sequences [1].
-    seq_len : float or ndarray
-        Prompt of each [token].
+    batch_size, seq_len : float or ndarray
+        Sequences [1], and the prompt of each [token].
     logits : str
         Of the "last" position or of "all".
 
     Returns
     -------
     Step
+        Its fields broadcast.
     """
     return Step(batch_size, seq_len, seq_len, 0, 1 if logits == "last" else seq_len)
 
@@ -68,16 +53,15 @@ def decode(batch_size: Array, seq_len: Array, *, candidates: Array = 1) -> Step:
 
     Parameters
     ----------
-    batch_size : float or ndarray
-        Sequences [1].
-    seq_len : float or ndarray
-        Cached context of each [token].
+    batch_size, seq_len : float or ndarray
+        Sequences [1], and the cached context of each [token].
     candidates : float or ndarray
         Tokens computed for each: 1, or the candidates of a Medusa tree or of a draft [token].
 
     Returns
     -------
     Step
+        Its fields broadcast.
     """
     return Step(batch_size, candidates, seq_len, seq_len, candidates)
 
@@ -95,66 +79,40 @@ class Widths:
 
 @dataclass(frozen=True)
 class Conventions:
-    """Conventions that tools differ in.
+    """Conventions that tools differ in."""
 
-    Parameters
-    ----------
-    causal : bool, optional
-        Credit attention for the scores that the causal mask leaves out. None: fused yes, unfused no.
-    scores : str, optional
-        Attention scores go through "memory" or stay on "chip". None: fused on chip, unfused through memory.
-    """
-
+    #: Credit attention for the scores that the causal mask leaves out. None: fused yes, unfused no.
     causal: bool | None = None
+    #: Attention scores go through "memory" or stay on "chip". None: fused on chip, unfused through memory.
     scores: str | None = None
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One kernel call, as a batched GEMM where it is one; dims are those of the step, broadcast.
+    """One kernel call, as a batched GEMM where it is one; dims are those of the step, broadcast."""
 
-    Parameters
-    ----------
-    flops, bytes : float or ndarray
-        Work and traffic of a call [FLOP], [byte].
-    m, n, k, batch : float or ndarray
-        Sizes of the GEMM [1].
-    calls : int
-        Calls in a forward pass [1].
-    kernel : str
-        What runs it, a key of `kernels.LAWS`. Only the kernel-time laws read this and the rest.
-    activations : float or ndarray
-        Those of `bytes` that other kernels of the pass write before or read next [byte].
-    group : float or ndarray
-        Query heads that share a KV head [1].
-    score_flops : float or ndarray
-        FLOPs of one attention score and of its share of the output [FLOP].
-    sequences : float or ndarray
-        Sequences of an attention [1].
-    gpus : int
-        GPUs that take part in a collective [1].
-    """
-
-    flops: Array
-    bytes: Array
-    m: Array
-    n: Array
-    k: Array
-    batch: Array = 1
-    calls: int = 1
-    kernel: str = "gemm"
-    activations: Array = 0.0
-    group: Array = 1
-    score_flops: Array = 1.0
-    sequences: Array = 1
-    gpus: int = 1
+    flops: Array  #: work [FLOP]
+    bytes: Array  #: traffic of the memory bus [byte]
+    m: Array  #: rows of the GEMM [1]
+    n: Array  #: columns of the GEMM [1]
+    k: Array  #: length of its sums [1]
+    batch: Array = 1  #: GEMMs in the call [1]
+    calls: int = 1  #: calls in a forward pass [1]
+    kernel: str = "gemm"  #: what runs it, a key of `kernels.LAWS`; only the laws read this and the rest
+    activations: Array = 0.0  #: those of the bytes that other kernels of the pass write before or read next [byte]
+    group: Array = 1  #: query heads that share a KV head [1]
+    score_flops: Array = 1.0  #: FLOPs of one attention score and of its share of the output [FLOP]
+    sequences: Array = 1  #: sequences of an attention [1]
+    gpus: int = 1  #: GPUs that take part in a collective [1]
 
 
 def gemm(
     m: Array, k: Array, n: Array, *, weight: Array, activation: Array, batch: Array = 1, calls: int = 1,
     kernel: str = "gemm",
 ) -> Cost:  # fmt: skip
-    """Work of (m x k) activations times (k x n) weights, `batch` times: 2 b m n k FLOPs.
+    """Work of (m x k) activations times (k x n) weights, b = `batch` times: 2 b m n k FLOPs.
+
+    The bytes are b (m k + m n) of the activations' width and b k n of the weights'.
 
     Parameters
     ----------
@@ -162,14 +120,13 @@ def gemm(
         Sizes [1].
     weight, activation : float or ndarray
         Width of an element of the (k x n) matrix, and of the two others [byte].
-    calls : int
-        Calls in a forward pass [1].
-    kernel : str
-        What runs it, a key of `kernels.LAWS`.
+    calls, kernel : int, str
+        As for `Cost`.
 
     Returns
     -------
     Cost
+        Of one call.
     """
     activations = (k + n) * activation * batch * m  # the arrays last: fewer passes over them
     moved = activations + k * n * weight * batch
@@ -178,26 +135,14 @@ def gemm(
 
 @dataclass(frozen=True)
 class Heads:
-    """The heads of one layer's attention.
+    """The heads of one layer's attention."""
 
-    Parameters
-    ----------
-    n_heads : float or ndarray
-        Query heads [1].
-    qk_dim, v_dim : float or ndarray
-        Length of the dot product of a query and a key, and of a value [1].
-    k_bytes, v_bytes : float or ndarray
-        Keys and values of one token of the context, of all heads [byte].
-    group : float or ndarray
-        Query heads that share a KV head [1].
-    """
-
-    n_heads: Array
-    qk_dim: Array
-    v_dim: Array
-    k_bytes: Array
-    v_bytes: Array
-    group: Array
+    n_heads: Array  #: query heads [1]
+    qk_dim: Array  #: length of the dot product of a query and a key [1]
+    v_dim: Array  #: length of a value [1]
+    k_bytes: Array  #: keys of one token of the context, of all heads [byte]
+    v_bytes: Array  #: its values [byte]
+    group: Array  #: query heads that share a KV head [1]
 
 
 def scores_per_sequence(step: Step, window: int | None, *, causal: bool) -> Array:
@@ -221,8 +166,8 @@ def attention(
 
     Parameters
     ----------
-    step : Step
-    heads : Heads
+    step, heads : Step, Heads
+        What it works on, and its heads.
     activation : float or ndarray
         Width of queries, scores and outputs [byte].
     part : str
@@ -239,6 +184,7 @@ def attention(
     Returns
     -------
     Cost
+        Of one call.
 
     References
     ----------

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..catalog import Model
 
 
-def shape(model: Model, intermediate: int, *, down: bool) -> tuple[int, int]:
+def mlp_shape(model: Model, intermediate: int, *, down: bool) -> tuple[int, int]:
     """k and n of the fused gate and up of an MLP, or of its down projection [1]."""
     if down:
         return intermediate, model.hidden_size
@@ -35,9 +35,9 @@ def gate_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | Non
 
 def gate_up_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
     """MLP gate and up in one GEMM: h -> 2 i."""
-    return _dense(model, step, w, *shape(model, model.intermediate_size, down=False)) if model.gated else None
+    return _dense(model, step, w, *mlp_shape(model, model.intermediate_size, down=False)) if model.gated else None
 
 
 def down_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
     """MLP down: i -> h."""
-    return _dense(model, step, w, *shape(model, model.intermediate_size, down=True))
+    return _dense(model, step, w, *mlp_shape(model, model.intermediate_size, down=True))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..common.arrays import Array
 from .cost import Conventions, Cost, Step, Widths, gemm
-from .mlp import shape
+from .mlp import mlp_shape
 
 if TYPE_CHECKING:
     from ..catalog import Model
@@ -30,7 +30,7 @@ def _routed(model: Model, step: Step, w: Widths, *, down: bool) -> Cost | None:
         return None
     touched = experts_touched(step, moe.n_experts, moe.experts_per_token)
     rows = step.tokens * moe.experts_per_token / touched
-    k, n = shape(model, moe.intermediate_size, down=down)
+    k, n = mlp_shape(model, moe.intermediate_size, down=down)
     return gemm(rows, k, n, weight=w.experts, activation=w.activation, batch=touched, calls=moe.layers)
 
 
@@ -47,7 +47,7 @@ def moe_down_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost |
 def _shared(model: Model, step: Step, w: Widths, *, down: bool) -> Cost | None:
     if not (model.moe and model.moe.shared_intermediate_size):
         return None
-    k, n = shape(model, model.moe.shared_intermediate_size, down=down)
+    k, n = mlp_shape(model, model.moe.shared_intermediate_size, down=down)
     return gemm(step.tokens, k, n, weight=w.weight, activation=w.activation, calls=model.moe.layers)
 
 

@@ -28,6 +28,7 @@ def shard(model: Model, tp: int) -> Model:
     Parameters
     ----------
     model : Model
+        Catalog entry.
     tp : int
         GPUs that share every layer [1].
 
@@ -98,8 +99,9 @@ def all_reduce(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
 def all_to_all(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
     """One of the two exchanges around the routed experts of a layer; None on one GPU, or without experts.
 
-    step : of one GPU's own tokens. Each token's activations go to the GPUs of its k experts, and come back weighted
-    (DeepSeek-V3, arXiv 2412.19437, section 3.2); experts are taken to be loaded evenly. Read once, written once.
+    Each of a GPU's own tokens, which the step has, sends its activations to the GPUs of its k experts, from where they
+    come back weighted (DeepSeek-V3, arXiv 2412.19437, section 3.2). Experts are taken to be loaded evenly; the bytes
+    are read once and written once.
     """
     if gpus == 1 or model.moe is None:
         return None
@@ -110,7 +112,7 @@ def all_to_all(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
     )  # fmt: skip
 
 
-def spread(cost: Cost, gpus: int) -> Cost:
+def spread_experts(cost: Cost, gpus: int) -> Cost:
     """One GPU's part of routed experts that are spread over `gpus` [1], with whole experts on each, loaded evenly."""
     return replace(
         cost, flops=cost.flops / gpus, bytes=cost.bytes / gpus, batch=cost.batch / gpus,

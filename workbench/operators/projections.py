@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..common.arrays import np
-from .attention import expands
+from .attention import expands_cache
 from .cost import Conventions, Cost, Step, Widths, gemm
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def kv_b_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | Non
     if not (mla := model.mla):
         return None
     up = model.n_heads * (mla.qk_nope_head_dim + mla.v_head_dim)
-    expand = expands(model, step)
+    expand = expands_cache(model, step)
     rows = np.where(expand, step.sequences * step.context, step.tokens)
     read = np.where(expand, mla.kv_lora_rank * w.kv, up * w.activation)
     written = np.where(expand, up, 2 * model.n_heads * mla.kv_lora_rank) * w.activation

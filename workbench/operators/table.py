@@ -23,34 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator; calling it gives its cost, or None where a model has no such operator.
+    """One operator; calling it gives its cost, or None where a model has no such operator."""
 
-    Parameters
-    ----------
-    function : callable
-        ``(model, step, widths, conventions) -> Cost | None``.
-    operand : str
-        The stored operand that it multiplies activations with: "weight", "experts", "lm_head", "kv", or "activation"
-        where there is none.
-    view : str
-        "fused", one kernel for several of the papers' operators; "unfused", of the papers' view alone; or "both".
-    sees : str
-        What its work follows from: the step's "tokens", its "sequences", or each sequence's own "context".
-    routed : bool
-        Of routed experts, which expert parallelism spreads.
-    group : str
-        Its label in the Medusa charts, one of `GROUPS`.
-    within : str
-        The operator that does its work in the fused view, in a model that has that one.
-    """
-
+    #: ``(model, step, widths, conventions) -> Cost | None``.
     function: Callable[[Model, Step, Widths, Conventions], Cost | None]
+    #: The stored operand that activations are multiplied with: "weight", "experts", "lm_head", "kv"; else "activation".
     operand: str = "weight"
+    #: "fused", one kernel for several of the papers' operators; "unfused", of the papers' view alone; or "both".
     view: str = "both"
+    #: What its work follows from: the step's "tokens", its "sequences", or each sequence's own "context".
     sees: str = "tokens"
-    routed: bool = False
-    group: str = "other"
-    within: str = ""
+    routed: bool = False  #: of routed experts, which expert parallelism spreads
+    group: str = "other"  #: its label in the Medusa charts, one of `OPERATOR_GROUPS`
+    within: str = ""  #: the operator that does its work in the fused view, in a model that has that one
 
     def __call__(self, model: Model, step: Step, widths: Widths, conventions: Conventions) -> Cost | None:
         """Cost of one kernel call."""
@@ -58,7 +43,7 @@ class Operator:
 
 
 #: Labels of the Medusa charts, in their order; all else is in the last.
-GROUPS = ("qk/pv", "qkv", "up/gate/down", "other")
+OPERATOR_GROUPS = ("qk/pv", "qkv", "up/gate/down", "other")
 
 _QKV: dict[str, Any] = {"group": "qkv", "within": "qkv_proj"}
 _SCORES: dict[str, Any] = {"operand": "kv", "sees": "context", "group": "qk/pv"}
@@ -97,15 +82,37 @@ OPERATORS: dict[str, Operator] = {
 
 
 def sees(name: str) -> str:
-    """What the work of an operator follows from, see `Operator`; that of a collective from the tokens."""
+    """What the work of an operator, or of a collective, follows from.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+
+    Returns
+    -------
+    str
+        "tokens", "sequences" or "context", as for `Operator`; a collective's is the tokens.
+    """
     return OPERATORS[name].sees if name in OPERATORS else "tokens"
 
 
 _ONE_TOKEN = (prefill(1, 1), Widths(), Conventions())
 
 
-def exists(operator: str, model: Model) -> bool:
-    """Whether a model has an operator, in either view."""
+def has_operator(model: Model, operator: str) -> bool:
+    """Whether a model has an operator, in either view.
+
+    Parameters
+    ----------
+    model, operator : Model, str
+        A catalog entry; a key of `OPERATORS`.
+
+    Returns
+    -------
+    bool
+        Whether its function gives a cost.
+    """
     return OPERATORS[operator](model, *_ONE_TOKEN) is not None
 
 
@@ -115,14 +122,16 @@ def operator_set(model: Model, view: str) -> list[str]:
     Parameters
     ----------
     model : Model
+        Catalog entry.
     view : str
         "fused", what engines run, a whole forward pass; or "unfused", the papers' view, its matmuls alone.
 
     Returns
     -------
     list of str
+        Keys of `OPERATORS`.
     """
-    has = [name for name in OPERATORS if exists(name, model)]
+    has = [name for name in OPERATORS if has_operator(model, name)]
     if view == "unfused":
         return [name for name in has if OPERATORS[name].view != "fused"]
     return [name for name in has if OPERATORS[name].view != "unfused" and OPERATORS[name].within not in has]

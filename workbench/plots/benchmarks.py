@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocat
 
 from .style import COLORS
 
-LOOKS = {"ideal": ("blue", "o"), "kernel": ("orange", "s")}
+TIME_MODEL_LOOKS = {"ideal": ("blue", "o"), "kernel": ("orange", "s")}
 
 
 def cell_costs(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -31,7 +31,7 @@ def cell_costs(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = plt.gca() if ax is None else ax
     copies = table.dropna(subset="copy_seconds").groupby("cells", as_index=False).copy_seconds.median()
     ax.plot(copies.cells, 1e9 * copies.copy_seconds / copies.cells, "k:", marker="D", ms=4, label="copying the result")
-    for time_model, (color, mark) in LOOKS.items():
+    for time_model, (color, mark) in TIME_MODEL_LOOKS.items():
         rows = table[table.time_model == time_model].sort_values("cells")
         ax.plot(rows.cells, rows.ns_per_cell, color=COLORS[color], marker=mark, label=f"{time_model} grid")
     ax.set(xscale="log", yscale="log", xlabel="Cells of the grid", ylabel="Time per cell (ns)")
@@ -64,7 +64,7 @@ def point_rates(table: pd.DataFrame, others: Mapping[str, float], ax: Axes | Non
     ax = plt.gca() if ax is None else ax
     bars = [(name, rate, COLORS["grey"]) for name, rate in sorted(others.items(), key=lambda other: other[1])]
     for row in table.sort_values("points_per_second").to_dict("records"):
-        color, _ = LOOKS[row["time_model"]]
+        color, _ = TIME_MODEL_LOOKS[row["time_model"]]
         bars.append((f"{row['points']:,} points, {row['time_model']}", row["points_per_second"], COLORS[color]))
     names, rates, colors = zip(*bars, strict=True)
     drawn = ax.barh(names, rates, color=colors)

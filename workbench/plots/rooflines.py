@@ -97,7 +97,7 @@ def roofline(
         By label, a selection (operator, phase, candidates) with an optional color and marker; None is one for each
         operator and phase.
     ranges : pd.DataFrame, optional
-        Published ranges to draw behind the points, as from `audit.published_ranges`: series, x_low, x_high
+        Published ranges to draw behind the points, as from `audit.printed_ranges`: series, x_low, x_high
         [FLOP/byte], y_low, y_high [FLOP/s], NaN where none is published.
     arrows : sequence of mapping
         Annotations: text, start and end as [x, y], and at, where the text goes.

@@ -17,7 +17,7 @@ from .style import COLORS, SERIES_COLORS
 WAITING, RUNNING, UNFINISHED, FAILED = COLORS["orange"], COLORS["blue"], COLORS["grey"], COLORS["red"]
 #: Verdicts of a plan on what does not fit or is too slow.
 LOST = (*filter(None, UNFIT.values()), *TOO_SLOW)
-MOST_LABELS = 40  # requests; of more, the axis counts them
+MOST_ROWS = 40  # requests; of more, the axis counts them
 #: Lines of tp = 1, 2, 4, 8 in a plan, or what it has in their place; and that of its frontier.
 TP_LINES = [(0, ()), (0, (5, 2)), (0, (2, 1.5)), (0, (5, 1, 1, 1))]
 FRONTIER: dict[str, Any] = {"color": "black", "linewidth": 6, "alpha": 0.15}
@@ -118,7 +118,7 @@ def requests(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None =
             ax.hlines(y[chosen], begin[chosen], until[chosen], color=color, linewidth=width, label=label)
     if failed.any():
         ax.plot(np.fmax(first, sent)[failed], y[failed], "x", color=FAILED, ms=5, label="failed")
-    if len(table) <= MOST_LABELS:
+    if len(table) <= MOST_ROWS:
         ax.set_yticks(y)
     ax.set(ylim=(len(table) - 0.5, -0.5), xlim=(0, max(end, 1e-9)), xlabel="Time (s)", title=title or "")
     ax.set_ylabel("Request, in the order sent")

@@ -27,7 +27,7 @@ class Batch:
     Raises
     ------
     ValueError
-        For what is out of range.
+        For a size or an option out of range.
     """
 
     batch_size: np.ndarray

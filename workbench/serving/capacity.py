@@ -14,14 +14,14 @@ from ..catalog.loading import entries
 from ..common.arguments import is_number, whole_numbers
 from ..common.errors import CannotRun
 from .estimation import estimate
-from .memory import CONTEXT_LENGTH, FITS, KV_CACHE, WEIGHTS, device_memory
+from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, device_memory
 from .pareto import pareto_front
 from .replica import Replica
 
 TPS = (1, 2, 4, 8)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 UNFIT = {
-    FITS: "", WEIGHTS: "weights do not fit", KV_CACHE: "KV cache does not fit",
+    ALL_FITS: "", WEIGHTS: "weights do not fit", KV_CACHE: "KV cache does not fit",
     CONTEXT_LENGTH: "longer than the model's context",
 }  # fmt: skip
 #: GPUs that a usual server has on one link [1].
@@ -47,20 +47,48 @@ def plan(
 ) -> pd.DataFrame:
     """Every combination of GPU, tp and batch size for one workload, the best first, each with its verdict.
 
-    prompt, output : of a request [token]; ttft, tpot : service level, None for any [s]
-    request_rate : requests that arrive [1/s]: the replicas it takes, each at its full throughput; no queue is in it
-    gpu : those to consider, None for all that have a price, or the whole catalog
-    tp, batch_size : of a replica; its GPUs are all on one link, as within a machine: no network is modelled [1]
-    price : of a GPU and hour, one or by GPU id; without it the cost is in GPU-hours
-    schedule, options : as of `serving.estimate`
+    Parameters
+    ----------
+    model : str or Model
+        Id or catalog object.
+    prompt, output : int
+        Of a request [token].
+    ttft, tpot : float, optional
+        Service level: the longest time to the first token, and for each token after it; None is any [s].
+    request_rate : float, optional
+        Requests that arrive; None leaves out how many replicas they take [1/s].
+    gpu : str or GPU, or several, optional
+        Those to consider; None is all that have a price of their own, or the whole catalog.
+    tp : int or list of int
+        GPUs that share every layer of a replica [1].
+    batch_size : int or list of int
+        Sequences at a time in a replica [1].
+    price : float or dict, optional
+        Of a GPU and hour, one or by GPU id; without it the cost is in GPU-hours.
+    schedule : str
+        As for `estimate`.
+    **options
+        Further arguments of `estimate`.
 
-    Returns columns gpu, tp, batch_size; ttft_s, tpot_s [s], tokens_per_second of a replica, requests_per_second [1/s],
-    memory_gb of a GPU, largest_batch, cost of a million output tokens (in GPU-hours without prices), of a full replica,
-    or of the replicas that `request_rate` takes; replicas and gpus for it; and verdict: "best", the cheapest that meets
-    the service level; "meets the SLO"; or why not: it does not fit, "TTFT over", "TPOT over", or dominated by another
-    row, no slower in either and no dearer.
+    Returns
+    -------
+    pandas.DataFrame
+        Columns gpu, tp, batch_size [1]; ttft_s, tpot_s [s]; tokens_per_second and requests_per_second of a replica
+        [1/s]; memory_gb of a GPU [GB]; largest_batch [1]; cost of a million output tokens, of a full replica, or of the
+        replicas that `request_rate` takes; replicas and gpus for it [1]; and verdict: "best", the cheapest that meets
+        the service level; "meets the SLO"; or why not: it cannot run or does not fit, "TTFT over", "TPOT over", or
+        "dominated by" a row that is no slower in either and no dearer.
 
-    Raises ValueError for what `serving.estimate` refuses; a GPU or tp that cannot run the model is a row that says so.
+    Raises
+    ------
+    ValueError
+        For what `estimate` refuses; a GPU or tp that cannot run the model is a row that says so.
+
+    Notes
+    -----
+    The replicas for a rate are request_rate / requests_per_second, rounded up: each is taken at its full throughput,
+    without a queue (`simulation` has one). All GPUs of a replica are on one link, as within a machine: no network is
+    modelled.
     """
     entry = find_model(model)
     if isinstance(price, Mapping):
@@ -151,7 +179,20 @@ def _judged(table: pd.DataFrame, ttft: float | None, tpot: float | None) -> pd.D
 
 
 def plan_text(table: pd.DataFrame, rows: int = 20) -> str:
-    """The first rows of a plan in ms and GB, and how many of all lost by what."""
+    """A plan in print: its first rows in ms and GB, and how many rows have each verdict.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `plan`.
+    rows : int
+        Rows that are shown [1].
+
+    Returns
+    -------
+    str
+        With lines on what the plan leaves out.
+    """
     shown = table.head(rows).rename(columns={"batch_size": "batch", "verdict": ""})
     text = pd.DataFrame({"gpu": shown.gpu, "tp": shown.tp, "batch": shown.batch})
     for heading, column, scale, digits in (

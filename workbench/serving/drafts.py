@@ -21,12 +21,36 @@ Acceptance = Callable[[int], Array] | Mapping[int, float] | Iterable[float]
 
 
 def expected_tokens(alpha: Any, depth: Any) -> Any:
-    """Mean tokens per step of speculative decoding with a draft model, (1 - alpha^(depth+1)) / (1 - alpha) [1].
+    """Mean tokens per step of speculative decoding with a draft model.
 
-    alpha : chance that a drafted token is accepted, from 0 to 1 [1]; depth : tokens drafted one after another, so that
-        a step verifies depth + 1 candidates: `acceptance=lambda q: expected_tokens(0.8, q - 1)` [1]
+    Parameters
+    ----------
+    alpha : array_like
+        Chance that a drafted token is accepted, from 0 to 1 [1].
+    depth : array_like
+        Tokens drafted one after another, so that a step verifies depth + 1 candidates [token].
 
-    Raises ValueError outside those ranges. Leviathan, Kalman and Matias 2023 (arXiv 2211.17192), equation 1.
+    Returns
+    -------
+    float or ndarray
+        With the dims of both, broadcast [token].
+
+    Raises
+    ------
+    ValueError
+        For an alpha outside 0 to 1, and a depth that is not a whole number from 0.
+
+    Notes
+    -----
+    With alpha a and depth d
+
+    .. math:: (1 - a^{d + 1}) / (1 - a)
+
+    As an acceptance of `speculation.speedup`: ``lambda candidates: expected_tokens(0.8, candidates - 1)``.
+
+    References
+    ----------
+    Leviathan, Kalman and Matias 2023, arXiv 2211.17192, equation 1.
     """
     chance, drafted = np.asarray(alpha, dtype=float), np.asarray(depth, dtype=float)
     if not ((chance >= 0) & (chance <= 1)).all():
@@ -40,14 +64,22 @@ def expected_tokens(alpha: Any, depth: Any) -> Any:
 
 @dataclass(frozen=True)
 class Draft:
-    """How a replica's decoding steps guess ahead, and what the guessing costs beside verifying `candidates` [1].
+    """How a replica's decoding steps guess ahead; made by `draft_model`, `mtp` and `medusa`.
 
-    tokens_per_step : mean tokens that one step yields [1]
-    model : the draft model, None for the target's own layers or heads; depth : tokens that it drafts one after another,
-        each with a pass of its own [1]; mtp : the passes are those of a multi-token-prediction layer of the target
-    heads : Medusa heads, which run once a step [1]
-
-    Made by `draft_model`, `mtp` and `medusa`.
+    Parameters
+    ----------
+    candidates : int
+        Tokens that a step verifies for each sequence [token].
+    tokens_per_step : float
+        Mean tokens that it yields [token].
+    model : Model, optional
+        The draft model; None for the target's own layers or heads.
+    depth : int
+        Tokens that are drafted one after another, each with a pass of its own [token].
+    mtp : bool
+        The passes are those of a multi-token-prediction layer of the target.
+    heads : int
+        Medusa heads, which run once a step [1].
     """
 
     candidates: int
@@ -71,27 +103,87 @@ class Draft:
 
 
 def draft_model(model: str | Model, *, depth: int, alpha: float) -> Draft:
-    """A draft model that guesses `depth` [1] tokens, each accepted with a chance of `alpha` [1] (`expected_tokens`)."""
+    """A draft model that guesses some tokens, one after another.
+
+    Parameters
+    ----------
+    model : str or Model
+        Id or catalog object.
+    depth : int
+        Tokens that it guesses [token].
+    alpha : float
+        Chance that one is accepted [1].
+
+    Returns
+    -------
+    Draft
+        A step yields `expected_tokens`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown model, a depth that is not a positive whole number, and an alpha outside 0 to 1.
+    """
     depth = _whole("depth", depth)
     return Draft(depth + 1, expected_tokens(alpha, depth), find_model(model), depth)
 
 
 def mtp(*, alpha: float, depth: int = 1) -> Draft:
-    """The target's own multi-token-prediction layer, run `depth` [1] times (DeepSeek-V3, arXiv 2412.19437).
+    """The target's own multi-token-prediction layer, run once for each token that it guesses.
 
-    alpha : chance that its token is accepted [1]; that report gives 0.85 to 0.9 for the second token
+    Parameters
+    ----------
+    alpha : float
+        Chance that its token is accepted; the reference gives 0.85 to 0.9 for the second token [1].
+    depth : int
+        Tokens that it guesses [token].
+
+    Returns
+    -------
+    Draft
+        A step yields `expected_tokens`.
+
+    Raises
+    ------
+    ValueError
+        For a depth that is not a positive whole number, and an alpha outside 0 to 1.
+
+    References
+    ----------
+    DeepSeek-AI 2024, *DeepSeek-V3*, arXiv 2412.19437.
     """
     depth = _whole("depth", depth)
     return Draft(depth + 1, expected_tokens(alpha, depth), depth=depth, mtp=True)
 
 
 def medusa(*, candidates: int, heads: int = 4, acceptance: Acceptance = medusa_acceleration_rate) -> Draft:
-    """Medusa heads, each a residual h x h layer and a head of its own over the vocabulary (arXiv 2401.10774).
+    """Medusa heads, each a residual h x h layer and a head of its own over the vocabulary.
 
-    candidates : tokens verified a step [1]; acceptance : tokens that a step yields, as for `speedup` [1]
+    Parameters
+    ----------
+    candidates : int
+        Tokens that a step verifies for each sequence [token].
+    heads : int
+        How many, which run once a step [1].
+    acceptance : callable, mapping or iterable of float
+        Mean tokens that a step yields, as for `speculation.speedup`; the Medusa paper's fit unless given [token].
+
+    Returns
+    -------
+    Draft
+        A step yields what `acceptance` says.
+
+    Raises
+    ------
+    ValueError
+        For sizes that are not positive whole numbers, and an acceptance outside 1 to `candidates`.
+
+    References
+    ----------
+    Cai et al. 2024, *Medusa*, arXiv 2401.10774.
     """
     count = _whole("candidates", candidates)
-    rate = float(rates(acceptance, np.array([count]))[0])
+    rate = float(acceptance_rates(acceptance, np.array([count]))[0])
     return Draft(count, rate, heads=_whole("heads", heads))
 
 
@@ -100,7 +192,7 @@ def _whole(name: str, value: int) -> int:
 
 
 def drafting_time(replica: Replica, draft: Draft, sequences: Any, context: Any) -> Any:
-    """What guessing adds to one decoding step of `sequences` [1] over `context` [token], in [s].
+    """What guessing adds to one decoding step of `sequences` [1] over `context` [token] each [s].
 
     The draft's passes run on the same GPUs (of one stage), with the same formats and overheads; Medusa heads in 16 bit.
     """
@@ -121,7 +213,7 @@ def drafting_replica(replica: Replica, draft: Draft) -> Replica | None:
     return replace(replica, model=passes, pp=1) if passes else None
 
 
-def rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:
+def acceptance_rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:
     """The acceptance of each candidate count, checked [1]."""
     counts = [int(count) for count in candidates]
     if callable(acceptance):

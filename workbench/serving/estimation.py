@@ -21,7 +21,7 @@ from ..operators import COLLECTIVES, OPERATORS, PHASES
 from .batch import Batch
 from .drafts import Draft
 from .latency import Latency, batch_latency
-from .memory import CONTEXT_LENGTH, FITS, KV_CACHE, WEIGHTS, WORKSPACE, memory_fit
+from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, memory_fit
 from .replica import Replica
 
 #: Share of its TDP that a GPU draws however little it does while it serves [1]. A guess: of A100s, decoding draws well
@@ -30,7 +30,7 @@ POWER_FLOOR = 0.4
 #: What a step's time is divided among, beside its operators.
 OTHERS = (*COLLECTIVES, "host", "drafting")
 
-SIZES = ("batch_size", "prompt", "output")
+SIZE_DIMS = ("batch_size", "prompt", "output")
 
 
 def estimate(
@@ -78,8 +78,8 @@ def estimate(
     tp, pp, ep : int
         GPUs that share every layer (one or several), stages of a pipeline, GPUs with some of the experts each: see
         `Replica` [1].
-    weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, launch_latency
-        As for `roofline_grid`; the latency in [s].
+    weight_dtype, activation_dtype, kv_dtype, lm_head_dtype : str, optional
+        As for `roofline_grid`.
     time_model : str
         "kernel", or "ideal" for every operator on its roof.
     schedule : str
@@ -103,6 +103,8 @@ def estimate(
         Of a GPU and hour, one or by GPU id; without it there is no `cost`.
     power_floor : float
         Share of the TDP that a busy GPU draws at least [1].
+    launch_latency : float
+        What every kernel call takes besides, as for `roofline_grid` [s].
     step_overhead, sequence_overhead, gemm_efficiency, gemm_rows, dequantize_rows
         What a real server is calibrated by, as for `Replica` [s], [s], [1], [token], [token].
 
@@ -212,23 +214,23 @@ def _shares(replica: Replica, batch: Batch, times: Latency) -> dict[str, np.ndar
 
 # The Dataset ------------------------------------------------------------------------------------------------------
 
-_FULL = ("gpu", "model", *SIZES, "tp")
-_PHASED = ("gpu", "model", "phase", *SIZES, "tp")
+_FULL = ("gpu", "model", *SIZE_DIMS, "tp")
+_PHASED = ("gpu", "model", "phase", *SIZE_DIMS, "tp")
 DIMS: dict[str, tuple[str, ...]] = {
     "weights": ("model", "tp"), "activations": ("model", "tp"), "kv_bytes_per_token": ("model", "tp"),
-    "kv_capacity": ("gpu", "model", "tp"), "memory": ("model", *SIZES, "tp"), "unfit": _FULL,
+    "kv_capacity": ("gpu", "model", "tp"), "memory": ("model", *SIZE_DIMS, "tp"), "unfit": _FULL,
     "largest_batch": ("gpu", "model", "prompt", "output", "tp"),
     "ttft": _FULL, "tpot": _FULL, "tpot_first": _FULL, "tpot_last": _FULL, "end_to_end_latency": _FULL,
     "tokens_per_second": _FULL, "tokens_per_second_per_user": _FULL, "requests_per_second": _FULL,
     "step_time": _PHASED, "mfu": _PHASED, "mbu": _PHASED, "bound": _PHASED,
-    "share": ("gpu", "model", "phase", "operator", *SIZES, "tp"), "energy_per_token": _FULL, "cost": _FULL,
+    "share": ("gpu", "model", "phase", "operator", *SIZE_DIMS, "tp"), "energy_per_token": _FULL, "cost": _FULL,
 }  # fmt: skip
 """The variables of an estimate, in order, each with the dims that it depends on."""
 
 _MEMORY = {"weights", "activations", "kv_bytes_per_token", "kv_capacity", "memory", "unfit", "largest_batch"}
 #: Variables whose values are flags, and what they mean.
 FLAGS = {
-    "unfit": {FITS: "fits", WEIGHTS: "weights", KV_CACHE: "kv_cache", CONTEXT_LENGTH: "context_length"},
+    "unfit": {ALL_FITS: "fits", WEIGHTS: "weights", KV_CACHE: "kv_cache", CONTEXT_LENGTH: "context_length"},
     "bound": {ABSENT: "does_not_fit", **LIMITS},
 }
 
@@ -251,7 +253,7 @@ def _dataset(answers: dict[Place, dict[str, Any]], coords: dict[str, Any], attrs
             else:
                 values[place] = _on_sizes(answer[name], dims)
         variables[name] = values
-    fits = variables["unfit"] == FITS
+    fits = variables["unfit"] == ALL_FITS
     for name in variables.keys() - _MEMORY:
         inner = [axis for axis, dim in enumerate(DIMS[name]) if dim in ("phase", "operator")]
         variables[name][~np.broadcast_to(np.expand_dims(fits, inner), variables[name].shape)] = (
@@ -267,11 +269,11 @@ def _dataset(answers: dict[Place, dict[str, Any]], coords: dict[str, Any], attrs
 
 
 def _on_sizes(values: Array, dims: tuple[str, ...]) -> Array:
-    """An array by (batch_size, prompt, output), or a number, without those of them that are not among `dims`."""
+    """An array by those of (batch_size, prompt, output) that are among `dims`, of one by all of them or of a number."""
     values = np.asarray(values)
-    if values.ndim < len(SIZES):
+    if values.ndim < len(SIZE_DIMS):
         return values
-    return values[(..., *(slice(None) if size in dims else 0 for size in SIZES))]
+    return values[(..., *(slice(None) if size in dims else 0 for size in SIZE_DIMS))]
 
 
 # What a user can get wrong ----------------------------------------------------------------------------------------
@@ -284,7 +286,7 @@ def _prices(price: float | Mapping[str, float] | None, cards: dict[str, GPU]) ->
     prices = dict(price) if isinstance(price, Mapping) else dict.fromkeys(cards, price)
     for name in cards:
         if name not in prices:
-            raise ValueError(f"price has none for {name}: it has {', '.join(map(str, prices)) or 'none'}")
+            raise ValueError(f"price has no entry for {name}: it has {', '.join(map(str, prices)) or 'none'}")
         if not is_number(prices[name]) or not 0 < prices[name] < np.inf:
             raise ValueError(f"price of {name} = {prices[name]!r}: allowed are positive numbers")
     return prices

@@ -18,7 +18,7 @@ from .drafts import Draft, drafting_replica
 from .replica import Replica
 
 #: Of `unfit`: what a batch finds no room for.
-FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
+ALL_FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 
 #: CUDA context, library workspaces and collectives' buffers [byte]; a guess of the usual size, engines print theirs.
 WORKSPACE = 0.3e9
@@ -107,7 +107,7 @@ def _widest(part: Model) -> list[int]:
 
 
 def device_memory(replica: Replica) -> float:
-    """Memory of one GPU as its vendor states it, in GB of 10^9 [byte]; ValueError where the catalog has none."""
+    """Memory of one GPU as its vendor states it, in GB of 10^9 bytes [byte]; ValueError where the catalog has none."""
     if replica.gpu.memory.capacity_gb is None:
         raise CannotRun(f"{replica.gpu.id} has no memory.capacity_gb in its catalog entry", "memory unknown")
     return 1e9 * replica.gpu.memory.capacity_gb
@@ -123,8 +123,26 @@ def left_for_cache(
 ) -> float:
     """What weights and the activations of the largest step leave for the KV cache, on one GPU; negative if none [byte].
 
-    tokens, sequences : as for `activations`; gpu_memory_utilization : share of the vendor's memory that the server may
-        use [1]; workspace : of that, what CUDA and its libraries take [byte]
+    Parameters
+    ----------
+    replica : Replica
+        What runs the model.
+    tokens, sequences : int
+        Of the largest step, as for `activations` [token], [1].
+    gpu_memory_utilization : float
+        Share of the vendor's memory that the server may use [1].
+    workspace : float
+        Of that, what CUDA and its libraries take [byte].
+
+    Returns
+    -------
+    float
+        That share of the memory, less weights, activations and workspace [byte].
+
+    Raises
+    ------
+    ValueError
+        For numbers out of their range, and a GPU whose catalog entry has no capacity.
     """
     check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
     check_range("workspace", workspace, np.inf, "bytes")
@@ -145,7 +163,7 @@ def memory_fit(
 ) -> dict[str, Array]:
     """Memory of a batch on one GPU, and whether it fits; arrays by batch_size, prompt, output.
 
-    Parameters and results are those of `estimate`. The caches of a draft model count as well.
+    Parameters and results are named and measured as those of `estimate`. A draft model's caches count as well.
     """
     drafter = batch.draft and drafting_replica(replica, batch.draft)
     holders = [replica, drafter] if drafter else [replica]
@@ -168,7 +186,7 @@ def memory_fit(
     needed = prefix + np.ceil(batch.batch_size / replica.ep) * each
     longest = batch.max_model_len or replica.model.max_context or np.inf
     too_long = batch.prompt + batch.output > longest
-    unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], FITS)
+    unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], ALL_FITS)
     return {
         "weights": stored, "activations": alive, "kv_bytes_per_token": per_token,
         "kv_capacity": blocks * BLOCK_SIZE * replica.ep, "memory": stored + alive + workspace + needed,

@@ -13,7 +13,7 @@ from ..operators import operator_set, shard
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a real server adds to its kernels; by default nothing. Parameters and errors are those of `Replica`."""
+    """What a real server adds to its kernels, by default nothing; parameters and errors as for `Replica`."""
 
     step_overhead: float = 0.0
     sequence_overhead: float = 0.0
@@ -37,10 +37,8 @@ class Replica:
 
     Parameters
     ----------
-    gpu : GPU or str
-        Catalog entry or id.
-    model : Model or str
-        Catalog entry or id.
+    gpu, model : GPU, Model, or str
+        Catalog entries or their ids.
     tp : int
         GPUs that share every layer [1].
     pp : int

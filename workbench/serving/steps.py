@@ -16,7 +16,7 @@ from ..common.arrays import Array
 from ..common.variables import COMPUTE, MEMORY
 from ..kernels import OperandFormats, bound, longest, operator_time, send_time, timed
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths
-from ..operators.parallel import spread
+from ..operators.parallel import spread_experts
 from .replica import Replica
 
 
@@ -57,6 +57,7 @@ def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
     Parameters
     ----------
     replica : Replica
+        What runs the model.
     *pieces : Step
         Prompts, chunks of prompts over what is cached of them, decodes; their fields broadcast. A piece may have no
         sequences or no new tokens, the step may not.
@@ -81,9 +82,17 @@ def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
 
 
 def step_time(replica: Replica, *pieces: Step) -> Array:
-    """Time of one step, the host's overhead and the hand-over between pipeline stages included [s].
+    """Time of one step, including the host's overhead and the hand-over between pipeline stages.
 
-    Parameters and errors are those of `step`.
+    Parameters
+    ----------
+    replica, *pieces
+        As for `step`.
+
+    Returns
+    -------
+    float or ndarray
+        With the dims of the pieces, broadcast [s].
     """
     return sum(work.time for work in step(replica, *pieces).values()) + overhead(replica, *pieces)
 
@@ -145,7 +154,7 @@ def _cost(replica: Replica, shard: Model, name: str, piece: Step, widths: Widths
     """Cost of an operator that the model has, on one GPU."""
     cost = OPERATORS[name](shard, piece, widths, Conventions())
     assert cost is not None
-    return spread(cost, replica.ep) if OPERATORS[name].routed and replica.ep > 1 else cost
+    return spread_experts(cost, replica.ep) if OPERATORS[name].routed and replica.ep > 1 else cost
 
 
 def _own(replica: Replica, pieces: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -209,8 +218,8 @@ def _widens(operator: str, formats: OperandFormats) -> bool:
 def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Array) -> Array:
     """Time of one call of a kernel that widens its weights [s].
 
-    Over more than `gemm_rows` it takes as long as that many do, for each such part. From `dequantize_rows` on, an
-    ordinary GEMM follows a kernel that reads the weights as stored and writes them in the activations' width.
+    More than `gemm_rows` take as long as parts of that size, one after another. From `dequantize_rows` on, an ordinary
+    GEMM follows a kernel that reads the weights as stored and writes them in the activations' width.
     """
     calibration, widths = replica.calibration, replica.formats.widths
     rows = piece.tokens

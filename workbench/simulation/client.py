@@ -13,7 +13,7 @@ from ..common.arguments import is_number, is_whole
 from ..common.progress import progress_bar
 from ..serving import memory
 from .batch import Request
-from .engine import Engine, Outcome
+from .engine import Engine, StepOutcome
 from .server import Server
 from .workloads import Workload
 
@@ -245,7 +245,7 @@ class Client:
         """When the next request times out, if it has not ended before [s]."""
         return self.sent[self.deadlines[0]] + self.timeout if self.deadlines else inf
 
-    def _receive(self, outcome: Outcome) -> None:
+    def _receive(self, outcome: StepOutcome) -> None:
         """Note what a step has brought."""
         self._pass(outcome.seconds)
         now = self.engine.now

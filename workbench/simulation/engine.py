@@ -16,7 +16,7 @@ from .step_times import StepTimes
 
 
 @dataclass(slots=True)
-class Outcome:
+class StepOutcome:
     """What a step has brought, or a leap over several.
 
     Parameters
@@ -77,7 +77,7 @@ class Engine:
         self._advance(seconds, 0)
         return seconds
 
-    def step(self, arrival: float, deadline: float, horizon: float) -> Outcome | None:
+    def step(self, arrival: float, deadline: float, horizon: float) -> StepOutcome | None:
         """One step with parts of prompts, or a leap over steps without.
 
         Parameters
@@ -91,7 +91,7 @@ class Engine:
 
         Returns
         -------
-        Outcome or None
+        StepOutcome or None
             None where the next step would end after the horizon.
         """
         if not self.scheduler.only_decodes():
@@ -99,7 +99,7 @@ class Engine:
         room = len(self.scheduler.running) < self.max_sequences and not self.scheduler.waiting
         return self._leap(min(arrival, deadline) if room else deadline, horizon)
 
-    def _mixed_step(self, horizon: float) -> Outcome | None:
+    def _mixed_step(self, horizon: float) -> StepOutcome | None:
         parts = self.scheduler.schedule()
         seconds = self._mixed_time(parts)
         if self.now + seconds > horizon:
@@ -112,7 +112,7 @@ class Engine:
         for request in completed:
             request.generated += 1
             self.batch.join(request)
-        return Outcome(seconds, first_tokens, self.scheduler.finish())
+        return StepOutcome(seconds, first_tokens, self.scheduler.finish())
 
     def _mixed_time(self, parts: list[PromptPart]) -> float:
         """Time of a step with parts of prompts [s]."""
@@ -125,7 +125,7 @@ class Engine:
             seconds += self.times.prefill([(part.start, part.upto) for part in parts])
         return seconds
 
-    def _leap(self, until: float, horizon: float) -> Outcome | None:
+    def _leap(self, until: float, horizon: float) -> StepOutcome | None:
         """Decode until the next event: an end, an exhausted cache, or the time `until` [s]."""
         n, now = self.batch.size, self.now
         context = self.batch.context / n
@@ -146,7 +146,7 @@ class Engine:
         self.scheduler.free -= self.batch.blocks_of(steps)
         self._advance(seconds, steps)
         self.generated_tokens += self.batch.advance(steps)
-        return Outcome(seconds, [], self.scheduler.finish())
+        return StepOutcome(seconds, [], self.scheduler.finish())
 
     def _advance(self, seconds: float, steps: int) -> None:
         """Let the time of some steps pass."""

@@ -7,7 +7,7 @@ from ..common.arguments import check_range, is_whole
 from ..serving import memory, replica
 
 #: Largest settings: a table has a row for each.
-LIMITS = {
+SETTING_LIMITS = {
     "max_num_seqs": 10**4, "max_num_batched_tokens": 2 * 10**5, "max_model_len": 10**7, "block_size": 10**7,
     "kv_tokens": 10**12,
 }  # fmt: skip
@@ -55,7 +55,7 @@ class Server(replica.Replica):
         super().__post_init__()
         if self.pp * self.ep > 1:
             raise ValueError("a simulated server has pp = ep = 1: give tp")
-        for name, most in LIMITS.items():
+        for name, most in SETTING_LIMITS.items():
             value, words = getattr(self, name), ("'fit'", "None") if name == "kv_tokens" else ()
             if not (is_whole(value) and 1 <= value <= most) and repr(value) not in words:
                 allowed = ", ".join((f"whole numbers from 1 to {most:,}", *words))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..common.arguments import is_number, is_whole
 
-MAX_TOKENS = 10**7
+MOST_TOKENS = 10**7
 MAX_REQUESTS = 10**8
 
 Tokens = int | Sequence[int] | np.ndarray
@@ -101,10 +101,12 @@ def bursty(
 
     Parameters
     ----------
+    rate : float
+        As for `poisson` [1/s].
     burstiness : float
         Shape of the gamma distribution [1]; 1 is Poisson, less is burstier: the coefficient of variation of the
         intervals is 1 / sqrt(burstiness).
-    rate, requests, duration, prompt, output, cached, seed
+    requests, duration, prompt, output, cached, seed
         As for `poisson`.
 
     Returns
@@ -261,11 +263,11 @@ def _lengths(name: str, given: Any) -> np.ndarray:
         numbers = np.atleast_1d(np.asarray(given, dtype=float))
     except (TypeError, ValueError):
         raise ValueError(f"{name} = {given!r}: expected whole numbers of tokens") from None
-    wrong = numbers[~((numbers >= 1) & (numbers <= MAX_TOKENS) & (numbers == np.floor(numbers)))]
+    wrong = numbers[~((numbers >= 1) & (numbers <= MOST_TOKENS) & (numbers == np.floor(numbers)))]
     if numbers.ndim != 1 or not numbers.size:
         raise ValueError(f"{name} = {given!r}: expected whole numbers of tokens, at least one")
     if wrong.size:
-        raise ValueError(f"{name} = {wrong[0]:g}: allowed are whole numbers of tokens from 1 to {MAX_TOKENS:,}")
+        raise ValueError(f"{name} = {wrong[0]:g}: allowed are whole numbers of tokens from 1 to {MOST_TOKENS:,}")
     return numbers.astype(np.int64)
 
 

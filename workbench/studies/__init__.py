@@ -4,31 +4,39 @@ from ..common.extras import check_libraries
 
 check_libraries("ijson", "matplotlib", "scipy")
 
-from .chen import batching, ridge_batch_size
-from .t4_charts import compare_sources, draw, gains_chart, ratios_chart, t4_roofline
-from .t4_findings import capacity, p99_reduction, recommendations, replicas, traffic, utilization
-from .t4_load_test import breakdown, load_test, requests, t4_calibration, t4_comparison, t4_metrics, t4_replay
+from .chen import batching_effects, ridge_batch_size
+from .t4_charts import compare_sources, draw_chart, gains_chart, ratios_chart, t4_roofline
+from .t4_findings import capacity, p99_reduction, recommendations, replicas_needed, traffic, utilization
+from .t4_load_test import (
+    latency_breakdown,
+    load_test_requests,
+    load_test_table,
+    t4_calibration,
+    t4_comparison,
+    t4_metrics,
+    t4_replay,
+)
 from .t4_roadmap import gains, kernel_rate, kv_cache_saved, roadmap, server_rate
 from .t4_static import STATIC_COLUMNS, decode_parts, side_by_side, static_rows, static_tables
 
 __all__ = [
     "STATIC_COLUMNS",
-    "batching",
-    "breakdown",
+    "batching_effects",
     "capacity",
     "compare_sources",
     "decode_parts",
-    "draw",
+    "draw_chart",
     "gains",
     "gains_chart",
     "kernel_rate",
     "kv_cache_saved",
-    "load_test",
+    "latency_breakdown",
+    "load_test_requests",
+    "load_test_table",
     "p99_reduction",
     "ratios_chart",
     "recommendations",
-    "replicas",
-    "requests",
+    "replicas_needed",
     "ridge_batch_size",
     "roadmap",
     "server_rate",

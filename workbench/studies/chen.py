@@ -18,7 +18,7 @@ from ..kernels.times import TIME_MODELS
 from ..operators.cost import PHASES
 
 
-def batching(
+def batching_effects(
     gpu: str | GPU,
     model: str | Model,
     operator: str | Iterable[str],
@@ -43,7 +43,7 @@ def batching(
     seq_len : int or iterable of int
         Sequence lengths [token].
     launch_latency : float, default 0
-        What every call takes besides, of an eager framework [s]; only the kernel-time model has it.
+        Added to every call, as by an eager framework [s]; only the kernel-time model has it.
 
     Returns
     -------

@@ -24,7 +24,7 @@ from .t4_static import STATIC_COLUMNS, static_rows, static_tables
 Chart = tuple[Figure, pd.DataFrame]
 
 
-def draw(chart: str, requests: pd.DataFrame, *, title: str | None = None) -> Chart:
+def draw_chart(chart: str, requests: pd.DataFrame, *, title: str | None = None) -> Chart:
     """Draw a chart of the report.
 
     Parameters
@@ -32,7 +32,7 @@ def draw(chart: str, requests: pd.DataFrame, *, title: str | None = None) -> Cha
     chart : str
         "roofline", "queue", "requests", "roadmap" or "comparison" (`CHARTS`).
     requests : pandas.DataFrame
-        A run, from `studies.requests`.
+        A run, from `studies.load_test_requests`.
     title : str, optional
         Title of the chart.
 
@@ -98,7 +98,7 @@ def _comparison_chart(requests: pd.DataFrame, title: str | None) -> Chart:
     return figure, table
 
 
-#: What `draw` draws, by name.
+#: What `draw_chart` draws, by name.
 CHARTS: dict[str, Callable[[pd.DataFrame, str | None], Chart]] = {
     "roofline": _roofline_chart, "queue": _queue_chart, "requests": _requests_chart, "roadmap": _roadmap_chart,
     "comparison": _comparison_chart,

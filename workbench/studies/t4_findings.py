@@ -124,7 +124,7 @@ def recommendations(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        A run, from `requests`.
+        A run, from `load_test_requests`.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def recommendations(table: pd.DataFrame) -> pd.DataFrame:
     offered, share = float(ds.offered / ds.last_send) if ds.last_send else OFFERED, float(ds.finished_share)
     limits = capacity(offered)
     able, roof = limits.loc["simulated server"].iloc[-1], limits.loc["ideal roof"].iloc[-1]
-    cards = ", ".join(f"{row.replicas:.0f} x {row.gpu}" for row in replicas(offered).itertuples())
+    cards = ", ".join(f"{row.replicas:.0f} x {row.gpu}" for row in replicas_needed(offered).itertuples())
     kept = T4_SERVER["kv_tokens"] // (T4_PROMPT + T4_ASKED_TOKENS)
     fewer, l4, a10g = gains("Batch of 4 to 8, as recommended"), gains("L4"), gains("A10G")
     narrow, once, host = (
@@ -183,7 +183,7 @@ def recommendations(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["the report", "computed", "so"])
 
 
-def replicas(offered: float = OFFERED, gpus: tuple[str, ...] = ("t4", "l4", "a10g", "l40s")) -> pd.DataFrame:
+def replicas_needed(offered: float = OFFERED, gpus: tuple[str, ...] = ("t4", "l4", "a10g", "l40s")) -> pd.DataFrame:
     """Count the GPUs of each kind that serve a load within the report's targets (TTFT 1 s, TPOT 0.3 s).
 
     Parameters

@@ -167,7 +167,7 @@ def t4_calibration() -> tuple[float, float]:
 # One run, simulated or from a file --------------------------------------------------------------------------------
 
 
-def requests(load_test: str | Path | None = None) -> pd.DataFrame:
+def load_test_requests(load_test: str | Path | None = None) -> pd.DataFrame:
     """Read the requests of a load-test file, or simulate those of the report's default run.
 
     Parameters
@@ -197,13 +197,13 @@ def requests(load_test: str | Path | None = None) -> pd.DataFrame:
     return table
 
 
-def load_test(table: pd.DataFrame) -> pd.DataFrame:
+def load_test_table(table: pd.DataFrame) -> pd.DataFrame:
     """Lay the report's load-test metrics beside those of a run.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        From `requests`.
+        From `load_test_requests`.
 
     Returns
     -------
@@ -229,13 +229,13 @@ def load_test(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def breakdown(table: pd.DataFrame) -> pd.DataFrame:
+def latency_breakdown(table: pd.DataFrame) -> pd.DataFrame:
     """Say where the time of an average request goes, by the report and in a run.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        From `requests`.
+        From `load_test_requests`.
 
     Returns
     -------

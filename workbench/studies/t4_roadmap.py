@@ -27,7 +27,7 @@ from ..simulation.workloads import closed_loop
 Row = tuple[str, int | None, str, float]  # setting, sequences, computed by, gain
 
 #: Units of the gains.
-THROUGHPUT, LATENCY, MEMORY = "x tokens/s", "% of latency saved", "% of memory saved"
+THROUGHPUT, LATENCY_SAVED, MEMORY_SAVED = "x tokens/s", "% of latency saved", "% of memory saved"
 #: The share of drafted tokens that is accepted, low and high: a guess, as the report names none [1].
 ACCEPTANCE = (0.6, 0.8)
 DRAFTED = 4  # tokens a step
@@ -41,7 +41,7 @@ def roadmap() -> pd.DataFrame:
     pandas.DataFrame
         A row for each change and setting. sequences, how many run at a time, NaN where it does not matter [1];
         computed_by, "server" or "kernels" (see the module), "requests", from the lengths asked for, or "memory";
-        guess_low and guess_high, what the report expects, NaN where it names no number; gain; and the unit of all
+        guess_low and guess_high, what the report expects, NaN where it gives no figure; gain; and the unit of all
         three: "x tokens/s", over those of today, "% of latency saved" or "% of memory saved".
     """
     rows = [
@@ -283,14 +283,14 @@ def _server_card() -> float:
 CHANGES: dict[str, tuple[str, tuple[float, float] | None, Callable[[], Iterator[Row]]]] = {
     "Larger batch": (THROUGHPUT, (3, 5), _batch),
     "Batch of 4 to 8, as recommended": (THROUGHPUT, None, _recommended_batch),
-    "CUDA graphs": (LATENCY, (10, 20), _graphs),
-    "Flash attention": (MEMORY, (20, 30), _flash),
+    "CUDA graphs": (LATENCY_SAVED, (10, 20), _graphs),
+    "Flash attention": (MEMORY_SAVED, (20, 30), _flash),
     "Speculative decoding": (THROUGHPUT, (2, 3), _speculation),
-    "KV cache in 8 bit": (MEMORY, (30, 30), lambda: _narrow_cache("int8")),
-    "KV cache in 4 bit": (MEMORY, (30, 30), lambda: _narrow_cache("int4")),
+    "KV cache in 8 bit": (MEMORY_SAVED, (30, 30), lambda: _narrow_cache("int8")),
+    "KV cache in 4 bit": (MEMORY_SAVED, (30, 30), lambda: _narrow_cache("int4")),
     "Narrow KV cache, speed": (THROUGHPUT, None, _narrow_cache_speed),
     "Continuous batching": (THROUGHPUT, None, _continuous),
-    "GQA or MQA": (MEMORY, (50, 50), _fewer_heads),
+    "GQA or MQA": (MEMORY_SAVED, (50, 50), _fewer_heads),
     "GQA or MQA, speed": (THROUGHPUT, None, _fewer_heads_speed),
     "Distillation": (THROUGHPUT, (2, 4), _distillation),
     "Tensor parallelism": (THROUGHPUT, None, _tensor_parallel),

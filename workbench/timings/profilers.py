@@ -30,10 +30,10 @@ KERNEL_DTYPES = {
 
 
 @cache  # the same few kernels make up a profile
-def guess(kernel: str) -> dict[str, str]:
+def guess_kernel(kernel: str) -> dict[str, str]:
     """Name, class and format of a kernel, as far as its name tells.
 
-    >>> guess("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_tn")["operator_class"]
+    >>> guess_kernel("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_tn")["operator_class"]
     'gemm'
     """
     lower = kernel.lower()
@@ -45,7 +45,7 @@ def guess(kernel: str) -> dict[str, str]:
 # Nsight Compute ---------------------------------------------------------------------------------------------------
 
 DURATION = "gpu__time_duration.sum"
-SECONDS = {
+NCU_SECONDS = {
     "nsecond": 1e-9, "ns": 1e-9, "usecond": 1e-6, "us": 1e-6, "msecond": 1e-3, "ms": 1e-3, "second": 1.0, "s": 1.0,
 }  # fmt: skip
 NCU_COLUMNS = {
@@ -63,7 +63,7 @@ def read_ncu(path: Path) -> tuple[pd.DataFrame, Cells]:
     cells = read_cells(path, keep=NCU_COLUMNS.__contains__, first='"Kernel Name"')
     cells.require("Kernel Name")
     times = _ncu_details(cells) if "Metric Name" in cells.frame else _ncu_raw(cells)
-    guessed = [guess(name) for name in cells.text("Kernel Name")]
+    guessed = [guess_kernel(name) for name in cells.text("Kernel Name")]
     capability = "compute capability " + cells.text("CC") if "CC" in cells.frame else ""
     gpu = cells.text("device__attribute_display_name")
     table = cells.table(
@@ -94,11 +94,11 @@ def _ncu_details(cells: Cells) -> pd.Series:
 def _seconds(cells: Cells, column: str, unit: pd.Series) -> pd.Series:
     if cells.frame.empty:
         raise ValueError(f"{cells.path}: no {DURATION}: profile with --metrics {DURATION} or --set basic")
-    if strange := sorted(set(unit) - set(SECONDS)):
-        known = ", ".join(SECONDS)
+    if strange := sorted(set(unit) - set(NCU_SECONDS)):
+        known = ", ".join(NCU_SECONDS)
         raise ValueError(f"{cells.path}: {DURATION} in {strange[0]!r}: expected a unit of time: {known}")
     cells.frame = cells.frame.assign(**{column: cells.frame[column].str.replace(",", "")})
-    return cells.number(column, TIME) * unit.map(SECONDS)
+    return cells.number(column, TIME) * unit.map(NCU_SECONDS)
 
 
 # PyTorch's profiler -----------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ CAUSAL_INPUT = {
 }  # fmt: skip
 
 Dims = Sequence[Sequence[int]]
-Event = dict[str, Any]
+TraceEvent = dict[str, Any]
 
 
 def _product(m: int, n: int, k: int) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
         call = _external(args)
         call = call if call in calls else launches.get(str(args.get("correlation")))
         key = ("call", call) if call in calls else ("kernel", number)
-        kernel = calls.get(call) or guess(str(event.get("name", "")))
+        kernel = calls.get(call) or guess_kernel(str(event.get("name", "")))
         row = rows.setdefault(key, {"gpu": gpus.get(str(args.get("device")), ""), "time_s": 0.0} | kernel)
         row["time_s"] += time * 1e-6
     if not rows and not problems:
@@ -211,15 +211,17 @@ def _load(path: Path) -> dict[str, Any]:
     return trace
 
 
-def _dicts(entries: object) -> list[Event]:
+def _dicts(entries: object) -> list[TraceEvent]:
     """The objects in a JSON list, each with an object of args."""
-    found: list[Event] = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    found: list[TraceEvent] = (
+        [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    )
     return [entry | {"args": args if isinstance(args := entry.get("args"), dict) else {}} for entry in found]
 
 
-def _calls(events: list[Event], problems: list[str]) -> tuple[dict[str | None, Event], dict[str, str | None]]:
+def _calls(events: list[TraceEvent], problems: list[str]) -> tuple[dict[str | None, TraceEvent], dict[str, str | None]]:
     """Operator calls whose sizes are known, by external id; and the external ids of launches by correlation id."""
-    calls: dict[str | None, Event] = {}
+    calls: dict[str | None, TraceEvent] = {}
     launches: dict[str, str | None] = {}
     for number, event in enumerate(events):
         args = event["args"]
@@ -237,7 +239,7 @@ def _calls(events: list[Event], problems: list[str]) -> tuple[dict[str | None, E
     return calls, launches
 
 
-def _call(name: str, args: Event) -> Event | None:
+def _call(name: str, args: TraceEvent) -> TraceEvent | None:
     """Name, format and sizes of an operator call; None for an operator that is unknown here."""
     if not (sizes := operator_sizes(name, args["Input Dims"])):
         return None
@@ -250,7 +252,7 @@ def _call(name: str, args: Event) -> Event | None:
     return {"name": name, "dtype": TORCH_DTYPES.get(str(types[1]), str(types[1]))} | sizes
 
 
-def _external(args: Event) -> str | None:
+def _external(args: TraceEvent) -> str | None:
     """The id of the operator call that an event belongs to; an event without one repeats its correlation id."""
     external = args.get("External id")
     return None if external is None or external == args.get("correlation") else str(external)

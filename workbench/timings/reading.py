@@ -16,16 +16,16 @@ from ..common.files import given_file, open_text, whole
 from ..measure.columns import SIZES
 from .cells import Cells
 from .profilers import read_ncu, read_trace
-from .tables import read_aiconfigurator, read_own, read_vidur
+from .tables import read_aiconfigurator, read_vidur, read_workbench
 
 #: The reader of each format.
 TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
-    "workbench": read_own, "vidur": read_vidur, "aiconfigurator": read_aiconfigurator, "ncu": read_ncu,
+    "workbench": read_workbench, "vidur": read_vidur, "aiconfigurator": read_aiconfigurator, "ncu": read_ncu,
     "torch": read_trace,
 }  # fmt: skip
 
 #: Of a text format: what one of its first lines has in it.
-MARKS = {
+TIMING_MARKS = {
     "workbench": ("operator_class", "time_s"),
     "vidur": ("time_stats.", "num_tensor_parallel_workers"),
     "aiconfigurator": ("op_name", "latency"),
@@ -102,7 +102,7 @@ def recognize(path: Path) -> str:
         return "torch"
     if start.startswith("version https://git-lfs"):
         raise ValueError(f"{path}: a pointer of Git LFS, not the data itself: run `git lfs pull` in its repository")
-    for format, marks in MARKS.items():
+    for format, marks in TIMING_MARKS.items():
         if any(all(mark in line for mark in marks) for line in (lines if format == "ncu" else [start])):
             return format
     raise ValueError(

@@ -17,7 +17,7 @@ DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp3
 # This project's own ----------------------------------------------------------------------------------------------
 
 
-def read_own(path: Path) -> tuple[pd.DataFrame, Cells]:
+def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
     """Read the CSV that `measure` and `timings.write` write; its comment lines are kept as the header."""
     cells = read_cells(path)
     cells.require("operator_class", "time_s")

@@ -1,0 +1,117 @@
+"""Rows of timings: those that a fit can use, by kind of kernel, and those that are held out together."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from ..catalog.dtypes import WIDTH
+from ..common.errors import unknown
+from .kinds import FITTED
+
+#: Columns that every row of timings needs; `operator_class` names the kind of kernel.
+COMMON = ("operator_class", "dtype", "time_s")
+#: Kinds of kernels by their other names in tables of timings.
+ALIASES = {fitted.alias: kind for kind, fitted in FITTED.items() if fitted.alias}
+#: Parts that are held out in turn, and the fewest rows that are fitted on [1].
+FOLDS, FEWEST_ROWS = 3, 20
+#: By name of an elementwise kernel in the timings, how often it moves the m n elements of m tokens of width n [1].
+TRAFFIC = {
+    "rms_norm": 2, "input_layernorm": 2, "post_attention_layernorm": 2, "add": 3, "silu_mul": 3, "mlp_act": 3,
+}  # fmt: skip
+
+
+def of_one_gpu(timings: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
+    """The rows of one GPU of a table of timings.
+
+    Parameters
+    ----------
+    timings : pd.DataFrame
+        From `timings.read`.
+    name : str, optional
+        The GPU's name in the table; None where it has one GPU.
+
+    Returns
+    -------
+    pd.DataFrame
+        Those rows, times in [s].
+
+    Raises
+    ------
+    ValueError
+        Where the table has several GPUs and none is named, or not the one that is named.
+    """
+    names = sorted(timings.gpu.unique())
+    if name is None and len(names) > 1:
+        raise ValueError(f"timings of {len(names)} GPUs ({', '.join(map(repr, names))}): choose one with --measured-on")
+    if name is not None and name not in names:
+        raise unknown("--measured-on", name, names)
+    return timings if name is None else timings[timings.gpu == name]
+
+
+def usable(timings: pd.DataFrame) -> pd.DataFrame:
+    """A table of `timings.read` with the columns that a fit needs; rows of other kinds are left out.
+
+    Batched products of class "other" are unfused attention, one for every sequence and head; elementwise kernels get
+    the bytes that they move.
+
+    Parameters
+    ----------
+    timings : pd.DataFrame
+        From `timings.read`.
+
+    Returns
+    -------
+    pd.DataFrame
+        For `fit`, with columns batch [1] and bytes [byte].
+    """
+    table = timings.copy()
+    matmul = (table.operator_class == "other") & table[["m", "n", "k", "batch_size"]].notna().all(axis=1)
+    table.loc[matmul, "operator_class"] = "unfused"
+    table["batch"] = table.batch_size * table.get("n_heads", pd.Series(1.0, table.index)).fillna(1)
+    name = table.name.str.split(":").str[-1]
+    table["bytes"] = table.m * table.n * name.map(TRAFFIC) * table["dtype"].map(WIDTH)
+    known = table.operator_class.isin([*FITTED, *ALIASES]) & table["dtype"].isin(list(WIDTH))
+    return table[known & ~((table.operator_class == "elementwise") & table.bytes.isna())]
+
+
+def by_kind(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """The rows of each kind of kernel, checked, and why a kind has too few for a fit; ValueError if every kind has."""
+    enough: dict[str, pd.DataFrame] = {}
+    skipped = []
+    if missing := [name for name in COMMON if name not in table]:
+        raise ValueError(f"timings have no column {', '.join(missing)}: needed are {', '.join(COMMON)}")
+    kinds = table.operator_class.replace(ALIASES)
+    if "seq_len_q" in table:  # a prompt of one token runs the decode kernel
+        kinds = kinds.mask((kinds == "prefill") & (table.seq_len_q == 1), "decode")
+    if not kinds.isin(list(FITTED)).any():
+        raise ValueError(f"no timings to fit: operator_class has none of {', '.join([*FITTED, *ALIASES])}")
+    for kind, fitted in FITTED.items():
+        columns = fitted.columns
+        rows = table[kinds == kind].assign(kind=kind)
+        if rows.empty:
+            continue
+        if missing := [name for name in columns if name not in rows]:
+            raise ValueError(f"timings have no column {', '.join(missing)}: {kind} needs {', '.join(columns)}")
+        for name in (*columns, "time_s"):
+            values = pd.to_numeric(rows[name], errors="coerce")
+            if not (bad := rows[~((values > 0) & np.isfinite(values))]).empty:
+                raise ValueError(f"{name} = {bad[name].iloc[0]} in a {kind} row: expected positive numbers")
+        shapes = len(rows.drop_duplicates(fitted.groups))
+        if len(rows) < FEWEST_ROWS or shapes < FOLDS:
+            skipped.append(
+                f"{len(rows)} {kind} rows in {shapes} shapes ({', '.join(fitted.groups)}):"
+                f" a fit needs {FEWEST_ROWS} rows in {FOLDS} shapes"
+            )
+        else:
+            enough[kind] = rows
+    if not enough:
+        raise ValueError(skipped[0])
+    return enough, skipped
+
+
+def folds(rows: pd.DataFrame, groups: list[str]) -> Iterator[np.ndarray]:
+    """Masks that hold out every row once, rows of one group together; the same for the same rows."""
+    group = rows.groupby(groups, sort=True).ngroup().to_numpy()
+    fold = np.random.default_rng(0).permutation(group.max() + 1)[group] % FOLDS
+    return (fold == i for i in range(FOLDS))
