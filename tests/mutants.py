@@ -47,13 +47,13 @@ TESTS = {
     "serving/drafts.py": ["serving", "speculation"],
     "serving/capacity.py": ["plan"],
     "serving/pareto.py": ["plan", "search"],
-    "kernels/roofline.py": ["roofline", "steps", "grid"],
+    "kernels/roofline.py": ["roofline", "steps"],
     "kernels/gemm.py": ["kernels", "units"],
     "kernels/attention.py": ["kernels", "units"],
     "kernels/elementwise.py": ["kernels", "units"],
     "kernels/times.py": ["kernels", "steps", "units"],
     "kernels/collectives.py": ["parallel", "units"],
-    "kernels/formats.py": ["grid", "operators", "steps"],
+    "kernels/formats.py": ["memory", "operators", "steps"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
