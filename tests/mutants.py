@@ -269,8 +269,8 @@ def applied(mutant: Mutant, copy: Path) -> Iterator[None]:
         path.write_text(text)
 
 
-def run(copy: Path, names: list[str]) -> str:
-    """What the tests of those names say of a copy: "passed", "failed", or what went wrong."""
+def run(copy: Path, names: list[str]) -> tuple[str, str]:
+    """What the tests of those names say of a copy: "passed", "failed", or what else came; and their last words."""
     files = [f"tests/test_{name}.py" for name in names]
     options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "mutants", "--hypothesis-profile=unshrunk"]
     environment = os.environ | {"PYTHONPATH": f"{copy}:{copy / 'tests'}", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -278,8 +278,9 @@ def run(copy: Path, names: list[str]) -> str:
     try:
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT)
     except subprocess.TimeoutExpired:
-        return f"longer than {LIMIT} s"
-    return {0: "passed", 1: "failed"}.get(done.returncode, done.stdout[-500:] + done.stderr[-500:])
+        return f"over {LIMIT} s", ""
+    outcome = {0: "passed", 1: "failed"}.get(done.returncode, f"exit status {done.returncode}")
+    return outcome, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def main(words: list[str]) -> int:
@@ -287,6 +288,15 @@ def main(words: list[str]) -> int:
     every = [Mutant(file, *change) for file, changes in MUTANTS.items() for change in changes]
     chosen = [one for one in every if not words or any(word in one.file + one.note for word in words)]
     free: SimpleQueue[Path] = SimpleQueue()
+
+    def tested(mutant: Mutant) -> str:
+        copy = free.get()
+        try:
+            with applied(mutant, copy):
+                return run(copy, TESTS[mutant.file])[0]
+        finally:
+            free.put(copy)
+
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(PROCESSES) as pool:
         for number in range(PROCESSES):
             copy = Path(folder) / str(number)
@@ -294,21 +304,10 @@ def main(words: list[str]) -> int:
                 shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
             shutil.copy(ROOT / "pyproject.toml", copy)
             free.put(copy)
-
-        def tested(mutant: Mutant | None) -> str:
-            copy = free.get()
-            try:
-                if mutant is None:
-                    return run(copy, sorted({name for one in chosen for name in TESTS[one.file]}))
-                with applied(mutant, copy):
-                    return run(copy, TESTS[mutant.file])
-            finally:
-                free.put(copy)
-
-        start = time.monotonic()
-        if (outcome := tested(None)) != "passed":
-            raise RuntimeError(f"without a mutant the tests do not pass: {outcome}")
-        alive = 0
+        start, alive = time.monotonic(), 0
+        outcome, words_of_it = run(copy, sorted({name for one in chosen for name in TESTS[one.file]}))
+        if outcome != "passed":
+            raise RuntimeError(f"without a mutant: {outcome}\n{words_of_it}")
         for mutant, outcome in zip(chosen, pool.map(tested, chosen), strict=True):
             alive += outcome == "passed"
             told = {"passed": "LIVES ", "failed": "killed"}.get(outcome, f"killed ({outcome})")
