@@ -294,7 +294,7 @@ def test_what_just_fits_fits():
         ds = estimate(gpu_memory_utilization=1, workspace=80e9 - needed - spare)
         assert value(ds, "fits") == fits
     ds = estimate(prompt=8000, output=[192, 193])  # Llama 3 sees 8,192 tokens
-    assert ds.unfit.squeeze().values.tolist() == [memory.FITS, memory.CONTEXT_LENGTH]
+    assert ds.unfit.squeeze().values.tolist() == [memory.ALL_FITS, memory.CONTEXT_LENGTH]
 
 
 def test_no_batch_is_largest_where_nothing_fits():
