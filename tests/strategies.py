@@ -1,4 +1,4 @@
-"""Random models, GPUs, formats and replicas, for what must hold everywhere: each is one that could be built."""
+"""Random models, GPUs and settings, for what must hold everywhere: each is one that could be built."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -52,10 +52,10 @@ def _moe(draw: st.DrawFn, layers: int) -> dict[str, object]:
 
 
 @st.composite
-def models(draw: st.DrawFn, *, latent: bool = True, window: bool = True, experts: bool = True) -> Model:
+def models(draw: st.DrawFn, *, latent: bool = True, window: bool = True) -> Model:
     """A transformer of any size that 1, 2 or 4 GPUs can share: grouped heads or not, a gate or none, experts or none.
 
-    latent : may have multi-head latent attention; window : layers that see one only; experts : layers of experts
+    latent, window : whether it may have multi-head latent attention, and layers that see a window only
     """
     layers, group = draw(st.integers(1, 40)), draw(st.sampled_from([1, 2, 4, 8]))
     kv_heads = draw(st.sampled_from([1, 2, 4, 8]))
@@ -69,7 +69,7 @@ def models(draw: st.DrawFn, *, latent: bool = True, window: bool = True, experts
         vocab_size=draw(st.integers(10, 200_000)), gated=draw(st.booleans()), tied_embeddings=draw(st.booleans()),
         learned_positions=draw(st.none() | st.integers(1, 4096)),
         sliding_window=sliding and dict(zip(("size", "layers"), sliding, strict=True)),
-        moe=draw(st.none() | _moe(layers)) if experts else None, mla=mla,
+        moe=draw(st.none() | _moe(layers)), mla=mla,
         quantization=draw(st.none() | st.sampled_from([
             {"format": "awq", "group_size": 64}, {"format": "mxfp4", "scope": "experts"}, {"format": "fp8"},
         ])),

@@ -56,6 +56,13 @@ def test_the_dominated_name_a_row_that_is_no_worse(table):
         assert "over" not in by.verdict
 
 
+def test_equals_do_not_dominate_each_other():
+    twin = wb.gpu("l4").model_copy(update={"id": "l4-twin"})
+    rows = plan("llama-3-8b", gpu=["l4", twin], prompt=1000, output=200, tp=1, batch_size=1)
+    assert set(rows.verdict) == {BEST, KEPT}
+    assert rows.cost[0] == rows.cost[1]
+
+
 def test_rows_are_the_estimates(table):
     row = table[(table.gpu == "h100-sxm") & (table.tp == 2) & (table.batch_size == 64)].iloc[0]
     ds = wb.serving.estimate("h100-sxm", "llama-3-8b", 64, 1000, 200, 2, schedule="continuous", price=2.5).squeeze()

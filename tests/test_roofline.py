@@ -24,3 +24,6 @@ def test_ideal_time_is_the_longer_of_computing_and_moving():
 def test_the_ridge_point_itself_counts_as_compute_bound():
     np.testing.assert_array_equal(kernels.bound(np.array([9.99, 10.0, 10.01]), 10.0), [0, 1, 1])
     assert kernels.bound(np.array([1.0]), 10.0).dtype == np.int8
+    written = np.full(3, 7, dtype=np.int8)
+    assert kernels.bound(np.array([9.99, 10.0, 10.01]), 10.0, out=written) is written
+    assert written.tolist() == [0, 1, 1]

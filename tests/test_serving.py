@@ -9,7 +9,7 @@ from strategies import models, servers
 import workbench as wb
 from workbench import serving
 from workbench.operators import decode
-from workbench.serving import Replica, estimation, step_time
+from workbench.serving import Replica, estimation, memory, step, step_time
 from workbench.serving.batch import SCHEDULES
 from workbench.serving.steps import prefill_piece
 
@@ -66,6 +66,16 @@ def test_ttft_is_the_prefill_and_tpot_the_mean_of_all_steps_after_it(time_model)
     assert value(ds, "tpot_last") == pytest.approx(times[-1].item())
 
 
+def test_five_steps_stand_for_all_where_a_window_fills():
+    # Mistral sees 4,096 tokens: the time of a step grows until the middle of these 1,001, and no more
+    ds = estimate(model="mistral-7b", batch_size=64, prompt=4096 - 501, output=1002, time_model="ideal")
+    contexts = range(4096 - 500, 4096 + 501)
+    steps = wb.forward_pass(wb.roofline_grid(H100, "mistral-7b", None, "decode", 64, contexts)).time.squeeze()
+    assert steps[500] / steps[0] > 1.08
+    # five equal weights would be 5 % of the growth off, those of trapezoids half of a step's
+    assert value(ds, "tpot") == pytest.approx(steps.mean().item(), rel=1e-4)
+
+
 def test_tpot_leaves_out_the_first_token():
     ds = estimate(output=[1, 2, 101])
     one, two, many = (ds.isel(output=i).squeeze() for i in range(3))
@@ -101,6 +111,28 @@ def test_utilization_of_the_peaks_by_hand():
     assert ((many.mfu.fillna(0) <= 1) & (many.mbu.fillna(0) <= 1)).all()
 
 
+@pytest.mark.parametrize("shared", [{"tp": 4}, {"pp": 4}])
+def test_each_gpu_of_several_moves_and_computes_its_own_share(shared):
+    # decode of one sequence, ideal: a quarter of the weights each
+    ds = estimate(batch_size=1, prompt=10, output=2, time_model="ideal", **shared).sel(phase="decode").squeeze()
+    weights = 8_030_000_000 - 128256 * 4096
+    assert ds.mbu * ds.step_time == pytest.approx(2 * weights / 4 / 3350e9, rel=0.005)
+    assert ds.mfu * ds.step_time == pytest.approx(2 * weights / 4 / 989.4e12, rel=0.005)
+
+
+def test_what_crosses_the_link_is_no_traffic_of_the_memory():
+    ds = estimate(tp=4, batch_size=2).sel(phase="prefill").squeeze()
+    works = step(Replica(H100, "llama-3-8b", tp=4), prefill_piece(2, 1000))
+    moved = sum(work.bytes for name, work in works.items() if name != "all_reduce")
+    assert works["all_reduce"].bytes > 0.1 * moved
+    assert ds.mbu * ds.step_time == pytest.approx(moved / 3350e9)
+
+
+def test_a_host_that_takes_most_of_the_time_limits_a_step():
+    assert estimate(batch_size=1).bound.values.ravel().tolist() == [1, 0]
+    assert estimate(batch_size=1, step_overhead=0.5).bound.values.ravel().tolist() == [3, 3]
+
+
 def test_copies_of_kv_heads_and_norms_are_no_use_of_the_peaks():
     ds = estimate(tp=[1, 16], time_model="ideal").sel(phase="prefill").squeeze()
     computed = ds.mfu * ds.step_time * ds.tp
@@ -129,6 +161,32 @@ def test_a_prompt_among_decodes_by_hand():
     slowed = sum(chunks) - 2 * step_time(server, others)
     plain = estimate(batch_size=64, prompt=3000, output=200)
     assert value(ds, "tpot") == pytest.approx(value(plain, "tpot") + 63 * slowed / 199)
+
+
+def test_candidates_of_the_others_leave_less_room_for_a_prompt():
+    # 63 others verify 16 candidates each: 1,040 tokens of 2,048 are left, so that 2,000 go in chunks of 1,040 and 960
+    draft = serving.medusa(candidates=16)
+    ds = estimate(batch_size=64, prompt=2000, output=200, schedule="continuous", draft=draft)
+    server, others = Replica(wb.gpu(H100), wb.model("llama-3-8b")), decode(63, 2100, candidates=16)
+    chunks = [prefill_piece(1, 1040), prefill_piece(1, 960, 1040)]
+    assert value(ds, "ttft") == pytest.approx(sum(step_time(server, chunk, others) for chunk in chunks))
+
+
+def test_a_draft_model_reads_one_prompt_at_a_time_in_continuous_batching():
+    draft = serving.draft_model("llama-3.2-1b", depth=3, alpha=0.7)
+    ds = estimate(batch_size=8, prompt=1000, output=200, schedule="continuous", draft=draft)
+    target, small = (Replica(wb.gpu(H100), wb.model(name)) for name in ("llama-3-8b", "llama-3.2-1b"))
+    own = step_time(target, prefill_piece(1, 1000), decode(7, 1100, candidates=4))
+    assert value(ds, "ttft") == pytest.approx(own + step_time(small, prefill_piece(1, 1000)))
+
+
+def test_a_batch_that_just_fits_into_a_pass_is_one():
+    server = Replica(wb.gpu(H100), wb.model("llama-3-8b"))
+    assert value(estimate(batch_size=2, prompt=1024), "ttft") == pytest.approx(
+        step_time(server, prefill_piece(2, 1024))
+    )
+    three = 2 * step_time(server, prefill_piece(1.5, 1024))  # 3,072 tokens in two even passes
+    assert value(estimate(batch_size=3, prompt=1024), "ttft") == pytest.approx(three)
 
 
 def test_continuous_batching_trades_tpot_for_ttft_at_about_the_same_throughput():
@@ -165,6 +223,11 @@ def test_a_pipeline_fills_before_it_flows():
     server = Replica(wb.gpu(H100), wb.model("llama-3-8b"), pp=4)
     assert value(ds, "ttft") == pytest.approx(7 / 4 * step_time(server, prefill_piece(2, 1000)))
     assert value(ds, "tpot_first") == pytest.approx(step_time(server, decode(2, 1001)))
+    # while the pipeline fills a stage waits: it computes and moves no more than its quarter of the layers' work
+    one, four = (estimate(pp=pp, batch_size=8, time_model="ideal").sel(phase="prefill") for pp in (1, 4))
+    for share in ("mfu", "mbu"):
+        work = [value(one, share) * value(one, "step_time"), value(four, share) * value(four, "step_time")]
+        assert work[1] == pytest.approx(work[0] / 4, rel=1e-3), share
     alone = estimate(pp=4, batch_size=1)
     assert value(alone, "ttft") == pytest.approx(step_time(server, prefill_piece(1, 1000)))
 
@@ -209,6 +272,29 @@ def test_expert_parallel_sequences_are_whole_on_a_gpu():
     one_more = value(ds, "memory", batch_size=9) - value(ds, "memory", batch_size=8)
     assert one_more == 1104 * 131_072
     assert value(ds, "kv_capacity") == 8 * (value(ds, "kv_capacity") // 8)
+
+
+def test_the_cache_of_expert_parallel_gpus_is_that_of_all():
+    ds = estimate("h200-sxm", "mixtral-8x7b", ep=8)
+    one = Replica("h200-sxm", "mixtral-8x7b", ep=8)
+    left = memory.left_for_cache(one, tokens=2048, sequences=256)
+    assert value(ds, "kv_capacity") == 8 * 16 * (left // (16 * 131_072))
+
+
+def test_candidates_take_room_in_the_cache():
+    # 1,000 + 100 tokens and 63 candidates more than one: 1,163, in 73 blocks of 16
+    ds = estimate(batch_size=8, draft=serving.medusa(candidates=64))
+    held = value(ds, "memory") - value(ds, "weights") - value(ds, "activations") - memory.WORKSPACE
+    assert held == pytest.approx(8 * 73 * 16 * 131_072)
+
+
+def test_what_just_fits_fits():
+    needed = value(estimate(workspace=0), "memory")
+    for spare, fits in ((0, True), (-1, False)):
+        ds = estimate(gpu_memory_utilization=1, workspace=80e9 - needed - spare)
+        assert value(ds, "fits") == fits
+    ds = estimate(prompt=8000, output=[192, 193])  # Llama 3 sees 8,192 tokens
+    assert ds.unfit.squeeze().values.tolist() == [memory.ALL_FITS, memory.CONTEXT_LENGTH]
 
 
 def test_no_batch_is_largest_where_nothing_fits():
@@ -308,6 +394,10 @@ def test_energy_is_between_the_floor_and_the_tdp():
     top = estimate(power_floor=1.0)
     assert value(top, "energy_per_token") == pytest.approx(700 / value(top, "tokens_per_second"))
     assert np.isnan(value(estimate("tpu-v5e", activation_dtype="bf16", model="gpt2", prompt=100), "energy_per_token"))
+    # a prompt alone: 40 % of 700 W, and of the rest what it uses of the peak
+    ds = estimate(batch_size=1, output=1).sel(phase="prefill").squeeze()
+    assert ds.mfu > ds.mbu
+    assert ds.energy_per_token == pytest.approx((700 * (0.4 + 0.6 * ds.mfu) * ds.ttft).item())
 
 
 # Published --------------------------------------------------------------------------------------------------------
@@ -462,6 +552,10 @@ def test_a_draft_that_is_accepted_more_often_is_faster(server, b, p, o, depth, o
         ({"max_num_batched_tokens": 0}, "max_num_batched_tokens = 0: allowed are whole numbers"),
         ({"max_num_seqs": [1, 2]}, r"max_num_seqs = \[1, 2\]: give one"),
         ({"max_model_len": "2k"}, "max_model_len = '2k': allowed are whole numbers"),
+        (
+            {"schedule": "continuous", "batch_size": 2049},
+            "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2048 sequences decode 2048 tokens",
+        ),
         (
             {"schedule": "continuous", "batch_size": 3000},
             "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2999 sequences decode 2999 tokens",

@@ -125,6 +125,10 @@ def test_experts_are_spread_and_everything_else_is_whole():
     ideal = step(server("mixtral-8x7b", "h200-sxm", ep=8, time_model="ideal"), decode(64, 500))["all_to_all"]
     assert ideal.time == pytest.approx(64 * 7 / 8 * exchanged / 450e9)
     assert "all_to_all" not in alone
+    nine, two = (
+        step(server("mixtral-8x7b", "h200-sxm", ep=ep), decode(b, 500))["qkv_proj"].flops for ep, b in ((8, 9), (1, 2))
+    )
+    assert nine == two  # of 9 sequences one GPU has 2
 
 
 def test_a_model_computes_the_same_however_it_is_spread():
