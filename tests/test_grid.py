@@ -270,3 +270,28 @@ def test_forward_pass_refuses_a_part_of_one():
     ds = wb.roofline_grid("t4", "llama-7b")
     with pytest.raises(ValueError, match="forward_pass needs the fused operators"):
         wb.forward_pass(ds.sel(operator=["attention", "elementwise"]))
+
+
+def test_another_roof_changes_the_roof_alone():
+    """A chart that prints 181 TFLOP/s: as if the card were so, but for the times, which are the datasheet card's."""
+    settings = {"model": "llama-7b", "batch_size": [1, 64], "seq_len": [128, 2048]}
+    ds = wb.roofline_grid("rtx-a6000", **settings, time_model="kernel")
+    drawn = wb.grid.with_roof(ds, 181)
+    other = wb.roofline_grid(wb.gpu("rtx-a6000").override(peak_tflops=181), **settings)
+    for name in ("peak_flop_rate", "ridge_point", "attainable", "bound"):
+        xr.testing.assert_allclose(drawn[name], other[name], rtol=1e-14)
+        assert drawn[name].attrs == ds[name].attrs
+        assert drawn[name].dtype == ds[name].dtype
+    for name in ("flops", "bytes", "time", "performance", "calls", "intensity"):
+        xr.testing.assert_identical(drawn[name], ds[name])
+    assert wb.grid.with_roof(ds, None) is ds
+
+
+def test_another_roof_leaves_other_formats_links_and_absent_operators_alone():
+    ds = wb.roofline_grid("h100-sxm", ["llama-3-8b", "mixtral-8x7b"], tp=2, weight_dtype="fp8", activation_dtype="fp8")
+    drawn = wb.grid.with_roof(ds, 500)
+    assert set(np.unique(ds.peak_flop_rate)) == {989.4e12, 1978.9e12}
+    assert set(np.unique(drawn.peak_flop_rate)) == {500e12, 1978.9e12}
+    special = ~ds.bound.isin((0, 1))
+    assert set(np.unique(ds.bound.values[special.values])) == {-1, 2}
+    np.testing.assert_array_equal(drawn.bound.values[special.values], ds.bound.values[special.values])

@@ -81,3 +81,19 @@ def test_a_process_runs_until_it_ends():
     child.communicate(b"\n")
     assert not is_running(child.pid)
     assert is_running(1)  # another user's, where this one is not root
+
+
+def test_the_fingerprint_does_without_the_libraries_of_charts(monkeypatch):
+    from importlib.metadata import PackageNotFoundError
+
+    from workbench.common import project
+
+    def version(name):
+        if name == "matplotlib":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    whole = project.package_fingerprint()
+    monkeypatch.setattr(project, "version", version)
+    assert len(project.package_fingerprint()) == len(whole) == 64
+    assert project.installed_version("matplotlib") == "none"

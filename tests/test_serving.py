@@ -659,3 +659,17 @@ def test_roadmap_other_gpus():
     ds = serving.estimate(["t4", "l4", "a10g", A100], "llama-2-7b-awq", 8, 20, 112, time_model="ideal").squeeze()
     bandwidths = np.array([320, 300, 600, 2039])
     np.testing.assert_allclose(ds.tpot[0] / ds.tpot, bandwidths / 320, rtol=0.02)  # memory bounds every step
+
+
+def test_an_even_share_of_a_prompt_counts_as_many_rows_as_it_has():
+    """Rows of a pass are a share, (rows / passes) x tokens: rounding must not make one more part of `gemm_rows`.
+
+    7 prompts of 816 tokens in passes of 2,048 at most are 3 passes of 1,904 rows.
+    """
+    rows = 7 * 816 / 3
+    assert rows == 1904
+    whole, parts = (
+        serving.estimate("t4", "llama-2-7b-awq", 7, 816, 8, max_num_batched_tokens=2048, gemm_rows=count).ttft.item()
+        for count in (None, int(rows))
+    )
+    assert parts == pytest.approx(whole, rel=1e-12)

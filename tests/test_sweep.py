@@ -7,6 +7,7 @@ import xarray as xr
 import workbench as wb
 from workbench import operators
 from workbench.grid import evaluation, sweep
+from workbench.kernels import Timing
 
 WIDE = {"batch_size": range(1, 41), "seq_len": range(64, 64 * 41, 64)}
 MODELS = ["llama-3-8b", "mixtral-8x7b", "deepseek-v2-lite", "gpt-oss-20b", "gpt2"]
@@ -24,7 +25,7 @@ def _slowly(monkeypatch, **arguments):
 @pytest.mark.parametrize("logits", ["last", "all"])
 @pytest.mark.parametrize("view", ["fused", "unfused"])
 def test_times_by_the_number_of_tokens_are_those_by_batch_size_and_length(monkeypatch, view, logits):
-    """Every operator but those of `BY_SEQUENCE` sees the number of tokens alone."""
+    """Every operator that sees the number of tokens alone."""
     arguments = {"gpu": ["h100-sxm", "t4"], "model": MODELS, "operator": view, "logits": logits, **WIDE}
     plain = _slowly(monkeypatch, **arguments, time_model="kernel")
     monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", 1000)
@@ -52,7 +53,7 @@ def test_an_error_in_a_thread_is_the_callers(monkeypatch):
 def _sweep(**sizes):
     sizes = {name: np.asarray(values) for name, values in sizes.items()}
     options = operators.Conventions()
-    return sweep.Sweep({}, {}, [], {}, ["prefill", "decode"], sizes, {}, options, "last", "kernel", 0.0)
+    return sweep.Sweep({}, {}, [], {}, ["prefill", "decode"], sizes, {}, options, "last", Timing("kernel"))
 
 
 def test_distinct_numbers_of_tokens(monkeypatch):

@@ -7,10 +7,9 @@ import numpy as np
 import xarray as xr
 
 from .. import speculation
-from ..catalog.gpu_entries import GPU, gpu
 from ..catalog.model_entries import model
 from ..common.errors import unknown
-from ..grid.dataset import roofline_grid
+from ..grid import roofline_grid, with_roof
 from ..kernels.times import EAGER_LAUNCH
 from ..published import medusa
 from ..studies.chen import ridge_batch_size
@@ -65,12 +64,11 @@ def medusa_performance(
     ours = _medusa_grid(gpu_id, *series, **EAGER_TIMES)
     if peak_tflops is None:
         return Recomputed(range_of(ours.performance))
-    printed = _medusa_grid(gpu(gpu_id).override(peak_tflops=peak_tflops), *series)
-    return Recomputed(range_of(ours.performance), range_of(printed.performance))
+    return Recomputed(range_of(ours.performance), range_of(with_roof(ours, peak_tflops).attainable))
 
 
 def _medusa_grid(
-    card: str | GPU,
+    card: str,
     model_id: str,
     operator: str,
     phase: str,

@@ -2,8 +2,8 @@
 
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
 from .fits import KINDS, DecodeFit, ElementwiseFit, Evidence, GemmFit, KernelModel, PrefillFit
-from .gpu_entries import GPU, KernelFit, gpu, gpus, kernel_fit
-from .model_entries import Model, model, models
+from .gpu_entries import GPU, KernelFit, Link, Memory, gpu, gpus, kernel_fit
+from .model_entries import Mla, Model, Moe, Quantization, SlidingWindow, model, models
 
 __all__ = [
     "GPU",
@@ -17,8 +17,14 @@ __all__ = [
     "GemmFit",
     "KernelFit",
     "KernelModel",
+    "Link",
+    "Memory",
+    "Mla",
     "Model",
+    "Moe",
     "PrefillFit",
+    "Quantization",
+    "SlidingWindow",
     "compute_dtype",
     "element_bytes",
     "gpu",

@@ -1,7 +1,7 @@
 """Where the package's data and the project's notebooks and params are, and a fingerprint of them all."""
 
 import hashlib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,8 +28,16 @@ def package_fingerprint() -> str:
     """
     package = Path(str(DATA)).parent
     paths = sorted([*package.rglob("*.py"), *package.glob("data/**/*.*")])
-    libraries = [f"{name} {version(name)}".encode() for name in CHART_LIBRARIES]
+    libraries = [f"{name} {installed_version(name)}".encode() for name in CHART_LIBRARIES]
     return digest(*libraries, *(part for path in paths for part in (path.name.encode(), path.read_bytes())))
+
+
+def installed_version(library: str) -> str:
+    """The version of a library, "none" where it is not installed."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "none"
 
 
 def digest(*parts: bytes) -> str:

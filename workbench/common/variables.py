@@ -1,6 +1,7 @@
 """The register of variables: units and long name of everything that a Dataset of the workbench holds, and its flags."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -124,12 +125,12 @@ def assembled(
     By xarray's constructor for such parts, where the installed version has it: the public one aligns and merges them
     first, which takes ten times as long, half the time of a small grid.
     """
-    direct = getattr(xr.Dataset, "_construct_direct", None)
-    if direct is None:
-        ds = xr.Dataset(data, xr.Coordinates(dict(coords), dict(indexes)), attrs)
-        return ds[[*coords, *data]]
-    made: xr.Dataset = direct({**coords, **data}, set(coords), attrs=dict(attrs), indexes=dict(indexes))
-    return made
+    direct: Any = getattr(xr.Dataset, "_construct_direct", None)
+    with suppress(TypeError):  # none in that version, or one of other arguments
+        made: xr.Dataset = direct({**coords, **data}, set(coords), attrs=dict(attrs), indexes=dict(indexes))
+        return made
+    ds = xr.Dataset(data, xr.Coordinates(dict(coords), dict(indexes)), attrs)
+    return ds[[*coords, *data]]
 
 
 @lru_cache(maxsize=100)

@@ -38,11 +38,7 @@ def code(view: View) -> str:
     lines = ["import workbench as wb", *(line for name in view.model for line in _own(name, view))]
     lines += ["", _call("ds", given)]
     if view.peak_tflops is not None:
-        lines += ["# the roof as the chart prints it; times stay those of the datasheet's card"]
-        gpus = _Code(f"[wb.gpu(name).override(peak_tflops={view.peak_tflops!r}) for name in {view.gpu!r}]")
-        roof = {name: value for name, value in given.items() if name not in ("time_model", "launch_latency")}
-        lines += [_call("roof", roof | {"gpu": gpus})]
-        lines += ["ds = roof.assign(time=ds.time, performance=ds.performance).assign_attrs(ds.attrs)"]
+        lines += [f"ds = wb.grid.with_roof(ds, {view.peak_tflops!r})  # the roof as the chart prints it, in TFLOP/s"]
     if view.points == "steps":
         lines += ["steps = wb.forward_pass(ds)  # whole steps, the points of the chart"]
     return "\n".join(lines) + "\n"

@@ -15,7 +15,7 @@ from ..catalog.model_entries import model as find_model
 from ..catalog.model_entries import models as catalog_models
 from ..common.errors import unknown
 from ..common.yaml_records import Count, Number, Record, Text
-from ..grid.dataset import forward_pass, roofline_grid
+from ..grid import forward_pass, roofline_grid, with_roof
 from ..hugging_face import from_hf_config
 from ..kernels import attainable
 from ..operators import PHASES
@@ -221,13 +221,7 @@ def grid(view: View) -> xr.Dataset:
     count *= len(view.gpu) * len(view.model) * len(view.phase)
     if count > MAX_POINTS:
         raise ValueError(f"{count:,} points for each operator: a page draws {MAX_POINTS:,}; narrow the ranges")
-    given = grid_arguments(view)
-    ds = roofline_grid(**given)
-    if view.peak_tflops is None:
-        return ds
-    cards = [find_gpu(name).override(peak_tflops=view.peak_tflops) for name in view.gpu]
-    drawn_roof = roofline_grid(**given | {"gpu": cards, "time_model": "ideal", "launch_latency": 0.0})
-    return drawn_roof.assign(time=ds.time, performance=ds.performance).assign_attrs(ds.attrs)
+    return with_roof(roofline_grid(**grid_arguments(view)), view.peak_tflops)
 
 
 def drawn(ds: xr.Dataset, points: str) -> xr.Dataset:

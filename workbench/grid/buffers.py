@@ -18,7 +18,7 @@ import numpy as np
 #: A huge page; finding and clearing the small ones of an array takes longer than computing what goes on them [byte].
 PAGE = 2**21
 #: From here on an array is put on huge pages [byte].
-LARGE = PAGE // 2
+LARGE_ARRAY = PAGE // 2
 #: From here on numpy asks the system for them, and an array is worth keeping [byte].
 ASKED = 2 * PAGE
 
@@ -49,7 +49,7 @@ def reused_memory(share: float = 0.25) -> Iterator[None]:
 def empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An array with arbitrary values; within `reused_memory` its memory is kept when the last view of it is gone."""
     nbytes = prod(shape) * np.dtype(dtype).itemsize
-    if nbytes < LARGE:
+    if nbytes < LARGE_ARRAY:
         return np.empty(shape, dtype)
     if not _kept or nbytes < ASKED or not hasattr(mmap, "MADV_FREE"):
         block = np.empty(max(nbytes, ASKED) + PAGE, np.int8)  # what is not written to takes no memory

@@ -7,8 +7,9 @@ import numpy as np
 import xarray as xr
 
 from ..catalog import GPU, Model
+from ..catalog import gpu as find_gpu
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
-from ..kernels import longest
+from ..kernels import attainable, longest
 from ..operators import COLLECTIVES, PHASES
 from .evaluation import evaluate
 from .sweep import COSTS, Sweep, checked
@@ -185,6 +186,35 @@ def _added_up(given: Mapping[Any, xr.Variable], name: str, limit: int | None = N
         values = values * (_aligned(given["bound"], dims) == limit)
     axis = dims.index("operator")
     return xr.Variable(dims[:axis] + dims[axis + 1 :], values.sum(axis))
+
+
+def with_roof(ds: xr.Dataset, peak_tflops: float | None) -> xr.Dataset:
+    """A grid under another ceiling than its GPUs' own, as a chart prints it; its times stay those predicted.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A grid, of GPUs of the catalog.
+    peak_tflops : float, optional
+        In place of every 16-bit peak; None leaves the grid as it is [TFLOP/s].
+
+    Returns
+    -------
+    xarray.Dataset
+        With its own peak_flop_rate, ridge_point, attainable and bound.
+    """
+    if peak_tflops is None:
+        return ds
+    own = xr.DataArray([find_gpu(name).peak_16_bit for name in ds.gpu.values], {"gpu": ds.gpu})
+    peak = ds.peak_flop_rate.where(ds.peak_flop_rate != own, 1e12 * peak_tflops)
+    roof = {
+        "peak_flop_rate": peak, "ridge_point": peak / ds.bandwidth,
+        "attainable": xr.apply_ufunc(attainable, ds.intensity, peak, ds.bandwidth, dask="allowed"),
+        "bound": ds.bound.where(~ds.bound.isin((MEMORY, COMPUTE)), ds.intensity >= peak / ds.bandwidth).astype(np.int8),
+    }  # fmt: skip
+    return ds.assign({
+        name: values.transpose(*ds[name].dims).assign_attrs(ds[name].attrs) for name, values in roof.items()
+    })  # fmt: skip
 
 
 def _aligned(variable: xr.Variable, dims: tuple[Any, ...]) -> Any:

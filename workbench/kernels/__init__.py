@@ -2,8 +2,8 @@
 
 from .collectives import all_reduce_time, all_to_all_time, link_rate, send_time
 from .formats import Formats, OperandFormats
-from .roofline import attainable, bound, ideal_time, longest, ridge_point
-from .times import EAGER_LAUNCH, LAWS, TIME_MODELS, Law, Timing, attention_time, gemm_time, operator_time, timed
+from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
+from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
 
 __all__ = [
     "EAGER_LAUNCH",

@@ -8,8 +8,9 @@ from ..catalog import GPU
 from ..catalog import gpu as find_gpu
 from ..common.arguments import positive_numbers
 from ..common.arrays import Array
-from ..common.errors import CannotRun, unknown
+from ..common.errors import CannotRun
 from ..operators import Cost
+from .roofline import check_time_model
 
 #: Of a collective: latency of one step over a vendor's own link and over PCIe [s], and the share of the link's rate
 #: that it reaches [1]. NCCL's all-reduce over H100s on NVLink (vidur, github.com/microsoft/vidur,
@@ -166,8 +167,7 @@ def _all_to_all(card: GPU, size: np.ndarray, count: np.ndarray, ideal: bool) -> 
 
 def _checked(gpu: str | GPU, bytes_: Any, gpus: Any, time_model: str) -> tuple[GPU, np.ndarray, np.ndarray, bool]:
     card = find_gpu(gpu)
-    if time_model not in ("ideal", "kernel"):
-        raise unknown("time_model", time_model, ("ideal", "kernel"))
+    check_time_model(time_model)
     size, count = positive_numbers("bytes_", bytes_), positive_numbers("gpus", gpus)
     if np.any(count != np.floor(count)):
         raise ValueError(f"gpus = {gpus!r}: expected whole numbers")

@@ -17,25 +17,17 @@ from ..catalog import gpu as find_gpu
 from ..catalog.dtypes import plain_width
 from ..common.arguments import check_range, positive_numbers
 from ..common.arrays import Array
-from ..common.errors import unknown
 from ..operators import Cost, Heads, Step, cost
 from .attention import attention_seconds
 from .collectives import all_reduce_seconds, all_to_all_seconds
 from .elementwise import elementwise_seconds
 from .gemm import gemm_seconds, replayed_cost
-from .roofline import ideal_time
+from .roofline import check_time_model, ideal_time
 
-TIME_MODELS = ("ideal", "kernel")
 #: What a wall clock sees of launching a kernel eagerly in PyTorch, beyond the kernel's own launch [s]: the intercept of
 #: the unfused attention rows of Chen's microbenchmark on an A100 (github.com/aakashvarma/transformer_batch_analysis),
 #: less `launch_us` of gemm. In no time unless `launch_latency` asks for it.
 EAGER_LAUNCH = 26e-6
-
-
-def check_time_model(time_model: object) -> None:
-    """Raise ValueError for an unknown time model."""
-    if not isinstance(time_model, str) or time_model not in TIME_MODELS:
-        raise unknown("time_model", time_model, TIME_MODELS)
 
 
 @dataclass(frozen=True)

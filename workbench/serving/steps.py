@@ -230,7 +230,8 @@ def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Arr
         seconds = operator_time(replica.gpu, cost, peak_flop_rate, replica.time_model)
         return seconds, cost.bytes - cost.activations
 
-    seconds = np.ceil(rows / part) * run(part, widths)[0] / calibration.gemm_efficiency
+    parts = np.ceil(rows / part - 1e-9)  # an even share of a prompt's rows is whole but for rounding
+    seconds = parts * run(part, widths)[0] / calibration.gemm_efficiency
     if calibration.dequantize_rows is None:
         return seconds
     wide = replace(widths, weight=widths.activation, experts=widths.activation, lm_head=widths.activation)

@@ -14,7 +14,7 @@ from ..catalog.gpu_entries import GPU
 from ..catalog.model_entries import Model
 from ..common.variables import stamp
 from ..grid.dataset import roofline_grid
-from ..kernels.times import TIME_MODELS
+from ..kernels import TIME_MODELS
 from ..operators.cost import PHASES
 
 
