@@ -188,8 +188,8 @@ def contradictions(table: pd.DataFrame, claims: dict[str, tuple[str, float]]) ->
     table : pandas.DataFrame
         The requests.
     claims : dict of tuple
-        By field of the summary, what it is (a key of `COUNTS`, "rate" of finished requests [1/s], or "duration" [s]) and
-        its value.
+        By field of the summary, what it is (a key of `COUNTS`, "rate" of finished requests [1/s], or "duration" [s])
+        and its value.
 
     Returns
     -------
