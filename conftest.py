@@ -1,4 +1,4 @@
-"""Python in the README and in docs/ runs as tests: blocks of code, and sessions held against what they print."""
+"""Python in the README and in docs/ runs as tests: blocks of code, and examples at the prompt with what they print."""
 
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 

@@ -332,7 +332,7 @@ def test_steps_have_the_fastest_of_their_roofs():
     assert steps.attainable.attrs["units"] == "FLOP/s"
 
 
-# Presets ----------------------------------------------------------------------------------------------------------
+# Published charts -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("figure", sorted(published_charts.params_files()))

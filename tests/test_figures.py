@@ -419,7 +419,7 @@ def test_committed_tables_hold_seven_digits_and_units(name):
     assert path.read_text() == table.to_csv(index=False, float_format="%.7g")
 
 
-# Saving -----------------------------------------------------------------------------------------------------------
+# Files ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

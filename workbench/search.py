@@ -127,7 +127,7 @@ def estimates(
 class _Question:
     """What is asked: the objectives, their limits, dims with a row for each label, and which settings to choose.
 
-    more, less : variables that are to be large, or small, against the default
+    Variables in `more` are to be large, those in `less` small, against the default.
     """
 
     objectives: list[str]

@@ -113,7 +113,7 @@ def decode_traffic(
 ) -> Recomputed:
     """Memory traffic of a decoding step [byte], in units of `per`.
 
-    part : "total", "attention" (the KV cache, queries and outputs), or of the rest "weights" and "activations"
+    The part is "total", "attention" (the KV cache, queries and outputs), or of the rest "weights" or "activations".
     """
     parts = decode_parts(gpu_id, model_id, batch_size, seq_len)
     if part not in parts:

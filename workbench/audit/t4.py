@@ -10,7 +10,7 @@ from .values import Recomputed, range_of
 def t4_static(what: str, phase: str, batch_size: list[int], seq_len: list[int]) -> Recomputed:
     """Cells of the T4 report's static tables, or their range over several batch sizes and lengths.
 
-    what : a key of `STATIC_COLUMNS`; in the unit in which the report prints it
+    They are those of one key of `STATIC_COLUMNS`, in the unit in which the report prints it.
     """
     if what not in STATIC_COLUMNS:
         raise unknown("column", what, STATIC_COLUMNS)

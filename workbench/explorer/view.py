@@ -271,7 +271,7 @@ def _pinned_numbers(pin: str, config: str) -> dict[str, float]:
 def pinned_numbers(pin: Pin, configs: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Numbers of a pinned point: intensity [FLOP/byte], performance and attainable [FLOP/s], time [s], bound.
 
-    configs : the view's; only the model's own matters
+    Of `configs`, the view's, only that of the pin's model matters.
     """
     return _pinned_numbers(pin.model_dump_json(), json.dumps(configs[pin.model]) if pin.model in configs else "")
 

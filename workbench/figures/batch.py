@@ -117,8 +117,8 @@ def draw(figure: Figure, output: Path, root: Path, scratch: Path, inputs: str) -
 def kernel_manager(scratch: Path, root: Path) -> type:
     """A kernel manager that starts this very interpreter, whatever kernelspecs the machine has.
 
-    scratch : where the kernels' connection files go
-    root : the kernels' working folder; papermill's `cwd` would change this process's own, for all of its threads
+    Connection files go to `scratch`. Kernels work in `root`: papermill's `cwd` would change this process's own folder,
+    for all of its threads.
     """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager

@@ -41,7 +41,15 @@ class Figure:
     def fingerprint(self, package: str) -> str:
         """Hash of all that the figure depends on: its params, its notebook, and the package with its data.
 
-        package : `common.project.package_fingerprint`
+        Parameters
+        ----------
+        package : str
+            Of the package, from `common.project.package_fingerprint`.
+
+        Returns
+        -------
+        str
+            In hexadecimal digits.
         """
         return digest(package.encode(), self.params.read_bytes(), self.notebook.read_bytes())
 

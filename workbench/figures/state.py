@@ -21,10 +21,7 @@ def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def record_state(state: Path, inputs: str, outputs: Mapping[str, str]) -> None:
-    """Write down which inputs gave which outputs.
-
-    state : the file to write; inputs : a fingerprint; outputs : `file_digests` of what they gave
-    """
+    """Write down, in the file `state`, which inputs (a fingerprint) gave which outputs (`file_digests` of them)."""
     with whole(state) as path:
         path.write_text(json.dumps({"inputs": inputs, "outputs": outputs}))
 

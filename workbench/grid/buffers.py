@@ -1,7 +1,7 @@
 """Memory for results: new each time, in pages as large as the system has, or the memory of earlier results again.
 
 Finding and clearing pages takes longer than computing what goes on them. `reused_memory` spares a loop that; it is off
-elsewhere, as a session that keeps its grids has nothing to reuse: there it brings less than a tenth.
+elsewhere, as a notebook that keeps its grids has nothing to reuse: there it brings less than a tenth.
 """
 
 import mmap

@@ -83,7 +83,7 @@ def roofline_grid(
         infinite above 3.4e38).
     chunks : int, str or dict, optional
         None computes the grid; else it is lazy, of dask arrays that are computed where they are used: labels in a chunk
-        by dim, or cells in a chunk, or "auto" (`sweep.CHUNK`) [1].
+        by dim, or cells in a chunk, or "auto" (2 million cells) [1].
 
     Returns
     -------

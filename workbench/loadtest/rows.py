@@ -28,17 +28,13 @@ SHORTEST_ITL = 1e-9  # s; what a client prints as 0 is counted here
 
 @dataclass
 class Rows:
-    """Requests of one load test, as `add` collects them.
-
-    unit : how a record is named in messages, e.g. "line {}"
-    claims : what the file's own summary says: field -> (what it counts, value)
-    notes : other warnings
-    """
+    """Requests of one load test, as `add` collects them."""
 
     path: Path
-    unit: str = "record {}"
+    unit: str = "record {}"  #: how a record is named in messages
+    #: What the file's own summary says: for each field, what it counts and the value.
     claims: dict[str, tuple[str, float]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  #: other warnings
     problems: list[str] = field(default_factory=list)
     unusable: int = 0
     errors: dict[int, str] = field(default_factory=dict)
@@ -63,11 +59,20 @@ class Rows:
     ) -> None:  # fmt: skip
         """Add one request, or a problem that names its record.
 
-        place : number of the record, for messages
-        sent, first, last : times [s] on one clock, None where they never happened
-        prompt, output : tokens [1], None where unknown
-        status : one of `STATUSES`, None to conclude it from the rest: failed with an error, finished with a last token
-        names : the file's own names of the five numbers
+        Parameters
+        ----------
+        place : int
+            Number of the record, for messages [1].
+        sent, first, last : number or None
+            Times on one clock, None where they never happened [s].
+        prompt, output : number or None
+            Tokens, None where unknown [token].
+        status : str, optional
+            One of `STATUSES`; None concludes it from the rest: failed with an error, finished with a last token.
+        error : object, optional
+            What the file says of a failure.
+        names : iterable of str
+            The file's own names of the five numbers.
         """
         try:
             values = [number(n, v) for n, v in zip(names, (sent, first, last, prompt, output), strict=True)]
@@ -176,9 +181,20 @@ COUNTS = {
 
 
 def contradictions(table: pd.DataFrame, claims: dict[str, tuple[str, float]]) -> list[str]:
-    """Where a file's own summary contradicts its records, one line each.
+    """Where a file's own summary contradicts its records.
 
-    claims : field of the summary -> (a key of `COUNTS`, or "rate" of finished requests [1/s], "duration" [s]; value)
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The requests.
+    claims : dict of tuple
+        By field of the summary, what it is (a key of `COUNTS`, "rate" of finished requests [1/s], or "duration" [s])
+        and its value.
+
+    Returns
+    -------
+    list of str
+        One line for each contradiction.
     """
     n, found = len(table), []
     counts = table.status.value_counts()

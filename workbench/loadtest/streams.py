@@ -20,7 +20,7 @@ JsonEvent = tuple[str, str, Any]  # of ijson: the path of a value within its doc
 def json_events(path: Path, at: Callable[[], str] = lambda: "") -> Iterator[JsonEvent]:
     """Events of a JSON file of one document or several; ValueError, in one line, where it is invalid or too deep.
 
-    at : names the record that is being read, for that error
+    For that error, `at` names the record that is being read.
     """
     with open_bytes(path) as file:
         try:

@@ -28,7 +28,7 @@ GPU_CEILINGS, CPU_CEILINGS = (8192, 2**30), (1024, 2**27)  # side of the matrix 
 def open_backend(device: str) -> "TorchBackend":
     """PyTorch on a device; ValueError, in one line, without PyTorch or without that device.
 
-    device : "cuda", "cuda:1" (an AMD GPU is called so, too), or "cpu"
+    A device is "cuda", "cuda:1" (an AMD GPU is called so, too), or "cpu".
     """
     if find_spec("torch") is None:
         raise ValueError("PyTorch is not installed: install torch with CUDA or ROCm (or use --dry-run)")

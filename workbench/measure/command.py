@@ -155,11 +155,7 @@ def _reason(error: BaseException) -> str:
 def run(
     todo: Sequence[Kernel], backend: Backend, results: Results, *, seconds: float, clock: Callable[[], float]
 ) -> int:
-    """Measure kernels in order until all are done or the time is up; returns how many were.
-
-    seconds : budget [s]
-    clock : a clock that gives seconds [s]
-    """
+    """Measure kernels in order until all are done or `seconds` are over on the clock; returns how many were."""
     began = saved = reported = clock()
     failures = 0
     for number, kernel in enumerate(todo, 1):

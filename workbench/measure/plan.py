@@ -69,12 +69,10 @@ ELEMENT_BYTES = {"fp16": 2, "bf16": 2, "fp8": 1}
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel call. Sizes [1] are those of `SIZES`, 0 where they do not apply.
-
-    name : model and operators, e.g. ``llama-7b:q_proj+k_proj+v_proj+o_proj``, which are one and the same kernel
-    """
+    """One kernel call. Sizes [1] are those of `SIZES`, 0 where they do not apply."""
 
     operator_class: str
+    #: Model and operators, as in ``llama-7b:q_proj+k_proj+v_proj+o_proj``, which are one and the same kernel.
     name: str
     dtype: str
     m: int = 0
@@ -263,7 +261,7 @@ def expected(kernel: Kernel, memory: float, call: float) -> float:
 def describe(plan: Sequence[Kernel], too_large: int, memory: float, calls: Sequence[float], assumed: str) -> str:
     """The plan in a few lines: counts by operator and format, and the expected time.
 
-    calls : of each kernel [s]; assumed : where they are from
+    It follows from `calls`, the time of one call of each kernel [s]; `assumed` says where those are from.
     """
     dtypes = list(dict.fromkeys(kernel.dtype for kernel in plan))
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(dtypes, 0))

@@ -1,7 +1,9 @@
 """Every operator, in the order of the forward pass, and the operators that a model runs.
 
-An operator is a function of a family's file and a row of `OPERATORS`; grids, steps, drafts, measurements, the
-documentation and the explorer follow from the row.
+An operator is a function of a family's file and a row of `OPERATORS`. The row says all that grids, steps, drafts,
+measurements, the documentation and the explorer need. Its weights are counted elsewhere: those of a model in
+`catalog.model_entries` (`attention_parameters`, `_parameters`), what they take on a GPU in `serving.memory`
+(`layer_weights`).
 
 The unfused operators are table 5 of the Medusa paper (Cai et al. 2024, arXiv 2401.10774v3), which follows Chen,
 "Dissecting Batching Effects in GPT Inference" (2023), with grouped-query heads, other MLPs and byte widths added.

@@ -84,7 +84,7 @@ class Latency:
 
 
 def batch_latency(replica: Replica, batch: Batch) -> Latency:
-    """Times of a workload on a replica; `tpot` is NaN where only one token is put out."""
+    """Times of a batch on a replica; `tpot` is NaN where only one token is put out."""
     steps = _decoding(replica, batch)
     if batch.schedule == "static":
         prefill, others = _whole_prompts(replica, batch), 0.0

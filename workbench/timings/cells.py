@@ -17,19 +17,13 @@ COUNT, NATURAL, TIME = "a whole number above 0", "a whole number from 0", "a tim
 
 @dataclass
 class Cells:
-    """A table as it stands in a file, its cells still text, together with what was found wrong in it.
-
-    frame : columns by name; the index is the line (or row) of the file
-    header : comment lines above the table
-    problems : one line for each cell or row that could not be used
-    unit : what the index counts
-    """
+    """A table as it stands in a file, its cells still text, together with what was found wrong in it."""
 
     path: Path
-    frame: pd.DataFrame
-    header: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    unit: str = "line"
+    frame: pd.DataFrame  #: columns by name; the index is the line (or row) of the file
+    header: list[str] = field(default_factory=list)  #: comment lines above the table
+    problems: list[str] = field(default_factory=list)  #: one line for each cell or row that could not be used
+    unit: str = "line"  #: what the index counts
 
     def __post_init__(self) -> None:
         self._bad = pd.Series(False, index=self.frame.index)
@@ -60,7 +54,7 @@ class Cells:
     def number(self, column: str, kind: str = COUNT, *, optional: bool = False, drop: bool = True) -> pd.Series:
         """One column as float64; anything but `kind` (or, if `optional`, an empty cell) is NaN and a problem.
 
-        drop : drop the whole row, too
+        With `drop` its whole row is left out, too.
         """
         if column not in self.frame:
             return pd.Series(np.nan, index=self.frame.index)
@@ -89,8 +83,8 @@ class Cells:
 def read_cells(path: Path, *, keep: Callable[[str], bool] = lambda _: True, first: str = "") -> Cells:
     """Read a CSV as text, with the line numbers of its rows.
 
-    keep : which columns to hold in memory
-    first : the table begins with the line that has this text; lines before it are another program's output
+    Columns for which `keep` is false are not held in memory. The table begins with the line that has the text `first`;
+    lines before it are another program's output.
     """
     lines: list[int] = []
     header: list[str] = []

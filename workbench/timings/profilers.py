@@ -140,9 +140,25 @@ def _attention(query: Sequence[int], key: Sequence[int], *, heads: int, length: 
 def operator_sizes(name: str, dims: Dims) -> dict[str, Any] | None:
     """Class and sizes of a PyTorch operator from the dims of its inputs, None for one that is not known here.
 
-    name : as in the trace, e.g. ``aten::mm``
-    dims : the event's "Input Dims"; raises ValueError or IndexError where they do not fit the operator
+    Parameters
+    ----------
+    name : str
+        As in the trace, such as ``aten::mm``.
+    dims : list
+        The event's "Input Dims" [1].
 
+    Returns
+    -------
+    dict, optional
+        Columns of `TIMING_COLUMNS`.
+
+    Raises
+    ------
+    ValueError, IndexError
+        Where the dims do not fit the operator.
+
+    Examples
+    --------
     >>> operator_sizes("aten::addmm", [[512], [8, 256], [256, 512]])
     {'operator_class': 'gemm', 'm': 8, 'n': 512, 'k': 256}
     """
