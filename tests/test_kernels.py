@@ -10,8 +10,9 @@ import workbench as wb
 from workbench import kernels
 from workbench.catalog import KINDS, kernel_fit
 from workbench.kernels.attention import prefill_seconds
-from workbench.kernels.gemm import l2_misses, replayed_cost, smooth_maximum, tiled_flops
+from workbench.kernels.gemm import gemm_seconds, l2_misses, replayed_cost, smooth_maximum, tiled_flops
 from workbench.kernels.times import attention_cost
+from workbench.operators import cost
 
 GPUS = st.sampled_from(["a100-80gb-sxm", "h100-sxm", "b200-sxm", "l40s", "a40", "t4", "mi300x"])
 SIZES = st.integers(1, 10**5)
@@ -126,6 +127,13 @@ def test_without_many_waves_of_small_tiles_the_stairs_are_higher():
     assert few == 2 * 32 * 4096 * 64  # small tiles that cover all rows are always used
 
 
+def test_small_tiles_that_cover_all_rows_are_used_up_to_the_last():
+    full, over = (
+        tiled_flops(m, 4096, 64, 1, sm_count=2, fill_depth=0, half_tile=0, small_tile_waves=1) for m in (64, 65)
+    )
+    assert (full, over) == (2 * 64 * 4096 * 64, 2 * 128 * 4096 * 64)
+
+
 def test_the_stair_from_256_to_280_rows_is_the_measured_one():
     """12288 x 4096 on an A100 (microsoft/vidur 7d47513, Llama-2-7B attn_pre_proj): 119 us at 224 rows, 163 at 280."""
     low, high = 1e6 * gemm(m=np.array([224, 280]), n=12288)
@@ -149,12 +157,63 @@ def test_the_kernel_time_of_one_decode_gemm_by_hand():
     assert gemm() == pytest.approx(latency + ideal / fit.bandwidth_fraction, rel=0.03)
 
 
+def test_the_kernel_time_of_a_matmul_of_activations_by_hand():
+    """204,800 x 64 x 64 in whole tiles of one SM; of 52.4 MB of activations 38 miss half of a 40 MB L2 cache."""
+    card = wb.gpu("a100-80gb-sxm").model_copy(update={"sm_count": 1})
+    whole = {"fill_depth": 0.0, "half_tile": 0.0, "boost": 0.0, "small_tile_waves": None}
+    fit = kernel_fit(card, "gemm").fit.model_copy(update=whole)
+    activations = 2 * 204_800 * (64 + 64)
+    missed = activations**2 / (activations + 20e6)
+    moving = (missed + 2 * 64 * 64) / (fit.bandwidth_fraction * 2039e9)
+    compute = 2 * 204_800 * 64 * 64 / (fit.compute_fraction * 312e12)
+    expected = (compute**fit.overlap + moving**fit.overlap) ** (1 / fit.overlap)
+    expected += 1e-6 * (fit.launch_us + fit.loop_us * 64 / (64 + fit.loop_depth))
+    work = cost.gemm(204_800.0, 64.0, 64.0, weight=2.0, activation=2.0)
+    assert gemm_seconds(fit, card, work, 312e12) == pytest.approx(expected, rel=1e-12)
+
+
+def test_activations_in_the_l2_cache_are_no_way_over_the_roof():
+    """L40S, 96 MB of L2: 15 MB of activations would come in half the time that memory takes for them."""
+    assert gemm("l40s", 23_674, 64, 256) == gemm("l40s", 23_674, 64, 256, time_model="ideal")
+
+
+def test_the_kernel_time_of_a_prompt_by_hand():
+    """130 tokens, two heads of 64 and KV heads of their own, on one SM: two tiles of 128 queries for each head."""
+    card = wb.gpu("a100-80gb-sxm").model_copy(update={"sm_count": 1})
+    fit = kernel_fit(card, "prefill").fit.model_copy(
+        update={"softmax_flops": 0.0, "operands_in_l2": False, "packed_heads": False}
+    )
+    work = attention_cost(130.0, 130.0, 1.0, 2.0, 2.0, 64.0, 2.0)
+    scores = 2 * 130 * 131 / 2 + 2 * 128 * 130 / 2  # those that the mask leaves, and half a tile of each query's head
+    tail = 0.5 * 128 * 130
+    compute = (scores + tail) * 4 * 64 / (fit.compute_fraction * 312e12)
+    queries = keys = 2 * 130 * 64 * 2  # byte, and as many of outputs and of values
+    moving = (2 * queries + 3 * 2 * keys) / (
+        fit.bandwidth_fraction * 2039e9
+    )  # the cache is read twice and written once
+    overheads = 1e-6 * (fit.launch_us + 4 * fit.wave_us) + 1e-9 * fit.token_ns * 130
+    assert prefill_seconds(fit, card, work, 312e12) == pytest.approx(overheads + compute + moving, rel=1e-12)
+
+
+def test_the_kernels_of_a_layers_elementwise_operators_are_four():
+    fit = kernel_fit(wb.gpu("a100-80gb-sxm"), "elementwise").fit
+    ds = wb.roofline_grid("a100-80gb-sxm", "gpt2", "elementwise", "decode", 1, 1, time_model="kernel").squeeze()
+    moving = ds.bytes.item() / (fit.bandwidth_fraction * 2039e9)
+    assert ds.time.item() == pytest.approx(4 * 1e-6 * fit.launch_us + moving, rel=1e-12)
+
+
+def test_a_cached_token_makes_a_chunk_no_faster():
+    """16 tokens of 64 sequences: over one token in the cache the decode kernel would take half of the prompts' time."""
+    prompt, chunk = attention(new_tokens=16, context=[16, 17], batch_size=64)
+    assert chunk >= prompt
+
+
 def test_a_prompt_pays_for_writing_every_token_into_the_cache():
     card = wb.gpu("h100-sxm")
     fit = kernel_fit(card, "prefill").fit
     free = fit.model_copy(update={"token_ns": 0.0})
-    cost = attention_cost(new_tokens=128, context=128, batch_size=64, n_heads=8, n_kv_heads=8, head_dim=64, width=2)
-    paid, unpaid = (prefill_seconds(f, card, cost, card.peak_flop_rate()) for f in (fit, free))
+    work = attention_cost(new_tokens=128, context=128, batch_size=64, n_heads=8, n_kv_heads=8, head_dim=64, width=2)
+    paid, unpaid = (prefill_seconds(f, card, work, card.peak_flop_rate()) for f in (fit, free))
     assert paid - unpaid == pytest.approx(64 * 128 * 1e-9 * fit.token_ns)
 
 
@@ -162,10 +221,10 @@ def test_a_replayed_cache_is_read_from_l2():
     """L40S: 34 MB of its 96 MB L2 come faster, by the fitted ratio; 3.4 GB do not fit. No other fit has seen it."""
     card = wb.gpu("l40s")
     rate = kernel_fit(card, "decode").fit.l2_speedup
-    cost = attention_cost(new_tokens=1, context=8192, batch_size=1, n_heads=32, n_kv_heads=8, head_dim=128, width=2)
-    assert replayed_cost(card, cost, rate).bytes == pytest.approx(cost.bytes / rate, rel=1e-3)
-    assert replayed_cost(card, cost, rate, copies=100).bytes == pytest.approx(cost.bytes, rel=1e-3)
-    assert replayed_cost(card, cost, None) is cost
+    work = attention_cost(new_tokens=1, context=8192, batch_size=1, n_heads=32, n_kv_heads=8, head_dim=128, width=2)
+    assert replayed_cost(card, work, rate).bytes == pytest.approx(work.bytes / rate, rel=1e-3)
+    assert replayed_cost(card, work, rate, copies=100).bytes == pytest.approx(work.bytes, rel=1e-3)
+    assert replayed_cost(card, work, None) is work
     assert attention("l40s", context=8192, replayed=True) < 0.8 * attention("l40s", context=8192)
     large = [attention("l40s", context=8192, batch_size=100, replayed=replayed) for replayed in (True, False)]
     assert large[0] == pytest.approx(large[1], rel=1e-3)

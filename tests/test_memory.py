@@ -37,6 +37,7 @@ def test_weights_of_an_awq_checkpoint_by_hand():
     # 32 layers of 202,375,168 weights at 0.5 + 2.5 / 128 byte; embeddings and lm_head in 16 bit
     by_hand = 32 * 202_375_168 * (0.5 + 2.5 / 128) + 2 * 2 * 32000 * 4096
     assert memory.weights(server("t4", "llama-2-7b-awq")) == pytest.approx(by_hand, rel=1e-12)
+    assert memory.weights(server("t4", "llama-2-7b", weight_dtype="awq")) == pytest.approx(by_hand, rel=1e-12)
 
 
 def test_weights_are_shared_by_tp_and_stages_and_experts():
