@@ -102,6 +102,15 @@ def test_a_request_that_times_out_is_cancelled(in_flight):
     assert client.engine.now == 10  # the engine did not work for it
 
 
+def test_a_closed_loop_sends_when_one_times_out():
+    client, table = sent_by(closed_loop(1, requests=4, prompt=5, output=7), timeout=0.5)
+    assert table.sent_s.tolist() == [0, 0.5, 1, 1.5]
+    assert table.output_tokens.tolist() == [1] * 4
+    assert set(table.status) == {"failed"}
+    assert client.engine.now == 2
+    assert client.in_system_area == 2  # one at a time, all the time
+
+
 def test_the_horizon_leaves_requests_unfinished_and_unsent():
     client, table = sent_by(FOUR, horizon=1.75)
     assert table.status.tolist() == ["finished", "unfinished", "unfinished"]

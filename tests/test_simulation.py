@@ -238,6 +238,16 @@ def traces(draw):
     return trace(**{name: draw(st.lists(values, min_size=count, max_size=count)) for name, values in columns.items()})
 
 
+@st.composite
+def closed_loops(draw):
+    """Up to twelve users with up to forty requests, with or without a prefix in the cache."""
+    count, lengths = draw(st.integers(1, 40)), np.arange(1, 65)
+    return closed_loop(
+        draw(st.sampled_from([1, 1, 2, 12])), requests=count, prompt=lengths, output=lengths, cached=draw(st.sampled_from([0, 9])),
+        seed=draw(st.integers(0, 10**6)),
+    )  # fmt: skip
+
+
 @given(small_servers(), traces())
 def test_leaps_are_what_single_steps_add_up_to(small, workload):
     frame = simulate(small, workload)
@@ -261,7 +271,7 @@ def at_once(begins, ends):
     return max(np.cumsum([0, *(change for _, change in events)]))
 
 
-@given(small_servers(), traces(), CLIENTS)
+@given(small_servers(), traces() | closed_loops(), CLIENTS)
 def test_every_run_keeps_its_order_its_tokens_and_its_blocks(small, workload, client):
     frame = simulate(small, workload, **client)
     again, engine = simulate(small, workload, **client), frame.attrs["engine"]
@@ -273,6 +283,10 @@ def test_every_run_keeps_its_order_its_tokens_and_its_blocks(small, workload, cl
     assert (frame.output_tokens == asked)[done].all()
     assert (frame.output_tokens < asked)[~done].all()
     assert len(frame) + engine["requests_not_sent"] == len(workload)
+    assert engine["busy"] <= engine["duration"] * (1 + 1e-9)
+    if workload.concurrency:  # there is always a request
+        assert engine["busy"] == pytest.approx(engine["duration"], rel=1e-9)
+        assert engine["mean_in_system"] <= workload.concurrency * (1 + 1e-9)
     if client["timeout"] is client["horizon"] is None:
         assert done.all()
     assert done.equals(frame.last_token_s.notna())
@@ -291,7 +305,7 @@ def test_every_run_keeps_its_order_its_tokens_and_its_blocks(small, workload, cl
     assert engine["peak_kv_blocks"] <= engine["kv_blocks"] == small.kv_blocks
     assert engine["mean_running"] <= small.max_num_seqs
     if done.all() and not engine["preemptions"]:
-        most = min(small.max_num_seqs, client["in_flight"] or len(frame))
+        most = min(small.max_num_seqs, client["in_flight"] or len(frame), workload.concurrency or len(frame))
         decoding = frame[asked > 1]  # from the first token on in the batch
         assert at_once(decoding.first_token_s, decoding.last_token_s) <= most
 
@@ -315,6 +329,16 @@ def test_a_closed_loop_never_has_more_requests_than_users(small, users, seed, ca
     assert at_once(frame.sent_s, frame.last_token_s) == min(users, 30)
     assert set(frame.sent_s) <= {0.0, *frame.last_token_s}  # the next when one ends
     assert frame.attrs["engine"]["mean_in_system"] <= users * (1 + 1e-12)
+
+
+def test_a_closed_loop_goes_on_after_timeouts():
+    frame = simulate(server(max_model_len=2048), closed_loop(1, requests=4, prompt=100, output=1000), timeout=1)
+    engine, step = frame.attrs["engine"], 0.02  # more than one takes; a request is given up at the end of one
+    assert (frame.status == "failed").all()
+    for i in range(1, 4):
+        assert frame.sent_s[i - 1] + 1 <= frame.sent_s[i] < frame.sent_s[i - 1] + 1 + step
+    assert engine["busy"] == pytest.approx(engine["duration"], rel=1e-12)  # a request is there all the time
+    assert engine["mean_in_system"] == pytest.approx(1, rel=1e-12)
 
 
 @given(small_servers(time_model="ideal"), traces())

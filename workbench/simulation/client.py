@@ -229,10 +229,11 @@ class Client:
         self._connect()
 
     def _wait(self) -> bool:
-        """Let the idle engine wait for the next request; False where none comes."""
+        """Let the idle engine wait for the next request; False where none comes. A closed loop sends it at once."""
         if self.next == len(self.sent):
             return False
-        self.engine.wait_until(min(self.sent[self.next], self.horizon))
+        if not self.closed_loop:
+            self.engine.wait_until(min(self.sent[self.next], self.horizon))
         return self.engine.now < self.horizon
 
     def _next_arrival(self) -> float:

@@ -45,7 +45,6 @@ class Engine:
         """Begin idle, at time 0."""
         self.scheduler, self.times = Scheduler(server), StepTimes(server)
         self.batch = self.scheduler.batch
-        self.max_sequences = server.max_num_seqs
         self.now = self.busy = self.running_area = 0.0
         self.steps = self.generated_tokens = 0
         self.least_free = self.scheduler.free
@@ -65,7 +64,7 @@ class Engine:
 
     def generated(self, request: Request) -> int:
         """Output tokens so far of a request that has not ended [token]."""
-        return self.scheduler.generated(request)
+        return self.batch.generated(request)
 
     def wait_until(self, time: float) -> None:
         """Let the time of an idle engine pass until `time` [s]."""
@@ -96,7 +95,7 @@ class Engine:
         """
         if not self.scheduler.only_decodes():
             return self._mixed_step(horizon)
-        room = len(self.scheduler.running) < self.max_sequences and not self.scheduler.waiting
+        room = len(self.scheduler.running) < self.scheduler.max_sequences and not self.scheduler.waiting
         return self._leap(min(arrival, deadline) if room else deadline, horizon)
 
     def _mixed_step(self, horizon: float) -> StepOutcome | None:

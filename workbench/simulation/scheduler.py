@@ -105,7 +105,7 @@ class Scheduler:
     def _admit(self, budget: int) -> list[PromptPart]:
         parts = []
         while self.waiting and budget and len(self.running) < self.max_sequences:
-            if self.partial and not self.partial.completes:  # one prompt at a time is in parts
+            if self.partial and not self.partial.completes:  # a policy may leave budget
                 break
             request = self._next_in_queue()
             part = self._part_of(request, request.cached, budget)
@@ -164,7 +164,3 @@ class Scheduler:
             self.partial = None
         else:
             self.free += self.batch.take_out(request)
-
-    def generated(self, request: Request) -> int:
-        """Output tokens of a request so far [token]."""
-        return self.batch.generated(request)
