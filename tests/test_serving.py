@@ -548,7 +548,7 @@ def test_a_draft_that_is_accepted_more_often_is_faster(server, b, p, o, depth, o
         ({"schedule": ["static"]}, "unknown schedule"),
         ({"cached_prefix": 1000}, "cached_prefix = 1000: allowed is less than the shortest prompt, 1000"),
         ({"cached_prefix": -1}, "cached_prefix = -1: allowed are whole numbers"),
-        ({"draft": "medusa"}, "draft = 'medusa': make one with speculation.draft_model, medusa or mtp"),
+        ({"draft": "medusa"}, "draft = 'medusa': make one with serving.draft_model, medusa or mtp"),
         ({"max_num_batched_tokens": 0}, "max_num_batched_tokens = 0: allowed are whole numbers"),
         ({"max_num_seqs": [1, 2]}, r"max_num_seqs = \[1, 2\]: give one"),
         ({"max_model_len": "2k"}, "max_model_len = '2k': allowed are whole numbers"),

@@ -240,11 +240,11 @@ def traces(draw):
 
 @st.composite
 def closed_loops(draw):
-    """Up to twelve users with up to forty requests, with or without a prefix in the cache."""
+    """One, two or twelve users with up to forty requests, with or without a prefix in the cache."""
     count, lengths = draw(st.integers(1, 40)), np.arange(1, 65)
     return closed_loop(
-        draw(st.sampled_from([1, 1, 2, 12])), requests=count, prompt=lengths, output=lengths, cached=draw(st.sampled_from([0, 9])),
-        seed=draw(st.integers(0, 10**6)),
+        draw(st.sampled_from([1, 1, 2, 12])), requests=count, prompt=lengths, output=lengths,
+        cached=draw(st.sampled_from([0, 9])), seed=draw(st.integers(0, 10**6)),
     )  # fmt: skip
 
 

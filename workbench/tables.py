@@ -13,7 +13,7 @@ from .catalog.gpu_entries import gpu as find_gpu
 from .catalog.gpu_entries import gpus, kernel_fit
 from .common.errors import unknown
 from .common.project import DATA
-from .common.variables import with_units
+from .common.variables import COMPUTE, LIMITS, with_units
 
 Panel = Mapping[str, Any]  # quantity, operator, phase, seq_len; title and ridge if wanted: one axes of lines
 Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ..., candidates: ...}, a selection of a grid
@@ -96,7 +96,7 @@ def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
         frame = part.to_dataframe(dim_order=list(part.dims)).reset_index()
         frames.append(frame.assign(series=label))
     table = pd.concat(frames, ignore_index=True)
-    table["bound"] = table.bound.map({0: "memory", 1: "compute", 2: "link"})
+    table["bound"] = table.bound.map(LIMITS)
     labels = ["series", *(str(dim) for dim in ds.dims)]
     return with_units(table[labels + [name for name in table.columns if name not in labels]])
 
@@ -118,7 +118,7 @@ def series_ranges(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     for label, selection in (series or default_series(ds)).items():
         part = select(ds, selection)
         ends = {"from": f"{part.intensity.min().item():.4g}", "to": f"{part.intensity.max().item():.4g}"}
-        rows[label] = ends | {"compute-bound": int((part.bound == 1).sum()), "points": part.bound.size}
+        rows[label] = ends | {"compute-bound": int((part.bound == COMPUTE).sum()), "points": part.bound.size}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

@@ -125,11 +125,13 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, sweep.attrs)
     if "bound" in known:
         absent = not known["calls"].all()
-        ds.variables["bound"].attrs |= flags(_limits(link="all_reduce" in sweep.operators, absent=absent))
+        ds.variables["bound"].attrs |= flags(_limits(sweep.operators, absent=absent))
     return ds
 
 
-def _limits(*, link: bool, absent: bool = False) -> dict[int, str]:
+def _limits(operators: Iterable[str], *, absent: bool = False) -> dict[int, str]:
+    """What may limit these operators, by its number in `bound`."""
+    link = not COLLECTIVES.keys().isdisjoint(operators)
     limits = {limit: LIMITS[limit] for limit in (MEMORY, COMPUTE, *([LINK] if link else []))}
     return {ABSENT: "absent"} | limits if absent else limits
 
@@ -165,7 +167,7 @@ def forward_pass(ds: xr.Dataset) -> xr.Dataset:
     for name in ("flops", "bytes", "time"):
         total[name].attrs["long_name"] = total[name].attrs["long_name"].replace("kernel call", "forward pass")
     if "bound" in given:
-        limits = _limits(link=bool(set(COLLECTIVES) & set(given["operator"].values)))
+        limits = _limits(given["operator"].values)
         times = [_added_up(given, "time", limit).data for limit in limits]
         total["bound"] = xr.Variable(dims, longest(times), attributes("bound") | flags(limits))
     total |= {name: given[name].copy(deep=False) for name in ceilings if "operator" not in given[name].dims}

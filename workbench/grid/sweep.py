@@ -156,7 +156,7 @@ def checked(
 
 def _operators(wanted: list[str], models: dict[str, Model], gpus: int) -> tuple[list[str], dict[str, set[str]]]:
     """The operators of the grid in order, and for each model those of them that it runs."""
-    shared = {"all_reduce"} if gpus > 1 else set()
+    shared = {"all_reduce"} if gpus > 1 else set()  # of tp; a grid does not spread experts, as all_to_all does
     known = [*OPERATORS, "all_reduce"]
     if wanted in (["fused"], ["unfused"]):
         sets = {name: set(operator_set(model, wanted[0])) for name, model in models.items()}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..operators import OPERATORS, PHASES, Conventions, Cost, Step, Widths, decode, operator_set, prefill
+from ..operators.cost import Heads, attention, gemm
 from .columns import SIZES
 
 
@@ -97,16 +98,21 @@ class Kernel:
         return (self.operator_class, operator, self.dtype, *(str(getattr(self, name) or "") for name in SIZES))
 
     @property
+    def cost(self) -> Cost:
+        """What one call works on; elementwise kernels are counted as PyTorch runs them (`ELEMENTWISE`)."""
+        width = ELEMENT_BYTES[self.dtype]
+        if not self.operator_class.startswith("attention"):
+            batch = max(1, self.batch_size * self.n_heads)
+            return gemm(self.m, self.k, self.n, weight=width, activation=width, batch=batch)
+        cached = 0 if self.operator_class == "attention_prefill" else self.seq_len_kv
+        a_token = self.n_kv_heads * self.head_dim * width
+        heads = Heads(self.n_heads, self.head_dim, self.head_dim, a_token, a_token, group=1)
+        return attention(Step(self.batch_size, self.seq_len_q, self.seq_len_kv, cached), heads, width)
+
+    @property
     def flops(self) -> float:
         """FLOPs of one call; a causal prompt has s (s + 1) / 2 scores [FLOP]."""
-        if self.operator_class == "elementwise":
-            return 5.0 * self.m * self.n
-        if not self.operator_class.startswith("attention"):
-            return 2.0 * max(1, self.batch_size * self.n_heads) * self.m * self.n * self.k
-        scores = self.seq_len_q * self.seq_len_kv
-        if self.operator_class == "attention_prefill":
-            scores = self.seq_len_q * (self.seq_len_q + 1) // 2
-        return 4.0 * self.batch_size * self.n_heads * self.head_dim * scores
+        return 5.0 * self.m * self.n if self.operator_class == "elementwise" else float(self.cost.flops)
 
     @property
     def bytes(self) -> float:
@@ -114,11 +120,8 @@ class Kernel:
         width = ELEMENT_BYTES[self.dtype]
         if self.operator_class == "elementwise":
             return float(ELEMENTWISE.get(self.operator, (None, 2))[1] * self.m * self.n * width)
-        if not self.operator_class.startswith("attention"):
-            operands = self.m * self.k + self.k * self.n
-            return float(max(1, self.batch_size * self.n_heads) * (operands * width + self.m * self.n * 2))
-        tokens = self.n_heads * self.seq_len_q + self.n_kv_heads * self.seq_len_kv
-        return 2.0 * self.batch_size * self.head_dim * width * tokens
+        cost = self.cost
+        return float(cost.bytes + cost.batch * self.m * self.n * (2 - width))  # the product of fp8 is in 16 bit
 
 
 def operator_groups() -> dict[str, tuple[str, ...]]:

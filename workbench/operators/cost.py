@@ -130,7 +130,8 @@ def gemm(
     """
     activations = (k + n) * activation * batch * m  # the arrays last: fewer passes over them
     moved = activations + k * n * weight * batch
-    return Cost(2.0 * k * n * batch * m, moved, m, n, k, batch, calls, kernel, activations)
+    flops = 2.0 * k * n * batch * m
+    return Cost(flops, moved, m, n, k, batch=batch, calls=calls, kernel=kernel, activations=activations)
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,6 @@ def attention(
     n, k = (heads.v_dim, visible) if part == "pv" else (visible, heads.qk_dim)
     kernel = "attention" if part == "fused" else "unfused"
     return Cost(
-        2.0 * count * dims, moved, step.new_tokens, n, k, batch, calls, kernel, moved - cache, heads.group, 2.0 * dims,
-        step.sequences,
+        2.0 * count * dims, moved, step.new_tokens, n, k, batch=batch, calls=calls, kernel=kernel,
+        activations=moved - cache, group=heads.group, score_flops=2.0 * dims, sequences=step.sequences,
     )  # fmt: skip

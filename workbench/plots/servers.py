@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ..loadtest.summary import PERCENTILES
 from ..serving.capacity import TOO_SLOW, UNFIT
+from ..serving.pareto import pareto_front
 from .style import COLORS, SERIES_COLORS
 
 #: Phases of a request, and their colours.
@@ -226,9 +227,8 @@ def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = 
         ax.plot(x[every], y[every], linestyle=lines[tp], color=points[gpu]["color"], linewidth=1.3)
         ax.plot(x[every], y[every], **points[gpu], mfc="white")
         ax.plot(x[fine], y[fine], **points[gpu])
-    best = [i for i in shown.index if not ((x >= x[i]) & (y >= y[i]) & ((x > x[i]) | (y > y[i]))).any()]
-    best.sort(key=lambda i: x[i])
-    ax.plot(x[best], y[best], **FRONTIER, zorder=0, solid_joinstyle="round")
+    best = pareto_front([-x.to_numpy(), -y.to_numpy()], ties=True)[::-1]
+    ax.plot(x.iloc[best], y.iloc[best], **FRONTIER, zorder=0, solid_joinstyle="round")
     for gpu, point in points.items():
         ax.plot([], [], **point, label=gpu)
     for tp, line in lines.items():

@@ -44,7 +44,7 @@ class Batch:
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES)
         if self.draft is not None and not isinstance(self.draft, Draft):
-            raise ValueError(f"draft = {self.draft!r}: make one with speculation.draft_model, medusa or mtp")
+            raise ValueError(f"draft = {self.draft!r}: make one with serving.draft_model, medusa or mtp")
         for name in ("max_num_batched_tokens", "max_num_seqs", "max_model_len", "cached_prefix"):
             value = getattr(self, name)
             if value is not None and (name, value) != ("cached_prefix", 0) and len(whole_numbers(name, value)) > 1:

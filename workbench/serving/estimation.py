@@ -133,7 +133,10 @@ def estimate(
     if schedule == "continuous" and (pp, ep) != (1, 1):
         raise ValueError("schedule 'continuous' goes with pp = ep = 1: give schedule='static'")
     b, p, o = np.meshgrid(*(values.astype(float) for values in axes.values()), indexing="ij", sparse=True)
-    batch = Batch(b, p, o, schedule, cached_prefix, draft, max_num_batched_tokens, max_num_seqs, max_model_len)
+    batch = Batch(
+        b, p, o, schedule=schedule, cached_prefix=cached_prefix, draft=draft,
+        max_num_batched_tokens=max_num_batched_tokens, max_num_seqs=max_num_seqs, max_model_len=max_model_len,
+    )  # fmt: skip
     options: dict[str, Any] = {
         "pp": pp, "ep": ep, "weight_dtype": weight_dtype, "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "lm_head_dtype": lm_head_dtype, "time_model": time_model, "launch_latency": launch_latency,

@@ -83,7 +83,10 @@ def poisson(
         For a number outside its range.
     """
     settings = {"arrivals": "poisson", "rate": rate, "seed": seed}
-    return _open_loop(rate, 1.0, requests, duration, prompt, output, cached, seed, settings)
+    return _open_loop(
+        rate, shape=1.0, requests=requests, duration=duration, prompt=prompt, output=output, cached=cached,
+        seed=seed, settings=settings,
+    )  # fmt: skip
 
 
 def bursty(
@@ -121,7 +124,10 @@ def bursty(
     """
     _positive("burstiness", burstiness)
     settings = {"arrivals": "bursty", "rate": rate, "burstiness": burstiness, "seed": seed}
-    return _open_loop(rate, burstiness, requests, duration, prompt, output, cached, seed, settings)
+    return _open_loop(
+        rate, shape=burstiness, requests=requests, duration=duration, prompt=prompt, output=output, cached=cached,
+        seed=seed, settings=settings,
+    )  # fmt: skip
 
 
 def closed_loop(
@@ -226,7 +232,7 @@ def _times(sent_s: Any) -> np.ndarray:
 
 
 def _open_loop(
-    rate: float, shape: float, requests: int | None, duration: float | None, prompt: Tokens, output: Tokens,
+    rate: float, *, shape: float, requests: int | None, duration: float | None, prompt: Tokens, output: Tokens,
     cached: int, seed: int, settings: dict[str, Any],
 ) -> Workload:  # fmt: skip
     _positive("rate", rate)
