@@ -204,7 +204,7 @@ def test_the_kernels_of_a_layers_elementwise_operators_are_four():
 
 def test_a_cached_token_makes_a_chunk_no_faster():
     """16 tokens of 64 sequences: over one token in the cache the decode kernel would take half of the prompts' time."""
-    prompt, chunk = attention(new_tokens=16, context=[16, 17], batch_size=64)
+    prompt, chunk = (attention(new_tokens=16, context=context, batch_size=64) for context in (16, 17))
     assert chunk >= prompt
 
 
