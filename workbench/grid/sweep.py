@@ -149,8 +149,9 @@ def checked(
         "launch_latency": launch_latency,
     }  # fmt: skip
     return Sweep(
-        gpus, models, operators, has, phases, sizes, {name: formats.of(entry) for name, entry in models.items()},
-        Conventions(causal, scores), logits, timing, dtype, attrs,
+        gpus=gpus, models=models, operators=operators, has=has, phases=phases, sizes=sizes,
+        formats={name: formats.of(entry) for name, entry in models.items()},
+        conventions=Conventions(causal, scores), logits=logits, timing=timing, dtype=dtype, attrs=attrs,
     )  # fmt: skip
 
 
