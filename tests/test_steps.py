@@ -275,3 +275,14 @@ def test_chunks_compute_what_the_prompt_does(server, lengths, b):
 def test_a_careless_server_is_one_clear_line(options, message):
     with pytest.raises(ValueError, match=message):
         server(**options)
+
+
+def test_sizes_may_be_integers():
+    """A step of 4 million tokens, whose operands are of 10^11 byte: the square of that is no 64-bit integer."""
+    replica, sizes = Replica("h100-sxm", "deepseek-v2-lite"), np.array([1024, 4096])
+    as_integers, as_floats = (
+        step(replica, prefill(of_kind[:1], of_kind[1:])) for of_kind in (sizes, sizes.astype(float))
+    )
+    for name, work in as_floats.items():
+        assert as_integers[name].time == pytest.approx(work.time, rel=1e-12), name
+        assert as_integers[name].flops == pytest.approx(work.flops, rel=1e-12), name
