@@ -38,6 +38,16 @@ class Mla(Record):
     qk_rope_head_dim: Count
     v_head_dim: Count
 
+    @property
+    def qk_head_dim(self) -> int:
+        """Size of a head's query and key, with and without position [1]."""
+        return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    @property
+    def latent_dim(self) -> int:
+        """Elements that the KV cache keeps of a token in one layer [1]."""
+        return self.kv_lora_rank + self.qk_rope_head_dim
+
 
 class Quantization(Record):
     """How a checkpoint stores its weights; embeddings and lm_head stay in 16 bit."""
@@ -114,9 +124,9 @@ class Model(Entry):
         """Weights of one layer's attention projections [1]."""
         h, heads = self.hidden_size, self.n_heads
         if mla := self.mla:
-            query = heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
+            query = heads * mla.qk_head_dim
             q = h * mla.q_lora_rank + mla.q_lora_rank * query if mla.q_lora_rank else h * query
-            kv = h * (mla.kv_lora_rank + mla.qk_rope_head_dim)
+            kv = h * mla.latent_dim
             kv += mla.kv_lora_rank * heads * (mla.qk_nope_head_dim + mla.v_head_dim)
             return q + kv + heads * mla.v_head_dim * h
         return 2 * h * self.head_dim * (heads + self.n_kv_heads)
@@ -125,7 +135,7 @@ class Model(Entry):
     def kv_elements_per_token(self) -> int:
         """Elements that one token adds to the KV cache over all layers [1]."""
         if self.mla:
-            return self.n_layers * (self.mla.kv_lora_rank + self.mla.qk_rope_head_dim)
+            return self.n_layers * self.mla.latent_dim
         return self.n_layers * 2 * self.n_kv_heads * self.head_dim
 
     def __str__(self) -> str:

@@ -51,11 +51,15 @@ def given_file(path: object) -> Path:
     return file
 
 
+def _is_zipped(path: Path) -> bool:
+    with path.open("rb") as raw:
+        return raw.read(2) == b"\x1f\x8b"
+
+
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
     """Open a text file, gzipped or not; ValueError while it is read where it holds anything but text."""
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
+    zipped = _is_zipped(path)
     try:
         with gzip.open(path, "rt", encoding="utf-8-sig") if zipped else path.open(encoding="utf-8-sig") as file:
             yield file
@@ -88,8 +92,7 @@ class Lines:
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """Open a file, gzipped or not, to read its bytes; a broken gzip file raises ValueError."""
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
+    zipped = _is_zipped(path)
     try:
         with gzip.open(path, "rb") if zipped else path.open("rb") as file:
             yield file  # type: ignore[misc]

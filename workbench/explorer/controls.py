@@ -11,6 +11,7 @@ from ..catalog.gpu_entries import gpus
 from ..catalog.model_entries import models
 from ..operators import OPERATORS, PHASES
 from . import published_charts
+from .pictures import nearest
 from .view import View
 
 BATCH_SIZE_STOPS = [2**i for i in range(13)]
@@ -156,7 +157,7 @@ def _between(values: list[int], ends: tuple[int, int]) -> list[int]:
 
 
 def _near(values: list[int], wanted: int) -> int:
-    return min(values, key=lambda value: max(value, wanted) / min(value, wanted))
+    return values[nearest(values, wanted)]
 
 
 def _ends(values: list[int], chosen: list[int]) -> tuple[int, int]:

@@ -82,8 +82,7 @@ def params(view: View) -> str:
         YAML, with a comment on how to draw it.
     """
     state = view.model_dump(exclude={"setting", "heat", "pins", "figure"})
-    unused = [name for name in state["configs"] if name not in view.model]
-    state["configs"] = {name: config for name, config in state["configs"].items() if name not in unused}
+    state["configs"] = {name: config for name, config in state["configs"].items() if name in view.model}
     title = f"{', '.join(view.model)} on {', '.join(view.gpu)}"
     fields = {"figure_id": "my-view", "title": title, "caption": "", "published": view.figure or ""}
     return _HEADER + yaml.dump(

@@ -23,6 +23,8 @@ from ..tables import LOOKS, SELECTORS
 
 #: Points that a browser draws without a stutter [1].
 MAX_POINTS = 20_000
+#: Fields of a view that are lists, of which readers may give one value.
+LISTS = ("gpu", "model", "operator", "phase", "batch_size", "seq_len")
 
 SizeList = Annotated[list[Count], Field(min_length=1)]
 
@@ -259,8 +261,7 @@ def _pinned_numbers(pin: str, config: str) -> dict[str, float]:
     """Numbers of one pinned point; both arguments as JSON, which can be cached."""
     one = Pin.model_validate_json(pin)
     given = one.model_dump(exclude={"candidates"}) | {"points": "operators" if one.operator else "steps"}
-    lists = ("gpu", "model", "operator", "phase", "batch_size", "seq_len")
-    given |= {name: [given[name] or "fused"] for name in lists}
+    given |= {name: [given[name] or "fused"] for name in LISTS}
     configs = {one.model: json.loads(config)} if config else {}
     view = View(**given, configs=configs, candidates=[one.candidates] if one.candidates else [])
     point = drawn(grid(view), view.points)

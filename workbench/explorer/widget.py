@@ -22,7 +22,7 @@ from ..hugging_face import from_hf_config
 from .controls import Control, chosen_set, make_controls, read_json
 from .export import code, params
 from .pictures import picture
-from .view import Pin, Settings, View, drawn, grid
+from .view import LISTS, Pin, Settings, View, drawn, grid
 
 HERE = Path(__file__).parent
 
@@ -300,8 +300,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
         given = _saved(Path(view))
     else:
         given = view.model_dump() if isinstance(view, View) else dict(view or {})
-    lists = ("gpu", "model", "operator", "phase", "batch_size", "seq_len")
-    fields |= {name: [fields[name]] for name in lists if isinstance(fields.get(name), str | int)}
+    fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int)}
     return Explorer(validated(View, given | fields, "view"), page=page)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..common.files import whole
+from ..common.files import write_text
 from ..common.machine import is_running
 from ..common.project import digest
 
@@ -22,8 +22,7 @@ def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
 
 def record_state(state: Path, inputs: str, outputs: Mapping[str, str]) -> None:
     """Write down, in the file `state`, which inputs (a fingerprint) gave which outputs (`file_digests` of them)."""
-    with whole(state) as path:
-        path.write_text(json.dumps({"inputs": inputs, "outputs": outputs}))
+    write_text(json.dumps({"inputs": inputs, "outputs": outputs}), state)
 
 
 def is_unchanged(state: Path, inputs: str, files: Mapping[str, Path]) -> bool:

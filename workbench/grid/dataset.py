@@ -9,7 +9,7 @@ import xarray as xr
 from ..catalog import GPU, Model
 from ..catalog import gpu as find_gpu
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
-from ..kernels import attainable, longest
+from ..kernels import attainable, bound, longest
 from ..operators import COLLECTIVES, PHASES
 from .evaluation import evaluate
 from .sweep import COSTS, Sweep, checked
@@ -209,10 +209,12 @@ def with_roof(ds: xr.Dataset, peak_tflops: float | None) -> xr.Dataset:
         return ds
     own = xr.DataArray([find_gpu(name).peak_16_bit for name in ds.gpu.values], {"gpu": ds.gpu})
     peak = ds.peak_flop_rate.where(ds.peak_flop_rate != own, 1e12 * peak_tflops)
+    ridge = peak / ds.bandwidth
+    limit = xr.apply_ufunc(bound, ds.intensity, ridge, dask="allowed")
     roof = {
-        "peak_flop_rate": peak, "ridge_point": peak / ds.bandwidth,
+        "peak_flop_rate": peak, "ridge_point": ridge,
         "attainable": xr.apply_ufunc(attainable, ds.intensity, peak, ds.bandwidth, dask="allowed"),
-        "bound": ds.bound.where(~ds.bound.isin((MEMORY, COMPUTE)), ds.intensity >= peak / ds.bandwidth).astype(np.int8),
+        "bound": ds.bound.where(~ds.bound.isin((MEMORY, COMPUTE)), limit).astype(np.int8),
     }  # fmt: skip
     return ds.assign({
         name: values.transpose(*ds[name].dims).assign_attrs(ds[name].attrs) for name, values in roof.items()

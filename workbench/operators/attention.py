@@ -17,8 +17,8 @@ def expands_cache(model: Model, step: Step) -> Array:
     assert model.mla is not None
     mla = model.mla
     up = mla.kv_lora_rank * (mla.qk_nope_head_dim + mla.v_head_dim)
-    head = mla.qk_nope_head_dim + mla.qk_rope_head_dim + mla.v_head_dim
-    latent = 2 * mla.kv_lora_rank + mla.qk_rope_head_dim
+    head = mla.qk_head_dim + mla.v_head_dim
+    latent = mla.latent_dim + mla.kv_lora_rank
     return step.context * (up + step.new_tokens * head) < step.new_tokens * (up + step.context * latent)
 
 
@@ -28,7 +28,7 @@ def _heads(model: Model, step: Step, w: Widths, *, fused: bool) -> Heads:
         read = model.n_kv_heads * model.head_dim * w.kv
         return Heads(n_heads, model.head_dim, model.head_dim, read, read, n_heads // model.n_kv_heads)
     expand = expands_cache(model, step)
-    head, latent = mla.qk_nope_head_dim + mla.qk_rope_head_dim, mla.kv_lora_rank + mla.qk_rope_head_dim
+    head, latent = mla.qk_head_dim, mla.latent_dim
     again = 0 if fused else mla.kv_lora_rank * w.kv  # absorbed, the values are part of the latent keys
     return Heads(
         n_heads,

@@ -28,7 +28,7 @@ def qkv_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None
 def q_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
     """Queries: h -> H D; with latent attention and no query rank h -> H (D_nope + D_rope)."""
     if model.mla and not model.mla.q_lora_rank:
-        width = model.n_heads * (model.mla.qk_nope_head_dim + model.mla.qk_rope_head_dim)
+        width = model.n_heads * model.mla.qk_head_dim
         return _projection(model, step, w, model.hidden_size, width)
     return _to_heads(model, step, w, model.n_heads)
 
@@ -55,7 +55,7 @@ def q_b_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None
     """Latent attention, queries up: q rank -> H (D_nope + D_rope)."""
     if not (model.mla and model.mla.q_lora_rank):
         return None
-    width = model.n_heads * (model.mla.qk_nope_head_dim + model.mla.qk_rope_head_dim)
+    width = model.n_heads * model.mla.qk_head_dim
     return _projection(model, step, w, model.mla.q_lora_rank, width)
 
 
@@ -63,7 +63,7 @@ def kv_a_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | Non
     """Latent attention, keys and values down to what is cached: h -> kv rank + D_rope."""
     if not model.mla:
         return None
-    return _projection(model, step, w, model.hidden_size, model.mla.kv_lora_rank + model.mla.qk_rope_head_dim)
+    return _projection(model, step, w, model.hidden_size, model.mla.latent_dim)
 
 
 def kv_b_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:

@@ -96,7 +96,7 @@ def _widest(part: Model) -> list[int]:
     """Elements of one token inside the attention and inside the MLPs [1]."""
     mlp = 3 if part.gated else 2
     if mla := part.mla:
-        attention = part.n_heads * (2 * mla.qk_nope_head_dim + 2 * mla.qk_rope_head_dim + 2 * mla.v_head_dim)
+        attention = part.n_heads * 2 * (mla.qk_head_dim + mla.v_head_dim)
     else:
         attention = 2 * (part.n_heads + part.n_kv_heads) * part.head_dim
     sizes = [attention, mlp * part.intermediate_size if part.dense_layers else 0]
