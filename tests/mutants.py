@@ -107,7 +107,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "serving/latency.py": [
         ("np.array([1, 2, 2, 2, 1]) / 8", "np.array([1, 1, 1, 1, 1]) / 5", "a mean that is no trapezoid"),
         ("[*self.seconds.sum(0), self.other]", "[*self.seconds.sum(0)]", "the host limits nothing"),
-        ("(batch.batch_size - 1) * marginal", "batch.batch_size * marginal", "its own prompt delays it"),
+        ("(batch.batch_size - 1) * (", "batch.batch_size * (", "its own prompt delays it"),
         ("np.maximum(batch.output - 1, 1)", "np.maximum(batch.output, 1)", "off by one step"),
         ("np.where(\n        batch.output > 1, 0.0, others\n    )", "0.0", "no waiting without decoding"),
         ("steps.total / per_step", "steps.total * per_step", "accepted tokens cost"),
@@ -153,7 +153,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("batch.output + batch.candidates - 1", "batch.output", "candidates without a cache"),
         ("prefix + np.ceil(batch.batch_size", "np.ceil(batch.batch_size", "a prefix stored nowhere"),
         ("max(left - prefix, 0.0)", "max(left, 0.0)", "the largest batch forgets the prefix"),
-        ("batch.prompt + batch.output > longest", "batch.prompt + batch.output >= longest", "off by one token"),
+        ("batch.prompt + batch.output > batch.longest(replica.model)",
+         "batch.prompt + batch.output >= batch.longest(replica.model)", "off by one token"),
         ("needed > left]", "needed >= left]", "a batch that just fits"),
         ("layer_weights(drafter) if draft.mtp else weights(drafter)", "weights(drafter)",
          "an MTP layer with embeddings of its own"),

@@ -69,6 +69,14 @@ def whole_numbers(name: str, values: Any) -> np.ndarray:
     return np.array(given, dtype=np.int64)
 
 
+def whole_number(name: str, value: Any) -> int:
+    """One positive whole number [1]."""
+    numbers = whole_numbers(name, value)
+    if len(numbers) > 1:
+        raise ValueError(f"{name} = {value!r}: give one")
+    return int(numbers[0])
+
+
 def positive_numbers(name: str, values: Array) -> np.ndarray:
     """Positive numbers as float64 [1]; anything else raises ValueError."""
     try:

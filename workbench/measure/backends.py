@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from .plan import WARM_UPS, Kernel
+from .plan import WARM_UPS, Kernel, fewer
 
 Call = Callable[[], object]
 
@@ -254,11 +254,6 @@ def supported_formats(torch: Any, card: Any) -> dict[str, Any]:
     elif card.gcnArchName.startswith("gfx95") if torch.version.hip else capability >= (8, 9):
         found["fp8"] = torch.float8_e4m3fn
     return found
-
-
-def fewer(runs: int, once: float) -> int:
-    """Runs [1] that keep to a second, at least 5, where one takes `once` [s]: longer than the plan supposed."""
-    return min(runs, max(5, int(1 / once)))
 
 
 def _smi(number: int) -> str:

@@ -248,11 +248,16 @@ def roofline_seconds(kernel: Kernel) -> float:
     return max(kernel.flops / ASSUMED_FLOP_RATE, kernel.bytes / ASSUMED_BANDWIDTH, 1e-6)
 
 
+def fewer(runs: int, once: float) -> int:
+    """Runs [1] that keep to a second, at least 5, where one takes `once` [s]."""
+    return min(runs, max(5, int(1 / once)))
+
+
 def schedule(kernel: Kernel, memory: float) -> Schedule:
     """Calls per run for 200 us of work, as far as they fit in `memory` [byte]; 5 to 25 runs, for a second of work."""
     once = roofline_seconds(kernel)
     calls = min(32, math.ceil(200e-6 / once), int(memory // kernel.bytes))
-    return Schedule(max(1, calls), min(25, max(5, int(1 / once))))
+    return Schedule(max(1, calls), fewer(25, once))
 
 
 def expected(kernel: Kernel, memory: float, call: float) -> float:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..common.arguments import whole_numbers
+from ..catalog import Model
+from ..common.arguments import whole_number
 from ..common.errors import unknown
 from .drafts import Draft
 
@@ -47,8 +48,8 @@ class Batch:
             raise ValueError(f"draft = {self.draft!r}: make one with serving.draft_model, medusa or mtp")
         for name in ("max_num_batched_tokens", "max_num_seqs", "max_model_len", "cached_prefix"):
             value = getattr(self, name)
-            if value is not None and (name, value) != ("cached_prefix", 0) and len(whole_numbers(name, value)) > 1:
-                raise ValueError(f"{name} = {value!r}: give one")
+            if value is not None and (name, value) != ("cached_prefix", 0):
+                whole_number(name, value)
         shortest = int(np.min(self.prompt))
         if self.cached_prefix >= shortest:
             raise ValueError(
@@ -65,3 +66,7 @@ class Batch:
     def candidates(self) -> int:
         """Tokens that a decoding step computes for a sequence [1]."""
         return self.draft.candidates if self.draft else 1
+
+    def longest(self, model: Model) -> float:
+        """Prompt and output of a sequence together at most, by the engine or else by the model [token]."""
+        return self.max_model_len or model.max_context or np.inf

@@ -11,7 +11,7 @@ from ..catalog import GPU, Model, gpus
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
 from ..catalog.loading import entries
-from ..common.arguments import is_number, whole_numbers
+from ..common.arguments import is_number, whole_number, whole_numbers
 from ..common.errors import CannotRun
 from .estimation import estimate
 from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, device_memory
@@ -101,8 +101,7 @@ def plan(
             raise ValueError(f"{name} = {limit!r}: allowed are positive numbers")
     batches, tps = whole_numbers("batch_size", batch_size), whole_numbers("tp", tp)
     for name, size in (("prompt", prompt), ("output", output)):
-        if len(whole_numbers(name, size)) > 1:
-            raise ValueError(f"{name} = {size!r}: give one")
+        whole_number(name, size)
     hourly = 1.0 if price is None else price
     tables, runs = [], dict[tuple[int, ...], list[GPU]]()
     for card in cards.values():

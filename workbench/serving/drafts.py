@@ -9,7 +9,7 @@ import numpy as np
 from ..catalog.dtypes import element_bytes
 from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
-from ..common.arguments import whole_numbers
+from ..common.arguments import whole_number
 from ..common.arrays import Array
 from ..kernels import timed
 from ..operators import cost, decode
@@ -124,7 +124,7 @@ def draft_model(model: str | Model, *, depth: int, alpha: float) -> Draft:
     ValueError
         For an unknown model, a depth that is not a positive whole number, and an alpha outside 0 to 1.
     """
-    depth = _whole("depth", depth)
+    depth = whole_number("depth", depth)
     return Draft(depth + 1, expected_tokens(alpha, depth), find_model(model), depth)
 
 
@@ -152,7 +152,7 @@ def mtp(*, alpha: float, depth: int = 1) -> Draft:
     ----------
     DeepSeek-AI 2024, *DeepSeek-V3*, arXiv 2412.19437.
     """
-    depth = _whole("depth", depth)
+    depth = whole_number("depth", depth)
     return Draft(depth + 1, expected_tokens(alpha, depth), depth=depth, mtp=True)
 
 
@@ -182,13 +182,9 @@ def medusa(*, candidates: int, heads: int = 4, acceptance: Acceptance = medusa_a
     ----------
     Cai et al. 2024, *Medusa*, arXiv 2401.10774.
     """
-    count = _whole("candidates", candidates)
+    count = whole_number("candidates", candidates)
     rate = float(acceptance_rates(acceptance, np.array([count]))[0])
-    return Draft(count, rate, heads=_whole("heads", heads))
-
-
-def _whole(name: str, value: int) -> int:
-    return int(whole_numbers(name, value)[0])
+    return Draft(count, rate, heads=whole_number("heads", heads))
 
 
 def drafting_time(replica: Replica, draft: Draft, sequences: Any, context: Any) -> Any:

@@ -14,7 +14,7 @@ from ..operators import COLLECTIVES, Step, decode
 from .batch import Batch
 from .drafts import drafting_replica, drafting_time
 from .replica import Replica
-from .steps import model_computing, overhead, step, step_time
+from .steps import model_computing, overhead, prefill_piece, step, step_time
 
 #: Weights of the first, three intermediate and the last decoding step in the mean over all (trapezoids): a step's time
 #: is nearly linear in its context [1].
@@ -85,17 +85,16 @@ class Latency:
 
 def batch_latency(replica: Replica, batch: Batch) -> Latency:
     """Times of a batch on a replica; `tpot` is NaN where only one token is put out."""
-    steps = _decoding(replica, batch)
+    steps, drafted = _decoding(replica, batch), _draft_prefill(replica, batch)
     if batch.schedule == "static":
         prefill, others = _whole_prompts(replica, batch), 0.0
     else:
         prefill, marginal = _chunks(replica, batch)
-        marginal = marginal + _draft_prefill(replica, batch)
-        others = (batch.batch_size - 1) * marginal / np.maximum(batch.output - 1, 1)
+        others = (batch.batch_size - 1) * (marginal + drafted) / np.maximum(batch.output - 1, 1)
     waiting = np.where(
         batch.output > 1, 0.0, others
     )  # without decoding steps, the others' prompts delay the first token
-    ttft = prefill.total + waiting + _draft_prefill(replica, batch)
+    ttft = prefill.total + waiting + drafted
     per_step = batch.draft.tokens_per_step if batch.draft else 1.0
     times = np.where(batch.output[..., None] > 1, steps.total / per_step + np.asarray(others)[..., None], np.nan)
     return Latency(
@@ -115,7 +114,7 @@ def _whole_prompts(replica: Replica, batch: Batch) -> Phase:
     batches, rows = _micro_batches(replica, batch.batch_size)
     new = batch.prompt - batch.cached_prefix
     passes = np.ceil(rows * new / batch.max_num_batched_tokens)
-    piece = Step((rows / passes)[..., None], new[..., None], batch.prompt[..., None], batch.cached_prefix)
+    piece = prefill_piece((rows / passes)[..., None], new[..., None], batch.cached_prefix)
     phase = _steps(replica, [piece], batches[..., None])
     filled = passes * (replica.pp + batches - 1) / replica.pp
     return phase.weighted(filled[..., None], work=passes[..., None])
@@ -129,13 +128,13 @@ def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
     """
     others = batch.batch_size[..., None] - 1
     room = batch.max_num_batched_tokens - others * batch.candidates
-    longest = batch.max_model_len or replica.model.max_context or np.inf
-    left = np.maximum(np.minimum(batch.prompt, longest) - batch.cached_prefix, 1)[..., None]  # longer ones do not fit
+    prompt = np.minimum(batch.prompt, batch.longest(replica.model))  # longer ones do not fit
+    left = np.maximum(prompt - batch.cached_prefix, 1)[..., None]
     starts = room * np.arange(int(np.ceil(left / room).max()))
     new = np.clip(left - starts, 0, room)
     used = new > 0
     start = np.where(used, batch.cached_prefix + starts, 0)
-    chunk = Step(1.0, np.where(used, new, 1), start + np.where(used, new, 1), start)
+    chunk = prefill_piece(1.0, np.where(used, new, 1), start)
     context = (batch.prompt + batch.output / 2)[..., None]
     mixed = _steps(replica, [chunk, Step(others, batch.candidates, context, context, batch.candidates)])
     plain = step_time(replica, decode(np.maximum(others, 1), context, candidates=batch.candidates))
@@ -149,7 +148,7 @@ def _draft_prefill(replica: Replica, batch: Batch) -> Array:
     if not drafter:
         return 0.0
     sequences = batch.batch_size if batch.schedule == "static" else 1.0
-    return step_time(drafter, Step(sequences, batch.prompt - batch.cached_prefix, batch.prompt, batch.cached_prefix))
+    return step_time(drafter, prefill_piece(sequences, batch.prompt - batch.cached_prefix, batch.cached_prefix))
 
 
 # Decode -----------------------------------------------------------------------------------------------------------

@@ -184,8 +184,7 @@ def memory_fit(
     tokens = batch.prompt + batch.output + batch.candidates - 1
     each = cache(tokens) - prefix
     needed = prefix + np.ceil(batch.batch_size / replica.ep) * each
-    longest = batch.max_model_len or replica.model.max_context or np.inf
-    too_long = batch.prompt + batch.output > longest
+    too_long = batch.prompt + batch.output > batch.longest(replica.model)
     unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], ALL_FITS)
     return {
         "weights": stored, "activations": alive, "kv_bytes_per_token": per_token,

@@ -92,8 +92,6 @@ def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
 AICONFIGURATOR_CLASSES = {
     "gemm": "gemm", "context_attention": "attention_prefill", "generation_attention": "attention_decode",
 }  # fmt: skip
-#: Layers with weights of their own that its GEMM benchmark runs in turn (collector/vllm/collect_gemm.py) [1].
-AICONFIGURATOR_COPIES = 6
 
 
 def read_aiconfigurator(path: Path) -> tuple[pd.DataFrame, Cells]:
@@ -115,7 +113,7 @@ def read_aiconfigurator(path: Path) -> tuple[pd.DataFrame, Cells]:
         cells.require("m", "n", "k")
         sizes = {name: cells.number(name) for name in ("m", "n", "k")}
         dtype = _plain(cells.text("gemm_dtype"))
-        return cells.table(**common, **sizes, operator_class=kind, dtype=dtype, copies=AICONFIGURATOR_COPIES), cells
+        return cells.table(**common, **sizes, operator_class=kind, dtype=dtype), cells
     named = {"batch_size": "batch_size", "n_heads": "num_heads", "n_kv_heads": "num_key_value_heads"}
     cells.require("attn_dtype", "isl", "step", "head_dim", *named.values())
     new = cells.number("isl")
