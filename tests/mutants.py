@@ -70,7 +70,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("np.ceil(piece.sequences / replica.ep)", "np.floor(piece.sequences / replica.ep)",
          "a sequence of none of the GPUs"),
         ("(whole if operator.routed else together,)", "(together,)", "experts see their own GPU's tokens"),
-        ("np.ceil(rows / part)", "np.floor(rows / part)", "the last rows widen nothing"),
+        ("np.ceil(rows / part - 1e-9)", "np.floor(rows / part + 1e-9)", "the last rows widen nothing"),
         ("/ calibration.gemm_efficiency", "* calibration.gemm_efficiency", "efficiency upside down"),
         ("rows >= calibration.dequantize_rows", "rows > calibration.dequantize_rows", "off by one row"),
         ("(run(rows, widths)[1] + written)", "(run(rows, widths)[1])", "widened weights are not written"),
