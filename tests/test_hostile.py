@@ -18,9 +18,10 @@ from workbench import figures, loadtest, timings
 from workbench.audit import Source
 from workbench.catalog import GPU, Model
 from workbench.catalog.loading import load_entry
-from workbench.common import checked_file_name, files, yaml_records
+from workbench.common import checked_file_name, yaml_records
 from workbench.common.project import DATA
 from workbench.common.yaml_records import read_mapping, read_yaml, validated
+from workbench.files import reading
 from workbench.loadtest.streams import json_events
 
 ONE_LINE = r"\A[^\n]*\Z"
@@ -274,7 +275,7 @@ def test_a_spoiled_binary_table_is_read_or_refused_in_one_line(tmp_path_factory,
 
 
 def test_a_line_that_unfolds_to_gigabytes_is_not_held_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAX_LINE", 1000)
+    monkeypatch.setattr(reading, "MAX_LINE", 1000)
     path = tmp_path / "bomb.csv.gz"
     path.write_bytes(gzip.compress(("\n".join(TABLES["workbench"]) + "0" * 10**7).encode()))
     with pytest.raises(ValueError, match=r"bomb.csv.gz: line 2: not valid CSV \(longer than 1000 characters\)"):

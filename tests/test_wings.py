@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.relative_to(ROOT / "workbench").as_posix(): path for path in sorted(ROOT.glob("workbench/**/*.py"))}
 #: Wings, and the modules beside them: each imports only from those before it.
 ORDER = (
-    "common", "catalog", "operators", "kernels", "grid", "published", "serving", "simulation", "search", "speculation",
-    "store", "cluster", "hugging_face", "measure", "timings", "calibration", "loadtest", "tables", "plots", "studies",
-    "audit", "figures", "explorer", "cli",
+    "common", "files", "catalog", "operators", "kernels", "grid", "published", "serving", "simulation", "search",
+    "speculation", "store", "cluster", "hugging_face", "measure", "timings", "calibration", "loadtest", "tables",
+    "plots", "studies", "audit", "figures", "explorer", "cli",
 )  # fmt: skip
 #: Functions, classes and constants that are called alike; commands are called like what they run (`cli`).
 TWICE = {
@@ -77,7 +77,7 @@ def test_few_floors_few_modules_short_files_and_a_small_core():
 
 @pytest.mark.parametrize("python", [sys.executable, "python3.10"])
 def test_common_and_measure_need_the_standard_library_alone(python):
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import workbench.common, workbench.measure"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import workbench.common, workbench.files, workbench.measure"
     command, environment = [python, "-I", "-S", "-c"], os.environ | {"PYENV_VERSION": "3.10"}
     try:
         subprocess.run([*command, ""], env=environment, check=True, capture_output=True)

@@ -27,9 +27,9 @@ import xarray as xr
 
 from .common.errors import unknown
 from .common.extras import check_libraries
-from .common.files import write_text
 from .common.project import package_fingerprint
 from .common.variables import with_units
+from .files.writing import write_text
 from .grid.buffers import reused_memory
 from .grid.dataset import labelled_grid
 from .grid.evaluation import evaluate

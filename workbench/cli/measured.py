@@ -29,7 +29,7 @@ def calibrate(
 ) -> None:
     """Fit the kernel-time model to timings: parameters as a snippet for the GPU's catalog file, errors beside it."""
     from .. import calibration, catalog, timings
-    from ..common.files import write_text
+    from ..files.writing import write_text
 
     card = catalog.gpu(gpu)
     table = timings.read(file)
@@ -54,7 +54,7 @@ def _draw_fit(result: "CalibrationResult", path: Path) -> None:
     """Two panels of a fit, written whole."""
     from .. import plots
     from ..common.errors import unknown
-    from ..common.files import whole
+    from ..files.writing import whole
 
     if path.suffix not in PICTURES:
         raise unknown("file suffix of --plot", path.suffix, PICTURES)

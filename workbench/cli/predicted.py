@@ -98,7 +98,7 @@ def plan(
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write all rows to FILE.csv or .parquet.")] = None,
 ) -> None:
     """Plan capacity: GPU x tp x batch for a model, a workload and a service level, and why each loser loses."""
-    from ..common.files import write_table
+    from ..files.writing import write_table
     from ..serving import capacity as planner
 
     table = planner.plan(

@@ -88,7 +88,7 @@ def audit(
     """Recompute every published number; exit status 1 when a verdict or a recorded value is not the expected one."""
     from .. import audit as auditor
     from ..common.errors import unknown
-    from ..common.files import write_table
+    from ..files.writing import write_table
 
     table = auditor.run(figure)
     if figure is not None and table.empty:

@@ -15,9 +15,9 @@ import xarray as xr
 from ..catalog.model_entries import models
 from ..common.errors import unknown
 from ..common.extras import check_libraries
-from ..common.files import write_table
 from ..common.variables import with_units
 from ..common.yaml_records import validated
+from ..files.writing import write_table
 from ..hugging_face import from_hf_config
 from .controls import Control, chosen_set, make_controls, read_json
 from .export import code, params

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..common.files import whole
 from ..common.project import DATA, digest, package_fingerprint
+from ..files.writing import whole
 from .params import FIGURE_FORMATS, Figure
 from .state import file_digests, is_unchanged, record_state
 

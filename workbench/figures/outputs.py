@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.errors import checked_file_name
-from ..common.files import whole, write_table
+from ..files.writing import whole, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

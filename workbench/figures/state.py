@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..common.files import write_text
 from ..common.machine import is_running
 from ..common.project import digest
+from ..files.writing import write_text
 
 # What is up to date -----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from ..common.files import Lines, open_text
+from ..files.reading import Lines, open_text
 from .rows import Rows, check_status, number
 from .streams import check_run, counting_runs, json_events, stream_values, value_at
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..common.errors import unknown
-from ..common.files import given_file, open_text, whole
+from ..files.reading import given_file, open_text
+from ..files.writing import whole
 from . import nvidia, readers
 from .rows import REQUEST_COLUMNS, Rows, contradictions
 from .streams import json_events

@@ -7,7 +7,7 @@ from typing import Any
 
 import ijson
 
-from ..common.files import open_bytes, open_text
+from ..files.reading import open_bytes, open_text
 
 #: Levels of nesting that are read.
 MAX_JSON_DEPTH = 64

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from ..common.errors import unknown
-from ..common.files import whole
+from ..files.writing import whole
 from ..operators import PHASES
 from . import plan
 from .columns import SIZES, TIMING_COLUMNS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..common.files import Lines, open_text
+from ..files.reading import Lines, open_text
 from ..measure.columns import SIZES, TEXTS, TIMING_COLUMNS
 
 COUNT, NATURAL, TIME = "a whole number above 0", "a whole number from 0", "a time above 0"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..common.files import open_text
+from ..files.reading import open_text
 from ..measure.columns import TIMING_COLUMNS
 from .cells import TIME, Cells, read_cells
 

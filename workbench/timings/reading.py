@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..common.errors import unknown
-from ..common.files import given_file, open_text, whole
+from ..files.reading import given_file, open_text
+from ..files.writing import whole
 from ..measure.columns import SIZES
 from .cells import Cells
 from .profilers import read_ncu, read_trace

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files from elsewhere that are opened to be read."""
+"""Files from elsewhere that are opened to be read."""
 
 import csv
 import gzip
@@ -9,35 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
-from uuid import uuid4
-
-from .errors import unknown
-from .extras import check_libraries
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@contextmanager
-def whole(path: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when it is complete, and vanishes otherwise.
-
-    Raises ValueError for a missing folder, a path that cannot be written, and a suffix that is not among `suffixes`.
-    """
-    if suffixes and path.suffix not in suffixes:
-        raise unknown("file suffix", path.suffix, suffixes)
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
+from typing import BinaryIO, TextIO
 
 MAX_LINE = 2**20  # characters; a few zipped kilobytes can unfold to a line of gigabytes
 
@@ -98,22 +70,3 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             yield file  # type: ignore[misc]
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path}: not a whole gzip file ({error})") from None
-
-
-def write_table(table: "pd.DataFrame", path: Path, suffixes: tuple[str, ...] = (".csv",)) -> None:
-    """Write a table, whole or not at all: by its suffix as .csv, with 7 significant digits, or as .parquet.
-
-    Raises ValueError for a suffix that is not among `suffixes`.
-    """
-    with whole(path, suffixes) as temporary:
-        if path.suffix == ".csv":
-            table.to_csv(temporary, index=False, float_format="%.7g")
-        else:
-            check_libraries("pyarrow")
-            table.to_parquet(temporary, index=False)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text file, whole or not at all."""
-    with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
