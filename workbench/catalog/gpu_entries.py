@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field
 
+from ..common.arguments import one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
 from .dtypes import WIDTH
@@ -61,6 +62,7 @@ class GPU(Entry):
     tensor_clock_mhz: Number | None = None  #: clock that the tensor peak is printed for, where it is another [MHz]
     link: Link | None = None  #: name, gbs_per_direction [GB/s] and max_gpus [1]
     pcie: Text | None = None  #: generation and lanes, such as "4.0 x16"
+    machine_gpus: Count | None = None  #: GPUs that its own link joins in one machine, where that is not the usual 8 [1]
     tdp_w: Number | None = None  #: power limit [W]
     kernel_model: KernelModel | None = None  #: fitted parameters of its kernel times
     confidence: Literal["datasheet", "whitepaper", "secondary", "unverified"]  #: how sure the entry is
@@ -79,9 +81,7 @@ class GPU(Entry):
 
         Raises ValueError where the format is unknown or the vendor prints no such rate.
         """
-        if dtype not in WIDTH:
-            raise unknown("dtype", dtype, WIDTH)
-        if dtype not in self.dense_tflops:
+        if one_of("dtype", dtype, WIDTH) not in self.dense_tflops:
             listed = ", ".join(sorted(self.dense_tflops))
             raise CannotRun(
                 f"{self.id} has no {dtype} peak: its catalog entry lists {listed}."
@@ -140,6 +140,7 @@ class GPU(Entry):
             and f"{self.link.name}, {with_unit(self.link.gbs_per_direction, 'GB/s per direction') or 'rate unknown'}"
             f"{f', joins {self.link.max_gpus}' if self.link.max_gpus else ''}",
             "PCIe": self.pcie,
+            "GPUs of a machine": with_unit(self.machine_gpus, ""),
             "power": with_unit(self.tdp_w, "W"),
             "kernel times": "; ".join(_kernel_fits(self)),
         }
@@ -232,6 +233,7 @@ def kernel_fit(card: GPU, kind: str) -> KernelFit:
     KernelFit
         The parameters, the GPU that they were fitted on, and why it is that one.
     """
+    card, kind = gpu(card), one_of("kind", kind, KINDS)
     if fit := getattr(card.kernel_model, kind, None):
         return KernelFit(fit, card.id, "fitted on this GPU")
     return _borrowed(kind, card.architecture, card.chip, card.peak_16_bit / card.bandwidth)

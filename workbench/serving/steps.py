@@ -12,6 +12,7 @@ import numpy as np
 
 from ..catalog import Model
 from ..catalog.dtypes import WIDTH, element_bytes
+from ..common.arguments import typed
 from ..common.arrays import Array
 from ..common.variables import COMPUTE, MEMORY
 from ..kernels import OperandFormats, bound, longest, operator_time, send_time, timed
@@ -49,6 +50,7 @@ class Work(NamedTuple):
         return longest(self.by_limit)
 
 
+@typed()
 def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
     """The operators of one step over the sequences of all `pieces`, each with its work on one GPU, in order.
 
@@ -81,6 +83,7 @@ def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
     return works
 
 
+@typed()
 def step_time(replica: Replica, *pieces: Step) -> Array:
     """Time of one step, including the host's overhead and the hand-over between pipeline stages.
 

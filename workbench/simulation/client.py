@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..common.arguments import is_number, is_whole
+from ..common.arguments import LEAST, check_range, one_of, whole_number
+from ..common.errors import shown
 from ..common.progress import progress_bar
 from ..serving import memory
 from .batch import Request
@@ -65,12 +66,12 @@ def simulate(
     """
     options = ClientOptions(in_flight, timeout, horizon)
     if not isinstance(server, Server):
-        raise ValueError(f"server = {server!r}: expected a simulation.Server")
+        raise ValueError(f"server = {shown(server)}: expected a simulation.Server")
     if not isinstance(workload, Workload):
-        raise ValueError(f"workload = {workload!r}: expected one of poisson, bursty, closed_loop or trace")
+        raise ValueError(f"workload = {shown(workload)}: expected one of poisson, bursty, closed_loop or trace")
     _check_fits(server)
     client = Client(workload, options, Engine(server), server.max_model_len)
-    with progress_bar("requests", show=progress) as update:
+    with progress_bar("requests", show=one_of("progress", progress, (True, False))) as update:
         while client.step():
             update(client.ended, len(workload))
     frame = client.table()
@@ -105,11 +106,11 @@ class ClientOptions:
     horizon: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("timeout", self.timeout), ("horizon", self.horizon)):
-            if value is not None and not (is_number(value) and value > 0):
-                raise ValueError(f"{name} = {value!r}: expected a positive number of seconds")
-        if self.in_flight is not None and not (is_whole(self.in_flight) and self.in_flight >= 1):
-            raise ValueError(f"in_flight = {self.in_flight!r}: allowed are whole numbers from 1")
+        for name in ("timeout", "horizon"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, check_range(name, value, unit="seconds", low=LEAST))
+        if self.in_flight is not None:
+            object.__setattr__(self, "in_flight", whole_number("in_flight", self.in_flight))
 
 
 def _check_fits(server: Server) -> None:
