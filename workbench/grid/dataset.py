@@ -9,7 +9,7 @@ import xarray as xr
 from ..catalog import GPU, Model
 from ..catalog import gpu as find_gpu
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
-from ..kernels import attainable, bound, longest
+from ..kernels import assumptions, attainable, bound, longest
 from ..operators import COLLECTIVES, PHASES
 from .evaluation import evaluate
 from .sweep import COSTS, Sweep, checked
@@ -92,7 +92,8 @@ def roofline_grid(
         on: flops [FLOP], bytes [byte], time [s] per kernel call; calls per forward pass [1]; intensity, ridge_point
         [FLOP/byte]; peak_flop_rate, attainable, performance [FLOP/s]; bandwidth [byte/s]; bound (0 memory, 1 compute, 2
         link). Where a model lacks an operator that another one has: no FLOPs, bytes, time or calls, NaN rates, bound
-        -1. `peak_flop_rate` has the dim operator (or model) only where those compute in different formats.
+        -1. `peak_flop_rate` has the dim operator (or model) only where those compute in different formats. The
+        attribute `assumed` says what the times do without, or borrow (`kernels.assumptions`).
 
     Raises
     ------
@@ -122,7 +123,9 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     bandwidth, dims["bandwidth"] = np.array([gpu.bandwidth for gpu in sweep.gpus.values()]), ("gpu",)
     ridge, dims["ridge_point"] = (peak.T / bandwidth).T, dims["peak_flop_rate"]
     known = values | {"peak_flop_rate": peak, "bandwidth": bandwidth, "ridge_point": ridge}
-    ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, sweep.attrs)
+    together = int(max(sweep.sizes.get("tp", [1])))
+    attrs = sweep.attrs | {"assumed": assumptions(sweep.gpus.values(), sweep.timing.time_model, together=together)}
+    ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, attrs)
     if "bound" in known:
         absent = not known["calls"].all()
         ds.variables["bound"].attrs |= flags(_limits(sweep.operators, absent=absent))

@@ -4,6 +4,7 @@ from .collectives import all_reduce_time, all_to_all_time, link_rate, send_time
 from .formats import Formats, OperandFormats
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
 from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
+from .unknowns import assumptions
 
 __all__ = [
     "EAGER_LAUNCH",
@@ -15,6 +16,7 @@ __all__ = [
     "Timing",
     "all_reduce_time",
     "all_to_all_time",
+    "assumptions",
     "attainable",
     "attention_time",
     "bound",

@@ -1,5 +1,6 @@
 """Times of collectives between the GPUs of one machine: latency and rate of the link that joins them."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,11 @@ def link_rate(gpu: GPU, gpus: Array) -> Array:
     ValueError
         Where the catalog gives neither rate.
     """
-    own = gpu.link and gpu.link.gbs_per_direction
-    generation, _, lanes = (gpu.pcie or "").partition(" x")
-    pcie = PCIE_LANE_GBS.get(generation, 0.0) * float(lanes or 0)
-    rate = np.where(np.greater(gpus, 1), np.where(_own_link(gpu, gpus), own or 0.0, pcie), np.inf)
-    if not np.all(rate):
+    own = (gpu.link and gpu.link.gbs_per_direction) or np.nan
+    lanes = re.fullmatch(r"(\d\.0) x([1-9]\d?)", gpu.pcie or "")
+    pcie = PCIE_LANE_GBS.get(lanes[1], np.nan) * int(lanes[2]) if lanes else np.nan
+    rate = np.where(np.greater(gpus, 1), np.where(_own_link(gpu, gpus), own, pcie), np.inf)
+    if np.any(np.isnan(rate)):
         raise CannotRun(
             f"{gpu.id} has no link rate for {np.max(gpus):g} GPUs: its catalog entry gives no link.gbs_per_direction"
             " that reaches them, and no pcie with generation and lanes",
@@ -65,7 +66,7 @@ def _own_link(gpu: GPU, gpus: Array) -> Array:
     """Whether the vendor's own link joins all of them."""
     if not (gpu.link and gpu.link.gbs_per_direction):
         return np.zeros(np.shape(gpus), dtype=bool)
-    return np.less_equal(gpus, gpu.link.max_gpus or np.inf)
+    return np.less_equal(gpus, np.inf if gpu.link.max_gpus is None else gpu.link.max_gpus)
 
 
 def _latency(gpu: GPU, gpus: Array) -> np.ndarray:

@@ -13,6 +13,7 @@ from ..catalog import model as find_model
 from ..catalog.loading import entries
 from ..common.arguments import is_number, whole_number, whole_numbers
 from ..common.errors import CannotRun
+from ..kernels.unknowns import MACHINE
 from .estimation import estimate
 from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, device_memory
 from .pareto import pareto_front
@@ -24,8 +25,6 @@ UNFIT = {
     ALL_FITS: "", WEIGHTS: "weights do not fit", KV_CACHE: "KV cache does not fit",
     CONTEXT_LENGTH: "longer than the model's context",
 }  # fmt: skip
-#: GPUs that a usual server has on one link [1].
-MACHINE = 8
 BEST, KEPT = "best", "meets the SLO"
 TOO_SLOW = ("TTFT over", "TPOT over")
 

@@ -133,7 +133,6 @@ def _costs(replica: Replica, shard: Model, pieces: tuple[Step, ...]) -> Iterator
     Those that see each sequence's context come once for every piece.
     """
     widths = replica.formats.widths
-    pieces = tuple(replace(piece, sequences=1.0 * piece.sequences) for piece in pieces)  # products overflow as integers
     whole = _together(pieces)
     pieces = _own(replica, pieces)
     together = _together(pieces) if replica.ep > 1 else whole

@@ -275,7 +275,7 @@ def _free_host() -> Iterator[Row]:
 
 
 def _server_card() -> float:
-    """Memory of the card [byte]."""
+    """Memory of the card as it is sold, of which the report takes shares [byte]."""
     return 1e9 * (gpu(T4_SERVER["gpu"]).memory.capacity_gb or np.nan)
 
 
