@@ -122,6 +122,9 @@ def test_answers_carry_what_they_assume():
     server = wb.simulation.Server("b300-sxm", "gpt2", max_model_len=256)
     frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=2, prompt=10, output=5))
     assert "by the fit of b200-sxm" in frame.attrs["assumed"]
+    server = wb.simulation.Server("a100-80gb-sxm", "gpt-oss-20b", max_model_len=256)
+    frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=1, prompt=10, output=5))
+    assert frame.attrs["assumed"] == "gpt-oss-20b: layers with a sliding window keep the whole cache"
 
 
 def test_beyond_the_reach_of_a_link_is_said_once_it_is_passed():

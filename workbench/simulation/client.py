@@ -75,9 +75,12 @@ def simulate(
             update(client.ended, len(workload))
     frame = client.table()
     settings = {"server": server.settings(), "workload": workload.settings, "client": asdict(options)}
+    told = [memory.assumed([server.gpu], server.time_model, together=server.gpus)]
+    if server.model.sliding_window:
+        told.append(f"{server.model.id}: layers with a sliding window keep the whole cache")
     frame.attrs = settings | {
         "engine": client.counts(), "warnings": _cut_short(server, workload, len(frame)),
-        "assumed": memory.assumed([server.gpu], server.time_model, together=server.gpus),
+        "assumed": ". ".join(filter(None, told)),
     }  # fmt: skip
     for warning in frame.attrs["warnings"]:
         warnings.warn(warning, stacklevel=2)
