@@ -15,7 +15,7 @@ import workbench as wb
 from workbench import kernels, serving
 from workbench.catalog.dtypes import WIDTH
 from workbench.common.arguments import MAX_SIZE
-from workbench.kernels.gemm import l2_misses
+from workbench.kernels.gemm import l2_misses, tiled_flops
 from workbench.operators import COLLECTIVES, OPERATORS, Conventions, Step, Widths, cost, operator_set
 from workbench.serving import Replica, memory
 
@@ -101,6 +101,18 @@ def test_what_a_gpu_lacks_is_left_out_and_said():
     for sizes in ((1, 2048, 1), (512, 512, 1), (4096, 4096, 8)):
         assert attention(lacking, *sizes) == pytest.approx(attention(full, *sizes), rel=0.4)
     assert l2_misses(3e6, lacking) == 3e6
+
+
+def test_without_a_number_of_sms_a_tile_more_starts_no_wave():
+    full, lacking = wb.gpu("h100-sxm"), without(wb.gpu("h100-sxm"), "sm_count")
+    steps = [
+        kernels.gemm_time(card, m=256, n=128, k=4096, batch=133)
+        / kernels.gemm_time(card, m=256, n=128, k=4096, batch=132)
+        for card in (full, lacking)
+    ]
+    assert steps[1] == pytest.approx(133 / 132, rel=1e-3)
+    assert steps[0] > 1.03  # 132 SMs
+    assert tiled_flops(32, 64, 64, 1.5, sm_count=None, fill_depth=0, half_tile=0) >= 2 * 32 * 64 * 64 * 1.5
 
 
 def test_answers_carry_what_they_assume():
