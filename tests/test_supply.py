@@ -1,5 +1,6 @@
 """What builds, tests and publishes is pinned: actions, the container, uv, the build, every library."""
 
+import ast
 import json
 import os
 import re
@@ -144,6 +145,19 @@ def test_nothing_but_the_project_has_to_be_built(system):
             built |= {name for name, found in wheels.items() if not found}
     windows = {"pywinpty"}
     assert built - windows == {OWN[0]} | ({"argon2-cffi-bindings"} if system == "macOS x86_64" else set())
+
+
+def test_nothing_calls_out():
+    """The package has no client of the network: it only listens, and connects to the scheduler that it is given."""
+    clients = {"aiohttp", "ftplib", "http", "httpx", "requests", "smtplib", "urllib", "urllib3", "websockets"}
+    for path in (ROOT / "workbench").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            found = {name for name in names if name.partition(".")[0] in clients} - {"urllib.parse"}
+            assert not found, path
+    lab = re.search("^\t.*jupyter lab .*$", (ROOT / "Makefile").read_text(), re.M).group()
+    assert "--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate" in lab
 
 
 # What is in it, and what is known of that
