@@ -115,6 +115,7 @@ def test_activations_by_hand():
 
 def test_a_gpu_without_a_capacity():
     card = wb.gpu("t4")
-    card = card.model_copy(update={"memory": card.memory.model_copy(update={"capacity_gb": None})})
+    unknown = {"capacity_gb": None, "reported_gib": None}
+    card = card.model_copy(update={"memory": card.memory.model_copy(update=unknown)})
     with pytest.raises(ValueError, match="t4 has no memory.capacity_gb in its catalog entry"):
         memory.device_memory(Replica(card, wb.model("llama-2-7b")))

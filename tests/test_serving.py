@@ -265,7 +265,7 @@ def test_the_largest_batch_fits_and_one_more_does_not(options):
     most = int(value(estimate(**options), "largest_batch"))
     ds = estimate(batch_size=[most, most + 1], **options)
     assert ds.fits.squeeze().values.tolist() == [True, False]
-    assert value(ds, "memory", batch_size=most) <= 0.9 * 80e9
+    assert value(ds, "memory", batch_size=most) <= 0.9 * wb.gpu(H100).memory_bytes
 
 
 def test_expert_parallel_sequences_are_whole_on_a_gpu():
@@ -292,7 +292,7 @@ def test_candidates_take_room_in_the_cache():
 def test_what_just_fits_fits():
     needed = value(estimate(workspace=0), "memory")
     for spare, fits in ((0, True), (-1, False)):
-        ds = estimate(gpu_memory_utilization=1, workspace=80e9 - needed - spare)
+        ds = estimate(gpu_memory_utilization=1, workspace=wb.gpu(H100).memory_bytes - needed - spare)
         assert value(ds, "fits") == fits
     ds = estimate(prompt=8000, output=[192, 193])  # Llama 3 sees 8,192 tokens
     assert ds.unfit.squeeze().values.tolist() == [memory.ALL_FITS, memory.CONTEXT_LENGTH]
@@ -306,7 +306,7 @@ def test_no_batch_is_largest_where_nothing_fits():
 
 def test_the_memory_share_is_a_choice_not_one():
     less, more = (value(estimate(gpu_memory_utilization=u), "kv_capacity") for u in (0.5, 0.9))
-    assert (more - less) * 131_072 == pytest.approx(0.4 * 80e9, rel=1e-3)  # whole blocks
+    assert (more - less) * 131_072 == pytest.approx(0.4 * wb.gpu(H100).memory_bytes, rel=1e-3)  # whole blocks
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -407,7 +407,7 @@ def test_decode_exercise_of_the_scaling_book_13b():
     # Austin et al. 2025, "How to Scale Your Model", part 7: Llama-2-13B in bf16 at 8,192 tokens on 8 TPU v5e.
     # They read all 26 GB of weights, the embeddings too, and count no collectives: within 3 %
     card = wb.gpu("tpu-v5e")
-    roomy = card.model_copy(update={"memory": card.memory.model_copy(update={"capacity_gb": 300})})
+    roomy = card.override(memory_gib=300)
     bf16 = {"weight_dtype": "bf16", "activation_dtype": "bf16", "kv_dtype": "bf16", "time_model": "ideal"}
     model = wb.model("llama-2-13b").model_copy(update={"max_context": None})
     ds = estimate(roomy, model, [1, 8, 16, 32, 64, 240], 8191, 2, 8, **bf16).squeeze()
@@ -437,7 +437,7 @@ ONE_PASS = {"max_num_batched_tokens": 10**7}
 
 def roomy(card):
     """The GPU with memory for everything."""
-    return card.model_copy(update={"memory": card.memory.model_copy(update={"capacity_gb": 1e12})})
+    return card.override(memory_gib=1e12)
 
 
 def asked(server, batch_size, prompt, output, **asked_for):
@@ -517,7 +517,7 @@ def test_what_fits_is_what_there_is_room_for(server, b, p, o):
     ds = serving.estimate(card, model, [b, b + 1], p, o, **options, max_num_seqs=400, max_model_len=10**5).squeeze()
     assert grows(ds.memory, "batch_size")
     assert (ds.memory >= ds.weights + ds.activations).all()
-    assert (ds.fits == (ds.memory <= 0.9 * 1e9 * card.memory.capacity_gb)).all()
+    assert (ds.fits == (ds.memory <= 0.9 * card.memory_bytes)).all()
     assert (ds.fits == (ds.batch_size <= ds.largest_batch)).all()
     assert ds.ttft.notnull().equals(ds.fits)
 

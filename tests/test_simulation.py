@@ -646,5 +646,5 @@ def test_calls_refuse(call, match):
 
 def test_a_model_that_does_not_fit_is_refused():
     server = Server("l4", "llama-3-70b", kv_tokens=8192)
-    with pytest.raises(ValueError, match=r"^llama-3-70b does not fit: 141\.\d GB of weights on each l4 of 24 GB$"):
+    with pytest.raises(ValueError, match=r"^llama-3-70b does not fit: 141\.\d GB of weights on each l4 of 23\.7 GB$"):
         simulate(server, poisson(4, requests=2, prompt=100, output=20))

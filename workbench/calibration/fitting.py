@@ -13,9 +13,9 @@ from scipy.optimize import OptimizeResult, least_squares
 from ..catalog.fits import FITS, PrefillFit
 from ..catalog.gpu_entries import GPU, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
-from ..common.arguments import typed
 from ..kernels.gemm import replayed_cost
 from ..kernels.roofline import ideal_time
+from ..signatures import typed
 from .kinds import FITTED, call_costs
 from .rows import FOLDS, by_kind, folds
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ..catalog.dtypes import WIDTH
-from ..common.arguments import typed
 from ..common.errors import unknown
+from ..signatures import typed
 from .kinds import FITTED
 
 #: Columns that every row of timings needs; `operator_class` names the kind of kernel.

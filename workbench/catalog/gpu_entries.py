@@ -27,9 +27,10 @@ def _known_dtypes(table: dict[str, float]) -> dict[str, float]:
 
 
 class Memory(Record):
-    """Device memory: the vendor's capacity [GB] and bandwidth [GB/s]."""
+    """Device memory: the vendor's capacity [GB], what the driver reports of it [GiB], and its bandwidth [GB/s]."""
 
     capacity_gb: Number | None = None
+    reported_gib: Number | None = None
     bandwidth_gbs: Number
     type: Text | None = None
 
@@ -54,7 +55,7 @@ class GPU(Entry):
     #: Dense peak by format, with fp32 accumulation and without sparsity [TFLOP/s].
     dense_tflops: Annotated[dict[str, Number], AfterValidator(_known_dtypes)]
     fp16_accumulate_tflops: Number | None = None  #: rate with fp16 accumulation, where it differs [TFLOP/s]
-    memory: Memory  #: capacity_gb [GB], bandwidth_gbs [GB/s] and type
+    memory: Memory  #: capacity_gb [GB], reported_gib [GiB], bandwidth_gbs [GB/s] and type
     l2_mb: Number | None = None  #: L2 cache [MB]
     llc_or_sram_mb: Number | None = None  #: last-level cache or on-chip SRAM [MB]
     sm_count: Count | None = None  #: streaming multiprocessors or compute units [1]
@@ -62,7 +63,6 @@ class GPU(Entry):
     tensor_clock_mhz: Number | None = None  #: clock that the tensor peak is printed for, where it is another [MHz]
     link: Link | None = None  #: name, gbs_per_direction [GB/s] and max_gpus [1]
     pcie: Text | None = None  #: generation and lanes, such as "4.0 x16"
-    machine_gpus: Count | None = None  #: GPUs that its own link joins in one machine, where that is not the usual 8 [1]
     tdp_w: Number | None = None  #: power limit [W]
     kernel_model: KernelModel | None = None  #: fitted parameters of its kernel times
     confidence: Literal["datasheet", "whitepaper", "secondary", "unverified"]  #: how sure the entry is
@@ -75,6 +75,12 @@ class GPU(Entry):
     def bandwidth(self) -> float:
         """Memory bandwidth [byte/s]."""
         return self.memory.bandwidth_gbs * 1e9
+
+    @property
+    def memory_bytes(self) -> float | None:
+        """Memory as its driver reports it to programs, or else the vendor's GB of 10^9; None where neither is known."""
+        vendors = self.memory.capacity_gb and 1e9 * self.memory.capacity_gb
+        return 2**30 * self.memory.reported_gib if self.memory.reported_gib else vendors
 
     def peak_flop_rate(self, dtype: str = "fp16") -> float:
         """Dense peak in a format, a key of `WIDTH`, with fp32 accumulation and without sparsity [FLOP/s].
@@ -101,10 +107,12 @@ class GPU(Entry):
         """Operational intensity at which the two ceilings meet, `peak_flop_rate` / `bandwidth` [FLOP/byte]."""
         return self.peak_flop_rate(dtype) / self.bandwidth
 
-    def override(self, *, peak_tflops: float | None = None, bandwidth_gbs: float | None = None) -> Self:
-        """A copy with another 16-bit peak [TFLOP/s] or memory bandwidth [GB/s], for a chart that prints them.
+    def override(
+        self, *, peak_tflops: float | None = None, bandwidth_gbs: float | None = None, memory_gib: float | None = None
+    ) -> Self:
+        """A copy with another 16-bit peak [TFLOP/s], memory bandwidth [GB/s] or memory that its driver reports [GiB].
 
-        Its notes say so. Kernel times scale with the ceilings, so it is for drawing, not for predictions.
+        Its notes say so. Kernel times scale with the ceilings: those two are for drawing, not for predictions.
         """
         entry = self.model_dump()
         changes = []
@@ -114,6 +122,9 @@ class GPU(Entry):
         if bandwidth_gbs is not None:
             changes.append(f"bandwidth {bandwidth_gbs:g} GB/s")
             entry["memory"]["bandwidth_gbs"] = float(bandwidth_gbs)
+        if memory_gib is not None:
+            changes.append(f"memory {memory_gib:g} GiB")
+            entry["memory"]["reported_gib"] = float(memory_gib)
         if changes:
             entry["notes"] = " ".join(filter(None, [f"Overridden: {', '.join(changes)}.", self.notes]))
         return validated(type(self), entry, f"override of {self.id}")
@@ -131,6 +142,7 @@ class GPU(Entry):
             )
             + " FLOP/byte",
             "memory": with_unit(self.memory.capacity_gb, f"GB {self.memory.type or ''}".strip()),
+            "memory reported": with_unit(self.memory.reported_gib, "GiB"),
             "L2 cache": with_unit(self.l2_mb, "MB"),
             "last-level cache / SRAM": with_unit(self.llc_or_sram_mb, "MB"),
             "SMs / CUs": with_unit(self.sm_count, ""),
@@ -140,7 +152,6 @@ class GPU(Entry):
             and f"{self.link.name}, {with_unit(self.link.gbs_per_direction, 'GB/s per direction') or 'rate unknown'}"
             f"{f', joins {self.link.max_gpus}' if self.link.max_gpus else ''}",
             "PCIe": self.pcie,
-            "GPUs of a machine": with_unit(self.machine_gpus, ""),
             "power": with_unit(self.tdp_w, "W"),
             "kernel times": "; ".join(_kernel_fits(self)),
         }

@@ -1,27 +1,20 @@
-"""Checks of arguments: numbers in their range, names out of a set, what a user gives for a dim, and tables."""
+"""Checks of arguments: numbers in their range, names out of a set, and what a user gives for a dim."""
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
-from inspect import Parameter, signature
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from types import GenericAlias
-from typing import Any, ParamSpec, TypeVar, get_type_hints
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pydantic import ConfigDict, create_model
 
 from .errors import shown, unknown
-from .yaml_records import Record, validated
+from .yaml_records import Record
 
 #: The largest size, and the most labels of a dim [1].
 MAX_SIZE, MAX_LABELS = 10**12, 10**7
 #: What every finite number of a user's lies between: no product of a few of them is 0 or infinite [1].
 LEAST, MOST = 1e-15, 1e15
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def plain(value: Any) -> Any:
@@ -125,39 +118,3 @@ def checked_names(kind: str, values: Any, allowed: Iterable[str], also: Iterable
             raise ValueError(f"{kind} {name!r} stands alone: give it by itself, or a list of names")
     check_unique(kind, given)
     return given
-
-
-def typed(**needed: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function whose arguments are of the types that it annotates, in pydantic's strict mode, or refused in one line.
-
-    `needed` are the variables of a Dataset, or the columns of a table, by argument.
-    """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        asked, hints = signature(function), get_type_hints(function)
-        fields: Any = {}
-        for name, each in asked.parameters.items():
-            if each.kind != Parameter.VAR_KEYWORD:
-                several = each.kind == Parameter.VAR_POSITIONAL
-                fields[name] = (GenericAlias(tuple, (hints[name], ...)) if several else hints[name], ...)
-        settings = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=())
-        kind = create_model(function.__name__, __config__=settings, **fields)
-
-        @wraps(function)
-        def door(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = asked.bind(*args, **kwargs)
-            bound.apply_defaults()
-            given = {
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in bound.arguments.items()
-            }
-            bound.arguments |= dict(validated(kind, given, function.__name__))
-            for name, names in needed.items():
-                table = bound.arguments[name]
-                for missing in [each for each in names if table is not None and each not in table]:
-                    raise ValueError(f"{name} has no {missing!r}: it has {', '.join(map(str, table))[:200] or 'none'}")
-            return function(*bound.args, **bound.kwargs)
-
-        return door
-
-    return decorate

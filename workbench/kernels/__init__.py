@@ -4,6 +4,7 @@ from .collectives import MACHINE, all_reduce_time, all_to_all_time, check_machin
 from .formats import Formats, OperandFormats
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
 from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
+from .unknowns import assumptions
 
 __all__ = [
     "EAGER_LAUNCH",
@@ -16,6 +17,7 @@ __all__ = [
     "Timing",
     "all_reduce_time",
     "all_to_all_time",
+    "assumptions",
     "attainable",
     "attention_time",
     "bound",

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..common.arguments import LEAST, MOST, check_range, typed
+from ..common.arguments import LEAST, MOST, check_range
 from ..common.errors import shown, unknown
 from ..common.variables import stamp
+from ..signatures import typed
 from .rows import REQUEST_COLUMNS, check_status
 from .variables import LOAD_TEST_VARIABLES
 

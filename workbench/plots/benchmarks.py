@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 
-from ..common.arguments import typed
+from ..signatures import typed
 from .style import COLORS
 
 TIME_MODEL_LOOKS = {"ideal": ("blue", "o"), "kernel": ("orange", "s")}

@@ -13,7 +13,8 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ..common.arguments import typed, whole_number
+from ..common.arguments import whole_number
+from ..signatures import typed
 from ..tables import Series, default_series, select
 from .style import COLORS, LINES, MARKERS, SERIES_COLORS, finish, hold, log_axes
 

@@ -9,11 +9,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from ..common.arguments import LEAST, check_range, typed
+from ..common.arguments import LEAST, check_range
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..loadtest.summary import PERCENTILES
 from ..serving.capacity import TOO_SLOW, UNFIT
 from ..serving.pareto import pareto_front
+from ..signatures import typed
 from .style import COLORS, SERIES_COLORS
 
 #: Phases of a request, and their colours.

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ..common.arguments import typed
+from ..signatures import typed
 from .style import COLORS, MARKERS
 
 #: Columns of what is read off a printed chart.

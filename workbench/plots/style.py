@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.ticker import EngFormatter, NullFormatter
 
-from ..common.arguments import typed
+from ..signatures import typed
 
 #: The colours by name: shades of Okabe and Ito (2008), which stay apart for colour-blind readers.
 COLORS = {

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 
 from ..catalog.fits import KINDS
-from ..common.arguments import one_of, typed
+from ..common.arguments import one_of
+from ..signatures import typed
 from .style import COLORS, SERIES_COLORS, finish
 
 #: Columns of a fit's table, and of `tables.fidelity`, that the charts show.

@@ -11,8 +11,9 @@ from ..catalog import GPU, Model, gpus
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
 from ..catalog.loading import entries
-from ..common.arguments import LEAST, check_range, typed, whole_number, whole_numbers
+from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.errors import CannotRun
+from ..signatures import typed
 from .estimation import estimate
 from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, device_memory
 from .pareto import pareto_front

@@ -23,7 +23,7 @@ from ..operators import COLLECTIVES, OPERATORS, PHASES
 from .batch import Batch
 from .drafts import Draft
 from .latency import Latency, batch_latency
-from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, memory_fit
+from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, assumed, memory_fit
 from .replica import Replica
 
 #: Share of its TDP that a GPU draws however little it does while it serves [1]. A guess: of A100s, decoding draws well
@@ -93,7 +93,7 @@ def estimate(
         "static", the batch's prompts together and then its tokens; or "continuous", the steady state of an engine that
         takes a new request whenever one ends: its prompt goes, in chunks, through steps with the others' tokens.
     cached_prefix : int
-        Tokens of every prompt that the KV cache has already, and holds once for all [token].
+        Tokens of every prompt that the KV cache has already, and holds once for all, in whole blocks [token].
     draft : Draft, optional
         Speculative decoding, made by `draft_model`, `medusa` or `mtp`.
     max_num_batched_tokens : int
@@ -103,7 +103,7 @@ def estimate(
     max_model_len : int, optional
         Longest prompt and output together; None is the model's own context [token].
     gpu_memory_utilization : float
-        Share of the vendor's memory that the server may use [1].
+        Share of a GPU's memory, as its driver reports it, that the server may use [1].
     workspace : float
         Of that, what CUDA and its libraries take [byte].
     price : float or dict, optional
@@ -124,7 +124,7 @@ def estimate(
         tpot_first, tpot_last), end_to_end_latency, step_time by phase. Rates [1/s]: tokens_per_second,
         tokens_per_second_per_user, requests_per_second. By phase: mfu, mbu [1], bound (`kernels.longest`), share [%] by
         operator. energy_per_token [J], an estimate; cost of a million tokens. What does not fit has NaN in all of these
-        but memory's, and bound -1.
+        but memory's, and bound -1. The attribute `assumed` says what is not from the GPU's own catalog entry.
 
     Raises
     ------
@@ -179,6 +179,7 @@ def estimate(
         "max_model_len": batch.max_model_len or "", "workspace": workspace, "power_floor": power_floor,
         **{name: getattr(replica, name) for name in SERVER_FIELDS}, "gemm_rows": replica.gemm_rows or "",
         "dequantize_rows": replica.dequantize_rows or "", "draft": str(draft or ""),
+        "assumed": assumed(list(cards.values()), time_model),
     }  # fmt: skip
     return _dataset(answers, coords, attrs)
 

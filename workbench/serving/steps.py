@@ -12,12 +12,12 @@ import numpy as np
 
 from ..catalog import Model
 from ..catalog.dtypes import WIDTH, element_bytes
-from ..common.arguments import typed
 from ..common.arrays import Array
 from ..common.variables import COMPUTE, MEMORY
 from ..kernels import OperandFormats, bound, longest, operator_time, send_time, timed
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths
 from ..operators.parallel import spread_experts
+from ..signatures import typed
 from .replica import Replica
 
 
@@ -136,7 +136,6 @@ def _costs(replica: Replica, shard: Model, pieces: tuple[Step, ...]) -> Iterator
     Those that see each sequence's context come once for every piece.
     """
     widths = replica.formats.widths
-    pieces = tuple(replace(piece, sequences=1.0 * piece.sequences) for piece in pieces)  # products overflow as integers
     whole = _together(pieces)
     pieces = _own(replica, pieces)
     together = _together(pieces) if replica.ep > 1 else whole

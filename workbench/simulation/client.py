@@ -54,10 +54,10 @@ def simulate(
         prompt_tokens, output_tokens, those generated until the end [token]; status, "finished", "failed" or
         "unfinished"; error, "" where there was none. Requests that were not sent before the test ended are left out.
 
-        `attrs` has the settings; "warnings", one line each, given as Python's as well: outputs that max_model_len cuts
-        short; and, in "engine": duration and busy time [s], steps, preemptions, requests_not_sent, generated_tokens,
-        peak_kv_blocks, kv_blocks, and the time averages mean_running and mean_in_system of the requests in the batch
-        and sent but not ended [1].
+        `attrs` has the settings; "assumed", as of `serving.estimate`; "warnings", one line each, given as Python's as
+        well: outputs that max_model_len cuts short; and, in "engine": duration and busy time [s], steps, preemptions,
+        requests_not_sent, generated_tokens, peak_kv_blocks, kv_blocks, and the time averages mean_running and
+        mean_in_system of the requests in the batch and sent but not ended [1].
 
     Raises
     ------
@@ -76,7 +76,13 @@ def simulate(
             update(client.ended, len(workload))
     frame = client.table()
     settings = {"server": server.settings(), "workload": workload.settings, "client": asdict(options)}
-    frame.attrs = settings | {"engine": client.counts(), "warnings": _cut_short(server, workload, len(frame))}
+    told = [memory.assumed([server.gpu], server.time_model)]
+    if server.model.sliding_window:
+        told.append(f"{server.model.id}: layers with a sliding window keep the whole cache")
+    frame.attrs = settings | {
+        "engine": client.counts(), "warnings": _cut_short(server, workload, len(frame)),
+        "assumed": ". ".join(filter(None, told)),
+    }  # fmt: skip
     for warning in frame.attrs["warnings"]:
         warnings.warn(warning, stacklevel=2)
     return frame
@@ -115,11 +121,11 @@ class ClientOptions:
 
 def _check_fits(server: Server) -> None:
     """Raise ValueError for weights that are larger than the memory."""
-    weights, capacity = memory.weights(server), server.gpu.memory.capacity_gb
-    if capacity is not None and weights > 1e9 * capacity:
+    weights, capacity = memory.weights(server), server.gpu.memory_bytes
+    if capacity is not None and weights > capacity:
         raise ValueError(
             f"{server.model.id} does not fit:"
-            f" {weights / 1e9:.1f} GB of weights on each {server.gpu.id} of {capacity:g} GB"
+            f" {weights / 1e9:.1f} GB of weights on each {server.gpu.id} of {capacity / 1e9:.1f} GB"
         )
 
 

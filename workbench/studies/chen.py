@@ -13,11 +13,12 @@ import xarray as xr
 
 from ..catalog.gpu_entries import GPU
 from ..catalog.model_entries import Model
-from ..common.arguments import as_list, typed, whole_numbers
+from ..common.arguments import as_list, whole_numbers
 from ..common.variables import stamp
 from ..grid.dataset import roofline_grid
 from ..kernels import TIME_MODELS
 from ..operators.cost import PHASES
+from ..signatures import typed
 
 
 def batching_effects(

@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
 
 from .. import loadtest
-from ..common.arguments import one_of, typed
+from ..common.arguments import one_of
 from ..common.errors import shown, unknown
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..plots import servers
 from ..plots.rooflines import ceilings
 from ..plots.style import COLORS, SERIES_COLORS, finish, hold
 from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_TOKENS
+from ..signatures import typed
 from .t4_load_test import t4_comparison
 from .t4_roadmap import roadmap
 from .t4_static import STATIC_COLUMNS, static_rows, static_tables
@@ -224,7 +225,7 @@ def gains_chart(
     sequence of matplotlib.axes.Axes
         The axes.
     """
-    if np.shape(axes) != (2,) or not all(isinstance(ax, Axes) for ax in axes):
+    if np.array(axes, dtype=object).shape != (2,) or not all(isinstance(ax, Axes) for ax in axes):
         raise ValueError(f"axes = {shown(axes)}: expected two, for factors and for percent")
     factors = table.unit.str.startswith("x")
     for ax, part, label in (

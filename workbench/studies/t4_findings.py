@@ -8,12 +8,12 @@ import pandas as pd
 
 from .. import loadtest
 from ..catalog.gpu_entries import gpu
-from ..common.arguments import typed
 from ..grid.dataset import forward_pass, roofline_grid
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..published.t4 import T4_ASKED_TOKENS, T4_ENGINE_RATE, T4_METRICS, T4_PROMPT, T4_RUNNING, T4_SERVER, T4_TRAFFIC
 from ..serving import estimation
 from ..serving.capacity import BEST, KEPT, plan
+from ..signatures import typed
 from .t4_load_test import t4_replay
 from .t4_roadmap import gains, kernel_rate, server_rate
 from .t4_static import decode_parts

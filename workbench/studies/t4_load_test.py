@@ -25,7 +25,6 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from .. import loadtest
-from ..common.arguments import typed
 from ..common.errors import unknown
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..published.t4 import (
@@ -38,6 +37,7 @@ from ..published.t4 import (
     t4_requests,
 )
 from ..serving import estimation
+from ..signatures import typed
 from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import trace

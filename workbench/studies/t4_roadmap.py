@@ -16,11 +16,11 @@ import pandas as pd
 from ..catalog.dtypes import element_bytes
 from ..catalog.gpu_entries import gpu
 from ..catalog.model_entries import Model, model
-from ..common.arguments import typed
 from ..common.errors import unknown
 from ..kernels.times import EAGER_LAUNCH
 from ..published.t4 import T4_ASKED_TOKENS, T4_PROMPT, T4_RUNNING, T4_SERVER, t4_requests
 from ..serving import drafts, estimation
+from ..signatures import typed
 from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import closed_loop
@@ -280,7 +280,7 @@ def _free_host() -> Iterator[Row]:
 
 
 def _server_card() -> float:
-    """Memory of the card [byte]."""
+    """Memory of the card as it is sold, of which the report takes shares [byte]."""
     return 1e9 * (gpu(T4_SERVER["gpu"]).memory.capacity_gb or np.nan)
 
 

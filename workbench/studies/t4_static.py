@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from ..common.arguments import typed
 from ..common.variables import stamp, with_units
 from ..grid.dataset import forward_pass, roofline_grid
 from ..published.t4 import t4_report
+from ..signatures import typed
 
 #: Columns of the report's static tables: the variable, the factor to the printed unit, and the heading.
 STATIC_COLUMNS = {

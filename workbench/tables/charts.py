@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from ..common.arguments import as_list, one_of, typed
+from ..common.arguments import as_list, one_of
 from ..common.errors import unknown
 from ..common.variables import COMPUTE, LIMITS, with_units
+from ..signatures import typed
 
 Panel = Mapping[str, Any]  # quantity, operator, phase, seq_len; title and ridge if wanted: one axes of lines
 Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ..., candidates: ...}, a selection of a grid
