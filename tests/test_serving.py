@@ -409,12 +409,11 @@ def test_decode_exercise_of_the_scaling_book_13b():
     card = wb.gpu("tpu-v5e")
     roomy = card.override(memory_gib=300)
     bf16 = {"weight_dtype": "bf16", "activation_dtype": "bf16", "kv_dtype": "bf16", "time_model": "ideal"}
-    model = wb.model("llama-2-13b").model_copy(update={"max_context": None})
-    ds = estimate(roomy, model, [1, 8, 16, 32, 64, 240], 8191, 2, 8, **bf16).squeeze()
+    ds = estimate(roomy, "llama-2-13b", [1, 8, 16, 32, 64, 240], 8191, 2, 8, max_model_len=8200, **bf16).squeeze()
     np.testing.assert_allclose(1e3 * ds.tpot, [4.98, 12.13, 20.30, 36.65, 69.33, 249.09], rtol=0.03)
     rates = (ds.batch_size / ds.tpot).values
     np.testing.assert_allclose(rates, [200.61, 659.30, 787.99, 873.21, 923.13, 963.53], rtol=0.03)
-    as_sold = estimate("tpu-v5e", model, [8, 16], 8191, 2, 8, **bf16)
+    as_sold = estimate("tpu-v5e", "llama-2-13b", [8, 16], 8191, 2, 8, max_model_len=8200, **bf16)
     assert as_sold.fits.squeeze().values.tolist() == [True, False]  # 16 would take 133 of 128 GB
 
 

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from ..catalog import KINDS, kernel_fit
 from ..catalog.gpu_entries import GPU
+from ..catalog.gpu_entries import gpu as find_gpu
+from ..common.arguments import as_list, one_of
+from .roofline import TIME_MODELS
 
 
 def assumptions(gpus: Iterable[GPU], time_model: str = "kernel") -> str:
@@ -19,7 +22,9 @@ def assumptions(gpus: Iterable[GPU], time_model: str = "kernel") -> str:
     str
         By GPU, whose fits it borrows and which terms are left out; empty where there is nothing to say.
     """
-    told = {gpu.id: list(_kernels(gpu)) for gpu in gpus if time_model == "kernel"}
+    cards = [find_gpu(gpu) for gpu in as_list("gpus", gpus)]
+    kernel = one_of("time_model", time_model, TIME_MODELS) == "kernel"
+    told = {card.id: list(_kernels(card)) for card in cards if kernel}
     return ". ".join(f"{name}: {'; '.join(found)}" for name, found in told.items() if found)
 
 

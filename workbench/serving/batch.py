@@ -8,7 +8,6 @@ from ..catalog import Model
 from ..common.arguments import one_of, whole_number
 from ..common.errors import shown
 from .drafts import Draft
-from .replica import longest_sequence
 
 SCHEDULES = ("static", "continuous")
 
@@ -68,4 +67,4 @@ class Batch:
 
     def longest(self, model: Model) -> float:
         """Prompt and output of a sequence together at most, by the engine or else by the model [token]."""
-        return longest_sequence(model, self.max_model_len)
+        return self.max_model_len or model.max_context or np.inf

@@ -24,7 +24,7 @@ from .batch import Batch
 from .drafts import Draft
 from .latency import Latency, batch_latency
 from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, assumed, memory_fit
-from .replica import Replica
+from .replica import Replica, beyond_context
 
 #: Share of its TDP that a GPU draws however little it does while it serves [1]. A guess: of A100s, decoding draws well
 #: under the TDP and prefill reaches it (Patel et al. 2023, POLCA, arXiv 2308.12908).
@@ -170,6 +170,8 @@ def estimate(
         room = memory_fit(replica, batch, gpu_memory_utilization=gpu_memory_utilization, workspace=workspace)
         times = batch_latency(replica, batch)
         answers[i, j, k] = room | _performance(replica, batch, times, prices.get(g), power_floor)
+    told = [assumed(list(cards.values()), time_model)]
+    told += [line for entry in models.values() for line in beyond_context(entry, batch.max_model_len)]
     coords = {"gpu": list(cards), "model": list(models), "phase": list(PHASES), **axes, "tp": tps}
     attrs = {
         "title": "Estimate of a server", "schedule": batch.schedule, "time_model": time_model, "pp": pp, "ep": ep,
@@ -179,7 +181,7 @@ def estimate(
         "max_model_len": batch.max_model_len or "", "workspace": workspace, "power_floor": power_floor,
         **{name: getattr(replica, name) for name in SERVER_FIELDS}, "gemm_rows": replica.gemm_rows or "",
         "dequantize_rows": replica.dequantize_rows or "", "draft": str(draft or ""),
-        "assumed": assumed(list(cards.values()), time_model),
+        "assumed": ". ".join(filter(None, told)),
     }  # fmt: skip
     return _dataset(answers, coords, attrs)
 

@@ -32,15 +32,11 @@ class Calibration:
         object.__setattr__(self, "gemm_efficiency", check_range("gemm_efficiency", self.gemm_efficiency, 10, low=1e-3))
 
 
-def longest_sequence(model: Model, max_model_len: int | None) -> float:
-    """Prompt and output of a sequence together at most, by the engine or else by the model [token].
-
-    ValueError for an engine's that is longer than the model's own.
-    """
-    own = model.max_context or np.inf
-    if max_model_len is not None and max_model_len > own:
-        raise ValueError(f"max_model_len = {max_model_len}: the context of {model.id} is {own} tokens")
-    return own if max_model_len is None else max_model_len
+def beyond_context(model: Model, max_model_len: int | None) -> list[str]:
+    """What an answer assumes of a model whose own context the engine's `max_model_len` passes [token]."""
+    if max_model_len is None or max_model_len <= (model.max_context or np.inf):
+        return []
+    return [f"{model.id}: sequences of up to {max_model_len:,} tokens, beyond its context of {model.max_context:,}"]
 
 
 @dataclass(frozen=True)

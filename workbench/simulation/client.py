@@ -13,6 +13,7 @@ from ..common.arguments import LEAST, check_range, one_of, whole_number
 from ..common.errors import shown
 from ..common.progress import progress_bar
 from ..serving import memory
+from ..serving.replica import beyond_context
 from .batch import Request
 from .engine import Engine, StepOutcome
 from .server import Server
@@ -76,7 +77,7 @@ def simulate(
             update(client.ended, len(workload))
     frame = client.table()
     settings = {"server": server.settings(), "workload": workload.settings, "client": asdict(options)}
-    told = [memory.assumed([server.gpu], server.time_model)]
+    told = [memory.assumed([server.gpu], server.time_model), *beyond_context(server.model, server.max_model_len)]
     if server.model.sliding_window:
         told.append(f"{server.model.id}: layers with a sliding window keep the whole cache")
     frame.attrs = settings | {

@@ -63,7 +63,6 @@ class Server(replica.Replica):
         share = check_range("gpu_memory_utilization", self.gpu_memory_utilization, 1, "shares")
         object.__setattr__(self, "gpu_memory_utilization", share)
         object.__setattr__(self, "chunked_prefill", one_of("chunked_prefill", self.chunked_prefill, (True, False)))
-        replica.longest_sequence(self.model, self.max_model_len)
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} is less than max_num_seqs ="
