@@ -40,11 +40,11 @@ class Mutant(NamedTuple):
 TESTS = {
     "serving/steps.py": ["steps", "serving", "simulation"],
     "serving/replica.py": ["steps", "serving"],
-    "serving/estimation.py": ["serving", "units"],
+    "serving/estimation.py": ["serving", "assumed", "units"],
     "serving/latency.py": ["serving", "units"],
     "serving/batch.py": ["serving"],
     "serving/memory.py": ["memory", "no_silent_default", "serving", "units"],
-    "serving/drafts.py": ["serving", "speculation"],
+    "serving/drafts.py": ["assumed", "serving", "speculation"],
     "serving/capacity.py": ["plan"],
     "serving/pareto.py": ["plan", "search"],
     "kernels/roofline.py": ["roofline", "steps"],
@@ -52,11 +52,13 @@ TESTS = {
     "kernels/attention.py": ["kernels", "no_silent_default", "units"],
     "kernels/elementwise.py": ["kernels", "units"],
     "kernels/times.py": ["kernels", "steps", "units"],
-    "kernels/collectives.py": ["parallel", "no_silent_default", "units"],
+    "kernels/collectives.py": ["parallel", "assumed", "no_silent_default", "units"],
     "kernels/unknowns.py": ["no_silent_default"],
     "operators/cost.py": ["no_silent_default", "operators"],
     "catalog/gpu_entries.py": ["no_silent_default", "catalog_gpus"],
     "kernels/formats.py": ["memory", "operators", "steps"],
+    "common/arguments.py": ["assumed", "public_arguments"],
+    "config_keys.py": ["assumed"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
@@ -92,6 +94,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("self.pp > self.model.n_layers", "self.pp >= self.model.n_layers", "off by one stage"),
     ],
     "serving/estimation.py": [
+        (".max()) > ep * batch.max_num_seqs", ".max()) < 0 * batch.max_num_seqs", "batches without an end"),
         ("watts[1] * decoding", "watts[0] * decoding", "decoding at prefill's watts"),
         ("watts[0] * times.ttft", "watts[1] * times.ttft", "prefill at decoding's watts"),
         ("(power_floor + (1 - power_floor) * np.maximum(*busy))", "(power_floor + power_floor * np.maximum(*busy))",
@@ -165,6 +168,9 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("BLOCK_SIZE * replica.ep, ", "BLOCK_SIZE, ", "the cache of one GPU"),
     ],
     "serving/drafts.py": [
+        ("if self.mtp and target.mtp_layers is None", "if self.mtp and target.mtp_layers == 0", "layers not there"),
+        ("own > other or (what", "(what", "a draft larger than its target"),
+        ("tokens > small.max_context", "tokens < small.max_context", "a draft beyond its context"),
         ("below ** (drafted + 1)", "below**drafted", "off by one draft"),
         ("(1 - below), drafted + 1)", "(1 - below), drafted)", "certain drafts, off by one"),
         ("draft.depth * step_time", "(draft.depth + 1) * step_time", "a pass more than drafts"),
@@ -256,6 +262,17 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("STEP_LATENCY, PCIE_STEP_LATENCY)\n", "PCIE_STEP_LATENCY, STEP_LATENCY)\n", "latencies swapped"),
         ("np.less_equal(gpus, np.inf", "np.less(gpus, np.inf", "a bridge joins one"),
         ("* int(lanes[2]) if lanes else np.nan", "* int(lanes[2]) if lanes else 1.0", "a link of unknown lanes"),
+        ("np.greater(gpus, most :=", "np.less(gpus, most :=", "machines without an end"),
+    ],
+    "common/arguments.py": [
+        ("isinstance(given, int | float) or isinstance(given, bool)", "isinstance(given, int | float)",
+         "bools as numbers"),
+        ("return value.item() if scalar", "return value if scalar", "numpy's small integers overflow"),
+        ("if len(listed) > MAX_LABELS:", "if not listed:", "labels without an end"),
+    ],
+    "config_keys.py": [
+        ("if value is not None and value not in", "if value is None and value not in", "keys passed over"),
+        ("if not stem or", "if stem and", "any architecture"),
     ],
     "kernels/unknowns.py": [
         ("if gpu.sm_count is None:", "if gpu.sm_count == 0:", "nothing said of SMs"),

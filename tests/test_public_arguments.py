@@ -503,8 +503,8 @@ LISTS = (tuple, iter, spent, np.array, pd.Series, pd.Index, lambda values: xr.Da
 #: What a message calls an argument where it is not by its name.
 CALLED = {
     "acceptance": "candidates", "card": "gpu", "ds": "quantity of a panel|grid|dim", "frame": "trace|sent_s",
-    "limits": "variable", "name": "gpu|model|measured-on", "objective": "variable", "operators": "operator",
-    "path_or_dict": "config|no such file", "price": "gpu", "ranges": "argument",
+    "gpus": "gpu", "limits": "variable", "name": "gpu|model|measured-on", "objective": "variable",
+    "operators": "operator", "path_or_dict": "config|no such file", "price": "gpu", "ranges": "argument",
     "sequences": "concurrency|max_num_seqs|batch_size|requests", "slo": "objective", "source": "variable",
     "spans": "phases", "x": "variable", "y": "variable",
 }  # fmt: skip
