@@ -19,8 +19,8 @@ from markupsafe import escape
 
 from workbench import figures
 from workbench.common import project as project_files
-from workbench.files import whole, write_table
 from workbench.figures.params import FIGURE_FORMATS, notebook_parameters
+from workbench.files import whole, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = [
