@@ -17,7 +17,7 @@ from ..common.errors import unknown
 from ..common.extras import check_libraries
 from ..common.variables import with_units
 from ..common.yaml_records import validated
-from ..files.writing import write_table
+from ..files.writing import whole, write_netcdf, write_table
 from ..hugging_face import from_hf_config
 from .controls import Control, chosen_set, make_controls, read_json
 from .export import code, params
@@ -253,13 +253,14 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         if kind not in ("csv", "nc"):
             raise unknown("format", kind, ("csv", "nc"))
         ds = drawn(self.ds, self.view.points)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = Path(folder) / f"view.{kind}"
             if kind == "csv":
                 write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
             else:
                 check_libraries("netCDF4")
-                ds.to_netcdf(path)
+                with whole(path) as temporary:
+                    write_netcdf(ds, temporary)
             return path.read_bytes()
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from ..common.errors import unknown
-from ..files.writing import whole
+from ..files.formulas import as_given, inert
+from ..files.writing import check_output, whole
 from ..operators import PHASES
 from . import plan
 from .columns import SIZES, TIMING_COLUMNS
@@ -80,7 +81,7 @@ class Results:
             file.writelines(f"# {line}\n" for line in self.comments)
             writer = csv.DictWriter(file, MEASURED, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows({name: inert(cell) for name, cell in row.items()} for row in self.rows)
 
 
 def _key(row: dict[str, str]) -> tuple[str, ...]:
@@ -91,9 +92,8 @@ def _key(row: dict[str, str]) -> tuple[str, ...]:
 
 def open_results(path: Path, gpu: str) -> Results:
     """The results so far, none if there is no such file; ValueError for a file of another kind or another GPU."""
+    check_output(path)
     if not path.exists():
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
         return Results(path)
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
@@ -104,6 +104,7 @@ def open_results(path: Path, gpu: str) -> Results:
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
             raise ValueError(f"{path}: row {number} has not {len(MEASURED)} fields: mend it, or choose another with -o")
+        row |= {name: as_given(cell) for name, cell in row.items()}
         if row["gpu"] != gpu:
             raise ValueError(f"{path}: has timings of gpu = {row['gpu']!r}, this is {gpu!r}: choose another with -o")
     return Results(path, comments, rows)
