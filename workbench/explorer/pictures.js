@@ -466,7 +466,7 @@ function render({ model, el }) {
       python.textContent = now.code.python;
       params.textContent = now.code.params;
     }
-    link.hidden = !now.page;
+    link.hidden = address().length > now.page; // what the server takes, 0 in a notebook
     if (now.page && !now.message) remember();
     root.dataset.state = JSON.stringify(now.state);
     root.dataset.batchSize = now.sizes.batch_size.join(" ");
@@ -513,7 +513,7 @@ function render({ model, el }) {
   let waiting = 0;
   function remember() {
     clearTimeout(waiting);
-    waiting = setTimeout(() => history.replaceState(null, "", Object.keys(picture().state).length ? address() : location.pathname), 400);
+    waiting = setTimeout(() => history.replaceState(null, "", Object.keys(picture().state).length && !link.hidden ? address() : location.pathname), 400);
   }
 
   // Points: hover, walk, pin
@@ -588,6 +588,12 @@ function render({ model, el }) {
     const now = picture();
     go(now.heat.batch_size.indexOf(now.bars.setting.batch_size) + move[0], now.heat.seq_len.indexOf(now.bars.setting.seq_len) + move[1]);
   });
+
+  // A page without its kernel cannot answer: one that has gone does not come back with the page's view.
+  const kernel = model.widget_manager?.kernel;
+  const lost = (words) => { if (picture().page) message.textContent = words; };
+  kernel?.connectionStatusChanged.connect((_, status) => (status === "connected" ? soon() : lost("The server does not answer: is it still running?")));
+  kernel?.statusChanged.connect((_, status) => { if (/restarting|dead/.test(status)) lost("This page has lost what computes it: reload it."); });
 
   // A picture that comes while another waits for its frame takes its place: nothing stale is drawn.
   let frame = 0;
