@@ -12,11 +12,9 @@ from ..catalog.model_entries import models
 from ..common.yaml_records import MAX_DEPTH
 from ..operators import OPERATORS, PHASES
 from . import published_charts
+from .bounds import MAX_TEXT, check_json
 from .pictures import nearest
-from .view import View, check_json
-
-#: Characters of an uploaded or pasted file [1].
-MAX_TEXT = 2**20
+from .view import View
 
 BATCH_SIZE_STOPS = [2**i for i in range(13)]
 SEQ_LEN_STOPS = [2**i for i in range(4, 21)]

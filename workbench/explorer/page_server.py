@@ -14,7 +14,7 @@ from tornado.routing import Matcher, Rule
 from tornado.web import HTTPError, RequestHandler
 from traitlets.config import Config
 
-from .view import MAX_LINK
+from .bounds import MAX_LINK
 
 #: Kernels at a time, one for each open page, and how long a page waits for another to end [s].
 MAX_KERNELS, PATIENCE = 8, 5.0
@@ -76,14 +76,14 @@ class Foreign(Matcher):
     def _refused(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         headers, length = request.headers, len(request.uri or "")
         if headers.get("Host") not in self.hosts:
-            return {"status": 403, "message": f"The explorer answers at {self.home} alone, not under other names."}
+            return {"status": 403, "message": f"The explorer answers at {self.home}, not under this name."}
         if length > MAX_LINK:
             message = f"The link has {length:,} characters, and may have {MAX_LINK:,}: upload a saved view instead."
             return {"status": 414, "message": message}
         if not (self._own(headers.get("Origin")) and self._own(headers.get("Referer"))) or (
             headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
         ):
-            message = "Another page has asked for the explorer, which does not start it."
+            message = "Another page asks for the explorer: it does not open by itself."
             return {"status": 403, "message": message, "link": f"/?{request.query}" if request.path == "/" else ""}
         if request.path == "/" and headers.get("Sec-Fetch-Dest", "document") != "document":
             return {"status": 403, "message": "The explorer is a page of its own, not a part of another."}

@@ -15,8 +15,9 @@ from ..common.errors import unknown
 from ..kernels import attainable
 from ..tables import Series
 from . import published_charts
+from .bounds import MAX_MARKERS
 from .servers import OUTPUT, server_rows
-from .view import MAX_MARKERS, Pin, Settings, View, chosen_entries, chosen_gpus, drawn, pinned_numbers
+from .view import Pin, Settings, View, chosen_entries, chosen_gpus, drawn, pinned_numbers
 
 #: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground; the
 #: last six are dark shades of the first, for models of more operators.

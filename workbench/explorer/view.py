@@ -1,14 +1,12 @@
 """A view: all choices of the explorer as one record, and the grid that it stands for."""
 
 import json
-import re
 from functools import lru_cache
-from math import isfinite
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 import xarray as xr
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
@@ -16,35 +14,16 @@ from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
 from ..catalog.model_entries import models as catalog_models
 from ..common.errors import unknown
-from ..common.yaml_records import MAX_DEPTH, Count, Number, Record
+from ..common.yaml_records import Count, Number, Record
 from ..grid import forward_pass, roofline_grid, with_roof
 from ..hugging_face import from_hf_config
 from ..kernels import attainable
 from ..operators import PHASES
 from ..tables import LOOKS, SELECTORS
+from .bounds import MAX_CONFIGS, MAX_PAIRS, MAX_POINTS, Label, Labels, Selection, SizeList, at_most, check_json
 
-#: Points that a browser draws without a stutter, and those of all series and operators together [1].
-MAX_POINTS, MAX_MARKERS = 20_000, 400_000
-#: Pairs of a GPU and a model, each of which is a row of the tables; half a second to compute [1].
-MAX_PAIRS = 200
-#: Characters of the reader's own configs as JSON, all together [1].
-MAX_CONFIGS = 2**18
-#: Characters of a page's address that its server takes [1].
-MAX_LINK = 2**15
 #: Fields of a view that are lists, of which readers may give one value.
 LISTS = ("gpu", "model", "operator", "phase", "batch_size", "seq_len")
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():  # line breaks, and marks that turn the direction of what follows
-        raise ValueError("must have no control characters")
-    return text
-
-
-Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-Labels = Annotated[list[Label], Field(max_length=100)]
-SizeList = Annotated[list[Count], Field(min_length=1, max_length=1000)]
-Selection = dict[Label, Label | int | Labels | list[int] | None]
 
 
 class Settings(Record):
@@ -151,18 +130,18 @@ class View(Settings):
 
     gpu: Labels = Field(default=["a100-80gb-sxm", "h100-sxm"])
     model: Labels = Field(default=["llama-3-8b"])
-    configs: dict[Label, dict[str, Any]] = Field(default={}, max_length=20)
+    configs: Annotated[dict[Label, dict[str, Any]], at_most(20)] = Field(default={})
     operator: Labels = Field(default=["fused"])
     phase: Labels = Field(default=list(PHASES))
-    batch_size: SizeList = Field(default=[1, 2, 4, 8, 16, 32, 64])
-    seq_len: SizeList = Field(default=[128, 256, 512, 1024, 2048, 4096, 8192])
-    candidates: list[Count] = Field(default=[], max_length=100)
+    batch_size: SizeList = Field(min_length=1, default=[1, 2, 4, 8, 16, 32, 64])
+    seq_len: SizeList = Field(min_length=1, default=[128, 256, 512, 1024, 2048, 4096, 8192])
+    candidates: Annotated[list[Count], at_most(100)] = Field(default=[])
     points: Literal["operators", "steps"] = "operators"
-    series: dict[Label, Selection] = Field(default={}, max_length=100)
+    series: Annotated[dict[Label, Selection], at_most(100)] = Field(default={})
     figure: Label | None = None
     setting: Setting = Setting()
     heat: Heat = Heat()
-    pins: list[Pin] = Field(default=[], max_length=50)
+    pins: Annotated[list[Pin], at_most(50)] = Field(default=[])
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -189,26 +168,6 @@ class View(Settings):
             The fields, as JSON has them.
         """
         return self.model_dump(exclude_defaults=True)
-
-
-def check_json(tree: object, where: str) -> None:
-    """Raise ValueError for what a page cannot hold: NaN, half a character, more levels than `MAX_DEPTH`."""
-    level, depth = [tree], 0
-    while level:
-        inner: list[object] = []
-        for item in level:
-            if isinstance(item, float) and not isfinite(item):
-                raise ValueError(f"{where}: {item} where a finite number belongs")
-            if isinstance(item, str) and re.search("[\ud800-\udfff]", item):
-                raise ValueError(f"{where}: {item[:40]!r} holds half a character")
-            if isinstance(item, dict):
-                inner += [*item, *item.values()]
-            elif isinstance(item, list | tuple):
-                inner += item
-        depth += any(isinstance(item, dict | list | tuple) for item in level)
-        if depth > MAX_DEPTH:
-            raise ValueError(f"{where}: nested over {MAX_DEPTH} levels deep")
-        level = inner
 
 
 def chosen_models(view: View) -> list[str | Model]:

@@ -19,11 +19,12 @@ from ..common.variables import with_units
 from ..common.yaml_records import validated
 from ..files.writing import write_table
 from ..hugging_face import from_hf_config
+from .bounds import MAX_LINK
 from .controls import Control, chosen_set, make_controls, read_json
 from .export import code, params
 from .messages import DownloadAsked, HeatAsked, PinAsked, SettingAsked, UnpinAsked, in_one_line, read_message
 from .pictures import picture
-from .view import LISTS, MAX_LINK, Pin, Settings, View, drawn, grid
+from .view import LISTS, Pin, Settings, View, drawn, grid
 
 HERE = Path(__file__).parent
 
