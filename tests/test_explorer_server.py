@@ -158,7 +158,7 @@ def test_a_body_has_a_bound(address):
 
 
 def test_a_link_on_a_refusal_is_its_own(address):
-    _, body = ask(address, '/?view={"a":"<b>"}'.replace(" ", "+"), Sec_Fetch_Site="cross-site")
+    _, body = ask(address, '/?view={"a":"<b>"}', Sec_Fetch_Site="cross-site")
     assert '<a href="/?view={&#34;a&#34;:&#34;&lt;b&gt;&#34;}">Open it here.</a>' in body
     for path in ("//evil.test/", "/\\evil.test", "/login"):
         _, body = ask(address, path, Sec_Fetch_Site="cross-site")

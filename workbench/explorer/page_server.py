@@ -20,6 +20,8 @@ from .bounds import MAX_LINK
 MAX_KERNELS, PATIENCE = 8, 5.0
 #: Request line and headers, and body, of a request; and a message of the page, such as an upload [byte].
 MAX_HEADERS, MAX_BODY, MAX_MESSAGE = 2**20, 2**20, 2**26
+#: A refusal runs nothing and is shown in no frame, where its link could be clicked unseen.
+REFUSED_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
 class Kernels(AsyncMappingKernelManager):
@@ -65,8 +67,9 @@ class Foreign(Matcher):
 
     def __init__(self, port: int) -> None:
         """Know the names under which the server at this port is asked."""
+        names = "127.0.0.1", "localhost", "[::1]"
         self.home = f"http://127.0.0.1:{port}/"
-        self.hosts = {f"{name}{suffix}" for name in ("127.0.0.1", "localhost", "[::1]") for suffix in _suffixes(port)}
+        self.hosts = {f"{name}:{port}" for name in names} | set(names if port == 80 else ())
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         """Arguments of `Refused` for a request that is to be refused."""
@@ -93,10 +96,6 @@ class Foreign(Matcher):
         return address is None or address.removeprefix("http://").partition("/")[0] in self.hosts
 
 
-def _suffixes(port: int) -> tuple[str, ...]:
-    return (f":{port}", "") if port == 80 else (f":{port}",)
-
-
 class Refused(RequestHandler):
     """One line in place of the page, and the link for its reader to follow, where there was one."""
 
@@ -107,7 +106,7 @@ class Refused(RequestHandler):
     def prepare(self) -> None:
         """Answer, whatever the method."""
         self.set_status(self.status)
-        self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        self.set_header("Content-Security-Policy", REFUSED_POLICY)
         page = self.settings["voila_jinja2_env"].get_template("error.html")
         self.finish(page.render(message=self.message, link=self.link))
 
