@@ -407,7 +407,9 @@ def test_a_full_server_says_so_but_takes_a_page_that_is_reloaded(page, tmp_path)
         assert page.inner_text("p") == "0 pages are open, as many as there may be: close one and reload."
         shoot(page, "refused-full")
         assert not kernels(full)
-    with explorer_page(one, "page_server.MAX_KERNELS, page_server.PATIENCE = 1, 60.0") as address:
+    one_page = "page_server.MAX_KERNELS, page_server.PATIENCE = 1, 60.0"
+    unculled = "page_server.SETTINGS.MappingKernelManager.update(cull_idle_timeout=0)"  # pages alone end their kernels
+    with explorer_page(one, f"{one_page}; {unculled}") as address:
         opened(page, address)
         page.reload()
         page.wait_for_selector(".wb-views[data-state]", timeout=START)
