@@ -399,20 +399,21 @@ def test_a_page_that_is_left_ends_its_kernel_and_one_that_lost_it_says_so(addres
     wait(lambda: not kernels(folder))
 
 
-def test_a_full_server_says_so_but_takes_a_page_that_is_reloaded(page, tmp_path):
-    full, one = tmp_path / "full", tmp_path / "one"
-    full.mkdir(), one.mkdir()
-    with explorer_page(full, "page_server.MAX_KERNELS, page_server.PATIENCE = 0, 0.0") as address:
-        assert page.goto(address).status == 503
-        assert page.inner_text("p") == "0 pages are open, as many as there may be: close one and reload."
-        shoot(page, "refused-full")
-        assert not kernels(full)
-    one_page = "page_server.MAX_KERNELS, page_server.PATIENCE = 1, 60.0"
+def test_a_full_server_takes_a_page_that_is_reloaded(page, tmp_path):
+    settings = "page_server.MAX_KERNELS, page_server.PATIENCE = 1, 60.0"
     unculled = "page_server.SETTINGS.MappingKernelManager.update(cull_idle_timeout=0)"  # pages alone end their kernels
-    with explorer_page(one, f"{one_page}; {unculled}") as address:
+    with explorer_page(tmp_path, f"{settings}; {unculled}") as address:
         opened(page, address)
         page.reload()
         page.wait_for_selector(".wb-views[data-state]", timeout=START)
-        assert len(kernels(one)) == 1
+        assert len(kernels(tmp_path)) == 1
     page.get_by_text("The server does not answer: is it still running?").wait_for(timeout=START)
-    assert not kernels(one)
+    assert not kernels(tmp_path)
+
+
+def test_a_full_server_says_so(page, tmp_path):
+    with explorer_page(tmp_path, "page_server.MAX_KERNELS, page_server.PATIENCE = 0, 0.0") as address:
+        assert page.goto(address).status == 503
+        assert page.inner_text("p") == "0 pages are open, as many as there may be: close one and reload."
+        shoot(page, "refused-full")
+        assert not kernels(tmp_path)
