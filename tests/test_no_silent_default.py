@@ -123,11 +123,10 @@ def test_answers_carry_what_they_assume():
     assert "a100-80gb-sxm:" not in ds.attrs["assumed"]  # its own numbers
     assert wb.forward_pass(ds).attrs["assumed"] == ds.attrs["assumed"]
     assert wb.roofline_grid("tpu-v5e", "gpt2", **bf16).attrs["assumed"] == ""  # on the roof
-    estimate = serving.estimate(["gh200-144gb", "a100-80gb-sxm"], "llama-3-8b", tp=[1, 16])
+    estimate = serving.estimate(["gh200-144gb", "a100-80gb-sxm"], "llama-3-8b", tp=[1, 8])
     for words in (
         "gemm, prefill, decode by the fit of h200-sxm",
         "gh200-144gb: memory is the vendor's 144 GB, for want of what its driver reports",
-        "a100-80gb-sxm: 16 GPUs are joined as in one machine, no network is modelled",
     ):
         assert words in estimate.attrs["assumed"]
     assert "a100-80gb-sxm: memory" not in estimate.attrs["assumed"]
@@ -137,13 +136,6 @@ def test_answers_carry_what_they_assume():
     server = wb.simulation.Server("a100-80gb-sxm", "gpt-oss-20b", max_model_len=256)
     frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=1, prompt=10, output=5))
     assert frame.attrs["assumed"] == "gpt-oss-20b: layers with a sliding window keep the whole cache"
-
-
-def test_beyond_the_reach_of_a_link_is_said_once_it_is_passed():
-    assert "joined" not in kernels.assumptions([wb.gpu("gb300")], "ideal", together=72)
-    assert "73 GPUs are joined" in kernels.assumptions([wb.gpu("gb300")], "ideal", together=73)
-    assert kernels.assumptions([wb.gpu("h100-sxm")], "ideal", together=8) == ""
-    assert "9 GPUs are joined" in kernels.assumptions([wb.gpu("h100-sxm")], "ideal", together=9)
 
 
 @pytest.mark.parametrize("pcie", [None, "4.0", "x16", "4.0 x", "4.0 x0", "9.0 x16", "4.0 xfour", "4.0 x16 x16"])
@@ -251,12 +243,12 @@ def test_memory_is_what_the_driver_reports_where_that_is_known(name):
     card = wb.gpu(name)
     if card.memory.reported_gib is None:
         assert card.memory_bytes == 1e9 * card.memory.capacity_gb
-        assert f"{name}: memory is the vendor's" in memory.assumed([card], "ideal", together=1)
+        assert f"{name}: memory is the vendor's" in memory.assumed([card], "ideal")
     else:
         assert card.memory_bytes == 2**30 * card.memory.reported_gib
         assert 0.96 < card.memory_bytes / (1e9 * card.memory.capacity_gb) < 1.075  # GB of 10^9 or of 2^30, less ECC
         assert card.sources["memory"]
-        assert memory.assumed([card], "ideal", together=1) == ""
+        assert memory.assumed([card], "ideal") == ""
 
 
 @pytest.mark.parametrize(
@@ -282,8 +274,9 @@ def test_a_memory_of_ones_own():
         wb.gpu("h100-sxm").override(memory_gib=-1)
 
 
-#: Tokens of KV cache in engines' logs (github.com/vllm-project/vllm: issue 10517; pull requests 2031 and 10511, the last
-#: one's memory less what it prints for weights, activations and the rest), and of the T4 report's vLLM 0.15.1. tokens:
+#: Tokens of KV cache in engines' logs (github.com/vllm-project/vllm: issue 10517; pull requests 2031 and 10511, the
+#: last one's memory less what it prints for weights, activations and the rest), and of the T4 report's vLLM 0.15.1.
+#: tokens:
 #: those of its largest step; of the A100 and of 8B on the H100 (a card of 79.2 GiB, not named) vLLM's defaults.
 LOGS = [
     ("rtx-3090", "llama-3-8b", {"tokens": 20_000}, 31_232), ("rtx-3090", "llama-3-8b", {"tokens": 29_000}, 23_648),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field
 
+from ..common.arguments import one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
 from .dtypes import WIDTH
@@ -86,9 +87,7 @@ class GPU(Entry):
 
         Raises ValueError where the format is unknown or the vendor prints no such rate.
         """
-        if dtype not in WIDTH:
-            raise unknown("dtype", dtype, WIDTH)
-        if dtype not in self.dense_tflops:
+        if one_of("dtype", dtype, WIDTH) not in self.dense_tflops:
             listed = ", ".join(sorted(self.dense_tflops))
             raise CannotRun(
                 f"{self.id} has no {dtype} peak: its catalog entry lists {listed}."
@@ -245,6 +244,7 @@ def kernel_fit(card: GPU, kind: str) -> KernelFit:
     KernelFit
         The parameters, the GPU that they were fitted on, and why it is that one.
     """
+    card, kind = gpu(card), one_of("kind", kind, KINDS)
     if fit := getattr(card.kernel_model, kind, None):
         return KernelFit(fit, card.id, "fitted on this GPU")
     return _borrowed(kind, card.architecture, card.chip, card.peak_16_bit / card.bandwidth)

@@ -1,6 +1,7 @@
 """The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import xarray as xr
 
 from ..catalog import GPU, Model
 from ..catalog import gpu as find_gpu
+from ..common.arguments import LEAST, check_range
+from ..common.machine import check_memory
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
 from ..kernels import assumptions, attainable, bound, longest
 from ..operators import COLLECTIVES, PHASES
@@ -108,6 +111,7 @@ def roofline_grid(
         logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
     )  # fmt: skip
     if chunks is None:
+        check_memory(f"a grid of {prod(sweep.shape):,} cells", sweep.nbytes, "give chunks, such as chunks='auto'")
         return labelled_grid(sweep, evaluate(sweep))
     from .lazy_arrays import lazy_variables  # dask takes as long to import as everything else together
 
@@ -123,8 +127,7 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     bandwidth, dims["bandwidth"] = np.array([gpu.bandwidth for gpu in sweep.gpus.values()]), ("gpu",)
     ridge, dims["ridge_point"] = (peak.T / bandwidth).T, dims["peak_flop_rate"]
     known = values | {"peak_flop_rate": peak, "bandwidth": bandwidth, "ridge_point": ridge}
-    together = int(max(sweep.sizes.get("tp", [1])))
-    attrs = sweep.attrs | {"assumed": assumptions(sweep.gpus.values(), sweep.timing.time_model, together=together)}
+    attrs = sweep.attrs | {"assumed": assumptions(sweep.gpus.values(), sweep.timing.time_model)}
     ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, attrs)
     if "bound" in known:
         absent = not known["calls"].all()
@@ -208,8 +211,10 @@ def with_roof(ds: xr.Dataset, peak_tflops: float | None) -> xr.Dataset:
     xarray.Dataset
         With its own peak_flop_rate, ridge_point, attainable and bound.
     """
+    _check_variables(ds, {"gpu", "peak_flop_rate", "bandwidth", "ridge_point", "intensity", "attainable", "bound"})
     if peak_tflops is None:
         return ds
+    peak_tflops = check_range("peak_tflops", peak_tflops, low=LEAST)
     own = xr.DataArray([find_gpu(name).peak_16_bit for name in ds.gpu.values], {"gpu": ds.gpu})
     peak = ds.peak_flop_rate.where(ds.peak_flop_rate != own, 1e12 * peak_tflops)
     ridge = peak / ds.bandwidth
@@ -229,12 +234,15 @@ def _aligned(variable: xr.Variable, dims: tuple[Any, ...]) -> Any:
     return variable.set_dims(dims).data  # type: ignore[no-untyped-call]
 
 
-def _check_forward_pass(ds: xr.Dataset) -> None:
+def _check_variables(ds: xr.Dataset, needed: set[str]) -> None:
     if not isinstance(ds, xr.Dataset):
-        raise ValueError(f"a {type(ds).__name__}: expected a grid, see workbench.roofline_grid")
-    needed = {"flops", "bytes", "time", "calls", "peak_flop_rate", "bandwidth", "ridge_point"}
+        raise ValueError(f"ds is a {type(ds).__name__}: expected a grid, see workbench.roofline_grid")
     if missing := sorted(needed - ds.variables.keys()):
-        raise ValueError(f"no variable {missing[0]!r} in the Dataset: expected a grid, see workbench.roofline_grid")
+        raise ValueError(f"ds has no variable {missing[0]!r}: expected a grid, see workbench.roofline_grid")
+
+
+def _check_forward_pass(ds: xr.Dataset) -> None:
+    _check_variables(ds, {"flops", "bytes", "time", "calls", "peak_flop_rate", "bandwidth", "ridge_point"})
     if "operator" not in ds.dims or ds.attrs.get("forward_pass") != " ".join(ds.variables["operator"].values):
         raise ValueError(
             "forward_pass needs the fused operators of a whole forward pass: roofline_grid(operator='fused')"

@@ -4,33 +4,28 @@ from collections.abc import Iterable, Iterator
 
 from ..catalog import KINDS, kernel_fit
 from ..catalog.gpu_entries import GPU
+from ..catalog.gpu_entries import gpu as find_gpu
+from ..common.arguments import as_list, one_of
+from .roofline import TIME_MODELS
 
-#: GPUs that a usual server has on one link [1].
-MACHINE = 8
 
-
-def assumptions(gpus: Iterable[GPU], time_model: str = "kernel", *, together: int = 1) -> str:
+def assumptions(gpus: Iterable[GPU], time_model: str = "kernel") -> str:
     """What the times of some GPUs' kernels assume, for want of numbers in the catalog.
 
     Parameters
     ----------
     gpus, time_model : iterable of GPU, str
         Catalog entries; "kernel", or "ideal", which assumes nothing of kernels.
-    together : int
-        GPUs that a collective joins at most [1].
 
     Returns
     -------
     str
         By GPU, whose fits it borrows and which terms are left out; empty where there is nothing to say.
     """
-    told = {gpu.id: [*_link(gpu, together), *(_kernels(gpu) if time_model == "kernel" else [])] for gpu in gpus}
+    cards = [find_gpu(gpu) for gpu in as_list("gpus", gpus)]
+    kernel = one_of("time_model", time_model, TIME_MODELS) == "kernel"
+    told = {card.id: list(_kernels(card)) for card in cards if kernel}
     return ". ".join(f"{name}: {'; '.join(found)}" for name, found in told.items() if found)
-
-
-def _link(gpu: GPU, together: int) -> Iterator[str]:
-    if together > max(MACHINE, (gpu.link and gpu.link.max_gpus) or MACHINE):
-        yield f"{together} GPUs are joined as in one machine, no network is modelled"
 
 
 def _kernels(gpu: GPU) -> Iterator[str]:

@@ -116,13 +116,13 @@ def device_memory(replica: Replica) -> float:
     return replica.gpu.memory_bytes
 
 
-def assumed(gpus: Iterable[GPU], time_model: str, *, together: int) -> str:
-    """What an answer assumes of its GPUs: of kernels and links (`kernels.assumptions`), and of memory."""
+def assumed(gpus: Iterable[GPU], time_model: str) -> str:
+    """What an answer assumes of its GPUs: of kernels (`kernels.assumptions`), and of memory."""
     vendors = [
         f"{gpu.id}: memory is the vendor's {gpu.memory.capacity_gb:g} GB, for want of what its driver reports"
         for gpu in gpus if gpu.memory.reported_gib is None and gpu.memory.capacity_gb is not None
     ]  # fmt: skip
-    return ". ".join(filter(None, [assumptions(gpus, time_model, together=together), *vendors]))
+    return ". ".join(filter(None, [assumptions(gpus, time_model), *vendors]))
 
 
 def left_for_cache(

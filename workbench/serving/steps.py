@@ -17,6 +17,7 @@ from ..common.variables import COMPUTE, MEMORY
 from ..kernels import OperandFormats, bound, longest, operator_time, send_time, timed
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths
 from ..operators.parallel import spread_experts
+from ..signatures import typed
 from .replica import Replica
 
 
@@ -49,6 +50,7 @@ class Work(NamedTuple):
         return longest(self.by_limit)
 
 
+@typed()
 def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
     """The operators of one step over the sequences of all `pieces`, each with its work on one GPU, in order.
 
@@ -81,6 +83,7 @@ def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
     return works
 
 
+@typed()
 def step_time(replica: Replica, *pieces: Step) -> Array:
     """Time of one step, including the host's overhead and the hand-over between pipeline stages.
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..common.arguments import is_number, is_whole
+from ..common.arguments import LEAST, check_range, one_of, whole_number
+from ..common.errors import shown
 from ..common.progress import progress_bar
 from ..serving import memory
+from ..serving.replica import beyond_context
 from .batch import Request
 from .engine import Engine, StepOutcome
 from .server import Server
@@ -65,17 +67,17 @@ def simulate(
     """
     options = ClientOptions(in_flight, timeout, horizon)
     if not isinstance(server, Server):
-        raise ValueError(f"server = {server!r}: expected a simulation.Server")
+        raise ValueError(f"server = {shown(server)}: expected a simulation.Server")
     if not isinstance(workload, Workload):
-        raise ValueError(f"workload = {workload!r}: expected one of poisson, bursty, closed_loop or trace")
+        raise ValueError(f"workload = {shown(workload)}: expected one of poisson, bursty, closed_loop or trace")
     _check_fits(server)
     client = Client(workload, options, Engine(server), server.max_model_len)
-    with progress_bar("requests", show=progress) as update:
+    with progress_bar("requests", show=one_of("progress", progress, (True, False))) as update:
         while client.step():
             update(client.ended, len(workload))
     frame = client.table()
     settings = {"server": server.settings(), "workload": workload.settings, "client": asdict(options)}
-    told = [memory.assumed([server.gpu], server.time_model, together=server.gpus)]
+    told = [memory.assumed([server.gpu], server.time_model), *beyond_context(server.model, server.max_model_len)]
     if server.model.sliding_window:
         told.append(f"{server.model.id}: layers with a sliding window keep the whole cache")
     frame.attrs = settings | {
@@ -111,11 +113,11 @@ class ClientOptions:
     horizon: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("timeout", self.timeout), ("horizon", self.horizon)):
-            if value is not None and not (is_number(value) and value > 0):
-                raise ValueError(f"{name} = {value!r}: expected a positive number of seconds")
-        if self.in_flight is not None and not (is_whole(self.in_flight) and self.in_flight >= 1):
-            raise ValueError(f"in_flight = {self.in_flight!r}: allowed are whole numbers from 1")
+        for name in ("timeout", "horizon"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, check_range(name, value, unit="seconds", low=LEAST))
+        if self.in_flight is not None:
+            object.__setattr__(self, "in_flight", whole_number("in_flight", self.in_flight))
 
 
 def _check_fits(server: Server) -> None:
