@@ -128,49 +128,46 @@ def test_a_scheduler_that_is_lost(tmp_path):
         xr.testing.assert_equal(ds.load(), wb.roofline_grid(**arguments))
 
 
-def worker(address):
-    """A worker process that nothing starts again."""
+@pytest.fixture
+def nobody():
+    """A cluster in this process that has no worker yet, and a worker of its own process that nothing starts again."""
     command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1", "--no-dashboard"]
-    return subprocess.Popen([*command, address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=":0", silence_logs=50) as here:
+        worker = subprocess.Popen([*command, here.scheduler_address], stderr=subprocess.DEVNULL)
+        yield here, worker
+        worker.kill()
+        worker.wait()
 
 
-def test_the_last_worker_is_lost_and_another_comes_and_is_lost(tmp_path, monkeypatch):
+def test_the_last_worker_is_killed_and_another_comes_and_goes(nobody, tmp_path, monkeypatch):
     """Each is said in a line; what was finished is kept, and the next run, without a cluster, goes on from there."""
-    monkeypatch.setattr(cluster, "LOOK", 0.05)
     arguments, path = {"gpu": "t4", "model": "gpt2", "batch_size": range(1, 101)}, tmp_path / "g.zarr"
-    processes, said = [], []
+    (here, worker), said = nobody, []
+    address = here.scheduler_address
 
-    class Replace(logging.Handler):
+    class Listener(logging.Handler):
         def emit(self, record):
-            said.append(record.getMessage())
-            if "no worker since" in said[-1] and len(processes) == 1:
-                processes.append(worker(address))
+            said.append(re.sub(r"\d\d:\d\d:\d\d", "TIME", record.getMessage()))
+            if len(said) == 1:
+                here.scale(1)
 
     def report(done, total):
-        if done in (5, 15):
-            if done == 15:
-                monkeypatch.setattr(cluster, "PATIENCE", 0.0)
-            processes[-1].kill()
+        if done == 5:
+            worker.kill()
+        if done == 15:
+            monkeypatch.setattr(cluster, "PATIENCE", 0.0)
+            here.scale(0)
 
-    logging.getLogger("workbench").addHandler(replace := Replace())
-    try:
-        with LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as nobody:
-            address = nobody.scheduler_address
-            processes.append(worker(address))
-            monkeypatch.setattr(cluster, "TIMEOUT", 60)
-            with (
-                pytest.raises(ValueError, match=f"^the dask scheduler at '{address}' has lost its last worker, what is "
-                              "finished is kept, run again to go on$"),
-                cluster.executor(address) as pool,
-            ):  # fmt: skip
-                store.write(sweep.checked(**arguments), path, chunks=4, executor=pool, report=report)
-    finally:
-        logging.getLogger("workbench").removeHandler(replace)
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert len(processes) == 2
-    assert [re.sub(r"\d\d:\d\d:\d\d", "TIME", line) for line in said] == [
+    monkeypatch.setattr(cluster, "LOOK", 0.05)
+    monkeypatch.setattr(cluster, "TIMEOUT", 60)
+    monkeypatch.setattr(logging.getLogger("workbench"), "handlers", [Listener()])
+    with (
+        pytest.raises(ValueError, match=f"^the dask scheduler at '{address}' has lost its last worker, what is "
+                      "finished is kept, run again to go on$"),
+        cluster.executor(address) as pool,
+    ):  # fmt: skip
+        store.write(sweep.checked(**arguments), path, chunks=4, executor=pool, report=report)
+    assert said == [
         f"workbench: the dask scheduler at '{address}' has no worker since TIME: waiting 60 s for one",
         f"workbench: the dask scheduler at '{address}' has a worker again",
         f"workbench: the dask scheduler at '{address}' has no worker since TIME: waiting 0 s for one",

@@ -50,9 +50,10 @@ def executor(address: str) -> Iterator[Executor]:
     from distributed import Client, KilledWorker
     from distributed.scheduler import NoWorkerError
 
-    logger = logging.getLogger("distributed.client")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what it has to say is said below, in a line
+    loggers = [logging.getLogger(name) for name in ("distributed.client", "tornado.application")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)  # what they have to say is said below, in a line
     try:
         with ThreadPoolExecutor(1) as thread:  # a notebook's own has a loop already
             thread.submit(asyncio.run, _answer(address)).result()
@@ -78,7 +79,8 @@ def executor(address: str) -> Iterator[Executor]:
     finally:
         over.set()
         client.close()  # type: ignore[no-untyped-call]
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _watch(client: "Client", pool: Executor, address: str, over: Event, alone: Event) -> None:
