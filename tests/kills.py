@@ -4,8 +4,8 @@
 prints a table. `python kills.py --imports STEP` interrupts every command at every STEPth import. `python kills.py --at
 FOLDER NAME` kills forks of this process at one file operation after another, whatever the clock says.
 
-After a kill each output must be absent or, to the last byte, that of before or the new one; after the next run it is the
-new one, and nothing else is left. Ctrl-C is one line and status 130. Nothing prints a traceback.
+After a kill each output must be absent or, to the last byte, that of before or the new one; after the next run it is
+the new one, and nothing else is left. Ctrl-C is one line and status 130. Nothing prints a traceback.
 """
 
 import argparse
@@ -109,11 +109,11 @@ def prepare(folder: Path, number: int) -> None:
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """Bytes of a file, or of every file of a store; of what is measured, without the comments."""
+    """Bytes of a file, or of every file of a store; of what is measured, the rows in any order."""
     files = path.rglob("*") if path.is_dir() else [path] if path.exists() else []
     found = {str(file.relative_to(path)): file.read_bytes() for file in files if file.is_file()}
     if path.name == "m.csv":
-        found = {name: b"".join(r for r in t.splitlines(True) if r[:1] != b"#") for name, t in found.items()}
+        found = {name: b"".join(sorted(r for r in t.splitlines(True) if r[:1] != b"#")) for name, t in found.items()}
     return found
 
 
@@ -132,9 +132,9 @@ def state(name: str, place: Path, before: Path, after: Path) -> str:
         found, old, new = (contents(folder / output) for folder in (place, before, after))
         known = {"absent": {}, "new": new, "old": old}
         which = next((word for word, content in known.items() if found == content), "")
-        if not which and name == "measure":  # whole rows, in order
-            rows = found["."]
-            which = "begun" if rows.endswith(b"\n") and new["."].startswith(rows) else ""
+        if not which and name == "measure":  # some of the new rows beside the old ones
+            rows, old_rows, new_rows = (set(each["."].splitlines(True)) for each in (found, old, new))
+            which = "begun" if old_rows < rows < new_rows else ""
         assert which, f"{name}: {output} is neither absent nor old nor new"
         states.append(which)
     return "/".join(dict.fromkeys(states))

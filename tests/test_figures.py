@@ -17,9 +17,9 @@ import pytest
 import yaml
 from markupsafe import escape
 
-from workbench import common, figures
+from workbench import figures
 from workbench.common import project as project_files
-from workbench.common import whole
+from workbench.files import whole, write_table
 from workbench.figures.params import FIGURE_FORMATS, notebook_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -439,7 +439,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"cannot write .*x/t.csv: there is no folder .*/x"):
-        common.write_table(pd.DataFrame(), tmp_path / "x" / "t.csv")
+        write_table(pd.DataFrame(), tmp_path / "x" / "t.csv")
 
 
 # Index ------------------------------------------------------------------------------------------------------------

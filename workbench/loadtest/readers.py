@@ -7,6 +7,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+from ..files.formulas import as_given
 from ..files.reading import Lines, open_text
 from .rows import Rows, check_status, number
 from .streams import check_run, counting_runs, json_events, stream_values, value_at
@@ -45,7 +46,7 @@ def read_csv(path: Path, run: int | None = None) -> Rows:
                     rows.problem(at.number, str(problem))
                     continue
                 keys = dict(zip(("sent", "first", "last", "prompt", "output"), numbers, strict=True))
-                rows.add(at.number, **keys, status=status, error=row.get("error"), names=names)
+                rows.add(at.number, **keys, status=status, error=as_given(row.get("error", "")), names=names)
         except csv.Error as error:
             raise ValueError(f"{path}: line {at.number}: not valid CSV ({error})") from None
     return rows

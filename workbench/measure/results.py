@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files.formulas import as_given, inert
 from ..files.reading import given_file, open_text
-from ..files.writing import whole
+from ..files.writing import check_output, whole
 from .columns import SIZES, TIMING_COLUMNS
 from .plan import Kernel
 
@@ -36,7 +37,7 @@ class Results:
             file.writelines(f"# {line}\n" for line in self.comments)
             writer = csv.DictWriter(file, MEASURED, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows({name: inert(cell) for name, cell in row.items()} for row in self.rows)
 
 
 def _key(row: dict[str, str]) -> tuple[str, ...]:
@@ -62,6 +63,7 @@ def open_results(path: Path, gpu: str) -> Results:
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
             raise ValueError(f"{path}: row {number} has not {len(MEASURED)} fields: mend it, or choose another with -o")
+        row |= {name: as_given(cell) for name, cell in row.items()}
         if row["gpu"] != gpu:
             raise ValueError(f"{path}: has timings of gpu = {row['gpu']!r}, this is {gpu!r}: choose another with -o")
     return Results(path, comments, rows)
@@ -71,10 +73,9 @@ def open_results(path: Path, gpu: str) -> Results:
 def alone(path: Path) -> Iterator[None]:
     """Keep a file to this run, by a lock beside it that the system takes back from a killed one.
 
-    Raises ValueError where another run has the file, and where there is no folder for it.
+    Raises ValueError where another run has the file, and where no file can be written.
     """
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+    check_output(path)
     lock = path.with_name(f".{path.name}.lock")
     handle = os.open(lock, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o666)
     try:

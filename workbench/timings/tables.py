@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.extras import check_libraries
+from ..files.formulas import as_given
 from ..measure.columns import OPERATOR_CLASSES, SIZES, TEXTS
 from .cells import NATURAL, TIME, Cells, read_cells
 
@@ -24,7 +25,7 @@ def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
     notes = cells.text("note")
     noted = (cells.text("time_s") == "") & (notes != "")
     cells.set_aside(noted, [f"line {line}: not measured: {note}" for line, note in notes[noted].items()])
-    texts = {name: cells.text(name) for name in TEXTS} | {
+    texts = {name: cells.text(name).map(as_given) for name in TEXTS} | {
         "operator_class": cells.text("operator_class", OPERATOR_CLASSES)
     }
     sizes = {name: cells.number(name, optional=True) for name in SIZES}
