@@ -2,7 +2,7 @@
 
 `python kills.py N [--seed SEED] [--only NAME ...]` kills N processes at moments spread evenly over their own time, and
 prints a table. `python kills.py --imports STEP` interrupts every command at every STEPth import. `python kills.py --at
-FOLDER NAME` kills forks of this process at one file operation after another, whatever the clock says.
+PLACES` kills forks of this process at so many file operations, whatever the clock says.
 
 After a kill each output must be absent or, to the last byte, that of before or the new one; after the next run it is
 the new one, and nothing else is left. Ctrl-C is one line and status 130. Nothing prints a traceback.
@@ -29,7 +29,6 @@ from typing import NamedTuple
 
 SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 OPERATIONS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
-PLACES = 8  # of kills at file operations
 ENDED = {0: "ended before", -signal.SIGKILL: "killed", -signal.SIGTERM: "killed", -signal.SIGHUP: "killed"}
 ENDED |= {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "ended", 128 + signal.SIGHUP: "ended"}
 
@@ -220,7 +219,7 @@ def at_operation(name: str, sent: int, at: int, log: Path) -> None:
         log.write_text(str(next(operations) - 1))
 
 
-def kill_at_operations(root: Path, name: str) -> int:
+def kill_at_operations(root: Path, name: str, places: int) -> int:
     """Kill and interrupt a command at operations from the first to the last, half of them near the end; how often."""
     import matplotlib.figure  # noqa: F401
     import xarray  # noqa: F401
@@ -239,8 +238,8 @@ def kill_at_operations(root: Path, name: str) -> int:
     assert fork(lambda: at_operation(name, 0, 0, log), root / "counted", err) == 0, err.read_text()
     assert tree(root / "counted") == tree(after) | {"params/small/one.yaml": tree(before)["params/small/one.yaml"]}
     total = int(log.read_text())
-    late = max(total - PLACES // 2, 1)
-    early = range(1, late, -(-late // (PLACES - PLACES // 2))) if late > 1 else ()
+    late = max(total - places // 2, 1)
+    early = range(1, late, -(-late // (places - places // 2))) if late > 1 else ()
     kills = [(at, sent) for at in [*early, *range(late, total + 1)] for sent in SIGNALS[:2]]
     for at, sent in kills:
         place = root / f"killed-{at}-{sent}"
@@ -434,13 +433,15 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--only", nargs="+", choices=[*COMMANDS, "explore"], default=[*COMMANDS, "explore"])
     options.add_argument("--imports", type=int, metavar="STEP")
-    options.add_argument("--at", nargs=2, metavar=("FOLDER", "NAME"))
+    options.add_argument("--at", type=int, metavar="PLACES")
     given = options.parse_args()
-    if given.at:
-        print(kill_at_operations(Path(given.at[0]), given.at[1]))
-        return
     with tempfile.TemporaryDirectory() as root:
-        if given.imports:
+        if given.at:
+            for name in given.only:
+                if name not in ("figures", "explore"):  # which start processes of their own
+                    (folder := Path(root) / name).mkdir()
+                    print(name, kill_at_operations(folder, name, given.at), flush=True)
+        elif given.imports:
             print(f"{interrupt_at_imports(Path(root), given.imports, given.only)} interrupts, no fault")
         else:
             print_table(kill_at_moments(Path(root), given.kills or 100, given.seed, given.only))

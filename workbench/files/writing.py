@@ -19,7 +19,7 @@ from .formulas import inert_table
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Of a file that is not whole yet.
+#: Of a file that is not whole yet: digits for the machine, its process, and by chance.
 TEMPORARY = r"\.workbench-[0-9a-f]{32}"
 
 
@@ -38,14 +38,16 @@ def check_output(path: Path) -> None:
         raise ValueError(f"cannot write {path}: it is {what}")
 
 
-def _temporary(folder: Path) -> Path:
-    """A new name for a file that is not whole yet; those that killed processes of this machine have left go."""
-    host = f".workbench-{crc32(platform.node().encode()):08x}"
-    for left in folder.glob(f"{host}*"):
-        if re.fullmatch(TEMPORARY, left.name) and not is_running(int(left.name[len(host) :][:8], 16)):
+def _prefix() -> str:
+    return f".workbench-{crc32(platform.node().encode()):08x}"
+
+
+def remove_left(folder: Path) -> None:
+    """Remove what killed processes of this machine have left in a folder of files that were not whole yet."""
+    for left in folder.glob(f"{_prefix()}*"):
+        if re.fullmatch(TEMPORARY, left.name) and not is_running(int(left.name[len(_prefix()) :][:8], 16)):
             with suppress(OSError):
                 left.unlink()
-    return folder / f"{host}{os.getpid():08x}{uuid4().hex[:16]}"
 
 
 @contextmanager
@@ -58,7 +60,8 @@ def whole(path: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
     if suffixes and path.suffix not in suffixes:
         raise unknown("file suffix", path.suffix, suffixes)
     check_output(path)
-    temporary = _temporary(path.parent)
+    remove_left(path.parent)
+    temporary = path.with_name(f"{_prefix()}{os.getpid():08x}{uuid4().hex[:16]}")
     try:
         temporary.touch(exist_ok=False)
         yield temporary

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..files.formulas import as_given, inert
 from ..files.reading import given_file, open_text
-from ..files.writing import check_output, whole
+from ..files.writing import check_output, remove_left, whole
 from .columns import SIZES, TIMING_COLUMNS
 from .plan import Kernel
 
@@ -87,6 +87,7 @@ def alone(path: Path) -> Iterator[None]:
             raise ValueError(f"{path}: another run is writing it: wait for it, or choose another with -o") from None
         except OSError:  # a file system without locks
             pass
+        remove_left(path.parent)
         try:
             yield
         finally:
