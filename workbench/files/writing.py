@@ -1,14 +1,19 @@
 """Files that are written whole or not at all, where nothing is but a file."""
 
+import os
+import platform
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+from zlib import crc32
 
 from ..common.errors import unknown
 from ..common.extras import check_libraries
+from ..common.machine import is_running
 from .formulas import inert_table
 
 if TYPE_CHECKING:
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-#: Of a file that is not whole yet.
+#: Of a file that is not whole yet: digits for the machine, its process, and by chance.
 TEMPORARY = r"\.workbench-[0-9a-f]{32}"
 
 
@@ -35,6 +40,18 @@ def check_output(path: Path) -> None:
         raise ValueError(f"cannot write {path}: it is {what}")
 
 
+def _prefix() -> str:
+    return f".workbench-{crc32(platform.node().encode()):08x}"
+
+
+def remove_left(folder: Path) -> None:
+    """Remove what killed processes of this machine have left in a folder of files that were not whole yet."""
+    for left in folder.glob(f"{_prefix()}*"):
+        if re.fullmatch(TEMPORARY, left.name) and not is_running(int(left.name[len(_prefix()) :][:8], 16)):
+            with suppress(OSError):
+                left.unlink()
+
+
 @contextmanager
 def whole(path: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name when it is complete, and vanishes otherwise.
@@ -45,7 +62,8 @@ def whole(path: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
     if suffixes and path.suffix not in suffixes:
         raise unknown("file suffix", path.suffix, suffixes)
     check_output(path)
-    temporary = path.with_name(f".workbench-{uuid4().hex}")
+    remove_left(path.parent)
+    temporary = path.with_name(f"{_prefix()}{os.getpid():08x}{uuid4().hex[:16]}")
     try:
         temporary.touch(exist_ok=False)
         yield temporary
