@@ -1,9 +1,11 @@
 """The files of a figure: its chart and the plotted numbers, the same bytes every time; where two tables differ."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.errors import checked_file_name
+from ..files.reading import read_small
 from ..files.writing import whole, write_table
 
 if TYPE_CHECKING:
@@ -63,7 +65,10 @@ def differences(expected: Path, found: Path) -> str:
 
     if not expected.is_file():
         return f"{expected} does not exist"
-    old, new = pd.read_csv(expected), pd.read_csv(found)
+    try:
+        old, new = (pd.read_csv(io.BytesIO(read_small(path))) for path in (expected, found))
+    except (ValueError, OSError) as error:  # of two lines, some
+        return f"{expected}: cannot be compared ({' '.join(str(error).split())[:300]})"
     if list(old.columns) != list(new.columns):
         return f"{expected}: columns {', '.join(old.columns)}; recomputed {', '.join(new.columns)}"
     if len(old) != len(new):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from ..common.errors import unknown
+from ..files.reading import Texts, csv_rows, given_file
 from ..files.writing import whole
 from ..operators import PHASES
 from . import plan
@@ -25,6 +26,7 @@ from .plan import Grid, Kernel
 
 MEASURED = (*TIMING_COLUMNS, "p10_s", "p90_s", "runs", "note")
 SAVE_EVERY, REPORT_EVERY = 5.0, 10.0  # [s]
+MAX_ROWS = 300_000  # of a file to go on with; a grid has some thousands
 MAX_FAILURES = 10  # in a row: the GPU is in a bad state, then, rather than one kernel unsupported
 DRY_RUN_MEMORY = 80e9  # [byte]
 
@@ -95,18 +97,21 @@ def open_results(path: Path, gpu: str) -> Results:
         if not path.parent.is_dir():
             raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
         return Results(path)
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    reader = csv.DictReader(line for line in lines if not line.startswith("#"))
-    if tuple(reader.fieldnames or ()) != MEASURED:
+    results, texts = Results(path), Texts(path)
+    table = csv_rows(given_file(path), results.comments)
+    if tuple(next(table, (0, list[str]()))[1]) != MEASURED:
         raise ValueError(f"{path}: not a file of `workbench measure`: choose another with -o")
-    rows = list(reader)
-    for number, row in enumerate(rows, 1):
-        if None in row or None in row.values():
+    for number, (_, cells) in enumerate(table, 1):
+        if len(cells) != len(MEASURED):
             raise ValueError(f"{path}: row {number} has not {len(MEASURED)} fields: mend it, or choose another with -o")
+        row = dict(zip(MEASURED, map(texts.held, cells), strict=True))
         if row["gpu"] != gpu:
-            raise ValueError(f"{path}: has timings of gpu = {row['gpu']!r}, this is {gpu!r}: choose another with -o")
-    return Results(path, comments, rows)
+            found = row["gpu"][:80]
+            raise ValueError(f"{path}: has timings of gpu = {found!r}, this is {gpu!r}: choose another with -o")
+        results.rows.append(row)
+        if number > MAX_ROWS:
+            raise ValueError(f"{path}: over {MAX_ROWS:,} timings: choose another with -o")
+    return results
 
 
 def row_of(kernel: Kernel, backend: Backend, times: Sequence[float], note: str = "") -> dict[str, str]:
