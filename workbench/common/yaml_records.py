@@ -31,7 +31,7 @@ def validated(kind: type[RecordT], fields: object, where: str) -> RecordT:
 def describe_error(kind: type[BaseModel], error: ValidationError) -> str:
     """The first of a record's errors, in one line."""
     first = error.errors()[0]
-    field = ".".join(" ".join(str(part).split()) for part in first["loc"]) or "the entry"
+    field = ".".join(" ".join(str(part).split())[:80] for part in first["loc"]) or "the entry"
     if field == "the entry" and first["type"] == "value_error":  # how its fields fit together; the message has values
         return first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:

@@ -68,9 +68,9 @@ def differences(expected: Path, found: Path) -> str:
     try:
         old, new = (pd.read_csv(io.BytesIO(read_small(path))) for path in (expected, found))
     except (ValueError, OSError) as error:  # of two lines, some
-        return f"{expected}: cannot be compared ({' '.join(str(error).split())[:300]})"
+        return f"{expected}: cannot be compared ({_short(error)})"
     if list(old.columns) != list(new.columns):
-        return f"{expected}: columns {', '.join(old.columns)}; recomputed {', '.join(new.columns)}"
+        return f"{expected}: columns {_short(', '.join(old.columns))}; recomputed {_short(', '.join(new.columns))}"
     if len(old) != len(new):
         return f"{expected}: {len(old)} rows; recomputed {len(new)}"
     for column in old.columns:
@@ -82,5 +82,9 @@ def differences(expected: Path, found: Path) -> str:
         if not same.all():
             row = int(np.argmin(same))
             more = f" and {int((~same).sum()) - 1} more rows" if (~same).sum() > 1 else ""
-            return f"{expected}, line {row + 2}, {column}: {a[row]}; recomputed {b[row]}{more}"
+            return f"{expected}, line {row + 2}, {_short(column)}: {_short(a[row])}; recomputed {_short(b[row])}{more}"
     return ""
+
+
+def _short(value: object) -> str:
+    return " ".join(str(value).split())[:500]

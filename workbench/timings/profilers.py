@@ -13,7 +13,7 @@ from ..files import reading
 from ..files.json_streams import json_events
 from ..files.reading import Texts
 from ..measure.columns import TIMING_COLUMNS
-from .cells import LONGEST, LARGEST, SHORTEST, TIME, Cells, Problems, read_cells, shortened
+from .cells import LARGEST, LONGEST, SHORTEST, TIME, Cells, Problems, read_cells, shortened
 
 #: What a kernel's name says of its class; the first match counts. (?>...) is never tried again: a name may be long.
 KERNEL_CLASSES = {
