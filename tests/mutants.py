@@ -274,7 +274,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "explorer/bounds.py": [
         ("len(value) > most", "len(value) > 2 * most", "lists of any length"),
-        ("len(path) == MAX_DEPTH", "len(path) == 10 * MAX_DEPTH", "nested ten times as deep"),
+        ("len(path) == BUDGET.depth", "len(path) == 10 * BUDGET.depth", "nested ten times as deep"),
         ("not text.isprintable()", "not text", "marks that turn the direction of what follows"),
         ("not isfinite(item)", "item > 1e300", "NaN"),
     ],

@@ -304,9 +304,12 @@ def test_another_architecture_is_refused(name):
 
 @pytest.mark.parametrize(
     ("model_type", "name"),
-    [("llama", "LlamaForCausalLM"), ("llama", "LLaMAForCausalLM"), ("falcon", "RWForCausalLM"), ("qwen3_moe", "Qwen3MoeForCausalLM"),
-     ("gpt2", "GPT2LMHeadModel"), ("gemma3", "Gemma3ForConditionalGeneration"), ("deepseek_v3", "DeepseekV3ForCausalLM"),
-     ("gpt_oss", "GptOssForCausalLM"), ("gemma3_text", "Gemma3ForCausalLM"), ("opt", "OPTForCausalLM")],
+    [
+        ("llama", "LlamaForCausalLM"), ("llama", "LLaMAForCausalLM"), ("falcon", "RWForCausalLM"),
+        ("qwen3_moe", "Qwen3MoeForCausalLM"), ("gpt2", "GPT2LMHeadModel"), ("opt", "OPTForCausalLM"),
+        ("gemma3", "Gemma3ForConditionalGeneration"), ("gemma3_text", "Gemma3ForCausalLM"),
+        ("deepseek_v3", "DeepseekV3ForCausalLM"), ("gpt_oss", "GptOssForCausalLM"),
+    ],
 )  # fmt: skip
 def test_the_model_types_own_architecture_is_known(model_type, name):
     from workbench.config_keys import check_architecture

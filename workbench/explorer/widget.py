@@ -17,6 +17,7 @@ from ..common.errors import unknown
 from ..common.extras import check_libraries
 from ..common.variables import with_units
 from ..common.yaml_records import validated
+from ..files.reading import read_small
 from ..files.writing import whole, write_netcdf, write_table
 from ..hugging_face import from_hf_config
 from .bounds import MAX_LINK
@@ -316,7 +317,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
 def _saved(path: Path) -> dict[str, Any]:
     """The view in a file that the page saved."""
     try:
-        found = read_json(path.read_text(encoding="utf-8"), str(path))
+        found = read_json(read_small(path).decode(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(found.get("view"), dict):
