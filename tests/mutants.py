@@ -59,6 +59,8 @@ TESTS = {
     "kernels/formats.py": ["memory", "operators", "steps"],
     "common/arguments.py": ["assumed", "public_arguments"],
     "config_keys.py": ["assumed"],
+    "explorer/bounds.py": ["explorer"],
+    "explorer/page_server.py": ["explorer_server"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
@@ -287,6 +289,22 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('own and own.scope == "linear"', "own", "all weights as the experts'"),
         ('("fp16" if own or self.weight in GROUP_FORMATS else rest)', "rest", "a quantized head"),
     ],
+    "explorer/bounds.py": [
+        ("len(value) > most", "len(value) > 2 * most", "lists of any length"),
+        ("len(path) == BUDGET.depth", "len(path) == 10 * BUDGET.depth", "nested ten times as deep"),
+        ("not text.isprintable()", "not text", "marks that turn the direction of what follows"),
+        ("not isfinite(item)", "item > 1e300", "NaN"),
+    ],
+    "explorer/page_server.py": [
+        ('headers.get("Host") not in self.hosts', "False", "any name of the server"),
+        ('("none", "same-origin")', '("none", "same-origin", "same-site")', "pages of another port"),
+        ('self._own(headers.get("Origin")) and ', "", "any origin"),
+        ('!= "document"', '== "worker"', "a part of another page"),
+        (">= MAX_KERNELS", "> MAX_KERNELS", "one kernel too many"),
+        ("3 * self.cull_interval", "10**9", "pages end while the machine sleeps"),
+        ('"prelaunch_hook": _set_cookie', '"prelaunch_hook": None', "a closed page keeps its kernel"),
+        ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
+    ],
 }  # fmt: skip
 
 
@@ -335,7 +353,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(PROCESSES) as pool:
         for number in range(PROCESSES):
             copy = Path(folder) / str(number)
-            for part in ("workbench", "tests"):
+            for part in ("workbench", "tests", "notebooks", "params", "figures"):
                 shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
             shutil.copy(ROOT / "pyproject.toml", copy)
             free.put(copy)

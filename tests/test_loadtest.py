@@ -351,7 +351,7 @@ BROKEN = {
     "cut off line": (lines(LINES)[:-30], "line 3: not valid JSON, or cut off ("),
     "no object": (lines(LINES[:1]) + "7\n", "line 2: '7': expected an object"),
     "no object in a list": (json.dumps([*VLLM_REQUESTS, 7]), "record 3: '7': expected an object"),
-    "huge number": (lines(LINES[:1]) + "1" * 5000 + "\n", "line 2: not valid JSON, or cut off (a number or nesting"),
+    "huge number": (lines(LINES[:1]) + "1" * 5000 + "\n", "line 2: not valid JSON (Exceeds the limit"),
     "uneven arrays": (vllm(errors=[""]), "errors has 1 entries, ttfts has 3"),
     "uneven gaps": (vllm(itls=[[1.0], None, []]), "itls has 2 entries, ttfts has 3"),
     "vllm summary": (
@@ -367,7 +367,7 @@ BROKEN = {
         "only a summary, without requests: give the per-request",
     ),
     "binary": (b"\x00\xff\xfe\x01" * 50, "not a text file"),
-    "half gzip": (gzip.compress(json.dumps(varcas()).encode())[:100], "not a text file"),
+    "half gzip": (gzip.compress(json.dumps(varcas()).encode())[:100], "not a whole gzip file"),
     "csv quote": (
         'sent_s,first_token_s,last_token_s,error\n0,1,2,"' + "x" * 200_000,
         "line 2: not valid CSV (field larger",

@@ -1,6 +1,5 @@
 """From a Hugging Face config.json to a `Model`: no download, and no guess beyond transformers' class defaults."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple
@@ -11,8 +10,7 @@ from .catalog import Model
 from .common.errors import unknown
 from .common.yaml_records import Count, validated
 from .config_keys import check_architecture, check_keys, check_modules
-
-MAX_CONFIG_BYTES = 16 * 2**20  # a config.json has some kilobytes; a weight file named by mistake has gigabytes
+from .files.reading import check_depth, given_file, parse_json, read_small
 
 Index = Annotated[int, Field(ge=0)]
 Layers = Annotated[int, Field(gt=0, lt=10**5)]  # they are counted one by one
@@ -203,35 +201,21 @@ def from_hf_config(path_or_dict: str | Path | Mapping[str, object]) -> Model:
     """
     try:
         if isinstance(path_or_dict, Mapping):
+            check_depth(dict(path_or_dict), "config dict")
             return _model(path_or_dict, "config dict", folder="", source="dict")
         if not isinstance(path_or_dict, str | Path):
             raise ValueError(f"expected the path of a config.json or a dict, found {type(path_or_dict).__name__}")
         path = Path(path_or_dict).expanduser()
         path = path / "config.json" if path.is_dir() else path
-        return _model(_read_json(path), str(path), folder=path.resolve().parent.name, source=path.name)
-    except OSError as error:  # a path too long, or a folder without permission
-        raise ValueError(f"{_label(path_or_dict)}: {error.strerror}") from None
-    except RecursionError:
-        raise ValueError(f"{_label(path_or_dict)}: nested too deeply for a config.json") from None
+        return _model(_read_config(path), str(path), folder=path.resolve().parent.name, source=path.name)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; give a config.json on this machine, nothing is downloaded") from None
+    except (OSError, RuntimeError) as error:  # a path too long, a folder without permission, a home of nobody
+        raise ValueError(f"{str(path_or_dict)[:200]}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _label(path_or_dict: object) -> str:
-    return "config dict" if isinstance(path_or_dict, Mapping) else str(path_or_dict)[:200]
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give a config.json on this machine, nothing is downloaded")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-        if len(content) > MAX_CONFIG_BYTES:
-            raise ValueError(f"larger than {MAX_CONFIG_BYTES // 2**20} MB, so not a config.json")
-        config = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
-    except (OSError, ValueError) as error:  # unreadable, too large, not UTF-8, a number of thousands of digits
-        raise ValueError(f"{path}: {error}") from None
+def _read_config(path: Path) -> dict[str, object]:
+    config = parse_json(read_small(given_file(path)), str(path))
     if not isinstance(config, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(config).__name__}")
     return config
