@@ -711,8 +711,9 @@ def test_a_link_is_opened_by_voila_only(monkeypatch):
     assert shown.view.gpu == ["l4"]
     assert shown.pictures.picture["page"]
     for query, words_ in (
-        ("view=%7B", "not valid JSON"),
-        ("view=%7B%22gpu%22%3A%5B%22l5%22%5D%7D", "unknown GPU 'l5'"),
+        ("view=%7B", "The link cannot be shown: not valid JSON"),
+        ("view=%7B%22gpu%22%3A%5B%22l5%22%5D%7D", "The link cannot be shown: unknown GPU 'l5'"),
+        ("view=%7B%22tp%22%3ANaN%7D", "The link cannot be shown: tp = 'nan': must be a finite number"),
     ):
         monkeypatch.setenv("QUERY_STRING", query)
         assert words_ in message(wb.explore())

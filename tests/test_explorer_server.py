@@ -402,11 +402,17 @@ def test_a_page_that_is_left_ends_its_kernel_and_one_that_lost_it_says_so(addres
 def test_a_full_server_takes_a_page_that_is_reloaded(page, tmp_path):
     settings = "page_server.MAX_KERNELS, page_server.PATIENCE = 1, 60.0"
     unculled = "page_server.SETTINGS.MappingKernelManager.update(cull_idle_timeout=0)"  # pages alone end their kernels
-    with explorer_page(tmp_path, f"{settings}; {unculled}") as address:
+    narrow = "page_server.SETTINGS.Voila.tornado_settings['websocket_max_message_size'] = 2**20"
+    with explorer_page(tmp_path, f"{settings}; {unculled}; {narrow}") as address:
         opened(page, address)
         page.reload()
         page.wait_for_selector(".wb-views[data-state]", timeout=START)
         assert len(kernels(tmp_path)) == 1
+        page.get_by_text("Your own model").click()
+        with page.expect_file_chooser() as waiting:
+            page.get_by_role("button", name="config.json or saved view").click()
+        waiting.value.set_files({"name": "large.json", "mimeType": "application/json", "buffer": b" " * 2**21})
+        page.get_by_text("The connection was lost, as by too large a file: reload the page").wait_for(timeout=START)
     page.get_by_text("The server does not answer: is it still running?").wait_for(timeout=START)
     assert not kernels(tmp_path)
 
