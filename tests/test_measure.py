@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import workbench as wb
 from workbench import cli, measure, timings
-from workbench.measure import backends, command, expected, plan
+from workbench.measure import backends, expected, plan, results
 from workbench.measure.plan import Grid, Kernel, grid_kernels, in_order
 from workbench.operators import OPERATORS, PHASES, Conventions, Widths, decode
 
@@ -158,11 +158,11 @@ def test_the_file_is_read_as_timings_and_says_where_it_is_from(tmp_path):
 
 
 def test_median_and_spread():
-    row = command.row_of(Kernel("gemm", "a:b", "fp16", 1, 2, 3), Pretender(), [float(t) for t in range(101)])
+    row = results.row_of(Kernel("gemm", "a:b", "fp16", 1, 2, 3), "GPU", "torch", [float(t) for t in range(101)])
     assert {name: row[name] for name in ("time_s", "p10_s", "p90_s", "runs", "m", "batch_size", "note")} == {
         "time_s": "50", "p10_s": "10", "p90_s": "90", "runs": "101", "m": "1", "batch_size": "", "note": "",
     }  # fmt: skip
-    assert command.row_of(Kernel("gemm", "a:b", "fp16"), Pretender(), [3.0])["p90_s"] == "3"
+    assert results.row_of(Kernel("gemm", "a:b", "fp16"), "GPU", "torch", [3.0])["p90_s"] == "3"
 
 
 def test_a_second_run_goes_on_where_the_budget_ended_the_first(tmp_path, capsys):
@@ -236,10 +236,10 @@ def test_ctrl_c_leaves_a_whole_file(tmp_path, capsys):
 def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     assert run(Pretender(), tmp_path, "--minutes", "0.1") == 0
     before = (tmp_path / "t.csv").read_bytes()
-    results = command.open_results(tmp_path / "t.csv", Pretender.gpu)
-    results.rows.append({"no such column": "1"})
+    file = results.open_results(tmp_path / "t.csv", Pretender.gpu)
+    file.rows.append({"no such column": "1"})
     with pytest.raises(ValueError, match="dict contains fields not in fieldnames"):
-        results.save()
+        file.save()
     assert (tmp_path / "t.csv").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
@@ -261,7 +261,7 @@ def test_the_file_is_saved_while_measuring(tmp_path):
         ("a,b\n1,2\n", "not a file of `workbench measure`: choose another with -o"),
         ("", "not a file of `workbench measure`"),
         (
-            ",".join(command.MEASURED) + "\nworkbench,Other GPU" + "," * 18 + "\n",
+            ",".join(results.MEASURED) + "\nworkbench,Other GPU" + "," * 18 + "\n",
             "has timings of gpu = 'Other GPU', this",
         ),
     ],

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from ..common.yaml_records import MAX_DEPTH, Count
+from ..common.yaml_records import Count
+from ..files.reading import BUDGET
 
 #: Points that a browser draws without a stutter, and those of all series and operators together [1].
 MAX_POINTS, MAX_MARKERS = 20_000, 400_000
@@ -52,15 +53,15 @@ Selection = Annotated[dict[Label, Any], AfterValidator(_selecting)]
 
 
 def check_json(tree: object, where: str) -> None:
-    """Raise ValueError for what a page cannot hold: NaN, half a character, more levels than `MAX_DEPTH`."""
+    """Raise ValueError for what a page cannot hold: NaN, half a character, more levels than the budget."""
 
     def check(item: object, path: tuple[object, ...]) -> None:
         wrong = isinstance(item, float) and not isfinite(item)
         if wrong or (isinstance(item, str) and re.search("[\ud800-\udfff]", item)):
             what = "must be a finite number" if wrong else "must have no half characters"
             raise ValueError(f"{where}: {'.'.join(map(str, path))} = {str(item)[:40]!r}: {what}")
-        if isinstance(item, dict | list | tuple) and len(path) == MAX_DEPTH:
-            raise ValueError(f"{where}: nested over {MAX_DEPTH} levels deep")
+        if isinstance(item, dict | list | tuple) and len(path) == BUDGET.depth:
+            raise ValueError(f"{where}: nested over {BUDGET.depth} levels deep")
         inside = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list | tuple) else ()
         for key, inner in inside:
             check(key, (*path, "a key"))

@@ -9,7 +9,7 @@ import ipywidgets as w
 from ..catalog.dtypes import WEIGHT_DTYPES, WIDTH
 from ..catalog.gpu_entries import gpus
 from ..catalog.model_entries import models
-from ..common.yaml_records import MAX_DEPTH
+from ..files.reading import BUDGET
 from ..operators import OPERATORS, PHASES
 from . import published_charts
 from .bounds import MAX_TEXT, check_json
@@ -182,7 +182,7 @@ def read_json(text: str, what: str) -> Fields:
     except ValueError as error:
         raise ValueError(f"{what}: not valid JSON ({error})") from None
     except RecursionError:
-        raise ValueError(f"{what}: nested over {MAX_DEPTH} levels deep") from None
+        raise ValueError(f"{what}: nested over {BUDGET.depth} levels deep") from None
     check_json(found, what)
     if not isinstance(found, dict):
         raise ValueError(f"{what}: expected a JSON object, found {type(found).__name__}")

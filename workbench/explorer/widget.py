@@ -17,7 +17,8 @@ from ..common.errors import unknown
 from ..common.extras import check_libraries
 from ..common.variables import with_units
 from ..common.yaml_records import validated
-from ..files.writing import write_table
+from ..files.reading import read_small
+from ..files.writing import whole, write_netcdf, write_table
 from ..hugging_face import from_hf_config
 from .bounds import MAX_LINK
 from .controls import Control, chosen_set, make_controls, read_json
@@ -261,13 +262,14 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         if kind not in ("csv", "nc"):
             raise unknown("format", kind, ("csv", "nc"))
         ds = drawn(self.ds, self.view.points)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = Path(folder) / f"view.{kind}"
             if kind == "csv":
                 write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
             else:
                 check_libraries("netCDF4")
-                ds.to_netcdf(path)
+                with whole(path) as temporary:
+                    write_netcdf(ds, temporary)
             return path.read_bytes()
 
 
@@ -316,7 +318,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
 def _saved(path: Path) -> dict[str, Any]:
     """The view in a file that the page saved."""
     try:
-        found = read_json(path.read_text(encoding="utf-8"), str(path))
+        found = read_json(read_small(path).decode(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(found.get("view"), dict):

@@ -12,12 +12,13 @@ from pathlib import Path
 import pandas as pd
 
 from ..common.errors import unknown
-from ..files.reading import given_file, open_text
+from ..files.formulas import inert_table
+from ..files.reading import given_file, open_text, starts_with
 from ..files.writing import whole
 from ..measure.columns import SIZES
 from .cells import Cells
 from .profilers import read_ncu, read_trace
-from .tables import read_aiconfigurator, read_vidur, read_workbench
+from .tables import PARQUET, read_aiconfigurator, read_vidur, read_workbench
 
 #: The reader of each format.
 TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
@@ -71,7 +72,7 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
     table = table.reset_index(drop=True)
     if gpu is not None:
         table["gpu"] = gpu
-    table.attrs = {"format": format, "header": cells.header, "problems": cells.problems}
+    table.attrs = {"format": format, "header": cells.header, "problems": cells.problems.told()}
     return table
 
 
@@ -93,9 +94,9 @@ def recognize(path: Path) -> str:
     ValueError
         Where the file has none of these formats.
     """
-    with path.open("rb") as file:
-        if file.read(4) == b"PAR1":
-            return "aiconfigurator"
+    path = given_file(path)
+    if starts_with(path, PARQUET):
+        return "aiconfigurator"
     with open_text(path) as text:
         lines = list(islice(iter(partial(text.readline, 100_000), ""), FIRST_LINES))
     start = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
@@ -124,4 +125,4 @@ def write(table: pd.DataFrame, path: Path) -> None:
     sizes = {name: table[name].astype("Int64") for name in SIZES}
     with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {line}\n" for line in table.attrs.get("header", []))
-        table.assign(**sizes).to_csv(file, index=False, lineterminator="\n")
+        inert_table(table.assign(**sizes)).to_csv(file, index=False, lineterminator="\n")
