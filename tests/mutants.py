@@ -43,17 +43,22 @@ TESTS = {
     "serving/estimation.py": ["serving", "units"],
     "serving/latency.py": ["serving", "units"],
     "serving/batch.py": ["serving"],
-    "serving/memory.py": ["memory", "serving", "units"],
+    "serving/memory.py": ["memory", "no_silent_default", "serving", "units"],
     "serving/drafts.py": ["serving", "speculation"],
     "serving/capacity.py": ["plan"],
     "serving/pareto.py": ["plan", "search"],
     "kernels/roofline.py": ["roofline", "steps"],
-    "kernels/gemm.py": ["kernels", "units"],
-    "kernels/attention.py": ["kernels", "units"],
+    "kernels/gemm.py": ["kernels", "no_silent_default", "units"],
+    "kernels/attention.py": ["kernels", "no_silent_default", "units"],
     "kernels/elementwise.py": ["kernels", "units"],
     "kernels/times.py": ["kernels", "steps", "units"],
-    "kernels/collectives.py": ["parallel", "units"],
+    "kernels/collectives.py": ["parallel", "no_silent_default", "units"],
+    "kernels/unknowns.py": ["no_silent_default"],
+    "operators/cost.py": ["no_silent_default", "operators"],
+    "catalog/gpu_entries.py": ["no_silent_default", "catalog_gpus"],
     "kernels/formats.py": ["memory", "operators", "steps"],
+    "explorer/bounds.py": ["explorer"],
+    "explorer/page_server.py": ["explorer_server"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
@@ -144,6 +149,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("(part.learned_positions or 0)", "0", "positions without weights"),
         ("np.ceil(np.asarray(tokens, dtype=float) / block_size)", "(np.asarray(tokens, dtype=float) / block_size)",
          "parts of blocks"),
+        ("batch.cached_prefix // BLOCK_SIZE * BLOCK_SIZE", "batch.cached_prefix", "a block shared in part"),
         ("np.ceil(window.size / block_size)", "np.floor(window.size / block_size)", "a window cut short"),
         ("(1 - sliding) * kept + sliding", "sliding * kept + (1 - sliding)", "sliding and full layers swapped"),
         ('(w.activation + WIDTH["fp32"])', "w.activation", "logits in one format"),
@@ -215,7 +221,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "kernels/gemm.py": [
         ("np.ceil(m / rows) * np.ceil(n / columns)", "np.ceil(m / columns) * np.ceil(n / rows)", "tiles turned"),
-        ("np.ceil(tiles * split / sm_count) * (k / split", "(tiles * split / sm_count) * (k / split", "parts of waves"),
+        ("whole(tiles * split / sms) * (k / split", "(tiles * split / sms) * (k / split", "parts of waves"),
+        ("sm_count=gpu.sm_count, fill", "sm_count=gpu.sm_count or 132, fill", "another card's SMs"),
         ("(k / split + fill_depth)", "(k / split + fill_depth / split)", "pipelines filled once"),
         ("side / (side + half_tile)", "half_tile / (side + half_tile)", "small tiles reuse more"),
         ("(m <= rows) | (tiles", "(m < rows) | (tiles", "off by one row"),
@@ -228,9 +235,11 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "kernels/attention.py": [
         ("fit.softmax_flops / gpu.peak_16_bit", "fit.softmax_flops / peak_flop_rate", "a softmax in fp8"),
         ("cost.batch * tile * cost.n / 2", "cost.batch * tile * cost.n", "a whole tile wasted"),
-        ("np.ceil(cost.m / tile) / sms)", "(cost.m / tile) / sms)", "parts of tiles"),
+        ("np.ceil(cost.m / tile), gpu)", "(cost.m / tile), gpu)", "parts of tiles"),
+        ("0.0 if gpu.sm_count is None else np.ceil(tiles / gpu.sm_count)", "np.ceil(tiles / (gpu.sm_count or 1))",
+         "an unknown number of SMs is one"),
         ("(KV_PASSES - 1) * new", "KV_PASSES * new", "a pass of the cache more"),
-        ("TAIL * QUERY_TILE * cost.n * sms", "TAIL * QUERY_TILE * cost.n", "a tail on one SM"),
+        ("TAIL * QUERY_TILE * cost.n * gpu.sm_count", "TAIL * QUERY_TILE * cost.n", "a tail on one SM"),
         ("fit.token_ns * cost.sequences * cost.m", "fit.token_ns * cost.m", "one sequence is written"),
         ("np.ceil(rows / QUERY_ROWS) * QUERY_ROWS", "rows", "rows not padded"),
         ("cost.batch / cost.group\n", "cost.batch\n", "KV heads read once a query head"),
@@ -247,11 +256,37 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("np.minimum(ring, one_shot)", "np.maximum(ring, one_shot)", "the slower algorithm"),
         ("(count - 1) / count * size / link_rate", "size / link_rate", "its own share crosses the link"),
         ("STEP_LATENCY, PCIE_STEP_LATENCY)\n", "PCIE_STEP_LATENCY, STEP_LATENCY)\n", "latencies swapped"),
-        ("np.less_equal(gpus, gpu.link.max_gpus", "np.less(gpus, gpu.link.max_gpus", "a bridge joins one"),
+        ("np.less_equal(gpus, np.inf", "np.less(gpus, np.inf", "a bridge joins one"),
+        ("* int(lanes[2]) if lanes else np.nan", "* int(lanes[2]) if lanes else 1.0", "a link of unknown lanes"),
+    ],
+    "kernels/unknowns.py": [
+        ("if gpu.sm_count is None:", "if gpu.sm_count == 0:", "nothing said of SMs"),
+    ],
+    "operators/cost.py": [
+        ("1.0 * size)", "size)", "integers that overflow"),
+    ],
+    "catalog/gpu_entries.py": [
+        ("2**30 * self.memory.reported_gib", "1e9 * self.memory.reported_gib", "GiB taken for GB"),
     ],
     "kernels/formats.py": [
         ('own and own.scope == "linear"', "own", "all weights as the experts'"),
         ('("fp16" if own or self.weight in GROUP_FORMATS else rest)', "rest", "a quantized head"),
+    ],
+    "explorer/bounds.py": [
+        ("len(value) > most", "len(value) > 2 * most", "lists of any length"),
+        ("len(path) == BUDGET.depth", "len(path) == 10 * BUDGET.depth", "nested ten times as deep"),
+        ("not text.isprintable()", "not text", "marks that turn the direction of what follows"),
+        ("not isfinite(item)", "item > 1e300", "NaN"),
+    ],
+    "explorer/page_server.py": [
+        ('headers.get("Host") not in self.hosts', "False", "any name of the server"),
+        ('("none", "same-origin")', '("none", "same-origin", "same-site")', "pages of another port"),
+        ('self._own(headers.get("Origin")) and ', "", "any origin"),
+        ('!= "document"', '== "worker"', "a part of another page"),
+        (">= MAX_KERNELS", "> MAX_KERNELS", "one kernel too many"),
+        ("3 * self.cull_interval", "10**9", "pages end while the machine sleeps"),
+        ('"prelaunch_hook": _set_cookie', '"prelaunch_hook": None', "a closed page keeps its kernel"),
+        ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
     ],
 }  # fmt: skip
 
@@ -301,7 +336,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(PROCESSES) as pool:
         for number in range(PROCESSES):
             copy = Path(folder) / str(number)
-            for part in ("workbench", "tests"):
+            for part in ("workbench", "tests", "notebooks", "params", "figures"):
                 shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
             shutil.copy(ROOT / "pyproject.toml", copy)
             free.put(copy)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from workbench import cli, measure, timings
-from workbench.timings import profilers
 
 OWN = """\
 # machine: a desk, NVIDIA RTX A6000
@@ -283,13 +282,13 @@ BROKEN = {
     "no row": (GEMM.splitlines()[0] + "\n", "no timing could be read: the table is empty"),
     "only bad rows": (GEMM.replace(",0.0", ",-0.0"), "no timing could be read: line 2: latency = '-0.002': expected a"),
     "no m": (GEMM.replace(",m,", ",rows,"), "no column 'm'; its columns: framework, version"),
-    "json": ('{"traceEvents": [', "line 1: not valid JSON"),
+    "json": ('{"traceEvents": [', "event 0: not valid JSON, or cut off ("),
     "other json": ('{"a": 1}', "no list traceEvents: expected a Chrome trace"),
     "cpu trace": (json.dumps({"traceEvents": [op("aten::mm", [[1, 2], [2, 3]], [HALF, HALF], 1)]}), "no event of cat"),
     "ncu unit": (NCU_RAW.replace("usecond", "cycle"), "gpu__time_duration.sum in 'cycle': expected a unit of time: ns"),
     "ncu metric": (NCU_DETAILS.replace("gpu__time_duration", "gpu__cycles"), "no gpu__time_duration.sum: profile with"),
     "binary": (b"\x00\xff\xfe\x01" * 50, "not a text file"),
-    "half gzip": (gzip.compress(json.dumps(TRACE).encode())[:200], "not a text file"),
+    "half gzip": (gzip.compress(json.dumps(TRACE).encode())[:200], "not a whole gzip file"),
     "half parquet": (b"PAR1" + b"\x00" * 40, "not a readable parquet file"),
 }
 
@@ -328,13 +327,6 @@ def test_an_unknown_format_names_the_nearest(tmp_path):
         timings.read(None)
     with pytest.raises(ValueError, match="a folder: expected a file"):
         timings.read(tmp_path)
-
-
-def test_a_trace_over_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(profilers, "MAX_TRACE", 2**20)
-    text = json.dumps(TRACE | {"padding": "x" * 2**20})
-    with pytest.raises(ValueError, match="a trace of over 1 MiB: profile fewer steps"):
-        timings.read(save(tmp_path, text))
 
 
 # Properties -------------------------------------------------------------------------------------------------------
@@ -392,7 +384,7 @@ events = st.fixed_dictionaries(
 
 
 def positive(value):
-    return isinstance(value, int | float) and 0 < value < np.inf
+    return isinstance(value, int | float) and 1e-200 < value < 1e200
 
 
 @given(st.lists(st.one_of(events, st.integers(), st.none()), max_size=8))

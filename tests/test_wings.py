@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.relative_to(ROOT / "workbench").as_posix(): path for path in sorted(ROOT.glob("workbench/**/*.py"))}
 #: Wings, and the modules beside them: each imports only from those before it.
 ORDER = (
-    "ending", "common", "files", "catalog", "operators", "kernels", "grid", "published", "serving", "simulation",
-    "search", "speculation", "store", "cluster", "hugging_face", "measure", "timings", "calibration", "loadtest",
-    "tables", "plots", "studies", "audit", "figures", "explorer", "cli",
+    "ending", "common", "files", "catalog", "operators", "kernels", "grid", "signatures", "published", "serving",
+    "simulation", "search", "speculation", "store", "cluster", "config_keys", "hugging_face", "measure", "timings",
+    "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures", "explorer", "cli",
 )  # fmt: skip
 #: Functions, classes and constants that are called alike; commands are called like what they run (`cli`).
 TWICE = {

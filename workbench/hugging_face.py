@@ -1,6 +1,5 @@
 """From a Hugging Face config.json to a `Model`: no download, and no guess beyond transformers' class defaults."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, NamedTuple
@@ -10,8 +9,8 @@ from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
 from .catalog import Model
 from .common.errors import unknown
 from .common.yaml_records import Count, validated
-
-MAX_CONFIG_BYTES = 16 * 2**20  # a config.json has some kilobytes; a weight file named by mistake has gigabytes
+from .config_keys import check_architecture, check_keys, check_modules
+from .files.reading import check_depth, given_file, parse_json, read_small
 
 Index = Annotated[int, Field(ge=0)]
 Layers = Annotated[int, Field(gt=0, lt=10**5)]  # they are counted one by one
@@ -85,6 +84,8 @@ SPELLINGS = {
     "sliding_window_pattern": ("_sliding_window_pattern", "sliding_window_pattern"),
     "n_experts": ("num_local_experts", "n_routed_experts", "num_experts"),
     "num_experts_per_tok": ("num_experts_per_tok", "experts_per_token"),
+    "bits": ("bits", "w_bit"),
+    "group_size": ("group_size", "q_group_size"),
 }
 
 
@@ -102,6 +103,7 @@ class HfConfig(_Part):
     hidden_size: Count
     num_hidden_layers: Layers
     num_attention_heads: Count
+    num_nextn_predict_layers: Index | None = None
     num_key_value_heads: Count | None = None
     head_dim: Count | None = None
     intermediate_size: Count | None = None
@@ -199,35 +201,21 @@ def from_hf_config(path_or_dict: str | Path | Mapping[str, object]) -> Model:
     """
     try:
         if isinstance(path_or_dict, Mapping):
+            check_depth(dict(path_or_dict), "config dict")
             return _model(path_or_dict, "config dict", folder="", source="dict")
         if not isinstance(path_or_dict, str | Path):
             raise ValueError(f"expected the path of a config.json or a dict, found {type(path_or_dict).__name__}")
         path = Path(path_or_dict).expanduser()
         path = path / "config.json" if path.is_dir() else path
-        return _model(_read_json(path), str(path), folder=path.resolve().parent.name, source=path.name)
-    except OSError as error:  # a path too long, or a folder without permission
-        raise ValueError(f"{_label(path_or_dict)}: {error.strerror}") from None
-    except RecursionError:
-        raise ValueError(f"{_label(path_or_dict)}: nested too deeply for a config.json") from None
+        return _model(_read_config(path), str(path), folder=path.resolve().parent.name, source=path.name)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; give a config.json on this machine, nothing is downloaded") from None
+    except (OSError, RuntimeError) as error:  # a path too long, a folder without permission, a home of nobody
+        raise ValueError(f"{str(path_or_dict)[:200]}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _label(path_or_dict: object) -> str:
-    return "config dict" if isinstance(path_or_dict, Mapping) else str(path_or_dict)[:200]
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give a config.json on this machine, nothing is downloaded")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-        if len(content) > MAX_CONFIG_BYTES:
-            raise ValueError(f"larger than {MAX_CONFIG_BYTES // 2**20} MB, so not a config.json")
-        config = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
-    except (OSError, ValueError) as error:  # unreadable, too large, not UTF-8, a number of thousands of digits
-        raise ValueError(f"{path}: {error}") from None
+def _read_config(path: Path) -> dict[str, object]:
+    config = parse_json(read_small(given_file(path)), str(path))
     if not isinstance(config, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(config).__name__}")
     return config
@@ -243,6 +231,8 @@ def _model(given: Mapping[str, object], where: str, *, folder: str, source: str)
     name = (PurePosixPath(name).name if isinstance(name, str) else "") or folder or model_type
     fields = {"id": name.lower(), "name": name, "family": model_type, "sources": {"config": source}}
     config = {**family.defaults, **_language_model(given, family, where)}
+    check_architecture(given.get("architectures"), model_type, where)
+    check_keys(config, _read_keys(family), f"{where}: {{}}: not read in a {model_type}, and changes its arithmetic")
     return validated(Model, fields | _sizes(config, family, where), where)
 
 
@@ -282,8 +272,16 @@ def _sizes(config: Mapping[str, object], family: Family, where: str) -> dict[str
         "sliding_window": hf.window,
         "moe": experts,
         "mla": latent and latent.model_dump(),
+        "mtp_layers": hf.num_nextn_predict_layers or None,
         "quantization": _quantization(config, hf.hidden_size, where),
     }
+
+
+def _read_keys(family: Family) -> set[str]:
+    """Keys of a config.json that a family's sizes are read from."""
+    parts: list[type[BaseModel]] = [HfConfig, *[HfExperts] * bool(family.expert_size), *[HfLatent] * family.latent]
+    read = {key for part in parts for field in part.model_fields for key in SPELLINGS.get(field, (field,))}
+    return read - {"moe_intermediate_size"} | {"quantization_config", family.expert_size or "hidden_size"}
 
 
 def _check(hf: HfConfig, family: Family, where: str) -> None:
@@ -326,6 +324,7 @@ def _quantization(config: Mapping[str, object], hidden_size: int, where: str) ->
         return None
     given = validated(HfQuantization, config["quantization_config"], f"{where}: quantization_config")
     entry = QUANTIZATION[given.quant_method]
+    check_modules(config["quantization_config"], given.quant_method, f"{where}: quantization_config")
     if "group_size" not in entry or given.group_size is None:
         return entry
     return entry | {"group_size": hidden_size if given.group_size == -1 else given.group_size}  # -1: one per column

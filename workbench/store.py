@@ -29,7 +29,7 @@ from .common.project import package_fingerprint
 from .common.variables import VARIABLES, with_units
 from .files.folders import all_known, contents, only_told, remove, working
 from .files.formulas import inert_table
-from .files.writing import TEMPORARY, check_output, write_text
+from .files.writing import TEMPORARY, check_output, write_netcdf, write_text
 from .grid.buffers import reused_memory
 from .grid.dataset import labelled_grid
 from .grid.evaluation import evaluate
@@ -108,9 +108,15 @@ def write(
     with _writable(path):
         _check_target(path, beside, work)
     account = manifest(sweep, names, slices)
+
+    def is_there() -> bool:
+        return path.exists() and _text(beside) == account
+
+    if is_there() and not work.exists():
+        return
     template = labelled_grid(sweep, {n: v for n, v in lazy_variables(sweep, slices).items() if n in (*names, "calls")})
     with _writable(path), working(work, WORK) as folder:
-        if path.exists() and _text(beside) == account:
+        if is_there():
             return
         store, marks, begun = work / "grid.zarr", work / "done", _text(work / MANIFEST) == account
         if not (begun and path.suffix == ".zarr" and path.exists() and not store.exists()):  # killed at the last step
@@ -276,11 +282,7 @@ def _finished(template: xr.Dataset, work: Path, suffix: str, places: list[Region
     with xr.open_zarr(store, chunks={}) as stored, dask.config.set(scheduler="synchronous"):
         ds = template.assign({name: (stored[name].dims, stored[name].data, template[name].attrs) for name in stored})
         if suffix == ".nc":
-            try:
-                for name in ds:  # one by one, in order: the same bytes every time
-                    ds[[name]].to_netcdf(new, mode="a" if new.exists() else "w")
-            except RuntimeError as error:  # of HDF5
-                raise OSError(f"{error}; is the disk full?") from None
+            write_netcdf(ds, new)
         else:
             write_rows(ds, places, new, suffix)
     return new

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from ..common.errors import unknown
 from ..common.project import DATA
-from ..common.yaml_records import Number, Record, Text, read_mapping, validated
+from ..common.yaml_records import Number, Record, Text, validated
+from ..files.yaml_files import read_mapping
 from .recompute import QUANTITIES
 from .values import ends
 

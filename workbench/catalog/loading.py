@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from ..common.arguments import as_list, check_unique
 from ..common.project import DATA
-from ..common.yaml_records import Record, RecordT, Text, read_mapping, validated
+from ..common.yaml_records import Record, RecordT, Text, validated
+from ..files.yaml_files import read_mapping
 
 
 class Entry(Record):

@@ -54,20 +54,17 @@ def _draw_fit(result: "CalibrationResult", path: Path) -> None:
     """Two panels of a fit, written whole."""
     from .. import plots
     from ..common.errors import unknown
-    from ..files.writing import whole
+    from ..files.writing import write_chart
 
     if path.suffix not in PICTURES:
         raise unknown("file suffix of --plot", path.suffix, PICTURES)
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
     plots.predicted_against_measured(result.table, left, title=f"Kernel times of {result.gpu}, shapes held out")
     plots.residuals(result.table, right, title="Residuals")
-    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
-    with whole(path) as temporary, rc_context({"svg.hashsalt": "workbench"}):  # the same bytes every time
-        figure.savefig(temporary, format=path.suffix[1:], dpi=160, metadata=undated)
+    write_chart(figure, path)
 
 
 def timings(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .. import audit
 from ..common.project import project_root
-from ..common.yaml_records import read_mapping
+from ..files.yaml_files import read_mapping
 from ..operators import PHASES
 from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_SERVER, T4_TOKENS
 from .view import View

@@ -1,10 +1,12 @@
 """The files of a figure: its chart and the plotted numbers, the same bytes every time; where two tables differ."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.errors import checked_file_name
-from ..files.writing import whole, write_table
+from ..files.reading import read_small
+from ..files.writing import write_chart, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,15 +36,12 @@ def save(figure: "Figure", table: "pd.DataFrame", figure_id: str, output_dir: st
     """
     if output_dir is None:
         return
-    import matplotlib as mpl  # not above: the batch's own process draws nothing
-
     folder = Path(output_dir)
     checked_file_name("figure_id", figure_id)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(table, folder / f"{figure_id}.csv")
-    for kind, metadata in (("png", {}), ("svg", {"Date": None})):
-        with whole(folder / f"{figure_id}.{kind}") as path, mpl.rc_context({"svg.hashsalt": figure_id}):
-            figure.savefig(path, format=kind, dpi=160, metadata=metadata, bbox_inches="tight")
+    for kind in ("png", "svg"):
+        write_chart(figure, folder / f"{figure_id}.{kind}", bbox_inches="tight")
 
 
 def differences(expected: Path, found: Path) -> str:
@@ -63,9 +62,12 @@ def differences(expected: Path, found: Path) -> str:
 
     if not expected.is_file():
         return f"{expected} does not exist"
-    old, new = pd.read_csv(expected), pd.read_csv(found)
+    try:
+        old, new = (pd.read_csv(io.BytesIO(read_small(path))) for path in (expected, found))
+    except (ValueError, OSError) as error:  # of two lines, some
+        return f"{expected}: cannot be compared ({_short(error)})"
     if list(old.columns) != list(new.columns):
-        return f"{expected}: columns {', '.join(old.columns)}; recomputed {', '.join(new.columns)}"
+        return f"{expected}: columns {_short(', '.join(old.columns))}; recomputed {_short(', '.join(new.columns))}"
     if len(old) != len(new):
         return f"{expected}: {len(old)} rows; recomputed {len(new)}"
     for column in old.columns:
@@ -77,5 +79,9 @@ def differences(expected: Path, found: Path) -> str:
         if not same.all():
             row = int(np.argmin(same))
             more = f" and {int((~same).sum()) - 1} more rows" if (~same).sum() > 1 else ""
-            return f"{expected}, line {row + 2}, {column}: {a[row]}; recomputed {b[row]}{more}"
+            return f"{expected}, line {row + 2}, {_short(column)}: {_short(a[row])}; recomputed {_short(b[row])}{more}"
     return ""
+
+
+def _short(value: object) -> str:
+    return " ".join(str(value).split())[:500]

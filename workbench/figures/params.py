@@ -11,7 +11,8 @@ from pydantic import ConfigDict, create_model
 
 from ..common.errors import checked_file_name, unknown
 from ..common.project import digest
-from ..common.yaml_records import read_mapping, validated
+from ..common.yaml_records import validated
+from ..files.yaml_files import read_mapping
 
 FIGURE_FORMATS = ("csv", "png", "svg")
 TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Optional": Optional}

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from zlib import crc32
 
@@ -18,6 +18,8 @@ from .formulas import inert_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 #: Of a file that is not whole yet: digits for the machine, its process, and by chance.
 TEMPORARY = r"\.workbench-[0-9a-f]{32}"
@@ -90,3 +92,21 @@ def write_text(text: str, path: Path) -> None:
     """Write a text file, whole or not at all."""
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_chart(figure: "Figure", path: Path, **options: Any) -> None:
+    """Write a chart, whole or not at all, in the format of its suffix; the same chart gives the same bytes."""
+    import matplotlib as mpl
+
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix, {})
+    with whole(path) as temporary, mpl.rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(temporary, format=path.suffix[1:], dpi=160, metadata=undated, **options)
+
+
+def write_netcdf(ds: "xr.Dataset", path: Path) -> None:
+    """Write a Dataset to a file that is not there yet, or empty; OSError for whatever HDF5 has to say."""
+    try:
+        for number, name in enumerate(ds):  # one by one, in order: the same bytes every time
+            ds[[name]].to_netcdf(path, mode="a" if number else "w")
+    except RuntimeError as error:
+        raise OSError(f"{error}; is the disk full?") from None

@@ -7,8 +7,9 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
+from ..files.json_streams import json_events, json_lines, value_at, values_of
 from .rows import Rows, number
-from .streams import check_run, counting_runs, json_events, json_lines, stream_values, value_at
+from .streams import check_run, counting_runs
 
 #: Seconds per unit of time that AIPerf writes.
 AIPERF_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
@@ -73,9 +74,9 @@ def read_genai_perf(path: Path, run: int | None = None) -> Rows:
     are not tokens. The counts are those of the server's usage report, and unknown without one.
     """
     rows, counts = Rows(path, "request {}"), [0, 0]
-    events = json_events(path, lambda: f"experiment {max(counts[0] - 1, 0)}, request {counts[1]}: ")
-    place = "experiments.item"
-    for _, value in stream_values(counting_runs(events, place, counts), {place + ".requests.item"}):
+    place, wanted = "experiments.item", {"experiments.item.requests.item"}
+    events = json_events(path, wanted, lambda: f"experiment {max(counts[0] - 1, 0)}, request {counts[1]}: ")
+    for _, value in values_of(counting_runs(events, place, counts), wanted):
         if counts[0] == (run or 0) + 1:
             try:
                 _add_genai_perf(rows, counts[1], value)

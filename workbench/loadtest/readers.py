@@ -1,16 +1,16 @@
 """Readers of load-test files, one a format: plain tables, varcas, vLLM, GuideLLM. Each streams its file."""
 
-import csv
+from array import array
 from collections.abc import Iterator
-from itertools import chain
 from math import nan
 from pathlib import Path
 from typing import Any
 
 from ..files.formulas import as_given
-from ..files.reading import Lines, open_text
+from ..files.json_streams import json_events, value_at, values_of
+from ..files.reading import check_unique_columns, csv_rows, open_text
 from .rows import Rows, check_status, number
-from .streams import check_run, counting_runs, json_events, stream_values, value_at
+from .streams import check_run, counting_runs
 
 # Tables -----------------------------------------------------------------------------------------------------------
 
@@ -23,32 +23,32 @@ def read_csv(path: Path, run: int | None = None) -> Rows:
     An empty cell never happened or is unknown. Columns status and error are optional; `loadtest.write` writes both.
     """
     check_run(path, run, 1)
-    rows, header = Rows(path, "line {}"), list[str]()
-    names = ["sent_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens"]
-    with open_text(path) as file:
-        at = Lines(file, header, "")
-        reader = csv.reader(at)
+    rows, table = Rows(path, "line {}"), csv_rows(path)
+    _, columns = next(table, (0, list[str]()))
+    names = [
+        CSV_NAMES.get(name, name) if name not in columns else name
+        for name in ("sent_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens")
+    ]
+    for name in names[:3]:
+        if name not in columns:
+            raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(map(repr, columns))[:200]}")
+    check_unique_columns(path, columns, {*names, "status", "error"})
+    places = [columns.index(name) if name in columns else None for name in (*names, "status", "error")]
+    for line, cells in table:
+        if len(cells) != len(columns):
+            rows.problem(line, f"{len(cells)} fields: expected {len(columns)}")
+            continue
+        *texts, status, error = ("" if place is None else cells[place].strip() for place in places)
         try:
-            columns = next(reader, [])
-            names = [CSV_NAMES.get(name, name) if name not in columns else name for name in names]
-            for name in names[:3]:
-                if name not in columns:
-                    raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(map(repr, columns))[:200]}")
-            for cells in reader:
-                if len(cells) != len(columns):
-                    rows.problem(at.number, f"{len(cells)} fields: expected {len(columns)}")
-                    continue
-                row = dict(zip(columns, map(str.strip, cells), strict=True))
-                try:
-                    numbers = [_cell(name, row.get(name, "")) for name in names]
-                    status = check_status(row["status"]) if row.get("status") else None
-                except ValueError as problem:
-                    rows.problem(at.number, str(problem))
-                    continue
-                keys = dict(zip(("sent", "first", "last", "prompt", "output"), numbers, strict=True))
-                rows.add(at.number, **keys, status=status, error=as_given(row.get("error", "")), names=names)
-        except csv.Error as error:
-            raise ValueError(f"{path}: line {at.number}: not valid CSV ({error})") from None
+            sent, first, last, prompt, output = map(_cell, names, texts)
+            chosen = check_status(status) if status else None
+        except ValueError as problem:
+            rows.problem(line, str(problem))
+            continue
+        rows.add(
+            line, sent=sent, first=first, last=last, prompt=prompt, output=output, status=chosen, error=as_given(error),
+            names=names,
+        )  # fmt: skip
     return rows
 
 
@@ -81,7 +81,8 @@ def read_varcas(path: Path, run: int | None = None) -> Rows:
     roots = ("", "load_test_results.")
     summary = {f"{root}metrics.{name}": what for root in roots for name, what in VARCAS_SUMMARY.items()}
     records = {f"{root}records.item" for root in roots}
-    for where, value in stream_values(json_events(path, lambda: f"records[{rows.seen}]: "), {*summary, *records}):
+    wanted = {*summary, *records}
+    for where, value in values_of(json_events(path, wanted, lambda: f"records[{rows.seen}]: "), wanted):
         if where in records:
             sent, first, last, prompt, output = (value_at(value, name) for name in VARCAS)
             rows.add(
@@ -117,25 +118,28 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
     """
     rows, runs = Rows(path, "request {}"), 0
     arrays: dict[str, list[Any]] = {name: [] for name in VLLM_ARRAYS}
-    decoding: list[float] = []
+    decoding = array("d")
     traffic: dict[str, Any] = {}
     columns = {f"{name}.item": values for name, values in arrays.items()}
-    for prefix, event, value in json_events(path, lambda: f"request {max(map(len, arrays.values()))}: "):
-        if not prefix and event == "start_map":
+    events = json_events(
+        path, {*columns, "itls.item"}, lambda: f"request {max(len(decoding), *map(len, arrays.values()))}: "
+    )
+    for place, event, value in events:
+        if not place and event == "start_map":
             runs += 1
         if run is not None and runs != run + 1:
             continue
-        if prefix == "itls.item.item":
-            rows.add_itl([value])
-            decoding[-1] += float(value) if event == "number" else nan
-        elif prefix == "itls.item" and event == "start_array":
-            decoding.append(0.0)
-        elif prefix in columns:
-            columns[prefix].append(value)
-        elif prefix in VLLM_SUMMARY and event == "number":
-            _claim(rows, prefix, VLLM_SUMMARY[prefix], value)
-        elif prefix in ("request_rate", "max_concurrency"):
-            traffic[prefix] = value
+        if place == "itls.item" and isinstance(value, list):
+            rows.add_itl(value)
+            decoding.append(_total(value))
+            rows.check_room(len(decoding))
+        elif place in columns:
+            columns[place].append(rows.held(value))
+            rows.check_room(len(columns[place]))
+        elif place in VLLM_SUMMARY and event == "number":
+            _claim(rows, place, VLLM_SUMMARY[place], value)
+        elif place in ("request_rate", "max_concurrency"):
+            traffic[place] = value
     check_run(path, run, runs)
     n = len(arrays["ttfts"])
     if not n:
@@ -147,7 +151,7 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
         rows.notes.append("no start_times: requests are taken to be sent all at once, as request_rate = inf says")
     if not arrays["latencies"] and not decoding:
         rows.notes.append("no itls: when requests ended is unknown, all that did not fail count as unfinished")
-    for name, values in (arrays | {"itls": decoding}).items():
+    for name, values in {**arrays, "itls": decoding}.items():
         if values and len(values) != n:
             raise ValueError(f"{path}: {name} has {len(values)} entries, ttfts has {n}")
     for i in range(n):
@@ -156,6 +160,11 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
             latency = ttft + decoding[i]
         _add_vllm(rows, i, sent, ttft, latency, prompt, output, error)
     return rows
+
+
+def _total(gaps: list[Any]) -> float:
+    """The sum of gaps between tokens [s], NaN where one is no number."""
+    return float(sum(gaps)) if {int, float}.issuperset(map(type, gaps)) else nan
 
 
 def _add_vllm(rows: Rows, place: int, sent: Any, ttft: Any, latency: Any, prompt: Any, output: Any, error: Any) -> None:
@@ -194,14 +203,14 @@ def read_vllm_requests(path: Path, run: int | None = None) -> Rows:
 
 def _objects(path: Path, unit: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSON list, or of a file with one after the other."""
-    place = 0
-    events = json_events(path, lambda: unit.format(place))
-    first = next(events, ("", "", None))
-    for _, value in stream_values(chain([first], events), {"item" if first[1] == "start_array" else ""}):
+    with open_text(path) as file:
+        wanted = {"item" if file.read(2**16).lstrip().startswith("[") else ""}
+    at = [0]
+    for place, (_, value) in enumerate(values_of(json_events(path, wanted, lambda: unit.format(at[0])), wanted)):
         if not isinstance(value, dict):
             raise ValueError(f"{path}: {unit.format(place)}{str(value)[:60]!r}: expected an object")
         yield place, value
-        place += 1
+        at[0] = place + 1
 
 
 # GuideLLM ---------------------------------------------------------------------------------------------------------
@@ -220,8 +229,9 @@ def read_guidellm(path: Path, run: int | None = None) -> Rows:
     groups = {f"benchmarks.item.requests.{name}.item": status for name, status in GUIDELLM_STATUSES.items()}
     summary = {f"benchmarks.item.metrics.request_totals.{name}": what for name, what in GUIDELLM_SUMMARY.items()}
     rows, counts = Rows(path, "request {}"), [0, 0]
-    events = json_events(path, lambda: f"benchmark {max(counts[0] - 1, 0)}, request {counts[1]}: ")
-    for place, value in stream_values(counting_runs(events, "benchmarks.item", counts), {*groups, *summary}):
+    wanted = {*groups, *summary}
+    events = json_events(path, wanted, lambda: f"benchmark {max(counts[0] - 1, 0)}, request {counts[1]}: ")
+    for place, value in values_of(counting_runs(events, "benchmarks.item", counts), wanted):
         if counts[0] == (run or 0) + 1:
             if place in summary:
                 _claim(rows, place.removeprefix("benchmarks.item."), summary[place], value)

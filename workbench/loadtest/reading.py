@@ -12,11 +12,11 @@ import pandas as pd
 
 from ..common.errors import unknown
 from ..files.formulas import inert_table
+from ..files.json_streams import json_events
 from ..files.reading import given_file, open_text
 from ..files.writing import whole
 from . import nvidia, readers
 from .rows import REQUEST_COLUMNS, Rows, contradictions
-from .streams import json_events
 
 #: The reader of each format.
 LOAD_TEST_FORMATS: dict[str, Callable[[Path, int | None], Rows]] = {
@@ -104,6 +104,7 @@ def recognize(path: Path) -> str:
     ValueError
         Where the file has none of these formats, or holds a summary without requests.
     """
+    path = given_file(path)
     with open_text(path) as text:
         head = text.read(FIRST_CHARACTERS)
     start = next((line.strip() for line in head.splitlines() if line.strip() and not line.startswith("#")), "")
@@ -119,8 +120,8 @@ def recognize(path: Path) -> str:
     for prefix, event, value in json_events(path):
         if event == "map_key" and (prefix, value) in LOAD_TEST_MARKS:
             return LOAD_TEST_MARKS[prefix, value]
-        if event == "map_key" and not prefix:
-            keys.append(value)
+        if event == "map_key" and not prefix and len(keys) < 1000:
+            keys.append(value[:80])
         if event == "end_map" and not prefix:
             break
     for key, instead in SUMMARIES.items():

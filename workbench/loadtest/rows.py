@@ -1,6 +1,7 @@
 """The rows of a load test as readers collect them: one request each, in compact columns, with what was wrong."""
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import exp, isfinite, log, nan
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.errors import unknown
+from ..files import reading
 
 #: The columns of a load test, a row a request. Times [s] from the first send, NaN where they never happened; tokens
 #: [1], NA where unknown; `error` is empty without one.
@@ -19,7 +21,6 @@ REQUEST_COLUMNS = ("sent_s", "first_token_s", "last_token_s", "prompt_tokens", "
 #: What became of a request: its last token came; it ended with an error or without a token; the test ended before it.
 STATUSES = ("finished", "failed", "unfinished")
 
-MAX_PROBLEMS = 100  # lines that are kept of a file's unusable records; the rest is counted
 MAX_ERROR = 200  # characters that are kept of a request's error
 MAX_TOKENS = 10**12  # of one request; a larger number is not a count
 ITL_STEP = 1e-3  # inter-token latencies are counted in bins of this relative width
@@ -44,6 +45,7 @@ class Rows:
         self._times = array("d")  # sent, first, last of every request, one after the other
         self._tokens = array("d")  # prompt, output
         self._status = bytearray()
+        self._texts = reading.Texts(self.path)
 
     def __len__(self) -> int:
         return len(self._status)
@@ -74,6 +76,7 @@ class Rows:
         names : iterable of str
             The file's own names of the five numbers.
         """
+        self.check_room(self.seen + 1)
         try:
             values = [number(n, v) for n, v in zip(names, (sent, first, last, prompt, output), strict=True)]
             self._check(list(names), values)
@@ -93,23 +96,33 @@ class Rows:
         if status == "unfinished" and values[4] == 0 and isfinite(values[1]):
             values[4] = nan  # a first token came: the client did not count
         if text:
-            self.errors[len(self)] = text
+            self.errors[len(self)] = self._texts.held(text)
         self._times.extend(values[:3])
         self._tokens.extend(values[3:])
         self._status.append(STATUSES.index(status))
 
     def problem(self, place: int, text: str, *, unusable: bool = True) -> None:
         """Note what is wrong with a record, or why it could not be used at all."""
+        self.check_room(self.seen + unusable)
         self.unusable += unusable
-        if len(self.problems) < MAX_PROBLEMS:
+        if len(self.problems) < reading.MAX_PROBLEMS:
             self.problems.append(f"{self.unit.format(place)}: {text}")
+
+    def check_room(self, requests: int) -> None:
+        """Raise ValueError for more requests than one file may have."""
+        if requests > reading.BUDGET.rows:
+            raise ValueError(f"{self.path}: over {reading.BUDGET.rows:,} requests: split it")
+
+    def held(self, value: Any) -> Any:
+        """A number itself; anything else as a short text, as `add` takes it for an error."""
+        return value if value is None or isinstance(value, int | float) else self._texts.held(_one_line(value))
 
     def add_itl(self, values: Any, scale: float = 1.0) -> None:
         """Count inter-token latencies: a list, times `scale` [s]; anything but a time is left out."""
-        for value in values if isinstance(values, list) else ():
-            if isinstance(value, int | float) and 0 <= value < 1e300:
-                place = round(log(max(value * scale, SHORTEST_ITL)) / ITL_STEP)
-                self.itl_bins[place] = self.itl_bins.get(place, 0) + 1
+        gaps = values if isinstance(values, list) else []
+        for value, times in Counter(gap for gap in gaps if isinstance(gap, int | float) and 0 <= gap < 1e300).items():
+            place = round(log(max(value * scale, SHORTEST_ITL)) / ITL_STEP)
+            self.itl_bins[place] = self.itl_bins.get(place, 0) + times
 
     def table(self) -> pd.DataFrame:
         """The requests with the columns `REQUEST_COLUMNS`; ValueError where there are none."""
@@ -158,7 +171,8 @@ def number(name: str, value: Any) -> float:
 
 def _one_line(error: Any) -> str:
     """The last line of an error message; in a traceback it is the one that says what happened."""
-    lines = [line.strip() for line in str("" if error is None else error).splitlines() if line.strip()]
+    text = str("" if error is None else error).strip()[-4096:].encode("utf-8", "replace").decode()
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:MAX_ERROR] if lines else ""
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files.formulas import as_given, inert
-from ..files.reading import given_file, open_text
+from ..files.reading import Texts, csv_rows, given_file
 from ..files.writing import check_output, remove_left, whole
 from .columns import SIZES, TIMING_COLUMNS
 from .plan import Kernel
 
 MEASURED = (*TIMING_COLUMNS, "p10_s", "p90_s", "runs", "note")
+MAX_ROWS = 300_000  # of a file to go on with; a grid has some thousands
 
 
 @dataclass
@@ -50,23 +51,21 @@ def open_results(path: Path, gpu: str) -> Results:
     """The results so far, none if there is no such file; ValueError for a file of another kind or another GPU."""
     if not path.exists():
         return Results(path)
-    with open_text(given_file(path)) as file:
-        lines = file.read().splitlines()
-    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    try:
-        reader = csv.DictReader(line for line in lines if not line.startswith("#"))
-        if tuple(reader.fieldnames or ()) != MEASURED:
-            raise ValueError(f"{path}: not a file of `workbench measure`: choose another with -o")
-        rows = list(reader)
-    except csv.Error as error:
-        raise ValueError(f"{path}: not a file of `workbench measure` ({error}): choose another with -o") from None
-    for number, row in enumerate(rows, 1):
-        if None in row or None in row.values():
+    results, texts = Results(path), Texts(path)
+    table = csv_rows(given_file(path), results.comments)
+    if tuple(next(table, (0, list[str]()))[1]) != MEASURED:
+        raise ValueError(f"{path}: not a file of `workbench measure`: choose another with -o")
+    for number, (_, cells) in enumerate(table, 1):
+        if len(cells) != len(MEASURED):
             raise ValueError(f"{path}: row {number} has not {len(MEASURED)} fields: mend it, or choose another with -o")
-        row |= {name: as_given(cell) for name, cell in row.items()}
+        row = {name: texts.held(as_given(cell)) for name, cell in zip(MEASURED, cells, strict=True)}
         if row["gpu"] != gpu:
-            raise ValueError(f"{path}: has timings of gpu = {row['gpu']!r}, this is {gpu!r}: choose another with -o")
-    return Results(path, comments, rows)
+            found = row["gpu"][:80]
+            raise ValueError(f"{path}: has timings of gpu = {found!r}, this is {gpu!r}: choose another with -o")
+        results.rows.append(row)
+        if number > MAX_ROWS:
+            raise ValueError(f"{path}: over {MAX_ROWS:,} timings: choose another with -o")
+    return results
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The cells of a table of timings: what each has to be, and what is wrong with it."""
 
-import csv
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +8,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..files.reading import Lines, open_text
+from ..files import reading
+from ..files.reading import MAX_PROBLEMS, Texts, check_unique_columns, csv_rows
 from ..measure.columns import SIZES, TEXTS, TIMING_COLUMNS
 
+LARGEST = 2**53  # above it not every whole number is one in float64
+SHORTEST, LONGEST = 1e-200, 1e200  # of times, in any unit
+MAX_CELLS = 17  # columns of a table with as many rows as there may be
 COUNT, NATURAL, TIME = "a whole number above 0", "a whole number from 0", "a time above 0"
+
+
+class Problems(list[str]):
+    """What is wrong with a file, a line each: the first ones are kept, the rest is counted."""
+
+    more = 0
+
+    def append(self, problem: str) -> None:
+        """Add one."""
+        if len(self) < MAX_PROBLEMS:
+            super().append(problem)
+        else:
+            self.more += 1
+
+    def told(self) -> list[str]:
+        """All that is known, first how many there are where not all are kept."""
+        return [f"{len(self) + self.more:,} problems, here the first {len(self):,}"] * (self.more > 0) + self
 
 
 @dataclass
@@ -22,8 +42,9 @@ class Cells:
     path: Path
     frame: pd.DataFrame  #: columns by name; the index is the line (or row) of the file
     header: list[str] = field(default_factory=list)  #: comment lines above the table
-    problems: list[str] = field(default_factory=list)  #: one line for each cell or row that could not be used
+    problems: Problems = field(default_factory=Problems)  #: one line for each cell or row that could not be used
     unit: str = "line"  #: what the index counts
+    columns: list[str] = field(default_factory=list)  #: all that the file has, those that are not kept, too
 
     def __post_init__(self) -> None:
         self._bad = pd.Series(False, index=self.frame.index)
@@ -32,7 +53,7 @@ class Cells:
         """Raise ValueError where a column is missing."""
         for column in columns:
             if column not in self.frame:
-                found = " ".join(", ".join(map(str, self.frame)).split())
+                found = " ".join(", ".join(self.columns or map(str, self.frame)).split())
                 raise ValueError(f"{self.path}: no column {column!r}; its columns: {found[:1000]}")
 
     def text(self, column: str, allowed: Collection[str] | None = None) -> pd.Series:
@@ -46,9 +67,8 @@ class Cells:
             self._bad |= bad
         return cells
 
-    def set_aside(self, rows: pd.Series, problems: list[str]) -> None:
-        """Leave rows out of the table, for the reasons given."""
-        self.problems += problems
+    def set_aside(self, rows: pd.Series) -> None:
+        """Leave rows out of the table."""
         self.frame, self._bad = self.frame[~rows], self._bad[~rows]
 
     def number(self, column: str, kind: str = COUNT, *, optional: bool = False, drop: bool = True) -> pd.Series:
@@ -60,9 +80,10 @@ class Cells:
             return pd.Series(np.nan, index=self.frame.index)
         cells = self.frame[column]
         values = pd.to_numeric(cells, errors="coerce").astype(float)
-        good = (values < np.inf) & ((values >= 0) if kind == NATURAL else (values > 0))
-        if kind != TIME:
-            good &= values % 1 == 0
+        if kind == TIME:
+            good = (values > SHORTEST) & (values < LONGEST)
+        else:
+            good = (values >= (kind == COUNT)) & (values < LARGEST) & (values % 1 == 0)
         if optional:
             good |= cells.isna() | (cells.astype(str).str.strip() == "")
         self._refuse(column, ~good, kind)
@@ -71,8 +92,11 @@ class Cells:
         return values.where(good)
 
     def _refuse(self, column: str, bad: pd.Series, expected: str) -> None:
-        for line, cell in self.frame.loc[bad, column].items():
-            self.problems.append(f"{self.unit} {line}: {column} = {cell!r}: expected {expected}")
+        rows = self.frame.loc[bad, column]
+        room = MAX_PROBLEMS - len(self.problems)
+        self.problems.more += max(len(rows) - room, 0)
+        for line, cell in rows.iloc[:room].items():
+            self.problems.append(f"{self.unit} {line}: {column} = {shortened(cell)}: expected {expected}")
 
     def table(self, **columns: Any) -> pd.DataFrame:
         """The good rows, with those of `TIMING_COLUMNS` that are given."""
@@ -80,7 +104,12 @@ class Cells:
         return frame.loc[~self._bad, list(TIMING_COLUMNS)]
 
 
-def read_cells(path: Path, *, keep: Callable[[str], bool] = lambda _: True, first: str = "") -> Cells:
+def shortened(value: object) -> str:
+    """What a cell holds, in print."""
+    return repr(value[:60] if isinstance(value, str) else value)[:200]
+
+
+def read_cells(path: Path, *, keep: Callable[[str], bool], first: str = "") -> Cells:
     """Read a CSV as text, with the line numbers of its rows.
 
     Columns for which `keep` is false are not held in memory. The table begins with the line that has the text `first`;
@@ -88,21 +117,19 @@ def read_cells(path: Path, *, keep: Callable[[str], bool] = lambda _: True, firs
     """
     lines: list[int] = []
     header: list[str] = []
-    problems: list[str] = []
-    with open_text(path) as file:
-        at = Lines(file, header, first)
-        reader = csv.reader(at)
-        try:
-            names = next(reader, [])
-            kept = {name: i for i, name in enumerate(names) if keep(name)}
-            cells: dict[str, list[str]] = {name: [] for name in kept}
-            for row in reader:
-                if len(row) != len(names):
-                    problems.append(f"line {at.number}: {len(row)} fields: expected {len(names)}")
-                    continue
-                lines.append(at.number)
-                for name, i in kept.items():
-                    cells[name].append(row[i])
-        except csv.Error as error:
-            raise ValueError(f"{path}: line {at.number}: not valid CSV ({error})") from None
-    return Cells(path, pd.DataFrame(cells, index=lines, dtype=object), header=header, problems=problems)
+    problems, texts = Problems(), Texts(path)
+    table = csv_rows(path, header, first)
+    _, names = next(table, (0, list[str]()))
+    kept = {name: i for i, name in enumerate(names) if keep(name)}
+    check_unique_columns(path, names, set(kept))
+    cells: dict[str, list[str]] = {name: [] for name in kept}
+    for line, row in table:
+        if len(row) != len(names):
+            problems.append(f"line {line}: {len(row)} fields: expected {len(names)}")
+            continue
+        lines.append(line)
+        if len(lines) * len(kept) > MAX_CELLS * reading.BUDGET.rows:
+            raise ValueError(f"{path}: line {line}: over {MAX_CELLS * reading.BUDGET.rows:,} cells: split it")
+        for name, i in kept.items():
+            cells[name].append(texts.held(row[i]))
+    return Cells(path, pd.DataFrame(cells, index=lines, dtype=object), header, problems, columns=names)

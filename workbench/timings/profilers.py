@@ -1,24 +1,23 @@
 """Kernel timings out of profilers: Nsight Compute's CSV and the Chrome trace of PyTorch's profiler."""
 
-import json
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..files.reading import open_text
+from ..files import reading
+from ..files.json_streams import json_events
+from ..files.reading import Texts
 from ..measure.columns import TIMING_COLUMNS
-from .cells import TIME, Cells, read_cells
+from .cells import LARGEST, LONGEST, SHORTEST, TIME, Cells, Problems, read_cells, shortened
 
-MAX_TRACE = 512 * 2**20  # characters of JSON that are parsed at once, about 4 GB of Python objects
-
-#: What a kernel's name says of its class; the first match counts.
+#: What a kernel's name says of its class; the first match counts. (?>...) is never tried again: a name may be long.
 KERNEL_CLASSES = {
-    "attention_decode": r"splitkv|split_kv|paged_attention|flash_decod|decode.*attention|masked_multihead",
+    "attention_decode": r"splitkv|split_kv|paged_attention|flash_decod|masked_multihead|^(?>.*?decode).*attention",
     "attention_prefill": r"flash_fwd|flash_attn|fmha|attention|prefill",
     "gemm": r"gemm|gemv|cublas|nvjet|cijk_|matmul",
     "elementwise": r"elementwise|norm|silu|gelu|act_and_mul|rotary|rope|softmax",
@@ -29,7 +28,7 @@ KERNEL_DTYPES = {
 }  # fmt: skip
 
 
-@cache  # the same few kernels make up a profile
+@lru_cache(4096)  # the same few kernels make up a profile
 def guess_kernel(kernel: str) -> dict[str, str]:
     """Name, class and format of a kernel, as far as its name tells.
 
@@ -79,7 +78,7 @@ def _ncu_raw(cells: Cells) -> pd.Series:
     cells.require("ID", DURATION)
     units = cells.text("ID") == ""
     unit = "".join(cells.text(DURATION)[units][:1])
-    cells.set_aside(units, [])
+    cells.set_aside(units)
     return _seconds(cells, DURATION, pd.Series(unit, index=cells.frame.index))
 
 
@@ -87,7 +86,7 @@ def _ncu_details(cells: Cells) -> pd.Series:
     """Times [s] of the details page, whose rows say their metric and its unit; `--set basic` calls it Duration."""
     cells.require("Metric Unit", "Metric Value")
     metric = cells.text("Metric Name")
-    cells.set_aside(metric != (DURATION if (metric == DURATION).any() else "Duration"), [])
+    cells.set_aside(metric != (DURATION if (metric == DURATION).any() else "Duration"))
     return _seconds(cells, "Metric Value", cells.text("Metric Unit"))
 
 
@@ -167,7 +166,7 @@ def operator_sizes(name: str, dims: Dims) -> dict[str, Any] | None:
         (m, k), (_, n) = dims[1:3] if operator == "addmm" else dims[:2]
         return _product(m, n, k)
     if operator == "linear":
-        return _product(int(np.prod(dims[0][:-1])), dims[1][0], dims[1][1])
+        return _product(int(np.prod(dims[0][:-1], dtype=float)), dims[1][0], dims[1][1])
     if operator in ("bmm", "baddbmm"):
         return _bmm(dims[1:] if operator == "baddbmm" else dims)
     if operator.startswith("_scaled_dot_product_"):
@@ -183,92 +182,97 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     The kernels that one matrix product or attention call launched are one row, their times added; its sizes are those
     of the call's inputs. Every other kernel is a row by itself, its class guessed from its name.
     """
-    trace = _load(path)
-    events = _dicts(trace["traceEvents"])
-    problems: list[str] = []
-    calls, launches = _calls(events, problems)
-    gpus = {str(device.get("id")): str(device.get("name", "")) for device in _dicts(trace.get("deviceProperties"))}
-    rows: dict[tuple[str, object], dict[str, Any]] = {}
-    for number, event in enumerate(events):
-        if event.get("cat") != "kernel":
-            continue
-        time, args = event.get("dur"), event["args"]
-        if not isinstance(time, int | float) or not 0 < time < np.inf:
-            problems.append(f"event {number}: dur = {time!r}: expected a time above 0")
-            continue
-        call = _external(args)
-        call = call if call in calls else launches.get(str(args.get("correlation")))
-        key = ("call", call) if call in calls else ("kernel", number)
-        kernel = calls.get(call) or guess_kernel(str(event.get("name", "")))
-        row = rows.setdefault(key, {"gpu": gpus.get(str(args.get("device")), ""), "time_s": 0.0} | kernel)
-        row["time_s"] += time * 1e-6
-    if not rows and not problems:
+    trace = _Trace(path)
+    times: dict[str | int, float] = {}  # of a call, or a kernel's own number
+    kernels: dict[str | int, tuple[str, TraceEvent]] = {}
+    for number, (time, external, correlation, name, device) in trace.kernels.items():
+        call = external if external in trace.calls else trace.launches.get(correlation)
+        known = trace.calls.get(call)
+        key = number if call is None or known is None else call
+        times[key] = times.get(key, 0.0) + time * 1e-6
+        kernels.setdefault(key, (trace.gpus.get(device, ""), known or guess_kernel(name)))
+    if not kernels and not trace.problems:
         raise ValueError(f"{path}: no event of category 'kernel': was the GPU profiled (ProfilerActivity.CUDA)?")
-    frame = pd.DataFrame(list(rows.values()), columns=list(TIMING_COLUMNS))
-    frame = frame.assign(source="torch.profiler", framework="torch")
-    cells = Cells(path, frame, problems=problems, unit="event")
+    columns = {name: [kernel.get(name) for _, kernel in kernels.values()] for name in TIMING_COLUMNS}
+    columns |= {"gpu": [gpu for gpu, _ in kernels.values()], "time_s": list(times.values())}
+    frame = pd.DataFrame(columns).assign(source="torch.profiler", framework="torch")
+    cells = Cells(path, frame, problems=trace.problems, unit="event")
     return cells.table(**{name: frame[name] for name in TIMING_COLUMNS}), cells
 
 
-def _load(path: Path) -> dict[str, Any]:
-    with open_text(path) as file:
-        text = file.read(MAX_TRACE + 1)
-    if len(text) > MAX_TRACE:
-        raise ValueError(f"{path}: a trace of over {MAX_TRACE >> 20} MiB: profile fewer steps")
-    try:
-        trace = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: line {error.lineno}: not valid JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or [[[[
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
-    trace = {"traceEvents": trace} if isinstance(trace, list) else trace
-    if not isinstance(trace, dict) or not isinstance(trace.get("traceEvents"), list):
-        raise ValueError(f"{path}: no list traceEvents: expected a Chrome trace of torch.profiler")
-    return trace
+class _Trace:
+    """What a trace has of kernels, and of the calls that launched them."""
 
-
-def _dicts(entries: object) -> list[TraceEvent]:
-    """The objects in a JSON list, each with an object of args."""
-    found: list[TraceEvent] = (
-        [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    )
-    return [entry | {"args": args if isinstance(args := entry.get("args"), dict) else {}} for entry in found]
-
-
-def _calls(events: list[TraceEvent], problems: list[str]) -> tuple[dict[str | None, TraceEvent], dict[str, str | None]]:
-    """Operator calls whose sizes are known, by external id; and the external ids of launches by correlation id."""
-    calls: dict[str | None, TraceEvent] = {}
-    launches: dict[str, str | None] = {}
-    for number, event in enumerate(events):
-        args = event["args"]
-        if event.get("cat") == "cpu_op" and "Input Dims" in args:
-            try:
-                call = _call(str(event.get("name", "")), args)
-            except (ValueError, IndexError, TypeError):
-                problems.append(f"event {number}: Input Dims = {args['Input Dims']!r}: not those of {event['name']}")
+    def __init__(self, path: Path) -> None:
+        self.problems = Problems()
+        self.gpus: dict[str, str] = {}  # names by id
+        self.calls: dict[str | None, TraceEvent] = {}  # whose sizes are known, by external id
+        self.launches: dict[str | None, str | None] = {}  # external ids by correlation id
+        self.kernels: dict[int, tuple[float, str | None, str | None, str, str]] = {}  # by the event's number
+        texts, number, is_trace = Texts(path), -1, False
+        wanted = ("traceEvents.item", "item", "deviceProperties.item")
+        events = json_events(path, wanted, lambda: f"event {number + 1}: ")
+        for place, kind, event in events:
+            is_trace |= kind == "start_array" and place in ("", "traceEvents")
+            number += place in ("traceEvents.item", "item")
+            if not isinstance(event, dict):
                 continue
-            if call:
-                calls[_external(args)] = call
-        elif "correlation" in args and event.get("cat") != "kernel":
-            launches[str(args["correlation"])] = _external(args)
-    calls.pop(None, None)
-    return calls, launches
+            if place == "deviceProperties.item":
+                self.gpus[_id(event.get("id")) or ""] = texts.held(_text(event.get("name")))
+                continue
+            args = event.get("args")
+            self._add(number, event, args if isinstance(args, dict) else {}, texts)
+            if len(self.calls) + len(self.launches) + len(self.kernels) > reading.BUDGET.rows:
+                raise ValueError(f"{path}: over {reading.BUDGET.rows:,} kernels and calls: profile fewer steps")
+        if not is_trace:
+            raise ValueError(f"{path}: no list traceEvents: expected a Chrome trace of torch.profiler")
+        self.calls.pop(None, None)
+
+    def _add(self, number: int, event: TraceEvent, args: TraceEvent, texts: Texts) -> None:
+        name, correlation = _text(event.get("name")), _id(args.get("correlation"))
+        if event.get("cat") == "kernel":
+            time = event.get("dur")
+            if isinstance(time, int | float) and SHORTEST < time < LONGEST:
+                device = _id(args.get("device")) or ""
+                self.kernels[number] = time, _external(args), correlation, texts.held(name), device
+            else:
+                self.problems.append(f"event {number}: dur = {shortened(time)}: expected a time above 0")
+        elif event.get("cat") == "cpu_op" and "Input Dims" in args:
+            try:
+                if call := _call(name, args):
+                    self.calls[_external(args)] = call
+            except (ValueError, LookupError, TypeError, OverflowError):
+                dims = shortened(args["Input Dims"])
+                self.problems.append(f"event {number}: Input Dims = {dims}: not those of {name}")
+        elif correlation is not None:
+            self.launches[correlation] = _external(args)
+
+
+def _text(value: object) -> str:
+    """A name in a trace, as far as it is shown."""
+    return " ".join(str("" if value is None else value)[:4000].encode("utf-8", "replace").decode().split())
+
+
+def _id(value: object) -> str | None:
+    return None if value is None else str(value)[:60]
 
 
 def _call(name: str, args: TraceEvent) -> TraceEvent | None:
     """Name, format and sizes of an operator call; None for an operator that is unknown here."""
     if not (sizes := operator_sizes(name, args["Input Dims"])):
         return None
-    if not all(isinstance(size, int) and size > 0 for column, size in sizes.items() if column != "operator_class"):
+    numbers = [size for column, size in sizes.items() if column != "operator_class"]
+    if not all(isinstance(size, int) and 0 < size < LARGEST for size in numbers):
         raise ValueError("not sizes")
     inputs, causal = args.get("Concrete Inputs") or [], CAUSAL_INPUT.get(name, 0)
     if sizes["operator_class"] == "attention_prefill" and inputs[causal : causal + 1] == ["False"]:
         sizes["operator_class"] = "other"  # without a causal mask: not a decoder's prompt
     types = [*(args.get("Input type") or []), "", ""]
-    return {"name": name, "dtype": TORCH_DTYPES.get(str(types[1]), str(types[1]))} | sizes
+    dtype = _text(types[1])[:60]
+    return {"name": name, "dtype": TORCH_DTYPES.get(dtype, dtype)} | sizes
 
 
 def _external(args: TraceEvent) -> str | None:
     """The id of the operator call that an event belongs to; an event without one repeats its correlation id."""
     external = args.get("External id")
-    return None if external is None or external == args.get("correlation") else str(external)
+    return None if external == args.get("correlation") else _id(external)

@@ -13,12 +13,12 @@ import pandas as pd
 
 from ..common.errors import unknown
 from ..files.formulas import inert_table
-from ..files.reading import given_file, open_text
+from ..files.reading import given_file, open_text, starts_with
 from ..files.writing import whole
 from ..measure.columns import SIZES
 from .cells import Cells
 from .profilers import read_ncu, read_trace
-from .tables import read_aiconfigurator, read_vidur, read_workbench
+from .tables import PARQUET, read_aiconfigurator, read_vidur, read_workbench
 
 #: The reader of each format.
 TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
@@ -72,7 +72,7 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
     table = table.reset_index(drop=True)
     if gpu is not None:
         table["gpu"] = gpu
-    table.attrs = {"format": format, "header": cells.header, "problems": cells.problems}
+    table.attrs = {"format": format, "header": cells.header, "problems": cells.problems.told()}
     return table
 
 
@@ -94,9 +94,9 @@ def recognize(path: Path) -> str:
     ValueError
         Where the file has none of these formats.
     """
-    with path.open("rb") as file:
-        if file.read(4) == b"PAR1":
-            return "aiconfigurator"
+    path = given_file(path)
+    if starts_with(path, PARQUET):
+        return "aiconfigurator"
     with open_text(path) as text:
         lines = list(islice(iter(partial(text.readline, 100_000), ""), FIRST_LINES))
     start = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")

@@ -1,5 +1,6 @@
 """Kernel timings that are stored as plain tables: this project's CSV, Vidur's mlp.csv, AIConfigurator's perf tables."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ..common.extras import check_libraries
+from ..files import reading
 from ..files.formulas import as_given
-from ..measure.columns import OPERATOR_CLASSES, SIZES, TEXTS
+from ..files.reading import check_unique_columns, open_bytes, starts_with
+from ..measure.columns import OPERATOR_CLASSES, SIZES, TEXTS, TIMING_COLUMNS
 from .cells import NATURAL, TIME, Cells, read_cells
 
 #: How number formats are written in timing files, and what they are called here.
@@ -20,11 +23,13 @@ DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp3
 
 def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
     """Read the CSV that `measure` and `timings.write` write; its comment lines are kept as the header."""
-    cells = read_cells(path)
+    cells = read_cells(path, keep={*TIMING_COLUMNS, "note"}.__contains__)
     cells.require("operator_class", "time_s")
     notes = cells.text("note")
     noted = (cells.text("time_s") == "") & (notes != "")
-    cells.set_aside(noted, [f"line {line}: not measured: {note}" for line, note in notes[noted].items()])
+    for line, note in notes[noted].items():
+        cells.problems.append(f"line {line}: not measured: {' '.join(note[:200].split())}")
+    cells.set_aside(noted)
     texts = {name: cells.text(name).map(as_given) for name in TEXTS} | {
         "operator_class": cells.text("operator_class", OPERATOR_CLASSES)
     }
@@ -35,6 +40,13 @@ def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
 # Vidur ------------------------------------------------------------------------------------------------------------
 
 VIDUR_SIZES = ("n_head", "n_kv_head", "n_embd", "n_expanded_embd", "num_tokens", "num_tensor_parallel_workers")
+
+
+VIDUR_COLUMNS = (*VIDUR_SIZES, "use_gated_mlp")
+
+
+def _is_median(column: str) -> bool:
+    return column.startswith("time_stats.") and column.endswith(".median")
 
 
 def _vidur_shape(operation: str, size: dict[str, pd.Series], gated: pd.Series) -> tuple[str, Any, Any]:
@@ -64,8 +76,11 @@ def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
 
     A row of the file becomes a row for each timed operation. GPU and model are taken from the path.
     """
-    cells = read_cells(path, keep=lambda name: not name.startswith("time_stats.") or name.endswith(".median"))
-    cells.require(*VIDUR_SIZES, "use_gated_mlp")
+    cells = read_cells(path, keep=lambda name: name in VIDUR_COLUMNS or _is_median(name))
+    cells.require(*VIDUR_COLUMNS)
+    timed = [name for name in map(str, cells.frame) if _is_median(name)]
+    if len(timed) * len(cells.frame) > reading.BUDGET.rows:
+        raise ValueError(f"{path}: over {reading.BUDGET.rows:,} timings, {len(timed)} in each row: split it")
     size = {name: cells.number(name) for name in VIDUR_SIZES}
     gated = cells.text("use_gated_mlp", ("True", "False")) == "True"
     places = path.absolute().parts[:-1]
@@ -74,7 +89,7 @@ def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
         at = len(places) - 1 - places[::-1].index("compute")
         gpu, model = places[at + 1], places[-1]
     parts = []
-    for column in filter(lambda name: name.startswith("time_stats."), map(str, cells.frame)):
+    for column in timed:
         operation = column.split(".")[1]
         if empty := int((cells.text(column) == "").sum()):
             cells.problems.append(f"{column}: empty in {empty} rows")
@@ -95,14 +110,20 @@ AICONFIGURATOR_CLASSES = {
 }  # fmt: skip
 
 
+AICONFIGURATOR_COLUMNS = {
+    "op_name", "latency", "framework", "version", "device", "kernel_source", "gemm_dtype", "m", "n", "k", "attn_dtype",
+    "kv_cache_dtype", "batch_size", "isl", "step", "num_heads", "num_key_value_heads", "head_dim",
+}  # fmt: skip
+PARQUET = b"PAR1"
+
+
 def read_aiconfigurator(path: Path) -> tuple[pd.DataFrame, Cells]:
     """Read AIConfigurator's gemm, context_attention or generation_attention table (ai-dynamo/aiconfigurator), in ms.
 
     CSV or parquet. `isl` new tokens after `step` cached ones make a context of both; generation computes one token.
     """
-    with path.open("rb") as raw:
-        parquet = raw.read(4) == b"PAR1"
-    cells = _read_parquet(path) if parquet else read_cells(path)
+    parquet = starts_with(path, PARQUET)
+    cells = _read_parquet(path) if parquet else read_cells(path, keep=AICONFIGURATOR_COLUMNS.__contains__)
     cells.require("op_name", "latency")
     kind = cells.text("op_name", AICONFIGURATOR_CLASSES).map(AICONFIGURATOR_CLASSES)
     framework = cells.text("framework").str.lower() + "-" + cells.text("version")
@@ -133,10 +154,53 @@ def _plain(dtype: pd.Series) -> pd.Series:
 
 
 def _read_parquet(path: Path) -> Cells:
+    """The columns that are needed; rows and sizes are checked before anything is unfolded."""
     check_libraries("pyarrow")
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from None
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    is_number = (pa.types.is_integer, pa.types.is_floating)
+    with open_bytes(path, unfold=False) as file:
+        try:
+            found = parquet.ParquetFile(file)
+            names = found.schema_arrow.names
+            check_unique_columns(path, names, AICONFIGURATOR_COLUMNS)
+            kinds = {name: found.schema_arrow.field(name).type for name in names if name in AICONFIGURATOR_COLUMNS}
+            texts = [name for name, kind in kinds.items() if "string" in str(kind)[:80] and not kind.num_fields]
+            for name, kind in kinds.items():
+                if name not in texts and not any(known(kind) for known in is_number):
+                    raise ValueError(f"column {name!r} holds {str(kind)[:60]}: expected texts or numbers")
+            _check_parquet(found.metadata, kinds)
+            table = parquet.ParquetFile(file, read_dictionary=texts).read([*kinds], use_threads=False)
+            columns = {name: table.column(name) for name in kinds}
+            frame = pd.DataFrame({n: _words(c) if n in texts else c.to_numpy() for n, c in columns.items()})
+        except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise ValueError(f"{path}: not a readable parquet file ({why})") from None
     frame.index = pd.RangeIndex(1, len(frame) + 1)
-    return Cells(path, frame, header=[], problems=[], unit="row")
+    return Cells(path, frame, unit="row", columns=names)
+
+
+def _check_parquet(metadata: Any, wanted: Collection[str]) -> None:
+    """Raise ValueError for more rows or bytes than are read, as a parquet file's footer has them."""
+    most, room = reading.BUDGET.rows, reading.BUDGET.text
+    if metadata.num_rows > most:
+        raise ValueError(f"{metadata.num_rows:,} rows: at most {most:,}")
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    parts = [group.column(i) for group in groups for i in range(group.num_columns)]
+    size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema in wanted)
+    if size > room:
+        raise ValueError(f"columns of {size >> 20:,} MiB: at most {room >> 20:,}")
+
+
+def _words(column: Any) -> np.ndarray:
+    """A column of texts, each held once; None where it is null."""
+    parts, size = [np.array([], object)], 0
+    for chunk in column.chunks:
+        words = [*chunk.dictionary.to_pylist(), None]
+        places = chunk.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
+        size += int(np.array([len(word or "") for word in words])[places].sum())
+        if size > reading.BUDGET.text:
+            raise ValueError(f"texts of over {reading.BUDGET.text >> 20:,} MiB")
+        parts.append(np.array(words, object)[places])
+    return np.concatenate(parts)
