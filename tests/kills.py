@@ -176,12 +176,24 @@ def fork(run: Callable[[], None], folder: Path, stderr: Path) -> int:
 
 def run_command(name: str, number: int) -> None:
     """Run a command in this process, which ends with it."""
-    from workbench import cli
+    from workbench import cli, ending
 
+    if name == "figures":
+        ending.run_command("workbench", lambda: draw(number))
     if name == "measure":
         pretend()
     sys.argv = ["workbench", *COMMANDS[name].arguments(number)]
     cli.main()
+
+
+def draw(number: int) -> None:
+    """What a notebook's kernel does for `figures`; a whole batch starts processes of its own."""
+    from workbench import ending
+
+    ending.interrupts_raise()
+    Path("figures").mkdir(exist_ok=True)
+    Path("figures/index.html").touch()
+    exec(DRAW, {"figure_id": "one", "height": number, "output_dir": "figures"})
 
 
 def pretend(seconds: float = 0.0) -> None:
@@ -218,7 +230,7 @@ def at_operation(name: str, sent: int, at: int, log: Path) -> None:
 
 def kill_at_operations(root: Path, name: str, places: int) -> int:
     """Kill and interrupt a command at operations from the first to the last, half of them near the end; how often."""
-    import matplotlib.figure  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
     import xarray  # noqa: F401
     import zarr  # noqa: F401
 
@@ -370,6 +382,8 @@ def print_table(results: list[tuple[str, str, str, str]]) -> None:
 
 # At imports -------------------------------------------------------------------------------------------------------
 
+#: The first of which `cli.main` has the handler standing: that of the package, of `cli` and of `ending` come before.
+FIRST_IMPORT = 12
 AT_IMPORT = """
 import os, signal, sys
 count = 0
@@ -408,7 +422,7 @@ def interrupt_at_imports(root: Path, step: int, names: list[str]) -> int:
         status, stderr = interrupt_at_import(arguments, 0, root / f"{name}-counted")
         assert status == 0, stderr
         imports = int(stderr.split()[-1])
-        places = range(4, imports, step)  # the first three are before the package's first line
+        places = range(FIRST_IMPORT, imports, step)
         for at in places:
             place = root / f"{name}-{at}"
             shutil.copytree(base, place)
@@ -435,7 +449,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         if given.at:
             for name in given.only:
-                if name not in ("figures", "explore"):  # which start processes of their own
+                if name != "explore":
                     (folder := Path(root) / name).mkdir()
                     print(name, kill_at_operations(folder, name, given.at), flush=True)
         elif given.imports:

@@ -194,7 +194,7 @@ def test_the_reader_s_own_model(address, open_page, tmp_path):
         waiting.value.set_files(tmp_path / name)
 
     upload("config.json", '{"model_type": "llama", ')
-    message(page, "config.json: not valid JSON")
+    message(page, "config.json, line 1: not valid JSON")
     upload("other.json", json.dumps(CONFIG | {"hidden_size": "wide"}))
     message(page, "hidden_size = 'wide'")
     upload("tiny.json", json.dumps(CONFIG))

@@ -178,7 +178,7 @@ def manager(folder, monkeypatch, most):
 
 
 def test_kernels_have_a_cap_and_end_without_their_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(page_server, "PATIENCE", 0.0)
+    monkeypatch.setattr(page_server, "MAX_WAIT", 0.0)
 
     async def run(kernels_):
         alone, open_ = await kernels_.start_kernel(), await kernels_.start_kernel()
@@ -186,7 +186,7 @@ def test_kernels_have_a_cap_and_end_without_their_page(tmp_path, monkeypatch):
         with pytest.raises(HTTPError, match="503: Service Unavailable .2 pages are open, as many as there may be"):
             await kernels_.start_kernel()
         with monkeypatch.context() as patient:  # a page that is reloaded asks before its old kernel has ended
-            patient.setattr(page_server, "PATIENCE", 60.0)
+            patient.setattr(page_server, "MAX_WAIT", 60.0)
             waiting = asyncio.create_task(kernels_.start_kernel())
             await asyncio.sleep(0)
             await kernels_.shutdown_kernel(alone)
@@ -400,19 +400,25 @@ def test_a_page_that_is_left_ends_its_kernel_and_one_that_lost_it_says_so(addres
 
 
 def test_a_full_server_takes_a_page_that_is_reloaded(page, tmp_path):
-    settings = "page_server.MAX_KERNELS, page_server.PATIENCE = 1, 60.0"
+    settings = "page_server.MAX_KERNELS, page_server.MAX_WAIT = 1, 60.0"
     unculled = "page_server.SETTINGS.MappingKernelManager.update(cull_idle_timeout=0)"  # pages alone end their kernels
-    with explorer_page(tmp_path, f"{settings}; {unculled}") as address:
+    narrow = "page_server.SETTINGS.Voila.tornado_settings['websocket_max_message_size'] = 2**20"
+    with explorer_page(tmp_path, f"{settings}; {unculled}; {narrow}") as address:
         opened(page, address)
         page.reload()
         page.wait_for_selector(".wb-views[data-state]", timeout=START)
         assert len(kernels(tmp_path)) == 1
+        page.get_by_text("Your own model").click()
+        with page.expect_file_chooser() as waiting:
+            page.get_by_role("button", name="config.json or saved view").click()
+        waiting.value.set_files({"name": "large.json", "mimeType": "application/json", "buffer": b" " * 2**21})
+        page.get_by_text("The connection was lost, as by too large a file: reload the page").wait_for(timeout=START)
     page.get_by_text("The server does not answer: is it still running?").wait_for(timeout=START)
     assert not kernels(tmp_path)
 
 
 def test_a_full_server_says_so(page, tmp_path):
-    with explorer_page(tmp_path, "page_server.MAX_KERNELS, page_server.PATIENCE = 0, 0.0") as address:
+    with explorer_page(tmp_path, "page_server.MAX_KERNELS, page_server.MAX_WAIT = 0, 0.0") as address:
         assert page.goto(address).status == 503
         assert page.inner_text("p") == "0 pages are open, as many as there may be: close one and reload."
         shoot(page, "refused-full")

@@ -1,6 +1,5 @@
 """The explorer's controls: ipywidgets, each of which reads and writes its own fields of a view."""
 
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import ipywidgets as w
 from ..catalog.dtypes import WEIGHT_DTYPES, WIDTH
 from ..catalog.gpu_entries import gpus
 from ..catalog.model_entries import models
-from ..files.reading import BUDGET
+from ..files.reading import parse_json
 from ..operators import OPERATORS, PHASES
 from . import published_charts
 from .bounds import MAX_TEXT, check_json
@@ -177,12 +176,7 @@ def read_json(text: str, what: str) -> Fields:
     """A JSON object that the reader uploaded or pasted; anything else raises ValueError in one line."""
     if len(text) > MAX_TEXT:
         raise ValueError(f"{what}: {len(text):,} characters: a page takes {MAX_TEXT:,}")
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{what}: not valid JSON ({error})") from None
-    except RecursionError:
-        raise ValueError(f"{what}: nested over {BUDGET.depth} levels deep") from None
+    found = parse_json(text, what)
     check_json(found, what)
     if not isinstance(found, dict):
         raise ValueError(f"{what}: expected a JSON object, found {type(found).__name__}")

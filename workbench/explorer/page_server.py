@@ -17,7 +17,7 @@ from traitlets.config import Config
 from .bounds import MAX_LINK
 
 #: Kernels at a time, one for each open page, and how long a page waits for another to end [s].
-MAX_KERNELS, PATIENCE = 8, 5.0
+MAX_KERNELS, MAX_WAIT = 8, 5.0
 #: Request line and headers, and body, of a request; and a message of the page, such as an upload [byte].
 MAX_HEADERS, MAX_BODY, MAX_MESSAGE = 2**20, 2**20, 2**26
 #: A refusal runs nothing and is shown in no frame, where its link could be clicked unseen.
@@ -32,7 +32,7 @@ class Kernels(AsyncMappingKernelManager):
 
     async def start_kernel(self, **given: Any) -> str:  # type: ignore[override]
         """Start a kernel where there is room, or soon will be: a page that is closed or reloaded leaves some."""
-        until = asyncio.get_running_loop().time() + PATIENCE
+        until = asyncio.get_running_loop().time() + MAX_WAIT
         while len(self) + self._starting >= MAX_KERNELS:
             if asyncio.get_running_loop().time() > until:
                 raise HTTPError(503, f"{MAX_KERNELS} pages are open, as many as there may be: close one and reload.")

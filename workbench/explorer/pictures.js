@@ -435,6 +435,8 @@ function render({ model, el }) {
   const width = { roofline: 280, bars: 280, heat: 280 };
   function draw() {
     const now = picture();
+    const said = JSON.stringify([now.state, now.message]);
+    if (said !== last) [last, away] = [said, ""]; // it answers
     message.textContent = lost || away || now.message || "";
     root.classList.toggle("wb-broken", Boolean(message.textContent));
     if (!now.roofline) return;
@@ -590,18 +592,18 @@ function render({ model, el }) {
   });
 
   // A page without its kernel cannot answer; one that begins again knows nothing of the page.
-  const kernel = model.widget_manager?.kernel;
-  let lost = "", away = "";
+  let lost = "", away = "", last = "";
+  const kernel = picture().page ? model.widget_manager?.kernel : null;
   kernel?.statusChanged.connect((_, status) => {
-    if (picture().page && /restarting|dead/.test(status)) lost = "This page has lost what computes it: reload it.";
+    if (!/restarting|dead/.test(status)) return;
+    lost = "This page has lost what computes it: reload it.";
     soon();
   });
   kernel?.connectionStatusChanged.connect((_, status) => {
     const back = "The connection was lost, as by too large a file: reload the page if a control does not answer.";
-    if (picture().page) away = status === "connected" ? back : "The server does not answer: is it still running?";
+    away = status === "connected" ? back : "The server does not answer: is it still running?";
     soon();
   });
-  model.on("change:picture", () => { away = ""; });
 
   // A picture that comes while another waits for its frame takes its place: nothing stale is drawn.
   let frame = 0;

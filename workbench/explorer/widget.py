@@ -305,7 +305,8 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
         try:
             return Explorer(validated(View, read_json(linked[0], "the link"), "the link"), page=page)
         except Exception as error:
-            return Explorer(View(), page=page, message=f"The link cannot be shown: {in_one_line(error)}")
+            why = in_one_line(error).removeprefix("the link: ")
+            return Explorer(View(), page=page, message=f"The link cannot be shown: {why}")
     if isinstance(view, str | Path):
         given = _saved(Path(view))
     else:
