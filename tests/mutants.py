@@ -61,6 +61,10 @@ TESTS = {
     "config_keys.py": ["assumed"],
     "explorer/bounds.py": ["explorer"],
     "explorer/page_server.py": ["explorer_server"],
+    "files/folders.py": ["files"],
+    "files/formulas.py": ["files"],
+    "files/writing.py": ["files"],
+    "store.py": ["files", "store"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
@@ -304,6 +308,32 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("3 * self.cull_interval", "10**9", "pages end while the machine sleeps"),
         ('"prelaunch_hook": _set_cookie', '"prelaunch_hook": None', "a closed page keeps its kernel"),
         ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
+    ],
+    "files/folders.py": [
+        ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY", "links to folders are opened"),
+        ("if MARK not in self._names():", "if False:", "anybody's folder is worked in"),
+        ("not in (0, os.geteuid())", "in ()", "another user's folder is worked in"),
+        ("if not re.fullmatch(known, name, re.DOTALL):", "if False:", "anybody's files are removed"),
+        ("        plain &= is_plain", "        plain |= is_plain", "links are gone on with"),
+        ("dir_fd=folder, follow_symlinks=False", "dir_fd=folder", "links are taken for folders"),
+    ],
+    "files/formulas.py": [
+        ("re.compile(\"'*[", "re.compile(\"[", "an apostrophe of the text's own is lost"),
+        ("except ValueError:", "except KeyError:", "numbers alone are written"),
+        ('text.startswith("\'") and', "", "numbers are read without their sign"),
+    ],
+    "files/writing.py": [
+        ("temporary.touch(exist_ok=False)", "temporary.touch()", "a link in place of the temporary file"),
+        ("if not stat.S_ISREG(kind):", "if stat.S_ISDIR(kind):", "links and devices are replaced"),
+    ],
+    "store.py": [
+        ("if not (made or killed):", "if False:", "another's store is replaced"),
+        ("        all_known(path, STORE)", "        pass", "another's file in a store is lost"),
+        ("if beside.exists() and not made:", "if False:", "another's file is taken for a manifest"),
+        ("            remove(store / left)", "            pass", "what zarr had not finished is put out"),
+        (" and (store / name).read_bytes() == content", "", "metadata of the same length are trusted"),
+        ("or mark.read_bytes() != _chunk_bytes(store, names, mark)", "", "torn chunks are trusted"),
+        ("            aside.replace(there)", "            pass", "the earlier output does not come back"),
     ],
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import workbench as wb
 from workbench import figures, loadtest, store, timings
 from workbench.cli import app
-from workbench.files import as_given, folders, inert, write_table, write_text, writing
+from workbench.files import as_given, folders, inert, write_table, write_text
 from workbench.grid import sweep
 from workbench.measure import command as measure
 from workbench.measure.columns import TEXTS, TIMING_COLUMNS
@@ -266,8 +266,13 @@ def test_a_file_at_the_place_of_the_manifest_is_not_replaced(here, precious, suf
 
 
 def test_a_temporary_file_is_new_and_never_a_link(here, precious, monkeypatch):
-    monkeypatch.setattr(writing, "uuid4", lambda: SimpleNamespace(hex="0" * 32))
-    (here / f".workbench-{'0' * 32}").symlink_to(precious / "notes.txt")
+    touch = Path.touch
+
+    def planted(self, **options):
+        self.symlink_to(precious / "notes.txt")
+        touch(self, **options)
+
+    monkeypatch.setattr(Path, "touch", planted)
     with pytest.raises(ValueError, match=r"cannot write .*x.txt: File exists"):
         write_text("text", here / "x.txt")
 
@@ -494,14 +499,23 @@ def mounting():
     return None
 
 
-@pytest.mark.parametrize("how", ["full", "readonly"])
-def test_a_fault_is_one_line_and_loses_nothing(how):
+@pytest.mark.parametrize(
+    ("how", "kinds"),
+    [
+        ("full", []),
+        (
+            "readonly",
+            ["grid.zarr", "grid.nc", "plan.parquet", "requests.csv", "fit.svg", "chart.csv", "view.nc", "figures"],
+        ),
+    ],
+)
+def test_a_fault_is_one_line_and_loses_nothing(how, kinds):
     """A file system of its own where one can be mounted, a limit on the size of files elsewhere."""
     words = mounting() if how == "full" else []
     how = how if how == "readonly" else "limit" if words is None else "tmpfs"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # for a user who is not root
-        command = [*(words or []), sys.executable, FAULTS, folder, how]
+        command = [*(words or []), sys.executable, FAULTS, folder, how, *kinds]
         environment = os.environ | {"PYTHONPATH": str(Path(wb.__file__).parents[1])}
         result = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert result.returncode == 0, f"{how}: {result.stdout}{result.stderr}"

@@ -34,8 +34,8 @@ def inert_table(table: "pd.DataFrame") -> "pd.DataFrame":
     table = table.rename(columns=lambda name: inert(name) if isinstance(name, str) else name)
     for place, dtype in enumerate(table.dtypes):
         if dtype.kind == "O":
-            column = list(table.iloc[:, place])
-            cells = [inert(cell) if isinstance(cell, str) else cell for cell in column]
-            if any(new is not cell for new, cell in zip(cells, column, strict=True)):
-                table.isetitem(place, cells)
+            column = table.iloc[:, place].tolist()
+            changed = {cell: inert(cell) for cell in {cell for cell in column if isinstance(cell, str)}}
+            if any(cell != new for cell, new in changed.items()):
+                table.isetitem(place, [changed[cell] if isinstance(cell, str) else cell for cell in column])
     return table
