@@ -131,6 +131,8 @@ def test_its_own_requests_are_answered(address):
         assert ask(address, PATHS["static"], headers=own | {"Sec-Fetch-Site": "same-origin"})[0] == 200
         assert ask(address, PATHS["kernel"], headers=own)[0] == 404
     assert ask(address, "/", "HEAD")[0] == 405  # only GET starts a kernel
+    status, body = ask(address, "/", "POST")
+    assert (status, words(body)) == (403, "There is no page (403 Forbidden): the server's terminal says why.")
     status, _ = ask(address, PATHS["shutdown"], "POST", {"Host": f"127.0.0.1:{port}"})
     assert status == 403  # without the page's token
 
