@@ -54,7 +54,7 @@ class Kernels(AsyncMappingKernelManager):
         before, self._culled = self._culled, datetime.now(UTC)
         if before and self._culled - before > timedelta(seconds=3 * self.cull_interval):
             self._active(self.list_kernel_ids())
-        await super().cull_kernels()  # type: ignore[no-untyped-call]
+        await asyncio.gather(*map(self.cull_kernel_if_idle, self.list_kernel_ids()), return_exceptions=True)
 
     def _active(self, kernel_ids: list[str]) -> None:
         for kernel_id in kernel_ids:
