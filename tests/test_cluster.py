@@ -155,7 +155,7 @@ def test_the_last_worker_is_killed_and_another_comes_and_goes(nobody, tmp_path, 
         if done == 5:
             worker.kill()
         if done == 15:
-            monkeypatch.setattr(cluster, "PATIENCE", 0.0)
+            monkeypatch.setattr(cluster, "WORKERLESS", 0.0)
             here.scale(0)
 
     monkeypatch.setattr(cluster, "LOOK", 0.05)

@@ -20,7 +20,7 @@ TABLES = ["audit", "timings", "loadtest", "plan.csv", "plan.parquet", "measure",
 
 
 @pytest.mark.parametrize(("names", "places"), [(GRIDS, 3), (TABLES, 2)])
-def test_whatever_is_killed_or_interrupted_the_next_run_ends_with_the_same_bytes(names, places):
+def test_whatever_is_killed_the_next_run_ends_with_the_same_bytes(names, places):
     command = [sys.executable, kills.__file__, "--at", str(places), "--only", *names]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 TIMEOUT = 5
 _KEPT = "what is finished is kept, run again to go on"
 #: How long to wait for another worker when the last one is lost, and how often to look [s].
-PATIENCE, LOOK = 60.0, 1.0
+WORKERLESS, LOOK = 60.0, 1.0
 
 
 @contextmanager
 def executor(address: str) -> Iterator[Executor]:
     """Tasks to the workers of a scheduler; one whose worker is lost is run again on another.
 
-    When the last worker is lost, a warning says so, and after `PATIENCE` without another one the run ends.
+    When the last worker is lost, a warning says so, and after `WORKERLESS` without another one the run ends.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def executor(address: str) -> Iterator[Executor]:
 
 
 def _watch(client: "Client", pool: Executor, address: str, over: Event, alone: Event) -> None:
-    """Say when no worker is left, and when there is one again; call off what waits for one longer than `PATIENCE`."""
+    """Say when no worker is left, and when there is one again; call off what waits for one longer than `WORKERLESS`."""
     since = None
     logger = logging.getLogger("workbench")
     while not over.wait(LOOK):
@@ -99,9 +99,9 @@ def _watch(client: "Client", pool: Executor, address: str, over: Event, alone: E
             since = time.monotonic()
             logger.warning(
                 "workbench: the dask scheduler at %r has no worker since %s: waiting %g s for one",
-                address, time.strftime("%H:%M:%S"), PATIENCE,
+                address, time.strftime("%H:%M:%S"), WORKERLESS,
             )  # fmt: skip
-        elif since is not None and time.monotonic() - since >= PATIENCE:
+        elif since is not None and time.monotonic() - since >= WORKERLESS:
             alone.set()
             pool.shutdown(wait=False)
             return
