@@ -27,6 +27,8 @@ class _Counted:
         if self.count > reading.BUDGET.line:
             raise ValueError(f"{self._where()}a value or record of over {reading.BUDGET.line >> 20} MiB")
         part = self._file.read(size)
+        if part.isdigit() and len(part) == size:  # the parser takes a time that grows with the square of its length
+            raise ValueError(f"{self._where()}a number of over {size:,} digits")
         if b"NaN" in part or b"Infinity" in part or part[-1:].isalpha():
             while part[-1:].isalpha() and len(part) < 2 * size and (more := self._file.read(16)):
                 part += more
