@@ -33,9 +33,9 @@ def describe_error(kind: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     field = ".".join(" ".join(str(part).split())[:80] for part in first["loc"]) or "the entry"
     if field == "the entry" and first["type"] == "value_error":  # how its fields fit together; the message has values
-        return first["msg"].removeprefix("Value error, ")
+        return first["msg"].removeprefix("Value error, ")[:2000]
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return str(unknown("field", field, kind.model_fields))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     given = "" if first["type"] == "missing" else f" = {shown(first['input'])}"
-    return f"{field}{given}: {first['msg'].removeprefix('Value error, ')}{more}"
+    return f"{field}{given}: {first['msg'].removeprefix('Value error, ')[:2000]}{more}"

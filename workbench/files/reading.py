@@ -28,7 +28,7 @@ class Budget:
     line: int = 8 * 2**20  #: of a line, a table's row [character], a JSON record or value [byte]
     rows: int = 1_000_000  #: requests, timings, lines of a table [1]
     columns: int = 10_000  #: of a table [1]
-    text: int = 200 * 2**20  #: of the texts of a table that differ, as they are held [byte]
+    text: int = 256 * 2**20  #: of the texts of a table that differ, as they are held [byte]
     depth: int = 32  #: levels of nesting [1]
 
 

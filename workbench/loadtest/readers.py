@@ -1,7 +1,7 @@
 """Readers of load-test files, one a format: plain tables, varcas, vLLM, GuideLLM. Each streams its file."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def _claim(rows: Rows, name: str, what: str, value: Any) -> None:
 VLLM_ARRAYS = ("start_times", "ttfts", "latencies", "input_lens", "output_lens", "errors")
 VLLM_SUMMARY = {
     "completed": "finished", "failed": "failed", "num_prompts": "requests", "duration": "duration",
-    "total_output_tokens": "output_tokens", "request_throughput": "rate",
+    "total_output_tokens": "output_tokens", "request_throughput": "rate", "mean_ttft_ms": "ttft",
 }  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
     """
     rows, runs = Rows(path, "request {}"), 0
     arrays: dict[str, list[Any]] = {name: [] for name in VLLM_ARRAYS}
-    decoding = array("d")
+    decoding, gaps = array("d"), array("d")  # of each request: the time after its first token [s], its itls [1]
     traffic: dict[str, Any] = {}
     columns = {f"{name}.item": values for name, values in arrays.items()}
     events = json_events(
@@ -132,6 +132,7 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
         if place == "itls.item" and isinstance(value, list):
             rows.add_itl(value)
             decoding.append(_total(value))
+            gaps.append(len(value))
             rows.check_room(len(decoding))
         elif place in columns:
             columns[place].append(rows.held(value))
@@ -154,12 +155,25 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
     for name, values in {**arrays, "itls": decoding}.items():
         if values and len(values) != n:
             raise ValueError(f"{path}: {name} has {len(values)} entries, ttfts has {n}")
+    _check_gaps(rows, gaps, arrays["output_lens"])
     for i in range(n):
         sent, ttft, latency, prompt, output, error = (arrays[name][i] if arrays[name] else None for name in VLLM_ARRAYS)
         if latency is None and decoding and isinstance(ttft, int | float):
             latency = ttft + decoding[i]
         _add_vllm(rows, i, sent, ttft, latency, prompt, output, error)
     return rows
+
+
+def _check_gaps(rows: Rows, gaps: Sequence[float], lengths: list[Any]) -> None:
+    """Note requests with other tokens than their itls and the first: some came at once, or a count is wrong."""
+    pairs = zip(gaps, lengths, strict=False)
+    other = [i for i, (gap, length) in enumerate(pairs) if gap and isinstance(length, int) and gap + 1 != length]
+    if other:
+        first = other[0]
+        rows.notes.append(
+            f"{len(other):,} requests have other numbers of itls than of output tokens after the first: request {first}"
+            f" {gaps[first]:,.0f} itls beside {lengths[first]:,} tokens; their tpot is the time of all itls by tokens"
+        )
 
 
 def _total(gaps: list[Any]) -> float:

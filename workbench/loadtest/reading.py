@@ -32,7 +32,7 @@ LOAD_TEST_MARKS = {
     ("metadata", "request_start_ns"): "aiperf", ("", "experiments"): "genai-perf",
 }  # fmt: skip
 
-FIRST_CHARACTERS = 100_000  # a CSV's comments and header are among them
+HEAD = 100_000  # a CSV's comments and header are among them
 
 #: Of a file that holds no requests: a key of it, and what to give instead.
 SUMMARIES = {
@@ -106,7 +106,7 @@ def recognize(path: Path) -> str:
     """
     path = given_file(path)
     with open_text(path) as text:
-        head = text.read(FIRST_CHARACTERS)
+        head = text.read(HEAD)
     start = next((line.strip() for line in head.splitlines() if line.strip() and not line.startswith("#")), "")
     if not start.startswith(("{", "[")):
         if "sent_s" in start.split(","):

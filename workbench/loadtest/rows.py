@@ -202,8 +202,8 @@ def contradictions(table: pd.DataFrame, claims: dict[str, tuple[str, float]]) ->
     table : pandas.DataFrame
         The requests.
     claims : dict of tuple
-        By field of the summary, what it is (a key of `COUNTS`, "rate" of finished requests [1/s], or "duration" [s])
-        and its value.
+        By field of the summary, what it is (a key of `COUNTS`, "rate" of finished requests [1/s], "duration" [s], or
+        "ttft", the mean of finished requests [ms]) and its value.
 
     Returns
     -------
@@ -217,8 +217,17 @@ def contradictions(table: pd.DataFrame, claims: dict[str, tuple[str, float]]) ->
     for name, (what, value) in claims.items():
         if what in COUNTS and value != have[what]:
             found.append(f"summary: {name} = {value:,.10g}, but " + COUNTS[what].format(have=have[what], n=n))
+    ttft = 1e3 * float((table.first_token_s - table.sent_s)[table.status == "finished"].mean())
+    for name, (what, value) in claims.items():
+        if what == "ttft" and abs(value - ttft) > 0.05 * ttft:
+            found.append(
+                f"summary: {name} = {value:.4g}, but the mean of its records is {ttft:.4g} ms: are they seconds?"
+            )
     sending = float(table.sent_s.max())
     run = float(np.nanmax(table[list(REQUEST_COLUMNS[:3])].to_numpy(float)))
+    for name, (what, value) in claims.items():
+        if what == "duration" and run > 1.5 * value + 1:
+            found.append(f"summary: {name} = {value:.4g} s, but its records last {run:.4g} s: are their times seconds?")
     durations = [value for what, value in claims.values() if what == "duration"] or [sending, run]
     for name, (what, value) in claims.items():
         rates = [have["finished"] / seconds for seconds in durations if seconds > 0]

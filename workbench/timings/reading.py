@@ -5,8 +5,6 @@ times in seconds: what the kernel-time model is fitted to and judged by.
 """
 
 from collections.abc import Callable
-from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +31,7 @@ TIMING_MARKS = {
     "aiconfigurator": ("op_name", "latency"),
     "ncu": ('"Kernel Name"',),
 }
-FIRST_LINES = 2000  # a profiled program's own output may come before its profile
+FIRST_LINES, FIRST_CHARACTERS = 2000, 2**22  # a profiled program's own output may come before its profile
 
 
 def read(path: str | Path, format: str | None = None, *, gpu: str | None = None) -> pd.DataFrame:
@@ -98,7 +96,7 @@ def recognize(path: Path) -> str:
     if starts_with(path, PARQUET):
         return "aiconfigurator"
     with open_text(path) as text:
-        lines = list(islice(iter(partial(text.readline, 100_000), ""), FIRST_LINES))
+        lines = text.read(FIRST_CHARACTERS).split("\n", FIRST_LINES)[:FIRST_LINES]
     start = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
     if start.startswith(("{", "[")):
         return "torch"

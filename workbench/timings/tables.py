@@ -1,5 +1,6 @@
 """Kernel timings that are stored as plain tables: this project's CSV, Vidur's mlp.csv, AIConfigurator's perf tables."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -162,20 +163,24 @@ def _read_parquet(path: Path) -> Cells:
     is_number = (pa.types.is_integer, pa.types.is_floating)
     with open_bytes(path, unfold=False) as file:
         try:
+            file.seek(-8, os.SEEK_END)
+            if (footer := int.from_bytes(file.read(4), "little")) > reading.BUDGET.small:
+                raise ValueError(f"a footer of {footer >> 20:,} MiB: at most {reading.BUDGET.small >> 20:,}")
             found = parquet.ParquetFile(file)
             names = found.schema_arrow.names
             check_unique_columns(path, names, AICONFIGURATOR_COLUMNS)
             kinds = {name: found.schema_arrow.field(name).type for name in names if name in AICONFIGURATOR_COLUMNS}
+            kinds = {name: kind for name, kind in kinds.items() if not pa.types.is_null(kind)}
             texts = [name for name, kind in kinds.items() if "string" in str(kind)[:80] and not kind.num_fields]
             for name, kind in kinds.items():
                 if name not in texts and not any(known(kind) for known in is_number):
                     raise ValueError(f"column {name!r} holds {str(kind)[:60]}: expected texts or numbers")
             _check_parquet(found.metadata, kinds)
             table = parquet.ParquetFile(file, read_dictionary=texts).read([*kinds], use_threads=False)
-            columns = {name: table.column(name) for name in kinds}
-            frame = pd.DataFrame({n: _words(c) if n in texts else c.to_numpy() for n, c in columns.items()})
+            words = _words(table.select(texts))
+            frame = pd.DataFrame({n: words[n] if n in words else table.column(n).to_numpy() for n in kinds})
         except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            why = (str(error).removeprefix(f"{path}: ").splitlines() or [type(error).__name__])[0][:300]
             raise ValueError(f"{path}: not a readable parquet file ({why})") from None
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     return Cells(path, frame, unit="row", columns=names)
@@ -183,7 +188,7 @@ def _read_parquet(path: Path) -> Cells:
 
 def _check_parquet(metadata: Any, wanted: Collection[str]) -> None:
     """Raise ValueError for more rows or bytes than are read, as a parquet file's footer has them."""
-    most, room = reading.BUDGET.rows, reading.BUDGET.text
+    most, room = reading.BUDGET.rows, reading.BUDGET.text // 2  # they are held twice
     if metadata.num_rows > most:
         raise ValueError(f"{metadata.num_rows:,} rows: at most {most:,}")
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
@@ -193,14 +198,17 @@ def _check_parquet(metadata: Any, wanted: Collection[str]) -> None:
         raise ValueError(f"columns of {size >> 20:,} MiB: at most {room >> 20:,}")
 
 
-def _words(column: Any) -> np.ndarray:
-    """A column of texts, each held once; None where it is null."""
-    parts, size = [np.array([], object)], 0
-    for chunk in column.chunks:
-        words = [*chunk.dictionary.to_pylist(), None]
-        places = chunk.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
-        size += int(np.array([len(word or "") for word in words])[places].sum())
-        if size > reading.BUDGET.text:
-            raise ValueError(f"texts of over {reading.BUDGET.text >> 20:,} MiB")
-        parts.append(np.array(words, object)[places])
-    return np.concatenate(parts)
+def _words(table: Any) -> dict[str, np.ndarray]:
+    """Columns of texts, each text held once; None where it is null."""
+    columns, size, room = dict[str, np.ndarray](), 0, reading.BUDGET.text // 2
+    for name in table.column_names:
+        parts = [np.array([], object)]
+        for chunk in table.column(name).chunks:
+            words = [*chunk.dictionary.to_pylist(), None]
+            places = chunk.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
+            size += int(np.array([len(word or "") for word in words])[places].sum())
+            if size > room:
+                raise ValueError(f"texts of over {room >> 20:,} MiB")
+            parts.append(np.array(words, object)[places])
+        columns[name] = np.concatenate(parts)
+    return columns
