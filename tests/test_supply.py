@@ -226,6 +226,7 @@ AUDITS = {
     "none": ("", 0, 0, r"No known vulnerability in the 2 locked packages\n", ""),
     "some": ("jinja2 3.1.5 PYSEC-2026-1", 1, 1, r"jinja2 3\.1\.5 PYSEC-2026-1\n", ""),
     "no network": ("", 1, 2, "", r"workbench: nothing was checked, for want of the vulnerability database: no route\n"),
+    "no lock": ("", 3, 2, "", "workbench: nothing was checked: uv cannot export uv.lock\n"),
 }
 
 
@@ -237,7 +238,7 @@ def test_an_audit_that_checked_nothing_is_not_one_that_found_nothing(case, tmp_p
     shutil.copy(ROOT / ".ci" / "audit-deps", place)
     uv = tmp_path / "uv"
     uv.write_text(f"""#!/bin/sh
-    if [ "$1" = export ]; then printf 'a==1\\nb-c==2.0 ; x\\n' >.cache/locked.txt; exit; fi
+    if [ "$1" = export ]; then printf 'a==1\\nb-c==2.0 ; x\\n' >.cache/locked.txt; [ {status} != 3 ]; exit; fi
     printf '%s' '{found}'; [ {status} = 0 ] || echo 'no route' >&2; exit {status}
     """)
     uv.chmod(0o755)
