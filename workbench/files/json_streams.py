@@ -14,7 +14,7 @@ MAX_KEY = 200  # characters of a key in the path of what is below it; no place t
 #: The path of a value within its document, what it is, as ijson says or "value", and the value.
 JsonEvent = tuple[str, str, Any]
 #: Not JSON, but written by Python's json and by profilers.
-NO_NUMBERS = re.compile(rb"(?<=[\s:,\[])(?:NaN|-?Infinity)(?=[\s,\]}])")
+NO_NUMBERS = re.compile(rb"(?:(?<=[\s:,\[])|\A)(?:NaN|-?Infinity)(?=[\s,\]}])")
 
 
 class _Counted:
@@ -29,12 +29,17 @@ class _Counted:
         part = self._file.read(size)
         if part.isdigit() and len(part) == size:  # the parser takes a time that grows with the square of its length
             raise ValueError(f"{self._where()}a number of over {size:,} digits")
-        if b"NaN" in part or b"Infinity" in part or part[-1:].isalpha():
-            while part[-1:].isalpha() and len(part) < 2 * size and (more := self._file.read(16)):
+        if b"NaN" in part or b"Infinity" in part or _may_go_on(part):
+            while _may_go_on(part) and len(part) < 2 * size and (more := self._file.read(16)):
                 part += more
             part = NO_NUMBERS.sub(b"null", part)
         self.count += len(part)
         return part
+
+
+def _may_go_on(part: bytes) -> bool:
+    """Whether what a part ends with may be the beginning of a word."""
+    return part[-1:].isalpha() or part[-1:] == b"-"
 
 
 def json_events(path: Path, wanted: Collection[str] = (), at: Callable[[], str] = lambda: "") -> Iterator[JsonEvent]:

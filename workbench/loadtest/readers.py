@@ -170,8 +170,8 @@ def _check_gaps(rows: Rows, gaps: Sequence[float], lengths: list[Any]) -> None:
     if other:
         first = other[0]
         rows.notes.append(
-            f"{len(other):,} requests have other numbers of itls than of output tokens after the first, request {first}"
-            f" {gaps[first]:,.0f} itls beside {lengths[first]:,} tokens: their tpot is the time of all itls by tokens"
+            f"{len(other):,} requests have other numbers of itls than of output tokens after the first: request {first}"
+            f" {gaps[first]:,.0f} itls beside {lengths[first]:,} tokens; their tpot is the time of all itls by tokens"
         )
 
 
