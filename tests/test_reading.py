@@ -23,7 +23,7 @@ from workbench import figures, loadtest, timings
 from workbench.files import reading
 from workbench.files.json_streams import json_events, values_of
 from workbench.files.yaml_files import read_yaml
-from workbench.measure import command
+from workbench.measure import results
 from workbench.timings.cells import read_cells
 from workbench.timings.profilers import guess_kernel
 
@@ -380,7 +380,7 @@ def test_a_pipe_has_a_budget_and_an_end(tmp_path, small):
 
 
 @pytest.mark.parametrize(
-    "read", [loadtest.read, timings.read, wb.from_hf_config, lambda path: command.open_results(path, "")]
+    "read", [loadtest.read, timings.read, wb.from_hf_config, lambda path: results.open_results(path, "")]
 )
 def test_what_is_no_file_is_refused_at_once(tmp_path, read, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -407,13 +407,13 @@ def test_names_that_lead_nowhere_are_named(tmp_path, read):
 
 def test_results_to_go_on_with_have_a_budget(tmp_path, monkeypatch):
     path = save(tmp_path, hostile_files.measured())
-    assert len(command.open_results(path, "H100").rows) == 3
-    monkeypatch.setattr(command, "MAX_ROWS", 2)
-    assert refused(lambda path: command.open_results(path, "H100"), path).startswith("over 2 timings")
+    assert len(results.open_results(path, "H100").rows) == 3
+    monkeypatch.setattr(results, "MAX_ROWS", 2)
+    assert refused(lambda path: results.open_results(path, "H100"), path).startswith("over 2 timings")
     save(tmp_path, ",".join(command.MEASURED).encode() + b"\n" + b'"' + b"x" * 200_000)
-    assert "line 2: not valid CSV (field larger than" in refused(lambda path: command.open_results(path, "H100"), path)
+    assert "line 2: not valid CSV (field larger than" in refused(lambda path: results.open_results(path, "H100"), path)
     save(tmp_path, b"\xff" * 100)
-    assert "not a text file" in refused(lambda path: command.open_results(path, "H100"), path)
+    assert "not a text file" in refused(lambda path: results.open_results(path, "H100"), path)
 
 
 @pytest.mark.parametrize(
