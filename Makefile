@@ -3,7 +3,6 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3
-UV_VERSION := 0.13.8
 
 # Everything that tools keep goes below .cache, and a kernel is always this environment's own.
 CACHE := $(CURDIR)/.cache
@@ -17,17 +16,22 @@ export JUPYTER_RUNTIME_DIR := $(CACHE)/jupyter/runtime
 export JUPYTERLAB_SETTINGS_DIR := $(CACHE)/jupyter/lab
 export JUPYTERLAB_WORKSPACES_DIR := $(CACHE)/jupyter/workspaces
 export UV_PYTHON_DOWNLOADS := never
+# Wheels alone, so that nothing is run to build them; argon2-cffi-bindings has none for a Mac with an Intel processor.
+export UV_NO_BUILD ?= $(if $(filter Darwin.x86_64,$(shell uname -s).$(shell uname -m)),0,1)
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH MPLBACKEND PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX UV_PROJECT_ENVIRONMENT
 
 BIN := .venv/bin
+DIST := dist
 READY := .venv/.ready
+# As the lock says, each file by its hash. The project is built by the locked build group, not by what is newest today.
+SYNC = $(BIN)/uv sync -q --frozen --inexact --compile-bytecode --no-build-isolation-package roofline-workbench --extra all --group build --python $(BIN)/python
 
-.PHONY: help figures check test lint audit screenshots explore lab notebooks docs bench clean
+.PHONY: help figures check test lint audit audit-deps sbom screenshots explore lab notebooks docs bench clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 figures: $(READY)  ## set up, then draw every published chart that is not up to date
 	@$(BIN)/workbench figures
@@ -44,6 +48,14 @@ lint: $(READY)
 audit: $(READY)  ## recompute every published number
 	@$(BIN)/workbench audit
 
+audit-deps: $(READY)  ## look for known vulnerabilities of the locked packages; with network
+	@.ci/audit-deps
+
+sbom: $(READY)  ## list what [all] installs as CycloneDX, dist/sbom.cdx.json; the same lock, the same bytes
+	@mkdir -p $(DIST)
+	@$(BIN)/uv export -q --frozen --all-extras --no-default-groups --format cyclonedx1.5 -o $(DIST)/.sbom.json >/dev/null
+	@sed -e '/^  "serialNumber": /d' -e '/^    "timestamp": /d' $(DIST)/.sbom.json >$(DIST)/sbom.cdx.json && rm $(DIST)/.sbom.json
+
 screenshots: $(READY)  ## take the README's pictures of the explorer again
 	@$(BIN)/python -m pytest -n 0 tests/test_browser.py
 	@cp .cache/screenshots/explorer-{first,compare,published}.png docs/screenshots/
@@ -52,13 +64,13 @@ explore: $(READY)  ## open the explorer in a browser
 	@$(BIN)/workbench explore
 
 lab: $(READY)  ## open JupyterLab on the notebooks
-	@$(BIN)/jupyter lab notebooks
+	@$(BIN)/jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
 
 notebooks: $(READY)  ## run all notebooks but the explorer's and store their outputs in place
 	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
 
 docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold
-	@$(BIN)/uv sync -q --frozen --inexact --compile-bytecode --extra all --group docs --python $(BIN)/python
+	@$(SYNC) --group docs
 	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
 
 bench: $(READY)  ## grids beside this machine's copy bandwidth and the batch beside papermill, into workbench/data/benchmarks.csv; a simulation; the explorer
@@ -68,15 +80,15 @@ bench: $(READY)  ## grids beside this machine's copy bandwidth and the batch bes
 	@$(BIN)/python tests/bench_explorer.py
 
 clean:  ## remove the environment and the caches; the figures stay
-	rm -rf .venv .cache figures/.state docs/_build docs/generated
+	rm -rf .venv .cache $(DIST)/sbom.cdx.json figures/.state docs/_build docs/generated
 
-$(READY): pyproject.toml uv.lock Makefile
+$(READY): pyproject.toml uv.lock Makefile .ci/uv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "workbench: no $(PYTHON) on this machine: install Python 3.11 or newer (Debian: apt install python3 python3-venv)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "workbench: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (choose one with make PYTHON=python3.12)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "workbench: $(PYTHON) cannot make virtual environments: install its venv module (Debian: apt install python3-venv)" >&2; exit 1; }
 	@test -x $(BIN)/python && $(BIN)/python -c 'import pip' 2>/dev/null || { rm -rf .venv; $(PYTHON) -m venv .venv; }
 	@mkdir -p $(CACHE)
 	@echo "workbench: preparing .venv (a minute the first time)"
-	@$(BIN)/python -m pip install -q "uv==$(UV_VERSION)"
-	@$(BIN)/uv sync -q --frozen --inexact --compile-bytecode --extra all --python $(BIN)/python
+	@$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r .ci/uv.txt
+	@$(SYNC)
 	@touch $@

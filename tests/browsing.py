@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +47,7 @@ def environment(folder: Path) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_PATH", "MPLBACKEND")}
     own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     own |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    own |= {"TMPDIR": str(folder)}
     return (
         env | home(folder) | own | {"IPYTHONDIR": str(folder / "ipython"), "MPLCONFIGDIR": str(folder / "matplotlib")}
     )
@@ -63,7 +65,7 @@ def server(command: list[str], port: int, folder: Path) -> Iterator[str]:
     log = folder / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=ROOT, env=environment(folder), stdout=output, stderr=output
+            [sys.executable, *command], cwd=ROOT, env=environment(folder), stdout=output, stderr=output
         )
     try:
         until = time.monotonic() + 60
@@ -82,20 +84,34 @@ def server(command: list[str], port: int, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def explorer_page(folder: Path) -> Iterator[str]:
-    """The explorer as `workbench explore` serves it; its address."""
+def explorer_page(folder: Path, changed: str = "") -> Iterator[str]:
+    """The explorer as `workbench explore` serves it, or after Python that changes `page_server`; its address."""
     port = free_port()
-    with server(["workbench.cli", "explore", f"--port={port}", "--no-browser"], port, folder) as address:
+    command = ["-m", "workbench.cli", "explore", f"--port={port}", "--no-browser"]
+    if changed:
+        serve = f"website.serve(port={port}, browser=False)"
+        command = ["-c", f"from workbench.explorer import page_server, website; {changed}; {serve}"]
+    with server(command, port, folder) as address:
         yield address
 
 
+def kernels(folder: Path) -> dict[str, psutil.Process]:
+    """The kernels of a server that keeps its files in `folder`, by their ids."""
+    named = {process: Path((process.info["cmdline"] or [""])[-1]) for process in psutil.process_iter(["cmdline"])}
+    return {
+        path.stem.removeprefix("kernel-"): process
+        for process, path in named.items() if folder in path.parents and path.suffix == ".json"
+    }  # fmt: skip
+
+
 @contextmanager
-def chromium():
+def chromium(*flags: str):
     """Debian's Chromium without a window, with a profile and a home of its own."""
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, env=os.environ | home(Path(folder)))
+        own = {"args": [*FLAGS, *flags], "env": os.environ | home(Path(folder))}
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, **own)
         yield browser
         browser.close()
 

@@ -40,20 +40,31 @@ class Mutant(NamedTuple):
 TESTS = {
     "serving/steps.py": ["steps", "serving", "simulation"],
     "serving/replica.py": ["steps", "serving"],
-    "serving/estimation.py": ["serving", "units"],
+    "serving/estimation.py": ["serving", "assumed", "units"],
     "serving/latency.py": ["serving", "units"],
     "serving/batch.py": ["serving"],
-    "serving/memory.py": ["memory", "serving", "units"],
-    "serving/drafts.py": ["serving", "speculation"],
+    "serving/memory.py": ["memory", "no_silent_default", "serving", "units"],
+    "serving/drafts.py": ["assumed", "serving", "speculation"],
     "serving/capacity.py": ["plan"],
     "serving/pareto.py": ["plan", "search"],
     "kernels/roofline.py": ["roofline", "steps"],
-    "kernels/gemm.py": ["kernels", "units"],
-    "kernels/attention.py": ["kernels", "units"],
+    "kernels/gemm.py": ["kernels", "no_silent_default", "units"],
+    "kernels/attention.py": ["kernels", "no_silent_default", "units"],
     "kernels/elementwise.py": ["kernels", "units"],
     "kernels/times.py": ["kernels", "steps", "units"],
-    "kernels/collectives.py": ["parallel", "units"],
+    "kernels/collectives.py": ["parallel", "assumed", "no_silent_default", "units"],
+    "kernels/unknowns.py": ["no_silent_default"],
+    "operators/cost.py": ["no_silent_default", "operators"],
+    "catalog/gpu_entries.py": ["no_silent_default", "catalog_gpus"],
     "kernels/formats.py": ["memory", "operators", "steps"],
+    "common/arguments.py": ["assumed", "public_arguments"],
+    "config_keys.py": ["assumed"],
+    "explorer/bounds.py": ["explorer"],
+    "explorer/page_server.py": ["explorer_server"],
+    "files/folders.py": ["files"],
+    "files/formulas.py": ["files"],
+    "files/writing.py": ["files"],
+    "store.py": ["files", "store"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
@@ -89,6 +100,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("self.pp > self.model.n_layers", "self.pp >= self.model.n_layers", "off by one stage"),
     ],
     "serving/estimation.py": [
+        (".max()) > ep * batch.max_num_seqs", ".max()) < 0 * batch.max_num_seqs", "batches without an end"),
         ("watts[1] * decoding", "watts[0] * decoding", "decoding at prefill's watts"),
         ("watts[0] * times.ttft", "watts[1] * times.ttft", "prefill at decoding's watts"),
         ("(power_floor + (1 - power_floor) * np.maximum(*busy))", "(power_floor + power_floor * np.maximum(*busy))",
@@ -144,6 +156,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("(part.learned_positions or 0)", "0", "positions without weights"),
         ("np.ceil(np.asarray(tokens, dtype=float) / block_size)", "(np.asarray(tokens, dtype=float) / block_size)",
          "parts of blocks"),
+        ("batch.cached_prefix // BLOCK_SIZE * BLOCK_SIZE", "batch.cached_prefix", "a block shared in part"),
         ("np.ceil(window.size / block_size)", "np.floor(window.size / block_size)", "a window cut short"),
         ("(1 - sliding) * kept + sliding", "sliding * kept + (1 - sliding)", "sliding and full layers swapped"),
         ('(w.activation + WIDTH["fp32"])', "w.activation", "logits in one format"),
@@ -161,6 +174,9 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("BLOCK_SIZE * replica.ep, ", "BLOCK_SIZE, ", "the cache of one GPU"),
     ],
     "serving/drafts.py": [
+        ("if self.mtp and target.mtp_layers is None", "if self.mtp and target.mtp_layers == 0", "layers not there"),
+        ("own > other or (what", "(what", "a draft larger than its target"),
+        ("tokens > small.max_context", "tokens < small.max_context", "a draft beyond its context"),
         ("below ** (drafted + 1)", "below**drafted", "off by one draft"),
         ("(1 - below), drafted + 1)", "(1 - below), drafted)", "certain drafts, off by one"),
         ("draft.depth * step_time", "(draft.depth + 1) * step_time", "a pass more than drafts"),
@@ -215,7 +231,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "kernels/gemm.py": [
         ("np.ceil(m / rows) * np.ceil(n / columns)", "np.ceil(m / columns) * np.ceil(n / rows)", "tiles turned"),
-        ("np.ceil(tiles * split / sm_count) * (k / split", "(tiles * split / sm_count) * (k / split", "parts of waves"),
+        ("whole(tiles * split / sms) * (k / split", "(tiles * split / sms) * (k / split", "parts of waves"),
+        ("sm_count=gpu.sm_count, fill", "sm_count=gpu.sm_count or 132, fill", "another card's SMs"),
         ("(k / split + fill_depth)", "(k / split + fill_depth / split)", "pipelines filled once"),
         ("side / (side + half_tile)", "half_tile / (side + half_tile)", "small tiles reuse more"),
         ("(m <= rows) | (tiles", "(m < rows) | (tiles", "off by one row"),
@@ -228,9 +245,11 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "kernels/attention.py": [
         ("fit.softmax_flops / gpu.peak_16_bit", "fit.softmax_flops / peak_flop_rate", "a softmax in fp8"),
         ("cost.batch * tile * cost.n / 2", "cost.batch * tile * cost.n", "a whole tile wasted"),
-        ("np.ceil(cost.m / tile) / sms)", "(cost.m / tile) / sms)", "parts of tiles"),
+        ("np.ceil(cost.m / tile), gpu)", "(cost.m / tile), gpu)", "parts of tiles"),
+        ("0.0 if gpu.sm_count is None else np.ceil(tiles / gpu.sm_count)", "np.ceil(tiles / (gpu.sm_count or 1))",
+         "an unknown number of SMs is one"),
         ("(KV_PASSES - 1) * new", "KV_PASSES * new", "a pass of the cache more"),
-        ("TAIL * QUERY_TILE * cost.n * sms", "TAIL * QUERY_TILE * cost.n", "a tail on one SM"),
+        ("TAIL * QUERY_TILE * cost.n * gpu.sm_count", "TAIL * QUERY_TILE * cost.n", "a tail on one SM"),
         ("fit.token_ns * cost.sequences * cost.m", "fit.token_ns * cost.m", "one sequence is written"),
         ("np.ceil(rows / QUERY_ROWS) * QUERY_ROWS", "rows", "rows not padded"),
         ("cost.batch / cost.group\n", "cost.batch\n", "KV heads read once a query head"),
@@ -247,11 +266,74 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("np.minimum(ring, one_shot)", "np.maximum(ring, one_shot)", "the slower algorithm"),
         ("(count - 1) / count * size / link_rate", "size / link_rate", "its own share crosses the link"),
         ("STEP_LATENCY, PCIE_STEP_LATENCY)\n", "PCIE_STEP_LATENCY, STEP_LATENCY)\n", "latencies swapped"),
-        ("np.less_equal(gpus, gpu.link.max_gpus", "np.less(gpus, gpu.link.max_gpus", "a bridge joins one"),
+        ("np.less_equal(gpus, np.inf", "np.less(gpus, np.inf", "a bridge joins one"),
+        ("* int(lanes[2]) if lanes else np.nan", "* int(lanes[2]) if lanes else 1.0", "a link of unknown lanes"),
+        ("np.greater(gpus, most :=", "np.less(gpus, most :=", "machines without an end"),
+    ],
+    "common/arguments.py": [
+        ("isinstance(given, int | float) or isinstance(given, bool)", "isinstance(given, int | float)",
+         "bools as numbers"),
+        ("return value.item() if scalar", "return value if scalar", "numpy's small integers overflow"),
+        ("if len(listed) > MAX_LABELS:", "if not listed:", "labels without an end"),
+    ],
+    "config_keys.py": [
+        ("if value is not None and value not in", "if value is None and value not in", "keys passed over"),
+        ("if not stem or", "if stem and", "any architecture"),
+    ],
+    "kernels/unknowns.py": [
+        ("if gpu.sm_count is None:", "if gpu.sm_count == 0:", "nothing said of SMs"),
+    ],
+    "operators/cost.py": [
+        ("1.0 * size)", "size)", "integers that overflow"),
+    ],
+    "catalog/gpu_entries.py": [
+        ("2**30 * self.memory.reported_gib", "1e9 * self.memory.reported_gib", "GiB taken for GB"),
     ],
     "kernels/formats.py": [
         ('own and own.scope == "linear"', "own", "all weights as the experts'"),
         ('("fp16" if own or self.weight in GROUP_FORMATS else rest)', "rest", "a quantized head"),
+    ],
+    "explorer/bounds.py": [
+        ("len(value) > most", "len(value) > 2 * most", "lists of any length"),
+        ("len(path) == BUDGET.depth", "len(path) == 10 * BUDGET.depth", "nested ten times as deep"),
+        ("not text.isprintable()", "not text", "marks that turn the direction of what follows"),
+        ("not isfinite(item)", "item > 1e300", "NaN"),
+    ],
+    "explorer/page_server.py": [
+        ('headers.get("Host") not in self.hosts', "False", "any name of the server"),
+        ('("none", "same-origin")', '("none", "same-origin", "same-site")', "pages of another port"),
+        ('self._own(headers.get("Origin")) and ', "", "any origin"),
+        ('!= "document"', '== "worker"', "a part of another page"),
+        (">= MAX_KERNELS", "> MAX_KERNELS", "one kernel too many"),
+        ("3 * self.cull_interval", "10**9", "pages end while the machine sleeps"),
+        ('"prelaunch_hook": _set_cookie', '"prelaunch_hook": None', "a closed page keeps its kernel"),
+        ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
+    ],
+    "files/folders.py": [
+        ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY", "links to folders are opened"),
+        ("if MARK not in self._names():", "if False:", "anybody's folder is worked in"),
+        ("not in (0, os.geteuid())", "in ()", "another user's folder is worked in"),
+        ("if not re.fullmatch(known, name, re.DOTALL):", "if False:", "anybody's files are removed"),
+        ("        plain &= is_plain", "        plain |= is_plain", "links are gone on with"),
+        ("dir_fd=folder, follow_symlinks=False", "dir_fd=folder", "links are taken for folders"),
+    ],
+    "files/formulas.py": [
+        ("re.compile(\"'*[", "re.compile(\"[", "an apostrophe of the text's own is lost"),
+        ("except ValueError:", "except KeyError:", "numbers alone are written"),
+        ('text.startswith("\'") and', "", "numbers are read without their sign"),
+    ],
+    "files/writing.py": [
+        ("temporary.touch(exist_ok=False)", "temporary.touch()", "a link in place of the temporary file"),
+        ("if not stat.S_ISREG(kind):", "if stat.S_ISDIR(kind):", "links and devices are replaced"),
+    ],
+    "store.py": [
+        ("if not (made or killed):", "if False:", "another's store is replaced"),
+        ("        all_known(path, STORE)", "        pass", "another's file in a store is lost"),
+        ("if beside.exists() and not made:", "if False:", "another's file is taken for a manifest"),
+        ("            remove(store / left)", "            pass", "what zarr had not finished is put out"),
+        (" and (store / name).read_bytes() == content", "", "metadata of the same length are trusted"),
+        ("or mark.read_bytes() != _chunk_bytes(store, names, mark)", "", "torn chunks are trusted"),
+        ("            aside.replace(there)", "            pass", "the earlier output does not come back"),
     ],
 }  # fmt: skip
 
@@ -301,7 +383,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(PROCESSES) as pool:
         for number in range(PROCESSES):
             copy = Path(folder) / str(number)
-            for part in ("workbench", "tests"):
+            for part in ("workbench", "tests", "notebooks", "params", "figures"):
                 shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
             shutil.copy(ROOT / "pyproject.toml", copy)
             free.put(copy)

@@ -52,10 +52,11 @@ def _moe(draw: st.DrawFn, layers: int) -> dict[str, object]:
 
 
 @st.composite
-def models(draw: st.DrawFn, *, latent: bool = True, window: bool = True) -> Model:
+def models(draw: st.DrawFn, *, latent: bool = True, window: bool = True, mtp: bool = False) -> Model:
     """A transformer of any size that 1, 2 or 4 GPUs can share: grouped heads or not, a gate or none, experts or none.
 
     latent, window : whether it may have multi-head latent attention, and layers that see a window only
+    mtp : whether it has a layer for multi-token prediction
     """
     layers, group = draw(st.integers(1, 40)), draw(st.sampled_from([1, 2, 4, 8]))
     kv_heads = draw(st.sampled_from([1, 2, 4, 8]))
@@ -67,7 +68,7 @@ def models(draw: st.DrawFn, *, latent: bool = True, window: bool = True) -> Mode
         hidden_size=draw(st.integers(16, 8192)), intermediate_size=4 * draw(st.integers(8, 4096)), n_layers=layers,
         n_heads=heads, n_kv_heads=kv_heads, head_dim=draw(st.sampled_from([32, 64, 80, 128])),
         vocab_size=draw(st.integers(10, 200_000)), gated=draw(st.booleans()), tied_embeddings=draw(st.booleans()),
-        learned_positions=draw(st.none() | st.integers(1, 4096)),
+        mtp_layers=1 if mtp else None, learned_positions=draw(st.none() | st.integers(1, 4096)),
         sliding_window=sliding and dict(zip(("size", "layers"), sliding, strict=True)),
         moe=draw(st.none() | _moe(layers)), mla=mla,
         quantization=draw(st.none() | st.sampled_from([

@@ -67,8 +67,8 @@ def test_no_alias_hides_an_id_or_another_alias():
 
 
 def test_what_is_unknown_is_absent():
-    assert wb.gpu("h100-nvl").l2_mb is None
-    assert "L2" not in str(wb.gpu("h100-nvl"))
+    assert wb.gpu("gaudi3").l2_mb is None
+    assert "L2" not in str(wb.gpu("gaudi3"))
 
 
 def test_an_entry_is_frozen():

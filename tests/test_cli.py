@@ -1,5 +1,10 @@
 """The command line: what it prints, and one clear line and a non-zero exit status for what is wrong."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import xarray as xr
@@ -245,3 +250,65 @@ def test_plan_refuses_in_one_line(arguments, message):
 def test_lists():
     assert "rtx-a6000             NVIDIA RTX A6000 48GB" in invoke("gpus").output
     assert "llama-7b              LLaMA 7B" in invoke("models").output
+
+
+# What a process is given --------------------------------------------------------------------------------------------
+
+WHOLE = "import sys; sys.argv[1:] = {!r}; from workbench.cli import main; sys.exit(main())"
+
+
+def process(*arguments, before="", **options):
+    """Exit status and standard error of a command of its own process, as the console script runs it."""
+    code = before + WHOLE.format([str(argument) for argument in arguments])
+    result = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, errors="replace", **options
+    )
+    return result.returncode, result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("workbench", ["gpus"]), ("workbench", ["--version"]), ("measure", ["measure", "--help"])],
+)
+def test_what_cannot_be_printed_is_one_line(name, arguments):
+    with Path("/dev/full").open("w") as full:
+        line = f"{name}: cannot write to standard output: No space left on device\n"
+        assert process(*arguments, stdout=full) == (1, line)
+
+
+@pytest.mark.parametrize("arguments", [["gpus"], ["measure", "--dry-run"]])
+def test_a_reader_that_has_gone_is_no_fault_to_tell(arguments):
+    """The status is what shells show for SIGPIPE."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert process(*arguments, stdout=writer) == (141, "")
+    finally:
+        os.close(writer)
+
+
+def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
+    """Whatever writes to descriptors 1 and 2 would write into it."""
+    code = (
+        "import os, sys; os.closerange(0, 3); sys.stdin = sys.stdout = sys.stderr = None; "
+        "from workbench import ending; "
+        f"ending.run_command('x', lambda: os.open({str(tmp_path / 'file')!r}, os.O_CREAT) < 3 or print('to nobody'))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_folder_that_is_gone(tmp_path):
+    (tmp_path / "gone").mkdir()
+    gone = f"import os; os.chdir({str(tmp_path / 'gone')!r}); os.rmdir(os.getcwd()); "
+    line = "workbench: the folder that this runs in is no longer there\n"
+    assert process(*GRID, "-o", "g.nc", before=gone) == (1, line)
+
+
+def test_names_that_standard_output_cannot_show(tmp_path):
+    file, output = (tmp_path / os.fsdecode(name) for name in (b"\xff.csv", b"\xfe.csv"))
+    file.write_text("operator_class,name,dtype,m,n,k,time_s\ngemm,x,fp16,1,2,3,4e-6\n")
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    assert process("timings", file, "-o", output, env=environment, stdout=subprocess.DEVNULL) == (0, "")
+    assert len(pd.read_csv(output)) == 1

@@ -128,11 +128,11 @@ def test_a_prompt_that_is_too_long_takes_no_connection():
 
 
 def test_options_are_refused_where_they_are_made():
-    with pytest.raises(ValueError, match=r"^timeout = -1: expected a positive number of seconds$"):
+    with pytest.raises(ValueError, match=r"^timeout = -1: allowed are positive seconds up to 1e\+15$"):
         ClientOptions(timeout=-1)
-    with pytest.raises(ValueError, match=r"^horizon = 'end': expected a positive number of seconds$"):
+    with pytest.raises(ValueError, match=r"^horizon = 'end': allowed are positive seconds"):
         ClientOptions(horizon="end")
-    with pytest.raises(ValueError, match=r"^in_flight = 1.5: allowed are whole numbers from 1$"):
+    with pytest.raises(ValueError, match=r"^in_flight = 1.5: allowed are whole numbers from 1 to"):
         ClientOptions(in_flight=1.5)
 
 

@@ -1,8 +1,12 @@
 """Grids and figures on a cluster of several worker processes, of which one is killed: whole, equal to the last byte."""
 
+import logging
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 from concurrent.futures import as_completed
 
 import pytest
@@ -120,6 +124,57 @@ def test_a_scheduler_that_is_lost(tmp_path):
     reported = []
     store.write(sweep.checked(**arguments), path, chunks=4, report=lambda done, total: reported.append((done, total)))
     assert 5 < reported[0][0] < reported[0][1]
+    with xr.open_zarr(path) as ds:
+        xr.testing.assert_equal(ds.load(), wb.roofline_grid(**arguments))
+
+
+@pytest.fixture
+def nobody():
+    """A cluster in this process that has no worker yet, and a worker of its own process that nothing starts again."""
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1", "--no-dashboard"]
+    with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=":0", silence_logs=50) as here:
+        worker = subprocess.Popen([*command, here.scheduler_address], stderr=subprocess.DEVNULL)
+        yield here, worker
+        worker.kill()
+        worker.wait()
+
+
+def test_the_last_worker_is_killed_and_another_comes_and_goes(nobody, tmp_path, monkeypatch):
+    """Each is said in a line; what was finished is kept, and the next run, without a cluster, goes on from there."""
+    arguments, path = {"gpu": "t4", "model": "gpt2", "batch_size": range(1, 101)}, tmp_path / "g.zarr"
+    (here, worker), said = nobody, []
+    address = here.scheduler_address
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            said.append(re.sub(r"\d\d:\d\d:\d\d", "TIME", record.getMessage()))
+            if len(said) == 1:
+                here.scale(1)
+
+    def report(done, total):
+        if done == 5:
+            worker.kill()
+        if done == 15:
+            monkeypatch.setattr(cluster, "WORKERLESS", 0.0)
+            here.scale(0)
+
+    monkeypatch.setattr(cluster, "LOOK", 0.05)
+    monkeypatch.setattr(cluster, "TIMEOUT", 60)
+    monkeypatch.setattr(logging.getLogger("workbench"), "handlers", [Listener()])
+    with (
+        pytest.raises(ValueError, match=f"^the dask scheduler at '{address}' has lost its last worker, what is "
+                      "finished is kept, run again to go on$"),
+        cluster.executor(address) as pool,
+    ):  # fmt: skip
+        store.write(sweep.checked(**arguments), path, chunks=4, executor=pool, report=report)
+    assert said == [
+        f"workbench: the dask scheduler at '{address}' has no worker since TIME: waiting 60 s for one",
+        f"workbench: the dask scheduler at '{address}' has a worker again",
+        f"workbench: the dask scheduler at '{address}' has no worker since TIME: waiting 0 s for one",
+    ]
+    reported = []
+    store.write(sweep.checked(**arguments), path, chunks=4, report=lambda done, total: reported.append((done, total)))
+    assert 15 < reported[0][0] < reported[0][1]
     with xr.open_zarr(path) as ds:
         xr.testing.assert_equal(ds.load(), wb.roofline_grid(**arguments))
 

@@ -1,5 +1,6 @@
 """The documentation says what the code does; its own machinery turns docstrings and tables into what they mean."""
 
+import ast
 import re
 import sys
 import tomllib
@@ -98,3 +99,26 @@ def test_the_folder_that_the_commands_write_to_is_made_by_the_first():
     assert set(re.findall(r"(?:-o|--plot|ipynb) ([\w.]+)/", readme)) == {".cache"}
     assert "mkdir -p .cache" in readme
     assert re.search(r"^\$\(READY\):.*\n(\t.*\n)*\t@mkdir -p \$\(CACHE\)\n", makefile, re.M)
+
+
+def test_every_promise_is_held_by_tests_that_exist():
+    text = (DOCS / "promises.md").read_text()
+    promises = re.findall(r"^\| .* \| \[\^(\w+)\] \|$", text, re.M)
+    tests = dict(re.findall(r"^\[\^(\w+)\]: (.*)$", text, re.M))
+    assert len(promises) == len(tests) > 20
+    assert text.count("\n| ") == len(promises) + text.count("| tests |")
+    for promise in promises:
+        held = re.findall(r"`(tests/test_\w+\.py)::(\w+)`", tests[promise])
+        assert held, promise
+        for file, name in held:
+            defined = {node.name for node in ast.parse((ROOT / file).read_text()).body if hasattr(node, "name")}
+            assert name in defined, f"{promise}: {file}::{name}"
+
+
+def test_promises_and_security_are_found():
+    readme, index = (ROOT / "README.md").read_text(), (DOCS / "index.md").read_text()
+    assert "(docs/promises.md)" in readme
+    assert "(SECURITY.md)" in readme
+    assert "\npromises\nsecurity\n" in index
+    assert "(docs/promises.md)" in (ROOT / "SECURITY.md").read_text()
+    assert "{include} ../SECURITY.md" in (DOCS / "security.md").read_text()

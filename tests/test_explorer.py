@@ -5,12 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 import yaml
 from browsing import free_port
 from typer.testing import CliRunner
@@ -18,7 +19,8 @@ from typer.testing import CliRunner
 import workbench as wb
 from workbench import audit, explorer, tables
 from workbench.cli import app
-from workbench.explorer import pictures, published_charts, view, website
+from workbench.common.extras import MissingLibrary
+from workbench.explorer import page_server, pictures, published_charts, view, website, widget
 from workbench.figures import read_params
 from workbench.figures.params import notebook_parameters
 
@@ -29,6 +31,14 @@ CONFIG = {
     "max_position_embeddings": 2048,
 }  # fmt: skip
 OWN = {"model": ["tiny-1b"], "configs": {"tiny-1b": CONFIG}}
+PIN = {"gpu": "t4", "model": "llama-7b", "phase": "decode", "batch_size": 1, "seq_len": 8}
+
+
+def nested(levels):
+    """An object inside an object, so many levels deep."""
+    return {"a": nested(levels - 1)} if levels > 1 else {}
+
+
 VIEWS = {
     "first": {},
     "kernel": {"gpu": ["t4"], "operator": ["attention", "lm_head"], "time_model": "kernel", "launch_latency_us": 26.0},
@@ -91,11 +101,55 @@ def test_a_view_survives_json():
         ({"model": ["llama-7b"], "configs": {"llama-7b": CONFIG}}, "'llama-7b' is a model of the catalog"),
         ({"model": ["A/b"], "configs": {"A/b": CONFIG}}, "'A/b': the name of a model is in lower case"),
         ({"model": ["x"], "configs": {"x": {"model_type": "bert"}}}, "unknown model_type 'bert'"),
+        ({"pins": [PIN] * 51}, "51 entries, of 50 that a page holds"),
+        ({"series": {f"s{i}": {} for i in range(5000)}}, "5,000 entries, of 100 that a page holds"),
+        ({"series": {"a": {"operator": ["qk"] * 101}}}, "operator selects by a name or a number, or by a list of at"),
+        ({"series": {"a": {"operator": {}}}}, r"series.a = .*: operator selects by a name or a number, or by a list"),
+        ({"series": {"a": {"operator": ["x" * 201]}}}, "operator selects by a name or a number, or by a list of at"),
+        ({"series": {f"s{i}": {} for i in range(40)}, "batch_size": list(range(1, 101)), "seq_len": list(range(1, 51))},
+         "over 400,000 points in all series: narrow the ranges or take fewer series"),
+        ({"gpu": wb.gpus()[:24], "model": wb.models()[:10], "operator": ["lm_head"], "batch_size": [1], "seq_len": [1]},
+         "240 pairs of a GPU and a model: a page draws 200; choose fewer"),
+        ({"gpu": ["t4"] * 101}, "101 entries, of 100 that a page holds"),
+        ({"batch_size": list(range(1, 1002)), "seq_len": [1]}, "1,001 entries, of 1,000 that a page holds"),
+        ({"candidates": list(range(1, 102))}, "101 entries, of 100 that a page holds"),
+        ({"tp": 1025}, "tp = 1025: Input should be less than or equal to 1024"),
+        ({"model": ["x" * 10**6]}, "1,000,000 characters, of 200 that a page holds"),
+        ({"model": ["\u202egpj.exe"]}, r"model.0 = '\\u202egpj.exe': must have no control characters"),
+        ({"model": ["a\nb"], "configs": {"a\nb": CONFIG}}, "must have no control characters"),
+        ({"configs": {f"m{i}": CONFIG for i in range(21)}}, "21 entries, of 20 that a page holds"),
+        ({"configs": {"x": CONFIG | {"note": "x" * 2**18}}}, "configs: 262,.* characters of JSON: a page"),
+        ({"configs": {"x": CONFIG | {"deep": nested(32)}}}, "configs: x: nested over 32 levels deep"),
+        ({"configs": {"x": CONFIG | {"rope": [1.0, float("inf")]}}}, "rope.1 = 'inf': must be a finite number"),
+        ({"configs": {"x": CONFIG | {"note": "\ud800"}}}, "note = .*: must have no half characters"),
+        ({"configs": {"x": CONFIG | {"\udfff": 1}}}, "a key = .*: must have no half characters"),
     ],
 )  # fmt: skip
 def test_what_a_view_refuses(fields, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as refused:
         wb.explore(**fields)
+    assert len(str(refused.value).splitlines()) == 1
+    assert len(str(refused.value)) < 2000
+
+
+def test_a_config_may_be_nested_as_deep_as_an_entry_of_the_catalog():
+    assert wb.explore(**OWN | {"configs": {"tiny-1b": CONFIG | {"deep": nested(31)}}}).view.model == ["tiny-1b"]
+
+
+@pytest.mark.parametrize("time_model", ["ideal", "kernel"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"batch_size": [1, 10**12], "seq_len": [1, 10**12]}, {"candidates": [10**12], "phase": ["decode"]},
+        {"batch_size": [10**12], "seq_len": [10**12], "gpu": ["h100-sxm"], "model": ["mixtral-8x7b"], "tp": 8},
+        {"launch_latency_us": 999999.0, "peak_tflops": 9e12}, {"launch_latency_us": 5e-324},
+        {"setting": {"batch_size": 9 * 10**12, "seq_len": 9 * 10**12}},
+    ],
+)  # fmt: skip
+def test_the_largest_sizes_overflow_nothing(fields, time_model):
+    _, _, picture = drawn(fields | {"time_model": time_model})
+    assert np.isfinite(numbers(picture)).all()
+    json.dumps(picture | {"roofline": picture["roofline"] | {"numbers": ""}}, allow_nan=False)
 
 
 # Code and params --------------------------------------------------------------------------------------------------
@@ -280,7 +334,7 @@ def test_a_setting_s_memory_and_latency():
         assert row["fits"] == "yes"
         assert row["weights"] == pytest.approx(8.03e9, rel=1e-3)  # half of 8.03e9 parameters, two bytes each
         assert row["cache"] == pytest.approx(4 * 1152 * 32 * 2 * 4 * 128)  # layers, K and V, KV heads, head size
-        assert row["usable"] == pytest.approx(0.9 * 80e9)
+        assert row["usable"] == pytest.approx(0.9 * wb.gpu(row["gpu"]).memory_bytes)
         for name in ("memory", "largest_batch", "ttft", "tpot", "tokens_per_second"):
             assert row[name] == pytest.approx(server.sel(gpu=row["gpu"])[name].item()), name
 
@@ -289,17 +343,18 @@ def test_what_does_not_fit_is_said_with_what_is_missing():
     fields = {"gpu": ["a100-80gb-sxm"], "batch_size": [64], "seq_len": [8064]}
     _, _, picture = drawn(fields)
     (row,) = picture["serving"]["rows"]
-    # weights 16.06, activations 0.41, workspace 0.3, cache 64 x 8,192 x 131,072 bytes = 68.72 GB: 85.49 of 72 GB
-    assert row["fits"] == "no: KV cache 13.49 GB over 72.0 GB, 90% of the memory"
-    assert row["largest_batch"] == 51  # 55.23 GB over 1.0737
+    # weights 16.06, activations 0.41, workspace 0.3, cache 64 x 8,192 x 131,072 bytes = 68.72 GB: 85.49
+    # of 0.9 x 79.15 GiB = 76.49 GB
+    assert row["fits"] == "no: KV cache 9.00 GB over 76.5 GB, 90% of the memory"
+    assert row["largest_batch"] == 55  # 59.72 GB over 1.0737
     assert (row["ttft"], row["tpot"], row["tokens_per_second"]) == (None, None, None)
     assert picture["notes"] == [
         "Memory is too small at batch 64, prompt 8,064, output 128 tokens: llama-3-8b on a100-80gb-sxm."
         " All other times are computed as if it held the model."
     ]
     (row,) = drawn({"gpu": ["l4"], "model": ["llama-3-70b"]})[2]["serving"]["rows"]
-    # 70.55e9 parameters of 2 bytes, activations 0.61, workspace 0.3 GB, of 21.6
-    assert row["fits"].startswith("no: weights and activations 120.4")
+    # 70.55e9 parameters of 2 bytes, activations 0.61, workspace 0.3 GB, of 0.9 x 22.03 GiB = 21.29
+    assert row["fits"].startswith("no: weights and activations 120.7")
     _, _, picture = drawn({"gpu": ["h100-sxm"], "seq_len": [8192]})
     (row,) = picture["serving"]["rows"]
     assert row["fits"] == "no: 8,320 tokens, in a context of 8,192"
@@ -496,6 +551,103 @@ def test_the_page_s_messages():
     assert message(shown) == "pin: seq_len: Field required"
 
 
+@pytest.mark.parametrize(
+    ("content", "words_"),
+    [
+        ({"kind": "pin"}, "message: asked.pin.at: Field required"),
+        ({"kind": "pin", "at": [1]}, "message: asked.pin.at = [1]: Input should be a valid dictionary"),
+        ({"kind": "pin", "at": {}}, "pin: gpu: Field required (and 4 more)"),
+        ({"kind": "pin", "at": PIN | {"self": 1}}, "pin: unknown field 'self'"),
+        ({"kind": "pin", "at": PIN | {"batch_size": float("nan")}}, "pin: batch_size = nan: Input should be"),
+        ({"kind": "unpin"}, "message: asked.unpin.number: Field required"),
+        ({"kind": "unpin", "number": "0"}, "message: asked.unpin.number = '0': Input should be a valid integer"),
+        ({"kind": "heat"}, "message: asked.heat.chosen: Field required"),
+        ({"kind": "heat", "chosen": {"gpu": 3}}, "view: heat.gpu = 3: Input should be a valid string"),
+        ({"kind": "setting"}, "message: asked.setting.setting: Field required"),
+        ({"kind": "setting", "setting": {"batch_size": 0}}, "view: setting.batch_size = 0: Input should be greater"),
+        ({"kind": "download"}, "message: asked.download.format: Field required"),
+        ({"kind": "download", "format": "xls" * 10**5}, "unknown format 'xlsxls"),
+        ({"kind": "download", "format": "csv", "more": 1}, "message: asked.download.more = 1: Extra inputs"),
+        ({"kind": ["pin"]}, "message: asked = {'kind': ['pin']}: Input tag"),
+        ({"kind": "run"}, "message: asked = {'kind': 'run'}: Input tag 'run' found using 'kind' does not match any"),
+        ({}, "message: asked = {}: Unable to extract tag using discriminator 'kind'"),
+        (None, "message: asked = None: "),
+        ([["pin"]], "message: asked = [['pin']]: "),
+    ],
+)
+def test_a_message_that_the_page_does_not_send_is_answered_in_one_line(content, words_):
+    shown = wb.explore()
+    before = shown.view
+    shown.pictures._handle_custom_msg(content, [])
+    assert message(shown).startswith(words_)
+    assert len(message(shown)) <= 2000
+    assert shown.view == before or content["kind"] in ("heat", "setting")
+
+
+@pytest.mark.parametrize(
+    ("error", "words_"),
+    [
+        (TypeError("/home/me/x.py"), "this cannot be shown (TypeError)"),
+        (OverflowError("too large"), "this cannot be shown (OverflowError)"),
+        (MemoryError(), "this cannot be shown (MemoryError)"),
+        (RecursionError("deep"), "this cannot be shown (RecursionError)"),
+        (OSError(28, "No space left on device", "/tmp/x"), "No space left on device"),
+        (MissingLibrary("netCDF4 is missing: pip install it"), "netCDF4 is missing: pip install it"),
+        (ValueError("two\nlines,\u202e turned\t" + "x" * 5000), "two lines, turned xxx"),
+    ],
+)
+def test_what_nobody_foresaw_is_said_in_one_line_without_a_path(error, words_, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5")
+    monkeypatch.setenv("QUERY_STRING", "view=%7B%22gpu%22%3A%5B%22l4%22%5D%7D")
+    page, notebook = wb.explore(), explorer.Explorer(explorer.View())
+    with monkeypatch.context() as broken:
+        broken.setattr(widget, "grid", fail)
+        page.controls["batch_size"].widget.value = (1, 8)
+        assert message(page).startswith(words_)
+        assert len(message(page)) <= 2000
+        if not isinstance(error, ValueError):  # whoever works in a notebook sees where it was
+            with pytest.raises(type(error)):
+                notebook.controls["batch_size"].widget.value = (1, 8)
+        assert message(page).startswith(words_)
+    page.controls["batch_size"].widget.value = (1, 16)
+    assert message(page) == ""
+    monkeypatch.setattr(widget, "read_json", fail)
+    assert message(wb.explore()).startswith(f"The link cannot be shown: {words_}")
+
+
+def test_an_upload_s_name_is_no_markup_of_the_message():
+    shown, now = wb.explore(), datetime(2026, 1, 1, tzinfo=UTC)
+    shown.upload.value = (
+        {"name": "a\n\u202eb.json", "content": memoryview(b"{"), "size": 1, "type": "", "last_modified": now},
+    )
+    assert message(shown).startswith("a b.json, line 1: not valid JSON")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@sum(a1)", "=cmd|' -c calc'!a0"])
+def test_a_name_is_no_formula_in_a_csv(name, tmp_path):
+    shown = wb.explore(gpu="l4", model=[name], configs={name: CONFIG}, batch_size=1, seq_len=8)
+    (tmp_path / "view.csv").write_bytes(shown.data("csv"))
+    assert set(pd.read_csv(tmp_path / "view.csv").model) == {f"'{name}"}
+
+
+HOSTILE = ["'];import os;os.abort()#", '"""+1()+"""', "{1()}", "a: b\\n- c", "- x", "#x", "=1+1", "$(x)", "<b>&amp;"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_a_name_in_code_params_and_files(name, tmp_path):
+    shown = wb.explore(gpu="l4", model=[name], configs={name: CONFIG | {"note": name}}, batch_size=1, seq_len=8)
+    names = {}
+    exec(explorer.code(shown.view), names)
+    assert list(names["ds"].model) == [name]
+    assert yaml.safe_load(explorer.params(shown.view))["model"] == [name]
+    (tmp_path / "view.nc").write_bytes(shown.data("nc"))
+    with xr.open_dataset(tmp_path / "view.nc") as found:
+        assert list(found.model) == [name]
+
+
 def test_files_hold_the_grid(tmp_path):
     shown = wb.explore(gpu="l4", batch_size=[1, 2], points="steps")
     assert shown.data("nc")[:8] == b"\x89HDF\r\n\x1a\n"
@@ -510,9 +662,16 @@ def test_files_hold_the_grid(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words_"),
     [
-        ("{", "x.json: not valid JSON"),
+        ("{", "x.json, line 1: not valid JSON"),
         ("[1]", "x.json: expected a JSON object, found list"),
-        ("[" * 100_000, "x.json: nested too deeply"),
+        ("[" * 100_000, "x.json: nested over 32 levels deep"),
+        (json.dumps(CONFIG | {"deep": nested(400)}), "x.json: nested over 32 levels deep"),
+        (json.dumps(CONFIG | {"rope": float("nan")}), r"x.json: not valid JSON \(NaN is no number\)"),
+        ('{"model_type": "llama", "model_type": "gpt2"}', r"x.json: not valid JSON \('model_type' is given twice\)"),
+        ('{"rope": 1e999}', "x.json: rope = 'inf': must be a finite number"),
+        ('{"rope": ' + "9" * 5000 + "}", "x.json: not valid JSON"),
+        ('{"note": "\\ud800"}', "x.json: note = .*: must have no half characters"),
+        (" " * 2**20 + "{}", "x.json: 1,048,578 characters: a page takes 1,048,576"),
         ("{}", "unknown model_type None"),
         ('{"view": {"gpu": ["t5"]}}', "unknown GPU 't5'"),
         ('{"view": 3}', "x.json: the entry = 3: Input should be a valid dictionary"),
@@ -548,7 +707,7 @@ def test_a_saved_view_is_opened_again(tmp_path):
     shown.take(path.read_text(), "view.json")
     assert shown.view.gpu == ["l4"]
     (tmp_path / "other.json").write_text('{"gpu": ["l4"]}')
-    for name, words_ in (("other.json", "not a saved view"), ("none.json", "No such file"), ("", "Is a directory")):
+    for name, words_ in (("other.json", "not a saved view"), ("none.json", "No such file"), ("", "a folder")):
         with pytest.raises(ValueError, match=words_):
             wb.explore(tmp_path / name)
 
@@ -561,8 +720,9 @@ def test_a_link_is_opened_by_voila_only(monkeypatch):
     assert shown.view.gpu == ["l4"]
     assert shown.pictures.picture["page"]
     for query, words_ in (
-        ("view=%7B", "not valid JSON"),
-        ("view=%7B%22gpu%22%3A%5B%22l5%22%5D%7D", "unknown GPU 'l5'"),
+        ("view=%7B", "The link cannot be shown: the link, line 1: not valid JSON"),
+        ("view=%7B%22gpu%22%3A%5B%22l5%22%5D%7D", "The link cannot be shown: unknown GPU 'l5'"),
+        ("view=%7B%22tp%22%3ANaN%7D", "The link cannot be shown: not valid JSON (NaN is no number)"),
     ):
         monkeypatch.setenv("QUERY_STRING", query)
         assert words_ in message(wb.explore())
@@ -573,11 +733,16 @@ def test_a_link_is_opened_by_voila_only(monkeypatch):
 
 def test_the_page_is_served_on_this_machine_only(monkeypatch):
     started = []
-    monkeypatch.setitem(sys.modules, "voila.app", SimpleNamespace(main=started.extend))
+    monkeypatch.setattr(
+        page_server.ExplorerServer, "launch_instance", lambda *given, **named: started.append((given, named))
+    )
     monkeypatch.setattr(website.os, "environ", {})
     website.serve(port=0, browser=False)
-    assert "--Voila.ip=127.0.0.1" in started
-    assert "--no-browser" in started
+    (((notebook, *options),), settings) = started[0]
+    assert notebook == str(ROOT / "notebooks" / "explorer.ipynb")
+    assert options == ["--port=0", "--no-browser"]
+    assert settings["config"].Voila.ip == "127.0.0.1"
+    assert settings["config"].Voila.config_file_paths == []  # no voila.py of the folder that one happens to be in
     assert Path(website.os.environ["JUPYTER_PATH"], "voila", "templates", "workbench", "index.html.j2").is_file()
 
 
@@ -588,7 +753,7 @@ def test_ctrl_c_while_the_server_loads_ends_it_quietly(tmp_path):
     command = [sys.executable, "-m", "workbench.cli", "explore", f"--port={free_port()}", "--no-browser"]
     env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
-    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "workbench: interrupted\n")
 
 
 def test_a_port_that_is_taken():

@@ -17,10 +17,12 @@ import pytest
 import yaml
 from markupsafe import escape
 
-from workbench import common, figures
+from workbench import figures
 from workbench.common import project as project_files
-from workbench.common import whole
 from workbench.figures.params import FIGURE_FORMATS, notebook_parameters
+from workbench.figures.state import workplace
+from workbench.files import whole, write_table
+from workbench.files.folders import MARK
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = [
@@ -379,6 +381,69 @@ def test_batches_that_run_at_the_same_time_do_not_spoil_each_other(project):
     assert not list((project / "figures" / ".state").glob("run-*"))
 
 
+# Links, and what is not the batch's own ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def precious(tmp_path):
+    """Somebody's folder, which no batch may touch."""
+    folder = tmp_path / "precious"
+    (folder / "one").mkdir(parents=True)
+    (folder / "one" / "notes.txt").write_text("precious")
+    yield folder
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == ["one", "one/notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["", "ipython", "matplotlib", "run"])
+def test_a_link_where_the_batch_has_a_folder_is_refused(project, precious, name):
+    name = name.replace("run", f"run-{platform.node()}-{os.getpid()}")
+    link = project / "figures" / ".state" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(precious)
+    with pytest.raises(ValueError, match=rf"{name}: a link or a file where the workbench has a folder: move it away$"):
+        run(project)
+
+
+def test_a_folder_with_the_name_of_the_batch_s_own_is_refused(project):
+    scratch = project / "figures" / ".state" / f"run-{platform.node()}-{os.getpid()}"
+    scratch.mkdir(parents=True)
+    (scratch / "notes.txt").write_text("precious")
+    with pytest.raises(ValueError, match=r"a folder that the workbench did not make: move it away$"):
+        run(project)
+    assert (scratch / "notes.txt").read_text() == "precious"
+
+
+def test_what_a_killed_run_left_is_swept_away_without_what_is_not_of_it(project, precious, caplog):
+    output = project / "figures"
+    left = [output / ".state" / f"run-{platform.node()}-{2**22 + number}" for number in range(1, 5)]
+    left[0].parent.mkdir(parents=True)
+    left[0].symlink_to(precious)
+    for folder in left[1:]:
+        (folder / "one").mkdir(parents=True)
+        (folder / "one" / "link").symlink_to(precious)
+    for folder in left[2:]:
+        (folder / MARK).touch()
+    (left[3] / "notes.txt").write_text("precious")
+    with workplace(output) as scratch:
+        (scratch / "one").mkdir()
+        (scratch / "one" / "link").symlink_to(precious)
+    assert {path.name for path in (output / ".state").glob("run-*")} == {left[i].name for i in (0, 1, 3)}
+    assert (left[3] / "notes.txt").read_text() == "precious"
+    assert all(record.getMessage().count("\n") == 0 for record in caplog.records)
+    assert len(caplog.records) == 3
+
+
+def test_a_link_is_not_drawn_over_and_a_drawn_figure_whose_state_is_lost_has_not_failed(project, precious, caplog):
+    (project / "figures" / ".state" / "two.json").mkdir(parents=True)
+    (project / "figures" / "one.csv").symlink_to(precious / "one" / "notes.txt")
+    outcomes = {o.id: o for o in figures.run(figures.find(project).values(), project / "figures", project, jobs=2)}
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {"one": "failed", "two": "drawn"}
+    assert outcomes["one"].reason.endswith("one.csv: it is a link")
+    assert (precious / "one" / "notes.txt").read_text() == "precious"
+    assert {path.name for path in (project / "figures").glob("two.*")} == {"two.csv", "two.png", "two.svg"}
+    assert "two.json is not written" in caplog.text
+
+
 # Checking ---------------------------------------------------------------------------------------------------------
 
 
@@ -439,7 +504,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"cannot write .*x/t.csv: there is no folder .*/x"):
-        common.write_table(pd.DataFrame(), tmp_path / "x" / "t.csv")
+        write_table(pd.DataFrame(), tmp_path / "x" / "t.csv")
 
 
 # Index ------------------------------------------------------------------------------------------------------------

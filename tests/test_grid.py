@@ -257,7 +257,7 @@ def test_forward_pass_refuses_a_grid_that_is_no_forward_pass(operators):
     [
         (None, "a NoneType: expected a grid, see workbench.roofline_grid"),
         (xr.DataArray([1.0]), "a DataArray: expected a grid"),
-        (xr.Dataset(), "no variable 'bandwidth' in the Dataset: expected a grid"),
+        (xr.Dataset(), "ds has no variable 'bandwidth': expected a grid"),
         (wb.roofline_grid("t4", "llama-7b").isel(operator=0), "forward_pass needs the fused operators"),
     ],
 )

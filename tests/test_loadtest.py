@@ -523,7 +523,7 @@ def test_a_window_selects_by_sending_and_says_apart_what_came_in_it(table):
 @pytest.mark.parametrize("window", [0, -1, (3, 3), (5, 1), (1,), "60", True, np.nan, (0, np.inf)])
 def test_a_window_that_is_none_is_refused(table, window):
     with pytest.raises(
-        ValueError, match=r"window = .*: expected its end, or \(start, end\), in seconds from the first"
+        ValueError, match=r"window = .*: (expected its end, or \(start, end\), in|allowed are) seconds from the first"
     ):
         loadtest.metrics(table, window=window)
 
@@ -539,7 +539,7 @@ def test_objectives_are_checked(table):
     for slo in (5, 0, "ttft", ["ttft"]):
         with pytest.raises(ValueError, match="slo = .*: expected seconds by objective, e.g. {'ttft': 0.5}"):
             loadtest.metrics(table, slo=slo)
-    with pytest.raises(ValueError, match="objective ttft = -1: expected seconds above 0"):
+    with pytest.raises(ValueError, match="objective ttft = -1: allowed are positive seconds up to 1e\\+15"):
         loadtest.metrics(table, slo={"ttft": -1})
     assert "goodput" not in loadtest.metrics(table, slo={"ttft": None})
 
@@ -641,7 +641,7 @@ def test_littles_law_holds_where_every_request_finishes(table):
 
 @pytest.mark.parametrize("step", [0, -1, np.nan, np.inf, "1", True])
 def test_a_step_that_is_none_is_refused(table, step):
-    with pytest.raises(ValueError, match="step = .*: expected seconds above 0"):
+    with pytest.raises(ValueError, match="step = .*: allowed are positive seconds up to 1e\\+15"):
         loadtest.timeline(table, step)
 
 

@@ -1,7 +1,10 @@
 """The GPU benchmark: its plan, its file and its command line, with a device that only pretends; no PyTorch needed."""
 
 import contextlib
+import os
 import re
+import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +14,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import workbench as wb
-from workbench import cli, measure, timings
-from workbench.measure import backends, command, expected, plan
+from workbench import cli, ending, measure, timings
+from workbench.files import writing
+from workbench.measure import backends, command, expected, plan, results
 from workbench.measure.plan import Grid, Kernel, grid_kernels, in_order
 from workbench.operators import OPERATORS, PHASES, Conventions, Widths, decode
 
@@ -158,11 +162,11 @@ def test_the_file_is_read_as_timings_and_says_where_it_is_from(tmp_path):
 
 
 def test_median_and_spread():
-    row = command.row_of(Kernel("gemm", "a:b", "fp16", 1, 2, 3), Pretender(), [float(t) for t in range(101)])
+    row = results.row_of(Kernel("gemm", "a:b", "fp16", 1, 2, 3), "GPU", "torch", [float(t) for t in range(101)])
     assert {name: row[name] for name in ("time_s", "p10_s", "p90_s", "runs", "m", "batch_size", "note")} == {
         "time_s": "50", "p10_s": "10", "p90_s": "90", "runs": "101", "m": "1", "batch_size": "", "note": "",
     }  # fmt: skip
-    assert command.row_of(Kernel("gemm", "a:b", "fp16"), Pretender(), [3.0])["p90_s"] == "3"
+    assert results.row_of(Kernel("gemm", "a:b", "fp16"), "GPU", "torch", [3.0])["p90_s"] == "3"
 
 
 def test_a_second_run_goes_on_where_the_budget_ended_the_first(tmp_path, capsys):
@@ -233,13 +237,90 @@ def test_ctrl_c_leaves_a_whole_file(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_job_leaves_what_was_measured(tmp_path, capsys, number):
+    def fail(kernel, seen):
+        if seen == 7:
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    assert run(Pretender(fail=fail), tmp_path) == 128 + number
+    assert f"measure: ended by {number.name}; what was measured is kept, run again to go on" in capsys.readouterr().err
+    assert len(timings.read(tmp_path / "t.csv")) == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+    assert signal.getsignal(number) == before
+
+
+def test_an_interrupt_that_a_library_turns_into_an_error_still_ends_the_run(tmp_path, monkeypatch, capsys):
+    def fail(kernel, number):
+        if number == 7:
+            monkeypatch.setattr(ending, "_pressed", True)
+            raise RuntimeError("interrupted in a callback")
+
+    monkeypatch.setattr(command, "end_interrupted", lambda what: None)  # which ends the process
+    assert run(Pretender(fail=fail), tmp_path) == 130
+    assert len(timings.read(tmp_path / "t.csv")) == 7
+
+
+def test_one_run_at_a_time_has_a_file(tmp_path, capsys):
+    """The second would write it without the rows that the first has added since."""
+
+    def fail(kernel, number):
+        if number == 3:
+            assert run(Pretender(), tmp_path) == 1
+            assert run(Pretender(), tmp_path, "--minutes", "0.1", output="other.csv") == 0
+
+    assert run(Pretender(fail=fail), tmp_path) == 0
+    line = f"measure: {tmp_path / 't.csv'}: another run is writing it: wait for it, or choose another with -o\n"
+    assert line in capsys.readouterr().err
+    assert len(timings.read(tmp_path / "t.csv")) == SMALL_COUNT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.csv", "t.csv"]
+
+
+def test_what_a_killed_run_has_left_goes_with_the_next(tmp_path):
+    run(Pretender(), tmp_path)
+    (tmp_path / ".t.csv.lock").touch()
+    killed = f"{writing._prefix()}{2**31 - 1:08x}{'0' * 16}"  # of a process that there cannot be
+    mine, others = (killed.replace(killed[-24:-16], f"{os.getpid():08x}"), f".workbench-{'f' * 32}")
+    for name in (killed, mine, others):
+        (tmp_path / name).touch()
+    run(Pretender(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"t.csv", mine, others}
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path, capsys):
+    (tmp_path / ".t.csv.lock").symlink_to(tmp_path / "elsewhere")
+    assert run(Pretender(), tmp_path) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_while_saving_is_one_line_and_the_file_is_that_of_before(tmp_path, monkeypatch, capsys):
+    run(Pretender(), tmp_path, "--minutes", "0.1")
+    before = (tmp_path / "t.csv").read_bytes()
+    capsys.readouterr()
+    opened = type(tmp_path).open
+
+    def full(path, mode="r", **options):
+        return opened(Path("/dev/full") if mode == "w" else path, mode, **options)
+
+    monkeypatch.setattr(type(tmp_path), "open", full)
+    assert run(Pretender(), tmp_path) == 1
+    monkeypatch.undo()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"measure: cannot write {tmp_path / 't.csv'}: No space left on device"
+    assert (tmp_path / "t.csv").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
 def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     assert run(Pretender(), tmp_path, "--minutes", "0.1") == 0
     before = (tmp_path / "t.csv").read_bytes()
-    results = command.open_results(tmp_path / "t.csv", Pretender.gpu)
-    results.rows.append({"no such column": "1"})
+    file = results.open_results(tmp_path / "t.csv", Pretender.gpu)
+    file.rows.append({"no such column": "1"})
     with pytest.raises(ValueError, match="dict contains fields not in fieldnames"):
-        results.save()
+        file.save()
     assert (tmp_path / "t.csv").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
@@ -260,17 +341,22 @@ def test_the_file_is_saved_while_measuring(tmp_path):
     [
         ("a,b\n1,2\n", "not a file of `workbench measure`: choose another with -o"),
         ("", "not a file of `workbench measure`"),
+        (",".join(results.MEASURED) + "\n" + "x" * 200_000 + "\n", "not valid CSV (field larger"),
+        (",".join(results.MEASURED) + "\nworkbench,Pretend GPU 1,1", "row 1 has not 20 fields"),
+        ("\udcff", "not a text file"),
         (
-            ",".join(command.MEASURED) + "\nworkbench,Other GPU" + "," * 18 + "\n",
+            ",".join(results.MEASURED) + "\nworkbench,Other GPU" + "," * 18 + "\n",
             "has timings of gpu = 'Other GPU', this",
         ),
     ],
 )
 def test_another_file_is_not_touched(tmp_path, capsys, content, message):
-    (tmp_path / "t.csv").write_text(content)
+    (tmp_path / "t.csv").write_bytes(content.encode(errors="surrogateescape"))
     assert run(Pretender(), tmp_path) == 1
-    assert message in capsys.readouterr().err
-    assert (tmp_path / "t.csv").read_text() == content
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert (tmp_path / "t.csv").read_bytes() == content.encode(errors="surrogateescape")
 
 
 # The command ------------------------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def test_requests_per_second_are_of_finished_requests():
 def test_a_server_has_not_all_of_the_memory():
     ds = served()
     cache = ds.kv_capacity * ds.kv_bytes_per_token
-    assert cache + ds.weights + ds.activations < 0.9 * 80e9
+    assert cache + ds.weights + ds.activations < 0.9 * wb.gpu("h100-sxm").memory_bytes
 
 
 def test_what_does_not_fit_has_no_latency():

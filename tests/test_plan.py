@@ -10,7 +10,7 @@ import workbench as wb
 from workbench.serving import plan, plan_text
 from workbench.serving.capacity import BEST, KEPT
 
-WORKLOAD = {"prompt": 1000, "output": 200, "tp": [1, 2, 4], "batch_size": [1, 8, 64, 512]}
+WORKLOAD = {"prompt": 1000, "output": 200, "tp": [1, 2, 4], "batch_size": [1, 8, 64, 512], "max_num_seqs": 512}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,10 @@ def test_equals_do_not_dominate_each_other():
 
 def test_rows_are_the_estimates(table):
     row = table[(table.gpu == "h100-sxm") & (table.tp == 2) & (table.batch_size == 64)].iloc[0]
-    ds = wb.serving.estimate("h100-sxm", "llama-3-8b", 64, 1000, 200, 2, schedule="continuous", price=2.5).squeeze()
+    ds = wb.serving.estimate(
+        "h100-sxm", "llama-3-8b", 64, 1000, 200, 2, schedule="continuous", price=2.5, max_num_seqs=512
+    )
+    ds = ds.squeeze()
     assert (row.ttft_s, row.tpot_s) == (ds.ttft.item(), ds.tpot.item())
     by_hand = row.gpus * 2.5 / (20 * 200 * 3600) * 1e6  # dollars an hour over tokens an hour
     assert row.cost == pytest.approx(by_hand)
@@ -114,11 +117,10 @@ def test_the_report_is_legible(table):
 
 def test_the_report_says_what_the_numbers_leave_out(table):
     assert "Replicas are those at 100 % load, without a queue" in plan_text(table)
-    large = plan("llama-3-8b", gpu="h100-sxm", prompt=100, output=10, tp=[8, 16], batch_size=1)
-    assert "tp above 8 is timed as if all its GPUs were in one machine: no network is modelled." in plan_text(large)
-    usual = plan_text(large[large.tp == 8])
-    assert "tp above" not in usual
-    assert "load" not in usual
+    large = plan("llama-3-8b", gpu=["gb200", "h100-sxm"], prompt=100, output=10, tp=[8, 16], batch_size=1)
+    assert "load" not in plan_text(large)
+    beyond = large[large.verdict == "more GPUs than a machine has"]
+    assert beyond[["gpu", "tp"]].values.tolist() == [["h100-sxm", 16]]
 
 
 # What must hold everywhere ----------------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ def better(rows, than):
 def test_a_verdict_follows_from_the_numbers_in_its_row(model, cards, batches, tps, sizes, price, rate, shares):
     workload = {
         "prompt": sizes[0], "output": sizes[1], "gpu": cards, "tp": tps, "batch_size": batches, "price": price,
-        "schedule": "static", "max_model_len": 10**5, "request_rate": rate,
+        "schedule": "static", "max_num_seqs": 2000, "max_model_len": 10**5, "request_rate": rate,
     }  # fmt: skip
     every = plan(model, **workload)
     ttft, tpot = (  # a level that one of the rows just meets
@@ -181,7 +183,7 @@ def test_a_verdict_follows_from_the_numbers_in_its_row(model, cards, batches, tp
     [
         ({"model": "llama"}, "unknown model 'llama'"),
         ({"prompt": 0}, "prompt = 0: allowed are whole numbers"),
-        ({"output": [10, 20]}, r"output = \[10, 20\]: give one"),
+        ({"output": [10, 20]}, r"output = \[10, 20\]: allowed are whole numbers"),
         ({"ttft": -1}, "ttft = -1: allowed are positive numbers"),
         ({"tpot": float("nan")}, "tpot = nan: allowed are positive numbers"),
         ({"request_rate": "10"}, "request_rate = '10': allowed are positive numbers"),

@@ -150,10 +150,13 @@ def test_the_stairs_from_64_to_65_and_from_256_to_320_rows():
     [
         ({"acceptance": [1.5]}, r"^acceptance has 1 values, candidates 2: give one for each$"),
         ({"acceptance": {16: 2}}, r"^acceptance has no value for 64 candidates$"),
-        ({"acceptance": [2, np.nan]}, r"^acceptance of 64 candidates = nan: allowed are 1 to 64 tokens per step$"),
+        ({"acceptance": [2, np.nan]}, r"^acceptance of 64 candidates = nan: allowed are tokens per step from 1 to 64$"),
         ({"acceptance": [2, np.inf]}, r"^acceptance of 64 candidates = inf: allowed"),
-        ({"acceptance": lambda _: 0.9}, r"^acceptance of 16 candidates = 0\.9: allowed are 1 to 16 tokens"),
-        ({"acceptance": [17, 2]}, r"^acceptance of 16 candidates = 17: allowed are 1 to 16 tokens"),
+        (
+            {"acceptance": lambda _: 0.9},
+            r"^acceptance of 16 candidates = 0\.9: allowed are tokens per step from 1 to 16$",
+        ),
+        ({"acceptance": [17, 2]}, r"^acceptance of 16 candidates = 17: allowed are tokens per step from 1 to 16$"),
         ({"time_model": "kernels"}, r"unknown time_model 'kernels'\. Did you mean 'kernel'"),
         ({"launch_latency": 26}, r"launch_latency = 26: allowed are seconds from 0 to 1"),
         ({"operators": ["up"]}, "unknown operator 'up'"),

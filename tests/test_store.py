@@ -51,7 +51,7 @@ def test_a_grid_beyond_memory_is_made_at_once():
 @pytest.mark.parametrize(
     ("chunks", "message"),
     [
-        (0, "chunks = 0: allowed are 'auto', whole numbers from 1, and those by dim"),
+        (0, "chunks = 0: allowed are whole numbers from 1 to 1,000,000,000,000, or 'auto'"),
         (-5, "chunks = -5: allowed"),
         (1.5, "chunks = 1.5: allowed"),
         (True, "chunks = True: allowed"),

@@ -111,7 +111,7 @@ def converted(card, dimension):
     return record(card, {"l2_mb": "byte", "tdp_w": "W"}).model_copy(
         update={
             "dense_tflops": {name: grown(rate, "FLOP/s", dimension) for name, rate in card.dense_tflops.items()},
-            "memory": record(card.memory, {"capacity_gb": "byte", "bandwidth_gbs": "byte/s"}),
+            "memory": record(card.memory, {"capacity_gb": "byte", "reported_gib": "byte", "bandwidth_gbs": "byte/s"}),
             "link": record(card.link, {"gbs_per_direction": "byte/s"}),
             "kernel_model": card.kernel_model.model_copy(update=fits),
         }

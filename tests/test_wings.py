@@ -15,14 +15,15 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.relative_to(ROOT / "workbench").as_posix(): path for path in sorted(ROOT.glob("workbench/**/*.py"))}
 #: Wings, and the modules beside them: each imports only from those before it.
 ORDER = (
-    "common", "files", "catalog", "operators", "kernels", "grid", "published", "serving", "simulation", "search",
-    "speculation", "store", "cluster", "hugging_face", "measure", "timings", "calibration", "loadtest", "tables",
-    "plots", "studies", "audit", "figures", "explorer", "cli",
+    "ending", "common", "files", "catalog", "operators", "kernels", "grid", "signatures", "published", "serving",
+    "simulation", "search", "speculation", "store", "cluster", "config_keys", "hugging_face", "measure", "timings",
+    "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures", "explorer", "cli",
 )  # fmt: skip
 #: Functions, classes and constants that are called alike; commands are called like what they run (`cli`).
 TWICE = {
     *("read", "recognize", "write", "run"),  # the same verbs for timings, load tests and grids, figures and the audit
     *("ceilings", "fidelity", "pareto"),  # charts, by what they draw
+    "TYPE_CHECKING",  # where `typing` would take longer than all else
 }
 
 

@@ -9,9 +9,7 @@ Names and submodules are imported when they are first used (PEP 562), so that `p
 GPU machine that has PyTorch and none of the other dependencies.
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # without `typing`: a command must come to its first line at once
 
 __all__ = [
     "GPU",
@@ -43,6 +41,9 @@ else:
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:
+        from importlib import import_module
+        from importlib.util import find_spec
+
         if name in _HOME:
             value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
             globals()[name] = value

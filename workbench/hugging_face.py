@@ -9,6 +9,7 @@ from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
 from .catalog import Model
 from .common.errors import unknown
 from .common.yaml_records import Count, validated
+from .config_keys import check_architecture, check_keys, check_modules
 from .files.reading import check_depth, given_file, parse_json, read_small
 
 Index = Annotated[int, Field(ge=0)]
@@ -83,6 +84,8 @@ SPELLINGS = {
     "sliding_window_pattern": ("_sliding_window_pattern", "sliding_window_pattern"),
     "n_experts": ("num_local_experts", "n_routed_experts", "num_experts"),
     "num_experts_per_tok": ("num_experts_per_tok", "experts_per_token"),
+    "bits": ("bits", "w_bit"),
+    "group_size": ("group_size", "q_group_size"),
 }
 
 
@@ -100,6 +103,7 @@ class HfConfig(_Part):
     hidden_size: Count
     num_hidden_layers: Layers
     num_attention_heads: Count
+    num_nextn_predict_layers: Index | None = None
     num_key_value_heads: Count | None = None
     head_dim: Count | None = None
     intermediate_size: Count | None = None
@@ -227,6 +231,8 @@ def _model(given: Mapping[str, object], where: str, *, folder: str, source: str)
     name = (PurePosixPath(name).name if isinstance(name, str) else "") or folder or model_type
     fields = {"id": name.lower(), "name": name, "family": model_type, "sources": {"config": source}}
     config = {**family.defaults, **_language_model(given, family, where)}
+    check_architecture(given.get("architectures"), model_type, where)
+    check_keys(config, _read_keys(family), f"{where}: {{}}: not read in a {model_type}, and changes its arithmetic")
     return validated(Model, fields | _sizes(config, family, where), where)
 
 
@@ -266,8 +272,16 @@ def _sizes(config: Mapping[str, object], family: Family, where: str) -> dict[str
         "sliding_window": hf.window,
         "moe": experts,
         "mla": latent and latent.model_dump(),
+        "mtp_layers": hf.num_nextn_predict_layers or None,
         "quantization": _quantization(config, hf.hidden_size, where),
     }
+
+
+def _read_keys(family: Family) -> set[str]:
+    """Keys of a config.json that a family's sizes are read from."""
+    parts: list[type[BaseModel]] = [HfConfig, *[HfExperts] * bool(family.expert_size), *[HfLatent] * family.latent]
+    read = {key for part in parts for field in part.model_fields for key in SPELLINGS.get(field, (field,))}
+    return read - {"moe_intermediate_size"} | {"quantization_config", family.expert_size or "hidden_size"}
 
 
 def _check(hf: HfConfig, family: Family, where: str) -> None:
@@ -310,6 +324,7 @@ def _quantization(config: Mapping[str, object], hidden_size: int, where: str) ->
         return None
     given = validated(HfQuantization, config["quantization_config"], f"{where}: quantization_config")
     entry = QUANTIZATION[given.quant_method]
+    check_modules(config["quantization_config"], given.quant_method, f"{where}: quantization_config")
     if "group_size" not in entry or given.group_size is None:
         return entry
     return entry | {"group_size": hidden_size if given.group_size == -1 else given.group_size}  # -1: one per column

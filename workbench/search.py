@@ -6,7 +6,7 @@ than memory.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import product, starmap
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ import xarray as xr
 from .catalog.gpu_entries import gpu as find_gpu
 from .catalog.loading import entries
 from .catalog.model_entries import model as find_model
-from .common.arguments import as_list, checked_names, is_number, whole_numbers
-from .common.errors import unknown
+from .common.arguments import as_list, check_range, checked_names, whole_numbers
+from .common.errors import shown, unknown
 from .common.variables import ABSENT, VARIABLES
 from .serving.estimation import estimate
 from .serving.pareto import pareto_front
@@ -96,8 +96,8 @@ def pareto(
 
 def estimates(
     gpu: Any, model: Any, batch_size: Any = 1, prompt: Any = 512, output: Any = 128, tp: Any = 1, **options: Any
-) -> Iterator[xr.Dataset]:
-    """Estimates of servers in blocks, for `best` and `pareto`.
+) -> Iterable[xr.Dataset]:
+    """Estimates of servers in blocks, for `best` and `pareto`; each is made when it is asked for, as often as it is.
 
     Parameters
     ----------
@@ -107,9 +107,9 @@ def estimates(
     **options
         The other options of `serving.estimate`.
 
-    Yields
-    ------
-    xr.Dataset
+    Returns
+    -------
+    iterable of xr.Dataset
         `serving.estimate` of one GPU, model and tp, and of some of the batch sizes [SI].
     """
     cards, models = entries("gpu", gpu, find_gpu), entries("model", model, find_model)
@@ -118,9 +118,22 @@ def estimates(
         for name, values in (("batch_size", batch_size), ("tp", tp), ("prompt", prompt), ("output", output))
     )
     step = max(REQUESTS_AT_ONCE // (len(prompts) * len(outputs)), 1)
-    for card, entry, size in product(cards.values(), models.values(), tps.tolist()):
-        for start in range(0, len(batches), step):
-            yield estimate(card, entry, batches[start : start + step], prompts, outputs, size, **options)
+    blocks = [batches[start : start + step] for start in range(0, len(batches), step)]
+    settings = [*product(cards.values(), models.values(), tps.tolist(), blocks)]
+    return _Lazily(
+        lambda card, entry, size, block: estimate(card, entry, block, prompts, outputs, size, **options), settings
+    )
+
+
+class _Lazily:
+    """Blocks that are made one by one, anew each time that they are gone through."""
+
+    def __init__(self, make: Callable[..., xr.Dataset], settings: list[tuple[Any, ...]]) -> None:
+        """Begin with none of them made."""
+        self.make, self.settings = make, settings
+
+    def __iter__(self) -> Iterator[xr.Dataset]:
+        return starmap(self.make, self.settings)
 
 
 @dataclass(frozen=True)
@@ -173,7 +186,8 @@ def _search(
     minimize: Names, choose: Callable[..., np.ndarray],
 ) -> pd.DataFrame:  # fmt: skip
     """The rows that `choose` picks by their scores in every group, of each block and then of what those picked."""
-    asked = _Question(objectives, _limits(limits), _listed(by), _listed(maximize), _listed(minimize), choose)
+    names = (_listed("by", by), _listed("maximize", maximize), _listed("minimize", minimize))
+    asked = _Question(objectives, _limits(limits), *names, choose)
     groups: dict[tuple[Any, ...], pd.DataFrame] = {}
     nothing = None
     for ds in _datasets(source):
@@ -189,7 +203,8 @@ def _search(
 
 
 def _datasets(source: Blocks) -> Iterator[xr.Dataset]:
-    single = isinstance(source, str | xr.Dataset | xr.DataArray | pd.DataFrame) or not isinstance(source, Iterable)
+    one = str | np.ndarray | xr.Dataset | xr.DataArray | pd.DataFrame
+    single = isinstance(source, one) or not isinstance(source, Iterable)
     for ds in [source] if single else source:
         if not isinstance(ds, xr.Dataset):
             raise ValueError(f"source is a {type(ds).__name__}: expected a Dataset, or several as `estimates` yields")
@@ -198,16 +213,16 @@ def _datasets(source: Blocks) -> Iterator[xr.Dataset]:
 
 def _limits(limits: Any) -> dict[str, float]:
     if limits is not None and not isinstance(limits, Mapping):
-        raise ValueError(f"limits = {limits!r}: allowed are numbers by variable, e.g. {{'time': 0.5}}")
+        raise ValueError(f"limits = {shown(limits)}: allowed are numbers by variable, e.g. {{'time': 0.5}}")
+    checked = {}
     for name, limit in (limits or {}).items():
-        if not is_number(limit) or np.isnan(limit):
-            raise ValueError(f"limit of {name} = {limit!r}: allowed are numbers")
-    return dict(limits or {})
+        checked[name] = check_range(f"limit of {name}", limit, 1e300, low=-1e300)
+    return checked
 
 
-def _listed(values: Any) -> list[Any]:
+def _listed(name: str, values: Any) -> list[Any]:
     """One name or several, or none, as a list."""
-    return [] if isinstance(values, tuple | list) and not values else as_list("", values)
+    return [] if isinstance(values, tuple | list) and not values else as_list(name, values)
 
 
 def _names(kind: str, given: list[Any], allowed: Iterable[str]) -> list[str]:

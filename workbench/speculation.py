@@ -12,6 +12,7 @@ import xarray as xr
 
 from .catalog.gpu_entries import GPU
 from .catalog.model_entries import Model
+from .common.arguments import as_list, whole_numbers
 from .common.variables import stamp
 from .grid import roofline_grid
 from .operators import OPERATOR_GROUPS, OPERATORS
@@ -83,7 +84,8 @@ def speedup(
     ----------
     Cai et al. 2024, *Medusa*, arXiv 2401.10774v3, figures 21 to 23.
     """
-    wanted = operators if isinstance(operators, str) else list(operators)
+    wanted = operators if isinstance(operators, str) else as_list("operators", operators)
+    candidates = whole_numbers("candidates", candidates)
     given: list[Any] = [list(v) if isinstance(v, Iterator) else v for v in (gpu, model, batch_size, seq_len)]
     cards, models, batches, lengths = given
     plain, ds = (

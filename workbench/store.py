@@ -6,13 +6,11 @@ read region by region into a NetCDF, CSV or parquet file. A region is computed a
 and an output only where its manifest is of other inputs. The same inputs give the same bytes.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import platform
-import shutil
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -28,8 +26,10 @@ import xarray as xr
 from .common.errors import unknown
 from .common.extras import check_libraries
 from .common.project import package_fingerprint
-from .common.variables import with_units
-from .files.writing import write_text
+from .common.variables import VARIABLES, with_units
+from .files.folders import all_known, contents, only_told, remove, working
+from .files.formulas import inert_table
+from .files.writing import TEMPORARY, check_output, write_netcdf, write_text
 from .grid.buffers import reused_memory
 from .grid.dataset import labelled_grid
 from .grid.evaluation import evaluate
@@ -40,6 +40,19 @@ STORE_LIBRARIES = ("dask", "numpy", "xarray", "zarr")
 SUFFIXES = (".zarr", ".nc", ".csv", ".parquet")
 #: Regions that are computed or wait for it: each holds a sweep [1].
 QUEUE = 200
+
+MANIFEST = "manifest.json"
+#: What zarr calls a file that it has not written to its end.
+ZARR_TEMPORARY = r".*\.[0-9a-f]{32}\.partial"
+#: Paths in a store.
+STORE = (
+    rf"\.z(?:group|attrs|metadata)|(?:{'|'.join(VARIABLES)})(?:/(?:\.zarray|\.zattrs|\d+(?:\.\d+)*)?)?|{ZARR_TEMPORARY}"
+)
+#: Paths in the folder of a run: the store, marks of its regions, a file made of it, and what stood at the output.
+WORK = (
+    rf"{MANIFEST}|{TEMPORARY}|done(?:/[\d-]*)?|new\.(?:nc|csv|parquet)|earlier\.json"
+    rf"|(?:grid\.zarr|earlier)(?:/(?:{STORE})?)?"
+)
 
 Region = dict[str, slice]
 
@@ -89,70 +102,100 @@ def write(
             raise unknown("variable", name, (*COSTS, *RATES))
     if path.suffix not in SUFFIXES:
         raise unknown("file suffix", path.suffix, SUFFIXES)
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
-    path, slices = path.resolve(), sweep.chunks(chunks)
-    _check_target(path)
-    account, beside = manifest(sweep, names, slices), path.with_name(f"{path.name}.manifest.json")
+    slices = sweep.chunks(chunks)
+    path = path.parent.resolve() / path.name
+    beside, work = path.with_name(f"{path.name}.{MANIFEST}"), path.with_name(f".{path.name}.partial")
+    with _writable(path):
+        _check_target(path, beside, work)
+    account = manifest(sweep, names, slices)
+
+    def is_there() -> bool:
+        return path.exists() and _text(beside) == account
+
+    if is_there() and not work.exists():
+        return
     template = labelled_grid(sweep, {n: v for n, v in lazy_variables(sweep, slices).items() if n in (*names, "calls")})
-    with _writable(path), _working(path.with_name(f".{path.name}.partial")) as work:
-        if path.exists() and _text(beside) == account:
+    with _writable(path), working(work, WORK) as folder:
+        if is_there():
             return
-        store, marks = work / "grid.zarr", work / "done"
-        if _text(work / "manifest.json") != account or not (store.exists() or path.exists()):
-            _empty(work)
-            template.to_zarr(store, compute=False, zarr_format=2)  # the one whose strings are standard
-            marks.mkdir()
-            write_text(account, work / "manifest.json")  # the last: without it the store is made anew
-        places = [(marks / "-".join(map(str, index)), region) for index, region in regions(slices)]
-        due = [(store, sweep, region, names, mark) for mark, region in places if not mark.exists()]
-        pool = executor or ThreadPoolExecutor(jobs)
-        try:
-            with reused_memory():
-                for done, future in enumerate(_completed(pool, write_region, due), len(places) - len(due)):
-                    future.result()
-                    report(done + 1, len(places))
-        finally:
-            if executor is None:
-                pool.shutdown(cancel_futures=True)
-        beside.unlink(missing_ok=True)  # until it is of what stands beside it
-        _put(template, work, path, [region for _, region in places])
-        write_text(account, beside)
+        store, marks, begun = work / "grid.zarr", work / "done", _text(work / MANIFEST) == account
+        if not (begun and path.suffix == ".zarr" and path.exists() and not store.exists()):  # killed at the last step
+            layout = _layout(template)
+            if not (begun and _is_laid_out(store, layout, names)):
+                folder.empty(MANIFEST)  # the first, so that nothing is taken for whole after a kill
+                for name, content in layout.items():
+                    (store / name).parent.mkdir(parents=True, exist_ok=True)
+                    (store / name).write_bytes(content)
+                marks.mkdir()
+                write_text(account, work / MANIFEST)  # the last: without it the store is made anew
+            places = [(marks / "-".join(map(str, index)), region) for index, region in regions(slices)]
+            due = [
+                (store, sweep, region, names, mark) for mark, region in places
+                if not mark.is_file() or mark.read_bytes() != _chunk_bytes(store, names, mark)
+            ]  # fmt: skip
+            pool = executor or ThreadPoolExecutor(jobs)
+            try:
+                with reused_memory():
+                    for done, future in enumerate(_completed(pool, write_region, due), len(places) - len(due)):
+                        future.result()
+                        report(done + 1, len(places))
+            finally:
+                if executor is None:
+                    pool.shutdown(cancel_futures=True)
+            _put(_finished(template, work, path.suffix, [region for _, region in places]), path, beside, work)
+        with only_told(f"{path} has no manifest"):
+            (work / MANIFEST).replace(beside)
 
 
-def _check_target(path: Path) -> None:
-    """Raise ValueError where a folder or a file would be lost that is not an earlier output."""
-    if path.suffix != ".zarr":
-        if path.is_dir():
-            raise ValueError(f"cannot write {path}: it is a folder")
-    elif path.exists() and not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
+def _check_target(path: Path, beside: Path, work: Path) -> None:
+    """Raise ValueError where something would be lost that is not an earlier output."""
+    if path.suffix != ".zarr" or not os.path.lexists(path):
+        check_output(path)
+    elif path.is_symlink() or not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
         raise ValueError(f"cannot write {path}: what is there is not a Zarr store")
+    check_output(beside)
+    made = '"roofline-workbench"' in _text(beside)
+    if beside.exists() and not made:
+        raise ValueError(f"cannot write {path}: beside it, {beside.name} is not a manifest of the workbench")
+    if path.is_dir():
+        killed = (work / "earlier.json").exists() or ((work / MANIFEST).exists() and not (work / "grid.zarr").exists())
+        if not (made or killed):
+            raise ValueError(f"cannot write {path}: the Zarr store there has no manifest beside it: is it another's?")
+        all_known(path, STORE)
 
 
-@contextmanager
-def _working(folder: Path) -> Iterator[Path]:
-    """A folder beside the output that one run has at a time; it goes when the output is there."""
-    folder.mkdir(exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which the system takes back from a killed process
-        except BlockingIOError:
-            raise BlockingIOError(errno.EWOULDBLOCK, "another run is writing it") from None
-        if not os.path.samestat(os.fstat(handle), folder.stat()):
-            raise BlockingIOError(errno.EWOULDBLOCK, "another run has just written it")
-        yield folder
-        _empty(folder)
-        folder.rmdir()
-    finally:
-        os.close(handle)
+def _layout(template: xr.Dataset) -> dict[str, bytes]:
+    """Files of a store in which nothing has been computed, by their paths in it."""
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    template.to_zarr(MemoryStore(files), compute=False, zarr_format=2)  # the one whose strings are standard
+    return {name: content.to_bytes() for name, content in files.items()}
 
 
-def _empty(work: Path) -> None:
-    """Remove what a run has left; the manifest first, so that nothing is taken for whole after a kill."""
-    (work / "manifest.json").unlink(missing_ok=True)
-    for path in work.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+def _is_laid_out(store: Path, layout: dict[str, bytes], names: list[str]) -> bool:
+    """Whether a store has all of the layout as it should be, and else only chunks of those variables."""
+    if not store.is_dir():
+        return False
+    found = {name for name, _ in contents(store) if not re.fullmatch(rf"{ZARR_TEMPORARY}|.*/", name)}
+    chunks = re.compile(rf"(?:{'|'.join(names)})/\d[\d.]*")
+    return all(map(chunks.fullmatch, found - layout.keys())) and all(
+        name in found and (store / name).stat().st_size == len(content) and (store / name).read_bytes() == content
+        for name, content in layout.items()
+    )
+
+
+def _wanted(names: list[str], mark: Path) -> list[str]:
+    """Variables of a region: those without the dim gpu only with the first GPUs."""
+    return [name for name in names if name in RATES or mark.name.startswith("0-")]
+
+
+def _chunk_bytes(store: Path, names: list[str], mark: Path) -> bytes:
+    """How many bytes the chunks of a region take, as its mark says it; where all is zero, there is no chunk."""
+    rates = mark.name.replace("-", ".")
+    costs = rates.partition(".")[2]
+    chunks = [store / name / (rates if name in RATES else costs) for name in _wanted(names, mark)]
+    return b"%d" % sum(chunk.stat().st_size for chunk in chunks if chunk.is_file())
 
 
 def write_region(store: Path, sweep: Sweep, region: Region, names: list[str], mark: Path) -> None:
@@ -173,13 +216,13 @@ def write_region(store: Path, sweep: Sweep, region: Region, names: list[str], ma
     """
     import zarr
 
-    wanted = [name for name in names if name in RATES or not region["gpu"].start]
+    wanted = _wanted(names, mark)
     values = evaluate(sweep.part(region), wanted, threads=1)
     group = zarr.open_group(store, mode="r+")
     for name in wanted:
         array: Any = group[name]
         array[tuple(part for dim, part in region.items() if dim != "gpu" or name in RATES)] = values[name]
-    mark.touch()
+    mark.write_bytes(_chunk_bytes(store, names, mark))
 
 
 def manifest(sweep: Sweep, names: list[str], slices: dict[str, list[slice]]) -> str:
@@ -226,29 +269,38 @@ def _completed(pool: Executor, function: Callable[..., None], tasks: list[tuple[
         yield future
 
 
-def _put(template: xr.Dataset, work: Path, path: Path, places: list[Region]) -> None:
-    """Give the store the output's name, or read it into a file of the output's format, which takes that name."""
+def _finished(template: xr.Dataset, work: Path, suffix: str, places: list[Region]) -> Path:
+    """The store, all of whose regions are there, or a file of another format that it is read into."""
     import dask
 
-    store, new, old = work / "grid.zarr", work / path.name, work / "old"
-    if path.suffix == ".zarr":
-        if store.exists():  # else an earlier run was killed between here and its manifest
-            if path.exists():
-                path.replace(old)
-            store.replace(path)
-        return
+    store, new = work / "grid.zarr", work / f"new{suffix}"
+    if suffix == ".zarr":
+        for left in [left for left, _ in contents(store) if re.fullmatch(ZARR_TEMPORARY, left)]:
+            remove(store / left)
+        return store
     new.unlink(missing_ok=True)
     with xr.open_zarr(store, chunks={}) as stored, dask.config.set(scheduler="synchronous"):
         ds = template.assign({name: (stored[name].dims, stored[name].data, template[name].attrs) for name in stored})
-        if path.suffix == ".nc":
-            try:
-                for name in ds:  # one by one, in order: the same bytes every time
-                    ds[[name]].to_netcdf(new, mode="a" if new.exists() else "w")
-            except RuntimeError as error:  # of HDF5
-                raise OSError(f"{error}; is the disk full?") from None
+        if suffix == ".nc":
+            write_netcdf(ds, new)
         else:
-            write_rows(ds, places, new, path.suffix)
-    new.replace(path)
+            write_rows(ds, places, new, suffix)
+    return new
+
+
+def _put(new: Path, path: Path, beside: Path, work: Path) -> None:
+    """Give what is finished the output's name; what stood there goes, or stays with its manifest where that fails."""
+    moved = []
+    try:
+        for there, aside in ((beside, work / "earlier.json"), (path, work / "earlier")):
+            if there.exists() and (there == beside or new.is_dir()):
+                there.replace(aside)
+                moved.append((aside, there))
+        new.replace(path)
+    except OSError:
+        for aside, there in reversed(moved):
+            aside.replace(there)
+        raise
 
 
 def write_rows(ds: xr.Dataset, places: list[Region], path: Path, suffix: str) -> None:
@@ -274,7 +326,7 @@ def write_rows(ds: xr.Dataset, places: list[Region], path: Path, suffix: str) ->
         table = part.to_dataframe(dim_order=list(ds.dims)).reset_index()
         if suffix == ".csv":
             first = not path.exists()
-            with_units(table).to_csv(path, mode="a", header=first, index=False, float_format="%.7g")
+            inert_table(with_units(table)).to_csv(path, mode="a", header=first, index=False, float_format="%.7g")
         else:
             rows = pa.Table.from_pandas(table, preserve_index=False)
             writer = writer or pq.ParquetWriter(path, rows.schema)
@@ -284,7 +336,7 @@ def write_rows(ds: xr.Dataset, places: list[Region], path: Path, suffix: str) ->
 
 
 def _text(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from ..catalog.gpu_entries import GPU, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..kernels.gemm import replayed_cost
 from ..kernels.roofline import ideal_time
+from ..signatures import typed
 from .kinds import FITTED, call_costs
 from .rows import FOLDS, by_kind, folds
 
@@ -87,6 +88,7 @@ class CalibrationResult:
         return yaml.safe_dump({"kernel_model": model}, sort_keys=False, width=120, default_flow_style=None)
 
 
+@typed()
 def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
     """Fit every kind of kernel of which a table of timings has enough rows, each by itself.
 
@@ -150,6 +152,7 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
     )
 
 
+@typed(table=("kind", "regime", "time_s", "ideal_s", "held_out_s"))
 def errors(table: pd.DataFrame) -> pd.DataFrame:
     """Held-out errors by kind of kernel and regime.
 

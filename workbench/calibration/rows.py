@@ -7,6 +7,7 @@ import pandas as pd
 
 from ..catalog.dtypes import WIDTH
 from ..common.errors import unknown
+from ..signatures import typed
 from .kinds import FITTED
 
 #: Columns that every row of timings needs; `operator_class` names the kind of kernel.
@@ -21,6 +22,7 @@ TRAFFIC = {
 }  # fmt: skip
 
 
+@typed(timings=("gpu",))
 def of_one_gpu(timings: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
     """The rows of one GPU of a table of timings.
 
@@ -49,6 +51,7 @@ def of_one_gpu(timings: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
     return timings if name is None else timings[timings.gpu == name]
 
 
+@typed(timings=("operator_class", "name", "dtype", "batch_size", "m", "n", "k"))
 def usable(timings: pd.DataFrame) -> pd.DataFrame:
     """A table of `timings.read` with the columns that a fit needs; rows of other kinds are left out.
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..common.errors import unknown
+from ..common.arguments import one_of, whole_number
 
 #: Width of the plain formats [byte]. A format's rate is the GPU's (`GPU.peak_flop_rate`).
 WIDTH: dict[str, float] = {
@@ -34,17 +34,12 @@ WEIGHT_DTYPES = (*WIDTH, *GROUP_FORMATS)
 
 def check_dtype(role: str, dtype: str) -> str:
     """Return `dtype` if it is allowed in that role (weight, lm_head, activation, kv), or raise ValueError."""
-    allowed = WEIGHT_DTYPES if role in ("weight", "lm_head") else tuple(WIDTH)
-    if dtype not in allowed:
-        raise unknown(f"{role}_dtype", dtype, allowed)
-    return dtype
+    return str(one_of(f"{role}_dtype", dtype, WEIGHT_DTYPES if role in ("weight", "lm_head") else WIDTH))
 
 
 def plain_width(dtype: str) -> float:
     """Width of a plain format [byte]; ValueError for any other."""
-    if dtype not in WIDTH:
-        raise unknown("dtype", dtype, WIDTH)
-    return WIDTH[dtype]
+    return WIDTH[one_of("dtype", dtype, WIDTH)]
 
 
 def element_bytes(dtype: str, group_size: int | None = None) -> float:
@@ -67,10 +62,11 @@ def element_bytes(dtype: str, group_size: int | None = None) -> float:
     >>> element_bytes("awq")  # groups of 128: 0.5 + 2.5 / 128
     0.51953125
     """
-    if dtype in WIDTH:
+    if one_of("dtype", dtype, WEIGHT_DTYPES) in WIDTH:
         return WIDTH[dtype]
     form = GROUP_FORMATS[dtype]
-    return WIDTH[form.element] + form.group_bytes / (group_size or form.group_size)
+    size = form.group_size if group_size is None else whole_number("group_size", group_size)
+    return WIDTH[form.element] + form.group_bytes / size
 
 
 def compute_dtype(stored: str, activation: str) -> str:
@@ -95,5 +91,6 @@ def compute_dtype(stored: str, activation: str) -> str:
     >>> compute_dtype("awq", "fp16"), compute_dtype("fp8", "fp8")
     ('fp16', 'fp8')
     """
+    stored, activation = one_of("stored", stored, WEIGHT_DTYPES), one_of("activation", activation, WIDTH)
     plain = GROUP_FORMATS[stored].element if stored in GROUP_FORMATS else stored
     return plain if WIDTH[plain] > WIDTH[activation] else activation

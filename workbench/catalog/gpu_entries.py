@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field
 
+from ..common.arguments import one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
 from .dtypes import WIDTH
@@ -26,9 +27,10 @@ def _known_dtypes(table: dict[str, float]) -> dict[str, float]:
 
 
 class Memory(Record):
-    """Device memory: the vendor's capacity [GB] and bandwidth [GB/s]."""
+    """Device memory: the vendor's capacity [GB], what the driver reports of it [GiB], and its bandwidth [GB/s]."""
 
     capacity_gb: Number | None = None
+    reported_gib: Number | None = None
     bandwidth_gbs: Number
     type: Text | None = None
 
@@ -53,7 +55,7 @@ class GPU(Entry):
     #: Dense peak by format, with fp32 accumulation and without sparsity [TFLOP/s].
     dense_tflops: Annotated[dict[str, Number], AfterValidator(_known_dtypes)]
     fp16_accumulate_tflops: Number | None = None  #: rate with fp16 accumulation, where it differs [TFLOP/s]
-    memory: Memory  #: capacity_gb [GB], bandwidth_gbs [GB/s] and type
+    memory: Memory  #: capacity_gb [GB], reported_gib [GiB], bandwidth_gbs [GB/s] and type
     l2_mb: Number | None = None  #: L2 cache [MB]
     llc_or_sram_mb: Number | None = None  #: last-level cache or on-chip SRAM [MB]
     sm_count: Count | None = None  #: streaming multiprocessors or compute units [1]
@@ -74,14 +76,18 @@ class GPU(Entry):
         """Memory bandwidth [byte/s]."""
         return self.memory.bandwidth_gbs * 1e9
 
+    @property
+    def memory_bytes(self) -> float | None:
+        """Memory as its driver reports it to programs, or else the vendor's GB of 10^9; None where neither is known."""
+        vendors = self.memory.capacity_gb and 1e9 * self.memory.capacity_gb
+        return 2**30 * self.memory.reported_gib if self.memory.reported_gib else vendors
+
     def peak_flop_rate(self, dtype: str = "fp16") -> float:
         """Dense peak in a format, a key of `WIDTH`, with fp32 accumulation and without sparsity [FLOP/s].
 
         Raises ValueError where the format is unknown or the vendor prints no such rate.
         """
-        if dtype not in WIDTH:
-            raise unknown("dtype", dtype, WIDTH)
-        if dtype not in self.dense_tflops:
+        if one_of("dtype", dtype, WIDTH) not in self.dense_tflops:
             listed = ", ".join(sorted(self.dense_tflops))
             raise CannotRun(
                 f"{self.id} has no {dtype} peak: its catalog entry lists {listed}."
@@ -101,10 +107,12 @@ class GPU(Entry):
         """Operational intensity at which the two ceilings meet, `peak_flop_rate` / `bandwidth` [FLOP/byte]."""
         return self.peak_flop_rate(dtype) / self.bandwidth
 
-    def override(self, *, peak_tflops: float | None = None, bandwidth_gbs: float | None = None) -> Self:
-        """A copy with another 16-bit peak [TFLOP/s] or memory bandwidth [GB/s], for a chart that prints them.
+    def override(
+        self, *, peak_tflops: float | None = None, bandwidth_gbs: float | None = None, memory_gib: float | None = None
+    ) -> Self:
+        """A copy with another 16-bit peak [TFLOP/s], memory bandwidth [GB/s] or memory that its driver reports [GiB].
 
-        Its notes say so. Kernel times scale with the ceilings, so it is for drawing, not for predictions.
+        Its notes say so. Kernel times scale with the ceilings: those two are for drawing, not for predictions.
         """
         entry = self.model_dump()
         changes = []
@@ -114,6 +122,9 @@ class GPU(Entry):
         if bandwidth_gbs is not None:
             changes.append(f"bandwidth {bandwidth_gbs:g} GB/s")
             entry["memory"]["bandwidth_gbs"] = float(bandwidth_gbs)
+        if memory_gib is not None:
+            changes.append(f"memory {memory_gib:g} GiB")
+            entry["memory"]["reported_gib"] = float(memory_gib)
         if changes:
             entry["notes"] = " ".join(filter(None, [f"Overridden: {', '.join(changes)}.", self.notes]))
         return validated(type(self), entry, f"override of {self.id}")
@@ -131,6 +142,7 @@ class GPU(Entry):
             )
             + " FLOP/byte",
             "memory": with_unit(self.memory.capacity_gb, f"GB {self.memory.type or ''}".strip()),
+            "memory reported": with_unit(self.memory.reported_gib, "GiB"),
             "L2 cache": with_unit(self.l2_mb, "MB"),
             "last-level cache / SRAM": with_unit(self.llc_or_sram_mb, "MB"),
             "SMs / CUs": with_unit(self.sm_count, ""),
@@ -232,6 +244,7 @@ def kernel_fit(card: GPU, kind: str) -> KernelFit:
     KernelFit
         The parameters, the GPU that they were fitted on, and why it is that one.
     """
+    card, kind = gpu(card), one_of("kind", kind, KINDS)
     if fit := getattr(card.kernel_model, kind, None):
         return KernelFit(fit, card.id, "fitted on this GPU")
     return _borrowed(kind, card.architecture, card.chip, card.peak_16_bit / card.bandwidth)

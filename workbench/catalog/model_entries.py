@@ -75,6 +75,7 @@ class Model(Entry):
     sliding_window: SlidingWindow | None = None  #: size [token] and number of the layers that see no more [1]
     moe: Moe | None = None  #: n_experts, experts_per_token, intermediate_size, layers, shared_intermediate_size [1]
     mla: Mla | None = None  #: q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim [1]
+    mtp_layers: Count | None = None  #: layers for multi-token prediction, beside the L [1]
     quantization: Quantization | None = None  #: format, group_size [1] and scope of weights that are not in 16 bit
     published_parameters: Count | None = None  #: the count that the source prints [1]
     sources: dict[str, str] = Field(min_length=1)  #: the documents that the numbers are from

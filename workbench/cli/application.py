@@ -1,6 +1,8 @@
 """The application: every command, in the order of its help, and how one of them fails."""
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -8,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..common.extras import MissingLibrary
+from ..ending import one_line, printed, was_interrupted
 from .catalog import gpus, models
 from .measured import calibrate, loadtest, measure, timings
 from .predicted import explore, grid, plan
@@ -17,15 +20,20 @@ from .published import audit, figures
 class OneLine(TyperGroup):
     """Commands that say in one line, with exit status 1, what a user can get wrong."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            return super().main(*arguments, **options)
         except BrokenPipeError:  # whoever read what is printed has gone
             raise
         except (ValueError, OSError, MissingLibrary) as error:
-            typer.echo(f"workbench: {error}", err=True)
-            raise typer.Exit(1) from None
+            if was_interrupted():
+                raise KeyboardInterrupt from None
+            status = isinstance(error, OSError) and printed()
+            if not status:
+                with suppress(OSError):
+                    typer.echo(f"workbench: {one_line(error)}", err=True)
+            sys.exit(status or 1)
 
 
 def _version(wanted: bool) -> None:

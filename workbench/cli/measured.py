@@ -54,7 +54,7 @@ def _draw_fit(result: "CalibrationResult", path: Path) -> None:
     """Two panels of a fit, written whole."""
     from .. import plots
     from ..common.errors import unknown
-    from ..files.writing import whole
+    from ..files.writing import write_chart
 
     if path.suffix not in PICTURES:
         raise unknown("file suffix of --plot", path.suffix, PICTURES)
@@ -64,8 +64,7 @@ def _draw_fit(result: "CalibrationResult", path: Path) -> None:
     left, right = figure.subplots(1, 2)
     plots.predicted_against_measured(result.table, left, title=f"Kernel times of {result.gpu}, shapes held out")
     plots.residuals(result.table, right, title="Residuals")
-    with whole(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=160)
+    write_chart(figure, path)
 
 
 def timings(

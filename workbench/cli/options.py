@@ -1,7 +1,5 @@
 """Options that several commands have, how their text is read, and what ends a command early."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..common.machine import cores
+from ..ending import end_interrupted, was_interrupted
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -77,13 +76,13 @@ def workers(scheduler: str | None) -> Iterator["Executor | None"]:
 
 @contextmanager
 def interruptible(what: str) -> Iterator[None]:
-    """End at once on Ctrl-C with status 130; threads that still wait for a kernel end with the process."""
+    """Say after Ctrl-C what is kept."""
     try:
         yield
-    except KeyboardInterrupt:
-        typer.echo(f"workbench: interrupted; {what}", err=True)
-        sys.stderr.flush()
-        os._exit(130)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or was_interrupted():
+            end_interrupted(what)
+        raise
 
 
 def tell(problems: list[str]) -> None:

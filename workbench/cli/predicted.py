@@ -70,11 +70,14 @@ def grid(
 
 def plan(
     model: Annotated[str, typer.Argument(help="Model id.")],
-    prompt: Annotated[int, typer.Option(help="Prompt of a request [token].")],
-    output: Annotated[int, typer.Option("--output-tokens", help="Output of a request [token].")],
+    prompt: Annotated[int, typer.Option(min=1, help="Prompt of a request [token].")],
+    output: Annotated[int, typer.Option("--output-tokens", min=1, help="Output of a request [token].")],
     ttft: Annotated[float | None, typer.Option(help="Longest time to first token [s].")] = None,
     tpot: Annotated[float | None, typer.Option(help="Longest time per output token after it [s].")] = None,
-    rate: Annotated[float | None, typer.Option(help="Requests a second; adds the replicas that it takes.")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", "--request-rate", help="Requests a second; adds the replicas that it takes."),
+    ] = None,
     gpu: Annotated[list[str] | None, typer.Option("--gpu", help="GPU id; repeat. Default: all, or the priced.")] = None,
     tp: Annotated[
         list[str] | None, typer.Option(help="GPUs that share every layer, 1,2; repeat. Default: 1,2,4,8.")
@@ -89,6 +92,9 @@ def plan(
     schedule: Annotated[str, typer.Option(help="'continuous' or 'static' batching.")] = "continuous",
     time_model: TimeModel = "kernel",
     gpu_memory_utilization: Annotated[float, typer.Option(help="Share of the memory that a server may use.")] = 0.9,
+    max_num_seqs: Annotated[int, typer.Option(help="Sequences in a step at most.")] = 256,
+    max_num_batched_tokens: Annotated[int, typer.Option(help="Tokens in a step at most.")] = 2048,
+    max_model_len: Annotated[int | None, typer.Option(help="Longest prompt and output; default: the model's.")] = None,
     step_overhead: Annotated[float, typer.Option(help="Seconds that the host adds to every step.")] = 0.0,
     sequence_overhead: Annotated[float, typer.Option(help="Seconds that it adds for each sequence in one.")] = 0.0,
     gemm_efficiency: Annotated[float, typer.Option(help="Of weight-only kernels (AWQ): their speed over ours.")] = 1.0,
@@ -106,7 +112,8 @@ def plan(
         tp=integers("--tp", tp) or planner.TPS,
         batch_size=integers("--batch-size", batch_size) or planner.BATCH_SIZES, price=prices(price),
         schedule=schedule, weight_dtype=weight_dtype, activation_dtype=activation_dtype, kv_dtype=kv_dtype,
-        time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, step_overhead=step_overhead,
+        time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens, max_model_len=max_model_len, step_overhead=step_overhead,
         sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
         dequantize_rows=dequantize_rows,
     )  # fmt: skip

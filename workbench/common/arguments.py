@@ -1,43 +1,96 @@
 """Checks of arguments: numbers in their range, names out of a set, and what a user gives for a dim."""
 
-from collections.abc import Iterable
-from typing import Any, TypeGuard
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from .arrays import Array
-from .errors import unknown
+from .errors import shown, unknown
 from .yaml_records import Record
 
-MAX_SIZE = 10**12
+#: The largest size, and the most labels of a dim [1].
+MAX_SIZE, MAX_LABELS = 10**12, 10**7
+#: What every finite number of a user's lies between: no product of a few of them is 0 or infinite [1].
+LEAST, MOST = 1e-15, 1e15
 
 
-def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number, and not a bool."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def plain(value: Any) -> Any:
+    """A scalar of numpy or xarray as Python's own number, text or bool; anything else as it is."""
+    scalar = isinstance(value, np.generic | np.ndarray | xr.DataArray) and not value.ndim
+    return value.item() if scalar and value is not np.ma.masked else value
 
 
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number, and not a bool."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+def check_range(name: str, value: Any, high: float = MOST, unit: str = "numbers", *, low: float = 0.0) -> float:
+    """A number from `low` to `high` [unit]; anything else raises ValueError."""
+    given = plain(value)
+    if not isinstance(given, int | float) or isinstance(given, bool) or not low <= given <= high:
+        allowed = f"positive {unit} up to" if low == LEAST else f"{unit} from {low:g} to"
+        raise ValueError(f"{name} = {shown(given)}: allowed are {allowed} {high:g}")
+    return float(given)
 
 
-def check_range(name: str, value: object, high: float, unit: str) -> None:
-    """Raise ValueError unless a value is a number from 0 to `high` [unit]."""
-    if not is_number(value) or not 0 <= value <= high:
-        raise ValueError(f"{name} = {value!r}: allowed are {unit} from 0{f' to {high}' if np.isfinite(high) else ''}")
+def whole_number(name: str, value: Any, *, low: int = 1, high: int = MAX_SIZE, also: str = "") -> int:
+    """A whole number from `low` to `high` [1]; anything else raises ValueError, which says what is allowed `also`."""
+    given = plain(value)
+    if not isinstance(given, int) or isinstance(given, bool) or not low <= given <= high:
+        raise ValueError(f"{name} = {shown(given)}: allowed are whole numbers from {low} to {high:,}{also}")
+    return given
+
+
+def whole_numbers(name: str, values: Any) -> np.ndarray:
+    """Positive whole numbers, each once, as int64 [1]."""
+    given = [whole_number(name, value) for value in as_list(name, values)]
+    check_unique(name, given)
+    return np.array(given, dtype=np.int64)
+
+
+def numbers(
+    name: str, values: Any, expected: str, *, low: float = -MOST, high: float = MOST, whole: bool = False
+) -> np.ndarray:
+    """Numbers of any shape from `low` to `high` as float64 [1]; anything else raises ValueError, with `expected`."""
+    given = list(islice(values, MAX_LABELS)) if isinstance(values, Iterator) else values
+    try:
+        array = given.to_numpy() if isinstance(given, pd.Series | pd.Index) else np.asarray(given)
+        if array.dtype.kind not in "iuf" or isinstance(given, np.ma.MaskedArray):
+            raise TypeError
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} = {shown(values)}: {expected}") from None
+    with np.errstate(over="ignore"):
+        sizes = array.astype(float)
+    good = (sizes >= low) & (sizes <= high) & (not whole or sizes == np.floor(sizes))
+    if (wrong := sizes[~good]).size:
+        raise ValueError(f"{name} = {wrong[0]:g}: {expected}")
+    return sizes
+
+
+def positive_numbers(name: str, values: Any) -> np.ndarray:
+    """Positive numbers as float64 [1]; anything else raises ValueError."""
+    return numbers(name, values, f"expected positive numbers up to {MOST:g}", low=LEAST)
+
+
+def check_broadcast(**arrays: np.ndarray) -> None:
+    """Raise ValueError for arrays that do not broadcast."""
+    shapes = [array.shape for array in arrays.values()]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"{', '.join(arrays)} have the shapes {shapes}: these do not broadcast") from None
 
 
 def as_list(name: str, values: Any) -> list[Any]:
     """One value or several as a list; ValueError for an empty one."""
-    if isinstance(values, np.ndarray | xr.DataArray):
-        values = np.atleast_1d(values).tolist()
-    elif isinstance(values, str | Record) or not isinstance(values, Iterable):
+    if getattr(values, "ndim", 0) > 1:
+        raise ValueError(f"{name} = {shown(values)}: give one value, or a list")
+    if isinstance(values, str | bytes | Record) or getattr(values, "ndim", 1) == 0 or not isinstance(values, Iterable):
         values = [values]
-    if not (values := list(values)):
+    if not (listed := [plain(value) for value in islice(values, MAX_LABELS + 1)]):
         raise ValueError(f"{name} is empty: give at least one")
-    return values
+    if len(listed) > MAX_LABELS:
+        raise ValueError(f"{name} has more than {MAX_LABELS:,} values")
+    return listed
 
 
 def check_unique(name: str, labels: list[Any]) -> None:
@@ -47,43 +100,21 @@ def check_unique(name: str, labels: list[Any]) -> None:
         raise ValueError(f"{name} has {twice!r} more than once")
 
 
-def checked_names(kind: str, values: Any, allowed: Iterable[str], also: Iterable[str] = ()) -> list[str]:
-    """Names out of an allowed set; those of `also` only by themselves."""
-    given = as_list(kind, values)
-    for name in given:
-        if name in also:
-            raise ValueError(f"{kind} {name!r} stands alone: give it by itself, or a list of names")
-        if not isinstance(name, str) or name not in allowed:
-            raise unknown(kind, name, [*also, *allowed])
-    check_unique(kind, given)
+def one_of(kind: str, value: Any, allowed: Iterable[Any]) -> Any:
+    """A name, None or a bool out of an allowed set; anything else raises ValueError with the nearest name."""
+    given, allowed = plain(value), list(allowed)
+    if not isinstance(given, str | bool | None) or given not in allowed:
+        raise unknown(kind, value, allowed)
     return given
 
 
-def whole_numbers(name: str, values: Any) -> np.ndarray:
-    """Positive whole numbers as int64 [1]."""
-    given = as_list(name, values)
-    for value in given:
-        if not is_whole(value) or not 1 <= value <= MAX_SIZE:
-            raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {MAX_SIZE:,}")
-    check_unique(name, given)
-    return np.array(given, dtype=np.int64)
-
-
-def whole_number(name: str, value: Any) -> int:
-    """One positive whole number [1]."""
-    numbers = whole_numbers(name, value)
-    if len(numbers) > 1:
-        raise ValueError(f"{name} = {value!r}: give one")
-    return int(numbers[0])
-
-
-def positive_numbers(name: str, values: Array) -> np.ndarray:
-    """Positive numbers as float64 [1]; anything else raises ValueError."""
-    try:
-        sizes = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} = {values!r}: expected positive numbers") from None
-    if sizes.size and not (np.isfinite(sizes) & (sizes > 0)).all():
-        wrong = sizes[~(np.isfinite(sizes) & (sizes > 0))].flat[0]
-        raise ValueError(f"{name} = {wrong:g}: expected positive numbers")
-    return sizes
+def checked_names(kind: str, values: Any, allowed: Iterable[str], also: Iterable[str] = ()) -> list[str]:
+    """Names out of an allowed set; one of `also` only by itself."""
+    given, allowed = as_list(kind, values), list(allowed)
+    for name in given:
+        if not isinstance(name, str) or name not in (*also, *allowed):
+            raise unknown(kind, name, [*also, *allowed])
+        if name in also and len(given) > 1:
+            raise ValueError(f"{kind} {name!r} stands alone: give it by itself, or a list of names")
+    check_unique(kind, given)
+    return given

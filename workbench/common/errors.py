@@ -5,16 +5,25 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+def shown(value: object) -> str:
+    """A value in a message: in one line, and not much of it."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # more than `sys.get_int_max_str_digits`
+        return "an integer of thousands of digits"
+    return text if len(text) < 80 else text[:77] + "..."
+
+
 def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
     """The error for a name outside an allowed set, in one line, with the nearest of those that exist.
 
     `kind` is what the name should have been, such as "GPU".
     """
     options = [str(option) for option in allowed]
-    given = str(name).lower()
+    given = shown(name).strip("'").lower()
     near = [option for option in options if given and given in option] or get_close_matches(given, options, cutoff=0.5)
     meant = f" Did you mean {' or '.join(repr(option) for option in near[:3])}?" if near else ""
-    return ValueError(f"unknown {kind} {name!r}.{meant} Allowed: {', '.join(options)}.")
+    return ValueError(f"unknown {kind} {shown(name)}.{meant} Allowed: {', '.join(options)}.")
 
 
 class CannotRun(ValueError):

@@ -10,6 +10,17 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def memory_size() -> int:
+    """Memory of this machine [byte]."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_memory(what: str, nbytes: float, instead: str) -> None:
+    """Raise ValueError for what takes more memory than this machine has [byte]; `instead` says what to do."""
+    if nbytes > (size := memory_size()):
+        raise ValueError(f"{what} takes {nbytes / 1e9:,.0f} GB, this machine has {size / 1e9:,.0f} GB: {instead}")
+
+
 def is_running(process: int) -> bool:
     """Whether there is a process of that number on this machine."""
     try:

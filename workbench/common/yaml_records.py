@@ -4,7 +4,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import unknown
+from .errors import shown, unknown
 
 Count = Annotated[int, Field(gt=0, lt=10**13)]
 Number = Annotated[float, Field(gt=0, lt=1e13, allow_inf_nan=False)]
@@ -37,13 +37,5 @@ def describe_error(kind: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return str(unknown("field", field, kind.model_fields))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    given = "" if first["type"] == "missing" else f" = {_short(first['input'])}"
+    given = "" if first["type"] == "missing" else f" = {shown(first['input'])}"
     return f"{field}{given}: {first['msg'].removeprefix('Value error, ')[:2000]}{more}"
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # more than `sys.get_int_max_str_digits`
-        return "an integer of thousands of digits"
-    return text if len(text) < 80 else text[:77] + "..."

@@ -1,6 +1,5 @@
 """The explorer's controls: ipywidgets, each of which reads and writes its own fields of a view."""
 
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,8 +8,10 @@ import ipywidgets as w
 from ..catalog.dtypes import WEIGHT_DTYPES, WIDTH
 from ..catalog.gpu_entries import gpus
 from ..catalog.model_entries import models
+from ..files.reading import parse_json
 from ..operators import OPERATORS, PHASES
 from . import published_charts
+from .bounds import MAX_TEXT, check_json
 from .pictures import nearest
 from .view import View
 
@@ -168,17 +169,15 @@ def _counts(text: str) -> list[int]:
     try:
         return [int(part) for part in text.replace(",", " ").split()]
     except ValueError:
-        raise ValueError(f"candidates {text!r}: expected whole numbers, e.g. 1, 16, 64") from None
+        raise ValueError(f"candidates {text[:80]!r}: expected whole numbers, e.g. 1, 16, 64") from None
 
 
 def read_json(text: str, what: str) -> Fields:
     """A JSON object that the reader uploaded or pasted; anything else raises ValueError in one line."""
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{what}: not valid JSON ({error})") from None
-    except RecursionError:
-        raise ValueError(f"{what}: nested too deeply") from None
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"{what}: {len(text):,} characters: a page takes {MAX_TEXT:,}")
+    found = parse_json(text, what)
+    check_json(found, what)
     if not isinstance(found, dict):
         raise ValueError(f"{what}: expected a JSON object, found {type(found).__name__}")
     return found

@@ -435,8 +435,10 @@ function render({ model, el }) {
   const width = { roofline: 280, bars: 280, heat: 280 };
   function draw() {
     const now = picture();
-    message.textContent = now.message ?? "";
-    root.classList.toggle("wb-broken", Boolean(now.message));
+    const said = JSON.stringify([now.state, now.message]);
+    if (said !== last) [last, away] = [said, ""]; // it answers
+    message.textContent = lost || away || now.message || "";
+    root.classList.toggle("wb-broken", Boolean(message.textContent));
     if (!now.roofline) return;
     unpack(now);
     drawRoofline(roofline, now, width.roofline);
@@ -466,7 +468,7 @@ function render({ model, el }) {
       python.textContent = now.code.python;
       params.textContent = now.code.params;
     }
-    link.hidden = !now.page;
+    link.hidden = address().length > now.page; // what the server takes, 0 in a notebook
     if (now.page && !now.message) remember();
     root.dataset.state = JSON.stringify(now.state);
     root.dataset.batchSize = now.sizes.batch_size.join(" ");
@@ -513,7 +515,7 @@ function render({ model, el }) {
   let waiting = 0;
   function remember() {
     clearTimeout(waiting);
-    waiting = setTimeout(() => history.replaceState(null, "", Object.keys(picture().state).length ? address() : location.pathname), 400);
+    waiting = setTimeout(() => history.replaceState(null, "", Object.keys(picture().state).length && !link.hidden ? address() : location.pathname), 400);
   }
 
   // Points: hover, walk, pin
@@ -587,6 +589,20 @@ function render({ model, el }) {
     event.preventDefault();
     const now = picture();
     go(now.heat.batch_size.indexOf(now.bars.setting.batch_size) + move[0], now.heat.seq_len.indexOf(now.bars.setting.seq_len) + move[1]);
+  });
+
+  // A page without its kernel cannot answer; one that begins again knows nothing of the page.
+  let lost = "", away = "", last = "";
+  const kernel = picture().page ? model.widget_manager?.kernel : null;
+  kernel?.statusChanged.connect((_, status) => {
+    if (!/restarting|dead/.test(status)) return;
+    lost = "This page has lost what computes it: reload it.";
+    soon();
+  });
+  kernel?.connectionStatusChanged.connect((_, status) => {
+    const back = "The connection was lost, as by too large a file: reload the page if a control does not answer.";
+    away = status === "connected" ? back : "The server does not answer: is it still running?";
+    soon();
   });
 
   // A picture that comes while another waits for its frame takes its place: nothing stale is drawn.

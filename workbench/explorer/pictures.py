@@ -15,6 +15,7 @@ from ..common.errors import unknown
 from ..kernels import attainable
 from ..tables import Series
 from . import published_charts
+from .bounds import MAX_MARKERS
 from .servers import OUTPUT, server_rows
 from .view import Pin, Settings, View, chosen_entries, chosen_gpus, drawn, pinned_numbers
 
@@ -84,6 +85,7 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
     operators = ds.operator.values.tolist() if "operator" in ds.dims else [None]
     counts: list[Any] = list(view.candidates) or [None]
     columns = {name: ds.variables[name] for name in POINT_NUMBERS}
+    markers = 0
     for number, (label, selection) in enumerate(_series(view, operators).items()):
         allowed = {
             "gpu": view.gpu,
@@ -98,6 +100,8 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
             numbers = np.array([_cut(column, index).ravel() for column in columns.values()])
             if np.isnan(numbers[1, 0]):
                 continue  # the model has no such operator
+            if (markers := markers + numbers.shape[1]) > MAX_MARKERS:
+                raise ValueError(f"over {MAX_MARKERS:,} points in all series: narrow the ranges or take fewer series")
             place = index["gpu"] * len(view.model) + index["model"]
             yield {
                 "label": label, "at": {key: value for key, value in at.items() if value is not None},

@@ -47,7 +47,7 @@ def _replica(
         return dict.fromkeys(SERVER_NUMBERS) | {"fits": str(error), "memory_short": False}
     fixed = ds.weights.item() + ds.activations.item() + ds.attrs["workspace"]
     share = ds.attrs["gpu_memory_utilization"]
-    usable = share * 1e9 * (find_gpu(gpu).memory.capacity_gb or np.nan)
+    usable = share * (find_gpu(gpu).memory_bytes or np.nan)
     values = {name: ds[name].item() for name in SERVER_NUMBERS if name in ds}
     values |= {"cache": values["memory"] - fixed, "usable": usable}
     unfit = ds.unfit.item()

@@ -14,19 +14,16 @@ from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
 from ..catalog.model_entries import models as catalog_models
 from ..common.errors import unknown
-from ..common.yaml_records import Count, Number, Record, Text
+from ..common.yaml_records import Count, Number, Record
 from ..grid import forward_pass, roofline_grid, with_roof
 from ..hugging_face import from_hf_config
 from ..kernels import attainable
 from ..operators import PHASES
 from ..tables import LOOKS, SELECTORS
+from .bounds import MAX_CONFIGS, MAX_PAIRS, MAX_POINTS, Label, Labels, Selection, SizeList, at_most, check_json
 
-#: Points that a browser draws without a stutter [1].
-MAX_POINTS = 20_000
 #: Fields of a view that are lists, of which readers may give one value.
 LISTS = ("gpu", "model", "operator", "phase", "batch_size", "seq_len")
-
-SizeList = Annotated[list[Count], Field(min_length=1)]
 
 
 class Settings(Record):
@@ -44,11 +41,11 @@ class Settings(Record):
         A ceiling to draw in place of the datasheets' [TFLOP/s]; times are predicted with the datasheet's.
     """
 
-    tp: Count = 1
-    weight_dtype: str | None = None
-    activation_dtype: str = "fp16"
-    kv_dtype: str = "fp16"
-    time_model: str = "ideal"
+    tp: int = Field(default=1, gt=0, le=1024)
+    weight_dtype: Label | None = None
+    activation_dtype: Label = "fp16"
+    kv_dtype: Label = "fp16"
+    time_model: Label = "ideal"
     launch_latency_us: float = Field(default=0.0, ge=0, lt=1e6, allow_inf_nan=False)
     peak_tflops: Number | None = None
 
@@ -79,11 +76,11 @@ class Heat(Record):
         Of the view; None is the first, of operators the whole step where there is one.
     """
 
-    variable: str = "time"
-    gpu: str | None = None
-    model: str | None = None
-    operator: str | None = None
-    phase: str | None = None
+    variable: Label = "time"
+    gpu: Label | None = None
+    model: Label | None = None
+    operator: Label | None = None
+    phase: Label | None = None
 
 
 class Pin(Settings):
@@ -99,10 +96,10 @@ class Pin(Settings):
         Sequences [1], length [token], candidates [1].
     """
 
-    gpu: str
-    model: str
-    operator: str | None = None
-    phase: str
+    gpu: Label
+    model: Label
+    operator: Label | None = None
+    phase: Label
     batch_size: Count
     seq_len: Count
     candidates: Count | None = None
@@ -131,28 +128,31 @@ class View(Settings):
         What the bars, the heat map and the comparison are of.
     """
 
-    gpu: list[Text] = Field(default=["a100-80gb-sxm", "h100-sxm"])
-    model: list[Text] = Field(default=["llama-3-8b"])
-    configs: dict[str, dict[str, Any]] = Field(default={})
-    operator: list[Text] = Field(default=["fused"])
-    phase: list[Text] = Field(default=list(PHASES))
-    batch_size: SizeList = Field(default=[1, 2, 4, 8, 16, 32, 64])
-    seq_len: SizeList = Field(default=[128, 256, 512, 1024, 2048, 4096, 8192])
-    candidates: list[Count] = Field(default=[])
+    gpu: Labels = Field(default=["a100-80gb-sxm", "h100-sxm"])
+    model: Labels = Field(default=["llama-3-8b"])
+    configs: Annotated[dict[Label, dict[str, Any]], at_most(20)] = Field(default={})
+    operator: Labels = Field(default=["fused"])
+    phase: Labels = Field(default=list(PHASES))
+    batch_size: SizeList = Field(min_length=1, default=[1, 2, 4, 8, 16, 32, 64])
+    seq_len: SizeList = Field(min_length=1, default=[128, 256, 512, 1024, 2048, 4096, 8192])
+    candidates: Annotated[list[Count], at_most(100)] = Field(default=[])
     points: Literal["operators", "steps"] = "operators"
-    series: dict[str, dict[str, Any]] = Field(default={})
-    figure: str | None = None
+    series: Annotated[dict[Label, Selection], at_most(100)] = Field(default={})
+    figure: Label | None = None
     setting: Setting = Setting()
     heat: Heat = Heat()
-    pins: list[Pin] = Field(default=[])
+    pins: Annotated[list[Pin], at_most(50)] = Field(default=[])
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name in self.configs:
+        for name, config in self.configs.items():
+            check_json(config, f"configs: {name}")
             if name in catalog_models():
                 raise ValueError(f"configs: {name!r} is a model of the catalog: give yours another name")
             if name != PurePosixPath(name).name.lower():
                 raise ValueError(f"configs: {name!r}: the name of a model is in lower case, without slashes")
+        if (size := len(json.dumps(self.configs))) > MAX_CONFIGS:
+            raise ValueError(f"configs: {size:,} characters of JSON: a page holds {MAX_CONFIGS:,}")
         for selection in self.series.values():
             for key in selection:
                 if key not in (*SELECTORS, *LOOKS):
@@ -223,6 +223,8 @@ def grid(view: View) -> xr.Dataset:
     count *= len(view.gpu) * len(view.model) * len(view.phase)
     if count > MAX_POINTS:
         raise ValueError(f"{count:,} points for each operator: a page draws {MAX_POINTS:,}; narrow the ranges")
+    if (pairs := len(view.gpu) * len(view.model)) > MAX_PAIRS:
+        raise ValueError(f"{pairs:,} pairs of a GPU and a model: a page draws {MAX_PAIRS}; choose fewer")
     return with_roof(roofline_grid(**grid_arguments(view)), view.peak_tflops)
 
 

@@ -23,19 +23,10 @@ def serve(*, port: int = 8866, browser: bool = True) -> None:
     check_port(port)
     os.environ["JUPYTER_PATH"] = str(TEMPLATES)
     os.environ.pop("JUPYTER_PREFER_ENV_PATH", None)
-    from voila.app import main  # takes half a second
+    from .page_server import SETTINGS, ExplorerServer  # takes half a second
 
-    main(voila_arguments(notebook, port, browser))
-
-
-def voila_arguments(notebook: Path, port: int, browser: bool) -> list[str]:
-    """Arguments that Voila is started with: on this machine only, at this port or not at all."""
-    settings = {
-        "VoilaConfiguration.template": "workbench", "VoilaConfiguration.show_tracebacks": "True",
-        "Voila.ip": "127.0.0.1", "Voila.port_retries": "0",
-    }  # fmt: skip
-    options = [f"--{name}={value}" for name, value in settings.items()]
-    return [str(notebook), f"--port={port}", *options, *([] if browser else ["--no-browser"])]
+    options = [f"--port={port}", *([] if browser else ["--no-browser"])]
+    ExplorerServer.launch_instance([str(notebook), *options], config=SETTINGS)
 
 
 def check_port(port: int) -> None:

@@ -18,10 +18,12 @@ from ..common.extras import check_libraries
 from ..common.variables import with_units
 from ..common.yaml_records import validated
 from ..files.reading import read_small
-from ..files.writing import write_table
+from ..files.writing import whole, write_netcdf, write_table
 from ..hugging_face import from_hf_config
+from .bounds import MAX_LINK
 from .controls import Control, chosen_set, make_controls, read_json
 from .export import code, params
+from .messages import DownloadAsked, HeatAsked, PinAsked, SettingAsked, UnpinAsked, in_one_line, read_message
 from .pictures import picture
 from .view import LISTS, Pin, Settings, View, drawn, grid
 
@@ -119,7 +121,7 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         new = picture(self.view, self.ds)
         self._write_controls()
         self.pictures.picture = new | {
-            "message": message, "state": self.view.state(), "page": self._page,
+            "message": message, "state": self.view.state(), "page": MAX_LINK if self._page else 0,
             "code": {"python": code(self.view), "params": params(self.view)},
         }  # fmt: skip
 
@@ -139,11 +141,14 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         return fields
 
     def _attempt(self, action: Any) -> None:
-        """Do what a reader asked for, or say in place why not."""
+        """Do what a reader asked for, or say in place why not; a notebook also shows where what nobody foresaw is."""
         try:
             action()
-        except ValueError as error:
-            self.pictures.picture = self.pictures.picture | {"message": str(error), "state": self.view.state()}
+        except Exception as error:
+            told = {"message": in_one_line(error), "state": self.view.state()}
+            self.pictures.picture = self.pictures.picture | told
+            if not (self._page or isinstance(error, ValueError)):
+                raise
 
     def _write_controls(self) -> None:
         """Set every control to the view, without reacting to the change."""
@@ -196,21 +201,24 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
             name += "-own"
         self.update(configs=self.view.configs | {name: found}, model=[*dict.fromkeys([*self.view.model, name])])
 
-    def _asked(self, content: Mapping[str, Any]) -> None:
-        """A message of the page: a pin, a choice of the heat map, a setting, a download."""
-        kind = content.get("kind")
-        if kind == "pin":
-            self._attempt(lambda: self.pin(**content["at"]))
-        elif kind == "unpin":
-            self._attempt(lambda: self.unpin(content["number"]))
-        elif kind == "heat":
-            self._attempt(lambda: self.update(heat=self.view.heat.model_dump() | content["chosen"]))
-        elif kind == "setting":
-            self._attempt(lambda: self.update(setting=content["setting"]))
-        elif kind == "download":
-            self.pictures.send({"kind": "file", "name": f"view.{content['format']}"}, [self.data(content["format"])])
+    def _asked(self, content: object) -> None:
+        self._attempt(lambda: self._answer(content))
 
-    def pin(self, **at: Any) -> None:
+    def _answer(self, content: object) -> None:
+        """Do what a message of the page asks for: a pin, a choice of the heat map, a setting, a download."""
+        match read_message(content):
+            case PinAsked(at=at):
+                self.pin(**at)
+            case UnpinAsked(number=number):
+                self.unpin(number)
+            case HeatAsked(chosen=chosen):
+                self.update(heat=self.view.heat.model_dump() | chosen)
+            case SettingAsked(setting=setting):
+                self.update(setting=setting)
+            case DownloadAsked(format=kind):
+                self.pictures.send({"kind": "file", "name": f"view.{kind}"}, [self.data(kind)])
+
+    def pin(self, /, **at: Any) -> None:
         """Pin a point of the chart under the view's settings, or unpin it where it is pinned.
 
         Parameters
@@ -254,13 +262,14 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         if kind not in ("csv", "nc"):
             raise unknown("format", kind, ("csv", "nc"))
         ds = drawn(self.ds, self.view.points)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = Path(folder) / f"view.{kind}"
             if kind == "csv":
                 write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
             else:
                 check_libraries("netCDF4")
-                ds.to_netcdf(path)
+                with whole(path) as temporary:
+                    write_netcdf(ds, temporary)
             return path.read_bytes()
 
 
@@ -295,8 +304,9 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     if linked and view is None:
         try:
             return Explorer(validated(View, read_json(linked[0], "the link"), "the link"), page=page)
-        except ValueError as error:
-            return Explorer(View(), page=page, message=f"The link cannot be shown: {error}")
+        except Exception as error:
+            why = in_one_line(error).removeprefix("the link: ")
+            return Explorer(View(), page=page, message=f"The link cannot be shown: {why}")
     if isinstance(view, str | Path):
         given = _saved(Path(view))
     else:

@@ -4,7 +4,6 @@ A figure is ``params/<notebook>/<figure_id>.yaml``; the folder picks the noteboo
 chart and the plotted numbers to `save`. Everything is written to a temporary name and renamed when it is whole.
 """
 
-import shutil
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
@@ -14,6 +13,8 @@ from typing import Any
 from uuid import uuid4
 
 from ..common.project import package_fingerprint
+from ..files.folders import remove
+from ..files.writing import check_output
 from .params import FIGURE_FORMATS, Figure
 from .state import file_digests, is_unchanged, keep_below, record_state, workplace
 
@@ -84,12 +85,14 @@ def draw(figure: Figure, output: Path, root: Path, scratch: Path, inputs: str) -
     """
     import papermill
 
-    keep_below(output / ".state")  # in this process too, where it is a worker of a cluster
     work, running = scratch / figure.id, scratch / f"{figure.id}.ipynb"
     executed = output / ".state" / running.name
     files = {kind: work / f"{figure.id}.{kind}" for kind in FIGURE_FORMATS}
     try:
-        shutil.rmtree(work, ignore_errors=True)  # what a worker left that was lost
+        keep_below(output / ".state")  # in this process too, where it is a worker of a cluster
+        for path in files.values():
+            check_output(output / path.name)
+        remove(work)  # what a worker left that was lost
         work.mkdir()
         try:
             papermill.execute_notebook(

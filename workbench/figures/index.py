@@ -34,7 +34,6 @@ def write_index(figures: Iterable[Figure], output: Path) -> Path:
         with whole(index) as path:
             path.write_text(_render(shown, output), encoding="utf-8")
             digests = file_digests({"html": path})
-        state.parent.mkdir(exist_ok=True)
         record_state(state, inputs, digests)
     return index
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..common.errors import checked_file_name
 from ..files.reading import read_small
-from ..files.writing import whole, write_table
+from ..files.writing import write_chart, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,15 +36,12 @@ def save(figure: "Figure", table: "pd.DataFrame", figure_id: str, output_dir: st
     """
     if output_dir is None:
         return
-    import matplotlib as mpl  # not above: the batch's own process draws nothing
-
     folder = Path(output_dir)
     checked_file_name("figure_id", figure_id)
     folder.mkdir(parents=True, exist_ok=True)
     write_table(table, folder / f"{figure_id}.csv")
-    for kind, metadata in (("png", {}), ("svg", {"Date": None})):
-        with whole(folder / f"{figure_id}.{kind}") as path, mpl.rc_context({"svg.hashsalt": figure_id}):
-            figure.savefig(path, format=kind, dpi=160, metadata=metadata, bbox_inches="tight")
+    for kind in ("png", "svg"):
+        write_chart(figure, folder / f"{figure_id}.{kind}", bbox_inches="tight")
 
 
 def differences(expected: Path, found: Path) -> str:

@@ -3,13 +3,13 @@
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..common.machine import is_running
 from ..common.project import digest
+from ..files.folders import discard, only_told, real_folder, scratch
 from ..files.writing import write_text
 
 # What is up to date -----------------------------------------------------------------------------------------------
@@ -21,8 +21,13 @@ def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def record_state(state: Path, inputs: str, outputs: Mapping[str, str]) -> None:
-    """Write down, in the file `state`, which inputs (a fingerprint) gave which outputs (`file_digests` of them)."""
-    write_text(json.dumps({"inputs": inputs, "outputs": outputs}), state)
+    """Write down, in the file `state`, which inputs (a fingerprint) gave which outputs (`file_digests` of them).
+
+    The outputs are in place: where it cannot be written down, that is told, and they are made again another time.
+    """
+    with only_told(f"{state} is not written"):
+        real_folder(state.parent)
+        write_text(json.dumps({"inputs": inputs, "outputs": outputs}), state)
 
 
 def is_unchanged(state: Path, inputs: str, files: Mapping[str, Path]) -> bool:
@@ -35,6 +40,9 @@ def is_unchanged(state: Path, inputs: str, files: Mapping[str, Path]) -> bool:
 
 # Where a batch works ----------------------------------------------------------------------------------------------
 
+#: Paths in a scratch folder: notebooks as they run, connection files of their kernels, and what notebooks write.
+SCRATCH = r"[\w.-]+\.ipynb|kernel-[0-9a-f]+\.json|[\w.-]+/.*"
+
 
 @contextmanager
 def workplace(output: Path) -> Iterator[Path]:
@@ -45,21 +53,19 @@ def workplace(output: Path) -> Iterator[Path]:
     """
     state = output / ".state"
     host = platform.node()  # others may see the folder, too
-    scratch = state / f"run-{host}-{os.getpid()}"
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        for left in state.glob(f"run-{host}-*"):
-            process = left.name.removeprefix(f"run-{host}-")
-            if process.isdecimal() and not is_running(int(process)):  # it was killed
-                shutil.rmtree(left, ignore_errors=True)
-        scratch.mkdir(exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot write to {output}: {error.strerror}") from None
-    keep_below(state)
-    try:
-        yield scratch.resolve()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            real_folder(state)
+            for left in state.glob(f"run-{host}-*"):
+                process = left.name.removeprefix(f"run-{host}-")
+                if process.isdecimal() and not is_running(int(process)):  # it was killed
+                    discard(left, SCRATCH)
+            keep_below(state)
+            folder = stack.enter_context(scratch(state / f"run-{host}-{os.getpid()}", SCRATCH))
+        except OSError as error:
+            raise ValueError(f"cannot write to {output}: {error.strerror}") from None
+        yield folder.path.resolve()
 
 
 def keep_below(state: Path) -> None:
@@ -68,6 +74,6 @@ def keep_below(state: Path) -> None:
         ("IPYTHONDIR", "ipython"), ("JUPYTER_RUNTIME_DIR", "runtime"), ("JUPYTER_CONFIG_DIR", "config"),
         ("JUPYTER_DATA_DIR", "data"), ("MPLCONFIGDIR", "matplotlib"),
     ):  # fmt: skip
-        os.environ[variable] = str((state / folder).resolve())
+        os.environ[variable] = str(real_folder(state / folder).resolve())
     for variable in ("MPLBACKEND", "JUPYTER_PATH", "JUPYTER_PREFER_ENV_PATH"):
         os.environ.pop(variable, None)

@@ -5,7 +5,6 @@ elsewhere, as a notebook that keeps its grids has nothing to reuse: there it bri
 """
 
 import mmap
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from math import prod
 from weakref import finalize
 
 import numpy as np
+
+from ..common.machine import memory_size
 
 #: A huge page; finding and clearing the small ones of an array takes longer than computing what goes on them [byte].
 PAGE = 2**21
@@ -37,7 +38,7 @@ def reused_memory(share: float = 0.25) -> Iterator[None]:
         Of the machine's memory that is kept at most [1].
     """
     global _kept
-    before, _kept = _kept, int(share * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    before, _kept = _kept, int(share * memory_size())
     try:
         yield
     finally:

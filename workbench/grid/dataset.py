@@ -1,6 +1,7 @@
 """The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ import xarray as xr
 
 from ..catalog import GPU, Model
 from ..catalog import gpu as find_gpu
+from ..common.arguments import LEAST, check_range
+from ..common.machine import check_memory
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
-from ..kernels import attainable, bound, longest
+from ..kernels import assumptions, attainable, bound, longest
 from ..operators import COLLECTIVES, PHASES
 from .evaluation import evaluate
 from .sweep import COSTS, Sweep, checked
@@ -92,7 +95,8 @@ def roofline_grid(
         on: flops [FLOP], bytes [byte], time [s] per kernel call; calls per forward pass [1]; intensity, ridge_point
         [FLOP/byte]; peak_flop_rate, attainable, performance [FLOP/s]; bandwidth [byte/s]; bound (0 memory, 1 compute, 2
         link). Where a model lacks an operator that another one has: no FLOPs, bytes, time or calls, NaN rates, bound
-        -1. `peak_flop_rate` has the dim operator (or model) only where those compute in different formats.
+        -1. `peak_flop_rate` has the dim operator (or model) only where those compute in different formats. The
+        attribute `assumed` says what the times do without, or borrow (`kernels.assumptions`).
 
     Raises
     ------
@@ -107,6 +111,7 @@ def roofline_grid(
         logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
     )  # fmt: skip
     if chunks is None:
+        check_memory(f"a grid of {prod(sweep.shape):,} cells", sweep.nbytes, "give chunks, such as chunks='auto'")
         return labelled_grid(sweep, evaluate(sweep))
     from .lazy_arrays import lazy_variables  # dask takes as long to import as everything else together
 
@@ -122,7 +127,8 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     bandwidth, dims["bandwidth"] = np.array([gpu.bandwidth for gpu in sweep.gpus.values()]), ("gpu",)
     ridge, dims["ridge_point"] = (peak.T / bandwidth).T, dims["peak_flop_rate"]
     known = values | {"peak_flop_rate": peak, "bandwidth": bandwidth, "ridge_point": ridge}
-    ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, sweep.attrs)
+    attrs = sweep.attrs | {"assumed": assumptions(sweep.gpus.values(), sweep.timing.time_model)}
+    ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, attrs)
     if "bound" in known:
         absent = not known["calls"].all()
         ds.variables["bound"].attrs |= flags(_limits(sweep.operators, absent=absent))
@@ -205,8 +211,10 @@ def with_roof(ds: xr.Dataset, peak_tflops: float | None) -> xr.Dataset:
     xarray.Dataset
         With its own peak_flop_rate, ridge_point, attainable and bound.
     """
+    _check_variables(ds, {"gpu", "peak_flop_rate", "bandwidth", "ridge_point", "intensity", "attainable", "bound"})
     if peak_tflops is None:
         return ds
+    peak_tflops = check_range("peak_tflops", peak_tflops, low=LEAST)
     own = xr.DataArray([find_gpu(name).peak_16_bit for name in ds.gpu.values], {"gpu": ds.gpu})
     peak = ds.peak_flop_rate.where(ds.peak_flop_rate != own, 1e12 * peak_tflops)
     ridge = peak / ds.bandwidth
@@ -226,12 +234,15 @@ def _aligned(variable: xr.Variable, dims: tuple[Any, ...]) -> Any:
     return variable.set_dims(dims).data  # type: ignore[no-untyped-call]
 
 
-def _check_forward_pass(ds: xr.Dataset) -> None:
+def _check_variables(ds: xr.Dataset, needed: set[str]) -> None:
     if not isinstance(ds, xr.Dataset):
-        raise ValueError(f"a {type(ds).__name__}: expected a grid, see workbench.roofline_grid")
-    needed = {"flops", "bytes", "time", "calls", "peak_flop_rate", "bandwidth", "ridge_point"}
+        raise ValueError(f"ds is a {type(ds).__name__}: expected a grid, see workbench.roofline_grid")
     if missing := sorted(needed - ds.variables.keys()):
-        raise ValueError(f"no variable {missing[0]!r} in the Dataset: expected a grid, see workbench.roofline_grid")
+        raise ValueError(f"ds has no variable {missing[0]!r}: expected a grid, see workbench.roofline_grid")
+
+
+def _check_forward_pass(ds: xr.Dataset) -> None:
+    _check_variables(ds, {"flops", "bytes", "time", "calls", "peak_flop_rate", "bandwidth", "ridge_point"})
     if "operator" not in ds.dims or ds.attrs.get("forward_pass") != " ".join(ds.variables["operator"].values):
         raise ValueError(
             "forward_pass needs the fused operators of a whole forward pass: roofline_grid(operator='fused')"

@@ -14,8 +14,9 @@ from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.loading import entries
 from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
-from ..common.arguments import as_list, checked_names, is_whole, whole_numbers
+from ..common.arguments import as_list, checked_names, one_of, whole_number, whole_numbers
 from ..common.errors import unknown
+from ..kernels.collectives import check_machine
 from ..kernels.formats import Formats, OperandFormats
 from ..kernels.times import Timing
 from ..operators import OPERATORS, PHASES, Conventions, has_operator, operator_set
@@ -60,6 +61,12 @@ class Sweep:
         """Length of each dim [1]."""
         return tuple(len(labels) for labels in self.coords.values())
 
+    @property
+    def nbytes(self) -> float:
+        """Memory that its variables take [byte]."""
+        rates, one = prod(self.shape), np.dtype(self.dtype).itemsize
+        return rates * ((len(RATES) - 1) * one + 1) + rates / len(self.gpus) * len(COSTS) * one
+
     def part(self, region: dict[str, slice]) -> "Sweep":
         """The sweep over some of the labels: a slice for each dim that is not taken whole."""
         coords = {dim: labels[region.get(dim, slice(None))] for dim, labels in self.coords.items()}
@@ -77,13 +84,13 @@ class Sweep:
         """
         lengths = dict(zip(self.coords, self.shape, strict=True))
         if isinstance(chunks, Mapping):
-            for dim, length in chunks.items():
+            for dim in chunks:
                 if dim not in lengths:
                     raise unknown("dim in chunks", dim, lengths)
-                _check_chunk(f"chunks[{dim!r}]", length)
-            steps = lengths | dict(chunks)
+            steps = lengths | {dim: whole_number(f"chunks[{dim!r}]", length) for dim, length in chunks.items()}
         else:
-            steps = _steps(lengths, CHUNK if chunks == "auto" else _check_chunk("chunks", chunks))
+            auto = isinstance(chunks, str) and chunks == "auto"
+            steps = _steps(lengths, CHUNK if auto else whole_number("chunks", chunks, also=", or 'auto'"))
         if (count := _regions(lengths, steps)) > REGIONS:
             cells = range(1, min(prod(self.shape) + 1, sys.maxsize))
             least = cells[bisect(cells, -REGIONS - 1, key=lambda c: -_regions(lengths, _steps(lengths, c)))]
@@ -109,12 +116,6 @@ def _regions(lengths: dict[str, int], steps: dict[str, int]) -> int:
     return prod(-(-length // steps[dim]) for dim, length in lengths.items())
 
 
-def _check_chunk(name: str, length: object) -> int:
-    if not is_whole(length) or length < 1:
-        raise ValueError(f"{name} = {length!r}: allowed are 'auto', whole numbers from 1, and those by dim")
-    return int(length)
-
-
 def checked(
     gpu: Any, model: Any, operator: Any = None, phase: Any = PHASES, batch_size: Any = 1, seq_len: Any = 1024, *,
     candidates: Any = None, tp: Any = None, weight_dtype: str | None = None, activation_dtype: str = "fp16",
@@ -128,25 +129,22 @@ def checked(
     sizes = {"batch_size": whole_numbers("batch_size", batch_size), "seq_len": whole_numbers("seq_len", seq_len)}
     if candidates is not None:
         sizes["candidates"] = whole_numbers("candidates", candidates)
-    for label, value, allowed in (("logits", logits, ("last", "all")), ("scores", scores, (None, "memory", "chip"))):
-        if value not in allowed:
-            raise unknown(label, value, allowed)
+    logits, scores = one_of("logits", logits, ("last", "all")), one_of("scores", scores, (None, "memory", "chip"))
+    causal, dtype = one_of("causal", causal, (None, True, False)), one_of("dtype", dtype, ("float64", "float32"))
     timing = Timing(time_model, launch_latency)
-    if causal not in (None, True, False):
-        raise unknown("causal", causal, (None, True, False))
-    if not isinstance(dtype, str) or dtype not in ("float64", "float32"):
-        raise unknown("dtype", dtype, ("float64", "float32"))
     formats = Formats(weight_dtype, activation_dtype, kv_dtype, lm_head_dtype)
     wanted = as_list("operator", "fused" if operator is None else operator)
     if tp is not None:
         sizes["tp"] = whole_numbers("tp", tp)
     operators, has = _operators(wanted, models, max(sizes["tp"]) if tp is not None else 1)
+    for card in gpus.values() if tp is not None else ():
+        check_machine(card, max(sizes["tp"]), "tp")
     attrs = {
         "title": "Roofline of LLM inference operators",
         "forward_pass": " ".join(operators) if wanted == ["fused"] else "",
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
-        "launch_latency": launch_latency,
+        "launch_latency": timing.launch_latency,
     }  # fmt: skip
     return Sweep(
         gpus=gpus, models=models, operators=operators, has=has, phases=phases, sizes=sizes,
@@ -159,12 +157,12 @@ def _operators(wanted: list[str], models: dict[str, Model], gpus: int) -> tuple[
     """The operators of the grid in order, and for each model those of them that it runs."""
     shared = {"all_reduce"} if gpus > 1 else set()  # of tp; a grid does not spread experts, as all_to_all does
     known = [*OPERATORS, "all_reduce"]
-    if wanted in (["fused"], ["unfused"]):
-        sets = {name: set(operator_set(model, wanted[0])) for name, model in models.items()}
-        if wanted == ["fused"]:
+    given = checked_names("operator", wanted, known, also=("fused", "unfused"))
+    if given in (["fused"], ["unfused"]):
+        sets = {name: set(operator_set(model, given[0])) for name, model in models.items()}
+        if given == ["fused"]:
             sets = {name: ops | shared for name, ops in sets.items()}
         return [op for op in known if any(op in ops for ops in sets.values())], sets
-    given = checked_names("operator", wanted, known, also=("fused", "unfused"))
     if "all_reduce" in given and not shared:
         raise ValueError("operator 'all_reduce' is between GPUs: give tp, with a size above 1")
     has = {

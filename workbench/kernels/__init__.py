@@ -1,13 +1,15 @@
 """Kernel times: the ideal roofline, and a law for each kind of kernel, fitted to measurements."""
 
-from .collectives import all_reduce_time, all_to_all_time, link_rate, send_time
+from .collectives import MACHINE, all_reduce_time, all_to_all_time, check_machine, link_rate, send_time
 from .formats import Formats, OperandFormats
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
 from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
+from .unknowns import assumptions
 
 __all__ = [
     "EAGER_LAUNCH",
     "LAWS",
+    "MACHINE",
     "TIME_MODELS",
     "Formats",
     "Law",
@@ -15,9 +17,11 @@ __all__ = [
     "Timing",
     "all_reduce_time",
     "all_to_all_time",
+    "assumptions",
     "attainable",
     "attention_time",
     "bound",
+    "check_machine",
     "gemm_time",
     "ideal_time",
     "link_rate",

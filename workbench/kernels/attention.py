@@ -23,6 +23,11 @@ CONTEXT_DEPTH = 1024
 KV_PASSES = 3
 
 
+def whole_waves(tiles: Array, gpu: GPU) -> Array:
+    """Waves of tiles, one on every SM, the last one whole [1]; none where the number of SMs is not known."""
+    return 0.0 if gpu.sm_count is None else np.ceil(tiles / gpu.sm_count)
+
+
 def score_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     """What one score costs, its products at their fraction of the peak and its softmax partly behind them [s].
 
@@ -39,12 +44,11 @@ def prefill_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array
     Half a tile of queries is wasted on the diagonal and at the end of the prompt, and no head takes less than one.
     FlashAttention: Dao 2023 (arXiv 2307.08691); packing of heads: Shah et al. 2024 (arXiv 2407.08608).
     """
-    sms = gpu.sm_count or 1
     tile = np.maximum(QUERY_TILE / cost.group, 1) if fit.packed_heads else QUERY_TILE
     wasted = cost.batch * tile * cost.n / 2
     scores = np.maximum(cost.flops / cost.score_flops + wasted, 2 * wasted)
-    tail = TAIL * QUERY_TILE * cost.n * sms
-    waves = np.ceil(cost.batch * tile / QUERY_TILE * np.ceil(cost.m / tile) / sms)
+    tail = 0.0 if gpu.sm_count is None else TAIL * QUERY_TILE * cost.n * gpu.sm_count
+    waves = whole_waves(cost.batch * tile / QUERY_TILE * np.ceil(cost.m / tile), gpu)
     compute = (scores + tail) * score_seconds(fit, gpu, cost, peak_flop_rate)
     new = np.minimum(cost.m / cost.n, 1)
     moved = cost.bytes + (KV_PASSES - 1) * new * (cost.bytes - cost.activations)
@@ -64,10 +68,11 @@ def decode_seconds(fit: DecodeFit, softmax: PrefillFit, gpu: GPU, cost: Cost, pe
     padded = groups * np.ceil(rows / QUERY_ROWS) * QUERY_ROWS * cost.n
     compute = padded * score_seconds(softmax, gpu, cost, peak_flop_rate)
     moving = cost.bytes / (fit.bandwidth_fraction * gpu.bandwidth)
-    waves = 1e-6 * fit.wave_us * np.ceil(groups * np.ceil(rows / QUERY_TILE) / (gpu.sm_count or 1))
-    unsplit = np.where(np.equal(cost.group, 1) & (fit.unsplit_gbs is not None), 1.0, 0.0)
+    waves = 1e-6 * fit.wave_us * whole_waves(groups * np.ceil(rows / QUERY_TILE), gpu)
+    rate = np.inf if fit.unsplit_gbs is None else 1e9 * fit.unsplit_gbs
+    unsplit = np.where(np.equal(cost.group, 1) & np.isfinite(rate), 1.0, 0.0)
     latency = 1e-6 * (fit.launch_us + (1 - unsplit) * fit.context_us * cost.n / (cost.n + CONTEXT_DEPTH))
-    walk = unsplit * (cost.bytes - cost.activations) / groups / (1e9 * (fit.unsplit_gbs or 1))
+    walk = unsplit * (cost.bytes - cost.activations) / groups / rate
     reading = smooth_maximum(moving, walk, fit.overlap) if np.any(walk) else moving
     return latency + smooth_maximum(smooth_maximum(reading, waves, fit.overlap), compute, fit.overlap)
 

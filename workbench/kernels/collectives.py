@@ -1,12 +1,13 @@
 """Times of collectives between the GPUs of one machine: latency and rate of the link that joins them."""
 
+import re
 from typing import Any
 
 import numpy as np
 
 from ..catalog import GPU
 from ..catalog import gpu as find_gpu
-from ..common.arguments import positive_numbers
+from ..common.arguments import check_broadcast, positive_numbers
 from ..common.arrays import Array
 from ..common.errors import CannotRun
 from ..operators import Cost
@@ -21,7 +22,8 @@ STEP_LATENCY, PCIE_STEP_LATENCY, LINK_FRACTION = 3e-6, 10e-6, 0.74
 #: One lane of PCIe in one direction, after encoding, by generation [GB/s]: 8, 16, 32 GT/s at 128b/130b; 64 GT/s at 242
 #: of 256 bytes (PCI Express Base Specifications, PCI-SIG).
 PCIE_LANE_GBS = {"3.0": 0.985, "4.0": 1.969, "5.0": 3.938, "6.0": 7.563}
-
+#: GPUs of a usual server, where no link of their own is known to join more [1].
+MACHINE = 8
 
 # Links ------------------------------------------------------------------------------------------------------------
 
@@ -48,11 +50,11 @@ def link_rate(gpu: GPU, gpus: Array) -> Array:
     ValueError
         Where the catalog gives neither rate.
     """
-    own = gpu.link and gpu.link.gbs_per_direction
-    generation, _, lanes = (gpu.pcie or "").partition(" x")
-    pcie = PCIE_LANE_GBS.get(generation, 0.0) * float(lanes or 0)
-    rate = np.where(np.greater(gpus, 1), np.where(_own_link(gpu, gpus), own or 0.0, pcie), np.inf)
-    if not np.all(rate):
+    own = (gpu.link and gpu.link.gbs_per_direction) or np.nan
+    lanes = re.fullmatch(r"(\d\.0) x([1-9]\d?)", gpu.pcie or "")
+    pcie = PCIE_LANE_GBS.get(lanes[1], np.nan) * int(lanes[2]) if lanes else np.nan
+    rate = np.where(np.greater(gpus, 1), np.where(_own_link(gpu, gpus), own, pcie), np.inf)
+    if np.any(np.isnan(rate)):
         raise CannotRun(
             f"{gpu.id} has no link rate for {np.max(gpus):g} GPUs: its catalog entry gives no link.gbs_per_direction"
             " that reaches them, and no pcie with generation and lanes",
@@ -65,11 +67,20 @@ def _own_link(gpu: GPU, gpus: Array) -> Array:
     """Whether the vendor's own link joins all of them."""
     if not (gpu.link and gpu.link.gbs_per_direction):
         return np.zeros(np.shape(gpus), dtype=bool)
-    return np.less_equal(gpus, gpu.link.max_gpus or np.inf)
+    return np.less_equal(gpus, np.inf if gpu.link.max_gpus is None else gpu.link.max_gpus)
 
 
 def _latency(gpu: GPU, gpus: Array) -> np.ndarray:
     return np.where(_own_link(gpu, gpus), STEP_LATENCY, PCIE_STEP_LATENCY)
+
+
+def check_machine(gpu: GPU, gpus: Array, name: str = "gpus") -> None:
+    """Raise ValueError for more GPUs than a machine has: those that its own link joins, or `MACHINE`."""
+    if np.any(np.greater(gpus, most := max(MACHINE, (gpu.link and gpu.link.max_gpus) or MACHINE))):
+        raise CannotRun(
+            f"{name} = {np.max(gpus):g}: a machine of {gpu.id} has {most} GPUs, and no network is modelled",
+            "more GPUs than a machine has",
+        )
 
 
 # Collectives ------------------------------------------------------------------------------------------------------
@@ -169,8 +180,10 @@ def _checked(gpu: str | GPU, bytes_: Any, gpus: Any, time_model: str) -> tuple[G
     card = find_gpu(gpu)
     check_time_model(time_model)
     size, count = positive_numbers("bytes_", bytes_), positive_numbers("gpus", gpus)
-    if np.any(count != np.floor(count)):
-        raise ValueError(f"gpus = {gpus!r}: expected whole numbers")
+    if (parts := count[count != np.floor(count)]).size:
+        raise ValueError(f"gpus = {parts[0]:g}: expected whole numbers")
+    check_broadcast(bytes_=size, gpus=count)
+    check_machine(card, count)
     return card, size, count, time_model == "ideal"
 
 

@@ -39,7 +39,7 @@ class Formats:
 
     def __post_init__(self) -> None:
         for role in ("weight", "lm_head", "activation", "kv"):
-            if (dtype := getattr(self, role)) or role in ("activation", "kv"):
+            if (dtype := getattr(self, role)) is not None or role in ("activation", "kv"):
                 check_dtype(role, dtype)
 
     def of(self, model: Model) -> OperandFormats:

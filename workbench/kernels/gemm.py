@@ -32,13 +32,13 @@ def smooth_maximum(a: Array, b: Array, exponent: float) -> Array:
 
 
 def tiled_flops(
-    m: Array, n: Array, k: Array, batch: Array, *, sm_count: int, fill_depth: float, half_tile: float,
+    m: Array, n: Array, k: Array, batch: Array, *, sm_count: int | None, fill_depth: float, half_tile: float,
     small_tile_waves: float | None = None,
 ) -> Array:  # fmt: skip
     """FLOPs in whole waves of whole output tiles, a tile to an SM, by the best tile and split of k [FLOP].
 
     At least 2 batch m n k, and tends to it. Stairs in m, n and batch: a library picks the fastest of a few kernels.
-    m, n, k and batch are the sizes of the GEMM [1], the others parameters of the GPU and of its `catalog.GemmFit` [1].
+    m, n, k, batch: sizes of the GEMM [1]; the others: of the GPU (None: whole tiles, no waves) and its `GemmFit` [1].
     """
     sizes, each = (
         (m, n, k, batch),
@@ -59,16 +59,17 @@ def tiled_flops(
 
 
 def _tile_flops(
-    m: Array, n: Array, k: Array, batch: Array, rows: Array, columns: Array, *, sm_count: int, fill_depth: float,
+    m: Array, n: Array, k: Array, batch: Array, rows: Array, columns: Array, *, sm_count: int | None, fill_depth: float,
     half_tile: float, small_tile_waves: float | None,
 ) -> np.ndarray:  # fmt: skip
     """FLOPs in whole waves of output tiles of (rows x columns), by the best split of k [FLOP]."""
+    sms, whole = (1, np.positive) if sm_count is None else (sm_count, np.ceil)
     tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
-    each: Array = 2.0 * rows * columns * sm_count / _reuse(rows, columns, half_tile)
-    if small_tile_waves is not None:
+    each: Array = 2.0 * rows * columns * sms / _reuse(rows, columns, half_tile)
+    if small_tile_waves is not None and sm_count is not None:
         allowed = (rows >= LARGE_TILE) | (m <= rows) | (tiles <= small_tile_waves * sm_count)
         each = np.where(allowed, each, np.inf)
-    depths = (np.ceil(tiles * split / sm_count) * (k / split + fill_depth) for split in SPLITS)
+    depths = (whole(tiles * split / sms) * (k / split + fill_depth) for split in SPLITS)
     flops: np.ndarray = each * reduce(np.minimum, depths)
     return flops
 
@@ -80,8 +81,8 @@ def _reuse(rows: Array, columns: Array, half_tile: float) -> Array:
 
 
 def l2_misses(bytes_: Array, gpu: GPU) -> Array:
-    """Of what another kernel just wrote or reads next, what the L2 cache cannot hold: a share b / (b + L2/2) [byte]."""
-    return bytes_ * bytes_ / (bytes_ + L2_SHARE * 1e6 * (gpu.l2_mb or 0))
+    """Of what another kernel just wrote or reads next, what an L2 of known size cannot hold: b / (b + L2/2) [byte]."""
+    return bytes_ if gpu.l2_mb is None else bytes_ * bytes_ / (bytes_ + L2_SHARE * 1e6 * gpu.l2_mb)
 
 
 def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array = 1) -> Cost:
@@ -90,7 +91,7 @@ def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array 
     `l2_speedup` is L2's rate over memory's [1] (None: not known, all from memory), `copies` the sets of operands that
     are used in turn [1].
     """
-    if l2_speedup is None or not gpu.l2_mb:
+    if l2_speedup is None or gpu.l2_mb is None:
         return cost
     cached = 1 / (1 + (copies * cost.bytes / (1e6 * gpu.l2_mb)) ** L2_EDGE)
     share = 1 - cached * (1 - 1 / l2_speedup)
@@ -100,7 +101,7 @@ def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array 
 def gemm_seconds(fit: GemmFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     """Launch, the walk along k, and the smooth maximum of computing whole tiles and moving the operands [s]."""
     flops = tiled_flops(
-        cost.m, cost.n, cost.k, cost.batch, sm_count=gpu.sm_count or 1, fill_depth=fit.fill_depth,
+        cost.m, cost.n, cost.k, cost.batch, sm_count=gpu.sm_count, fill_depth=fit.fill_depth,
         half_tile=fit.half_tile, small_tile_waves=fit.small_tile_waves,
     )  # fmt: skip
     compute = flops / (fit.compute_fraction * peak_flop_rate)

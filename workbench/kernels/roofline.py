@@ -7,16 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..common.arguments import one_of
 from ..common.arrays import Array
-from ..common.errors import unknown
 
 TIME_MODELS = ("ideal", "kernel")
 
 
 def check_time_model(time_model: object) -> None:
     """Raise ValueError for an unknown time model."""
-    if not isinstance(time_model, str) or time_model not in TIME_MODELS:
-        raise unknown("time_model", time_model, TIME_MODELS)
+    one_of("time_model", time_model, TIME_MODELS)
 
 
 def ridge_point(peak_flop_rate: Array, bandwidth: Array) -> Array:

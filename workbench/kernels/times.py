@@ -15,8 +15,9 @@ import numpy as np
 from ..catalog import GPU, kernel_fit
 from ..catalog import gpu as find_gpu
 from ..catalog.dtypes import plain_width
-from ..common.arguments import check_range, positive_numbers
+from ..common.arguments import check_broadcast, check_range, one_of, positive_numbers
 from ..common.arrays import Array
+from ..common.errors import shown
 from ..operators import Cost, Heads, Step, cost
 from .attention import attention_seconds
 from .collectives import all_reduce_seconds, all_to_all_seconds
@@ -39,7 +40,7 @@ class Timing:
 
     def __post_init__(self) -> None:
         check_time_model(self.time_model)
-        check_range("launch_latency", self.launch_latency, 1, "seconds")
+        object.__setattr__(self, "launch_latency", check_range("launch_latency", self.launch_latency, 1, "seconds"))
 
 
 class Law(NamedTuple):
@@ -148,7 +149,8 @@ def gemm_time(
     card = find_gpu(gpu)
     check_time_model(time_model)
     m, n, k, batch = (positive_numbers(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
-    width = plain_width(dtype)
+    check_broadcast(m=m, n=n, k=k, batch=batch)
+    width, replayed = plain_width(dtype), one_of("replayed", replayed, (True, False))
     call = cost.gemm(m, k, n, weight=width, activation=width, batch=batch)
     if replayed and time_model == "kernel":
         call = replayed_cost(card, call, kernel_fit(card, "gemm").fit.l2_speedup)
@@ -198,10 +200,12 @@ def attention_time(
         "n_kv_heads": n_kv_heads, "head_dim": head_dim,
     }  # fmt: skip
     new, whole, batch, heads, kv_heads, dim = (positive_numbers(name, value) for name, value in given.items())
+    check_broadcast(**dict(zip(given, (new, whole, batch, heads, kv_heads, dim), strict=True)))
+    causal, replayed = one_of("causal", causal, (True, False)), one_of("replayed", replayed, (True, False))
     if np.any(whole < new):
         raise ValueError("context is shorter than new_tokens: it counts the new tokens as well")
     if np.any(heads % kv_heads):
-        raise ValueError(f"n_heads = {n_heads} is not a multiple of n_kv_heads = {n_kv_heads}")
+        raise ValueError(f"n_heads = {shown(n_heads)} is not a multiple of n_kv_heads = {shown(n_kv_heads)}")
     call = attention_cost(new, whole, batch, heads, kv_heads, dim, plain_width(dtype), causal=causal)
     if replayed and time_model == "kernel":
         call = replayed_cost(card, call, kernel_fit(card, "decode").fit.l2_speedup)

@@ -6,6 +6,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+from ..files.formulas import as_given
 from ..files.json_streams import json_events, value_at, values_of
 from ..files.reading import check_unique_columns, csv_rows, open_text
 from .rows import Rows, check_status, number
@@ -45,7 +46,7 @@ def read_csv(path: Path, run: int | None = None) -> Rows:
             rows.problem(line, str(problem))
             continue
         rows.add(
-            line, sent=sent, first=first, last=last, prompt=prompt, output=output, status=chosen, error=error,
+            line, sent=sent, first=first, last=last, prompt=prompt, output=output, status=chosen, error=as_given(error),
             names=names,
         )  # fmt: skip
     return rows

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..common.errors import unknown
+from ..files.formulas import inert_table
 from ..files.json_streams import json_events
 from ..files.reading import given_file, open_text
 from ..files.writing import whole
@@ -144,4 +145,4 @@ def write(table: pd.DataFrame, path: Path) -> None:
     """
     with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(f"# load test: {table.attrs.get('format', 'unknown')}\n")
-        table[list(REQUEST_COLUMNS)].to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
+        inert_table(table[list(REQUEST_COLUMNS)]).to_csv(file, index=False, float_format="%.6f", lineterminator="\n")

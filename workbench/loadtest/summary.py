@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..common.arguments import is_number
-from ..common.errors import unknown
+from ..common.arguments import LEAST, MOST, check_range
+from ..common.errors import shown, unknown
 from ..common.variables import stamp
+from ..signatures import typed
 from .rows import REQUEST_COLUMNS, check_status
 from .variables import LOAD_TEST_VARIABLES
 
@@ -126,8 +127,7 @@ def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
     them, with every running request at the mean tpot of the finished ones.
     """
     t = _columns(table)
-    if not is_number(step) or not 0 < step < np.inf:
-        raise ValueError(f"step = {step!r}: expected seconds above 0")
+    step = check_range("step", step, unit="seconds", low=LEAST)
     if t["end"] / step > MAX_STEPS:
         raise ValueError(f"step = {step:g}: more than {MAX_STEPS:,} steps in {t['end']:g} s")
     count = max(int(np.ceil(t["end"] / step - 1e-9)), 1)
@@ -140,6 +140,7 @@ def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
     return stamp(xr.Dataset(data | {"step": ("time", widths)}, {"time": edges[:-1]}), LOAD_TEST_VARIABLES)
 
 
+@typed(ds=("offered", "output_token_rate", "mean_waiting", "ttft_samples"))
 def report(ds: xr.Dataset) -> str:
     """The metrics of a load test as text.
 
@@ -222,10 +223,10 @@ def _window(window: Any, end: float) -> tuple[float, float]:
     if window is None:
         return 0.0, end
     given = window if isinstance(window, tuple | list) else (0.0, window)
-    good = len(given) == 2 and all(is_number(time) and np.isfinite(time) for time in given)
-    if not good or not given[0] < given[1]:
-        raise ValueError(f"window = {window!r}: expected its end, or (start, end), in seconds from the first send")
-    return float(given[0]), float(given[1])
+    ends = [check_range("window", time, unit="seconds from the first send", low=-MOST) for time in given]
+    if len(ends) != 2 or ends[1] - ends[0] < LEAST:
+        raise ValueError(f"window = {shown(window)}: expected its end, or (start, end), in seconds from the first send")
+    return ends[0], ends[1]
 
 
 Ramps = list[tuple[np.ndarray, np.ndarray]]  # (times, weights): each adds weight x (t - time) after its time
@@ -290,13 +291,14 @@ def _itl(table: pd.DataFrame) -> tuple[tuple[str, np.ndarray], int]:
 def _objectives(slo: Mapping[str, float | None]) -> dict[str, float]:
     allowed = ("ttft", "tpot", "e2e")
     if not isinstance(slo, Mapping):
-        raise ValueError(f"slo = {slo!r}: expected seconds by objective, e.g. {{'ttft': 0.5}}")
-    for name, limit in slo.items():
+        raise ValueError(f"slo = {shown(slo)}: expected seconds by objective, e.g. {{'ttft': 0.5}}")
+    for name in slo:
         if name not in allowed:
             raise unknown("objective", name, allowed)
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0):
-            raise ValueError(f"objective {name} = {limit!r}: expected seconds above 0")
-    return {name: limit for name, limit in slo.items() if limit is not None}
+    return {
+        name: check_range(f"objective {name}", limit, unit="seconds", low=LEAST)
+        for name, limit in slo.items() if limit is not None
+    }  # fmt: skip
 
 
 def _goodput(

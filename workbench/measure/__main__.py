@@ -1,7 +1,15 @@
 """`python -m workbench.measure`."""
 
-import sys
+from ..ending import run_command
 
-from .command import main
 
-sys.exit(main())
+def _run() -> int:
+    from ..ending import interrupts_raise
+
+    interrupts_raise()
+    from .command import main
+
+    return main()
+
+
+run_command("measure", _run)

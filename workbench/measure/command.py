@@ -6,27 +6,26 @@ say where it is from. It is written whole every few seconds; kernels that it alr
 """
 
 import argparse
-import csv
 import shlex
+import signal
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ..common.errors import unknown
-from ..files.reading import Texts, csv_rows, given_file
-from ..files.writing import whole
+from ..ending import end_interrupted, one_line, was_interrupted
 from ..operators import PHASES
 from . import plan
-from .columns import SIZES, TIMING_COLUMNS
 from .plan import Grid, Kernel
+from .results import Results, alone, open_results, row_of
 
-MEASURED = (*TIMING_COLUMNS, "p10_s", "p90_s", "runs", "note")
 SAVE_EVERY, REPORT_EVERY = 5.0, 10.0  # [s]
-MAX_ROWS = 300_000  # of a file to go on with; a grid has some thousands
+RESUMED = "what was measured is kept, run again to go on"
 MAX_FAILURES = 10  # in a row: the GPU is in a bad state, then, rather than one kernel unsupported
 DRY_RUN_MEMORY = 80e9  # [byte]
 
@@ -58,74 +57,6 @@ def open_torch(device: str) -> Backend:
     from .backends import open_backend
 
     return open_backend(device)
-
-
-# The file ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Results:
-    """The CSV of timings: what was in it before, and what is added."""
-
-    path: Path
-    comments: list[str] = field(default_factory=list)
-    rows: list[dict[str, str]] = field(default_factory=list)
-
-    @property
-    def done(self) -> set[tuple[str, ...]]:
-        """Keys of the kernels in the file."""
-        return {_key(row) for row in self.rows}
-
-    def save(self) -> None:
-        """Write the file whole."""
-        with whole(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(f"# {line}\n" for line in self.comments)
-            writer = csv.DictWriter(file, MEASURED, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
-
-
-def _key(row: dict[str, str]) -> tuple[str, ...]:
-    """`Kernel.key` of a row."""
-    operator = "" if row["operator_class"] == "gemm" else row["name"].split(":")[-1]
-    return (row["operator_class"], operator, row["dtype"], *(row[name] for name in SIZES))
-
-
-def open_results(path: Path, gpu: str) -> Results:
-    """The results so far, none if there is no such file; ValueError for a file of another kind or another GPU."""
-    if not path.exists():
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
-        return Results(path)
-    results, texts = Results(path), Texts(path)
-    table = csv_rows(given_file(path), results.comments)
-    if tuple(next(table, (0, list[str]()))[1]) != MEASURED:
-        raise ValueError(f"{path}: not a file of `workbench measure`: choose another with -o")
-    for number, (_, cells) in enumerate(table, 1):
-        if len(cells) != len(MEASURED):
-            raise ValueError(f"{path}: row {number} has not {len(MEASURED)} fields: mend it, or choose another with -o")
-        row = dict(zip(MEASURED, map(texts.held, cells), strict=True))
-        if row["gpu"] != gpu:
-            found = row["gpu"][:80]
-            raise ValueError(f"{path}: has timings of gpu = {found!r}, this is {gpu!r}: choose another with -o")
-        results.rows.append(row)
-        if number > MAX_ROWS:
-            raise ValueError(f"{path}: over {MAX_ROWS:,} timings: choose another with -o")
-    return results
-
-
-def row_of(kernel: Kernel, backend: Backend, times: Sequence[float], note: str = "") -> dict[str, str]:
-    """One kernel's row: the median of its times [s], 10th and 90th percentile; or a note on why there are none."""
-    row = dict.fromkeys(MEASURED, "") | {
-        "source": "workbench", "gpu": backend.gpu, "framework": backend.framework, "note": note,
-        "operator_class": kernel.operator_class, "name": kernel.name, "dtype": kernel.dtype,
-    }  # fmt: skip
-    row |= {name: str(getattr(kernel, name) or "") for name in SIZES}
-    if times:
-        tenths = statistics.quantiles(times, n=10, method="inclusive") if len(times) > 1 else [times[0]] * 9
-        spread = {"time_s": statistics.median(times), "p10_s": tenths[0], "p90_s": tenths[-1]}
-        row |= {name: f"{value:.5g}" for name, value in spread.items()} | {"runs": str(len(times))}
-    return row
 
 
 # Measuring --------------------------------------------------------------------------------------------------------
@@ -170,8 +101,10 @@ def run(
         try:
             times = backend.times(kernel, *plan.schedule(kernel, backend.memory))
         except (MemoryError, RuntimeError) as error:
+            if was_interrupted():  # which a library may turn into an error of its own
+                raise KeyboardInterrupt from None
             note = _reason(error)
-        results.rows.append(row_of(kernel, backend, times, note))
+        results.rows.append(row_of(kernel, backend.gpu, backend.framework, times, note))
         failures = failures + 1 if note.startswith("failed") else 0
         if failures == MAX_FAILURES:
             del results.rows[-failures:]  # to be tried again
@@ -195,6 +128,34 @@ def _say(text: str) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        print(message, end="", file=file, flush=True)
+
+
+class _Ended(BaseException):
+    """By a signal whose number it holds."""
+
+
+@contextmanager
+def _ending_by_signals() -> Iterator[None]:
+    """Let the signals of a batch scheduler and of a closed terminal end what is measured as Ctrl-C does."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        for each in taken:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Ended(number)
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    every = (signal.SIGTERM, signal.SIGHUP) if main_thread else ()
+    taken = [each for each in every if signal.getsignal(each) == signal.SIG_DFL]
+    try:
+        for each in taken:
+            signal.signal(each, end)
+        yield
+    finally:
+        for each in taken:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def _names(allowed: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None) -> Callable[[str], list[str]]:
@@ -272,17 +233,25 @@ def main(
     Returns
     -------
     int
-        Exit status: 0, 1 with one line on standard error, or 130 after Ctrl-C.
+        Exit status: 0, 1 with one line on standard error, 130 after Ctrl-C, 143 or 129 after SIGTERM or SIGHUP.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return _measure(arguments, command, open_backend, clock)
+        with _ending_by_signals():
+            return _measure(arguments, command, open_backend, clock)
+    except BrokenPipeError:  # whoever read what is printed has gone
+        raise
     except (ValueError, OSError) as error:
-        _say(str(error))
+        _say(one_line(error))
         return 1
     except KeyboardInterrupt:
-        _say("interrupted; what was measured is kept, run again to go on")
-        return 130
+        if was_interrupted():
+            end_interrupted(RESUMED)
+        _say(f"interrupted; {RESUMED}")
+        return 128 + signal.SIGINT
+    except _Ended as ended:
+        _say(f"ended by {signal.Signals(ended.args[0]).name}; {RESUMED}")
+        return 128 + int(ended.args[0])
 
 
 def _measure(arguments: Sequence[str], command: str, open_backend: OpenBackend, clock: Callable[[], float]) -> int:
@@ -295,25 +264,27 @@ def _measure(arguments: Sequence[str], command: str, open_backend: OpenBackend, 
         memory = (o.memory_gb or DRY_RUN_MEMORY / 1e9) * 1e9
         fitting = [kernel for kernel in found if kernel.bytes <= memory]
         calls, assumed = _expected_calls(fitting, o.gpu)
-        print(plan.describe(fitting, len(found) - len(fitting), memory, calls, assumed))
+        print(plan.describe(fitting, len(found) - len(fitting), memory, calls, assumed), flush=True)
         return 0
     backend = open_backend(o.device)
     backend.memory = min(backend.memory, (o.memory_gb or float("inf")) * 1e9)
     dtypes = [dtype for dtype in o.dtype if backend.supports(dtype)]
     fitting = [kernel for kernel in found if kernel.bytes <= backend.memory and kernel.dtype in dtypes]
     words = "".join(character if character.isalnum() else " " for character in backend.gpu.lower()).split()
-    results = open_results(o.output or Path(f"timings-{'-'.join(words)}.csv"), backend.gpu)
-    done = results.done
-    todo = [kernel for kernel in fitting if kernel.key not in done]
-    _say(f"{backend.gpu}: {len(todo)} kernels to measure, {len(fitting) - len(todo)} in {results.path} already, "
-         f"{len(found) - len(fitting)} do not fit or are in a format that the GPU lacks")  # fmt: skip
-    if todo:
-        results.comments += header(backend, f"{command} {shlex.join(arguments)}", dtypes)
-        try:
-            finished = run(todo, backend, results, seconds=o.minutes * 60, clock=clock)
-        finally:
-            results.save()
-        _say(f"{finished} of {len(todo)} kernels measured: {results.path}")
+    path = o.output or Path(f"timings-{'-'.join(words)}.csv")
+    with alone(path):
+        results = open_results(path, backend.gpu)
+        done = results.done
+        todo = [kernel for kernel in fitting if kernel.key not in done]
+        _say(f"{backend.gpu}: {len(todo)} kernels to measure, {len(fitting) - len(todo)} in {path} already, "
+             f"{len(found) - len(fitting)} do not fit or are in a format that the GPU lacks")  # fmt: skip
+        if todo:
+            results.comments += header(backend, f"{command} {shlex.join(arguments)}", dtypes)
+            try:
+                finished = run(todo, backend, results, seconds=o.minutes * 60, clock=clock)
+            finally:
+                results.save()
+            _say(f"{finished} of {len(todo)} kernels measured: {path}")
     return 0
 
 

@@ -24,6 +24,11 @@ class Step:
     cached: Array
     logits: Array = 1  #: positions of each sequence whose logits are computed [1]
 
+    def __post_init__(self) -> None:  # whole numbers as float64: their products pass 2^63
+        for name, size in vars(self).items():
+            if not isinstance(size, float) and getattr(size, "dtype", "") != "float64":
+                object.__setattr__(self, name, 1.0 * size)
+
     @property
     def tokens(self) -> Array:
         """Tokens computed in the whole batch [token]."""
@@ -128,8 +133,8 @@ def gemm(
     Cost
         Of one call.
     """
-    activations = (k + n) * activation * batch * m  # the arrays last: fewer passes over them
-    moved = activations + k * n * weight * batch
+    activations = 1.0 * (k + n) * activation * batch * m  # the arrays last: fewer passes over them
+    moved = activations + 1.0 * k * n * weight * batch
     flops = 2.0 * k * n * batch * m
     return Cost(flops, moved, m, n, k, batch=batch, calls=calls, kernel=kernel, activations=activations)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def experts_touched(step: Step, n_experts: int, experts_per_token: int) -> Array:
     """Expected experts that a batch reads, each token choosing k of E at random: E (1 - (1 - k/E)^T) [1]."""
-    return n_experts * (1 - (1 - experts_per_token / n_experts) ** (1.0 * step.tokens))
+    return n_experts * (1 - (1 - experts_per_token / n_experts) ** step.tokens)
 
 
 def router(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:

@@ -8,11 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 
+from ..signatures import typed
 from .style import COLORS
 
 TIME_MODEL_LOOKS = {"ideal": ("blue", "o"), "kernel": ("orange", "s")}
 
 
+@typed(table=("cells", "time_model", "copy_seconds", "ns_per_cell"))
 def cell_costs(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Time of a cell against the cells of a grid, by both time models, and of copying as many bytes.
 
@@ -44,6 +46,7 @@ def cell_costs(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@typed(table=("benchmark", "time_model", "points", "points_per_second"))
 def point_rates(table: pd.DataFrame, others: Mapping[str, float], ax: Axes | None = None) -> Axes:
     """Points per second of sweeps of one model on one GPU, as bars.
 

@@ -13,10 +13,16 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
+from ..common.arguments import whole_number
+from ..signatures import typed
 from ..tables import Series, default_series, select
 from .style import COLORS, LINES, MARKERS, SERIES_COLORS, finish, hold, log_axes
 
+#: Of a grid, what the lines are drawn from.
+CEILINGS = ("gpu", "peak_flop_rate", "bandwidth", "ridge_point")
 
+
+@typed()
 def candidate_color(candidates: int, most: int) -> Any:
     """Colour scale of the Medusa charts: orange for few candidates, through pink, to dark purple.
 
@@ -30,9 +36,11 @@ def candidate_color(candidates: int, most: int) -> Any:
     tuple of float
         Red, green, blue and opacity [1].
     """
-    return mpl.colormaps["plasma"](0.8 * (1 - candidates / most))
+    share = whole_number("candidates", candidates, high=whole_number("most", most)) / most
+    return mpl.colormaps["plasma"](0.8 * (1 - share))
 
 
+@typed(ds=CEILINGS)
 def ceilings(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """The bandwidth line, the peak line and the dashed ridge line of every GPU, labelled with their values.
 
@@ -75,6 +83,7 @@ def ceilings(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@typed(ds=(*CEILINGS, "intensity", "performance"))
 def roofline(
     ds: xr.Dataset,
     ax: Axes | None = None,
@@ -157,6 +166,7 @@ def _color(selection: Mapping[str, Any], default: str, most: int) -> Any:
     return candidate_color(count, most) if count > 1 else default
 
 
+@typed(ranges=("series", "x_low", "x_high", "y_low", "y_high"))
 def published_ranges(ranges: pd.DataFrame, colors: Mapping[str, Any], ax: Axes) -> Axes:
     """Published ranges behind the points: a box, or, where only the intensity has a range, a bar at the top.
 

@@ -9,13 +9,18 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from ..common.arguments import LEAST, check_range
+from ..loadtest.rows import REQUEST_COLUMNS
 from ..loadtest.summary import PERCENTILES
 from ..serving.capacity import TOO_SLOW, UNFIT
 from ..serving.pareto import pareto_front
+from ..signatures import typed
 from .style import COLORS, SERIES_COLORS
 
 #: Phases of a request, and their colours.
 WAITING, RUNNING, UNFINISHED, FAILED = COLORS["orange"], COLORS["blue"], COLORS["grey"], COLORS["red"]
+#: Columns of a plan that its charts show.
+PLAN = ("gpu", "tp", "batch_size", "tpot_s", "tokens_per_second", "cost", "verdict")
 #: Verdicts of a plan on what does not fit or is too slow.
 LOST = (*filter(None, UNFIT.values()), *TOO_SLOW)
 MOST_ROWS = 40  # requests; of more, the axis counts them
@@ -26,6 +31,7 @@ FRONTIER: dict[str, Any] = {"color": "black", "linewidth": 6, "alpha": 0.15}
 # Load tests -------------------------------------------------------------------------------------------------------
 
 
+@typed(ds=("time", "step", "waiting", "running"))
 def queue(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Requests waiting and running over time, as steps.
 
@@ -49,6 +55,7 @@ def queue(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -
     return _over_time(ax, "Requests", title)
 
 
+@typed(ds=("time", "step", "token_rate", "implied_token_rate"))
 def token_rate(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Output tokens per second over time, as steps: those that are known, and an estimate of all.
 
@@ -90,6 +97,7 @@ def _over_time(ax: Axes, label: str, title: str | None) -> Axes:
     return ax
 
 
+@typed(table=REQUEST_COLUMNS)
 def requests(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Every request as a horizontal line, from its send to the first token (queue and prefill), and on to the last.
 
@@ -145,6 +153,7 @@ def _lines_of_requests(
     }
 
 
+@typed(ds=[name + each for name in ("ttft", "tpot", "itl", "e2e") for each in ("", "_samples")])
 def latencies(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Percentiles of TTFT, TPOT, ITL and end-to-end latency, with the number of samples behind each.
 
@@ -191,6 +200,7 @@ def latencies(ds: xr.Dataset, ax: Axes | None = None, *, title: str | None = Non
 # Plans ------------------------------------------------------------------------------------------------------------
 
 
+@typed(table=PLAN)
 def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = None, title: str | None = None) -> Axes:
     """Throughput of a GPU against that of a user: a line a GPU and tp, a point a batch size, and the frontier.
 
@@ -236,6 +246,7 @@ def pareto(table: pd.DataFrame, ax: Axes | None = None, *, tpot: float | None = 
     ax.plot([], [], "o", color="black", mfc="white", ms=5, label="misses the SLO")
     ax.plot([], [], **FRONTIER, label="frontier")
     if tpot is not None:
+        tpot = check_range("tpot", tpot, unit="seconds", low=LEAST)
         ax.axvline(1 / tpot, color=COLORS["red"], linewidth=1, linestyle=":", label=f"TPOT {1e3 * tpot:g} ms")
     return _trade_off(ax, title)
 
@@ -259,6 +270,7 @@ def _trade_off(ax: Axes, title: str | None) -> Axes:
     return ax
 
 
+@typed(table=PLAN)
 def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours", title: str | None = None) -> Axes:
     """The cheapest setting of each GPU and tp within the service level, as bars; the others with why they lose.
 

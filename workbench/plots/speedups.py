@@ -9,9 +9,16 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
+from ..signatures import typed
 from .style import COLORS, MARKERS
 
+#: Columns of what is read off a printed chart.
+PRINTED = ("variable", "batch_size", "seq_len", "candidates", "low", "high")
 
+
+@typed(
+    ds=("candidates", "group_latency", "latency", "normalized_latency", "acceleration_rate", "speedup"), printed=PRINTED
+)
 def speculation(
     ds: xr.Dataset, ax: Axes | None = None, *, printed: pd.DataFrame | None = None, title: str | None = None
 ) -> Axes:
@@ -42,7 +49,7 @@ def speculation(
     ax = plt.gca() if ax is None else ax
     many = [str(dim) for dim in ds.speedup.dims if dim != "candidates" and ds.sizes[dim] > 1]
     if printed is None:
-        printed = pd.DataFrame(columns=["variable", "batch_size", "seq_len", "candidates", "low", "high"])
+        printed = pd.DataFrame(columns=list(PRINTED))
     if many:
         _speedups(ds, ax, many, printed[printed.variable == "speedup"])
     else:

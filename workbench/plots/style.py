@@ -3,9 +3,12 @@
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.ticker import EngFormatter, NullFormatter
+
+from ..signatures import typed
 
 #: The colours by name: shades of Okabe and Ito (2008), which stay apart for colour-blind readers.
 COLORS = {
@@ -19,6 +22,7 @@ MARKERS = "xo^sDv*P"
 LINES: list[Any] = ["--", ":", "-.", (0, (6, 3)), (0, (3, 1, 1, 1, 1, 1))]
 
 
+@typed()
 def log_axes(ax: Axes) -> Axes:
     """The charts' axes: log-log, with ticks 1, 10, 100, 1k over 10G, 1T, 100T.
 
@@ -41,14 +45,15 @@ def log_axes(ax: Axes) -> Axes:
     return ax
 
 
-def hold(ax: Axes, intensity: Any, performance: Any) -> None:
+@typed()
+def hold(ax: Axes, intensity: xr.DataArray, performance: xr.DataArray) -> None:
     """Move the limits of axes out to whole decades, where values lie beyond them.
 
     Parameters
     ----------
     ax : Axes
         The axes.
-    intensity, performance : array
+    intensity, performance : xr.DataArray
         Values to hold [FLOP/byte], [FLOP/s].
     """
     for values, get, put in ((intensity, ax.get_xlim, ax.set_xlim), (performance, ax.get_ylim, ax.set_ylim)):

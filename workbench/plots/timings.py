@@ -10,9 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 
 from ..catalog.fits import KINDS
+from ..common.arguments import one_of
+from ..signatures import typed
 from .style import COLORS, SERIES_COLORS, finish
 
+#: Columns of a fit's table, and of `tables.fidelity`, that the charts show.
+FITTED_COLUMNS = ("kind", "time_s", "ideal_s", "held_out_s")
+ERRORS = ("gpu", "kind", "source", "ideal [%]", "error [%]", "bias [%]")
 
+
+@typed(table=FITTED_COLUMNS)
 def predicted_against_measured(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Kernel times of a fit, for rows that it did not see, against the measured ones; on the line they agree.
 
@@ -39,6 +46,7 @@ def predicted_against_measured(table: pd.DataFrame, ax: Axes | None = None, *, t
     return finish(ax, title, 0)
 
 
+@typed(table=FITTED_COLUMNS)
 def residuals(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Predicted over measured kernel times, for rows that the fit did not see; at 1 they agree.
 
@@ -87,6 +95,7 @@ BATCHING_QUANTITIES: dict[str, tuple[str, str | None]] = {
 MARKS = "osD^vP"
 
 
+@typed(table=("operator", "seq_len", "time_model", "batch_size"))
 def against_batch(table: pd.DataFrame, quantity: str, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Lines against batch size: the ideal roofline's dashed, the kernel model's solid, a colour a setting.
 
@@ -107,7 +116,7 @@ def against_batch(table: pd.DataFrame, quantity: str, ax: Axes | None = None, *,
         The axes drawn on.
     """
     ax = plt.gca() if ax is None else ax
-    label, unit = BATCHING_QUANTITIES[quantity]
+    label, unit = BATCHING_QUANTITIES[one_of("quantity", quantity, BATCHING_QUANTITIES)]
     for i, (_, rows) in enumerate(table.groupby(["operator", "seq_len"], sort=False)):
         color = SERIES_COLORS[i % len(SERIES_COLORS)]
         for time_model, style in (("ideal", {"ls": "--", "lw": 1.3}), ("kernel", {"marker": MARKS[i % len(MARKS)]})):
@@ -156,6 +165,7 @@ def _ridges(batch_sizes: pd.Series, ax: Axes) -> None:
         ax.axvline(batch, color="#555555", linestyle=":", linewidth=1.2, zorder=1, label=None if i else label)
 
 
+@typed(table=ERRORS)
 def fidelity(table: pd.DataFrame, ax: Axes | None = None, *, floor: float) -> Axes:
     """Mean errors by GPU and kind of kernel: the ideal roofline's hollow, the kernel model's filled, a line between.
 
@@ -185,6 +195,7 @@ def fidelity(table: pd.DataFrame, ax: Axes | None = None, *, floor: float) -> Ax
     return ax
 
 
+@typed(table=ERRORS)
 def biases(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Mean error of the kernel model by GPU and kind of kernel; above 0 it is too slow.
 

@@ -1,8 +1,13 @@
 """Formulas of the Medusa paper (Cai et al. 2024, arXiv 2401.10774v3), as it prints them."""
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+import xarray as xr
+
+from ..common.arguments import check_broadcast, numbers, one_of, positive_numbers, whole_number
 from ..common.arrays import Array
+from ..operators import PHASES
 
 
 def medusa_table5(
@@ -35,7 +40,13 @@ def medusa_table5(
     Cai et al. 2024, "Medusa: Simple LLM Inference Acceleration Framework with Multiple Decoding Heads",
     arXiv 2401.10774v3, table 5.
     """
-    rows = s if phase == "prefill" else q
+    operator = one_of("operator", operator, ("qkv", "qk/pv", "up/gate/down"))
+    h, i, n, d = (whole_number(name, size) for name, size in (("h", h), ("i", i), ("n", n), ("d", d)))
+    sizes = {name: _sizes(name, size) for name, size in (("b", b), ("s", s), ("q", q))}
+    if not any(isinstance(size, xr.DataArray) for size in sizes.values()):
+        check_broadcast(**sizes)
+    b, s, q = sizes.values()
+    rows = s if one_of("phase", phase, PHASES) == "prefill" else q
     if operator == "qkv":
         return 2 * b * rows * h**2, 2 * b * rows * h + h**2
     if operator == "up/gate/down":
@@ -64,4 +75,12 @@ def medusa_acceleration_rate(candidates: Array) -> Array:
     ----------
     Cai et al. 2024, arXiv 2401.10774v3, figures 21 to 23.
     """
-    return 1 + 0.477 * np.log(candidates)
+    given = numbers("candidates", candidates, "expected numbers from 1", low=1)
+    rate: Array = 1 + 0.477 * np.log(given)
+    return rate
+
+
+def _sizes(name: str, values: Any) -> Any:
+    """Positive numbers as float64 [1]; a DataArray keeps the names of its dims, by which it broadcasts."""
+    sizes = positive_numbers(name, values)
+    return values.astype(float) if isinstance(values, xr.DataArray) else sizes

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..common.arguments import check_broadcast, check_range, one_of, positive_numbers
 from ..common.arrays import Array
+from ..operators import PHASES
 
 # The static half --------------------------------------------------------------------------------------------------
 
@@ -43,7 +45,9 @@ def t4_report(phase: str, batch_size: Array, seq_len: Array) -> dict[str, Array]
     ----------
     kshyp/varcas, profiles/roofline/roofline_static.py, 2026.
     """
-    a, b, s = T4_ASSUMED, np.asarray(batch_size, dtype=float), np.asarray(seq_len, dtype=float)
+    phase = one_of("phase", phase, PHASES)
+    a, b, s = T4_ASSUMED, positive_numbers("batch_size", batch_size), positive_numbers("seq_len", seq_len)
+    check_broadcast(batch_size=b, seq_len=s)
     h, i, layers, v, width = a["h"], a["i"], a["layers"], a["vocabulary"], a["bytes_per_element"]
     tokens = b * s if phase == "prefill" else b
     flops = 2 * tokens * h * (4 * h + s) * layers + 4 * tokens * h * i * layers + 2 * tokens * h * v
@@ -169,6 +173,8 @@ def t4_requests(rate: float, duration: float) -> dict[str, Any]:
     ----------
     kshyp/varcas, varcas_load_harness.py, 2026.
     """
+    rate = check_range("rate", rate, 1e6, low=1e-6)
+    duration = check_range("duration", duration, 1e6, "seconds")
     draw = Random(42)
     sent, outputs, now = [], [], draw.expovariate(rate)
     while now < duration:

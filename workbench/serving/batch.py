@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..catalog import Model
-from ..common.arguments import whole_number
-from ..common.errors import unknown
+from ..common.arguments import one_of, whole_number
+from ..common.errors import shown
 from .drafts import Draft
 
 SCHEDULES = ("static", "continuous")
@@ -42,14 +42,12 @@ class Batch:
     max_model_len: int | None = None
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
+        one_of("schedule", self.schedule, SCHEDULES)
         if self.draft is not None and not isinstance(self.draft, Draft):
-            raise ValueError(f"draft = {self.draft!r}: make one with serving.draft_model, medusa or mtp")
+            raise ValueError(f"draft = {shown(self.draft)}: make one with serving.draft_model, medusa or mtp")
         for name in ("max_num_batched_tokens", "max_num_seqs", "max_model_len", "cached_prefix"):
-            value = getattr(self, name)
-            if value is not None and (name, value) != ("cached_prefix", 0):
-                whole_number(name, value)
+            if (value := getattr(self, name)) is not None or name != "max_model_len":
+                object.__setattr__(self, name, whole_number(name, value, low=int(name != "cached_prefix")))
         shortest = int(np.min(self.prompt))
         if self.cached_prefix >= shortest:
             raise ValueError(

@@ -11,8 +11,9 @@ from ..catalog import GPU, Model, gpus
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
 from ..catalog.loading import entries
-from ..common.arguments import is_number, whole_number, whole_numbers
+from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.errors import CannotRun
+from ..signatures import typed
 from .estimation import estimate
 from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, device_memory
 from .pareto import pareto_front
@@ -24,8 +25,6 @@ UNFIT = {
     ALL_FITS: "", WEIGHTS: "weights do not fit", KV_CACHE: "KV cache does not fit",
     CONTEXT_LENGTH: "longer than the model's context",
 }  # fmt: skip
-#: GPUs that a usual server has on one link [1].
-MACHINE = 8
 BEST, KEPT = "best", "meets the SLO"
 TOO_SLOW = ("TTFT over", "TPOT over")
 
@@ -87,8 +86,7 @@ def plan(
     Notes
     -----
     The replicas for a rate are request_rate / requests_per_second, rounded up: each is taken at its full throughput,
-    without a queue (`simulation` has one). All GPUs of a replica are on one link, as within a machine: no network is
-    modelled.
+    without a queue (`simulation` has one). All GPUs of a replica are within one machine: no network is modelled.
     """
     entry = find_model(model)
     if isinstance(price, Mapping):
@@ -96,9 +94,10 @@ def plan(
     if gpu is None:
         gpu = list(price) if isinstance(price, Mapping) else gpus()
     cards = entries("gpu", gpu, find_gpu)
-    for name, limit in (("ttft", ttft), ("tpot", tpot), ("request_rate", request_rate)):
-        if limit is not None and not (is_number(limit) and 0 < limit < np.inf):
-            raise ValueError(f"{name} = {limit!r}: allowed are positive numbers")
+    ttft, tpot, request_rate = (
+        None if limit is None else check_range(name, limit, low=LEAST)
+        for name, limit in (("ttft", ttft), ("tpot", tpot), ("request_rate", request_rate))
+    )
     batches, tps = whole_numbers("batch_size", batch_size), whole_numbers("tp", tp)
     for name, size in (("prompt", prompt), ("output", output)):
         whole_number(name, size)
@@ -177,6 +176,7 @@ def _judged(table: pd.DataFrame, ttft: float | None, tpot: float | None) -> pd.D
     return table.loc[order.sort_values(["rank", "losing", "cost"], kind="stable").index].reset_index(drop=True)
 
 
+@typed(table=("gpu", "tp", "batch_size", "cost", "verdict"))
 def plan_text(table: pd.DataFrame, rows: int = 20) -> str:
     """A plan in print: its first rows in ms and GB, and how many rows have each verdict.
 
@@ -210,8 +210,6 @@ def plan_text(table: pd.DataFrame, rows: int = 20) -> str:
         lines.append(
             "Replicas are those at 100 % load, without a queue: near it queues grow without bound, plan for less."
         )
-    if (table.tp > MACHINE).any():
-        lines.append(f"tp above {MACHINE} is timed as if all its GPUs were in one machine: no network is modelled.")
     lines.append("; ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if not (table.verdict == BEST).any():
         lines.append("Nothing meets the service level.")

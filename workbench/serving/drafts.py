@@ -9,7 +9,7 @@ import numpy as np
 from ..catalog.dtypes import element_bytes
 from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
-from ..common.arguments import whole_number
+from ..common.arguments import MAX_SIZE, as_list, check_broadcast, check_range, numbers, one_of, whole_number
 from ..common.arrays import Array
 from ..kernels import timed
 from ..operators import cost, decode
@@ -52,11 +52,9 @@ def expected_tokens(alpha: Any, depth: Any) -> Any:
     ----------
     Leviathan, Kalman and Matias 2023, arXiv 2211.17192, equation 1.
     """
-    chance, drafted = np.asarray(alpha, dtype=float), np.asarray(depth, dtype=float)
-    if not ((chance >= 0) & (chance <= 1)).all():
-        raise ValueError(f"alpha = {alpha}: allowed are chances from 0 to 1")
-    if not ((drafted >= 0) & (drafted == np.floor(drafted)) & np.isfinite(drafted)).all():
-        raise ValueError(f"depth = {depth}: allowed are whole numbers from 0")
+    chance = numbers("alpha", alpha, "allowed are chances from 0 to 1", low=0, high=1)
+    drafted = numbers("depth", depth, "allowed are whole numbers from 0", low=0, whole=True)
+    check_broadcast(alpha=chance, depth=drafted)
     below = np.where(chance < 1, chance, 0.0)
     rate = np.where(chance < 1, (1 - below ** (drafted + 1)) / (1 - below), drafted + 1)
     return rate.item() if rate.ndim == 0 else rate
@@ -88,6 +86,35 @@ class Draft:
     depth: int = 0
     mtp: bool = False
     heads: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("candidates", 1), ("depth", 0), ("heads", 0)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), low=low))
+        most = self.candidates * (1 + 1e-9)
+        object.__setattr__(
+            self, "tokens_per_step", check_range("tokens_per_step", self.tokens_per_step, most, low=1 - 1e-9)
+        )
+        object.__setattr__(self, "mtp", one_of("mtp", self.mtp, (True, False)))
+        if self.model is not None:
+            object.__setattr__(self, "model", find_model(self.model))
+
+    def check(self, target: Model, tokens: float) -> None:
+        """Raise ValueError where it cannot guess for `target`, in sequences of up to `tokens` [token].
+
+        A draft model has the target's vocabulary (vLLM, vllm/config/speculative.py) and context, and is no larger.
+        """
+        if self.mtp and target.mtp_layers is None:
+            raise ValueError(f"draft = mtp: {target.id} has no layer for multi-token prediction (mtp_layers)")
+        if (small := self.model) is None:
+            return
+        sizes = {"vocabulary": (small.vocab_size, target.vocab_size), "weights": (small.parameters, target.parameters)}
+        for what, (own, other) in sizes.items():
+            if own > other or (what == "vocabulary" and own != other):
+                raise ValueError(f"draft = {small.id}: its {what}, {own:,}, cannot go with {target.id}'s {other:,}")
+        if small.max_context is not None and tokens > small.max_context:
+            raise ValueError(
+                f"draft = {small.id}: its context is {small.max_context:,} tokens, sequences take {tokens:,g}"
+            )
 
     def passes_of(self, target: Model) -> Model | None:
         """The model whose passes draft for `target`; an MTP layer is one of its last layers, with the same head.
@@ -124,7 +151,7 @@ def draft_model(model: str | Model, *, depth: int, alpha: float) -> Draft:
     ValueError
         For an unknown model, a depth that is not a positive whole number, and an alpha outside 0 to 1.
     """
-    depth = whole_number("depth", depth)
+    depth, alpha = whole_number("depth", depth, high=MAX_SIZE - 1), check_range("alpha", alpha, 1, "chances")
     return Draft(depth + 1, expected_tokens(alpha, depth), find_model(model), depth)
 
 
@@ -152,7 +179,7 @@ def mtp(*, alpha: float, depth: int = 1) -> Draft:
     ----------
     DeepSeek-AI 2024, *DeepSeek-V3*, arXiv 2412.19437.
     """
-    depth = whole_number("depth", depth)
+    depth, alpha = whole_number("depth", depth, high=MAX_SIZE - 1), check_range("alpha", alpha, 1, "chances")
     return Draft(depth + 1, expected_tokens(alpha, depth), depth=depth, mtp=True)
 
 
@@ -219,11 +246,10 @@ def acceptance_rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarr
             raise ValueError(f"acceptance has no value for {missing[0]} candidates")
         values = [acceptance[count] for count in counts]
     else:
-        values = list(acceptance)
+        values = as_list("acceptance", acceptance)
         if len(values) != len(counts):
             raise ValueError(f"acceptance has {len(values)} values, candidates {len(counts)}: give one for each")
-    rates = np.array(values, dtype=float)
-    for count, rate in zip(counts, rates, strict=True):
-        if not 1 - 1e-9 <= rate <= count * (1 + 1e-9):  # NaN, too
-            raise ValueError(f"acceptance of {count} candidates = {rate:g}: allowed are 1 to {count} tokens per step")
-    return rates
+    return np.array([
+        check_range(f"acceptance of {count} candidates", value, count * (1 + 1e-9), "tokens per step", low=1 - 1e-9)
+        for count, value in zip(counts, values, strict=True)
+    ])  # fmt: skip

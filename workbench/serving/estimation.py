@@ -5,6 +5,7 @@ Definitions of every metric: docs/glossary.md.
 
 from collections.abc import Iterable, Mapping
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,27 @@ from ..catalog import GPU, Model
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
 from ..catalog.loading import entries
-from ..common.arguments import check_range, is_number, whole_numbers
+from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.arrays import Array
+from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, flags, labelled
 from ..operators import COLLECTIVES, OPERATORS, PHASES
 from .batch import Batch
 from .drafts import Draft
 from .latency import Latency, batch_latency
-from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, memory_fit
-from .replica import Replica
+from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, assumed, memory_fit
+from .replica import Replica, beyond_context
 
 #: Share of its TDP that a GPU draws however little it does while it serves [1]. A guess: of A100s, decoding draws well
 #: under the TDP and prefill reaches it (Patel et al. 2023, POLCA, arXiv 2308.12908).
 POWER_FLOOR = 0.4
 #: What a step's time is divided among, beside its operators.
 OTHERS = (*COLLECTIVES, "host", "drafting")
+
+#: Of `Replica`, what is measured of a server [s], [s], [s], [1].
+SERVER_FIELDS = ("launch_latency", "step_overhead", "sequence_overhead", "gemm_efficiency")
+#: What the answer takes for a setting, at least [byte].
+CELL_BYTES = 2000
 
 SIZE_DIMS = ("batch_size", "prompt", "output")
 
@@ -86,7 +93,7 @@ def estimate(
         "static", the batch's prompts together and then its tokens; or "continuous", the steady state of an engine that
         takes a new request whenever one ends: its prompt goes, in chunks, through steps with the others' tokens.
     cached_prefix : int
-        Tokens of every prompt that the KV cache has already, and holds once for all [token].
+        Tokens of every prompt that the KV cache has already, and holds once for all, in whole blocks [token].
     draft : Draft, optional
         Speculative decoding, made by `draft_model`, `medusa` or `mtp`.
     max_num_batched_tokens : int
@@ -96,7 +103,7 @@ def estimate(
     max_model_len : int, optional
         Longest prompt and output together; None is the model's own context [token].
     gpu_memory_utilization : float
-        Share of the vendor's memory that the server may use [1].
+        Share of a GPU's memory, as its driver reports it, that the server may use [1].
     workspace : float
         Of that, what CUDA and its libraries take [byte].
     price : float or dict, optional
@@ -117,7 +124,7 @@ def estimate(
         tpot_first, tpot_last), end_to_end_latency, step_time by phase. Rates [1/s]: tokens_per_second,
         tokens_per_second_per_user, requests_per_second. By phase: mfu, mbu [1], bound (`kernels.longest`), share [%] by
         operator. energy_per_token [J], an estimate; cost of a million tokens. What does not fit has NaN in all of these
-        but memory's, and bound -1.
+        but memory's, and bound -1. The attribute `assumed` says what is not from the GPU's own catalog entry.
 
     Raises
     ------
@@ -128,15 +135,23 @@ def estimate(
     sizes = {"batch_size": batch_size, "prompt": prompt, "output": output}
     axes = {name: whole_numbers(name, values) for name, values in sizes.items()}
     tps = whole_numbers("tp", tp)
-    check_range("power_floor", power_floor, 1, "shares")
+    power_floor = check_range("power_floor", power_floor, 1, "shares")
+    gpu_memory_utilization = check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
+    workspace = check_range("workspace", workspace, unit="bytes")
     prices = _prices(price, cards)
-    if schedule == "continuous" and (pp, ep) != (1, 1):
-        raise ValueError("schedule 'continuous' goes with pp = ep = 1: give schedule='static'")
+    pp, ep, cells = whole_number("pp", pp), whole_number("ep", ep), prod(map(len, axes.values()))
+    check_memory(f"an estimate of {cells:,} sizes", CELL_BYTES * cells * len(tps), "give fewer, or use estimates")
     b, p, o = np.meshgrid(*(values.astype(float) for values in axes.values()), indexing="ij", sparse=True)
     batch = Batch(
         b, p, o, schedule=schedule, cached_prefix=cached_prefix, draft=draft,
         max_num_batched_tokens=max_num_batched_tokens, max_num_seqs=max_num_seqs, max_model_len=max_model_len,
     )  # fmt: skip
+    if batch.schedule == "continuous" and (pp, ep) != (1, 1):
+        raise ValueError(f"schedule = 'continuous' with pp = {pp} and ep = {ep}: allowed are pp = ep = 1, or 'static'")
+    if (most := axes["batch_size"].max()) > ep * batch.max_num_seqs:
+        raise ValueError(
+            f"batch_size = {most}: an engine of max_num_seqs = {batch.max_num_seqs} runs no more at a time"
+        )
     options: dict[str, Any] = {
         "pp": pp, "ep": ep, "weight_dtype": weight_dtype, "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "lm_head_dtype": lm_head_dtype, "time_model": time_model, "launch_latency": launch_latency,
@@ -144,6 +159,9 @@ def estimate(
         "gemm_rows": gemm_rows, "dequantize_rows": dequantize_rows,
     }  # fmt: skip
 
+    if batch.draft:
+        for entry in models.values():
+            batch.draft.check(entry, (p + o).max())
     answers: dict[Place, dict[str, Any]] = {}
     for (i, (g, card)), (j, entry), (k, t) in product(
         enumerate(cards.items()), enumerate(models.values()), enumerate(tps.tolist())
@@ -152,15 +170,18 @@ def estimate(
         room = memory_fit(replica, batch, gpu_memory_utilization=gpu_memory_utilization, workspace=workspace)
         times = batch_latency(replica, batch)
         answers[i, j, k] = room | _performance(replica, batch, times, prices.get(g), power_floor)
+    told = [assumed(list(cards.values()), time_model)]
+    told += [line for entry in models.values() for line in beyond_context(entry, batch.max_model_len)]
     coords = {"gpu": list(cards), "model": list(models), "phase": list(PHASES), **axes, "tp": tps}
     attrs = {
-        "title": "Estimate of a server", "schedule": schedule, "time_model": time_model, "pp": pp, "ep": ep,
+        "title": "Estimate of a server", "schedule": batch.schedule, "time_model": time_model, "pp": pp, "ep": ep,
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
-        "cached_prefix": cached_prefix, "gpu_memory_utilization": gpu_memory_utilization,
-        "max_num_batched_tokens": max_num_batched_tokens, "max_num_seqs": max_num_seqs, "workspace": workspace,
-        "power_floor": power_floor, "launch_latency": launch_latency, "step_overhead": step_overhead,
-        "sequence_overhead": sequence_overhead, "gemm_efficiency": gemm_efficiency, "gemm_rows": gemm_rows or "",
-        "dequantize_rows": dequantize_rows or "", "draft": str(draft or ""),
+        "cached_prefix": batch.cached_prefix, "gpu_memory_utilization": gpu_memory_utilization,
+        "max_num_batched_tokens": batch.max_num_batched_tokens, "max_num_seqs": batch.max_num_seqs,
+        "max_model_len": batch.max_model_len or "", "workspace": workspace, "power_floor": power_floor,
+        **{name: getattr(replica, name) for name in SERVER_FIELDS}, "gemm_rows": replica.gemm_rows or "",
+        "dequantize_rows": replica.dequantize_rows or "", "draft": str(draft or ""),
+        "assumed": ". ".join(filter(None, told)),
     }  # fmt: skip
     return _dataset(answers, coords, attrs)
 
@@ -290,6 +311,5 @@ def _prices(price: float | Mapping[str, float] | None, cards: dict[str, GPU]) ->
     for name in cards:
         if name not in prices:
             raise ValueError(f"price has no entry for {name}: it has {', '.join(map(str, prices)) or 'none'}")
-        if not is_number(prices[name]) or not 0 < prices[name] < np.inf:
-            raise ValueError(f"price of {name} = {prices[name]!r}: allowed are positive numbers")
+        prices[name] = check_range(f"price of {name}", prices[name], low=LEAST)
     return prices

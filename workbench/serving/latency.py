@@ -20,6 +20,9 @@ from .steps import model_computing, overhead, prefill_piece, step, step_time
 #: is nearly linear in its context [1].
 SAMPLES = np.array([1, 2, 2, 2, 1]) / 8
 
+#: Chunks of a prompt: each is timed [1].
+MOST_CHUNKS = 10**5
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -130,7 +133,9 @@ def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
     room = batch.max_num_batched_tokens - others * batch.candidates
     prompt = np.minimum(batch.prompt, batch.longest(replica.model))  # longer ones do not fit
     left = np.maximum(prompt - batch.cached_prefix, 1)[..., None]
-    starts = room * np.arange(int(np.ceil(left / room).max()))
+    if (count := int(np.ceil(left / room).max())) > MOST_CHUNKS:
+        raise ValueError(f"prompt = {prompt.max():g} in {count:,} chunks: allowed are {MOST_CHUNKS:,}")
+    starts = room * np.arange(count)
     new = np.clip(left - starts, 0, room)
     used = new > 0
     start = np.where(used, batch.cached_prefix + starts, 0)

@@ -5,14 +5,16 @@ device memory, loads the weights, runs its largest step once for the activations
 cache (Kwon et al. 2023, arXiv 2309.06180).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from ..catalog import Model
+from ..catalog import GPU, Model
 from ..catalog.dtypes import WIDTH, element_bytes
 from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
-from ..kernels import Formats
+from ..kernels import Formats, assumptions
 from .batch import Batch
 from .drafts import Draft, drafting_replica
 from .replica import Replica
@@ -20,7 +22,8 @@ from .replica import Replica
 #: Of `unfit`: what a batch finds no room for.
 ALL_FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 
-#: CUDA context, library workspaces and collectives' buffers [byte]; a guess of the usual size, engines print theirs.
+#: CUDA context, library workspaces and collectives' buffers [byte]; engines print theirs. "non_torch_memory" of a dozen
+#: logs of vLLM 0.6 to 0.8 is 0.05 to 3.6 GiB, in the middle 0.3, of one GPU 0.26 (A100), 0.35 (RTX 3090), 1.4 and 1.8.
 WORKSPACE = 0.3e9
 #: Tokens in a block of the KV cache, vLLM's default [token].
 BLOCK_SIZE = 16
@@ -107,10 +110,19 @@ def _widest(part: Model) -> list[int]:
 
 
 def device_memory(replica: Replica) -> float:
-    """Memory of one GPU as its vendor states it, in GB of 10^9 bytes [byte]; ValueError where the catalog has none."""
-    if replica.gpu.memory.capacity_gb is None:
+    """Memory of one GPU, its `memory_bytes` [byte]; ValueError where the catalog has none."""
+    if replica.gpu.memory_bytes is None:
         raise CannotRun(f"{replica.gpu.id} has no memory.capacity_gb in its catalog entry", "memory unknown")
-    return 1e9 * replica.gpu.memory.capacity_gb
+    return replica.gpu.memory_bytes
+
+
+def assumed(gpus: Iterable[GPU], time_model: str) -> str:
+    """What an answer assumes of its GPUs: of kernels (`kernels.assumptions`), and of memory."""
+    vendors = [
+        f"{gpu.id}: memory is the vendor's {gpu.memory.capacity_gb:g} GB, for want of what its driver reports"
+        for gpu in gpus if gpu.memory.reported_gib is None and gpu.memory.capacity_gb is not None
+    ]  # fmt: skip
+    return ". ".join(filter(None, [assumptions(gpus, time_model), *vendors]))
 
 
 def left_for_cache(
@@ -130,7 +142,7 @@ def left_for_cache(
     tokens, sequences : int
         Of the largest step, as for `activations` [token], [1].
     gpu_memory_utilization : float
-        Share of the vendor's memory that the server may use [1].
+        Share of the memory that the server may use [1].
     workspace : float
         Of that, what CUDA and its libraries take [byte].
 
@@ -163,7 +175,8 @@ def memory_fit(
 ) -> dict[str, Array]:
     """Memory of a batch on one GPU, and whether it fits; arrays by batch_size, prompt, output.
 
-    Parameters and results are named and measured as those of `estimate`. A draft model's caches count as well.
+    Parameters and results are named and measured as those of `estimate`. A draft model's caches count as well. The
+    whole blocks of a cached prefix are held once; what is left of it in a block, each sequence has of its own.
     """
     drafter = batch.draft and drafting_replica(replica, batch.draft)
     holders = [replica, drafter] if drafter else [replica]
@@ -180,9 +193,9 @@ def memory_fit(
 
     per_token = sum(kv_bytes_per_token(holder) for holder in holders)
     blocks = np.floor(max(left, 0.0) / per_token / BLOCK_SIZE)
-    prefix = cache(batch.cached_prefix)
-    tokens = batch.prompt + batch.output + batch.candidates - 1
-    each = cache(tokens) - prefix
+    shared = batch.cached_prefix // BLOCK_SIZE * BLOCK_SIZE
+    prefix = cache(shared)
+    each = cache(batch.prompt + batch.output + batch.candidates - 1 - shared)
     needed = prefix + np.ceil(batch.batch_size / replica.ep) * each
     too_long = batch.prompt + batch.output > batch.longest(replica.model)
     unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], ALL_FITS)

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from ..catalog import GPU, Model
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
-from ..common.arguments import check_range, is_number, is_whole
-from ..kernels import Formats, OperandFormats, Timing, link_rate
+from ..common.arguments import check_range, whole_number
+from ..kernels import Formats, OperandFormats, Timing, check_machine, link_rate
 from ..operators import operator_set, shard
 
 
@@ -23,12 +25,18 @@ class Calibration:
 
     def __post_init__(self) -> None:
         for name in ("step_overhead", "sequence_overhead"):
-            check_range(name, getattr(self, name), 10, "seconds")
+            object.__setattr__(self, name, check_range(name, getattr(self, name), 10, "seconds"))
         for name in ("gemm_rows", "dequantize_rows"):
             if (rows := getattr(self, name)) is not None:
-                _check_count(name, rows)
-        if not is_number(self.gemm_efficiency) or not 1e-3 <= self.gemm_efficiency <= 10:
-            raise ValueError(f"gemm_efficiency = {self.gemm_efficiency!r}: allowed are numbers from 0.001 to 10")
+                object.__setattr__(self, name, whole_number(name, rows))
+        object.__setattr__(self, "gemm_efficiency", check_range("gemm_efficiency", self.gemm_efficiency, 10, low=1e-3))
+
+
+def beyond_context(model: Model, max_model_len: int | None) -> list[str]:
+    """What an answer assumes of a model whose own context the engine's `max_model_len` passes [token]."""
+    if max_model_len is None or max_model_len <= (model.max_context or np.inf):
+        return []
+    return [f"{model.id}: sequences of up to {max_model_len:,} tokens, beyond its context of {model.max_context:,}"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Replica:
         object.__setattr__(self, "gpu", find_gpu(self.gpu))
         object.__setattr__(self, "model", find_model(self.model))
         for name in ("tp", "pp", "ep"):
-            _check_count(name, getattr(self, name))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         if self.pp > self.model.n_layers:
             raise ValueError(f"pp = {self.pp}: {self.model.id} has {self.model.n_layers} layers")
         if self.ep > 1 and not (self.model.moe and self.model.moe.n_experts % self.ep == 0):
@@ -98,6 +106,9 @@ class Replica:
             raise ValueError(f"ep = {self.ep} goes with tp = pp = 1: every GPU has the attention of its own sequences")
         for checked in ("timing", "calibration", "formats", "peaks", "shard"):
             getattr(self, checked)
+        for name, value in (*vars(self.timing).items(), *vars(self.calibration).items()):
+            object.__setattr__(self, name, value)
+        check_machine(self.gpu, self.gpus, "tp x pp x ep")
         link_rate(self.gpu, self.gpus)
 
     @cached_property
@@ -137,8 +148,3 @@ class Replica:
     def gpus(self) -> int:
         """GPUs of the replica [1]."""
         return self.tp * self.pp * self.ep
-
-
-def _check_count(name: str, size: object) -> None:
-    if not (is_whole(size) and size >= 1):
-        raise ValueError(f"{name} = {size!r}: allowed are whole numbers from 1")

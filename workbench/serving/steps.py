@@ -17,6 +17,7 @@ from ..common.variables import COMPUTE, MEMORY
 from ..kernels import OperandFormats, bound, longest, operator_time, send_time, timed
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths
 from ..operators.parallel import spread_experts
+from ..signatures import typed
 from .replica import Replica
 
 
@@ -49,6 +50,7 @@ class Work(NamedTuple):
         return longest(self.by_limit)
 
 
+@typed()
 def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
     """The operators of one step over the sequences of all `pieces`, each with its work on one GPU, in order.
 
@@ -81,6 +83,7 @@ def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
     return works
 
 
+@typed()
 def step_time(replica: Replica, *pieces: Step) -> Array:
     """Time of one step, including the host's overhead and the hand-over between pipeline stages.
 
@@ -133,7 +136,6 @@ def _costs(replica: Replica, shard: Model, pieces: tuple[Step, ...]) -> Iterator
     Those that see each sequence's context come once for every piece.
     """
     widths = replica.formats.widths
-    pieces = tuple(replace(piece, sequences=1.0 * piece.sequences) for piece in pieces)  # products overflow as integers
     whole = _together(pieces)
     pieces = _own(replica, pieces)
     together = _together(pieces) if replica.ep > 1 else whole

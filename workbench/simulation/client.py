@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..common.arguments import is_number, is_whole
+from ..common.arguments import LEAST, check_range, one_of, whole_number
+from ..common.errors import shown
 from ..common.progress import progress_bar
 from ..serving import memory
+from ..serving.replica import beyond_context
 from .batch import Request
 from .engine import Engine, StepOutcome
 from .server import Server
@@ -53,10 +55,10 @@ def simulate(
         prompt_tokens, output_tokens, those generated until the end [token]; status, "finished", "failed" or
         "unfinished"; error, "" where there was none. Requests that were not sent before the test ended are left out.
 
-        `attrs` has the settings; "warnings", one line each, given as Python's as well: outputs that max_model_len cuts
-        short; and, in "engine": duration and busy time [s], steps, preemptions, requests_not_sent, generated_tokens,
-        peak_kv_blocks, kv_blocks, and the time averages mean_running and mean_in_system of the requests in the batch
-        and sent but not ended [1].
+        `attrs` has the settings; "assumed", as of `serving.estimate`; "warnings", one line each, given as Python's as
+        well: outputs that max_model_len cuts short; and, in "engine": duration and busy time [s], steps, preemptions,
+        requests_not_sent, generated_tokens, peak_kv_blocks, kv_blocks, and the time averages mean_running and
+        mean_in_system of the requests in the batch and sent but not ended [1].
 
     Raises
     ------
@@ -65,17 +67,23 @@ def simulate(
     """
     options = ClientOptions(in_flight, timeout, horizon)
     if not isinstance(server, Server):
-        raise ValueError(f"server = {server!r}: expected a simulation.Server")
+        raise ValueError(f"server = {shown(server)}: expected a simulation.Server")
     if not isinstance(workload, Workload):
-        raise ValueError(f"workload = {workload!r}: expected one of poisson, bursty, closed_loop or trace")
+        raise ValueError(f"workload = {shown(workload)}: expected one of poisson, bursty, closed_loop or trace")
     _check_fits(server)
     client = Client(workload, options, Engine(server), server.max_model_len)
-    with progress_bar("requests", show=progress) as update:
+    with progress_bar("requests", show=one_of("progress", progress, (True, False))) as update:
         while client.step():
             update(client.ended, len(workload))
     frame = client.table()
     settings = {"server": server.settings(), "workload": workload.settings, "client": asdict(options)}
-    frame.attrs = settings | {"engine": client.counts(), "warnings": _cut_short(server, workload, len(frame))}
+    told = [memory.assumed([server.gpu], server.time_model), *beyond_context(server.model, server.max_model_len)]
+    if server.model.sliding_window:
+        told.append(f"{server.model.id}: layers with a sliding window keep the whole cache")
+    frame.attrs = settings | {
+        "engine": client.counts(), "warnings": _cut_short(server, workload, len(frame)),
+        "assumed": ". ".join(filter(None, told)),
+    }  # fmt: skip
     for warning in frame.attrs["warnings"]:
         warnings.warn(warning, stacklevel=2)
     return frame
@@ -105,20 +113,20 @@ class ClientOptions:
     horizon: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("timeout", self.timeout), ("horizon", self.horizon)):
-            if value is not None and not (is_number(value) and value > 0):
-                raise ValueError(f"{name} = {value!r}: expected a positive number of seconds")
-        if self.in_flight is not None and not (is_whole(self.in_flight) and self.in_flight >= 1):
-            raise ValueError(f"in_flight = {self.in_flight!r}: allowed are whole numbers from 1")
+        for name in ("timeout", "horizon"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, check_range(name, value, unit="seconds", low=LEAST))
+        if self.in_flight is not None:
+            object.__setattr__(self, "in_flight", whole_number("in_flight", self.in_flight))
 
 
 def _check_fits(server: Server) -> None:
     """Raise ValueError for weights that are larger than the memory."""
-    weights, capacity = memory.weights(server), server.gpu.memory.capacity_gb
-    if capacity is not None and weights > 1e9 * capacity:
+    weights, capacity = memory.weights(server), server.gpu.memory_bytes
+    if capacity is not None and weights > capacity:
         raise ValueError(
             f"{server.model.id} does not fit:"
-            f" {weights / 1e9:.1f} GB of weights on each {server.gpu.id} of {capacity:g} GB"
+            f" {weights / 1e9:.1f} GB of weights on each {server.gpu.id} of {capacity / 1e9:.1f} GB"
         )
 
 

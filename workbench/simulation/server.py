@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..common.arguments import check_range, is_whole
+from ..common.arguments import check_range, one_of, whole_number
 from ..serving import memory, replica
 
 #: Largest settings: a table has a row for each.
@@ -56,11 +56,13 @@ class Server(replica.Replica):
         if self.pp * self.ep > 1:
             raise ValueError("a simulated server has pp = ep = 1: give tp")
         for name, most in SETTING_LIMITS.items():
-            value, words = getattr(self, name), ("'fit'", "None") if name == "kv_tokens" else ()
-            if not (is_whole(value) and 1 <= value <= most) and repr(value) not in words:
-                allowed = ", ".join((f"whole numbers from 1 to {most:,}", *words))
-                raise ValueError(f"{name} = {value!r}: allowed are {allowed}")
-        check_range("gpu_memory_utilization", self.gpu_memory_utilization, 1, "shares")
+            words = ("fit", None) if name == "kv_tokens" else ()
+            value, also = getattr(self, name), "".join(f", {word!r}" for word in words)
+            if not isinstance(value, str | None) or value not in words:
+                object.__setattr__(self, name, whole_number(name, value, high=most, also=also))
+        share = check_range("gpu_memory_utilization", self.gpu_memory_utilization, 1, "shares")
+        object.__setattr__(self, "gpu_memory_utilization", share)
+        object.__setattr__(self, "chunked_prefill", one_of("chunked_prefill", self.chunked_prefill, (True, False)))
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} is less than max_num_seqs ="

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..common.arguments import is_number, is_whole
+from ..common.arguments import LEAST, check_range, numbers, whole_number
+from ..common.errors import shown
 
 MOST_TOKENS = 10**7
-MAX_REQUESTS = 10**8
+MAX_REQUESTS = 10**7
 
 Tokens = int | Sequence[int] | np.ndarray
 
@@ -39,6 +40,21 @@ class Workload:
     cached_tokens: np.ndarray
     concurrency: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        sent = _times(self.sent_s)
+        arrays = {"sent_s": sent} | {n: _lengths(n, getattr(self, n)) for n in ("prompt_tokens", "output_tokens")}
+        arrays["cached_tokens"] = _cached(self.cached_tokens, arrays["prompt_tokens"])
+        for name, array in arrays.items():
+            if array.shape != sent.shape:
+                raise ValueError(f"{name} has {array.size} values for {sent.size} of sent_s")
+            object.__setattr__(self, name, array)
+        if sent[0] < 0 or (np.diff(sent) < 0).any():
+            raise ValueError("sent_s: expected ascending times from 0")
+        if self.concurrency is not None:
+            object.__setattr__(self, "concurrency", whole_number("concurrency", self.concurrency, high=MAX_REQUESTS))
+        if not isinstance(self.settings, dict):
+            raise ValueError(f"settings = {shown(self.settings)}: expected a dict")
 
     def __len__(self) -> int:
         """Number of requests [1]."""
@@ -82,10 +98,9 @@ def poisson(
     ValueError
         For a number outside its range.
     """
-    settings = {"arrivals": "poisson", "rate": rate, "seed": seed}
     return _open_loop(
-        rate, shape=1.0, requests=requests, duration=duration, prompt=prompt, output=output, cached=cached,
-        seed=seed, settings=settings,
+        {"arrivals": "poisson"}, rate, shape=1.0, requests=requests, duration=duration, prompt=prompt, output=output,
+        cached=cached, seed=seed,
     )  # fmt: skip
 
 
@@ -122,11 +137,10 @@ def bursty(
     ValueError
         For a number outside its range.
     """
-    _positive("burstiness", burstiness)
-    settings = {"arrivals": "bursty", "rate": rate, "burstiness": burstiness, "seed": seed}
+    shape = check_range("burstiness", burstiness, 1e6, low=1e-3)
     return _open_loop(
-        rate, shape=burstiness, requests=requests, duration=duration, prompt=prompt, output=output, cached=cached,
-        seed=seed, settings=settings,
+        {"arrivals": "bursty", "burstiness": shape}, rate, shape=shape, requests=requests, duration=duration,
+        prompt=prompt, output=output, cached=cached, seed=seed,
     )  # fmt: skip
 
 
@@ -154,12 +168,14 @@ def closed_loop(
     ValueError
         For a number outside its range.
     """
+    n, users = (
+        whole_number(name, value, high=MAX_REQUESTS)
+        for name, value in (("requests", requests), ("concurrency", concurrency))
+    )
     rng = _generator(seed)
-    n = _whole("requests", requests)
-    settings = {"arrivals": "closed loop", "concurrency": concurrency, "seed": seed}
+    settings = {"arrivals": "closed loop", "concurrency": users, "seed": int(seed)}
     prompts, outputs = _tokens("prompt", prompt, n, rng), _tokens("output", output, n, rng)
-    found = _cached(cached, prompts)
-    return Workload(np.zeros(n), prompts, outputs, found, _whole("concurrency", concurrency), settings)
+    return Workload(np.zeros(n), prompts, outputs, _cached(cached, prompts), users, settings)
 
 
 def trace(
@@ -195,6 +211,8 @@ def trace(
     """
     if frame is not None:
         _check_columns(frame)
+        if not (sent_s is prompt_tokens is output_tokens is None):
+            raise ValueError("trace takes a frame, or sent_s, prompt_tokens and output_tokens: give one of them")
         sent_s, prompt_tokens, output_tokens = frame.sent_s, frame.prompt_tokens, frame.output_tokens
         cached_tokens = frame.get("cached_tokens", cached_tokens)
     sent = _times(sent_s)
@@ -222,33 +240,30 @@ def _check_columns(frame: Any) -> None:
 
 
 def _times(sent_s: Any) -> np.ndarray:
-    try:
-        sent = np.atleast_1d(np.asarray(sent_s, dtype=float))
-    except (TypeError, ValueError):
-        raise ValueError(f"sent_s = {sent_s!r}: expected times in seconds") from None
-    if sent.ndim != 1 or not sent.size or not np.isfinite(sent).all():
+    sent = np.atleast_1d(numbers("sent_s", sent_s, "expected finite times in seconds"))
+    if sent.ndim != 1 or not sent.size:
         raise ValueError("sent_s: expected a list of finite times in seconds, at least one")
     return sent
 
 
 def _open_loop(
-    rate: float, *, shape: float, requests: int | None, duration: float | None, prompt: Tokens, output: Tokens,
-    cached: int, seed: int, settings: dict[str, Any],
+    settings: dict[str, Any], rate: float, *, shape: float, requests: int | None, duration: float | None,
+    prompt: Tokens, output: Tokens, cached: int, seed: int,
 ) -> Workload:  # fmt: skip
-    _positive("rate", rate)
+    rate = check_range("rate", rate, low=LEAST)
     if (requests is None) == (duration is None):
         raise ValueError("give either requests (how many) or duration (until when, in seconds)")
     rng = _generator(seed)
     if requests is not None:
-        sent = np.cumsum(rng.gamma(shape, 1 / (rate * shape), _whole("requests", requests)))
+        sent = np.cumsum(rng.gamma(shape, 1 / (rate * shape), whole_number("requests", requests, high=MAX_REQUESTS)))
     else:
-        _positive("duration", duration)
-        sent = _until(duration, rate, shape, rng)
+        sent = _until(check_range("duration", duration, unit="seconds", low=LEAST), rate, shape, rng)
     prompts, outputs = _tokens("prompt", prompt, sent.size, rng), _tokens("output", output, sent.size, rng)
+    settings |= {"rate": rate, "seed": int(seed)}
     return Workload(sent - sent[0], prompts, outputs, _cached(cached, prompts), settings=settings)
 
 
-def _until(duration: Any, rate: float, shape: float, rng: np.random.Generator) -> np.ndarray:
+def _until(duration: float, rate: float, shape: float, rng: np.random.Generator) -> np.ndarray:
     """Arrivals before `duration` [s], at least one."""
     if rate * duration > MAX_REQUESTS:
         raise ValueError(f"rate x duration = {rate * duration:g}: allowed are up to {MAX_REQUESTS:,} requests")
@@ -265,42 +280,21 @@ def _tokens(name: str, given: Tokens, n: int, rng: np.random.Generator) -> np.nd
 
 
 def _lengths(name: str, given: Any) -> np.ndarray:
-    try:
-        numbers = np.atleast_1d(np.asarray(given, dtype=float))
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} = {given!r}: expected whole numbers of tokens") from None
-    wrong = numbers[~((numbers >= 1) & (numbers <= MOST_TOKENS) & (numbers == np.floor(numbers)))]
-    if numbers.ndim != 1 or not numbers.size:
-        raise ValueError(f"{name} = {given!r}: expected whole numbers of tokens, at least one")
-    if wrong.size:
-        raise ValueError(f"{name} = {wrong[0]:g}: allowed are whole numbers of tokens from 1 to {MOST_TOKENS:,}")
-    return numbers.astype(np.int64)
+    allowed = f"allowed are whole numbers of tokens from 1 to {MOST_TOKENS:,}"
+    sizes = np.atleast_1d(numbers(name, given, allowed, low=1, high=MOST_TOKENS, whole=True))
+    if sizes.ndim != 1 or not sizes.size:
+        raise ValueError(f"{name} = {shown(given)}: expected whole numbers of tokens, at least one")
+    return sizes.astype(np.int64)
 
 
 def _cached(given: Any, prompts: np.ndarray) -> np.ndarray:
     """Cached tokens of each prompt; the last token of a prompt is always computed, as its logits are needed."""
-    try:
-        numbers = np.broadcast_to(np.asarray(given, dtype=float), prompts.shape)
-    except (TypeError, ValueError):
-        raise ValueError(f"cached tokens = {given!r}: expected a whole number, or one a request") from None
-    if not ((numbers < np.inf) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
-        raise ValueError(f"cached tokens = {given!r}: expected whole numbers from 0")
-    found: np.ndarray = np.minimum(numbers.astype(np.int64), prompts - 1)
+    tokens = numbers("cached tokens", given, "expected whole numbers from 0", low=0, whole=True)
+    if tokens.shape not in ((), prompts.shape):
+        raise ValueError(f"cached tokens = {shown(given)}: expected a whole number, or one a request")
+    found: np.ndarray = np.minimum(tokens, prompts - 1).astype(np.int64)
     return found
 
 
 def _generator(seed: Any) -> np.random.Generator:
-    if not is_whole(seed) or seed < 0:
-        raise ValueError(f"seed = {seed!r}: expected a whole number from 0")
-    return np.random.default_rng(int(seed))
-
-
-def _positive(name: str, value: Any) -> None:
-    if not is_number(value) or not 0 < value < 1e12:
-        raise ValueError(f"{name} = {value!r}: allowed are positive numbers below 1e12")
-
-
-def _whole(name: str, value: Any) -> int:
-    if not is_whole(value) or not 1 <= value <= MAX_REQUESTS:
-        raise ValueError(f"{name} = {value!r}: allowed are whole numbers from 1 to {MAX_REQUESTS:,}")
-    return int(value)
+    return np.random.default_rng(whole_number("seed", seed, low=0, high=2**128 - 1))

@@ -7,15 +7,18 @@ sequences of a batch, attention shares nothing.
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from ..catalog.gpu_entries import GPU
 from ..catalog.model_entries import Model
+from ..common.arguments import as_list, whole_numbers
 from ..common.variables import stamp
 from ..grid.dataset import roofline_grid
 from ..kernels import TIME_MODELS
 from ..operators.cost import PHASES
+from ..signatures import typed
 
 
 def batching_effects(
@@ -61,8 +64,13 @@ def batching_effects(
     ----------
     Lequn Chen 2023, "Dissecting Batching Effects in GPT Inference", le.qun.ch.
     """
-    operators = [operator] if isinstance(operator, str) else list(operator)
-    sizes: dict[str, Any] = {"phase": phase, "batch_size": sorted(batch_size), "seq_len": seq_len}
+    operators, phases, lengths = (
+        as_list("operator", operator),
+        as_list("phase", phase),
+        whole_numbers("seq_len", seq_len),
+    )
+    sizes: dict[str, Any] = {"phase": phases, "batch_size": np.sort(whole_numbers("batch_size", batch_size))}
+    sizes["seq_len"] = lengths
     ideal = roofline_grid(gpu, model, operators, **sizes)
     kernel = roofline_grid(gpu, model, operators, **sizes, time_model="kernel", launch_latency=launch_latency)
     ideal, kernel = (ds.isel(gpu=0, model=0, drop=True) for ds in (ideal, kernel))
@@ -78,6 +86,7 @@ def batching_effects(
     return stamp(ds.transpose(*dims))
 
 
+@typed(ds=("batch_size", "flops", "bytes", "ridge_point"))
 def ridge_batch_size(ds: xr.Dataset) -> xr.DataArray:
     """Batch size at which a kernel's intensity is that of the ridge point: B = R w / (f - R a).
 

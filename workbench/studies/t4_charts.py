@@ -12,11 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
 
 from .. import loadtest
-from ..common.errors import unknown
+from ..common.arguments import one_of
+from ..common.errors import shown, unknown
+from ..loadtest.rows import REQUEST_COLUMNS
 from ..plots import servers
 from ..plots.rooflines import ceilings
 from ..plots.style import COLORS, SERIES_COLORS, finish, hold
 from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_TOKENS
+from ..signatures import typed
 from .t4_load_test import t4_comparison
 from .t4_roadmap import roadmap
 from .t4_static import STATIC_COLUMNS, static_rows, static_tables
@@ -24,6 +27,7 @@ from .t4_static import STATIC_COLUMNS, static_rows, static_tables
 Chart = tuple[Figure, pd.DataFrame]
 
 
+@typed(requests=REQUEST_COLUMNS)
 def draw_chart(chart: str, requests: pd.DataFrame, *, title: str | None = None) -> Chart:
     """Draw a chart of the report.
 
@@ -108,6 +112,7 @@ CHARTS: dict[str, Callable[[pd.DataFrame, str | None], Chart]] = {
 # On axes that are given ------------------------------------------------------------------------------------------
 
 
+@typed()
 def t4_roofline(
     phases: Mapping[str, xr.Dataset],
     spans: Mapping[str, Sequence[float]],
@@ -133,6 +138,8 @@ def t4_roofline(
     matplotlib.axes.Axes
         The axes.
     """
+    if not phases or phases.keys() - spans.keys():
+        raise ValueError(f"phases = {', '.join(map(str, phases)) or 'none'}: expected some, each with its own of spans")
     ax = ceilings(next(iter(phases.values())), ax)
     for (phase, ds), color in zip(phases.items(), (COLORS["blue"], COLORS["orange"]), strict=False):
         hold(ax, ds.intensity, ds.performance)
@@ -144,6 +151,7 @@ def t4_roofline(
     return finish(ax, title)
 
 
+@typed(ds=("batch_size", "seq_len", "source"), printed=("column", "batch_size", "seq_len", "published"))
 def compare_sources(
     ds: xr.Dataset, column: str, ax: Axes | None = None, *, printed: pd.DataFrame | None = None
 ) -> Axes:
@@ -166,7 +174,7 @@ def compare_sources(
         The axes.
     """
     ax = plt.gca() if ax is None else ax
-    variable, scale, label = STATIC_COLUMNS[column]
+    variable, scale, label = STATIC_COLUMNS[one_of("column", column, STATIC_COLUMNS)]
     for color, batch in zip(SERIES_COLORS, ds.batch_size.values, strict=False):
         lines = ds[variable].sel(batch_size=batch) * scale
         ax.plot(ds.seq_len, lines.sel(source="report"), "--o", color=color, mfc="none", ms=6, lw=1.2)
@@ -197,7 +205,10 @@ def _gain_style(sequences: float, ways: str) -> tuple[str, str]:
     return color, {"server": "o", "kernels": "D"}.get(ways, "x")
 
 
-def gains_chart(table: pd.DataFrame, axes: Sequence[Axes], *, title: str | None = None) -> Sequence[Axes]:
+@typed(table=("change", "unit", "gain", "guess_low", "guess_high", "sequences", "computed_by"))
+def gains_chart(
+    table: pd.DataFrame, axes: Sequence[Axes] | np.ndarray, *, title: str | None = None
+) -> Sequence[Axes] | np.ndarray:
     """Draw computed gains as points over the range that the report expects, a row for each change.
 
     Parameters
@@ -214,6 +225,8 @@ def gains_chart(table: pd.DataFrame, axes: Sequence[Axes], *, title: str | None 
     sequence of matplotlib.axes.Axes
         The axes.
     """
+    if np.array(axes, dtype=object).shape != (2,) or not all(isinstance(ax, Axes) for ax in axes):
+        raise ValueError(f"axes = {shown(axes)}: expected two, for factors and for percent")
     factors = table.unit.str.startswith("x")
     for ax, part, label in (
         (axes[0], table[factors], "Tokens per second over today's"),
@@ -265,6 +278,7 @@ QUANTITY_LABELS = {
 }  # fmt: skip
 
 
+@typed(table=("run", "quantity", "ratio"))
 def ratios_chart(table: pd.DataFrame, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Draw simulated over measured: a row for each quantity, a mark for each run.
 

@@ -9,9 +9,11 @@ import pandas as pd
 from .. import loadtest
 from ..catalog.gpu_entries import gpu
 from ..grid.dataset import forward_pass, roofline_grid
+from ..loadtest.rows import REQUEST_COLUMNS
 from ..published.t4 import T4_ASKED_TOKENS, T4_ENGINE_RATE, T4_METRICS, T4_PROMPT, T4_RUNNING, T4_SERVER, T4_TRAFFIC
 from ..serving import estimation
 from ..serving.capacity import BEST, KEPT, plan
+from ..signatures import typed
 from .t4_load_test import t4_replay
 from .t4_roadmap import gains, kernel_rate, server_rate
 from .t4_static import decode_parts
@@ -36,6 +38,7 @@ def _rates() -> tuple[tuple[str, int, float], ...]:
     )
 
 
+@typed()
 def capacity(offered: float = OFFERED) -> pd.DataFrame:
     """Compare what the server can do, from its own log to the ideal roof, with the requests that it was offered.
 
@@ -57,6 +60,7 @@ def capacity(offered: float = OFFERED) -> pd.DataFrame:
     return table
 
 
+@typed()
 def utilization(tokens_per_second: float) -> float:
     """Share of the peak that generating tokens at a rate takes, at the mean context.
 
@@ -75,6 +79,7 @@ def utilization(tokens_per_second: float) -> float:
     return float(100 * tokens_per_second * one.flops / one.peak_flop_rate)
 
 
+@typed()
 @cache
 def p99_reduction(max_num_seqs: int) -> float:
     """What a smaller batch takes off the p99 latency of the finished requests, simulated.
@@ -94,6 +99,7 @@ def p99_reduction(max_num_seqs: int) -> float:
     return 100 * (1 - smaller / as_it_was)
 
 
+@typed()
 def traffic(settings: tuple[tuple[int, int], ...] = ((1, 512), (T4_RUNNING, CONTEXT))) -> pd.DataFrame:
     """Compare the memory traffic of a decoding step with what the report prints of it.
 
@@ -118,6 +124,7 @@ def traffic(settings: tuple[tuple[int, int], ...] = ((1, 512), (T4_RUNNING, CONT
     return table
 
 
+@typed(table=REQUEST_COLUMNS)
 def recommendations(table: pd.DataFrame) -> pd.DataFrame:
     """Judge what the report recommends by what the numbers say; each number is computed here.
 
@@ -183,6 +190,7 @@ def recommendations(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["the report", "computed", "so"])
 
 
+@typed()
 def replicas_needed(offered: float = OFFERED, gpus: tuple[str, ...] = ("t4", "l4", "a10g", "l40s")) -> pd.DataFrame:
     """Count the GPUs of each kind that serve a load within the report's targets (TTFT 1 s, TPOT 0.3 s).
 

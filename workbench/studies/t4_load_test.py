@@ -26,6 +26,7 @@ from scipy.optimize import brentq
 
 from .. import loadtest
 from ..common.errors import unknown
+from ..loadtest.rows import REQUEST_COLUMNS
 from ..published.t4 import (
     T4_BREAKDOWN,
     T4_COUNTED_TOKENS,
@@ -36,6 +37,7 @@ from ..published.t4 import (
     t4_requests,
 )
 from ..serving import estimation
+from ..signatures import typed
 from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import trace
@@ -49,6 +51,7 @@ REPLAY_QUANTITIES = ("sent", "started", "finished", "tpot_p50", "ttft_p50", "ttf
 SECOND_CLIENT = 0.15
 
 
+@typed()
 def t4_replay(run: str, server: Server | None = None, *, max_num_seqs: int | None = None) -> pd.DataFrame:
     """Simulate one of the report's load tests.
 
@@ -80,13 +83,15 @@ def t4_replay(run: str, server: Server | None = None, *, max_num_seqs: int | Non
         sent_s=sent, prompt_tokens=one["prompt_tokens"] * clients, output_tokens=one["output_tokens"] * clients,
         cached_tokens=one["cached_tokens"],
     )  # fmt: skip
-    engine = replace(server or Server(**T4_SERVER), max_num_seqs=max_num_seqs or int(test["max_num_seqs"]))
+    most = int(test["max_num_seqs"]) if max_num_seqs is None else max_num_seqs
+    engine = replace(server or Server(**T4_SERVER), max_num_seqs=most)
     frame = simulate(engine, workload, in_flight=T4_IN_FLIGHT * clients, horizon=test["duration"])
     client = np.repeat(np.arange(clients), len(one["sent_s"]))[np.argsort(sent, kind="stable")]
     recorded: pd.DataFrame = frame[client[: len(frame)] == 0]
     return recorded
 
 
+@typed(frame=REQUEST_COLUMNS)
 def t4_metrics(frame: pd.DataFrame) -> dict[str, float]:
     """What the report's load generator records of a run.
 
@@ -112,6 +117,7 @@ def t4_metrics(frame: pd.DataFrame) -> dict[str, float]:
     }  # fmt: skip
 
 
+@typed()
 def t4_comparison(server: Server | None = None) -> pd.DataFrame:
     """Compare the report's load tests, simulated, with what it records.
 
@@ -167,6 +173,7 @@ def t4_calibration() -> tuple[float, float]:
 # One run, simulated or from a file --------------------------------------------------------------------------------
 
 
+@typed()
 def load_test_requests(load_test: str | Path | None = None) -> pd.DataFrame:
     """Read the requests of a load-test file, or simulate those of the report's default run.
 
@@ -197,6 +204,7 @@ def load_test_requests(load_test: str | Path | None = None) -> pd.DataFrame:
     return table
 
 
+@typed(table=REQUEST_COLUMNS)
 def load_test_table(table: pd.DataFrame) -> pd.DataFrame:
     """Lay the report's load-test metrics beside those of a run.
 
@@ -229,6 +237,7 @@ def load_test_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+@typed(table=REQUEST_COLUMNS)
 def latency_breakdown(table: pd.DataFrame) -> pd.DataFrame:
     """Say where the time of an average request goes, by the report and in a run.
 

@@ -20,6 +20,7 @@ from ..common.errors import unknown
 from ..kernels.times import EAGER_LAUNCH
 from ..published.t4 import T4_ASKED_TOKENS, T4_PROMPT, T4_RUNNING, T4_SERVER, t4_requests
 from ..serving import drafts, estimation
+from ..signatures import typed
 from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import closed_loop
@@ -53,6 +54,7 @@ def roadmap() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+@typed()
 def gains(change: str) -> list[float]:
     """Compute what one change of the roadmap gains.
 
@@ -84,6 +86,7 @@ def _rows(change: str) -> tuple[Row, ...]:
 # Two rates --------------------------------------------------------------------------------------------------------
 
 
+@typed()
 def server_rate(sequences: int, **changes: Any) -> float:
     """Simulate the throughput of the report's server, always full.
 
@@ -116,6 +119,7 @@ def _server_gain(sequences: int, **changes: Any) -> float:
     return server_rate(sequences, **changes) / _rate_today(sequences)
 
 
+@typed()
 def kernel_rate(sequences: int, *, card: str = T4_SERVER["gpu"], **options: Any) -> float:
     """Compute the throughput of the kernels alone, always full.
 
@@ -184,6 +188,7 @@ def _speculation() -> Iterator[Row]:
             yield f"TinyLlama drafts {DRAFTED}, {alpha:.0%} accepted", sequences, "server", gain
 
 
+@typed()
 def kv_cache_saved(sizes: Model, dtype: str = "fp16") -> float:
     """How much smaller a KV cache is than one in fp16 with a KV head for every query head.
 
@@ -275,7 +280,7 @@ def _free_host() -> Iterator[Row]:
 
 
 def _server_card() -> float:
-    """Memory of the card [byte]."""
+    """Memory of the card as it is sold, of which the report takes shares [byte]."""
     return 1e9 * (gpu(T4_SERVER["gpu"]).memory.capacity_gb or np.nan)
 
 

@@ -1,6 +1,7 @@
 """The T4 report's static half: its tables, by its own formulas and by ours, and the traffic of a decoding step."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -8,6 +9,7 @@ import xarray as xr
 from ..common.variables import stamp, with_units
 from ..grid.dataset import forward_pass, roofline_grid
 from ..published.t4 import t4_report
+from ..signatures import typed
 
 #: Columns of the report's static tables: the variable, the factor to the printed unit, and the heading.
 STATIC_COLUMNS = {
@@ -19,8 +21,9 @@ STATIC_COLUMNS = {
 }
 
 
+@typed()
 def static_tables(
-    phase: str, batch_size: list[int], seq_len: list[int], *, gpu: str = "t4", model: str = "llama-2-7b-awq"
+    phase: str, batch_size: Any, seq_len: Any, *, gpu: str = "t4", model: str = "llama-2-7b-awq"
 ) -> xr.Dataset:
     """Compute the report's static table of a phase twice: by its own formulas and by ours.
 
@@ -28,9 +31,9 @@ def static_tables(
     ----------
     phase : str
         "prefill" or "decode".
-    batch_size : list of int
+    batch_size : int or list of int
         Sequences [1].
-    seq_len : list of int
+    seq_len : int or list of int
         Prompt or context of each [token].
     gpu, model : str
         Catalog ids, for ours; the report's formulas have their T4 and Llama-2-7B built in.
@@ -57,6 +60,7 @@ def static_tables(
     return stamp(both.assign({name: ours[name] for name in ("peak_flop_rate", "bandwidth", "ridge_point")}))
 
 
+@typed(ds=[variable for variable, *_ in STATIC_COLUMNS.values()])
 def side_by_side(ds: xr.Dataset) -> pd.DataFrame:
     """Lay a static table out as the report prints it, each column twice.
 
@@ -79,6 +83,7 @@ def side_by_side(ds: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(columns).map(lambda value: f"{value:.4g}")
 
 
+@typed()
 def static_rows(phases: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """Write static tables as tidy rows.
 
@@ -93,6 +98,8 @@ def static_rows(phases: Mapping[str, xr.Dataset]) -> pd.DataFrame:
         A row for each cell: phase, source, batch_size, seq_len and the variables of `STATIC_COLUMNS` in SI units, which
         the header names.
     """
+    if not phases:
+        raise ValueError("phases is empty: give at least one")
     names = [variable for variable, _, _ in STATIC_COLUMNS.values()]
     frames = [
         ds[names].to_dataframe(dim_order=["source", "batch_size", "seq_len"]).reset_index().assign(phase=phase)
@@ -101,6 +108,7 @@ def static_rows(phases: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     return with_units(pd.concat(frames, ignore_index=True)[["phase", "source", "batch_size", "seq_len", *names]])
 
 
+@typed()
 def decode_parts(gpu: str, model: str, batch_size: int, seq_len: int) -> dict[str, float]:
     """Part the memory traffic of a decoding step by what it moves.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..common.errors import unknown
+from ..files.formulas import inert_table
 from ..files.reading import given_file, open_text, starts_with
 from ..files.writing import whole
 from ..measure.columns import SIZES
@@ -122,4 +123,4 @@ def write(table: pd.DataFrame, path: Path) -> None:
     sizes = {name: table[name].astype("Int64") for name in SIZES}
     with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {line}\n" for line in table.attrs.get("header", []))
-        table.assign(**sizes).to_csv(file, index=False, lineterminator="\n")
+        inert_table(table.assign(**sizes)).to_csv(file, index=False, lineterminator="\n")

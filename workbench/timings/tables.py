@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..common.extras import check_libraries
 from ..files import reading
+from ..files.formulas import as_given
 from ..files.reading import check_unique_columns, open_bytes, starts_with
 from ..measure.columns import OPERATOR_CLASSES, SIZES, TEXTS, TIMING_COLUMNS
 from .cells import NATURAL, TIME, Cells, read_cells
@@ -30,7 +31,7 @@ def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
     for line, note in notes[noted].items():
         cells.problems.append(f"line {line}: not measured: {' '.join(note[:200].split())}")
     cells.set_aside(noted)
-    texts = {name: cells.text(name) for name in TEXTS} | {
+    texts = {name: cells.text(name).map(as_given) for name in TEXTS} | {
         "operator_class": cells.text("operator_class", OPERATOR_CLASSES)
     }
     sizes = {name: cells.number(name, optional=True) for name in SIZES}

@@ -1,40 +1,31 @@
-"""Tables: the numbers behind a chart as tidy data frames, units in the column names."""
+"""Tables behind charts: what a grid, a study, a plan or a speedup has in each of its points."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
-from .catalog.fits import KINDS, UNITS
-from .catalog.gpu_entries import gpu as find_gpu
-from .catalog.gpu_entries import gpus, kernel_fit
-from .common.errors import unknown
-from .common.project import DATA
-from .common.variables import COMPUTE, LIMITS, with_units
+from ..common.arguments import as_list, one_of
+from ..common.errors import unknown
+from ..common.variables import COMPUTE, LIMITS, with_units
+from ..signatures import typed
 
 Panel = Mapping[str, Any]  # quantity, operator, phase, seq_len; title and ridge if wanted: one axes of lines
 Series = Mapping[str, Mapping[str, Any]]  # label: {operator: [...], phase: ..., candidates: ...}, a selection of a grid
-
-#: Mean difference of the nine GEMMs (n, k >= 1024) that the samples of vidur and of aiconfigurator have in common, on
-#: an A100 under two frameworks: a model with one set of numbers a GPU cannot come much closer to both [%].
-NOISE_FLOOR = 5.0
 
 #: Dims that a series may select from.
 SELECTORS = ("gpu", "model", "operator", "phase", "candidates")
 _PANEL = ("title", "quantity", "operator", "phase", "seq_len", "ridge")
 _LINE = ["time_model", "operator", "phase", "seq_len", "batch_size"]
-#: What the columns of `benchmarks` are called in a chart's table.
-BENCHMARK_UNITS = {
-    "seconds": "time [s]", "copy_seconds": "copy [s]", "result_bytes": "result [byte]", "peak_bytes": "peak [byte]",
-    "disk_bytes": "disk [byte]", "ns_per_cell": "time per cell [ns]", "points_per_second": "points per second [1/s]",
-}  # fmt: skip
 #: Keys of a series that say how `plots.roofline` draws it.
 LOOKS = ("color", "marker")
+#: Of a grid, what its charts show.
+POINTS = ("intensity", "performance", "attainable", "time", "bound")
 
 
+@typed()
 def default_series(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
     """One series for each operator and phase of a grid, and for each model where there are several.
 
@@ -53,6 +44,7 @@ def default_series(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
     return {" ".join(labels): dict(zip(dims, labels, strict=True)) for labels in settings}
 
 
+@typed()
 def select(ds: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
     """The part of a grid that a series shows.
 
@@ -72,9 +64,21 @@ def select(ds: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
         if key not in (*SELECTORS, *LOOKS):
             raise unknown("key of a series", key, (*SELECTORS, *LOOKS))
     chosen = {dim: selection[dim] for dim in SELECTORS if dim in selection}
-    return ds.sel({dim: value if isinstance(value, list) else [value] for dim, value in chosen.items()})
+    return _labelled(ds, {dim: as_list(dim, value) for dim, value in chosen.items()})
 
 
+def _labelled(ds: xr.Dataset, labels: Mapping[str, list[Any]]) -> xr.Dataset:
+    """The part of a Dataset with these labels; ValueError where it lacks one."""
+    for dim, wanted in labels.items():
+        if dim not in ds.indexes:
+            raise unknown("dim", dim, ds.indexes)
+        for label in wanted:
+            if label not in list(ds[dim].values):
+                raise unknown(dim, label, ds[dim].values)
+    return ds.sel(labels)
+
+
+@typed(ds=POINTS)
 def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     """Every plotted point of a roofline chart.
 
@@ -92,7 +96,7 @@ def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     """
     frames = []
     for label, selection in (series or default_series(ds)).items():
-        part = select(ds, selection)[["intensity", "performance", "attainable", "time", "bound"]]
+        part = select(ds, selection)[list(POINTS)]
         frame = part.to_dataframe(dim_order=list(part.dims)).reset_index()
         frames.append(frame.assign(series=label))
     table = pd.concat(frames, ignore_index=True)
@@ -101,6 +105,7 @@ def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     return with_units(table[labels + [name for name in table.columns if name not in labels]])
 
 
+@typed(ds=("intensity", "bound"))
 def series_ranges(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     """Lowest and highest operational intensity of each series, and how many of its points are compute-bound.
 
@@ -122,6 +127,7 @@ def series_ranges(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+@typed()
 def lines(ds: xr.Dataset, panel: Panel) -> pd.DataFrame:
     """The points of one panel of lines against batch size.
 
@@ -141,23 +147,26 @@ def lines(ds: xr.Dataset, panel: Panel) -> pd.DataFrame:
     for key in panel:
         if key not in _PANEL:
             raise unknown("key of a panel", key, _PANEL)
-    if panel["quantity"] not in ds:
-        raise unknown("quantity of a panel", panel["quantity"], ds)
+    for key in ("quantity", "operator", "phase", "seq_len"):
+        if key not in panel:
+            raise ValueError(f"panel has no {key!r}: it has {', '.join(map(str, panel)) or 'none'}")
+    one_of("quantity of a panel", panel["quantity"], [str(name) for name in ds])
     part = ds[[panel["quantity"], *(["ridge_batch_size"] if panel.get("ridge") else [])]]
-    part = part.sel(operator=panel["operator"], phase=[panel["phase"]], seq_len=panel["seq_len"])
+    part = _labelled(part, {dim: as_list(dim, panel[dim]) for dim in ("operator", "phase", "seq_len")})
     if panel["quantity"] == "share":
         part = part.sum("operator").expand_dims(operator=[" + ".join(panel["operator"])])
     return part.to_dataframe(dim_order=_LINE).reset_index()
 
 
-def curves(ds: xr.Dataset, panels: Iterable[Panel]) -> pd.DataFrame:
+@typed()
+def curves(ds: xr.Dataset, panels: Sequence[Panel]) -> pd.DataFrame:
     """Every point of several panels, once.
 
     Parameters
     ----------
     ds : xr.Dataset
         From `studies.batching_effects`.
-    panels : iterable of mapping
+    panels : sequence of mapping
         As for `lines`.
 
     Returns
@@ -165,76 +174,11 @@ def curves(ds: xr.Dataset, panels: Iterable[Panel]) -> pd.DataFrame:
     pd.DataFrame
         A row a point, with all that is plotted of it; units in the header.
     """
-    table = pd.concat([lines(ds, panel) for panel in panels])
+    table = pd.concat([lines(ds, panel) for panel in as_list("panels", panels)])
     return with_units(table.groupby(_LINE, sort=False).first().reset_index())
 
 
-def fits() -> pd.DataFrame:
-    """How good each fitted part of the kernel-time model is.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row a GPU and kind of kernel that has a fit: gpu, kind; rows timed [1]; error and bias [%], the mean absolute
-        and the mean error on held-out rows; held_out, how those were chosen; sources, the timings' repositories.
-    """
-    return pd.DataFrame(
-        {
-            "gpu": name, "kind": kind, "rows": evidence.rows, "error [%]": evidence.error_percent,
-            "bias [%]": evidence.bias_percent, "held_out": evidence.held_out,
-            "sources": ", ".join(re.findall(r"github\.com/([\w.-]+/[\w.-]+)", evidence.source)),
-        }
-        for name in gpus() if (model := find_gpu(name).kernel_model)
-        for kind in KINDS if (evidence := model.fitted_on.get(kind))
-    )  # fmt: skip
-
-
-def fidelity() -> pd.DataFrame:
-    """Errors of the ideal roofline and of the kernel-time model on public timings.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row a GPU, kind, source (a repository) and regime: rows timed [1]; ideal, error, bias, refit [%]: mean
-        absolute error of the ideal roofline; mean absolute and mean error of the catalog's parameters, which were
-        fitted on these rows, too; and mean absolute error on held-out shapes of a refit to the rest of that source.
-        ``data/fidelity.csv`` says how.
-    """
-    table = pd.read_csv(str(DATA / "fidelity.csv"), comment="#")
-    names = {"ideal_error_percent": "ideal [%]", "refit_error_percent": "refit [%]"}
-    return table.rename(columns=names | {f"{name}_percent": f"{name} [%]" for name in ("error", "bias")})
-
-
-def fit_parameters() -> pd.DataFrame:
-    """Every fitted number of the catalog.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row a number: gpu, kind, parameter, value and its unit.
-    """
-    return pd.DataFrame(
-        {"gpu": name, "kind": kind, "parameter": parameter, "value": float(value), "unit": UNITS[parameter]}
-        for name in gpus() if (model := find_gpu(name).kernel_model)
-        for kind in KINDS if (fit := getattr(model, kind))
-        for parameter, value in fit if parameter in fit.model_fields_set and type(value) is not bool
-    )  # fmt: skip
-
-
-def lenders() -> pd.DataFrame:
-    """Whose fit each GPU of the catalog computes with.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row a GPU, a column a kind of kernel; the ids of GPUs.
-    """
-    return pd.DataFrame(
-        {kind: [kernel_fit(find_gpu(name), kind).gpu for name in gpus()] for kind in KINDS},
-        index=pd.Index(gpus(), name="gpu"),
-    )
-
-
+@typed(ds=("operator", "candidates", "intensity", "performance"))
 def by_candidates(ds: xr.Dataset) -> pd.DataFrame:
     """Intensity and performance of each operator by candidates, as in tables 6 to 8 of the Medusa paper.
 
@@ -269,6 +213,7 @@ def by_candidates(ds: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(columns).map(lambda value: f"{value:.4g}")
 
 
+@typed(ds=("group_latency", "best_candidates", "best_speedup"))
 def speedups(ds: xr.Dataset) -> pd.DataFrame:
     """Every number of a chart of speedups.
 
@@ -289,6 +234,7 @@ def speedups(ds: xr.Dataset) -> pd.DataFrame:
     return table.assign(**{f"latency of {name} [s]": groups[name] for name in ds.group.values})
 
 
+@typed(ds=("best_candidates", "best_speedup"))
 def best_candidates(ds: xr.Dataset) -> pd.DataFrame:
     """The best number of candidates and its speedup.
 
@@ -307,6 +253,7 @@ def best_candidates(ds: xr.Dataset) -> pd.DataFrame:
     return with_units(table.assign(best_speedup=table.best_speedup.map(lambda value: f"{value:.2f}")))
 
 
+@typed(table=("gpu", "tp", "batch_size"))
 def plan_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Every row of a capacity plan.
 
@@ -323,25 +270,3 @@ def plan_rows(table: pd.DataFrame) -> pd.DataFrame:
     units = {"ttft_s": "ttft [s]", "tpot_s": "tpot [s]", "memory_gb": "memory [GB]"}
     rates = {name: f"{name} [1/s]" for name in ("tokens_per_second", "requests_per_second")}
     return table.sort_values(["gpu", "tp", "batch_size"]).rename(columns=units | rates)
-
-
-def benchmarks() -> pd.DataFrame:
-    """What ``make bench`` measured.
-
-    Returns
-    -------
-    pd.DataFrame
-        A row a benchmark: benchmark, case, time_model; cells, points [1], of which a point is a batch size, length and
-        phase with every operator of a model; result_bytes, peak_bytes, disk_bytes [byte]; seconds, copy_seconds [s],
-        medians, the latter of copying as many bytes as the result holds; over_copy, peak_over_result [1]; ns_per_cell
-        [ns]; points_per_second [1/s]; rounds [1]. ``attrs["machine"]`` says where, with which versions, and when.
-    """
-    path = DATA / "benchmarks.csv"
-    whole = ("cells", "points", "result_bytes", "peak_bytes", "disk_bytes")
-    table = pd.read_csv(str(path), comment="#", dtype=dict.fromkeys(whole, "Int64"))
-    table = table.fillna({"case": "", "time_model": ""})
-    table["over_copy"] = table.seconds / table.copy_seconds
-    table["ns_per_cell"] = 1e9 * table.seconds / table.cells
-    table["points_per_second"] = table.points / table.seconds
-    table.attrs["machine"] = path.read_text().partition("\n")[0].removeprefix("# ")
-    return table

@@ -1,0 +1,342 @@
+"""Nothing unknown is taken for a number: every GPU under every law, with its entry as it is and with fields missing."""
+
+import math
+import warnings
+from fractions import Fraction
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import workbench as wb
+from workbench import kernels, serving
+from workbench.catalog.dtypes import WIDTH
+from workbench.common.arguments import MAX_SIZE
+from workbench.kernels.gemm import l2_misses, tiled_flops
+from workbench.operators import COLLECTIVES, OPERATORS, Conventions, Step, Widths, cost, operator_set
+from workbench.serving import Replica, memory
+
+GPUS = wb.gpus()
+#: As dense, grouped, latent, windowed and routed as they come.
+MODELS = ("llama-7b", "llama-3-8b", "mistral-7b", "mixtral-8x7b", "deepseek-v3", "gpt-oss-20b", "gemma-2-9b", "gpt2")
+
+
+def native(card):
+    return "fp16" if "fp16" in card.dense_tflops else "bf16"
+
+
+def without(card, *fields):
+    return card.model_copy(update=dict.fromkeys(fields))
+
+
+def attention(card, new_tokens, context, batch_size, heads=(32, 8), **options):
+    return kernels.attention_time(
+        card, new_tokens=new_tokens, context=context, batch_size=batch_size, n_heads=heads[0], n_kv_heads=heads[1],
+        head_dim=128, **{"dtype": native(wb.gpu(card))} | options,
+    )  # fmt: skip
+
+
+# Laws -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GPUS)
+@pytest.mark.parametrize("lacking", [(), ("sm_count",), ("l2_mb",), ("sm_count", "l2_mb", "boost_mhz", "chip")])
+def test_large_shapes_take_a_few_times_what_the_roof_allows(name, lacking):
+    """The fits reach 0.3 of the peak in prefill and 0.5 of bandwidth; a GPU taken for one SM took 26 times longer."""
+    card = without(wb.gpu(name), *lacking)
+    shapes = (
+        (kernels.gemm_time, {"m": 8192, "n": 8192, "k": 8192, "dtype": native(card)}, 2.5),
+        (kernels.gemm_time, {"m": 64, "n": 16384, "k": 16384, "dtype": native(card)}, 3.0),
+        (attention, {"new_tokens": 8192, "context": 8192, "batch_size": 4}, 5.0),
+        (attention, {"new_tokens": 1, "context": 8192, "batch_size": 128}, 3.0),
+    )
+    for function, sizes, most in shapes:
+        law, ideal = (function(card, **sizes, time_model=model) for model in ("kernel", "ideal"))
+        assert ideal <= law <= most * ideal, (function.__name__, sizes, law / ideal)
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_every_gpu_has_a_time_for_every_law_in_every_format_that_it_has(name):
+    card = wb.gpu(name)
+    gemm = partial(kernels.gemm_time, card, m=[1, 4096], n=4096, k=4096)
+    for call, dtype in product((gemm, partial(attention, card, [1, 512], 512, [1, 8])), WIDTH):
+        if dtype in card.dense_tflops:
+            law, ideal = (call(dtype=dtype, time_model=model) for model in ("kernel", "ideal"))
+            assert (np.isfinite(law) & (law >= ideal) & (ideal > 0)).all()
+        else:
+            with pytest.raises(ValueError, match=f"^{name} has no {dtype} peak[^\n]*$"):
+                call(dtype=dtype)
+    for time in (kernels.all_reduce_time, kernels.all_to_all_time, kernels.send_time):
+        if name == "jetson-agx-orin-64gb":  # of its PCIe the catalog has no lanes
+            with pytest.raises(ValueError, match=f"^{name} has no link rate for 4 GPUs: [^\n]*$"):
+                time(card, bytes_=1e3, gpus=4)
+            continue
+        law, ideal = (time(card, bytes_=[1e3, 1e9], gpus=4, time_model=model) for model in ("kernel", "ideal"))
+        assert (np.isfinite(law) & (law >= ideal) & (ideal > 0)).all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_operator_of_every_model_has_a_time_on_every_gpu(model):
+    for view in ("fused", "unfused"):
+        for dtype in ("fp16", "bf16"):
+            cards = [name for name in GPUS if native(wb.gpu(name)) == dtype]
+            formats = dict.fromkeys(("weight_dtype", "activation_dtype", "kv_dtype"), dtype)
+            ds = wb.roofline_grid(
+                cards, model, view, batch_size=[1, 256], seq_len=[16, 2000], time_model="kernel", **formats
+            )
+            assert (np.isfinite(ds.time) & (ds.time > 0)).all()
+            assert (ds.performance <= ds.attainable * (1 + 1e-12)).all()
+
+
+def test_what_a_gpu_lacks_is_left_out_and_said():
+    full, lacking = wb.gpu("h100-sxm"), without(wb.gpu("h100-sxm"), "sm_count", "l2_mb")
+    assert kernels.assumptions([full]) == "h100-sxm: unfused by the fit of a100-80gb-sxm"
+    for words in ("SM count unknown, so tiles make no waves", "L2 cache unknown, so activations come from memory"):
+        assert words in kernels.assumptions([lacking])
+    assert kernels.assumptions([lacking], "ideal") == ""
+    # decoding of one sequence: a wave's start and the tail are a few microseconds, no more
+    for sizes in ((1, 2048, 1), (512, 512, 1), (4096, 4096, 8)):
+        assert attention(lacking, *sizes) == pytest.approx(attention(full, *sizes), rel=0.4)
+    assert l2_misses(3e6, lacking) == 3e6
+
+
+def test_without_a_number_of_sms_a_tile_more_starts_no_wave():
+    full, lacking = wb.gpu("h100-sxm"), without(wb.gpu("h100-sxm"), "sm_count")
+    steps = [
+        kernels.gemm_time(card, m=256, n=128, k=4096, batch=133)
+        / kernels.gemm_time(card, m=256, n=128, k=4096, batch=132)
+        for card in (full, lacking)
+    ]
+    assert steps[1] == pytest.approx(133 / 132, rel=1e-3)
+    assert steps[0] > 1.03  # 132 SMs
+    assert tiled_flops(32, 64, 64, 1.5, sm_count=None, fill_depth=0, half_tile=0) >= 2 * 32 * 64 * 64 * 1.5
+
+
+def test_answers_carry_what_they_assume():
+    bf16 = dict.fromkeys(("weight_dtype", "activation_dtype", "kv_dtype"), "bf16")
+    ds = wb.roofline_grid(["tpu-v5e", "a100-80gb-sxm"], "gpt2", time_model="kernel", tp=[1, 2], **bf16)
+    borrowed = "tpu-v5e: gemm, unfused, prefill, decode, elementwise by the fit of a100-80gb-sxm; SM count unknown"
+    assert ds.attrs["assumed"].startswith(borrowed)
+    assert "a100-80gb-sxm:" not in ds.attrs["assumed"]  # its own numbers
+    assert wb.forward_pass(ds).attrs["assumed"] == ds.attrs["assumed"]
+    assert wb.roofline_grid("tpu-v5e", "gpt2", **bf16).attrs["assumed"] == ""  # on the roof
+    estimate = serving.estimate(["gh200-144gb", "a100-80gb-sxm"], "llama-3-8b", tp=[1, 8])
+    for words in (
+        "gemm, prefill, decode by the fit of h200-sxm",
+        "gh200-144gb: memory is the vendor's 144 GB, for want of what its driver reports",
+    ):
+        assert words in estimate.attrs["assumed"]
+    assert "a100-80gb-sxm: memory" not in estimate.attrs["assumed"]
+    server = wb.simulation.Server("b300-sxm", "gpt2", max_model_len=256)
+    frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=2, prompt=10, output=5))
+    assert "by the fit of b200-sxm" in frame.attrs["assumed"]
+    server = wb.simulation.Server("a100-80gb-sxm", "gpt-oss-20b", max_model_len=256)
+    frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=1, prompt=10, output=5))
+    assert frame.attrs["assumed"] == "gpt-oss-20b: layers with a sliding window keep the whole cache"
+
+
+@pytest.mark.parametrize("pcie", [None, "4.0", "x16", "4.0 x", "4.0 x0", "9.0 x16", "4.0 xfour", "4.0 x16 x16"])
+def test_a_link_whose_rate_is_not_known_is_refused(pcie):
+    card = wb.gpu("t4").model_copy(update={"pcie": pcie})
+    with pytest.raises(ValueError, match="^t4 has no link rate for 2 GPUs: "):
+        kernels.link_rate(card, 2)
+    assert kernels.link_rate(card, 1) == np.inf
+
+
+def test_a_softmax_without_a_16_bit_peak_is_said():
+    card = wb.gpu("h100-sxm").model_copy(update={"dense_tflops": {"fp8": 1979.0, "int8": 1979.0}})
+    assert "no 16-bit peak, so softmax at that of int8" in kernels.assumptions([card])
+
+
+# Whole numbers of any size ----------------------------------------------------------------------------------------
+
+LARGE = st.sampled_from([1, 2, 17, 4097, 10**6 + 3, 10**9 + 7, 2**31, 2**40 - 1, MAX_SIZE - 1, MAX_SIZE])
+
+
+def exact_gemm(m, k, n, batch, width):
+    return 2 * batch * m * k * n, batch * width * (m * k + k * n + m * n)
+
+
+@given(LARGE, LARGE, LARGE, LARGE)
+def test_a_matmul_of_any_sizes_is_counted_exactly(m, k, n, batch):
+    flops, moved = exact_gemm(m, k, n, batch, 2)
+    for kind in (int, np.int64, float, lambda size: np.array([size])):
+        call = cost.gemm(*map(kind, (m, k, n)), weight=2, activation=2, batch=kind(batch))
+        assert math.isclose(np.asarray(call.flops).item(), flops, rel_tol=1e-12)
+        assert math.isclose(np.asarray(call.bytes).item(), moved, rel_tol=1e-12)
+
+
+@given(LARGE, LARGE, LARGE, st.sampled_from(MODELS))
+def test_every_operator_of_integers_of_any_size_is_that_of_exact_numbers(sequences, new_tokens, cached, name):
+    model = wb.model(name)
+    sizes = (sequences, new_tokens, cached + new_tokens, cached)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for operator in (*operator_set(model, "fused"), *operator_set(model, "unfused")):
+            given_, in_floats = (
+                OPERATORS[operator](model, Step(*map(kind, sizes)), Widths(), Conventions())
+                for kind in (np.int64, float)
+            )
+            for field in ("flops", "bytes", "activations"):
+                value = np.asarray(getattr(given_, field)).item()
+                assert np.isfinite(value), (operator, field)
+                assert value >= 0, (operator, field)
+                assert value == np.asarray(getattr(in_floats, field)).item(), (operator, field)
+
+
+@given(LARGE, LARGE, LARGE)
+def test_attention_elementwise_and_collectives_of_any_size_by_exact_arithmetic(sequences, new, cached):
+    model, context = wb.model("llama-3-8b"), cached + new
+    step = Step(*map(np.int64, (sequences, new, context, cached)))
+    heads, dim, hidden, layers = model.n_heads, model.head_dim, model.hidden_size, model.n_layers
+    scores = Fraction(2 * new * context - new * (new - 1), 2)
+    call = OPERATORS["attention"](model, step, Widths(), Conventions())
+    assert math.isclose(call.flops, 4 * dim * heads * sequences * scores, rel_tol=1e-12)
+    read = 2 * 2 * sequences * model.n_kv_heads * dim * context
+    assert math.isclose(call.bytes, read + 2 * 2 * sequences * heads * new * dim, rel_tol=1e-12)
+    head = OPERATORS["lm_head"](model, step, Widths(), Conventions())
+    assert math.isclose(head.flops, 2 * sequences * hidden * model.vocab_size, rel_tol=1e-12)
+    tokens = sequences * new
+    moved = COLLECTIVES["all_reduce"](model, step, Widths(), 8)
+    assert math.isclose(moved.bytes, 4 * tokens * hidden, rel_tol=1e-12)
+    rotated, kv, mlp = (heads + model.n_kv_heads) * dim, 2 * model.n_kv_heads * dim, model.intermediate_size
+    elements = 8 * hidden + 2 * rotated + kv + 3 * mlp + Fraction(6 * hidden, layers)
+    layer = OPERATORS["elementwise"](model, step, Widths(), Conventions())
+    assert math.isclose(layer.bytes, tokens * 2 * (elements + kv), rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("gpu", ["a100-80gb-sxm", "gaudi3", "mi300x"])
+@pytest.mark.parametrize("model", ["llama-3-8b", "mixtral-8x7b", "deepseek-v3"])
+def test_the_largest_allowed_sizes_have_finite_times(gpu, model):
+    formats = dict.fromkeys(("weight_dtype", "activation_dtype", "kv_dtype"), "bf16")
+    for time_model in kernels.TIME_MODELS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ds = wb.roofline_grid(
+                gpu, model, batch_size=[1, MAX_SIZE], seq_len=[1, MAX_SIZE], time_model=time_model, **formats
+            )
+        for name in ("flops", "bytes", "time", "intensity", "performance"):
+            assert (np.isfinite(ds[name]) & (ds[name] > 0)).all(), name
+
+
+def test_a_prompt_of_fifty_thousand_tokens_is_simulated():
+    """Its products of bytes pass 2^63."""
+    server = wb.simulation.Server(
+        "h100-sxm", "llama-3-8b", max_num_batched_tokens=65536, max_model_len=65536, max_num_seqs=4
+    )
+    frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=2, prompt=50_000, output=5))
+    assert frame.status.tolist() == ["finished", "finished"]
+    alone = serving.estimate(
+        "h100-sxm", "llama-3-8b", 1, 50_000, 5, max_num_batched_tokens=65536, max_model_len=65536
+    ).ttft.item()
+    assert frame.first_token_s[0] - frame.sent_s[0] == pytest.approx(alone, rel=0.1)
+
+
+# Memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_memory_is_what_the_driver_reports_where_that_is_known(name):
+    card = wb.gpu(name)
+    if card.memory.reported_gib is None:
+        assert card.memory_bytes == 1e9 * card.memory.capacity_gb
+        assert f"{name}: memory is the vendor's" in memory.assumed([card], "ideal")
+    else:
+        assert card.memory_bytes == 2**30 * card.memory.reported_gib
+        assert 0.96 < card.memory_bytes / (1e9 * card.memory.capacity_gb) < 1.075  # GB of 10^9 or of 2^30, less ECC
+        assert card.sources["memory"]
+        assert memory.assumed([card], "ideal") == ""
+
+
+@pytest.mark.parametrize(
+    ("gpu", "reported"),
+    [
+        ("rtx-3090", 25.3e9), ("rtx-4090", 25.25e9), ("rtx-5090", 33.7e9), ("rtx-a6000", 51.0e9), ("l40s", 47.7e9),
+        ("a100-80gb-sxm", 85.0e9), ("h100-sxm", 85.0e9), ("h200-sxm", 150.1e9), ("h20-141gb", 150.1e9),
+        ("b200-sxm", 191.5e9), ("b300-sxm", 288.4e9), ("mi300x", 206.1e9),
+    ],
+)  # fmt: skip
+def test_known_sizes(gpu, reported):
+    assert wb.gpu(gpu).memory_bytes == pytest.approx(reported, rel=2e-3)
+
+
+def test_a_memory_of_ones_own():
+    card = wb.gpu("h100-sxm").override(memory_gib=94)
+    assert card.memory_bytes == 94 * 2**30
+    assert card.notes.startswith("Overridden: memory 94 GiB.")
+    assert card.memory.capacity_gb == 80  # the vendor's stays
+    more, less = (serving.estimate(each, "llama-3-8b").kv_capacity.item() for each in (card, "h100-sxm"))
+    assert (more - less) * 131_072 == pytest.approx(0.9 * (94 - 79.11) * 2**30, rel=1e-3)  # whole blocks
+    with pytest.raises(ValueError, match="override of h100-sxm: memory.reported_gib = -1.0: "):
+        wb.gpu("h100-sxm").override(memory_gib=-1)
+
+
+#: Tokens of KV cache in engines' logs (github.com/vllm-project/vllm: issue 10517; pull requests 2031 and 10511, the
+#: last one's memory less what it prints for weights, activations and the rest), and of the T4 report's vLLM 0.15.1.
+#: tokens:
+#: those of its largest step; of the A100 and of 8B on the H100 (a card of 79.2 GiB, not named) vLLM's defaults.
+LOGS = [
+    ("rtx-3090", "llama-3-8b", {"tokens": 20_000}, 31_232), ("rtx-3090", "llama-3-8b", {"tokens": 29_000}, 23_648),
+    ("a100-80gb-sxm", "llama-2-7b", {"tokens": 4096}, 117_616), ("t4", "llama-2-7b-awq", {"tokens": 2048}, 18_608),
+    ("h100-sxm", "llama-3-8b", {"tokens": 8192}, 436_551),
+    ("h100-sxm", "llama-3-8b", {"tokens": 8192, "tp": 2}, 966_164),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gpu", "model", "step", "logged"), LOGS)
+def test_kv_caches_are_as_large_as_engines_log_them(gpu, model, step, logged):
+    replica = Replica(gpu, model, tp=step.get("tp", 1))
+    left = memory.left_for_cache(replica, tokens=step["tokens"], sequences=256)
+    assert left / memory.kv_bytes_per_token(replica) == pytest.approx(logged, rel=0.07)
+
+
+def test_qwen_72b_runs_on_two_a100():
+    ds = serving.estimate("a100-80gb-sxm", "qwen2.5-72b", 1, 512, 128, 2)
+    assert ds.fits.item()
+
+
+# Cached prefixes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cached", "each"),
+    [
+        ((16, 1), 15, 2),  # 17 tokens in 2 blocks; the prefix fills none, so that nothing is shared
+        ((15, 1), 14, 1),  # all in one block, of every sequence's own
+        ((40, 24), 16, 3), ((40, 24), 31, 3), ((40, 24), 32, 2), ((64, 16), 48, 2),
+    ],
+)  # fmt: skip
+def test_a_prefix_is_shared_in_whole_blocks(sizes, cached, each):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ds = serving.estimate("h100-sxm", "llama-3-8b", [1, 2], *sizes, cached_prefix=cached).squeeze()
+    assert (ds.memory.diff("batch_size") == each * 16 * 131_072).all()
+    assert np.isfinite(ds.largest_batch)
+    replica = Replica("h100-sxm", "llama-3-8b")
+    left = memory.left_for_cache(replica, tokens=2048, sequences=256)
+    shared = cached // 16 * 16 * 131_072
+    assert ds.largest_batch == (left - shared) // (each * 16 * 131_072)
+
+
+def test_windows_full_of_prefix_leave_a_sequence_its_own():
+    """Mistral sees 4,096 tokens in all layers: of 8,000 + 192 the 192 are each sequence's own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ds = serving.estimate("h100-sxm", "mistral-7b", [1, 2], 8064, 128, cached_prefix=8000).squeeze()
+    assert ds.memory.diff("batch_size").item() == 192 * 131_072
+    assert np.isfinite(ds.largest_batch)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.data())
+def test_a_longer_prefix_never_leaves_less_room(prompt, output, data):
+    cached = data.draw(st.integers(0, prompt - 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain, shared = (
+            serving.estimate("l4", "llama-3-8b", 64, prompt, output, cached_prefix=each) for each in (0, cached)
+        )
+    assert shared.memory.item() <= plain.memory.item()
+    assert np.isfinite(shared.largest_batch)

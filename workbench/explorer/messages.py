@@ -1,0 +1,66 @@
+"""What the page may ask of the widget, each a record; anything else is refused in one line."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ..common.extras import MissingLibrary
+from ..common.yaml_records import Record, validated
+
+#: Characters of a message above the picture [1]; the longest lists the catalog's models.
+MAX_WORDS = 2000
+
+
+class PinAsked(Record):
+    """A point of the chart, to be pinned or unpinned."""
+
+    kind: Literal["pin"]
+    at: dict[str, Any]
+
+
+class UnpinAsked(Record):
+    """The pin of that number, or all of them, to be unpinned."""
+
+    kind: Literal["unpin"]
+    number: int | None
+
+
+class HeatAsked(Record):
+    """Fields of `Heat`."""
+
+    kind: Literal["heat"]
+    chosen: dict[str, Any]
+
+
+class SettingAsked(Record):
+    """The one setting, as `Setting` has it."""
+
+    kind: Literal["setting"]
+    setting: dict[str, Any]
+
+
+class DownloadAsked(Record):
+    """The numbers of the view as a file."""
+
+    kind: Literal["download"]
+    format: str
+
+
+Asked = PinAsked | UnpinAsked | HeatAsked | SettingAsked | DownloadAsked
+
+
+class _Message(Record):
+    asked: Annotated[Asked, Field(discriminator="kind")]
+
+
+def read_message(content: object) -> Asked:
+    """What a message asks for; ValueError for any that the page does not send."""
+    return validated(_Message, {"asked": content}, "message").asked
+
+
+def in_one_line(error: Exception) -> str:
+    """Why something cannot be shown; of what nobody foresaw only its kind, as its words may hold paths."""
+    words = str(error) if isinstance(error, ValueError | MissingLibrary) else getattr(error, "strerror", None)
+    words = words or f"this cannot be shown ({type(error).__name__})"
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
+    return line if len(line) <= MAX_WORDS else f"{line[: MAX_WORDS - 3]}..."

@@ -1,0 +1,59 @@
+"""Arguments as a function annotates them: how tables, charts, load tests and studies check what they are given."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from inspect import Parameter, signature
+from types import GenericAlias
+from typing import Any, ParamSpec, TypeVar, get_type_hints
+
+import numpy as np
+from pydantic import ConfigDict, create_model
+
+from .common.yaml_records import validated
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def typed(**needed: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take only what it annotates, in pydantic's strict mode; anything else is refused in one line.
+
+    Parameters
+    ----------
+    **needed : iterable of str
+        By argument, the variables of a Dataset or the columns of a table that it must have.
+
+    Returns
+    -------
+    callable
+        What decorates the function.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        asked, hints = signature(function), get_type_hints(function)
+        fields: Any = {}
+        for name, each in asked.parameters.items():
+            if each.kind != Parameter.VAR_KEYWORD:
+                several = each.kind == Parameter.VAR_POSITIONAL
+                fields[name] = (GenericAlias(tuple, (hints[name], ...)) if several else hints[name], ...)
+        settings = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=())
+        kind = create_model(function.__name__, __config__=settings, **fields)
+
+        @wraps(function)
+        def door(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = asked.bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = {
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in bound.arguments.items()
+            }
+            bound.arguments |= dict(validated(kind, given, function.__name__))
+            for name, names in needed.items():
+                table = bound.arguments[name]
+                for missing in [each for each in names if table is not None and each not in table]:
+                    raise ValueError(f"{name} has no {missing!r}: it has {', '.join(map(str, table))[:200] or 'none'}")
+            return function(*bound.args, **bound.kwargs)
+
+        return door
+
+    return decorate

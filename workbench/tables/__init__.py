@@ -1,0 +1,43 @@
+"""Tables: the numbers behind a chart as tidy data frames, units in the column names."""
+
+from .charts import (
+    LOOKS,
+    SELECTORS,
+    Panel,
+    Series,
+    best_candidates,
+    by_candidates,
+    curves,
+    default_series,
+    lines,
+    plan_rows,
+    points,
+    select,
+    series_ranges,
+    speedups,
+)
+from .evidence import BENCHMARK_UNITS, NOISE_FLOOR, benchmarks, fidelity, fit_parameters, fits, lenders
+
+__all__ = [
+    "BENCHMARK_UNITS",
+    "LOOKS",
+    "NOISE_FLOOR",
+    "SELECTORS",
+    "Panel",
+    "Series",
+    "benchmarks",
+    "best_candidates",
+    "by_candidates",
+    "curves",
+    "default_series",
+    "fidelity",
+    "fit_parameters",
+    "fits",
+    "lenders",
+    "lines",
+    "plan_rows",
+    "points",
+    "select",
+    "series_ranges",
+    "speedups",
+]

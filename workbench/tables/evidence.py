@@ -1,0 +1,107 @@
+"""Tables of the kernel-time model's fits and of the package's own speed."""
+
+import re
+
+import pandas as pd
+
+from ..catalog.fits import KINDS, UNITS
+from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.gpu_entries import gpus, kernel_fit
+from ..common.project import DATA
+
+#: Mean difference of the nine GEMMs (n, k >= 1024) that the samples of vidur and of aiconfigurator have in common, on
+#: an A100 under two frameworks: a model with one set of numbers a GPU cannot come much closer to both [%].
+NOISE_FLOOR = 5.0
+#: What the columns of `benchmarks` are called in a chart's table.
+BENCHMARK_UNITS = {
+    "seconds": "time [s]", "copy_seconds": "copy [s]", "result_bytes": "result [byte]", "peak_bytes": "peak [byte]",
+    "disk_bytes": "disk [byte]", "ns_per_cell": "time per cell [ns]", "points_per_second": "points per second [1/s]",
+}  # fmt: skip
+
+
+def fits() -> pd.DataFrame:
+    """How good each fitted part of the kernel-time model is.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a GPU and kind of kernel that has a fit: gpu, kind; rows timed [1]; error and bias [%], the mean absolute
+        and the mean error on held-out rows; held_out, how those were chosen; sources, the timings' repositories.
+    """
+    return pd.DataFrame(
+        {
+            "gpu": name, "kind": kind, "rows": evidence.rows, "error [%]": evidence.error_percent,
+            "bias [%]": evidence.bias_percent, "held_out": evidence.held_out,
+            "sources": ", ".join(re.findall(r"github\.com/([\w.-]+/[\w.-]+)", evidence.source)),
+        }
+        for name in gpus() if (model := find_gpu(name).kernel_model)
+        for kind in KINDS if (evidence := model.fitted_on.get(kind))
+    )  # fmt: skip
+
+
+def fidelity() -> pd.DataFrame:
+    """Errors of the ideal roofline and of the kernel-time model on public timings.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a GPU, kind, source (a repository) and regime: rows timed [1]; ideal, error, bias, refit [%]: mean
+        absolute error of the ideal roofline; mean absolute and mean error of the catalog's parameters, which were
+        fitted on these rows, too; and mean absolute error on held-out shapes of a refit to the rest of that source.
+        ``data/fidelity.csv`` says how.
+    """
+    table = pd.read_csv(str(DATA / "fidelity.csv"), comment="#")
+    names = {"ideal_error_percent": "ideal [%]", "refit_error_percent": "refit [%]"}
+    return table.rename(columns=names | {f"{name}_percent": f"{name} [%]" for name in ("error", "bias")})
+
+
+def fit_parameters() -> pd.DataFrame:
+    """Every fitted number of the catalog.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a number: gpu, kind, parameter, value and its unit.
+    """
+    return pd.DataFrame(
+        {"gpu": name, "kind": kind, "parameter": parameter, "value": float(value), "unit": UNITS[parameter]}
+        for name in gpus() if (model := find_gpu(name).kernel_model)
+        for kind in KINDS if (fit := getattr(model, kind))
+        for parameter, value in fit if parameter in fit.model_fields_set and type(value) is not bool
+    )  # fmt: skip
+
+
+def lenders() -> pd.DataFrame:
+    """Whose fit each GPU of the catalog computes with.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a GPU, a column a kind of kernel; the ids of GPUs.
+    """
+    return pd.DataFrame(
+        {kind: [kernel_fit(find_gpu(name), kind).gpu for name in gpus()] for kind in KINDS},
+        index=pd.Index(gpus(), name="gpu"),
+    )
+
+
+def benchmarks() -> pd.DataFrame:
+    """What ``make bench`` measured.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a benchmark: benchmark, case, time_model; cells, points [1], of which a point is a batch size, length and
+        phase with every operator of a model; result_bytes, peak_bytes, disk_bytes [byte]; seconds, copy_seconds [s],
+        medians, the latter of copying as many bytes as the result holds; over_copy, peak_over_result [1]; ns_per_cell
+        [ns]; points_per_second [1/s]; rounds [1]. ``attrs["machine"]`` says where, with which versions, and when.
+    """
+    path = DATA / "benchmarks.csv"
+    whole = ("cells", "points", "result_bytes", "peak_bytes", "disk_bytes")
+    table = pd.read_csv(str(path), comment="#", dtype=dict.fromkeys(whole, "Int64"))
+    table = table.fillna({"case": "", "time_model": ""})
+    table["over_copy"] = table.seconds / table.copy_seconds
+    table["ns_per_cell"] = 1e9 * table.seconds / table.cells
+    table["points_per_second"] = table.points / table.seconds
+    table.attrs["machine"] = path.read_text().partition("\n")[0].removeprefix("# ")
+    return table
