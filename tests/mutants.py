@@ -65,6 +65,10 @@ TESTS = {
     "files/formulas.py": ["files"],
     "files/writing.py": ["files"],
     "store.py": ["files", "store"],
+    "ending.py": ["cli", "kills"],
+    "cluster.py": ["cluster"],
+    "measure/results.py": ["measure"],
+    "measure/command.py": ["measure"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
@@ -325,6 +329,24 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "files/writing.py": [
         ("temporary.touch(exist_ok=False)", "temporary.touch()", "a link in place of the temporary file"),
         ("if not stat.S_ISREG(kind):", "if stat.S_ISDIR(kind):", "links and devices are replaced"),
+    ],
+    "ending.py": [
+        ("status = UNREAD if isinstance(end.__context__, BrokenPipeError) else end.code", "status = end.code",
+         "a reader that has gone is an error"),
+        ("    _on_interrupt(_end_at_once)\n    for stream", "    for stream", "Ctrl-C among imports is a traceback"),
+        ("        if getattr(sys, stream) is None:", "        if False:", "a file takes the place of a closed stream"),
+    ],
+    "cluster.py": [
+        ("            alone.set()\n", "", "the scheduler is said to be lost where its last worker is"),
+        ("        if workers and since is not None:", "        if False:", "a worker that comes is not seen"),
+    ],
+    "measure/results.py": [
+        ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "two runs write one file"),
+        ("        remove_left(path.parent)\n", "", "what a killed run has left stays"),
+    ],
+    "measure/command.py": [
+        ("            if was_interrupted():  # which", "            if False:  # which", "an interrupt becomes a note"),
+        ("(signal.SIGTERM, signal.SIGHUP) if main_thread", "(signal.SIGTERM,) if main_thread", "SIGHUP loses rows"),
     ],
     "store.py": [
         ("if not (made or killed):", "if False:", "another's store is replaced"),

@@ -1,6 +1,7 @@
 """Voila's server for one page of this machine: who may ask for it, and how many kernels there are for how long."""
 
 import asyncio
+import signal
 import threading
 import webbrowser
 from datetime import UTC, datetime, timedelta
@@ -122,6 +123,14 @@ class ExplorerServer(Voila):  # type: ignore[misc]
         """Listen, with bounds on what a request holds."""
         HTTPServer.configure(HTTPServer, max_header_size=MAX_HEADERS, max_body_size=MAX_BODY)
         super().listen()
+
+    def _handle_signal_stop(self, number: int, frame: object) -> None:
+        """End by SIGTERM, also while the server starts: there is no loop yet that could be stopped."""
+        if hasattr(self, "ioloop"):
+            super()._handle_signal_stop(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     def launch_browser(self) -> None:
         """Open the address itself: a file that leads there would be another page."""
