@@ -44,7 +44,7 @@ from workbench.measure.plan import Kernel
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_SECONDS, MOST_MEMORY = 10.0, 1e9  # [s] of the processor, [byte]
-BATCH = 500  # files of one process
+BATCH = 2000  # files of one process
 
 # Valid files ------------------------------------------------------------------------------------------------------
 
