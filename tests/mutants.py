@@ -312,6 +312,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('!= "document"', '== "worker"', "a part of another page"),
         (">= MAX_KERNELS", "> MAX_KERNELS", "one kernel too many"),
         ("3 * self.cull_interval", "10**9", "pages end while the machine sleeps"),
+        ('in ("starting", "busy")', "in ()", "a slow page ends before it is shown"),
+        ("self._page_within(0.0, kernel_id)", "pass", "a page that was left computes on"),
         ('"prelaunch_hook": _set_cookie', '"prelaunch_hook": None', "a closed page keeps its kernel"),
         ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
     ],
