@@ -58,7 +58,7 @@ TESTS = {
     "catalog/gpu_entries.py": ["no_silent_default", "catalog_gpus"],
     "kernels/formats.py": ["memory", "operators", "steps"],
     "common/arguments.py": ["assumed", "public_arguments"],
-    "config_keys.py": ["assumed"],
+    "config_keys.py": ["assumed", "hf"],
     "explorer/bounds.py": ["explorer"],
     "explorer/page_server.py": ["explorer_server"],
     "files/folders.py": ["files"],
@@ -283,7 +283,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if len(listed) > MAX_LABELS:", "if not listed:", "labels without an end"),
     ],
     "config_keys.py": [
-        ("if value is not None and value not in", "if value is None and value not in", "keys passed over"),
+        ("if not unset and (", "if unset and (", "keys passed over"),
+        ("if within else", "if not within else", "a dense MLP taken for the experts'"),
         ("if not stem or", "if stem and", "any architecture"),
     ],
     "kernels/unknowns.py": [
