@@ -282,7 +282,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if not stem or", "if stem and", "any architecture"),
     ],
     "kernels/unknowns.py": [
-        ("if gpu.sm_count is None:", "if gpu.sm_count == 0:", "nothing said of SMs"),
+        ("if gpu.sm_count is None and", "if gpu.sm_count == 0 and", "nothing said of SMs"),
+        ("if kind in kinds and", "if", "fits that are not used"),
     ],
     "operators/cost.py": [
         ("1.0 * size)", "size)", "integers that overflow"),
