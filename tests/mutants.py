@@ -272,7 +272,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("np.minimum(ring, one_shot)", "np.maximum(ring, one_shot)", "the slower algorithm"),
         ("(count - 1) / count * size / link_rate", "size / link_rate", "its own share crosses the link"),
         ("STEP_LATENCY, PCIE_STEP_LATENCY)\n", "PCIE_STEP_LATENCY, STEP_LATENCY)\n", "latencies swapped"),
-        ("np.less_equal(gpus, np.inf", "np.less(gpus, np.inf", "a bridge joins one"),
+        ("np.less_equal(gpus, reach", "np.less(gpus, reach", "a bridge joins one"),
+        ("link.max_gpus) or MACHINE", "link.max_gpus) or 10**9", "a link without an end"),
         ("* int(lanes[2]) if lanes else np.nan", "* int(lanes[2]) if lanes else 1.0", "a link of unknown lanes"),
         ("np.greater(gpus, most :=", "np.less(gpus, most :=", "machines without an end"),
     ],
@@ -288,7 +289,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if not stem or", "if stem and", "any architecture"),
     ],
     "kernels/unknowns.py": [
-        ("if gpu.sm_count is None:", "if gpu.sm_count == 0:", "nothing said of SMs"),
+        ("if gpu.sm_count is None and", "if gpu.sm_count == 0 and", "nothing said of SMs"),
+        ("if kind in kinds and", "if", "fits that are not used"),
     ],
     "operators/cost.py": [
         ("1.0 * size)", "size)", "integers that overflow"),
