@@ -309,9 +309,10 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("not isfinite(item)", "item > 1e300", "NaN"),
     ],
     "explorer/page_server.py": [
-        ('headers.get("Host") not in self.hosts', "False", "any name of the server"),
+        ("not re.fullmatch(OWN_NAMES, host)", "False", "any name of the server"),
+        ("re.fullmatch(OWN_NAMES", "re.match(OWN_NAMES", "names that begin with the server's"),
         ('("none", "same-origin")', '("none", "same-origin", "same-site")', "pages of another port"),
-        ('self._own(headers.get("Origin")) and ', "", "any origin"),
+        ('for name in ("Origin", "Referer")', 'for name in ("Referer",)', "any origin"),
         ('!= "document"', '== "worker"', "a part of another page"),
         (">= MAX_KERNELS", "> MAX_KERNELS", "one kernel too many"),
         ("3 * self.cull_interval", "10**9", "pages end while the machine sleeps"),

@@ -1,6 +1,7 @@
 """Voila's server for one page of this machine: who may ask for it, and how many kernels there are for how long."""
 
 import asyncio
+import re
 import signal
 import threading
 import webbrowser
@@ -23,6 +24,8 @@ MAX_KERNELS, MAX_WAIT = 8, 5.0
 MAX_RENDER = 120.0
 #: Request line and headers, and body, of a request; and a message of the page, such as an upload [byte].
 MAX_HEADERS, MAX_BODY, MAX_MESSAGE = 2**20, 2**20, 2**26
+#: The names of this machine, at any port.
+OWN_NAMES = r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
 #: A refusal runs nothing and is shown in no frame, where its link could be clicked unseen.
 REFUSED_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
@@ -87,10 +90,8 @@ class Foreign(Matcher):
     """What this page's reader did not ask for: another name of the server, another page, a part of one."""
 
     def __init__(self, port: int) -> None:
-        """Know the names under which the server at this port is asked."""
-        names = "127.0.0.1", "localhost", "[::1]"
+        """Know where the server answers; a tunnel may lead there from any port of the reader's machine."""
         self.home = f"http://127.0.0.1:{port}/"
-        self.hosts = {f"{name}:{port}" for name in names} | set(names if port == 80 else ())
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         """Arguments of `Refused` for a request that is to be refused."""
@@ -99,12 +100,14 @@ class Foreign(Matcher):
 
     def _refused(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         headers, length = request.headers, len(request.uri or "")
-        if headers.get("Host") not in self.hosts:
+        host = headers.get("Host", "")
+        if not re.fullmatch(OWN_NAMES, host):
             return {"status": 403, "message": f"The explorer answers at {self.home}, not under this name."}
         if length > MAX_LINK:
             message = f"The link has {length:,} characters, and may have {MAX_LINK:,}: upload a saved view instead."
             return {"status": 414, "message": message}
-        if not (self._own(headers.get("Origin")) and self._own(headers.get("Referer"))) or (
+        asking = [headers[name].removeprefix("http://") for name in ("Origin", "Referer") if name in headers]
+        if any(address.partition("/")[0] != host for address in asking) or (
             headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
         ):
             message = "Another page asks for the explorer: it does not open by itself."
@@ -112,9 +115,6 @@ class Foreign(Matcher):
         if request.path == "/" and headers.get("Sec-Fetch-Dest", "document") != "document":
             return {"status": 403, "message": "The explorer is a page of its own, not a part of another."}
         return None
-
-    def _own(self, address: str | None) -> bool:
-        return address is None or address.removeprefix("http://").partition("/")[0] in self.hosts
 
 
 class Refused(RequestHandler):
