@@ -293,7 +293,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if kind in kinds and", "if", "fits that are not used"),
     ],
     "operators/cost.py": [
-        ("1.0 * size)", "size)", "integers that overflow"),
+        ("float(size)", "size", "integers that overflow"),
+        ('size.astype("float64")', "1.0 * size", "sizes of half precision"),
     ],
     "catalog/gpu_entries.py": [
         ("2**30 * self.memory.reported_gib", "1e9 * self.memory.reported_gib", "GiB taken for GB"),

@@ -1,6 +1,7 @@
 """What cannot be, or would be answered without a word: refused in one line, or said in the result."""
 
 from itertools import count
+from math import inf, nan
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import workbench as wb
-from workbench import kernels, plots, serving
+from workbench import kernels, operators, plots, serving
 from workbench.cli import app
 from workbench.common import arguments, machine
 from workbench.config_keys import check_architecture
@@ -107,11 +108,13 @@ def test_a_draft_by_hand_is_checked_as_well(fields, message):
 
 
 def test_a_batch_beyond_what_the_engine_runs_is_refused():
-    message = "^batch_size = 512: an engine of max_num_seqs = 256 runs no more at a time$"
+    message = "^batch_size = 512: an engine of max_num_seqs = 256 and ep = 1 runs 256 at a time$"
     refused(message, serving.estimate, "h200-sxm", "llama-3-8b", [1, 512])
     refused(message, serving.plan, "llama-3-8b", gpu="h200-sxm", prompt=10, output=10, batch_size=512)
     assert serving.estimate("h200-sxm", "llama-3-8b", 512, max_num_seqs=512).attrs["max_num_seqs"] == 512
     serving.estimate("h200-sxm", "deepseek-v3", 2048, ep=8)  # 256 on each
+    message = "^batch_size = 4096: an engine of max_num_seqs = 256 and ep = 8 runs 2,048 at a time$"
+    refused(message, serving.estimate, "h200-sxm", "deepseek-v3", 4096, ep=8)
 
 
 def test_what_plan_may_be_told_to_change_is_an_option_of_the_command():
@@ -150,13 +153,53 @@ def test_a_grid_beyond_memory_says_how_to(monkeypatch):
     message = r"^a grid of 1,399,720,014 cells takes 69 GB, this machine has 1 GB: give chunks, such as chunks='auto'$"
     refused(message, wb.roofline_grid, "t4", "gpt2", **sizes)
     assert wb.roofline_grid("t4", "gpt2", **sizes, chunks="auto").time.size == 1_399_720_014
-    message = r"^an estimate of 9,791,199 sizes takes 20 GB, this machine has 1 GB: give fewer, or use estimates$"
+    message = r"^an estimate of 9,791,199 settings takes 20 GB, this machine has 1 GB: give fewer, or use estimates$"
     refused(message, serving.estimate, "t4", "gpt2", range(1, 100), range(1, 1000), range(1, 100))
+    message = "^an estimate of 600,000 settings takes 1 GB, this machine has 1 GB: "  # of every GPU, model and tp
+    refused(message, serving.estimate, ["t4", "l4"], ["gpt2", "llama-3-8b", "opt-13b"], 1, range(1, 50_001), 1, [1, 2])
 
 
 def test_labels_without_an_end_are_refused(monkeypatch):
     monkeypatch.setattr(arguments, "MAX_LABELS", 1000)
     refused("^batch_size has more than 1,000 values$", wb.roofline_grid, "t4", "gpt2", batch_size=count(1))
+    refused("^candidates has more than 1,000 values$", wb.published.medusa_acceleration_rate, count(1))
+    assert wb.published.medusa_acceleration_rate(iter(range(1, 1001))).size == 1000
+
+
+def test_a_mapping_is_no_list():
+    refused("^batch_size = {1: 2}: give one value, or a list$", wb.roofline_grid, "t4", "gpt2", batch_size={1: 2})
+    refused("^gpu = {'t4': 2}: give one value, or a list$", serving.estimate, {"t4": 2}, "gpt2")
+
+
+def test_without_a_limit_may_be_said_as_infinity():
+    load = poisson(1, requests=3, prompt=10, output=5)
+    never = simulate(Server("t4", "gpt2"), load, timeout=inf, horizon=inf)
+    pd.testing.assert_frame_equal(never, simulate(Server("t4", "gpt2"), load))
+    ds = wb.roofline_grid("t4", "gpt2", batch_size=[1, 2])
+    for limits in ({"time": inf}, {"intensity": -inf}):
+        kept = wb.best(ds, "time", limits=limits)
+        assert kept.time.equals(wb.best(ds, "time").time)
+    metrics = wb.loadtest.metrics(never, slo={"ttft": inf})
+    assert metrics.good == 3
+    for name in ("timeout", "horizon"):
+        refused(f"^{name} = nan: ", simulate, Server("t4", "gpt2"), load, **{name: nan})
+
+
+def test_sizes_of_half_precision_are_widened():
+    for kind in (np.float16, np.float32, np.int8, np.uint16):
+        assert operators.Step(kind(100), kind(1000 % 127), 1, 0).tokens == 100 * (1000 % 127)
+    assert operators.Step(np.float16(300), np.float16(300), 1, 0).tokens == 90_000
+    assert operators.decode(np.full(2, 300, np.float16), np.float32(2**24)).context.dtype == np.float64
+    assert operators.decode(2, 3).tokens == 2.0
+
+
+def test_a_context_that_a_config_leaves_out_is_said():
+    model = wb.from_hf_config({key: value for key, value in LLAMA.items() if key != "max_position_embeddings"})
+    said = "llama: its context is unknown, sequences of any length fit"
+    assert said in serving.estimate("h100-sxm", model, 1, 10**6).attrs["assumed"]
+    load = poisson(1, requests=1, prompt=10, output=5)
+    assert said in simulate(Server("h100-sxm", model), load).attrs["assumed"]
+    assert said not in serving.estimate("h100-sxm", "llama-3-8b").attrs["assumed"]
 
 
 def test_a_prompt_in_too_many_chunks_is_refused():

@@ -123,8 +123,13 @@ def test_the_good_file_is_good(tmp_path):
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [({"peak_tflops": -1}, "dense_tflops.fp16 = -1.0"), ({"bandwidth_gbs": 0}, "memory.bandwidth_gbs = 0.0")],
-)
+    [
+        ({"peak_tflops": -1}, "peak_tflops = -1"), ({"bandwidth_gbs": 0}, "bandwidth_gbs = 0"),
+        ({"peak_tflops": "x"}, "peak_tflops = 'x'"), ({"bandwidth_gbs": [1]}, "bandwidth_gbs = .1."),
+        ({"memory_gib": "x"}, "memory_gib = 'x'"), ({"memory_gib": float("nan")}, "memory_gib = nan"),
+        ({"memory_gib": True}, "memory_gib = True"),
+    ],
+)  # fmt: skip
 def test_an_override_is_checked_too(override, message):
-    with pytest.raises(ValueError, match=f"override of t4: {message}: Input should be greater than 0"):
+    with pytest.raises(ValueError, match=f"override of t4: {message}: allowed are positive numbers up to 1e[+]15"):
         wb.gpu("t4").override(**override)

@@ -323,7 +323,7 @@ def test_a_memory_of_ones_own():
     assert card.memory.capacity_gb == 80  # the vendor's stays
     more, less = (serving.estimate(each, "llama-3-8b").kv_capacity.item() for each in (card, "h100-sxm"))
     assert (more - less) * 131_072 == pytest.approx(0.9 * (94 - 79.11) * 2**30, rel=1e-3)  # whole blocks
-    with pytest.raises(ValueError, match="override of h100-sxm: memory.reported_gib = -1.0: "):
+    with pytest.raises(ValueError, match="override of h100-sxm: memory_gib = -1: "):
         wb.gpu("h100-sxm").override(memory_gib=-1)
 
 

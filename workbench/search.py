@@ -220,7 +220,7 @@ def _limits(limits: Any) -> dict[str, float]:
         raise ValueError(f"limits = {shown(limits)}: allowed are numbers by variable, e.g. {{'time': 0.5}}")
     checked = {}
     for name, limit in (limits or {}).items():
-        checked[name] = check_range(f"limit of {name}", limit, 1e300, low=-1e300)
+        checked[name] = check_range(f"limit of {name}", limit, np.inf, low=-np.inf)
     return checked
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field
 
-from ..common.arguments import one_of
+from ..common.arguments import LEAST, check_range, one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
 from .dtypes import WIDTH
@@ -114,17 +114,22 @@ class GPU(Entry):
 
         Its notes say so. Kernel times scale with the ceilings: those two are for drawing, not for predictions.
         """
+        given = {"peak_tflops": peak_tflops, "bandwidth_gbs": bandwidth_gbs, "memory_gib": memory_gib}
+        own = {
+            name: check_range(f"override of {self.id}: {name}", value, low=LEAST)
+            for name, value in given.items() if value is not None
+        }  # fmt: skip
         entry = self.model_dump()
         changes = []
-        if peak_tflops is not None:
-            changes.append(f"peak {peak_tflops:g} TFLOP/s")
-            entry["dense_tflops"] |= {d: float(peak_tflops) for d in ("fp16", "bf16") if d in self.dense_tflops}
-        if bandwidth_gbs is not None:
-            changes.append(f"bandwidth {bandwidth_gbs:g} GB/s")
-            entry["memory"]["bandwidth_gbs"] = float(bandwidth_gbs)
-        if memory_gib is not None:
-            changes.append(f"memory {memory_gib:g} GiB")
-            entry["memory"]["reported_gib"] = float(memory_gib)
+        if (peak := own.get("peak_tflops")) is not None:
+            changes.append(f"peak {peak:g} TFLOP/s")
+            entry["dense_tflops"] |= {d: peak for d in ("fp16", "bf16") if d in self.dense_tflops}
+        if (bandwidth := own.get("bandwidth_gbs")) is not None:
+            changes.append(f"bandwidth {bandwidth:g} GB/s")
+            entry["memory"]["bandwidth_gbs"] = bandwidth
+        if (memory := own.get("memory_gib")) is not None:
+            changes.append(f"memory {memory:g} GiB")
+            entry["memory"]["reported_gib"] = memory
         if changes:
             entry["notes"] = " ".join(filter(None, [f"Overridden: {', '.join(changes)}.", self.notes]))
         return validated(type(self), entry, f"override of {self.id}")

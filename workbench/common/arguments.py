@@ -1,6 +1,6 @@
 """Checks of arguments: numbers in their range, names out of a set, and what a user gives for a dim."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -51,7 +51,9 @@ def numbers(
     name: str, values: Any, expected: str, *, low: float = -MOST, high: float = MOST, whole: bool = False
 ) -> np.ndarray:
     """Numbers of any shape from `low` to `high` as float64 [1]; anything else raises ValueError, with `expected`."""
-    given = list(islice(values, MAX_LABELS)) if isinstance(values, Iterator) else values
+    given = list(islice(values, MAX_LABELS + 1)) if isinstance(values, Iterator) else values
+    if given is not values and len(given) > MAX_LABELS:
+        raise ValueError(f"{name} has more than {MAX_LABELS:,} values")
     try:
         array = given.to_numpy() if isinstance(given, pd.Series | pd.Index) else np.asarray(given)
         if array.dtype.kind not in "iuf" or isinstance(given, np.ma.MaskedArray):
@@ -81,8 +83,8 @@ def check_broadcast(**arrays: np.ndarray) -> None:
 
 
 def as_list(name: str, values: Any) -> list[Any]:
-    """One value or several as a list; ValueError for an empty one."""
-    if getattr(values, "ndim", 0) > 1:
+    """One value or several as a list; ValueError for an empty one, and for a mapping."""
+    if getattr(values, "ndim", 0) > 1 or isinstance(values, Mapping):
         raise ValueError(f"{name} = {shown(values)}: give one value, or a list")
     if isinstance(values, str | bytes | Record) or getattr(values, "ndim", 1) == 0 or not isinstance(values, Iterable):
         values = [values]

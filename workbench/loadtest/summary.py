@@ -296,7 +296,7 @@ def _objectives(slo: Mapping[str, float | None]) -> dict[str, float]:
         if name not in allowed:
             raise unknown("objective", name, allowed)
     return {
-        name: check_range(f"objective {name}", limit, unit="seconds", low=LEAST)
+        name: check_range(f"objective {name}", limit, np.inf, "seconds", low=LEAST)
         for name, limit in slo.items() if limit is not None
     }  # fmt: skip
 

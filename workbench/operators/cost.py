@@ -27,7 +27,8 @@ class Step:
     def __post_init__(self) -> None:  # whole numbers as float64: their products pass 2^63
         for name, size in vars(self).items():
             if not isinstance(size, float) and getattr(size, "dtype", "") != "float64":
-                object.__setattr__(self, name, 1.0 * size)
+                wide = size.astype("float64") if hasattr(size, "astype") else float(size)
+                object.__setattr__(self, name, wide)
 
     @property
     def tokens(self) -> Array:

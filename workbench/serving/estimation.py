@@ -140,8 +140,9 @@ def estimate(
     gpu_memory_utilization = check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
     workspace = check_range("workspace", workspace, unit="bytes")
     prices = _prices(price, cards)
-    pp, ep, cells = whole_number("pp", pp), whole_number("ep", ep), prod(map(len, axes.values()))
-    check_memory(f"an estimate of {cells:,} sizes", CELL_BYTES * cells * len(tps), "give fewer, or use estimates")
+    pp, ep = whole_number("pp", pp), whole_number("ep", ep)
+    cells = prod(map(len, axes.values())) * len(tps) * len(cards) * len(models)
+    check_memory(f"an estimate of {cells:,} settings", CELL_BYTES * cells, "give fewer, or use estimates")
     b, p, o = np.meshgrid(*(values.astype(float) for values in axes.values()), indexing="ij", sparse=True)
     batch = Batch(
         b, p, o, schedule=schedule, cached_prefix=cached_prefix, draft=draft,
@@ -151,7 +152,8 @@ def estimate(
         raise ValueError(f"schedule = 'continuous' with pp = {pp} and ep = {ep}: allowed are pp = ep = 1, or 'static'")
     if (most := axes["batch_size"].max()) > ep * batch.max_num_seqs:
         raise ValueError(
-            f"batch_size = {most}: an engine of max_num_seqs = {batch.max_num_seqs} runs no more at a time"
+            f"batch_size = {most}: an engine of max_num_seqs = {batch.max_num_seqs} and ep = {ep} runs"
+            f" {ep * batch.max_num_seqs:,} at a time"
         )
     options: dict[str, Any] = {
         "pp": pp, "ep": ep, "weight_dtype": weight_dtype, "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,

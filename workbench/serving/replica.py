@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from ..catalog import GPU, Model
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
@@ -33,8 +31,10 @@ class Calibration:
 
 
 def beyond_context(model: Model, max_model_len: int | None) -> list[str]:
-    """What an answer assumes of a model whose own context the engine's `max_model_len` passes [token]."""
-    if max_model_len is None or max_model_len <= (model.max_context or np.inf):
+    """What an answer assumes of a model whose context is unknown, or is passed by the engine's `max_model_len`."""
+    if model.max_context is None:
+        return [f"{model.id}: its context is unknown, sequences of any length fit"]
+    if max_model_len is None or max_model_len <= model.max_context:
         return []
     return [f"{model.id}: sequences of up to {max_model_len:,} tokens, beyond its context of {model.max_context:,}"]
 

@@ -116,7 +116,7 @@ class ClientOptions:
     def __post_init__(self) -> None:
         for name in ("timeout", "horizon"):
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, check_range(name, value, unit="seconds", low=LEAST))
+                object.__setattr__(self, name, check_range(name, value, inf, "seconds", low=LEAST))
         if self.in_flight is not None:
             object.__setattr__(self, "in_flight", whole_number("in_flight", self.in_flight))
 
