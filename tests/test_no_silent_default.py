@@ -15,6 +15,7 @@ import workbench as wb
 from workbench import kernels, serving
 from workbench.catalog.dtypes import WIDTH
 from workbench.common.arguments import MAX_SIZE
+from workbench.kernels.attention import whole_waves
 from workbench.kernels.gemm import l2_misses, tiled_flops
 from workbench.operators import COLLECTIVES, OPERATORS, Conventions, Step, Widths, cost, operator_set
 from workbench.serving import Replica, memory
@@ -94,13 +95,19 @@ def test_every_operator_of_every_model_has_a_time_on_every_gpu(model):
 def test_what_a_gpu_lacks_is_left_out_and_said():
     full, lacking = wb.gpu("h100-sxm"), without(wb.gpu("h100-sxm"), "sm_count", "l2_mb")
     assert kernels.assumptions([full]) == "h100-sxm: unfused by the fit of a100-80gb-sxm"
-    for words in ("SM count unknown, so tiles make no waves", "L2 cache unknown, so activations come from memory"):
+    for words in ("SM count unknown, so tiles make no further waves", "L2 cache unknown, so activations come from memory"):
         assert words in kernels.assumptions([lacking])
     assert kernels.assumptions([lacking], "ideal") == ""
     # decoding of one sequence: a wave's start and the tail are a few microseconds, no more
     for sizes in ((1, 2048, 1), (512, 512, 1), (4096, 4096, 8)):
         assert attention(lacking, *sizes) == pytest.approx(attention(full, *sizes), rel=0.4)
     assert l2_misses(3e6, lacking) == 3e6
+
+
+def test_every_attention_starts_a_wave():
+    full, lacking = wb.gpu("h100-sxm"), without(wb.gpu("h100-sxm"), "sm_count")
+    assert whole_waves(np.array([0, 1, 132, 133]), full).tolist() == [0, 1, 1, 2]
+    assert whole_waves(np.array([0, 1, 132, 133]), lacking).tolist() == [0, 1, 1, 1]
 
 
 def test_without_a_number_of_sms_a_tile_more_starts_no_wave():
@@ -146,7 +153,7 @@ def test_nothing_is_said_of_kernels_that_are_not_run():
     assert said == {"fused": "", "unfused": "h100-sxm: unfused by the fit of a100-80gb-sxm"}
     lacking = without(h100, "sm_count", "l2_mb")
     assert kernels.assumptions([lacking], kinds=["elementwise"]) == kernels.assumptions([lacking], kinds=[]) == ""
-    assert kernels.assumptions([lacking], kinds=["decode"]) == "h100-sxm: SM count unknown, so tiles make no waves"
+    assert kernels.assumptions([lacking], kinds=["decode"]) == "h100-sxm: SM count unknown, so tiles make no further waves"
     with pytest.raises(ValueError, match="^unknown kind 'gem'"):
         kernels.assumptions([h100], kinds=["gem"])
 

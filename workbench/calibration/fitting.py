@@ -192,7 +192,8 @@ class _Timings:
         computing, moving = self.cost.flops / self.peak, self.cost.bytes / card.bandwidth
         self.ideal = ideal_time(self.cost.flops, self.cost.bytes, self.peak, card.bandwidth)
         self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
-        cached = (self.cost.bytes < 1e6 * (card.l2_mb or 0)) & (self.time < 2 * moving)
+        in_cache = False if card.l2_mb is None else self.cost.bytes < 1e6 * card.l2_mb
+        cached = in_cache & (self.time < 2 * moving)
         self.usable = (self.time > self.ideal) & ~(cached & fitted.cached)
         self.copies = rows.copies.fillna(1).to_numpy() if "copies" in rows else 1
         if fitted.replayed and (self.time < moving).mean() > REPLAYED_ROWS:

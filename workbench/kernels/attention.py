@@ -24,8 +24,8 @@ KV_PASSES = 3
 
 
 def whole_waves(tiles: Array, gpu: GPU) -> Array:
-    """Waves of tiles, one on every SM, the last one whole [1]; none where the number of SMs is not known."""
-    return 0.0 if gpu.sm_count is None else np.ceil(tiles / gpu.sm_count)
+    """Waves of tiles, one on every SM, the last one whole [1]; one where the number of SMs is not known."""
+    return np.minimum(np.ceil(tiles), 1.0) if gpu.sm_count is None else np.ceil(tiles / gpu.sm_count)
 
 
 def score_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:

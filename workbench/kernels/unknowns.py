@@ -56,7 +56,7 @@ def _kernels(gpu: GPU, kinds: set[str]) -> Iterator[str]:
             borrowed.setdefault(lender, []).append(kind)
     yield from (f"{', '.join(kinds)} by the fit of {lender}" for lender, kinds in borrowed.items())
     if gpu.sm_count is None and kinds - {"elementwise"}:
-        yield "SM count unknown, so tiles make no waves"
+        yield "SM count unknown, so tiles make no further waves"
     if gpu.l2_mb is None and kinds & {"gemm", "unfused", "prefill"}:
         yield "L2 cache unknown, so activations come from memory"
     if not {"fp16", "bf16"} & gpu.dense_tflops.keys() and kinds & {"prefill", "decode"}:
