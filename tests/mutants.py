@@ -316,6 +316,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if not re.fullmatch(known, name, re.DOTALL):", "if False:", "anybody's files are removed"),
         ("        plain &= is_plain", "        plain |= is_plain", "links are gone on with"),
         ("dir_fd=folder, follow_symlinks=False", "dir_fd=folder", "links are taken for folders"),
+        ("        if folder.lock():\n", "        if True:\n", "what another run works in is removed"),
+        ("                self._mark()\n", "                pass\n", "a folder that stays is nobody's"),
     ],
     "files/formulas.py": [
         ("re.compile(\"'*[", "re.compile(\"[", "an apostrophe of the text's own is lost"),

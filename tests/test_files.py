@@ -154,6 +154,44 @@ def test_a_folder_of_another_user_is_refused(here, monkeypatch):
         write(here / "z.zarr")
 
 
+def test_an_empty_folder_of_another_user_is_not_even_marked(here, monkeypatch):
+    (here / ".z.zarr.partial").mkdir()
+    if os.geteuid():
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    else:
+        os.chown(here / ".z.zarr.partial", 12345, -1)
+    with pytest.raises(ValueError, match=r"partial: another user's folder: move it away$"):
+        write(here / "z.zarr")
+    assert [*(here / ".z.zarr.partial").iterdir()] == []
+
+
+def test_a_folder_that_something_still_writes_to_stays_marked_and_goes_with_the_next_run(here, monkeypatch, caplog):
+    rmdir = Path.rmdir
+
+    def written(self):
+        (self / "late.ipynb").touch()
+        rmdir(self)
+
+    with monkeypatch.context() as patch, folders.scratch(here / "run", r".*\.ipynb"):
+        patch.setattr(Path, "rmdir", written)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"workbench: {here / 'run'} stays: Directory not empty"
+    ]
+    assert {path.name for path in (here / "run").iterdir()} == {folders.MARK, "late.ipynb"}
+    folders.discard(here / "run", r".*\.ipynb")
+    assert [*here.iterdir()] == []
+
+
+def test_what_another_run_works_in_is_not_discarded(here, caplog):
+    with folders.scratch(here / "run", "x") as folder:
+        (folder.path / "x").touch()
+        folders.discard(here / "run", "x")
+        assert (folder.path / "x").exists()
+        with pytest.raises(BlockingIOError, match="another run is writing it"), folders.scratch(here / "run", "x"):
+            pass
+    assert ([*here.iterdir()], caplog.records) == ([], [])
+
+
 def test_an_empty_folder_of_the_name_is_taken(here):
     (here / ".z.nc.partial").mkdir()  # as after a kill at the very beginning
     write(here / "z.nc")
