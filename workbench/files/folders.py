@@ -81,6 +81,18 @@ def all_known(folder: Path, known: str) -> bool:
     return plain
 
 
+def holds(path: Path, content: bytes) -> bool:
+    """Whether this is all that a file holds."""
+    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+
+
+def end_of(path: Path, size: int = 4096) -> bytes:
+    """The last bytes of a file, where a manifest has its versions."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - size, 0))
+        return file.read(size)
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder of the workbench's own; what it puts there matches the pattern `known`."""
