@@ -33,7 +33,7 @@ import zarr  # noqa: F401
 import workbench.cli.application
 from workbench import audit, calibration, explorer, figures, loadtest, plots, store, timings  # noqa: F401
 from workbench.cli import main as workbench
-from workbench.measure import command as measure
+from workbench.measure import results as measure
 
 PAGE, NOBODY = 4096, 65534
 GRID = ("grid", "--gpu", "t4", "--model", "gpt2", "--seq-len", "1,64", "--chunk", "16", "--batch-size")

@@ -39,11 +39,12 @@ from workbench.explorer.view import View
 from workbench.explorer.widget import _saved
 from workbench.figures import differences, params
 from workbench.files.yaml_files import read_mapping
-from workbench.measure import command
+from workbench.measure import results
+from workbench.measure.plan import Kernel
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_SECONDS, MOST_MEMORY = 10.0, 1e9  # [s] of the processor, [byte]
-BATCH = 500  # files of one process
+BATCH = 2000  # files of one process
 
 # Valid files ------------------------------------------------------------------------------------------------------
 
@@ -59,11 +60,11 @@ def parquet_of(table):
 
 
 def measured():
-    kernel = command.Kernel("gemm", "llama-7b:qkv_proj", "fp16", m=16, n=12288, k=4096)
-    row = command.row_of(kernel, argparse.Namespace(gpu="H100", framework="torch"), [1e-4, 2e-4])
+    kernel = Kernel("gemm", "llama-7b:qkv_proj", "fp16", m=16, n=12288, k=4096)
+    row = results.row_of(kernel, "H100", "torch", [1e-4, 2e-4])
     buffer = io.StringIO("# machine: x\n")
     buffer.seek(0, io.SEEK_END)
-    writer = csv.DictWriter(buffer, command.MEASURED, lineterminator="\n")
+    writer = csv.DictWriter(buffer, results.MEASURED, lineterminator="\n")
     writer.writeheader()
     writer.writerows([row] * 3)
     return buffer.getvalue().encode()
@@ -146,7 +147,7 @@ READERS = {
     "params": lambda path, _: params.read_params(path, ROOT / "notebooks" / "medusa.ipynb"),
     "claims": lambda path, _: validated(Source, read_mapping(path), str(path)),
     "view": lambda path, _: validated(View, _saved(path), str(path)),
-    "measured": lambda path, _: command.open_results(path, "H100"),
+    "measured": lambda path, _: results.open_results(path, "H100"),
     "figure": read_figure,
 }
 FORMATS = {"loadtest": [*loadtest.LOAD_TEST_FORMATS], "timings": [*timings.TIMING_FORMATS]}

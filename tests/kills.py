@@ -276,6 +276,15 @@ def start(name: str, number: int, folder: Path, mark: str = "") -> subprocess.Po
     )  # fmt: skip
 
 
+def ended(process: subprocess.Popen) -> str:
+    """Standard error of a process that ends; one that does not is a fault."""
+    try:
+        return process.communicate(timeout=600)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"does not end: {process.args[-1]}: {process.communicate()[1]}") from None
+
+
 def left_running(mark: str, seconds: float = 20.0) -> list[str]:
     """Processes with a mark in their environment that have not ended by themselves after so long."""
     until = time.monotonic() + seconds
@@ -316,7 +325,7 @@ def kill_at_moments(root: Path, count: int, seed: int, names: list[str]) -> list
             prepare(folder, number)
             began = time.monotonic()
             process = start(name, number, folder)
-            stderr = process.communicate()[1]
+            stderr = ended(process)
             assert process.returncode == 0, stderr
             whole[name] = time.monotonic() - began
     rounds = -(-count // len(names))
@@ -333,7 +342,7 @@ def kill_at_moments(root: Path, count: int, seed: int, names: list[str]) -> list
         process = start(name, 2, place, mark)
         time.sleep(moment * whole[name])
         process.send_signal(sent)
-        stderr = process.communicate()[1]
+        stderr = ended(process)
         if process.returncode == -signal.SIGINT or "<frozen site>" in stderr or "init_import_site" in stderr:
             end = "before the package's first line"
         else:
@@ -341,7 +350,7 @@ def kill_at_moments(root: Path, count: int, seed: int, names: list[str]) -> list
         assert not (running := left_running(mark)), f"{name}: still runs: {running}"
         found = state(name, place, before, after)
         process = start(name, 2, place, mark)
-        stderr = process.communicate()[1]
+        stderr = ended(process)
         assert process.returncode == 0, f"{name}: run again: {stderr}"
         differ = sorted({file for file, _ in tree(place).items() ^ tree(after).items()})
         assert not differ, f"{name}: {sent.name} at {moment:.2f}: run again, other bytes: {differ}"
@@ -359,7 +368,7 @@ def kill_server(root: Path, sent: int, moment: float) -> tuple[str, str]:
     else:
         ask_for_page(port)
     process.send_signal(sent)
-    stderr = process.communicate()[1]
+    stderr = ended(process)
     status = process.returncode
     end = "before the package's first line" if status == -signal.SIGINT else check_end("explore", sent, status, stderr)
     assert not (running := left_running(port)), f"explore: still runs: {running}"

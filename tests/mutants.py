@@ -58,13 +58,19 @@ TESTS = {
     "catalog/gpu_entries.py": ["no_silent_default", "catalog_gpus"],
     "kernels/formats.py": ["memory", "operators", "steps"],
     "common/arguments.py": ["assumed", "public_arguments"],
-    "config_keys.py": ["assumed"],
+    "config_keys.py": ["assumed", "hf"],
     "explorer/bounds.py": ["explorer"],
     "explorer/page_server.py": ["explorer_server"],
     "files/folders.py": ["files"],
     "files/formulas.py": ["files"],
+    "files/json_streams.py": ["reading"],
+    "files/reading.py": ["reading"],
     "files/writing.py": ["files"],
     "store.py": ["files", "store"],
+    "ending.py": ["cli", "kills"],
+    "cluster.py": ["cluster"],
+    "measure/results.py": ["measure"],
+    "measure/command.py": ["measure"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
@@ -266,7 +272,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("np.minimum(ring, one_shot)", "np.maximum(ring, one_shot)", "the slower algorithm"),
         ("(count - 1) / count * size / link_rate", "size / link_rate", "its own share crosses the link"),
         ("STEP_LATENCY, PCIE_STEP_LATENCY)\n", "PCIE_STEP_LATENCY, STEP_LATENCY)\n", "latencies swapped"),
-        ("np.less_equal(gpus, np.inf", "np.less(gpus, np.inf", "a bridge joins one"),
+        ("np.less_equal(gpus, reach", "np.less(gpus, reach", "a bridge joins one"),
+        ("link.max_gpus) or MACHINE", "link.max_gpus) or 10**9", "a link without an end"),
         ("* int(lanes[2]) if lanes else np.nan", "* int(lanes[2]) if lanes else 1.0", "a link of unknown lanes"),
         ("np.greater(gpus, most :=", "np.less(gpus, most :=", "machines without an end"),
     ],
@@ -277,11 +284,13 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if len(listed) > MAX_LABELS:", "if not listed:", "labels without an end"),
     ],
     "config_keys.py": [
-        ("if value is not None and value not in", "if value is None and value not in", "keys passed over"),
+        ("if not unset and (", "if unset and (", "keys passed over"),
+        ("if within else", "if not within else", "a dense MLP taken for the experts'"),
         ("if not stem or", "if stem and", "any architecture"),
     ],
     "kernels/unknowns.py": [
-        ("if gpu.sm_count is None:", "if gpu.sm_count == 0:", "nothing said of SMs"),
+        ("if gpu.sm_count is None and", "if gpu.sm_count == 0 and", "nothing said of SMs"),
+        ("if kind in kinds and", "if", "fits that are not used"),
     ],
     "operators/cost.py": [
         ("1.0 * size)", "size)", "integers that overflow"),
@@ -306,6 +315,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('!= "document"', '== "worker"', "a part of another page"),
         (">= MAX_KERNELS", "> MAX_KERNELS", "one kernel too many"),
         ("3 * self.cull_interval", "10**9", "pages end while the machine sleeps"),
+        ('in ("starting", "busy")', "in ()", "a slow page ends before it is shown"),
+        ("self._page_within(0.0, kernel_id)", "pass", "a page that was left computes on"),
         ('"prelaunch_hook": _set_cookie', '"prelaunch_hook": None', "a closed page keeps its kernel"),
         ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
     ],
@@ -325,9 +336,42 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("except ValueError:", "except KeyError:", "numbers alone are written"),
         ('text.startswith("\'") and', "", "numbers are read without their sign"),
     ],
+    "files/json_streams.py": [
+        ("if self.count > reading.BUDGET.line:", "if self.count < 0:", "records and texts without end"),
+        ("if part.isdigit() and len(part) == size:", "if False:", "numbers without end"),
+        ("if len(outer) > room:", "if len(outer) > room + 9:", "deeper within a record"),
+        ('f"{path}.{value[:MAX_KEY]}"', 'f"{path}.{value}"', "long keys are held in every path below them"),
+        ("or _may_go_on(part):", "or False:", "NaN between two parts of a file"),
+    ],
+    "files/reading.py": [
+        ("if self._read > (limit :=", "if self._read > 9 * (limit :=", "unfolds to more"),
+        ("if lines > BUDGET.rows + 1000:", "if lines > 99 * BUDGET.rows:", "rows are counted as they are held"),
+        ("if self.row + len(line) >= BUDGET.line:", "if len(line) >= BUDGET.line:", "a row over many lines"),
+        ("if size > BUDGET.piped:", "if size < 0:", "pipes without end"),
+        ("if self._held > BUDGET.text:", "if self._held < 0:", "texts without end"),
+        ("if isinstance(path, Piped):\n        return path", "if False:\n        return path", "pipes are read twice"),
+    ],
     "files/writing.py": [
         ("temporary.touch(exist_ok=False)", "temporary.touch()", "a link in place of the temporary file"),
         ("if not stat.S_ISREG(kind):", "if stat.S_ISDIR(kind):", "links and devices are replaced"),
+    ],
+    "ending.py": [
+        ("status = UNREAD if isinstance(end.__context__, BrokenPipeError) else end.code", "status = end.code",
+         "a reader that has gone is an error"),
+        ("    _on_interrupt(_end_at_once)\n    for stream", "    for stream", "Ctrl-C among imports is a traceback"),
+        ("        if getattr(sys, stream) is None:", "        if False:", "a file takes the place of a closed stream"),
+    ],
+    "cluster.py": [
+        ("            alone.set()\n", "", "the scheduler is said to be lost where its last worker is"),
+        ("        if workers and since is not None:", "        if False:", "a worker that comes is not seen"),
+    ],
+    "measure/results.py": [
+        ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "two runs write one file"),
+        ("        remove_left(path.parent)\n", "", "what a killed run has left stays"),
+    ],
+    "measure/command.py": [
+        ("            if was_interrupted():  # which", "            if False:  # which", "an interrupt becomes a note"),
+        ("(signal.SIGTERM, signal.SIGHUP) if main_thread", "(signal.SIGTERM,) if main_thread", "SIGHUP loses rows"),
     ],
     "store.py": [
         ("if not (made or killed):", "if False:", "another's store is replaced"),

@@ -35,7 +35,7 @@ def refused(message, function, *arguments, **options):
 
 
 def test_more_gpus_than_a_machine_has_are_refused():
-    beyond = "= 16: a machine of h100-sxm has 8 GPUs, and no network is modelled$"
+    beyond = "= 16: h100-sxm has no link.max_gpus above 8 in its catalog entry, and no network is modelled$"
     refused(f"^tp {beyond}", wb.roofline_grid, "h100-sxm", "llama-3-70b", tp=[1, 16])
     refused(f"^tp x pp x ep {beyond}", serving.Replica, "h100-sxm", "llama-3-70b", tp=16)
     refused(f"^tp x pp x ep {beyond}", serving.Replica, "h100-sxm", "llama-3-70b", tp=4, pp=4)
@@ -49,8 +49,19 @@ def test_more_gpus_than_a_machine_has_are_refused():
 def test_a_link_that_the_catalog_knows_reaches_further():
     assert serving.Replica("gb200", "llama-3-8b", tp=16).gpus == 16
     assert kernels.all_reduce_time("gb300", bytes_=1e6, gpus=72) > 0
-    refused("^gpus = 73: a machine of gb300 has 72 GPUs", kernels.all_reduce_time, "gb300", bytes_=1e6, gpus=73)
+    refused("^gpus = 73: gb300 has no link.max_gpus above 72 ", kernels.all_reduce_time, "gb300", bytes_=1e6, gpus=73)
     assert kernels.all_reduce_time("h100-pcie", bytes_=1e6, gpus=8) > 0  # its bridge joins two, PCIe the rest
+    for name, pod in (("tpu-v5e", 256), ("tpu-v5p", 8960), ("tpu-v6e", 256), ("a100-80gb-sxm", 16)):
+        card = wb.gpu(name)
+        assert kernels.link_rate(card, pod) == 1e9 * card.link.gbs_per_direction
+        refused(f"^gpus = {pod + 1}: {name} has no link.max_gpus above {pod} ", kernels.link_rate, card, pod + 1)
+
+
+@pytest.mark.parametrize("name", wb.gpus())
+def test_a_link_of_unknown_reach_ends_where_its_machine_does(name):
+    card = wb.gpu(name)
+    if card.link is None or card.link.max_gpus is None:
+        refused(f"^gpus = 64: {name} has no link.max_gpus above 8 ", kernels.link_rate, card, 64)
 
 
 # Drafts and batches -------------------------------------------------------------------------------------------------

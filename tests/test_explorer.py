@@ -373,9 +373,11 @@ def test_notes_say_what_a_reader_should_know():
     context, memory, kernel, roof = picture["notes"]
     assert context.startswith("llama-7b was published for 2,048 tokens")
     assert memory.startswith("Memory is too small at batch 1, prompt 1,024, output 128 tokens: llama-7b on t4")
-    assert kernel == "Kernel times of t4 are those of a100-80gb-sxm, for want of a fit of turing."
+    assert kernel == "Assumed of t4: gemm, prefill, decode, elementwise by the fit of a100-80gb-sxm."
     assert roof == "The roof is drawn at 60 TFLOP/s, as the published chart prints it."
     assert drawn({})[2]["notes"] == []
+    (own,) = drawn({"gpu": ["gh200-144gb"]})[2]["notes"]
+    assert own == "Assumed of gh200-144gb: memory is the vendor's 144 GB, for want of what its driver reports."
 
 
 def test_steps_have_the_fastest_of_their_roofs():

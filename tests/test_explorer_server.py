@@ -63,7 +63,7 @@ def page(browser):
 
 def ask(address, path="/", method="GET", headers=None, **named):
     """Status and body of an answer; `Sec_Fetch_Site` names a header, and Host is the address's unless it is given."""
-    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=120)
     headers = {name.replace("_", "-"): value for name, value in named.items()} | (headers or {})
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
@@ -195,6 +195,12 @@ def test_kernels_have_a_cap_and_end_without_their_page(tmp_path, monkeypatch):
             busy = await waiting
         await kernels_.cull_kernels()
         assert set(kernels_.list_kernel_ids()) == {open_, busy}  # both were active just now
+        for state in ("starting", "busy"):  # no page has it yet, and one is still rendered
+            kernels_.get_kernel(busy).last_activity -= timedelta(hours=8)
+            kernels_.get_kernel(busy).execution_state = state
+            await kernels_.cull_kernels()
+            assert set(kernels_.list_kernel_ids()) == {open_, busy}
+        kernels_.get_kernel(busy).page_by -= timedelta(seconds=page_server.MAX_RENDER)
         for kernel_id in (open_, busy):
             kernels_.get_kernel(kernel_id).last_activity -= timedelta(hours=8)
             kernels_.get_kernel(kernel_id).execution_state = "busy"
@@ -209,6 +215,7 @@ def test_kernels_have_a_cap_and_end_without_their_page(tmp_path, monkeypatch):
         await kernels_.cull_kernels()
         assert kernels_.list_kernel_ids() == [open_]  # it may come back
         kernels_.get_kernel(open_).last_activity -= timedelta(seconds=21)
+        kernels_.get_kernel(open_).execution_state = "busy"
         await kernels_.cull_kernels()
         assert len(kernels_) == 0
 
@@ -217,10 +224,11 @@ def test_kernels_have_a_cap_and_end_without_their_page(tmp_path, monkeypatch):
 
 
 def test_a_page_that_was_only_asked_for_leaves_no_kernel(tmp_path):
-    settings = "page_server.SETTINGS.MappingKernelManager.update(cull_idle_timeout=1, cull_interval=1)"
+    settings = "page_server.SETTINGS.MappingKernelManager.update(cull_idle_timeout=5, cull_interval=1)"
     with explorer_page(tmp_path, settings) as address:
         status, body = ask(address, "/?view=" + quote('{"launch_latency_us": NaN}'))
         assert status == 200
+        assert "Explorer(children=" in body  # rendered to its end
         wait(lambda: started(tmp_path) == 1 and not kernels(tmp_path))
     for path in (str(ROOT), sys.prefix, "Warning", "Traceback"):
         assert path not in body

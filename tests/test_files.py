@@ -27,7 +27,7 @@ from workbench import figures, loadtest, store, timings
 from workbench.cli import app
 from workbench.files import as_given, folders, inert, write_table, write_text
 from workbench.grid import sweep
-from workbench.measure import command as measure
+from workbench.measure import results as measure
 from workbench.measure.columns import TEXTS, TIMING_COLUMNS
 
 SMALL = {"gpu": ["h100-sxm", "t4"], "model": "gpt2", "batch_size": [1, 2], "seq_len": [1, 64]}
@@ -223,6 +223,13 @@ def test_removing_follows_no_link(tmp_path, precious):
 TABLE = pd.DataFrame({"x": [1.0]})
 TIMINGS = pd.DataFrame([dict.fromkeys(TEXTS, "a")]).reindex(columns=TIMING_COLUMNS).assign(time_s=1.0)
 REQUESTS = pd.DataFrame([{"sent_s": 0.0, "status": "failed", "error": "a"}]).reindex(columns=loadtest.REQUEST_COLUMNS)
+
+
+def save_measured(path):
+    with measure.alone(path):
+        measure.open_results(path, "cpu").save()
+
+
 #: Everything that writes an output, by its name.
 WRITERS = {
     **{f"grid{suffix}": write for suffix in store.SUFFIXES},
@@ -231,7 +238,7 @@ WRITERS = {
     "text.yaml": lambda path: write_text("text", path),
     "timings.csv": lambda path: timings.write(TIMINGS, path),
     "requests.csv": lambda path: loadtest.write(REQUESTS, path),
-    "measured.csv": lambda path: measure.open_results(path, "cpu").save(),
+    "measured.csv": save_measured,
     "chart.csv": lambda path: figures.save(SimpleNamespace(), TABLE, "chart", str(path.parent)),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from workbench import catalog, hugging_face
@@ -307,6 +308,95 @@ PUBLISHED = {
 }
 
 
+#: What the published files of each family hold beside that.
+REST = {
+    "llama-3.1-8b": {
+        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "bos_token_id": 128000, "eos_token_id": [128001, 128008, 128009], "hidden_act": "silu",
+        "initializer_range": 0.02, "mlp_bias": False, "pretraining_tp": 1, "rms_norm_eps": 1e-05,
+        "rope_scaling": {"factor": 8.0, "rope_type": "llama3"},
+        "rope_theta": 500000.0, "tie_word_embeddings": False, "torch_dtype": "bfloat16", "use_cache": True,
+    },
+    "mixtral-8x7b": {
+        "architectures": ["MixtralForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 1, "eos_token_id": 2,
+        "hidden_act": "silu", "initializer_range": 0.02, "output_router_logits": False, "rms_norm_eps": 1e-05,
+        "rope_theta": 1000000.0, "router_aux_loss_coef": 0.02, "torch_dtype": "bfloat16", "use_cache": True,
+    },
+    "qwen2.5-7b": {
+        "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643, "hidden_act": "silu",
+        "eos_token_id": 151643, "initializer_range": 0.02, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0,
+        "torch_dtype": "bfloat16", "use_cache": True,
+    },
+    "qwen3-0.6b": {
+        "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "hidden_act": "silu",
+        "bos_token_id": 151643, "eos_token_id": 151645, "initializer_range": 0.02, "rms_norm_eps": 1e-06,
+        "rope_scaling": None, "rope_theta": 1000000, "torch_dtype": "bfloat16", "use_cache": True,
+    },
+    "qwen3-30b-a3b": {
+        "architectures": ["Qwen3MoeForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "bos_token_id": 151643, "eos_token_id": 151645, "hidden_act": "silu", "initializer_range": 0.02,
+        "norm_topk_prob": True, "output_router_logits": False, "rms_norm_eps": 1e-06, "rope_scaling": None,
+        "rope_theta": 1000000.0, "router_aux_loss_coef": 0.001, "torch_dtype": "bfloat16", "use_cache": True,
+    },
+    "gemma-2-2b": {
+        "architectures": ["Gemma2ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "attn_logit_softcapping": 50.0, "bos_token_id": 2, "cache_implementation": "hybrid", "eos_token_id": 1,
+        "final_logit_softcapping": 30.0, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+        "initializer_range": 0.02, "pad_token_id": 0, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06,
+        "rope_theta": 10000.0, "sliding_window_size": 4096, "torch_dtype": "float32", "use_cache": True,
+    },
+    "gemma-3-4b": {
+        "architectures": ["Gemma3ForConditionalGeneration"], "boi_token_index": 255999, "eoi_token_index": 256000,
+        "eos_token_id": [1, 106], "image_token_index": 262144, "initializer_range": 0.02, "mm_tokens_per_image": 256,
+        "torch_dtype": "bfloat16", "transformers_version": "4.50.0.dev0",
+    },
+    "gemma-3-1b": {
+        "architectures": ["Gemma3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "attn_logit_softcapping": None, "bos_token_id": 2, "cache_implementation": "hybrid", "eos_token_id": [1, 106],
+        "final_logit_softcapping": None, "hidden_activation": "gelu_pytorch_tanh", "initializer_range": 0.02,
+        "layer_types": [*(["sliding_attention"] * 5 + ["full_attention"]) * 4, *["sliding_attention"] * 2],
+        "_sliding_window_pattern": 6, "pad_token_id": 0, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06,
+        "rope_local_base_freq": 10000, "rope_scaling": None, "rope_theta": 1000000, "torch_dtype": "bfloat16",
+        "use_bidirectional_attention": False, "use_cache": True,
+    },
+    "phi-3-mini": {
+        "architectures": ["Phi3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 1,
+        "auto_map": {"AutoConfig": "configuration_phi3.Phi3Config"}, "embd_pdrop": 0.0, "eos_token_id": 32000,
+        "hidden_act": "silu", "initializer_range": 0.02, "original_max_position_embeddings": 4096,
+        "pad_token_id": 32000, "resid_pdrop": 0.0, "rms_norm_eps": 1e-05, "rope_scaling": None, "rope_theta": 10000.0,
+        "torch_dtype": "bfloat16", "use_cache": True,
+    },
+    "falcon-7b": {
+        "alibi": False, "apply_residual_connection_post_layernorm": False, "architectures": ["FalconForCausalLM"],
+        "attention_dropout": 0.0, "auto_map": {"AutoConfig": "configuration_falcon.FalconConfig"}, "bias": False,
+        "bos_token_id": 11, "eos_token_id": 11, "hidden_dropout": 0.0, "initializer_range": 0.02,
+        "layer_norm_epsilon": 1e-05, "parallel_attn": True, "torch_dtype": "bfloat16", "use_cache": True,
+    },
+    "deepseek-v3": {
+        "architectures": ["DeepseekV3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"}, "aux_loss_alpha": 0.001,
+        "bos_token_id": 0, "eos_token_id": 1, "ep_size": 1, "hidden_act": "silu", "initializer_range": 0.02,
+        "n_group": 8, "norm_topk_prob": True, "pretraining_tp": 1, "rms_norm_eps": 1e-06,
+        "rope_scaling": {"factor": 40, "type": "yarn"}, "rope_theta": 10000, "routed_scaling_factor": 2.5,
+        "scoring_func": "sigmoid", "seq_aux": True, "topk_group": 4, "topk_method": "noaux_tc",
+        "torch_dtype": "bfloat16", "use_cache": True,
+    },
+    "gpt-oss-20b": {
+        "architectures": ["GptOssForCausalLM"], "attention_bias": True, "attention_dropout": 0.0,
+        "eos_token_id": 200002, "hidden_act": "silu", "initial_context_length": 4096, "initializer_range": 0.02,
+        "output_router_logits": False,
+        "pad_token_id": 199999, "rms_norm_eps": 1e-05, "rope_scaling": {"factor": 32.0, "rope_type": "yarn"},
+        "rope_theta": 150000, "router_aux_loss_coef": 0.9, "swiglu_limit": 7.0, "use_cache": True,
+    },
+}  # fmt: skip
+#: What training frameworks and models of pictures and sound write beside the language model's, without a size in it.
+BESIDE = {
+    "vision_start_token_id": 151652, "vision_token_index": 9, "audio_token_id": 3, "moe_router_dtype": "fp32",
+    "moe_aux_loss_coeff": 0.01, "moe_z_loss_coeff": 0.001, "expert_aux_loss_coef": 0.1, "draft_vocab_size": None,
+    "add_cross_attention": False, "pruned_heads": {}, "shared_expert_intermediate_size": 0,
+}  # fmt: skip
+
+
 def without(config, *fields):
     return {field: value for field, value in config.items() if field not in fields}
 
@@ -318,6 +408,75 @@ def sizes(model):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_config_gives_the_catalog_entry(name):
     assert sizes(hugging_face.from_hf_config(PUBLISHED[name])) == sizes(catalog.model(name))
+
+
+@pytest.mark.parametrize("name", REST)
+def test_the_whole_published_file_gives_the_catalog_entry(name):
+    whole = PUBLISHED[name] | REST[name]
+    if name == "gemma-3-1b":
+        del whole["sliding_window_pattern"]  # written anew as `_sliding_window_pattern`
+    assert sizes(hugging_face.from_hf_config(whole)) == sizes(catalog.model(name))
+    assert sizes(hugging_face.from_hf_config(whole | BESIDE)) == sizes(catalog.model(name))
+
+
+def test_a_second_window_and_formats_of_experts_are_refused():
+    for key, value in (("sliding_window_size", 1024), ("expert_dtype", "fp4"), ("sliding_window_size", [4096])):
+        with pytest.raises(ValueError, match=f"^config dict: {key} = .*: not read in a gemma2"):
+            hugging_face.from_hf_config(GEMMA2 | {key: value})
+
+
+def test_arrays_in_a_config_are_read_or_refused_in_one_line():
+    fp8 = {"quant_method": "fp8", "ignore": np.array(["lm_head"])}
+    plain = {"linear_weights": np.array([]), "moe_freq": np.array(0), "quantization_config": fp8}
+    assert hugging_face.from_hf_config(LLAMA | plain).quantization == model_entries.Quantization(format="fp8")
+    for key in [*DEEPSEEK_V3, "moe_layers", "sliding_window_size"]:
+        with pytest.raises(ValueError, match="^config dict: [^\n]*$"):
+            hugging_face.from_hf_config(DEEPSEEK_V3 | {key: np.array([1, 2])})
+
+
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+ATTENTION = [["self_attn.k_proj", "self_attn.v_proj", "self_attn.q_proj"], ["self_attn.o_proj"]]
+DENSE = [["mlp.up_proj", "mlp.gate_proj"], ["mlp.down_proj"]]
+
+
+@pytest.mark.parametrize(
+    ("config", "modules"),
+    [
+        (LLAMA, [*ATTENTION, *DENSE]),
+        (LLAMA, np.array(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])),
+        (PHI3, [["self_attn.qkv_proj"], ["self_attn.o_proj"], ["mlp.gate_up_proj"], ["mlp.down_proj"]]),
+        (GPT2, [["attn.c_attn"], ["attn.c_proj"], ["mlp.c_fc"], ["mlp.c_proj"]]),
+        (MIXTRAL, [*ATTENTION, [f"block_sparse_moe.experts.{i}.w{j}" for i in range(8) for j in (1, 2, 3)]]),
+        (QWEN3_MOE, [*ATTENTION, [f"mlp.experts.0.{name}_proj" for name in ("gate", "up", "down")]]),
+    ],
+)  # fmt: skip
+def test_a_list_of_every_quantized_module_is_the_whole_model(config, modules):
+    whole = config | {"quantization_config": GPTQ | {"modules_in_block_to_quantize": modules}}
+    assert sizes(hugging_face.from_hf_config(whole)) == sizes(
+        hugging_face.from_hf_config(config | {"quantization_config": GPTQ})
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "modules"),
+    [(LLAMA, ATTENTION), (LLAMA, DENSE), (LLAMA, "q_proj"), (QWEN3_MOE, [*ATTENTION, *DENSE])],
+)
+def test_a_list_of_some_quantized_modules_is_refused(config, modules):
+    some = config | {"quantization_config": GPTQ | {"modules_in_block_to_quantize": modules}}
+    with pytest.raises(ValueError, match="modules_in_block_to_quantize = .* not all linear modules"):
+        hugging_face.from_hf_config(some)
+
+
+def test_modules_left_out_by_a_pattern_are_known():
+    for key, names in (
+        ("ignore", ["lm_head", "re:.*lm_head", "re:.*mlp.gate$", "re:.*block_sparse_moe.gate$"]),
+        ("dynamic", {"-:.*gate$": {}, "+:.*lm_head$": {"bits": 8}, r"-:model\.visual\..*": {}}),
+    ):
+        config = MIXTRAL | {"quantization_config": GPTQ | {key: names}}
+        assert hugging_face.from_hf_config(config).quantization.format == "gptq"
+    for key, names in (("ignore", ["re:.*self_attn.*"]), ("dynamic", {"-:.*down_proj$": {}, "-:.*gate$": {}})):
+        with pytest.raises(ValueError, match=f"{key} = .*: a part in a format of its own is not modelled"):
+            hugging_face.from_hf_config(MIXTRAL | {"quantization_config": GPTQ | {key: names}})
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 notebook's kernel; tests/test_figures.py kills whole batches.
 """
 
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import pytest
 import xarray as xr
 
 import workbench as wb
+from workbench.explorer import page_server
 from workbench.grid import buffers
 from workbench.simulation import Server, closed_loop, simulate
 
@@ -53,6 +55,19 @@ def imports(tmp_path_factory):
         assert status == 0, stderr
         found[name] = arguments, int(stderr.split()[-1])
     return found
+
+
+def test_a_server_that_starts_ends_by_sigterm(monkeypatch):
+    """Before it has a loop: the handler of Voila would raise there, and whatever catches that goes on serving."""
+    sent = []
+    monkeypatch.setattr(signal, "raise_signal", sent.append)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        page_server.ExplorerServer()._handle_signal_stop(signal.SIGTERM, None)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert sent == [signal.SIGTERM]
 
 
 # In Python --------------------------------------------------------------------------------------------------------

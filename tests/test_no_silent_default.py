@@ -118,7 +118,7 @@ def test_without_a_number_of_sms_a_tile_more_starts_no_wave():
 def test_answers_carry_what_they_assume():
     bf16 = dict.fromkeys(("weight_dtype", "activation_dtype", "kv_dtype"), "bf16")
     ds = wb.roofline_grid(["tpu-v5e", "a100-80gb-sxm"], "gpt2", time_model="kernel", tp=[1, 2], **bf16)
-    borrowed = "tpu-v5e: gemm, unfused, prefill, decode, elementwise by the fit of a100-80gb-sxm; SM count unknown"
+    borrowed = "tpu-v5e: gemm, prefill, decode, elementwise by the fit of a100-80gb-sxm; SM count unknown"
     assert ds.attrs["assumed"].startswith(borrowed)
     assert "a100-80gb-sxm:" not in ds.attrs["assumed"]  # its own numbers
     assert wb.forward_pass(ds).attrs["assumed"] == ds.attrs["assumed"]
@@ -136,6 +136,59 @@ def test_answers_carry_what_they_assume():
     server = wb.simulation.Server("a100-80gb-sxm", "gpt-oss-20b", max_model_len=256)
     frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=1, prompt=10, output=5))
     assert frame.attrs["assumed"] == "gpt-oss-20b: layers with a sliding window keep the whole cache"
+
+
+def test_nothing_is_said_of_kernels_that_are_not_run():
+    h100 = wb.gpu("h100-sxm")
+    assert serving.estimate(h100, "llama-3-8b").attrs["assumed"] == ""
+    grids = {view: wb.roofline_grid(h100, "llama-3-8b", view, time_model="kernel") for view in ("fused", "unfused")}
+    said = {view: ds.attrs["assumed"] for view, ds in grids.items()}
+    assert said == {"fused": "", "unfused": "h100-sxm: unfused by the fit of a100-80gb-sxm"}
+    lacking = without(h100, "sm_count", "l2_mb")
+    assert kernels.assumptions([lacking], kinds=["elementwise"]) == kernels.assumptions([lacking], kinds=[]) == ""
+    assert kernels.assumptions([lacking], kinds=["decode"]) == "h100-sxm: SM count unknown, so tiles make no waves"
+    with pytest.raises(ValueError, match="^unknown kind 'gem'"):
+        kernels.assumptions([h100], kinds=["gem"])
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_an_operator_has_the_kind_of_its_kernel(operator):
+    ran = {
+        call.kernel
+        for name in MODELS
+        if (call := OPERATORS[operator](wb.model(name), Step(1, 8, 8, 0), Widths(), Conventions()))
+    }
+    (kernel,) = ran
+    assert kernels.kernel_kinds([operator]) == (["prefill", "decode"] if kernel == "attention" else [kernel])
+    assert kernels.kernel_kinds([operator, *COLLECTIVES]) == kernels.kernel_kinds([operator])
+
+
+def test_what_is_made_of_answers_says_what_they_assume():
+    said = "t4: gemm, prefill, decode, elementwise by the fit of a100-80gb-sxm"
+    table = serving.plan(
+        "gpt2", prompt=64, output=8, gpu=["t4", "v100-pcie-16gb", "a100-80gb-sxm"], tp=1, batch_size=[1, 2]
+    )
+    assert table.attrs["assumed"].startswith(said)
+    shared = "Assumed of t4, v100-pcie-16gb: gemm, prefill, decode, elementwise by the fit of a100-80gb-sxm."
+    for rows in range(1, len(table) + 1):
+        lines = serving.plan_text(table, rows).splitlines()
+        for name in ("t4", "v100-pcie-16gb"):
+            told = [line for line in lines if line.startswith("Assumed of") and name in line.split(":")[0]]
+            assert bool(told) == (name in {*table.gpu.head(rows)})
+    assert shared in lines
+    table.attrs["assumed"] = ". ".join(f"t4: {number}" for number in range(9))
+    assert serving.plan_text(table).splitlines()[-2:] == [
+        "Assumed of t4: 3.", "5 more in the plan's attribute `assumed`."
+    ]  # fmt: skip
+    settings = wb.estimates(["t4", "a100-80gb-sxm"], "gpt2", [1, 2], 64, 8)
+    assert wb.best(settings, "ttft").attrs["assumed"] == said
+    assert wb.best(settings, "ttft", limits={"ttft": 1e-9}).attrs["assumed"] == said  # no row
+    assert wb.pareto(settings, "ttft", "tpot").attrs["assumed"] == said
+    ds = wb.roofline_grid("t4", "gpt2", time_model="kernel")
+    assert wb.tables.points(ds).attrs["assumed"] == said == wb.best(ds, "time").attrs["assumed"]
+    speedup = wb.speculation.speedup("t4", "llama-7b", 1, 64, [1, 2])
+    assert speedup.attrs["assumed"] == "t4: gemm, unfused by the fit of a100-80gb-sxm"
+    assert wb.tables.speedups(speedup).attrs["assumed"] == speedup.attrs["assumed"]
 
 
 @pytest.mark.parametrize("pcie", [None, "4.0", "x16", "4.0 x", "4.0 x0", "9.0 x16", "4.0 xfour", "4.0 x16 x16"])

@@ -226,7 +226,7 @@ AUDITS = {
     "none": ("", 0, 0, r"No known vulnerability in the 2 locked packages\n", ""),
     "some": ("jinja2 3.1.5 PYSEC-2026-1", 1, 1, r"jinja2 3\.1\.5 PYSEC-2026-1\n", ""),
     "no network": ("", 1, 2, "", r"workbench: nothing was checked, for want of the vulnerability database: no route\n"),
-    "no lock": ("", 3, 2, "", "workbench: nothing was checked: uv cannot export uv.lock\n"),
+    "no lock": ("", 3, 2, "", "workbench: nothing was checked: the lock cannot be exported\n"),
 }
 
 

@@ -273,7 +273,7 @@ def _sizes(config: Mapping[str, object], family: Family, where: str) -> dict[str
         "moe": experts,
         "mla": latent and latent.model_dump(),
         "mtp_layers": hf.num_nextn_predict_layers or None,
-        "quantization": _quantization(config, hf.hidden_size, where),
+        "quantization": _quantization(config, hf.hidden_size, where, experts=experts is not None),
     }
 
 
@@ -319,12 +319,14 @@ def _experts(config: Mapping[str, object], hf: HfConfig, family: Family, where: 
     }
 
 
-def _quantization(config: Mapping[str, object], hidden_size: int, where: str) -> dict[str, object] | None:
+def _quantization(
+    config: Mapping[str, object], hidden_size: int, where: str, *, experts: bool
+) -> dict[str, object] | None:
     if config.get("quantization_config") is None:
         return None
     given = validated(HfQuantization, config["quantization_config"], f"{where}: quantization_config")
     entry = QUANTIZATION[given.quant_method]
-    check_modules(config["quantization_config"], given.quant_method, f"{where}: quantization_config")
+    check_modules(config["quantization_config"], given.quant_method, f"{where}: quantization_config", experts=experts)
     if "group_size" not in entry or given.group_size is None:
         return entry
     return entry | {"group_size": hidden_size if given.group_size == -1 else given.group_size}  # -1: one per column

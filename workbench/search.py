@@ -19,6 +19,7 @@ from .catalog.model_entries import model as find_model
 from .common.arguments import as_list, check_range, checked_names, whole_numbers
 from .common.errors import shown, unknown
 from .common.variables import ABSENT, VARIABLES
+from .kernels import joined
 from .serving.estimation import estimate
 from .serving.pareto import pareto_front
 
@@ -55,7 +56,7 @@ def best(
     pd.DataFrame
         A row a group: the labels of the setting, the objective and the limited variables [SI]. A group without a
         setting that keeps to the limits and fits in memory has no row, nor has an operator that a model lacks. Of equal
-        settings the first is taken.
+        settings the first is taken. The attribute `assumed` is that of all the blocks.
 
     Raises
     ------
@@ -189,9 +190,10 @@ def _search(
     names = (_listed("by", by), _listed("maximize", maximize), _listed("minimize", minimize))
     asked = _Question(objectives, _limits(limits), *names, choose)
     groups: dict[tuple[Any, ...], pd.DataFrame] = {}
-    nothing = None
+    nothing, told = None, list[str]()
     for ds in _datasets(source):
         part = _part(ds, asked)
+        told.append(ds.attrs.get("assumed", ""))
         for block in _blocks(part):
             for group, table in _rows(block, asked):
                 both = pd.concat([groups[group], table]) if group in groups else table
@@ -199,7 +201,9 @@ def _search(
         nothing = _no_rows(part, asked) if nothing is None else nothing
     if nothing is None:
         raise ValueError("source is empty: give at least one Dataset")
-    return pd.concat(groups.values(), ignore_index=True) if groups else nothing
+    table = pd.concat(groups.values(), ignore_index=True) if groups else nothing
+    table.attrs["assumed"] = joined(told)
+    return table
 
 
 def _datasets(source: Blocks) -> Iterator[xr.Dataset]:

@@ -112,7 +112,7 @@ def speedup(
     counts = ds.candidates.sortby("candidates")
     best = counts[result.speedup.sel(candidates=counts).argmax("candidates")].drop_vars("candidates")
     result["best_candidates"], result["best_speedup"] = best.where(most > 1, 1), np.maximum(most, 1)
-    result.attrs |= {"time_model": time_model, "launch_latency": launch_latency}
+    result.attrs |= {"time_model": time_model, "launch_latency": launch_latency, "assumed": ds.attrs["assumed"]}
     return stamp(result.drop_vars("operator", errors="ignore"))
 
 

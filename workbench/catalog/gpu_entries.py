@@ -36,7 +36,7 @@ class Memory(Record):
 
 
 class Link(Record):
-    """All of a GPU's links to other GPUs together [GB/s]; `max_gpus` [1] where it joins no more (a bridge)."""
+    """All of a GPU's links to other GPUs together [GB/s]; `max_gpus` [1]: it joins no more (a bridge, a pod)."""
 
     name: Text
     gbs_per_direction: Number | None = None

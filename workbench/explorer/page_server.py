@@ -1,6 +1,7 @@
 """Voila's server for one page of this machine: who may ask for it, and how many kernels there are for how long."""
 
 import asyncio
+import signal
 import threading
 import webbrowser
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,8 @@ from .bounds import MAX_LINK
 
 #: Kernels at a time, one for each open page, and how long a page waits for another to end [s].
 MAX_KERNELS, MAX_WAIT = 8, 5.0
+#: How long a page may take to be rendered; its kernel, which has no page yet, is none without a page until then [s].
+MAX_RENDER = 120.0
 #: Request line and headers, and body, of a request; and a message of the page, such as an upload [byte].
 MAX_HEADERS, MAX_BODY, MAX_MESSAGE = 2**20, 2**20, 2**26
 #: A refusal runs nothing and is shown in no frame, where its link could be clicked unseen.
@@ -42,7 +45,13 @@ class Kernels(AsyncMappingKernelManager):
             kernel: str = await super().start_kernel(**given)
         finally:
             self._starting -= 1
+        self._page_within(MAX_RENDER, kernel)
         return kernel
+
+    def notify_connect(self, kernel_id: str) -> None:
+        """Know that a kernel has had its page."""
+        super().notify_connect(kernel_id)  # type: ignore[no-untyped-call]
+        self._page_within(0.0, kernel_id)
 
     def notify_disconnect(self, kernel_id: str) -> None:
         """Let a kernel be idle from now on: its page may come back."""
@@ -50,11 +59,23 @@ class Kernels(AsyncMappingKernelManager):
         self._active([kernel_id] if kernel_id in self else [])
 
     async def cull_kernels(self) -> None:
-        """End the kernels without a page, unless the machine slept: then all pages have time to come back."""
+        """End the kernels without a page, but those of pages that are still rendered.
+
+        After the machine slept, all pages have time to come back.
+        """
         before, self._culled = self._culled, datetime.now(UTC)
-        if before and self._culled - before > timedelta(seconds=3 * self.cull_interval):
-            self._active(self.list_kernel_ids())
+        slept = before and self._culled - before > timedelta(seconds=3 * self.cull_interval)
+        self._active([kernel_id for kernel_id in self.list_kernel_ids() if slept or self._rendering(kernel_id)])
         await asyncio.gather(*map(self.cull_kernel_if_idle, self.list_kernel_ids()), return_exceptions=True)
+
+    def _page_within(self, seconds: float, kernel_id: str) -> None:
+        kernel: Any = self.get_kernel(kernel_id)
+        kernel.page_by = datetime.now(UTC) + timedelta(seconds=seconds)
+
+    def _rendering(self, kernel_id: str) -> bool:
+        kernel: Any = self.get_kernel(kernel_id)
+        young = datetime.now(UTC) < getattr(kernel, "page_by", datetime.now(UTC))
+        return young and kernel.execution_state in ("starting", "busy")
 
     def _active(self, kernel_ids: list[str]) -> None:
         for kernel_id in kernel_ids:
@@ -122,6 +143,14 @@ class ExplorerServer(Voila):  # type: ignore[misc]
         """Listen, with bounds on what a request holds."""
         HTTPServer.configure(HTTPServer, max_header_size=MAX_HEADERS, max_body_size=MAX_BODY)
         super().listen()
+
+    def _handle_signal_stop(self, number: int, frame: object) -> None:
+        """End by SIGTERM, also while the server starts: there is no loop yet that could be stopped."""
+        if hasattr(self, "ioloop"):
+            super()._handle_signal_stop(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     def launch_browser(self) -> None:
         """Open the address itself: a file that leads there would be another page."""

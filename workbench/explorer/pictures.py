@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..catalog.gpu_entries import kernel_fit
 from ..common.errors import unknown
 from ..kernels import attainable
+from ..serving import memory
 from ..tables import Series
 from . import published_charts
 from .bounds import MAX_MARKERS
@@ -55,7 +55,7 @@ def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
         "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len},
         "roofline": roofline_chart(view, shown), "bars": bars(view, ds), "heat": heat_map(view, ds, steps),
         "summary": step_summary(view, steps), "serving": served, "compare": compare_pins(view),
-        "notes": notes(view, served), "published": published_numbers(view),
+        "notes": notes(view, served, ds.attrs["assumed"]), "published": published_numbers(view),
     }  # fmt: skip
 
 
@@ -307,7 +307,7 @@ def published_numbers(view: View) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def notes(view: View, served: Mapping[str, Any]) -> list[str]:
+def notes(view: View, served: Mapping[str, Any], assumed: str) -> list[str]:
     """What a reader should know of these settings, in a sentence each."""
     found = [
         f"{model.id} was published for {model.max_context:,} tokens: longer lengths are computed as if it took them."
@@ -318,9 +318,8 @@ def notes(view: View, served: Mapping[str, Any]) -> list[str]:
         found.append(f"Memory is too small at {where}. All other times are computed as if it held the model.")
     if view.tp > 1:
         found.append(f"All is per GPU: each of {view.tp} runs its part of every layer (tensor parallelism).")
-    if view.time_model == "kernel":
-        fits = ((card, kernel_fit(card, "gemm")) for card in chosen_gpus(view))
-        found += [f"Kernel times of {card.id} are {fit.why}." for card, fit in fits if fit.gpu != card.id]
+    of_memory = memory.assumed(chosen_gpus(view), "ideal")
+    found += [f"Assumed of {sentence}." for text in (assumed, of_memory) for sentence in text.split(". ") if sentence]
     if view.peak_tflops is not None:
         found.append(f"The roof is drawn at {view.peak_tflops:g} TFLOP/s, as the published chart prints it.")
     if view.candidates and len(view.candidates) > 1:

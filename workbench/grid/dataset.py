@@ -12,7 +12,7 @@ from ..catalog import gpu as find_gpu
 from ..common.arguments import LEAST, check_range
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
-from ..kernels import assumptions, attainable, bound, longest
+from ..kernels import assumptions, attainable, bound, kernel_kinds, longest
 from ..operators import COLLECTIVES, PHASES
 from .evaluation import evaluate
 from .sweep import COSTS, Sweep, checked
@@ -127,7 +127,8 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     bandwidth, dims["bandwidth"] = np.array([gpu.bandwidth for gpu in sweep.gpus.values()]), ("gpu",)
     ridge, dims["ridge_point"] = (peak.T / bandwidth).T, dims["peak_flop_rate"]
     known = values | {"peak_flop_rate": peak, "bandwidth": bandwidth, "ridge_point": ridge}
-    attrs = sweep.attrs | {"assumed": assumptions(sweep.gpus.values(), sweep.timing.time_model)}
+    told = assumptions(sweep.gpus.values(), sweep.timing.time_model, kernel_kinds(sweep.operators))
+    attrs = sweep.attrs | {"assumed": told}
     ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, attrs)
     if "bound" in known:
         absent = not known["calls"].all()

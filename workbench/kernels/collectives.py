@@ -22,7 +22,7 @@ STEP_LATENCY, PCIE_STEP_LATENCY, LINK_FRACTION = 3e-6, 10e-6, 0.74
 #: One lane of PCIe in one direction, after encoding, by generation [GB/s]: 8, 16, 32 GT/s at 128b/130b; 64 GT/s at 242
 #: of 256 bytes (PCI Express Base Specifications, PCI-SIG).
 PCIE_LANE_GBS = {"3.0": 0.985, "4.0": 1.969, "5.0": 3.938, "6.0": 7.563}
-#: GPUs of a usual server, where no link of their own is known to join more [1].
+#: GPUs of a usual server, where a catalog entry's `link.max_gpus` says nothing of more [1].
 MACHINE = 8
 
 # Links ------------------------------------------------------------------------------------------------------------
@@ -48,8 +48,9 @@ def link_rate(gpu: GPU, gpus: Array) -> Array:
     Raises
     ------
     ValueError
-        Where the catalog gives neither rate.
+        Where the catalog gives neither rate, and for more GPUs than a machine has.
     """
+    check_machine(gpu, gpus)
     own = (gpu.link and gpu.link.gbs_per_direction) or np.nan
     lanes = re.fullmatch(r"(\d\.0) x([1-9]\d?)", gpu.pcie or "")
     pcie = PCIE_LANE_GBS.get(lanes[1], np.nan) * int(lanes[2]) if lanes else np.nan
@@ -63,11 +64,16 @@ def link_rate(gpu: GPU, gpus: Array) -> Array:
     return 1e9 * rate
 
 
+def reach(gpu: GPU) -> int:
+    """GPUs that the vendor's own link joins; where the catalog does not know it, those of a usual server [1]."""
+    return (gpu.link and gpu.link.max_gpus) or MACHINE
+
+
 def _own_link(gpu: GPU, gpus: Array) -> Array:
     """Whether the vendor's own link joins all of them."""
     if not (gpu.link and gpu.link.gbs_per_direction):
         return np.zeros(np.shape(gpus), dtype=bool)
-    return np.less_equal(gpus, np.inf if gpu.link.max_gpus is None else gpu.link.max_gpus)
+    return np.less_equal(gpus, reach(gpu))
 
 
 def _latency(gpu: GPU, gpus: Array) -> np.ndarray:
@@ -75,10 +81,11 @@ def _latency(gpu: GPU, gpus: Array) -> np.ndarray:
 
 
 def check_machine(gpu: GPU, gpus: Array, name: str = "gpus") -> None:
-    """Raise ValueError for more GPUs than a machine has: those that its own link joins, or `MACHINE`."""
-    if np.any(np.greater(gpus, most := max(MACHINE, (gpu.link and gpu.link.max_gpus) or MACHINE))):
+    """Raise ValueError for more GPUs than a machine has: those that its own link joins, or `MACHINE` by PCIe."""
+    if np.any(np.greater(gpus, most := max(MACHINE, reach(gpu)))):
         raise CannotRun(
-            f"{name} = {np.max(gpus):g}: a machine of {gpu.id} has {most} GPUs, and no network is modelled",
+            f"{name} = {np.max(gpus):g}: {gpu.id} has no link.max_gpus above {most} in its catalog entry, and no"
+            " network is modelled",
             "more GPUs than a machine has",
         )
 
@@ -183,7 +190,6 @@ def _checked(gpu: str | GPU, bytes_: Any, gpus: Any, time_model: str) -> tuple[G
     if (parts := count[count != np.floor(count)]).size:
         raise ValueError(f"gpus = {parts[0]:g}: expected whole numbers")
     check_broadcast(bytes_=size, gpus=count)
-    check_machine(card, count)
     return card, size, count, time_model == "ideal"
 
 

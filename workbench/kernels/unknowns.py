@@ -6,16 +6,31 @@ from ..catalog import KINDS, kernel_fit
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..common.arguments import as_list, one_of
+from ..operators import OPERATORS
 from .roofline import TIME_MODELS
 
 
-def assumptions(gpus: Iterable[GPU], time_model: str = "kernel") -> str:
+def kernel_kinds(operators: Iterable[str]) -> list[str]:
+    """Kinds of kernel that some operators run, in the order of `KINDS`; collectives are none of them."""
+    rows = {name: OPERATORS[name] for name in operators if name in OPERATORS}
+    scores = {row.view for row in rows.values() if row.operand == "kv"}
+    found = {"unfused": "unfused" in scores} | dict.fromkeys(("prefill", "decode"), "fused" in scores)
+    found |= {
+        "gemm": any(row.operand != "kv" for name, row in rows.items() if name != "elementwise"),
+        "elementwise": "elementwise" in rows,
+    }
+    return [kind for kind in KINDS if found[kind]]
+
+
+def assumptions(gpus: Iterable[GPU], time_model: str = "kernel", kinds: Iterable[str] = KINDS) -> str:
     """What the times of some GPUs' kernels assume, for want of numbers in the catalog.
 
     Parameters
     ----------
     gpus, time_model : iterable of GPU, str
         Catalog entries; "kernel", or "ideal", which assumes nothing of kernels.
+    kinds : iterable of str
+        Kinds of kernel that are run (`kernel_kinds`).
 
     Returns
     -------
@@ -23,20 +38,26 @@ def assumptions(gpus: Iterable[GPU], time_model: str = "kernel") -> str:
         By GPU, whose fits it borrows and which terms are left out; empty where there is nothing to say.
     """
     cards = [find_gpu(gpu) for gpu in as_list("gpus", gpus)]
+    run = {one_of("kind", kind, KINDS) for kind in kinds}
     kernel = one_of("time_model", time_model, TIME_MODELS) == "kernel"
-    told = {card.id: list(_kernels(card)) for card in cards if kernel}
-    return ". ".join(f"{name}: {'; '.join(found)}" for name, found in told.items() if found)
+    told = {card.id: list(_kernels(card, run)) for card in cards if kernel}
+    return joined(f"{name}: {'; '.join(found)}" for name, found in told.items() if found)
 
 
-def _kernels(gpu: GPU) -> Iterator[str]:
+def joined(texts: Iterable[str]) -> str:
+    """What several answers assume, each sentence once."""
+    return ". ".join(dict.fromkeys(sentence for text in texts for sentence in text.split(". ") if sentence))
+
+
+def _kernels(gpu: GPU, kinds: set[str]) -> Iterator[str]:
     borrowed: dict[str, list[str]] = {}
     for kind in KINDS:
-        if (lender := kernel_fit(gpu, kind).gpu) != gpu.id:
+        if kind in kinds and (lender := kernel_fit(gpu, kind).gpu) != gpu.id:
             borrowed.setdefault(lender, []).append(kind)
     yield from (f"{', '.join(kinds)} by the fit of {lender}" for lender, kinds in borrowed.items())
-    if gpu.sm_count is None:
+    if gpu.sm_count is None and kinds - {"elementwise"}:
         yield "SM count unknown, so tiles make no waves"
-    if gpu.l2_mb is None:
+    if gpu.l2_mb is None and kinds & {"gemm", "unfused", "prefill"}:
         yield "L2 cache unknown, so activations come from memory"
-    if not {"fp16", "bf16"} & gpu.dense_tflops.keys():
+    if not {"fp16", "bf16"} & gpu.dense_tflops.keys() and kinds & {"prefill", "decode"}:
         yield f"no 16-bit peak, so softmax at that of {[*gpu.dense_tflops][-1]}"

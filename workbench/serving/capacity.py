@@ -13,6 +13,7 @@ from ..catalog import model as find_model
 from ..catalog.loading import entries
 from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.errors import CannotRun
+from ..kernels import joined
 from ..signatures import typed
 from .estimation import estimate
 from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, device_memory
@@ -27,6 +28,8 @@ UNFIT = {
 }  # fmt: skip
 BEST, KEPT = "best", "meets the SLO"
 TOO_SLOW = ("TTFT over", "TPOT over")
+#: Lines of a plan in print that say what it assumes [1].
+MOST_ASSUMED = 4
 
 
 def plan(
@@ -76,7 +79,7 @@ def plan(
         [1/s]; memory_gb of a GPU [GB]; largest_batch [1]; cost of a million output tokens, of a full replica, or of the
         replicas that `request_rate` takes; replicas and gpus for it [1]; and verdict: "best", the cheapest that meets
         the service level; "meets the SLO"; or why not: it cannot run or does not fit, "TTFT over", "TPOT over", or
-        "dominated by" a row that is no slower in either and no dearer.
+        "dominated by" a row that is no slower in either and no dearer. The attribute `assumed` is as of `estimate`.
 
     Raises
     ------
@@ -102,7 +105,7 @@ def plan(
     for name, size in (("prompt", prompt), ("output", output)):
         whole_number(name, size)
     hourly = 1.0 if price is None else price
-    tables, runs = [], dict[tuple[int, ...], list[GPU]]()
+    tables, told, runs = [], list[str](), dict[tuple[int, ...], list[GPU]]()
     for card in cards.values():
         reasons = {count: _obstacle(card, entry, count, options) for count in tps.tolist()}
         for count in filter(reasons.get, reasons):
@@ -112,6 +115,7 @@ def plan(
         if counts:
             ds = estimate(group, entry, batches, prompt, output, counts, schedule=schedule, price=hourly, **options)
             tables.append(_rows(ds))
+            told.append(ds.attrs["assumed"])
     table = pd.concat(tables, ignore_index=True).reindex(columns=PLAN_COLUMNS)
     if request_rate is None:
         table = table.drop(columns=["replicas", "gpus"])
@@ -122,7 +126,7 @@ def plan(
             table.replicas * table.requests_per_second / request_rate
         )  # replicas that are not full cost, too
     table = _judged(table, ttft, tpot)
-    table.attrs["cost"] = "GPU-h" if price is None else "cost"
+    table.attrs |= {"cost": "GPU-h" if price is None else "cost", "assumed": joined(told)}
     return table
 
 
@@ -213,4 +217,16 @@ def plan_text(table: pd.DataFrame, rows: int = 20) -> str:
     lines.append("; ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if not (table.verdict == BEST).any():
         lines.append("Nothing meets the service level.")
-    return "\n".join(lines)
+    return "\n".join(lines + _assumptions(table, rows))
+
+
+def _assumptions(table: pd.DataFrame, rows: int) -> list[str]:
+    """What the rows shown assume, in a few lines; GPUs that assume the same share one."""
+    hidden, found = {*table.gpu} - {*table.gpu.head(rows)}, dict[str, list[str]]()
+    for sentence in filter(None, table.attrs.get("assumed", "").split(". ")):
+        name, _, text = sentence.partition(": ")
+        if name not in hidden:
+            found.setdefault(text, []).append(name)
+    lines = [f"Assumed of {', '.join(names)}: {text}." for text, names in found.items()]
+    more = len(lines) - MOST_ASSUMED
+    return lines[:MOST_ASSUMED] + [f"{more} more in the plan's attribute `assumed`."] * (more > 0)

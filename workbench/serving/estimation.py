@@ -19,6 +19,7 @@ from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.arrays import Array
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, flags, labelled
+from ..kernels import joined
 from ..operators import COLLECTIVES, OPERATORS, PHASES
 from .batch import Batch
 from .drafts import Draft
@@ -181,7 +182,7 @@ def estimate(
         "max_model_len": batch.max_model_len or "", "workspace": workspace, "power_floor": power_floor,
         **{name: getattr(replica, name) for name in SERVER_FIELDS}, "gemm_rows": replica.gemm_rows or "",
         "dequantize_rows": replica.dequantize_rows or "", "draft": str(draft or ""),
-        "assumed": ". ".join(filter(None, told)),
+        "assumed": joined(told),
     }  # fmt: skip
     return _dataset(answers, coords, attrs)
 

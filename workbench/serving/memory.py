@@ -14,7 +14,8 @@ from ..catalog.dtypes import WIDTH, element_bytes
 from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
-from ..kernels import Formats, assumptions
+from ..kernels import Formats, assumptions, joined, kernel_kinds
+from ..operators import OPERATORS
 from .batch import Batch
 from .drafts import Draft, drafting_replica
 from .replica import Replica
@@ -27,6 +28,8 @@ ALL_FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 WORKSPACE = 0.3e9
 #: Tokens in a block of the KV cache, vLLM's default [token].
 BLOCK_SIZE = 16
+#: Kinds of kernel that an engine's steps run.
+SERVED_KINDS = kernel_kinds(name for name, row in OPERATORS.items() if row.view != "unfused")
 
 
 def weights(replica: Replica) -> float:
@@ -122,7 +125,7 @@ def assumed(gpus: Iterable[GPU], time_model: str) -> str:
         f"{gpu.id}: memory is the vendor's {gpu.memory.capacity_gb:g} GB, for want of what its driver reports"
         for gpu in gpus if gpu.memory.reported_gib is None and gpu.memory.capacity_gb is not None
     ]  # fmt: skip
-    return ". ".join(filter(None, [assumptions(gpus, time_model), *vendors]))
+    return joined([assumptions(gpus, time_model, SERVED_KINDS), *vendors])
 
 
 def left_for_cache(

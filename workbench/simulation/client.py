@@ -12,6 +12,7 @@ import pandas as pd
 from ..common.arguments import LEAST, check_range, one_of, whole_number
 from ..common.errors import shown
 from ..common.progress import progress_bar
+from ..kernels import joined
 from ..serving import memory
 from ..serving.replica import beyond_context
 from .batch import Request
@@ -82,7 +83,7 @@ def simulate(
         told.append(f"{server.model.id}: layers with a sliding window keep the whole cache")
     frame.attrs = settings | {
         "engine": client.counts(), "warnings": _cut_short(server, workload, len(frame)),
-        "assumed": ". ".join(filter(None, told)),
+        "assumed": joined(told),
     }  # fmt: skip
     for warning in frame.attrs["warnings"]:
         warnings.warn(warning, stacklevel=2)

@@ -92,7 +92,7 @@ def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        A row a point, units in the header.
+        A row a point, units in the header; `attrs` has the grid's `assumed`.
     """
     frames = []
     for label, selection in (series or default_series(ds)).items():
@@ -102,7 +102,9 @@ def points(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     table = pd.concat(frames, ignore_index=True)
     table["bound"] = table.bound.map(LIMITS)
     labels = ["series", *(str(dim) for dim in ds.dims)]
-    return with_units(table[labels + [name for name in table.columns if name not in labels]])
+    table = with_units(table[labels + [name for name in table.columns if name not in labels]])
+    table.attrs["assumed"] = ds.attrs.get("assumed", "")
+    return table
 
 
 @typed(ds=("intensity", "bound"))
@@ -230,6 +232,7 @@ def speedups(ds: xr.Dataset) -> pd.DataFrame:
     lines = ds.drop_dims("group").drop_vars(["best_candidates", "best_speedup"])
     order = [dim for dim in ds.dims if dim != "group"]
     table = with_units(lines.to_dataframe(dim_order=order).reset_index())
+    table.attrs["assumed"] = ds.attrs.get("assumed", "")
     groups = ds.group_latency.to_series().unstack("group")[list(ds.group.values)].reset_index()
     return table.assign(**{f"latency of {name} [s]": groups[name] for name in ds.group.values})
 
