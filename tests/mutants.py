@@ -329,6 +329,9 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if not re.fullmatch(known, name, re.DOTALL):", "if False:", "anybody's files are removed"),
         ("        plain &= is_plain", "        plain |= is_plain", "links are gone on with"),
         ("dir_fd=folder, follow_symlinks=False", "dir_fd=folder", "links are taken for folders"),
+        ("        if folder.lock():\n", "        if True:\n", "what another run works in is removed"),
+        (" and path.read_bytes() == content", "", "metadata of the same length are trusted"),
+        ("                self._mark()\n", "                pass\n", "a folder that stays is nobody's"),
     ],
     "files/formulas.py": [
         ("re.compile(\"'*[", "re.compile(\"[", "an apostrophe of the text's own is lost"),
@@ -377,8 +380,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("        all_known(path, STORE)", "        pass", "another's file in a store is lost"),
         ("if beside.exists() and not made:", "if False:", "another's file is taken for a manifest"),
         ("            remove(store / left)", "            pass", "what zarr had not finished is put out"),
-        (" and (store / name).read_bytes() == content", "", "metadata of the same length are trusted"),
-        ("or mark.read_bytes() != _chunk_bytes(store, names, mark)", "", "torn chunks are trusted"),
+        ("not holds(mark, _chunk_bytes(store, names, mark))", "not mark.is_file()", "torn chunks are trusted"),
+        ('f"grid-{made_of}.zarr"', 'f"grid-{0:016}.zarr"', "late workers of an earlier run write into the new store"),
         ("            aside.replace(there)", "            pass", "the earlier output does not come back"),
     ],
 }  # fmt: skip

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from markupsafe import escape
 
-from workbench import figures
+from workbench import audit, figures
 from workbench.common import project as project_files
 from workbench.figures.params import FIGURE_FORMATS, notebook_parameters
 from workbench.figures.state import workplace
@@ -49,7 +49,7 @@ DRAW = """\
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from workbench import figures
+from workbench import audit, figures
 
 figure, ax = plt.subplots(figsize=(2, 2))
 ax.plot([0, height])
@@ -431,6 +431,22 @@ def test_what_a_killed_run_left_is_swept_away_without_what_is_not_of_it(project,
     assert (left[3] / "notes.txt").read_text() == "precious"
     assert all(record.getMessage().count("\n") == 0 for record in caplog.records)
     assert len(caplog.records) == 3
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, "x" * 5_000_000, '{"inputs": NaN}', ""])
+def test_a_spoiled_state_is_a_figure_drawn_again(project, content):
+    run(project)
+    (project / "figures" / ".state" / "one.json").write_text(content)
+    assert run(project) == {"one": "drawn", "two": "up to date"}
+
+
+def test_an_index_that_cannot_be_made_is_not_told_as_one_that_cannot_be_written(tmp_path, monkeypatch):
+    def fails():
+        raise FileNotFoundError(2, "No such file or directory", "claims")
+
+    monkeypatch.setattr(audit, "run", fails)
+    with pytest.raises(FileNotFoundError, match="claims"):
+        figures.write_index([], tmp_path)
 
 
 def test_a_link_is_not_drawn_over_and_a_drawn_figure_whose_state_is_lost_has_not_failed(project, precious, caplog):

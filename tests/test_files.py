@@ -1,19 +1,23 @@
 """What is made, written, emptied and removed: no link followed, nobody's files lost, and formulas nowhere."""
 
+import contextlib
 import csv
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 import zarr
+from distributed.comm.core import CommClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -80,6 +84,13 @@ def whole_store(tmp_path_factory):
     return contents(path)
 
 
+def inside(partial, name):
+    """A path in a working folder, whose store and marks are called by the digest of their manifest, too."""
+    first, *rest = Path(name).parts
+    known = {"grid.zarr": "grid-*.zarr", "done": "done-*"}
+    return next(partial.glob(known[first])).joinpath(*rest) if first in known else partial / name
+
+
 # Folders to work in -----------------------------------------------------------------------------------------------
 
 
@@ -111,8 +122,8 @@ def test_a_folder_that_the_workbench_did_not_make_is_refused(here, name):
 @pytest.mark.parametrize("options", [{}, {"time_model": "kernel"}])
 def test_a_strange_file_in_what_a_run_has_left_is_named_and_kept(here, name, options):
     partial = interrupted(here / "z.zarr")
-    (partial / name).parent.mkdir(exist_ok=True)
-    (partial / name).write_text("precious")
+    inside(partial, name).parent.mkdir(exist_ok=True)
+    inside(partial, name).write_text("precious")
     before = contents(here)
     with pytest.raises(ValueError, match=r"which the workbench did not make: move it away$") as error:
         write(here / "z.zarr", **options)
@@ -134,7 +145,7 @@ def test_a_strange_file_in_what_a_run_has_left_is_named_and_kept(here, name, opt
 )
 @pytest.mark.parametrize("suffix", [".zarr", ".nc"])
 def test_links_in_what_a_run_has_left_are_removed_and_not_followed(here, precious, name, suffix, whole_store):
-    link = interrupted(here / f"z{suffix}") / name
+    link = inside(interrupted(here / f"z{suffix}"), name)
     folders.remove(link)
     link.symlink_to(precious / Path(name).name if "." in Path(name).name.strip(".") else precious)
     write(here / f"z{suffix}")
@@ -152,6 +163,44 @@ def test_a_folder_of_another_user_is_refused(here, monkeypatch):
         os.chown(partial, 12345, -1)
     with pytest.raises(ValueError, match=r"partial: another user's folder: move it away$"):
         write(here / "z.zarr")
+
+
+def test_an_empty_folder_of_another_user_is_not_even_marked(here, monkeypatch):
+    (here / ".z.zarr.partial").mkdir()
+    if os.geteuid():
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    else:
+        os.chown(here / ".z.zarr.partial", 12345, -1)
+    with pytest.raises(ValueError, match=r"partial: another user's folder: move it away$"):
+        write(here / "z.zarr")
+    assert [*(here / ".z.zarr.partial").iterdir()] == []
+
+
+def test_a_folder_that_something_still_writes_to_stays_marked_and_goes_with_the_next_run(here, monkeypatch, caplog):
+    rmdir = Path.rmdir
+
+    def written(self):
+        (self / "late.ipynb").touch()
+        rmdir(self)
+
+    with monkeypatch.context() as patch, folders.scratch(here / "run", r".*\.ipynb"):
+        patch.setattr(Path, "rmdir", written)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"workbench: {here / 'run'} stays: Directory not empty"
+    ]
+    assert {path.name for path in (here / "run").iterdir()} == {folders.MARK, "late.ipynb"}
+    folders.discard(here / "run", r".*\.ipynb")
+    assert [*here.iterdir()] == []
+
+
+def test_what_another_run_works_in_is_not_discarded(here, caplog):
+    with folders.scratch(here / "run", "x") as folder:
+        (folder.path / "x").touch()
+        folders.discard(here / "run", "x")
+        assert (folder.path / "x").exists()
+        with pytest.raises(BlockingIOError, match="another run is writing it"), folders.scratch(here / "run", "x"):
+            pass
+    assert ([*here.iterdir()], caplog.records) == ([], [])
 
 
 def test_an_empty_folder_of_the_name_is_taken(here):
@@ -293,7 +342,7 @@ def test_an_output_may_have_the_longest_name(here):
 
 
 def test_what_zarr_had_not_finished_does_not_become_part_of_the_output(here, whole_store):
-    partial = interrupted(here / "z.zarr") / "grid.zarr"
+    partial = inside(interrupted(here / "z.zarr"), "grid.zarr")
     for name in ("time/0.0.0.0.0.{}", ".zgroup.{}", "gpu/0.{}", "time/.zarray.{}"):
         (partial / name.format(f"{'ab' * 16}.partial")).write_bytes(b"half")
     write(here / "z.zarr")
@@ -323,7 +372,7 @@ SPOILED = {
 @pytest.mark.parametrize("fault", SPOILED)
 @pytest.mark.parametrize("suffix", [".zarr", ".nc"])
 def test_a_spoiled_store_is_not_gone_on_with(here, whole_store, fault, suffix):
-    SPOILED[fault](interrupted(here / f"z{suffix}") / "grid.zarr")
+    SPOILED[fault](inside(interrupted(here / f"z{suffix}"), "grid.zarr"))
     write(here / f"z{suffix}")
     if suffix == ".zarr":
         assert contents(here / "z.zarr") == whole_store
@@ -370,7 +419,7 @@ def test_an_output_that_cannot_take_its_place_leaves_the_earlier_one(here, monke
     before, replace = contents(here), Path.replace
 
     def denied(self, target):
-        if self.name in ("grid.zarr", f"new{suffix}"):
+        if self.name == f"new{suffix}" or (self.suffix == ".zarr" and self.name.startswith("grid-")):
             raise PermissionError(13, "Permission denied")
         return replace(self, target)
 
@@ -394,6 +443,71 @@ def test_an_output_that_is_up_to_date_is_no_failure_where_nothing_may_be_written
     write(here / "z.zarr")
     with pytest.raises(ValueError, match=r"cannot write .*z.zarr: Permission denied"):
         write(here / "z.zarr", seq_len=[7])
+
+
+@pytest.mark.parametrize("there", ["another's", "a link", "a file"])
+def test_an_output_that_is_up_to_date_is_no_failure_whatever_lies_beside_it(here, precious, caplog, there):
+    write(here / "z.zarr")
+    partial = here / ".z.zarr.partial"
+    if there == "another's":
+        partial.mkdir()
+        (partial / "notes.txt").write_text("precious")
+    elif there == "a link":
+        partial.symlink_to(precious)
+    else:
+        partial.write_text("precious")
+    before = contents(here)
+    write(here / "z.zarr")
+    assert contents(here) == before
+    assert [record.getMessage().partition(" stays: ")[0] for record in caplog.records] == [f"workbench: {partial}"]
+
+
+def test_what_lies_beside_an_output_is_not_read_beyond_its_length(here):
+    write(here / "z.csv")
+    with (here / "z.csv.manifest.json").open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match="is not a manifest of the workbench"):
+        write(here / "z.csv")
+
+
+def test_a_late_worker_of_an_earlier_run_changes_nothing(here, monkeypatch, whole_store):
+    """It computes a region of other inputs when the next run has begun, and then writes it and its mark."""
+    late, write_region = [], store.write_region
+    monkeypatch.setattr(store, "write_region", lambda *task: late.append(task) or write_region(*task))
+    interrupted(here / "z.zarr", time_model="kernel")
+    monkeypatch.undo()
+
+    def report(done, total):
+        if done == 1:
+            for task in late:
+                with contextlib.suppress(OSError):
+                    write_region(*task)
+
+    store.write(sweep.checked(**SMALL), here / "z.zarr", chunks=20, report=report)
+    assert contents(here / "z.zarr") == whole_store
+    assert sorted(file.name for file in here.iterdir()) == ["z.zarr", "z.zarr.manifest.json"]
+
+
+def test_a_parquet_file_that_cannot_be_written_on_is_closed(here, monkeypatch):
+    closed = []
+
+    def full(self, rows):
+        monkeypatch.setattr(self, "close", lambda: closed.append(self), raising=False)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(ValueError, match=r"cannot write .*z.parquet: No space left on device$"):
+        write(here / "z.parquet")
+    assert len(closed) == 1
+
+
+def test_a_closed_connection_to_a_cluster_is_not_told_as_a_disk_s_fault(here):
+    class Closed(ThreadPoolExecutor):
+        def submit(self, *_):
+            raise CommClosedError("in <TCP>: Stream is closed")
+
+    with pytest.raises(CommClosedError, match="Stream is closed"):
+        store.write(sweep.checked(**SMALL), here / "z.zarr", chunks=20, executor=Closed())
 
 
 # Formulas ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Commands that are killed and interrupted, at places that are counted: no clock, no load tells where they are.
 
-`python tests/kills.py 100` kills at moments.
+`python tests/kills.py 100` kills at moments. At places, what stands for `figures` is the saving of one chart, as in a
+notebook's kernel; tests/test_figures.py kills whole batches.
 """
 
 import signal
@@ -18,7 +19,7 @@ from workbench.grid import buffers
 from workbench.simulation import Server, closed_loop, simulate
 
 GRIDS = [name for name in kills.COMMANDS if name.startswith("grid")]
-TABLES = ["audit", "timings", "loadtest", "plan.csv", "plan.parquet", "measure", "figures"]
+TABLES = ["audit", "timings", "loadtest", "calibrate", "plan.csv", "plan.parquet", "measure", "figures"]
 
 
 @pytest.mark.parametrize(("names", "places"), [(GRIDS, 3), (TABLES, 2)])

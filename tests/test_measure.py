@@ -1,6 +1,8 @@
 """The GPU benchmark: its plan, its file and its command line, with a device that only pretends; no PyTorch needed."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import re
 import signal
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 import workbench as wb
 from workbench import cli, ending, measure, timings
 from workbench.files import writing
+from workbench.files.folders import MARK
 from workbench.measure import backends, command, expected, plan, results
 from workbench.measure.plan import Grid, Kernel, grid_kernels, in_order
 from workbench.operators import OPERATORS, PHASES, Conventions, Widths, decode
@@ -279,20 +282,47 @@ def test_one_run_at_a_time_has_a_file(tmp_path, capsys):
 
 def test_what_a_killed_run_has_left_goes_with_the_next(tmp_path):
     run(Pretender(), tmp_path)
-    (tmp_path / ".t.csv.lock").touch()
+    (tmp_path / ".t.csv.lock").mkdir()
+    (tmp_path / ".t.csv.lock" / MARK).touch()
     killed = f"{writing._prefix()}{2**31 - 1:08x}{'0' * 16}"  # of a process that there cannot be
-    mine, others = (killed.replace(killed[-24:-16], f"{os.getpid():08x}"), f".workbench-{'f' * 32}")
-    for name in (killed, mine, others):
+    mine, others, old = (killed.replace(killed[-24:-16], f"{os.getpid():08x}"), *(f".workbench-{x * 32}" for x in "ef"))
+    for name in (killed, mine, others, old):
         (tmp_path / name).touch()
+    os.utime(tmp_path / old, (0, 0))  # of another machine, from long ago
     run(Pretender(), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"t.csv", mine, others}
 
 
-def test_a_lock_that_is_a_link_is_not_followed(tmp_path, capsys):
-    (tmp_path / ".t.csv.lock").symlink_to(tmp_path / "elsewhere")
+@pytest.mark.parametrize("there", ["link", "file", "pipe", "folder"])
+def test_what_is_in_the_place_of_the_lock_is_neither_opened_nor_removed(tmp_path, capsys, there):
+    lock = tmp_path / ".t.csv.lock"
+    make = {"link": lambda: lock.symlink_to(tmp_path / "elsewhere"), "file": lambda: lock.write_text("precious"),
+            "pipe": lambda: os.mkfifo(lock), "folder": lambda: (lock / "precious").mkdir(parents=True)}  # fmt: skip
+    make[there]()
+    before = lock.lstat()
     assert run(Pretender(), tmp_path) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not (tmp_path / "elsewhere").exists()
+    assert re.fullmatch(rf"measure: {lock}: a .*: move it away\n", capsys.readouterr().err)
+    assert (lock.lstat(), [*tmp_path.iterdir()]) == (before, [lock])
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOLCK, 0), (errno.EIO, 1)])
+def test_a_file_system_without_locks_is_measured_on(tmp_path, monkeypatch, number, status):
+    def fails(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fails)
+    assert run(Pretender(), tmp_path) == status
+
+
+def test_a_newline_in_the_name_of_the_file_does_not_end_its_comment(tmp_path):
+    path = tmp_path / "a\nb.csv"
+    for _ in range(2):
+        assert run(Pretender(), tmp_path, "--minutes", "0.1", "-o", str(path)) == 0
+    table = timings.read(path)
+    assert any("a b.csv" in line for line in table.attrs["header"])
+    table.attrs["header"].append("a\nb")
+    timings.write(table, tmp_path / "again.csv")
+    assert timings.read(tmp_path / "again.csv").attrs["header"][-1] == "a b"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

@@ -76,15 +76,30 @@ def test_few_floors_few_modules_short_files_and_a_small_core():
     assert sum(n for file, n in lines.items() if wing(file) in core) <= 4000
 
 
+#: What a machine with PyTorch and no other library runs: all of these, and what they open and remove.
+ALONE = """\
+import pathlib, workbench.ending, workbench.common, workbench.files, workbench.measure.command
+from workbench.files import folders
+from workbench.measure import main, results
+pathlib.Path('x/y/z').mkdir(parents=True)
+folders.remove('x')
+with results.alone(pathlib.Path('t.csv')):
+    results.Results(pathlib.Path('t.csv'), ['a comment']).save()
+    assert results.open_results(pathlib.Path('t.csv'), 'a').comments == ['a comment']
+assert main(['--dry-run', '--model', 'llama-7b']) == 0
+assert [path.name for path in pathlib.Path().iterdir()] == ['t.csv']
+"""
+
+
 @pytest.mark.parametrize("python", [sys.executable, "python3.10"])
-def test_common_and_measure_need_the_standard_library_alone(python):
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import workbench.common, workbench.files, workbench.measure"
+def test_common_files_and_measure_need_the_standard_library_alone(python, tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{ALONE}"
     command, environment = [python, "-I", "-S", "-c"], os.environ | {"PYENV_VERSION": "3.10"}
     try:
         subprocess.run([*command, ""], env=environment, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip(f"no {python} on this machine")
-    subprocess.run([*command, code], env=environment, check=True)
+    subprocess.run([*command, code], env=environment, check=True, cwd=tmp_path)
 
 
 def defined(file):

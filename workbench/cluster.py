@@ -48,6 +48,7 @@ def executor(address: str) -> Iterator[Executor]:
         raise ValueError(f"no dask scheduler at {address!r}: expected tcp://HOST:PORT")
     check_libraries("distributed")
     from distributed import Client, KilledWorker
+    from distributed.comm.core import CommClosedError
     from distributed.scheduler import NoWorkerError
 
     loggers = [logging.getLogger(name) for name in ("distributed.client", "tornado.application")]
@@ -68,7 +69,7 @@ def executor(address: str) -> Iterator[Executor]:
         yield pool
     except KilledWorker as error:
         raise ValueError(f"a task has lost worker after worker: {_line(error)}") from None
-    except (CancelledError, NoWorkerError, RuntimeError) as error:
+    except (CancelledError, CommClosedError, NoWorkerError, RuntimeError) as error:
         if alone.is_set() or isinstance(error, NoWorkerError):
             raise ValueError(f"the dask scheduler at {address!r} has lost its last worker, {_KEPT}") from None
         if isinstance(error, RuntimeError):

@@ -13,7 +13,7 @@ import platform
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from itertools import islice
 from math import prod
@@ -25,9 +25,9 @@ import xarray as xr
 
 from .common.errors import unknown
 from .common.extras import check_libraries
-from .common.project import package_fingerprint
+from .common.project import digest, package_fingerprint
 from .common.variables import VARIABLES, with_units
-from .files.folders import all_known, contents, only_told, remove, working
+from .files.folders import all_known, contents, discard, end_of, holds, only_told, remove, working
 from .files.formulas import inert_table
 from .files.writing import TEMPORARY, check_output, write_netcdf, write_text
 from .grid.buffers import reused_memory
@@ -50,8 +50,8 @@ STORE = (
 )
 #: Paths in the folder of a run: the store, marks of its regions, a file made of it, and what stood at the output.
 WORK = (
-    rf"{MANIFEST}|{TEMPORARY}|done(?:/[\d-]*)?|new\.(?:nc|csv|parquet)|earlier\.json"
-    rf"|(?:grid\.zarr|earlier)(?:/(?:{STORE})?)?"
+    rf"{MANIFEST}|{TEMPORARY}|done-[0-9a-f]{{16}}(?:/[\d-]*)?|new\.(?:nc|csv|parquet)|earlier\.json"
+    rf"|(?:grid-[0-9a-f]{{16}}\.zarr|earlier)(?:/(?:{STORE})?)?"
 )
 
 Region = dict[str, slice]
@@ -108,17 +108,20 @@ def write(
     with _writable(path):
         _check_target(path, beside, work)
     account = manifest(sweep, names, slices)
+    made_of = digest(account.encode())[:16]  # what a worker of an earlier run still writes goes to that one's
+    store, marks = work / f"grid-{made_of}.zarr", work / f"done-{made_of}"
 
     def is_there() -> bool:
-        return path.exists() and _text(beside) == account
+        return path.exists() and holds(beside, account.encode())
 
-    if is_there() and not work.exists():
+    if is_there():
+        discard(work, WORK)
         return
     template = labelled_grid(sweep, {n: v for n, v in lazy_variables(sweep, slices).items() if n in (*names, "calls")})
     with _writable(path), working(work, WORK) as folder:
         if is_there():
             return
-        store, marks, begun = work / "grid.zarr", work / "done", _text(work / MANIFEST) == account
+        begun = holds(work / MANIFEST, account.encode())
         if not (begun and path.suffix == ".zarr" and path.exists() and not store.exists()):  # killed at the last step
             layout = _layout(template)
             if not (begun and _is_laid_out(store, layout, names)):
@@ -131,7 +134,7 @@ def write(
             places = [(marks / "-".join(map(str, index)), region) for index, region in regions(slices)]
             due = [
                 (store, sweep, region, names, mark) for mark, region in places
-                if not mark.is_file() or mark.read_bytes() != _chunk_bytes(store, names, mark)
+                if not holds(mark, _chunk_bytes(store, names, mark))
             ]  # fmt: skip
             pool = executor or ThreadPoolExecutor(jobs)
             try:
@@ -142,7 +145,7 @@ def write(
             finally:
                 if executor is None:
                     pool.shutdown(cancel_futures=True)
-            _put(_finished(template, work, path.suffix, [region for _, region in places]), path, beside, work)
+            _put(_finished(template, store, path.suffix, [region for _, region in places]), path, beside, work)
         with only_told(f"{path} has no manifest"):
             (work / MANIFEST).replace(beside)
 
@@ -154,11 +157,12 @@ def _check_target(path: Path, beside: Path, work: Path) -> None:
     elif path.is_symlink() or not ((path / ".zgroup").is_file() or (path / "zarr.json").is_file()):
         raise ValueError(f"cannot write {path}: what is there is not a Zarr store")
     check_output(beside)
-    made = '"roofline-workbench"' in _text(beside)
+    made = beside.exists() and b'"roofline-workbench"' in end_of(beside)
     if beside.exists() and not made:
         raise ValueError(f"cannot write {path}: beside it, {beside.name} is not a manifest of the workbench")
     if path.is_dir():
-        killed = (work / "earlier.json").exists() or ((work / MANIFEST).exists() and not (work / "grid.zarr").exists())
+        moved = (work / MANIFEST).exists() and not any(work.glob("grid-*.zarr"))
+        killed = moved or (work / "earlier.json").exists()
         if not (made or killed):
             raise ValueError(f"cannot write {path}: the Zarr store there has no manifest beside it: is it another's?")
         all_known(path, STORE)
@@ -179,10 +183,8 @@ def _is_laid_out(store: Path, layout: dict[str, bytes], names: list[str]) -> boo
         return False
     found = {name for name, _ in contents(store) if not re.fullmatch(rf"{ZARR_TEMPORARY}|.*/", name)}
     chunks = re.compile(rf"(?:{'|'.join(names)})/\d[\d.]*")
-    return all(map(chunks.fullmatch, found - layout.keys())) and all(
-        name in found and (store / name).stat().st_size == len(content) and (store / name).read_bytes() == content
-        for name, content in layout.items()
-    )
+    whole = all(holds(store / name, content) for name, content in layout.items())
+    return whole and all(map(chunks.fullmatch, found - layout.keys()))
 
 
 def _wanted(names: list[str], mark: Path) -> list[str]:
@@ -269,11 +271,11 @@ def _completed(pool: Executor, function: Callable[..., None], tasks: list[tuple[
         yield future
 
 
-def _finished(template: xr.Dataset, work: Path, suffix: str, places: list[Region]) -> Path:
+def _finished(template: xr.Dataset, store: Path, suffix: str, places: list[Region]) -> Path:
     """The store, all of whose regions are there, or a file of another format that it is read into."""
     import dask
 
-    store, new = work / "grid.zarr", work / f"new{suffix}"
+    new = store.with_name(f"new{suffix}")
     if suffix == ".zarr":
         for left in [left for left, _ in contents(store) if re.fullmatch(ZARR_TEMPORARY, left)]:
             remove(store / left)
@@ -321,22 +323,17 @@ def write_rows(ds: xr.Dataset, places: list[Region], path: Path, suffix: str) ->
     import pyarrow.parquet as pq
 
     writer = None
-    for region in places:
-        part = ds.isel(region).load()
-        table = part.to_dataframe(dim_order=list(ds.dims)).reset_index()
-        if suffix == ".csv":
-            first = not path.exists()
-            inert_table(with_units(table)).to_csv(path, mode="a", header=first, index=False, float_format="%.7g")
-        else:
-            rows = pa.Table.from_pandas(table, preserve_index=False)
-            writer = writer or pq.ParquetWriter(path, rows.schema)
-            writer.write_table(rows)
-    if writer:
-        writer.close()
-
-
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace") if path.is_file() else ""
+    with ExitStack() as stack:
+        for region in places:
+            part = ds.isel(region).load()
+            table = part.to_dataframe(dim_order=list(ds.dims)).reset_index()
+            if suffix == ".csv":
+                first = not path.exists()
+                inert_table(with_units(table)).to_csv(path, mode="a", header=first, index=False, float_format="%.7g")
+            else:
+                rows = pa.Table.from_pandas(table, preserve_index=False)
+                writer = writer or stack.enter_context(pq.ParquetWriter(path, rows.schema))
+                writer.write_table(rows)
 
 
 @contextmanager
@@ -344,4 +341,6 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # none of the system's, such as a cluster's whose connection is closed
+            raise
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,7 +1,8 @@
 """The batch: notebooks run through papermill, each with its params, where what they gave is not up to date.
 
 A figure is ``params/<notebook>/<figure_id>.yaml``; the folder picks the notebook that draws it. The notebook hands its
-chart and the plotted numbers to `save`. Everything is written to a temporary name and renamed when it is whole.
+chart and the plotted numbers to `save`. What it gives is written in a folder of its own, and renamed file by file when
+all is there.
 """
 
 import sys

@@ -31,8 +31,9 @@ def write_index(figures: Iterable[Figure], output: Path) -> Path:
         figure.fingerprint(package).encode(), *(target.encode() for target in _links(figure, output).values()),
     )))  # fmt: skip
     if not is_unchanged(state, inputs, {"html": index}):
+        text = _render(shown, output)
         with whole(index) as path:
-            path.write_text(_render(shown, output), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
             digests = file_digests({"html": path})
         record_state(state, inputs, digests)
     return index

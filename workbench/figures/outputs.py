@@ -27,7 +27,8 @@ def save(figure: "Figure", table: "pd.DataFrame", figure_id: str, output_dir: st
     figure_id : str
         Names the files.
     output_dir : str or None
-        The folder, made where it does not exist. None does nothing: a notebook that is only read writes no files.
+        The folder, made where it does not exist; a link to one is followed. None does nothing: a notebook that is only
+        read writes no files.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..common.machine import is_running
 from ..common.project import digest
 from ..files.folders import discard, only_told, real_folder, scratch
+from ..files.reading import parse_json, read_small
 from ..files.writing import write_text
 
 # What is up to date -----------------------------------------------------------------------------------------------
@@ -33,7 +34,7 @@ def record_state(state: Path, inputs: str, outputs: Mapping[str, str]) -> None:
 def is_unchanged(state: Path, inputs: str, files: Mapping[str, Path]) -> bool:
     """Whether files are those that these inputs gave, as `record_state` wrote it down."""
     try:
-        return bool(json.loads(state.read_text()) == {"inputs": inputs, "outputs": file_digests(files)})
+        return bool(parse_json(read_small(state), str(state)) == {"inputs": inputs, "outputs": file_digests(files)})
     except (OSError, ValueError):
         return False
 
@@ -47,6 +48,8 @@ SCRATCH = r"[\w.-]+\.ipynb|kernel-[0-9a-f]+\.json|[\w.-]+/.*"
 @contextmanager
 def workplace(output: Path) -> Iterator[Path]:
     """Make the output folder, with a scratch folder of this process in it, which goes however the batch ends.
+
+    A link to a folder is a folder to write to: whoever gives it means what it leads to.
 
     What else kernels write (history, font cache) is kept in the output folder too, not in the user's home. Raises
     ValueError where the folder cannot be written.

@@ -1,4 +1,7 @@
-"""Files: written whole or not at all, and read within bounds. Only the standard library."""
+"""Files: written whole or not at all, and read within bounds.
+
+Only the standard library, but for `yaml_files`, which needs PyYAML and which nothing here imports.
+"""
 
 from .formulas import as_given, inert, inert_table
 from .reading import given_file, open_bytes, open_text

@@ -8,7 +8,6 @@ import fcntl
 import logging
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ def only_told(what: str) -> Iterator[None]:
     """Whatever fails here, once the output is in place, is one line on standard error and no failure of the run."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         logging.getLogger("workbench").warning("workbench: %s: %s", what, reason)
 
@@ -32,14 +31,20 @@ def remove(path: str | Path, folder: int | None = None) -> None:
     """Remove a file, a folder with all that is in it, or a link itself; what is not there is none."""
     with suppress(FileNotFoundError):
         if stat.S_ISDIR(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
-            shutil.rmtree(path, dir_fd=folder)  # which follows no link
+            inside = _open(path, folder)
+            try:
+                for name in os.listdir(inside):  # noqa: PTH208 of what is open, whatever has its name by now
+                    remove(name, inside)
+            finally:
+                os.close(inside)
+            os.rmdir(path, dir_fd=folder)
         else:
             os.unlink(path, dir_fd=folder)
 
 
-def _open(path: Path) -> int:
+def _open(path: str | Path, folder: int | None = None) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise ValueError(f"{path}: a link or a file where the workbench has a folder: move it away") from None
@@ -76,6 +81,18 @@ def all_known(folder: Path, known: str) -> bool:
     return plain
 
 
+def holds(path: Path, content: bytes) -> bool:
+    """Whether this is all that a file holds."""
+    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+
+
+def end_of(path: Path, size: int = 4096) -> bytes:
+    """The last bytes of a file, where a manifest has its versions."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - size, 0))
+        return file.read(size)
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder of the workbench's own; what it puts there matches the pattern `known`."""
@@ -85,18 +102,35 @@ class Folder:
     handle: int  #: the open folder
 
     def _names(self) -> list[str]:
-        return os.listdir(self.handle)  # noqa: PTH208 of what is open, whatever has its name by now
+        return os.listdir(self.handle)  # noqa: PTH208 of what is open, too
+
+    def _mark(self) -> None:
+        os.close(os.open(MARK, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666, dir_fd=self.handle))
+
+    def lock(self) -> bool:
+        """Keep it to this run until it is closed or its process ends; False where another run has it.
+
+        Where a file system has no locks, every run has it.
+        """
+        try:
+            fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        return True
 
     def claim(self) -> None:
         """Mark a folder that is empty; ValueError for another, unless all in it is of the workbench's making.
 
         Links are not: where one has a name that is known, everything is removed, the link unfollowed.
         """
-        if not self._names():
-            os.close(os.open(MARK, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666, dir_fd=self.handle))
-            return
         if os.fstat(self.handle).st_uid not in (0, os.geteuid()):
             raise ValueError(f"{self.path}: another user's folder: move it away")
+        if not self._names():
+            self._mark()
+            return
         if MARK not in self._names():
             raise ValueError(f"{self.path}: a folder that the workbench did not make: move it away")
         if not all_known(self.path, rf"{MARK}|{self.known}"):
@@ -114,7 +148,11 @@ class Folder:
             self.claim()
             self.empty()
             remove(MARK, self.handle)
-            self.path.rmdir()
+            try:
+                self.path.rmdir()
+            except OSError:  # what is still at work there has written to it
+                self._mark()
+                raise
 
 
 @contextmanager
@@ -128,16 +166,16 @@ def opened(path: Path, known: str) -> Iterator[Folder]:
 
 
 def discard(path: Path, known: str) -> None:
-    """Remove a folder that the workbench has left; anything else of that name is told of, and stays."""
+    """Remove a folder that a run has left, not one that a run has; anything else of that name is told of, and stays."""
     with only_told(f"{path} stays"), suppress(FileNotFoundError), opened(path, known) as folder:
-        folder.dissolve()
+        if folder.lock():
+            folder.dissolve()
 
 
 @contextmanager
 def scratch(path: Path, known: str) -> Iterator[Folder]:
-    """A folder that goes however the block ends."""
-    with opened(real_folder(path), known) as folder:
-        folder.claim()
+    """A folder that one run has at a time; it goes however the block ends."""
+    with _held(path, known) as folder:
         try:
             yield folder
         finally:
@@ -147,13 +185,17 @@ def scratch(path: Path, known: str) -> Iterator[Folder]:
 @contextmanager
 def working(path: Path, known: str) -> Iterator[Folder]:
     """A folder that one run has at a time; it goes where the block ends well, and stays to go on with otherwise."""
+    with _held(path, known) as folder:
+        yield folder
+        folder.dissolve()
+
+
+@contextmanager
+def _held(path: Path, known: str) -> Iterator[Folder]:
     with opened(real_folder(path), known) as folder:
-        try:
-            fcntl.flock(folder.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which the system takes back after a kill
-        except BlockingIOError:
-            raise BlockingIOError(errno.EWOULDBLOCK, "another run is writing it") from None
+        if not folder.lock():
+            raise BlockingIOError(errno.EWOULDBLOCK, "another run is writing it")
         if not (path.exists() and os.path.samestat(os.fstat(folder.handle), path.lstat())):
             raise BlockingIOError(errno.EWOULDBLOCK, "another run has just written it")
         folder.claim()
         yield folder
-        folder.dissolve()

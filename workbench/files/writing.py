@@ -1,11 +1,14 @@
 """Files that are written whole or not at all, where nothing is but a file."""
 
+import errno
 import os
 import platform
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-#: Of a file that is not whole yet: digits for the machine, its process, and by chance.
+#: Of a file that is not whole yet: digits for the place, its process, and by chance.
 TEMPORARY = r"\.workbench-[0-9a-f]{32}"
+LEFT = 86_400.0  # s after which nobody writes to such a file any more
 
 
 def check_output(path: Path) -> None:
@@ -40,16 +44,23 @@ def check_output(path: Path) -> None:
         raise ValueError(f"cannot write {path}: it is {what}")
 
 
+@cache
 def _prefix() -> str:
-    return f".workbench-{crc32(platform.node().encode()):08x}"
+    """With digits for where numbers of processes mean the same: a machine until it starts anew, a container."""
+    place = platform.node()
+    with suppress(OSError):  # no Linux
+        place += Path("/proc/sys/kernel/random/boot_id").read_text() + str(Path("/proc/self/ns/pid").readlink())
+    return f".workbench-{crc32(place.encode()):08x}"
 
 
 def remove_left(folder: Path) -> None:
-    """Remove what killed processes of this machine have left in a folder of files that were not whole yet."""
-    for left in folder.glob(f"{_prefix()}*"):
-        if re.fullmatch(TEMPORARY, left.name) and not is_running(int(left.name[len(_prefix()) :][:8], 16)):
+    """Remove files that were not whole yet from a folder: those of killed processes, elsewhere those of yesterday."""
+    for left in folder.glob(".workbench-*"):
+        if re.fullmatch(TEMPORARY, left.name):
             with suppress(OSError):
-                left.unlink()
+                gone = left.name.startswith(_prefix()) and not is_running(int(left.name[len(_prefix()) :][:8], 16))
+                if gone or time.time() - left.lstat().st_mtime > LEFT:
+                    left.unlink()
 
 
 @contextmanager
@@ -109,4 +120,4 @@ def write_netcdf(ds: "xr.Dataset", path: Path) -> None:
         for number, name in enumerate(ds):  # one by one, in order: the same bytes every time
             ds[[name]].to_netcdf(path, mode="a" if number else "w")
     except RuntimeError as error:
-        raise OSError(f"{error}; is the disk full?") from None
+        raise OSError(errno.EIO, f"{error}{'; is the disk full?' if 'HDF' in str(error) else ''}") from None

@@ -1,13 +1,15 @@
 """YAML files: plain trees within the budget, refused in one line that names the place."""
 
 from collections import Counter
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from . import reading
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 MAX_NUMBER = 10_000  # characters; numbers of base 60, 1:2:3, take a time that grows with the square of their length
 
@@ -40,7 +42,7 @@ def _check_tree(text: str) -> None:
             raise yaml.composer.ComposerError(None, None, f"nested over {most} levels deep", mark)
 
 
-def read_yaml(path: Traversable | Path) -> object:
+def read_yaml(path: "Traversable | Path") -> object:
     """Parse one YAML file; ValueError with its name and line where it is broken, too large or not a plain tree."""
     content = reading.read_small(path)
     try:
@@ -54,7 +56,7 @@ def read_yaml(path: Traversable | Path) -> object:
         raise ValueError(f"{path}{line}: not valid YAML ({problem})") from None
 
 
-def read_mapping(path: Traversable | Path) -> dict[str, object]:
+def read_mapping(path: "Traversable | Path") -> dict[str, object]:
     """Parse one YAML file that holds a mapping of fields."""
     fields = read_yaml(path)
     if not isinstance(fields, dict):

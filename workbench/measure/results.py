@@ -1,14 +1,13 @@
 """The CSV that kernel times are kept in: taken up where it is there, written whole, by one run at a time."""
 
 import csv
-import fcntl
-import os
 import statistics
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files.folders import scratch
 from ..files.formulas import as_given, inert
 from ..files.reading import Texts, csv_rows, given_file
 from ..files.writing import check_output, remove_left, whole
@@ -35,7 +34,7 @@ class Results:
     def save(self) -> None:
         """Write the file whole."""
         with whole(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(f"# {line}\n" for line in self.comments)
+            file.writelines(f"# {' '.join(line.split())}\n" for line in self.comments)
             writer = csv.DictWriter(file, MEASURED, lineterminator="\n")
             writer.writeheader()
             writer.writerows({name: inert(cell) for name, cell in row.items()} for row in self.rows)
@@ -70,30 +69,20 @@ def open_results(path: Path, gpu: str) -> Results:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Keep a file to this run, by a lock beside it that the system takes back from a killed one.
+    """Keep a file to this run, by a folder `.NAME.lock` beside it, whose lock the system takes back from a killed one.
 
     Raises ValueError where another run has the file, and where no file can be written.
     """
     check_output(path)
-    lock = path.with_name(f".{path.name}.lock")
-    handle = os.open(lock, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o666)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (lock.exists() and os.path.samestat(os.fstat(handle), lock.lstat())):  # the other has just ended
-                raise BlockingIOError
-        except BlockingIOError:
-            raise ValueError(f"{path}: another run is writing it: wait for it, or choose another with -o") from None
-        except OSError:  # a file system without locks
-            pass
+            stack.enter_context(scratch(path.with_name(f".{path.name}.lock"), ""))
+        except BlockingIOError as error:
+            raise ValueError(f"{path}: {error.strerror}: wait for it, or choose another with -o") from None
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror}") from None
         remove_left(path.parent)
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                lock.unlink()
-    finally:
-        os.close(handle)
+        yield
 
 
 def row_of(kernel: Kernel, gpu: str, framework: str, times: Sequence[float], note: str = "") -> dict[str, str]:

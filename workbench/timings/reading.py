@@ -122,5 +122,5 @@ def write(table: pd.DataFrame, path: Path) -> None:
     """
     sizes = {name: table[name].astype("Int64") for name in SIZES}
     with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(f"# {line}\n" for line in table.attrs.get("header", []))
+        file.writelines(f"# {' '.join(line.split())}\n" for line in table.attrs.get("header", []))
         inert_table(table.assign(**sizes)).to_csv(file, index=False, lineterminator="\n")
