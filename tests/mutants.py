@@ -323,6 +323,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
     ],
     "files/folders.py": [
+        ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "two runs write one file"),
         ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY", "links to folders are opened"),
         ("if MARK not in self._names():", "if False:", "anybody's folder is worked in"),
         ("not in (0, os.geteuid())", "in ()", "another user's folder is worked in"),
@@ -368,7 +369,6 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("        if workers and since is not None:", "        if False:", "a worker that comes is not seen"),
     ],
     "measure/results.py": [
-        ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "two runs write one file"),
         ("        remove_left(path.parent)\n", "", "what a killed run has left stays"),
     ],
     "measure/command.py": [
