@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import browsing
 import pytest
 from browsing import ROOT, chromium, explorer_page, kernels
+from jupyter_client.manager import KernelManager
 from tornado.web import HTTPError
 
 from workbench.explorer import page_server
@@ -229,6 +230,40 @@ def test_a_page_that_was_only_asked_for_leaves_no_kernel(tmp_path):
         wait(lambda: started(tmp_path) == 1 and not kernels(tmp_path))
     for path in (str(ROOT), sys.prefix, "Warning", "Traceback"):
         assert path not in body
+
+
+FAILING = """
+import os
+os.environ["SERVER_SOFTWARE"], os.environ["QUERY_STRING"] = "voila/0", "view={}"
+from workbench.explorer import explore, widget
+page = explore()
+page._answer = lambda content: {}["/where/it/is"]
+page._asked({})
+print(page.pictures.picture["message"])
+widget.read_json = lambda *given: {}["/where/else"]
+print(explore().pictures.picture["message"])
+"""
+
+
+def test_what_nobody_foresaw_is_told_to_the_terminal_alone(tmp_path):
+    kernel, said = KernelManager(connection_file=str(tmp_path / "kernel.json")), []
+    with (tmp_path / "terminal").open("wb") as terminal:
+        kernel.start_kernel(stderr=terminal, env=browsing.environment(tmp_path))
+        try:
+            client = kernel.blocking_client()
+            client.start_channels()
+            client.wait_for_ready(timeout=120)
+            client.execute_interactive(FAILING, timeout=120, output_hook=said.append)
+            client.stop_channels()
+        finally:
+            kernel.shutdown_kernel()
+    page = json.dumps([message["content"] for message in said if message["msg_type"] != "execute_input"], default=str)
+    assert "this cannot be shown (KeyError)" in page
+    assert "The link cannot be shown: this cannot be shown (KeyError)" in page
+    assert not re.search("Traceback|/where", page)
+    told = (tmp_path / "terminal").read_text()
+    assert "KeyError: '/where/it/is'" in told
+    assert "KeyError: '/where/else'" in told
 
 
 # In a browser -----------------------------------------------------------------------------------------------------
