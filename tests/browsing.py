@@ -68,7 +68,7 @@ def server(command: list[str], port: int, folder: Path) -> Iterator[str]:
             [sys.executable, *command], cwd=ROOT, env=environment(folder), stdout=output, stderr=output
         )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -80,7 +80,7 @@ def server(command: list[str], port: int, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def chromium(*flags: str):
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, sync_playwright() as playwright:
         own = {"args": [*FLAGS, *flags], "env": os.environ | home(Path(folder))}
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, **own)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, timeout=120_000, **own)
         yield browser
         browser.close()
 

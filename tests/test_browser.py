@@ -20,7 +20,7 @@ import workbench as wb
 from workbench import audit, explorer
 
 SHOTS = ROOT / ".cache" / "screenshots"
-START = 60_000  # ms; a kernel and a page on a busy machine
+START = 120_000  # ms; a kernel and a page on a busy machine
 
 CONFIG = {
     "model_type": "llama", "_name_or_path": "acme/Tiny-1B", "hidden_size": 2048, "intermediate_size": 5632,
@@ -51,6 +51,7 @@ def open_page(browser):
     def open_(url, width=1280, height=1000, **wait):
         context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
+        context.set_default_timeout(START)
         page = context.new_page()
         pages.append(page)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -58,7 +59,7 @@ def open_page(browser):
         page.on("requestfailed", lambda request: errors.append(f"{request.url} failed"))
         page.goto(url)
         if wait.get("chart", True):
-            page.wait_for_selector(".wb-views[data-state]", timeout=START)
+            page.wait_for_selector(".wb-views[data-state]")
         return page
 
     yield open_
@@ -82,7 +83,6 @@ def shown(page, **expected):
           return Object.entries(expected).every(same);
         }""",
         arg=expected,
-        timeout=START,
     )
 
 
@@ -360,10 +360,10 @@ def test_jupyterlab_with_its_dark_theme(browser, open_page, tmp_path):
     options = [f"--port={port}", "--no-browser", "--allow-root", "--IdentityProvider.token=", f"--notebook-dir={root}"]
     with server(["-m", "jupyterlab", *options], port, tmp_path) as address:
         page = open_page(f"{address}lab/tree/explorer.ipynb", chart=False)
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=START)
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
         page.keyboard.press("Shift+Enter")
-        page.wait_for_selector(".wb-views[data-state]", timeout=START)
+        page.wait_for_selector(".wb-views[data-state]")
         ground, ink = page.evaluate(
             """() => { const style = getComputedStyle(document.querySelector(".wb-views"));
                        return [style.backgroundColor, style.color]; }"""
@@ -395,5 +395,5 @@ def test_the_browser_leaves_nothing_at_home(tmp_path):
     script = "import browsing\nwith browsing.chromium() as browser: browser.new_page().goto('about:blank')"
     env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
     env |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "tests")}
-    subprocess.run([sys.executable, "-c", script], env=env, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], env=env, check=True, timeout=120)
     assert list(tmp_path.iterdir()) == []

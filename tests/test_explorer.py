@@ -20,7 +20,7 @@ import workbench as wb
 from workbench import audit, explorer, tables
 from workbench.cli import app
 from workbench.common.extras import MissingLibrary
-from workbench.explorer import page_server, pictures, published_charts, view, website, widget
+from workbench.explorer import export, page_server, pictures, published_charts, view, website, widget
 from workbench.figures import read_params
 from workbench.figures.params import notebook_parameters
 
@@ -192,6 +192,15 @@ def test_the_notebook_draws_the_view_from_its_params(tmp_path, monkeypatch):
     assert list(found.columns) == list(expected.columns)
     assert found["time [s]"].to_numpy() == pytest.approx(expected["time [s]"].to_numpy(), rel=1e-6)
     assert set(found[found.operator == "all_reduce"].bound) <= {"link"}
+
+
+def test_a_long_config_is_written_once(monkeypatch):
+    for latency in (3.0, 4.0):
+        shown = explorer.View(**OWN, launch_latency_us=latency)
+        assert f"launch_latency_us: {latency}\n" in explorer.params(shown)
+        assert f"launch_latency={latency * 1e-6!r},\n" in explorer.code(shown)
+        monkeypatch.setattr(export, "pformat", None)  # from now on
+        monkeypatch.setattr(export, "_yaml", lambda fields: None if "configs" in fields else yaml.dump(fields))
 
 
 def test_the_params_name_every_parameter():

@@ -15,13 +15,14 @@ from urllib.parse import quote, urlsplit
 import browsing
 import pytest
 from browsing import ROOT, chromium, explorer_page, kernels
+from jupyter_client.manager import KernelManager
 from tornado.web import HTTPError
 
 from workbench.explorer import page_server
 from workbench.explorer.bounds import MAX_LINK
 
 SHOTS = ROOT / ".cache" / "screenshots"
-START = 60_000  # ms; a kernel and a page on a busy machine
+START = 120_000  # ms; a kernel and a page on a busy machine
 SOME_KERNEL = "00000000-0000-0000-0000-000000000000"
 PATHS = {
     "page": "/", "static": "/voila/static/voila.js", "template": "/voila/templates/workbench/static/index.css",
@@ -57,6 +58,7 @@ def browser():
 @pytest.fixture
 def page(browser):
     context = browser.new_context(viewport={"width": 900, "height": 260})
+    context.set_default_timeout(START)
     yield context.new_page()
     context.close()
 
@@ -82,7 +84,7 @@ def started(folder):
     return (folder / "server.log").read_text().count("Kernel started")
 
 
-def wait(condition, seconds=60):
+def wait(condition, seconds=120):
     """Until it is so, or the test has failed."""
     until = time.monotonic() + seconds
     while not condition():
@@ -185,7 +187,7 @@ def test_kernels_have_a_cap_and_end_without_their_page(tmp_path, monkeypatch):
         with pytest.raises(HTTPError, match="503: Service Unavailable .2 pages are open, as many as there may be"):
             await kernels_.start_kernel()
         with monkeypatch.context() as patient:  # a page that is reloaded asks before its old kernel has ended
-            patient.setattr(page_server, "MAX_WAIT", 60.0)
+            patient.setattr(page_server, "MAX_WAIT", 120.0)
             waiting = asyncio.create_task(kernels_.start_kernel())
             await asyncio.sleep(0)
             await kernels_.shutdown_kernel(alone)
@@ -229,6 +231,40 @@ def test_a_page_that_was_only_asked_for_leaves_no_kernel(tmp_path):
         wait(lambda: started(tmp_path) == 1 and not kernels(tmp_path))
     for path in (str(ROOT), sys.prefix, "Warning", "Traceback"):
         assert path not in body
+
+
+FAILING = """
+import os
+os.environ["SERVER_SOFTWARE"], os.environ["QUERY_STRING"] = "voila/0", "view={}"
+from workbench.explorer import explore, widget
+page = explore()
+page._answer = lambda content: {}["/where/it/is"]
+page._asked({})
+print(page.pictures.picture["message"])
+widget.read_json = lambda *given: {}["/where/else"]
+print(explore().pictures.picture["message"])
+"""
+
+
+def test_what_nobody_foresaw_is_told_to_the_terminal_alone(tmp_path):
+    kernel, said = KernelManager(connection_file=str(tmp_path / "kernel.json")), []
+    with (tmp_path / "terminal").open("wb") as terminal:
+        kernel.start_kernel(stderr=terminal, env=browsing.environment(tmp_path))
+        try:
+            client = kernel.blocking_client()
+            client.start_channels()
+            client.wait_for_ready(timeout=120)
+            client.execute_interactive(FAILING, timeout=120, output_hook=said.append)
+            client.stop_channels()
+        finally:
+            kernel.shutdown_kernel()
+    page = json.dumps([message["content"] for message in said if message["msg_type"] != "execute_input"], default=str)
+    assert "this cannot be shown (KeyError)" in page
+    assert "The link cannot be shown: this cannot be shown (KeyError)" in page
+    assert not re.search("Traceback|/where", page)
+    told = (tmp_path / "terminal").read_text()
+    assert "KeyError: '/where/it/is'" in told
+    assert "KeyError: '/where/else'" in told
 
 
 # In a browser -----------------------------------------------------------------------------------------------------
@@ -325,7 +361,7 @@ def shoot(page, name):
 def opened(page, url):
     """The page, when it has drawn its first chart."""
     page.goto(url)
-    page.wait_for_selector(".wb-views[data-state]", timeout=START)
+    page.wait_for_selector(".wb-views[data-state]")
     return page
 
 
@@ -345,7 +381,7 @@ def test_another_page_starts_nothing_reads_nothing_and_ends_nothing(address, fol
     assert list(kernels(folder)) == [kernel]
     choose = victim.locator(".widget-dropdown:has(> label:text-is('Weights')) select")
     choose.select_option(label="fp8")
-    victim.wait_for_function("document.querySelector('.wb-views').dataset.state.includes('fp8')", timeout=START)
+    victim.wait_for_function("document.querySelector('.wb-views').dataset.state.includes('fp8')")
     victim.goto("about:blank")
     wait(lambda: not kernels(folder))
 
@@ -384,7 +420,7 @@ def test_a_link_on_another_page_is_followed_by_its_reader_alone(address, folder,
             assert started(folder) == before
     shoot(page, "refused-link")
     page.get_by_text("Open it here.").click()
-    page.wait_for_selector(".wb-views[data-state]", timeout=START)
+    page.wait_for_selector(".wb-views[data-state]")
     assert json.loads(page.locator(".wb-views").get_attribute("data-state"))["gpu"] == ["l4"]
     page.goto("about:blank")
     wait(lambda: not kernels(folder))
@@ -397,26 +433,26 @@ def test_a_page_that_is_left_ends_its_kernel_and_one_that_lost_it_says_so(addres
     second.close(run_before_unload=True)
     wait(lambda: len(kernels(folder)) == 1)
     next(iter(kernels(folder).values())).kill()
-    page.get_by_text("This page has lost what computes it: reload it.").wait_for(timeout=START)
+    page.get_by_text("This page has lost what computes it: reload it.").wait_for()
     page.goto("about:blank")
     wait(lambda: not kernels(folder))
 
 
 def test_a_full_server_takes_a_page_that_is_reloaded(page, tmp_path):
-    settings = "page_server.MAX_KERNELS, page_server.MAX_WAIT = 1, 60.0"
+    settings = "page_server.MAX_KERNELS, page_server.MAX_WAIT = 1, 120.0"
     unculled = "page_server.SETTINGS.MappingKernelManager.update(cull_idle_timeout=0)"  # pages alone end their kernels
     narrow = "page_server.SETTINGS.Voila.tornado_settings['websocket_max_message_size'] = 2**20"
     with explorer_page(tmp_path, f"{settings}; {unculled}; {narrow}") as address:
         opened(page, address)
         page.reload()
-        page.wait_for_selector(".wb-views[data-state]", timeout=START)
+        page.wait_for_selector(".wb-views[data-state]")
         assert len(kernels(tmp_path)) == 1
         page.get_by_text("Your own model").click()
         with page.expect_file_chooser() as waiting:
             page.get_by_role("button", name="config.json or saved view").click()
         waiting.value.set_files({"name": "large.json", "mimeType": "application/json", "buffer": b" " * 2**21})
-        page.get_by_text("The connection was lost, as by too large a file: reload the page").wait_for(timeout=START)
-    page.get_by_text("The server does not answer: is it still running?").wait_for(timeout=START)
+        page.get_by_text("The connection was lost, as by too large a file: reload the page").wait_for()
+    page.get_by_text("The server does not answer: is it still running?").wait_for()
     assert not kernels(tmp_path)
 
 

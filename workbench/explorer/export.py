@@ -1,6 +1,8 @@
 """A view as words: the Python that gives its numbers, and the params that draw it as a figure."""
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pprint import pformat
 from typing import Any
 
@@ -63,7 +65,7 @@ def _own(name: str, view: View) -> list[str]:
     """The lines that make one of the reader's own models."""
     if name not in view.configs:
         return []
-    config = pformat(view.configs[name] | {"_name_or_path": name}, width=100, sort_dicts=False, compact=True)
+    config = _python(json.dumps(view.configs[name] | {"_name_or_path": name}))
     first = next(own for own in view.model if own in view.configs) == name
     return [*(["", "own = {}"] if first else []), f"own[{name!r}] = wb.from_hf_config(\n{config}\n)"]
 
@@ -81,13 +83,25 @@ def params(view: View) -> str:
     str
         YAML, with a comment on how to draw it.
     """
-    state = view.model_dump(exclude={"setting", "heat", "pins", "figure"})
-    state["configs"] = {name: config for name, config in state["configs"].items() if name in view.model}
+    state = view.model_dump(exclude={"setting", "heat", "pins", "figure", "configs"})
+    configs = {name: config for name, config in view.configs.items() if name in view.model}
     title = f"{', '.join(view.model)} on {', '.join(view.gpu)}"
     fields = {"figure_id": "my-view", "title": title, "caption": "", "published": view.figure or ""}
-    return _HEADER + yaml.dump(
-        fields | state | {"output_dir": "figures"}, Dumper=_DUMPER, sort_keys=False, width=110, allow_unicode=True,
-    )  # fmt: skip
+    return _HEADER + _yaml(fields | state | {"output_dir": "figures"}) + _configs_yaml(json.dumps(configs))
 
 
-_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+@lru_cache(maxsize=64)
+def _python(config: str) -> str:
+    """A config, given as JSON, as Python; kept, as it is long and few changes of a view change it."""
+    return pformat(json.loads(config), width=100, sort_dicts=False, compact=True)
+
+
+@lru_cache(maxsize=16)
+def _configs_yaml(configs: str) -> str:
+    """The configs, given as JSON, as the end of a params file; kept likewise."""
+    return _yaml({"configs": json.loads(configs)})
+
+
+def _yaml(fields: dict[str, Any]) -> str:
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(fields, Dumper=dumper, sort_keys=False, width=110, allow_unicode=True))

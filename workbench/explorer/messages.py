@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from traitlets.log import get_logger
 
 from ..common.extras import MissingLibrary
 from ..common.yaml_records import Record, validated
@@ -64,3 +65,9 @@ def in_one_line(error: Exception) -> str:
     words = words or f"this cannot be shown ({type(error).__name__})"
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
     return line if len(line) <= MAX_WORDS else f"{line[: MAX_WORDS - 3]}..."
+
+
+def log_unforeseen(error: Exception) -> None:
+    """Tell the server's terminal what nobody foresaw; the kernel's stderr, which would do so too, reaches the page."""
+    if not isinstance(error, ValueError | MissingLibrary):
+        get_logger().error("The explorer failed.", exc_info=error)

@@ -23,7 +23,16 @@ from ..hugging_face import from_hf_config
 from .bounds import MAX_LINK
 from .controls import Control, chosen_set, make_controls, read_json
 from .export import code, params
-from .messages import DownloadAsked, HeatAsked, PinAsked, SettingAsked, UnpinAsked, in_one_line, read_message
+from .messages import (
+    DownloadAsked,
+    HeatAsked,
+    PinAsked,
+    SettingAsked,
+    UnpinAsked,
+    in_one_line,
+    log_unforeseen,
+    read_message,
+)
 from .pictures import picture
 from .view import LISTS, Pin, Settings, View, drawn, grid
 
@@ -141,13 +150,15 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         return fields
 
     def _attempt(self, action: Any) -> None:
-        """Do what a reader asked for, or say in place why not; a notebook also shows where what nobody foresaw is."""
+        """Do what a reader asked for, or say in place why not; a notebook shows where what nobody foresaw is."""
         try:
             action()
         except Exception as error:
             told = {"message": in_one_line(error), "state": self.view.state()}
             self.pictures.picture = self.pictures.picture | told
-            if not (self._page or isinstance(error, ValueError)):
+            if self._page:
+                log_unforeseen(error)
+            elif not isinstance(error, ValueError):
                 raise
 
     def _write_controls(self) -> None:
@@ -305,6 +316,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
         try:
             return Explorer(validated(View, read_json(linked[0], "the link"), "the link"), page=page)
         except Exception as error:
+            log_unforeseen(error)
             why = in_one_line(error).removeprefix("the link: ")
             return Explorer(View(), page=page, message=f"The link cannot be shown: {why}")
     if isinstance(view, str | Path):
