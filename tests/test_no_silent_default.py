@@ -17,6 +17,7 @@ from workbench.catalog.dtypes import WIDTH
 from workbench.common.arguments import MAX_SIZE
 from workbench.kernels.attention import whole_waves
 from workbench.kernels.gemm import l2_misses, tiled_flops
+from workbench.kernels.unknowns import kernel_kinds
 from workbench.operators import COLLECTIVES, OPERATORS, Conventions, Step, Widths, cost, operator_set
 from workbench.serving import Replica, memory
 
@@ -95,7 +96,10 @@ def test_every_operator_of_every_model_has_a_time_on_every_gpu(model):
 def test_what_a_gpu_lacks_is_left_out_and_said():
     full, lacking = wb.gpu("h100-sxm"), without(wb.gpu("h100-sxm"), "sm_count", "l2_mb")
     assert kernels.assumptions([full]) == "h100-sxm: unfused by the fit of a100-80gb-sxm"
-    for words in ("SM count unknown, so tiles make no further waves", "L2 cache unknown, so activations come from memory"):
+    for words in (
+        "SM count unknown, so tiles make no further waves",
+        "L2 cache unknown, so activations come from memory",
+    ):
         assert words in kernels.assumptions([lacking])
     assert kernels.assumptions([lacking], "ideal") == ""
     # decoding of one sequence: a wave's start and the tail are a few microseconds, no more
@@ -153,8 +157,10 @@ def test_nothing_is_said_of_kernels_that_are_not_run():
     assert said == {"fused": "", "unfused": "h100-sxm: unfused by the fit of a100-80gb-sxm"}
     lacking = without(h100, "sm_count", "l2_mb")
     assert kernels.assumptions([lacking], kinds=["elementwise"]) == kernels.assumptions([lacking], kinds=[]) == ""
-    assert kernels.assumptions([lacking], kinds=["decode"]) == "h100-sxm: SM count unknown, so tiles make no further waves"
-    with pytest.raises(ValueError, match="^unknown kind 'gem'"):
+    assert (
+        kernels.assumptions([lacking], kinds=["decode"]) == "h100-sxm: SM count unknown, so tiles make no further waves"
+    )
+    with pytest.raises(ValueError, match="^unknown kinds 'gem'"):
         kernels.assumptions([h100], kinds=["gem"])
 
 
@@ -166,8 +172,8 @@ def test_an_operator_has_the_kind_of_its_kernel(operator):
         if (call := OPERATORS[operator](wb.model(name), Step(1, 8, 8, 0), Widths(), Conventions()))
     }
     (kernel,) = ran
-    assert kernels.kernel_kinds([operator]) == (["prefill", "decode"] if kernel == "attention" else [kernel])
-    assert kernels.kernel_kinds([operator, *COLLECTIVES]) == kernels.kernel_kinds([operator])
+    assert kernel_kinds([operator]) == (["prefill", "decode"] if kernel == "attention" else [kernel])
+    assert kernel_kinds([operator, *COLLECTIVES]) == kernel_kinds([operator])
 
 
 def test_what_is_made_of_answers_says_what_they_assume():
@@ -307,7 +313,8 @@ def test_memory_is_what_the_driver_reports_where_that_is_known(name):
     else:
         assert card.memory_bytes == 2**30 * card.memory.reported_gib
         assert 0.96 < card.memory_bytes / (1e9 * card.memory.capacity_gb) < 1.075  # GB of 10^9 or of 2^30, less ECC
-        assert card.sources["memory"]
+        address = "https://" in card.sources["memory"]
+        assert address or "memory.reported_gib=" in (card.weaker_fields or "")
         assert memory.assumed([card], "ideal") == ""
 
 
@@ -351,6 +358,13 @@ def test_kv_caches_are_as_large_as_engines_log_them(gpu, model, step, logged):
     replica = Replica(gpu, model, tp=step.get("tp", 1))
     left = memory.left_for_cache(replica, tokens=step["tokens"], sequences=256)
     assert left / memory.kv_bytes_per_token(replica) == pytest.approx(logged, rel=0.07)
+
+
+def test_a_cache_that_comes_out_too_large_is_recorded():
+    """Llama 2 70B on four A100s has 20,865 blocks, which its thread puts down to what NCCL takes beside PyTorch."""
+    replica = Replica("a100-80gb-sxm", "llama-2-70b", tp=4)
+    left = memory.left_for_cache(replica, tokens=4096, sequences=256)
+    assert left / memory.kv_bytes_per_token(replica) / (16 * 20_865) == pytest.approx(1.51, abs=0.01)
 
 
 def test_qwen_72b_runs_on_two_a100():

@@ -103,7 +103,7 @@ CALLS = {
     "catalog.models": dict,
     "kernels.Formats": lambda: {"weight": "fp16", "activation": "fp16", "kv": "fp8", "lm_head": "fp16"},
     "kernels.Timing": lambda: {"time_model": "kernel", "launch_latency": 1e-6},
-    "kernels.assumptions": lambda: {"gpus": [m().card], "time_model": "kernel"},
+    "kernels.assumptions": lambda: {"gpus": [m().card], "time_model": "kernel", "kinds": ["gemm"]},
     "kernels.all_reduce_time": lambda: {"gpu": GPU, "bytes_": [10, 20], "gpus": 2, "time_model": "kernel"},
     "kernels.all_to_all_time": lambda: {"gpu": GPU, "bytes_": [10, 20], "gpus": 2, "time_model": "kernel"},
     "kernels.send_time": lambda: {"gpu": GPU, "bytes_": [10, 20], "gpus": 2, "time_model": "kernel"},

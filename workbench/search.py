@@ -19,7 +19,7 @@ from .catalog.model_entries import model as find_model
 from .common.arguments import as_list, check_range, checked_names, whole_numbers
 from .common.errors import shown, unknown
 from .common.variables import ABSENT, VARIABLES
-from .kernels import joined
+from .kernels.unknowns import joined
 from .serving.estimation import estimate
 from .serving.pareto import pareto_front
 

@@ -41,7 +41,7 @@ def ridge_of_ceilings(gpu_id: str, peak_tflops: float, bandwidth_gbs: float) -> 
 
 
 def peak_tflops(gpu_id: str, dtype: str = "fp16") -> Recomputed:
-    """Dense peak rate of a GPU [TFLOP/s]; 0 where its cores have no such format, as its entry lists all that they have."""
+    """Dense peak rate of a GPU [TFLOP/s]; 0 where its cores have no such format."""
     check_dtype("activation", dtype)
     return Recomputed(gpu(gpu_id).dense_tflops.get(dtype, 0.0))
 

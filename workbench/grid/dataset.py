@@ -12,7 +12,8 @@ from ..catalog import gpu as find_gpu
 from ..common.arguments import LEAST, check_range
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
-from ..kernels import assumptions, attainable, bound, kernel_kinds, longest
+from ..kernels import assumptions, attainable, bound, longest
+from ..kernels.unknowns import kernel_kinds
 from ..operators import COLLECTIVES, PHASES
 from .evaluation import evaluate
 from .sweep import COSTS, Sweep, checked

@@ -4,7 +4,7 @@ from .collectives import MACHINE, all_reduce_time, all_to_all_time, check_machin
 from .formats import Formats, OperandFormats
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
 from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
-from .unknowns import assumptions, joined, kernel_kinds
+from .unknowns import assumptions
 
 __all__ = [
     "EAGER_LAUNCH",
@@ -24,8 +24,6 @@ __all__ = [
     "check_machine",
     "gemm_time",
     "ideal_time",
-    "joined",
-    "kernel_kinds",
     "link_rate",
     "longest",
     "operator_time",

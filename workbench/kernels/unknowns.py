@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from ..catalog import KINDS, kernel_fit
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
-from ..common.arguments import as_list, one_of
+from ..common.arguments import as_list, checked_names, one_of
 from ..operators import OPERATORS
 from .roofline import TIME_MODELS
 
@@ -38,7 +38,8 @@ def assumptions(gpus: Iterable[GPU], time_model: str = "kernel", kinds: Iterable
         By GPU, whose fits it borrows and which terms are left out; empty where there is nothing to say.
     """
     cards = [find_gpu(gpu) for gpu in as_list("gpus", gpus)]
-    run = {one_of("kind", kind, KINDS) for kind in kinds}
+    none = isinstance(kinds, list | tuple) and not kinds
+    run = set() if none else set(checked_names("kinds", kinds, KINDS))
     kernel = one_of("time_model", time_model, TIME_MODELS) == "kernel"
     told = {card.id: list(_kernels(card, run)) for card in cards if kernel}
     return joined(f"{name}: {'; '.join(found)}" for name, found in told.items() if found)

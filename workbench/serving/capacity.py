@@ -13,7 +13,7 @@ from ..catalog import model as find_model
 from ..catalog.loading import entries
 from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.errors import CannotRun
-from ..kernels import joined
+from ..kernels.unknowns import joined
 from ..signatures import typed
 from .estimation import estimate
 from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, device_memory

@@ -19,7 +19,7 @@ from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.arrays import Array
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, flags, labelled
-from ..kernels import joined
+from ..kernels.unknowns import joined
 from ..operators import COLLECTIVES, OPERATORS, PHASES
 from .batch import Batch
 from .drafts import Draft

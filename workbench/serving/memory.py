@@ -14,7 +14,8 @@ from ..catalog.dtypes import WIDTH, element_bytes
 from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
-from ..kernels import Formats, assumptions, joined, kernel_kinds
+from ..kernels import Formats, assumptions
+from ..kernels.unknowns import joined, kernel_kinds
 from ..operators import OPERATORS
 from .batch import Batch
 from .drafts import Draft, drafting_replica

@@ -12,7 +12,7 @@ import pandas as pd
 from ..common.arguments import LEAST, check_range, one_of, whole_number
 from ..common.errors import shown
 from ..common.progress import progress_bar
-from ..kernels import joined
+from ..kernels.unknowns import joined
 from ..serving import memory
 from ..serving.replica import beyond_context
 from .batch import Request
