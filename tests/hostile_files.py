@@ -254,6 +254,35 @@ def spoil_yaml(rng, content):
         return json.dumps(str(tree)[:2000]).encode()
 
 
+def varint(number):
+    """A number as parquet's footer has it."""
+    parts = []
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+def footer_of(content):
+    """What is before a parquet file's footer, and the footer."""
+    size = int.from_bytes(content[-8:-4], "little")
+    return content[: -8 - size], content[-8 - size : -8]
+
+
+def with_footer(content, footer):
+    return content + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def spoil_footer(rng, content):
+    """A parquet file whose footer says other numbers; its length is true."""
+    before, footer = footer_of(content)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(len(footer))
+        number = varint(rng.choice((0, 1, 2, 20, 2000, 2 * 10**7, 2**32, 2**63, rng.randrange(256))))
+        footer = footer[:at] + number + footer[at + rng.choice((1, 1, 2, 3)) :]
+    return with_footer(before, footer)
+
+
 def spoil_parquet(rng, content):
     table = pd.read_parquet(io.BytesIO(content))
     name = rng.choice([*table])
@@ -274,7 +303,7 @@ def spoil_parquet(rng, content):
         table = pd.concat([table] * rng.choice((1, 100, 20_000)))
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=rng.random() < 0.2, compression=rng.choice(("snappy", "zstd", None)))
-    return buffer.getvalue()
+    return spoil_footer(rng, buffer.getvalue()) if rng.random() < 0.5 else buffer.getvalue()
 
 
 def spoil_bytes(rng, content):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
@@ -267,6 +267,7 @@ def test_a_spoiled_table_is_read_or_refused_in_one_line(tmp_path_factory, format
 
 
 @pytest.mark.parametrize("kind", BINARY)
+@settings(max_examples=40)  # parquet is read in another process
 @given(data=st.data())
 def test_a_spoiled_binary_table_is_read_or_refused_in_one_line(tmp_path_factory, kind, data):
     content = bytearray(BINARY[kind].getvalue())

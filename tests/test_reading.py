@@ -72,12 +72,15 @@ BOMBS = {
     "trace.json.gz": ("t", members(b'{"traceEvents":[{"args":[', b"1.5,", 300), "event 0: a value or record of"),
     "wide.csv.gz": ("t", members(b"operator_class,time_s", b",x", 300), "that unfold to over 32 MiB"),
     "quoted.csv.gz": ("l", members(CSV, b'"' + b"a\n" * 400_000, 300), "over 1,000,000 lines"),
-    "rows.parquet": ("t", b"", "40,000,000 rows: at most 1,000,000"),
+    "rows.parquet": ("t", b"", "over 1,000,000 rows: split it"),
     "words.parquet": ("t", b"", "texts of over 128 MiB"),
-    "word.parquet": ("t", b"", "columns of 190 MiB: at most 128"),
+    "rows-lie.parquet": ("t", b"", "over 1,000,000 rows: split it"),
+    "word-lie.parquet": ("t", b"", "not a readable parquet file ("),
+    "word.parquet": ("t", b"", "not a readable parquet file ("),
 }  # fmt: skip
 
 READ_ALL = """
+import resource
 import sys
 from pathlib import Path
 from workbench import loadtest, timings
@@ -88,8 +91,16 @@ for path in sys.argv[1:]:
     except ValueError as error:
         print(error)
 status = Path("/proc/self/status").read_text()
-print(status.split("VmHWM:")[1].split()[0])
+print(int(status.split("VmHWM:")[1].split()[0]) + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
+
+
+def lie(path, truth, told, times):
+    """Put another number where a parquet file's footer has one, the first times that it stands there (all if -1)."""
+    before, footer = hostile_files.footer_of(path.read_bytes())
+    assert hostile_files.varint(2 * truth) in footer
+    lied = footer.replace(hostile_files.varint(2 * truth), hostile_files.varint(2 * told), times)
+    path.write_bytes(hostile_files.with_footer(before, lied))
 
 
 def write_parquets(folder):
@@ -98,10 +109,15 @@ def write_parquets(folder):
     with parquet.ParquetWriter(folder / "t-rows.parquet", many.schema) as file:
         for _ in range(40):
             file.write_table(many)
+    parquet.write_table(pa.concat_tables([many] * 10), folder / "t-rows-lie.parquet", row_group_size=10**7)
+    lie(folder / "t-rows-lie.parquet", 10**7, 5, 1)
     word = pa.DictionaryArray.from_arrays(pa.array(np.zeros(200_000, np.int8)), ["g" * 1_000_000])
     parquet.write_table(pa.table({"op_name": word, "latency": ones[:200_000]}), folder / "t-words.parquet")
     word = pa.table({"op_name": ["g" * 200_000_000], "latency": [1.0]})
-    parquet.write_table(word, folder / "t-word.parquet", compression="zstd", use_dictionary=False)
+    for name in ("t-word.parquet", "t-word-lie.parquet"):
+        parquet.write_table(word, folder / name, compression="zstd", use_dictionary=False)
+    size = parquet.read_metadata(folder / "t-word-lie.parquet").row_group(0).column(0).total_uncompressed_size
+    lie(folder / "t-word-lie.parquet", size, 100, -1)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")

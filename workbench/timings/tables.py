@@ -1,7 +1,8 @@
 """Kernel timings that are stored as plain tables: this project's CSV, Vidur's mlp.csv, AIConfigurator's perf tables."""
 
-import os
-from collections.abc import Collection
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from ..common.extras import check_libraries
 from ..files import reading
 from ..files.formulas import as_given
-from ..files.reading import check_unique_columns, open_bytes, starts_with
+from ..files.reading import Piped, open_bytes, starts_with
 from ..measure.columns import OPERATOR_CLASSES, SIZES, TEXTS, TIMING_COLUMNS
 from .cells import NATURAL, TIME, Cells, read_cells
 
@@ -41,8 +42,6 @@ def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
 # Vidur ------------------------------------------------------------------------------------------------------------
 
 VIDUR_SIZES = ("n_head", "n_kv_head", "n_embd", "n_expanded_embd", "num_tokens", "num_tensor_parallel_workers")
-
-
 VIDUR_COLUMNS = (*VIDUR_SIZES, "use_gated_mlp")
 
 
@@ -109,8 +108,6 @@ def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
 AICONFIGURATOR_CLASSES = {
     "gemm": "gemm", "context_attention": "attention_prefill", "generation_attention": "attention_decode",
 }  # fmt: skip
-
-
 AICONFIGURATOR_COLUMNS = {
     "op_name", "latency", "framework", "version", "device", "kernel_source", "gemm_dtype", "m", "n", "k", "attn_dtype",
     "kv_cache_dtype", "batch_size", "isl", "step", "num_heads", "num_key_value_heads", "head_dim",
@@ -155,60 +152,48 @@ def _plain(dtype: pd.Series) -> pd.Series:
 
 
 def _read_parquet(path: Path) -> Cells:
-    """The columns that are needed; rows and sizes are checked before anything is unfolded."""
+    """The columns that are needed, unfolded by a process with limits of its own (`parquet`)."""
     check_libraries("pyarrow")
     import pyarrow as pa
-    from pyarrow import parquet
 
-    is_number = (pa.types.is_integer, pa.types.is_floating)
+    most = reading.BUDGET
+    limits = {
+        "wanted": sorted(AICONFIGURATOR_COLUMNS), "rows": most.rows, "columns": most.columns, "texts": most.text // 4,
+        "footer": most.small,
+    }  # fmt: skip
+    command = [sys.executable, "-P", str(Path(__file__).with_name("parquet.py")), json.dumps(limits)]
     with open_bytes(path, unfold=False) as file:
-        try:
-            file.seek(-8, os.SEEK_END)
-            if (footer := int.from_bytes(file.read(4), "little")) > reading.BUDGET.small:
-                raise ValueError(f"a footer of {footer >> 20:,} MiB: at most {reading.BUDGET.small >> 20:,}")
-            found = parquet.ParquetFile(file)
-            names = found.schema_arrow.names
-            check_unique_columns(path, names, AICONFIGURATOR_COLUMNS)
-            kinds = {name: found.schema_arrow.field(name).type for name in names if name in AICONFIGURATOR_COLUMNS}
-            kinds = {name: kind for name, kind in kinds.items() if not pa.types.is_null(kind)}
-            texts = [name for name, kind in kinds.items() if "string" in str(kind)[:80] and not kind.num_fields]
-            for name, kind in kinds.items():
-                if name not in texts and not any(known(kind) for known in is_number):
-                    raise ValueError(f"column {name!r} holds {str(kind)[:60]}: expected texts or numbers")
-            _check_parquet(found.metadata, kinds)
-            table = parquet.ParquetFile(file, read_dictionary=texts).read([*kinds], use_threads=False)
-            words = _words(table.select(texts))
-            frame = pd.DataFrame({n: words[n] if n in words else table.column(n).to_numpy() for n in kinds})
-        except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
-            why = (str(error).removeprefix(f"{path}: ").splitlines() or [type(error).__name__])[0][:300]
-            raise ValueError(f"{path}: not a readable parquet file ({why})") from None
+        given: dict[str, Any] = {"input": path.content} if isinstance(path, Piped) else {"stdin": file}
+        run = subprocess.run(command, capture_output=True, check=False, **given)
+    told = run.stderr.decode(errors="replace").strip().splitlines() if run.returncode > 0 else []
+    try:
+        if run.returncode:
+            raise ValueError(told[-1][:300] if told else "Arrow breaks, or takes over 512 MiB or 10 s")
+        table = pa.ipc.open_stream(run.stdout).read_all()
+        words = _words(table)
+    except (pa.ArrowException, ValueError) as error:
+        raise ValueError(f"{path}: not a readable parquet file ({error})") from None
+    frame = pd.DataFrame({n: words[n] if n in words else table.column(n).to_numpy() for n in table.column_names})
     frame.index = pd.RangeIndex(1, len(frame) + 1)
-    return Cells(path, frame, unit="row", columns=names)
-
-
-def _check_parquet(metadata: Any, wanted: Collection[str]) -> None:
-    """Raise ValueError for more rows or bytes than are read, as a parquet file's footer has them."""
-    most, room = reading.BUDGET.rows, reading.BUDGET.text // 2  # they are held twice
-    if metadata.num_rows > most:
-        raise ValueError(f"{metadata.num_rows:,} rows: at most {most:,}")
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    parts = [group.column(i) for group in groups for i in range(group.num_columns)]
-    size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema in wanted)
-    if size > room:
-        raise ValueError(f"columns of {size >> 20:,} MiB: at most {room >> 20:,}")
+    return Cells(path, frame, unit="row", columns=json.loads(table.schema.metadata[b"names"]))
 
 
 def _words(table: Any) -> dict[str, np.ndarray]:
     """Columns of texts, each text held once; None where it is null."""
     columns, size, room = dict[str, np.ndarray](), 0, reading.BUDGET.text // 2
-    for name in table.column_names:
+    for name in (field.name for field in table.schema if hasattr(field.type, "index_type")):
         parts = [np.array([], object)]
         for chunk in table.column(name).chunks:
             words = [*chunk.dictionary.to_pylist(), None]
             places = chunk.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)
-            size += int(np.array([len(word or "") for word in words])[places].sum())
+            size += int(np.array([_held(word or "") for word in words])[places].sum())
             if size > room:
                 raise ValueError(f"texts of over {room >> 20:,} MiB")
             parts.append(np.array(words, object)[places])
         columns[name] = np.concatenate(parts)
     return columns
+
+
+def _held(text: str) -> int:
+    """What a text takes as it is held, at most [byte]."""
+    return len(text) * (1 if text.isascii() else 4)
