@@ -22,6 +22,7 @@ import workbench as wb
 from workbench import figures, loadtest, timings
 from workbench.files import reading
 from workbench.files.json_streams import json_events, values_of
+from workbench.files.reading import csv_rows
 from workbench.files.yaml_files import read_yaml
 from workbench.measure import results
 from workbench.timings.cells import read_cells
@@ -293,6 +294,22 @@ def test_parquet_texts_of_every_kind_are_read(tmp_path, kind):
     assert timings.read(tmp_path / "x.parquet").dtype.tolist() == ["fp8", ""]
 
 
+def test_a_quoted_cell_is_kept_as_it_is(tmp_path):
+    text = "x\n\n# y\n#\n" + "z" * 200_000
+    table = f'sent_s,first_token_s,last_token_s,error\n# one\n\n0,,,"{text}"\n\n# two\n1,2,3,\n'
+    assert loadtest.read(save(tmp_path, table.encode())).error.tolist() == [text, ""]
+    comments = []
+    rows = list(csv_rows(save(tmp_path, table.encode()), comments))
+    assert [row for _, row in rows[1:]] == [["0", "", "", text], ["1", "2", "3", ""]]
+    assert comments == ["one", "two"]
+
+
+def test_of_comments_the_first_are_kept_and_of_each_its_beginning(tmp_path):
+    content = OWN + "# \U0001f600".encode() + b"x" * 5000 + b"\n" + b"# y\n" * 2000 + b"gemm,1,1\n"
+    header = timings.read(save(tmp_path, content)).attrs["header"]
+    assert header == ["\U0001f600" + "x" * 998] + ["y"] * 999
+
+
 # JSON -------------------------------------------------------------------------------------------------------------
 
 
@@ -311,12 +328,15 @@ def test_long_keys_take_no_memory_below_them(tmp_path):
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-@pytest.mark.parametrize("padding", range(20))
-def test_what_python_writes_for_no_number_is_none(tmp_path, word, padding):
-    content = f'{{"x": "{"y" * (2**14 - 60 + padding)}", "ttfts": [1.0, {word}], "mean": {word}, "text": "a{word}"}}'
-    path = save(tmp_path, content.encode())
-    found = dict(values_of(json_events(path, {"ttfts", "mean", "text"}), {"ttfts", "mean", "text"}))
-    assert found == {"ttfts": [1.0, None], "mean": None, "text": f"a{word}"}
+def test_what_python_writes_for_no_number_is_none_wherever_a_part_of_the_file_ends(tmp_path, word):
+    for place, before in (("list.item", '"list": [1.0, '), ("list.item", '"list":['), ("mean", '"mean": ')):
+        end = "]" if "list" in place else ""
+        for at in range(2**14 - 12, 2**14 + 3):
+            start = f'{{"x": "{"y" * (at - len(before) - 9)}",{before}'
+            assert len(start) == at
+            path = save(tmp_path, f'{start}{word}{end},"text": "a{word}"}}'.encode())
+            found = [value for _, value in values_of(json_events(path, {place, "text"}), {place, "text"})]
+            assert found[-2:] == [None, f"a{word}"]
 
 
 def test_a_lone_surrogate_in_an_error_is_replaced(tmp_path):

@@ -33,6 +33,7 @@ class Budget:
 
 
 BUDGET = Budget()
+MAX_COMMENTS, MAX_COMMENT = 1000, 1000  # lines that are kept of a table's comments, and of each its characters
 MAX_PROBLEMS = 100  # lines that are kept of what is wrong with a table; the rest is counted
 
 
@@ -193,7 +194,7 @@ def _refused(constant: str) -> None:
 
 
 class _Lines:
-    """The lines of a table, comments apart, and the number of the last one."""
+    """The lines of a table, the number of the last one, and the comments between its rows, long ones cut."""
 
     def __init__(self, file: TextIO, comments: list[str], first: str) -> None:
         self.file, self.comments, self.first, self.number, self.row = file, comments, first, 0, 0
@@ -202,12 +203,15 @@ class _Lines:
         begun = not self.first
         for line in iter(partial(self.file.readline, BUDGET.line), ""):
             self.number += 1
+            if self.number > BUDGET.rows + 1000:  # a header, and comments
+                raise csv.Error(f"over {BUDGET.rows:,} lines: split it")
             if self.row + len(line) >= BUDGET.line:
                 raise csv.Error(f"longer than {BUDGET.line:,} characters")
             begun = begun or self.first in line
-            if line.startswith("#"):
-                self.comments.append(line.removeprefix("#").strip())
-            elif begun and line.strip():
+            if line.startswith("#") and not self.row:
+                if len(self.comments) < MAX_COMMENTS:
+                    self.comments.append(line[1 : MAX_COMMENT + 1].strip())
+            elif begun and (self.row or line.strip()):
                 self.row += len(line)
                 yield line
 
@@ -216,14 +220,9 @@ def csv_rows(path: Path, comments: list[str] | None = None, first: str = "") -> 
     """Rows of a CSV, each with the number of its last line; ValueError, in one line, for what is none or over budget.
 
     The table begins with the line that has the text `first`; what lines before it are another program's output. Lines
-    that begin with # are put into `comments`.
+    between rows that begin with # are put into `comments`.
     """
-    with open_bytes(path) as raw:
-        lines = 0
-        for part in iter(partial(raw.read, 2**16), b""):
-            lines += max(part.count(b"\n"), part.count(b"\r"))
-            if lines > BUDGET.rows + 1000:  # a header, and comments
-                raise ValueError(f"{path}: over {BUDGET.rows:,} lines: split it")
+    csv.field_size_limit(max(csv.field_size_limit(), BUDGET.line))  # of the whole process: it is only raised
     with open_text(path) as file:
         at = _Lines(file, [] if comments is None else comments, first)
         try:

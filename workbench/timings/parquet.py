@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 from pyarrow import parquet
 
-MEMORY, SECONDS = 512 * 2**20, 10  # that are added here [byte], of the processor [s]
+ROOM, SECONDS = 512 * 2**20, 10  # that are added here [byte], of the processor [s]
 NUMBERS = (pa.types.is_integer, pa.types.is_floating)
 
 
@@ -53,22 +53,22 @@ def _copy(
         raise ValueError(f"{count:,} rows, where its footer says {file.metadata.num_rows:,}")
 
 
-def main(limits: dict[str, Any]) -> None:
+def unfold(limits: dict[str, Any]) -> None:
     """Copy stdin to stdout within the limits; otherwise exit with one line that says why not."""
     source = sys.stdin.buffer if sys.stdin.buffer.seekable() else io.BytesIO(sys.stdin.buffer.read())
     pa.set_memory_pool(pa.system_memory_pool())  # the others claim gigabytes before they need them
     status = Path("/proc/self/statm")
     if status.exists():  # Linux; elsewhere a limit on memory is not held
-        most = int(status.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + MEMORY
+        most = int(status.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + ROOM
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     try:
         _copy(source, sys.stdout.buffer, **limits)
     except (MemoryError, pa.ArrowMemoryError):
-        sys.exit(f"over {MEMORY >> 20} MiB when unfolded")
+        sys.exit(f"over {ROOM >> 20} MiB when unfolded")
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         sys.exit(" ".join(str(error).split())[:300] or type(error).__name__)
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    unfold(json.loads(sys.argv[1]))
