@@ -271,10 +271,11 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("np.greater(gpus, most :=", "np.less(gpus, most :=", "machines without an end"),
     ],
     "common/arguments.py": [
-        ("isinstance(given, int | float) or isinstance(given, bool)", "isinstance(given, int | float)",
+        ("isinstance(given, int | float) and not isinstance(given, bool)", "isinstance(given, int | float)",
          "bools as numbers"),
         ("return value.item() if scalar", "return value if scalar", "numpy's small integers overflow"),
         ("if len(listed) > MAX_LABELS:", "if not listed:", "labels without an end"),
+        ("islice(values, MAX_LABELS + 1)) if", "islice(values, MAX_LABELS)) if", "a longer iterator cut"),
     ],
     "config_keys.py": [
         ("if not unset and (", "if unset and (", "keys passed over"),

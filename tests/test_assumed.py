@@ -3,6 +3,7 @@
 from itertools import count
 from math import inf, nan
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,6 +159,21 @@ def test_labels_without_an_end_are_refused(monkeypatch):
 def test_a_mapping_is_no_list():
     refused("^batch_size = {1: 2}: give one value, or a list$", wb.roofline_grid, "t4", "gpt2", batch_size={1: 2})
     refused("^gpu = {'t4': 2}: give one value, or a list$", serving.estimate, {"t4": 2}, "gpt2")
+
+
+def test_lists_arrays_and_numbers_of_numpy_are_as_good_as_tuples():
+    whole = wb.studies.traffic(((1, 512), (8, 256)))
+    for settings in ([(1, 512), [8, 256]], np.array([[1, 512], [8, 256]]), ((np.int64(1), 512), (np.int8(8), 256))):
+        pd.testing.assert_frame_equal(wb.studies.traffic(settings), whole)
+    refused("settings.0.1", wb.studies.traffic, [[1, "512"]])
+    refused("settings.0.2|settings.0 =", wb.studies.traffic, [[1, 2, 3]])
+    for gpus in (["t4"], np.array(["t4"]), pd.Series(["t4"])):
+        pd.testing.assert_frame_equal(wb.studies.replicas_needed(gpus=gpus), wb.studies.replicas_needed(gpus=("t4",)))
+    refused("^replicas_needed: gpus = 't4'", wb.studies.replicas_needed, gpus="t4")
+    phases = {"decode": wb.studies.static_tables("decode", [1, 4], [512])}
+    for span in (np.array([1.0, 2.0]), (np.float32(1), 2), [1, 2]):
+        wb.studies.t4_roofline(phases, {"decode": span}, plt.figure().subplots())
+    plt.close("all")
 
 
 def test_without_a_limit_may_be_said_as_infinity():

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import warnings
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -51,7 +52,9 @@ def public():
                 yield f"{wing}.{name}", value
 
 
-FUNCTIONS = dict(public())
+FUNCTIONS = dict(public()) | {
+    f"catalog.GPU.{name}": getattr(wb.gpu(GPU), name) for name in ("override", "peak_flop_rate", "ridge_point")
+}
 
 
 @cache
@@ -94,6 +97,9 @@ m = made
 
 #: A valid call of each; what has several forms has several, by a suffix behind "/".
 CALLS = {
+    "catalog.GPU.override": lambda: {"peak_tflops": 500.0, "bandwidth_gbs": 4000, "memory_gib": 64},
+    "catalog.GPU.peak_flop_rate": lambda: {"dtype": "fp16"},
+    "catalog.GPU.ridge_point": lambda: {"dtype": "fp8"},
     "catalog.compute_dtype": lambda: {"stored": "fp8", "activation": "fp16"},
     "catalog.element_bytes": lambda: {"dtype": "awq", "group_size": 128},
     "catalog.gpu": lambda: {"name": GPU},
@@ -480,6 +486,11 @@ CALLS = {
 PANEL = {"quantity": "time", "operator": ["o_proj"], "phase": "decode", "seq_len": [128]}
 
 
+def takes_none(parameter):
+    """Whether None is a value of an argument: its default, or one that it annotates."""
+    return parameter.default is None or "None" in str(parameter.annotation)
+
+
 def spent(values):
     yield from values
 
@@ -498,15 +509,18 @@ VALUES = {
     "bool_": np.bool_(True), "str_": np.str_("x"), "masked": np.ma.masked, "longdouble": np.longdouble(10) ** 400,
     "iterator": lambda: iter([1.5, "x"]),
 }  # fmt: skip
+NEVER = ("NaN", "object", "complex")  # which no argument takes
 BOOLS = ("True", "False", "bool_")  # which are no numbers
 NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 LISTS = (tuple, iter, spent, np.array, pd.Series, pd.Index, lambda values: xr.DataArray(values, dims="x"))
 #: What a message calls an argument where it is not by its name.
 CALLED = {
-    "acceptance": "candidates", "card": "gpu", "ds": "quantity of a panel|grid|dim", "frame": "trace|sent_s",
+    "acceptance": "candidates", "cached_tokens": "cached tokens", "card": "gpu", "ds": "quantity of a panel|grid|dim",
+    "frame": "trace|sent_s",
     "gpus": "gpu", "limits": "variable", "name": "gpu|model|measured-on", "objective": "variable",
     "operators": "operator", "path_or_dict": "config|no such file", "price": "gpu", "ranges": "argument",
-    "sequences": "concurrency|max_num_seqs|batch_size|requests", "slo": "objective", "source": "variable",
+    "settings": "batch_size|seq_len", "sequences": "concurrency|max_num_seqs|batch_size|requests",
+    "slo": "objective", "source": "variable",
     "spans": "phases", "x": "variable", "y": "variable",
 }  # fmt: skip
 
@@ -566,10 +580,10 @@ def fault(name, parameter, value, expected=None, *, refused=False):
         result = call(name, arguments)
     except ValueError as error:
         message = str(error)
-        names = f"{parameter.strip('_').partition('_')[0]}|{CALLED.get(parameter, parameter)}".lower().split("|")
+        names = rf"\b({parameter.strip('_')}(_dtype)?|{CALLED.get(parameter, parameter)})\b"
         if "\n" in message or len(message) > 2000:
             return f"not one line: {message[:200]!r}"
-        return None if any(each in message.lower() for each in names) else f"does not name it: {message[:200]}"
+        return None if re.search(names, message, re.IGNORECASE) else f"does not name it: {message[:200]}"
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:200]}"
     finally:
@@ -595,18 +609,19 @@ def test_every_public_function_has_an_example():
 @pytest.mark.parametrize("name", CALLS)
 def test_every_argument_takes_a_value_or_refuses_it_in_one_line(name):
     expected = None if name in SLOW else call(name, CALLS[name]())
-    faults = {}
+    faults, asked = {}, inspect.signature(FUNCTIONS[name.partition("/")[0]]).parameters
     for parameter, example in CALLS[name]().items():
         if name in SLOW:
             tried = {"None": None, "object": object(), "complex": 1j, "array": np.arange(4).reshape(2, 2)}
-            if inspect.signature(FUNCTIONS[name]).parameters[parameter].default is None:
+            if takes_none(asked[parameter]):
                 del tried["None"]
         else:
             tried = VALUES
         for kind, value in tried.items():
             made_anew = value() if kind == "iterator" else value
             other = isinstance(example, int | float) and not isinstance(example, bool) and kind in BOOLS
-            faults[parameter, kind] = fault(name, parameter, made_anew, refused=other)
+            never = kind in NEVER or (kind == "None" and not takes_none(asked[parameter]))
+            faults[parameter, kind] = fault(name, parameter, made_anew, refused=other or never)
         for kind, make in {} if name in SLOW else equals(example).items():
             faults[parameter, f"equal {kind}"] = fault(name, parameter, make(), expected)
     assert {place: what for place, what in faults.items() if what} == {}

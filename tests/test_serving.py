@@ -556,11 +556,11 @@ def test_a_draft_that_is_accepted_more_often_is_faster(server, b, p, o, depth, o
         ({"max_model_len": "2k"}, "max_model_len = '2k': allowed are whole numbers"),
         (
             {"schedule": "continuous", "batch_size": 2049},
-            "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2048 sequences decode 2048 tokens",
+            "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2048 sequences of batch_size = 2049",
         ),
         (
             {"schedule": "continuous", "batch_size": 3000},
-            "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2999 sequences decode 2999 tokens",
+            "max_num_batched_tokens = 2048 leaves no room for a prompt: the other 2999 sequences of batch_size = 3000",
         ),
         ({"pp": "2"}, "pp = '2': allowed are whole numbers from 1"),
         (

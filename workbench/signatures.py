@@ -7,6 +7,7 @@ from types import GenericAlias
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 import numpy as np
+import pandas as pd
 from pydantic import ConfigDict, create_model
 
 from .common.yaml_records import validated
@@ -30,7 +31,7 @@ def typed(**needed: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        asked, hints = signature(function), get_type_hints(function)
+        asked, hints = signature(function), get_type_hints(function, include_extras=True)
         fields: Any = {}
         for name, each in asked.parameters.items():
             if each.kind != Parameter.VAR_KEYWORD:
@@ -44,7 +45,7 @@ def typed(**needed: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]
             bound = asked.bind(*args, **kwargs)
             bound.apply_defaults()
             given = {
-                name: value.item() if isinstance(value, np.generic) else value
+                name: value if "ndarray" in str(hints.get(name)) else _plain(value)
                 for name, value in bound.arguments.items()
             }
             bound.arguments |= dict(validated(kind, given, function.__name__))
@@ -57,3 +58,14 @@ def typed(**needed: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]
         return door
 
     return decorate
+
+
+def _plain(value: Any, depth: int = 4) -> Any:
+    """Numbers and text of numpy as Python's own, alone or inside lists and dicts; arrays as lists."""
+    if isinstance(value, np.generic | np.ndarray | pd.Series | pd.Index) and not isinstance(value, np.ma.MaskedArray):
+        return value.tolist()
+    if type(value) in (list, tuple) and depth:
+        return type(value)(_plain(each, depth - 1) for each in value)
+    if type(value) is dict and depth:
+        return {key: _plain(each, depth - 1) for key, each in value.items()}
+    return value

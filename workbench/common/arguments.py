@@ -26,7 +26,8 @@ def plain(value: Any) -> Any:
 def check_range(name: str, value: Any, high: float = MOST, unit: str = "numbers", *, low: float = 0.0) -> float:
     """A number from `low` to `high` [unit]; anything else raises ValueError."""
     given = plain(value)
-    if not isinstance(given, int | float) or isinstance(given, bool) or not low <= given <= high:
+    good = isinstance(given, int | float) and not isinstance(given, bool) and low <= given <= high
+    if not good or (isinstance(given, int) and given.bit_length() > 1000):
         allowed = f"positive {unit} up to" if low == LEAST else f"{unit} from {low:g} to"
         raise ValueError(f"{name} = {shown(given)}: allowed are {allowed} {high:g}")
     return float(given)

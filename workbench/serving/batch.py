@@ -57,7 +57,7 @@ class Batch:
         if self.schedule == "continuous" and decoding >= self.max_num_batched_tokens:
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} leaves no room for a prompt: the other"
-                f" {int(np.max(self.batch_size)) - 1} sequences decode {decoding} tokens a step"
+                f" sequences of batch_size = {int(np.max(self.batch_size))} decode {decoding} tokens a step"
             )
 
     @property

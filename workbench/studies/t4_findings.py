@@ -1,10 +1,12 @@
 """What the T4 report concludes from its load test, and what its numbers say: capacity, traffic, recommendations."""
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from .. import loadtest
 from ..catalog.gpu_entries import gpu
@@ -20,6 +22,8 @@ from .t4_static import decode_parts
 
 OFFERED = T4_METRICS["requests sent"][3]  # by the report's load generator [1/s]
 CONTEXT = T4_PROMPT + T4_ASKED_TOKENS // 2  # of a mean decoding step [token]
+
+Pair = Annotated[tuple[int, int], Field(strict=False)]  # or a list of two
 
 
 @cache
@@ -100,12 +104,12 @@ def p99_reduction(max_num_seqs: int) -> float:
 
 
 @typed()
-def traffic(settings: tuple[tuple[int, int], ...] = ((1, 512), (T4_RUNNING, CONTEXT))) -> pd.DataFrame:
+def traffic(settings: Sequence[Pair] = ((1, 512), (T4_RUNNING, CONTEXT))) -> pd.DataFrame:
     """Compare the memory traffic of a decoding step with what the report prints of it.
 
     Parameters
     ----------
-    settings : tuple of (int, int)
+    settings : sequence of (int, int)
         Sequences [1] and the context of each [token].
 
     Returns
@@ -191,14 +195,14 @@ def recommendations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @typed()
-def replicas_needed(offered: float = OFFERED, gpus: tuple[str, ...] = ("t4", "l4", "a10g", "l40s")) -> pd.DataFrame:
+def replicas_needed(offered: float = OFFERED, gpus: Sequence[str] = ("t4", "l4", "a10g", "l40s")) -> pd.DataFrame:
     """Count the GPUs of each kind that serve a load within the report's targets (TTFT 1 s, TPOT 0.3 s).
 
     Parameters
     ----------
     offered : float, optional
         Requests per second [1/s]; by default those that the report's load generator sent.
-    gpus : tuple of str
+    gpus : sequence of str
         Catalog ids.
 
     Returns
