@@ -323,13 +323,13 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
     ],
     "files/folders.py": [
-        ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "two runs write one file"),
         ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY", "links to folders are opened"),
         ("if MARK not in self._names():", "if False:", "anybody's folder is worked in"),
         ("not in (0, os.geteuid())", "in ()", "another user's folder is worked in"),
         ("if not re.fullmatch(known, name, re.DOTALL):", "if False:", "anybody's files are removed"),
         ("        plain &= is_plain", "        plain |= is_plain", "links are gone on with"),
         ("dir_fd=folder, follow_symlinks=False", "dir_fd=folder", "links are taken for folders"),
+        ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "two runs write one output"),
         ("        if folder.lock():\n", "        if True:\n", "what another run works in is removed"),
         (" and path.read_bytes() == content", "", "metadata of the same length are trusted"),
         ("                self._mark()\n", "                pass\n", "a folder that stays is nobody's"),
@@ -369,6 +369,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("        if workers and since is not None:", "        if False:", "a worker that comes is not seen"),
     ],
     "measure/results.py": [
+        ("            stack.enter_context(scratch(", "            (lambda *_: 0)(scratch(", "two runs write one file"),
         ("        remove_left(path.parent)\n", "", "what a killed run has left stays"),
     ],
     "measure/command.py": [
