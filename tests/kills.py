@@ -335,6 +335,7 @@ def kill_at_moments(root: Path, count: int, seed: int, names: list[str]) -> list
         moment, mark = (i + chance.random()) / rounds, str(number)
         if name == "explore":
             results.append((name, sent.name, *kill_server(root, sent, moment)))
+            print(number + 1, *results[-1], sep="; ", file=sys.stderr, flush=True)
             continue
         before, after, place = root / name / "before", root / name / "after", root / name / f"killed-{number}"
         shutil.copytree(before, place)
@@ -355,6 +356,7 @@ def kill_at_moments(root: Path, count: int, seed: int, names: list[str]) -> list
         differ = sorted({file for file, _ in tree(place).items() ^ tree(after).items()})
         assert not differ, f"{name}: {sent.name} at {moment:.2f}: run again, other bytes: {differ}"
         results.append((name, sent.name, end, found))
+        print(number + 1, *results[-1], sep="; ", file=sys.stderr, flush=True)
         shutil.rmtree(place)
     return results
 
