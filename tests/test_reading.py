@@ -470,6 +470,18 @@ def test_a_figures_numbers_that_are_spoiled_differ_in_one_line(tmp_path, content
     assert len(answer.splitlines()) == 1
 
 
+def test_figures_of_some_megabytes_are_compared_and_those_of_no_end_are_not(tmp_path):
+    content = b"a,b\n" + b"1,2\n" * 1_500_000
+    expected, found = save(tmp_path, content, "old.csv"), save(tmp_path, content[:-2] + b"3\n", "new.csv")
+    assert figures.differences(expected, found) == f"{expected}, line 1500001, b: 2; recomputed 3"
+    with expected.open("ab") as file:
+        file.truncate(2**40)
+    assert "cannot be compared" in (told := figures.differences(expected, found))
+    assert "larger than 16 MiB" in told
+    for wide in (b"1," * 500_000, b"a,b\n" + b"1," * 500_000):  # pandas takes hours, or all memory
+        assert "500,001 columns: at most 2,000" in figures.differences(save(tmp_path, wide, "old.csv"), found)
+
+
 def test_a_saved_view_that_is_huge_is_refused(tmp_path):
     with (tmp_path / "view.json").open("wb") as file:
         file.truncate(2**40)  # sparse: a terabyte that takes no room

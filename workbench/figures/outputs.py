@@ -1,5 +1,6 @@
 """The files of a figure: its chart and the plotted numbers, the same bytes every time; where two tables differ."""
 
+import csv
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING
 from ..common.errors import checked_file_name
 from ..files.reading import read_small
 from ..files.writing import write_chart, write_table
+
+LARGEST_FIGURE, MAX_COLUMNS = 16 * 2**20, 2000  # of a figure's CSV that is compared [byte], [1]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +67,7 @@ def differences(expected: Path, found: Path) -> str:
     if not expected.is_file():
         return f"{expected} does not exist"
     try:
-        old, new = (pd.read_csv(io.BytesIO(read_small(path))) for path in (expected, found))
+        old, new = (pd.read_csv(io.BytesIO(_numbers(path))) for path in (expected, found))
     except (ValueError, OSError) as error:  # of two lines, some
         return f"{expected}: cannot be compared ({_short(error)})"
     if list(old.columns) != list(new.columns):
@@ -82,6 +85,15 @@ def differences(expected: Path, found: Path) -> str:
             more = f" and {int((~same).sum()) - 1} more rows" if (~same).sum() > 1 else ""
             return f"{expected}, line {row + 2}, {_short(column)}: {_short(a[row])}; recomputed {_short(b[row])}{more}"
     return ""
+
+
+def _numbers(path: Path) -> bytes:
+    """The content of a figure's CSV; ValueError for one of more columns than a figure has, which pandas does not end."""
+    content = read_small(path, LARGEST_FIGURE)
+    most = max(map(len, csv.reader(io.StringIO(content.decode("utf-8", "replace")))), default=0)
+    if most > MAX_COLUMNS:
+        raise ValueError(f"{path}: {most:,} columns: at most {MAX_COLUMNS:,}")
+    return content
 
 
 def _short(value: object) -> str:

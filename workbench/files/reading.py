@@ -135,12 +135,13 @@ def starts_with(path: Path, mark: bytes) -> bool:
         return file.read(len(mark)) == mark
 
 
-def read_small(path: Any) -> bytes:
+def read_small(path: Any, most: int | None = None) -> bytes:
     """The content of a file that is never large, a path or a resource of the package; ValueError for a larger one."""
+    most = BUDGET.small if most is None else most
     with open_bytes(given_file(path), unfold=False) if isinstance(path, Path) else path.open("rb") as file:
-        content: bytes = file.read(BUDGET.small + 1)
-    if len(content) > BUDGET.small:
-        raise ValueError(f"{path}: larger than {_mib(BUDGET.small)}, so not one of the files read here")
+        content: bytes = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path}: larger than {_mib(most)}, so not one of the files read here")
     return content
 
 
