@@ -348,7 +348,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "files/reading.py": [
         ("if self._read > (limit :=", "if self._read > 9 * (limit :=", "unfolds to more"),
-        ("if lines > BUDGET.rows + 1000:", "if lines > 99 * BUDGET.rows:", "rows are counted as they are held"),
+        ("if self.number > BUDGET.rows + 1000:", "if self.number > 99 * BUDGET.rows:", "lines without end"),
         ("if self.row + len(line) >= BUDGET.line:", "if len(line) >= BUDGET.line:", "a row over many lines"),
         ("if size > BUDGET.piped:", "if size < 0:", "pipes without end"),
         ("if self._held > BUDGET.text:", "if self._held < 0:", "texts without end"),

@@ -64,7 +64,7 @@ def members(head, part, times):
 #: Small files that unfold to gigabytes: how they are read, and what is said of them.
 BOMBS = {
     "line.jsonl.gz": ("l", members(b'{"metadata":{"request_start_ns":1},"x":"', b"a", 2500), "line 1: longer than 8"),
-    "rows.csv.gz": ("l", members(CSV, b"0,,\n", 115), "over 1,000,000 lines"),
+    "rows.csv.gz": ("l", members(CSV, b"0,,\n", 115), "over 1,000,000 requests"),
     "timings.csv.gz": ("t", members(OWN, b"gemm,1,1\n", 260), "over 1,000,000 lines"),
     "numbers.json.gz": ("l", members(b'{"ttfts":[1],"itls":[[', b"1,", 200), "a value or record of over 8 MiB"),
     "text.json.gz": ("l", members(b'{"ttfts":[1],"x":"', b"a", 1000), "request 1: a value or record of over 8 MiB"),
@@ -153,7 +153,7 @@ def test_hostile_files_made_at_random_are_read_or_refused_in_one_line():
 @pytest.mark.parametrize(
     ("read", "content", "limit", "message"),
     [
-        (loadtest.read, CSV + b"0,1,2\n" * 1200, {"rows": 100}, "over 100 lines: split it"),
+        (loadtest.read, CSV + b"\n" * 1200, {"rows": 100}, "line 1101: not valid CSV (over 100 lines: split it)"),
         (loadtest.read, CSV + b"0,1,2\n" * 120, {"rows": 100}, "over 100 requests: split it"),
         (loadtest.read, CSV + b"x,1,2\n" * 120, {"rows": 100}, "over 100 requests: split it"),
         (loadtest.read, json.dumps(lt.varcas([(0, 1, 2, 3, 4)] * 120)).encode(), {"rows": 100}, "over 100 requests: "),
@@ -168,7 +168,9 @@ def test_hostile_files_made_at_random_are_read_or_refused_in_one_line():
         (loadtest.read, CSV + b"0," * 200, {"columns": 100}, "line 2: not valid CSV (201 fields: at most 100)"),
         (loadtest.read, CSV.strip() + b",error\n" + b"".join(b"0,,,%050d\n" % i for i in range(99)), {"text": 1000},
          "over 0.0009537 MiB of cells and texts that differ: split it"),
-        (timings.read, OWN + b"gemm,1,1\n" * 1200, {"rows": 100}, "over 100 lines: split it"),
+        (timings.read, OWN + b"# gemm,1,1\n" * 1200, {"rows": 100},
+         "line 1101: not valid CSV (over 100 lines: split it"),
+        (timings.read, OWN + b"gemm,1,1\n" * 1200, {"rows": 100}, "line 568: over 1,700 cells: split it"),
         (timings.read, OWN + b"".join(b"gemm,1,%d\n" % i for i in range(99)), {"text": 1000}, "over 0.0009537 MiB of"),
         (timings.read, tm.VIDUR.encode(), {"rows": 10}, "over 10 timings, 7 in each row: split it"),
         (timings.read, tm.OWN.encode(), {"line": 100}, "line 3: not valid CSV (longer than 100 characters)"),
@@ -207,7 +209,7 @@ def test_a_file_zipped_in_parts_is_read_and_one_zipped_twice_is_refused(tmp_path
 def test_other_line_ends_are_line_ends(tmp_path, small, ends):
     assert len(loadtest.read(save(tmp_path, lt.CSV.replace("\n", ends).encode()))) == 4
     small(rows=100)
-    many = CSV.decode() + "0,1,2\n" * 1200
+    many = CSV.decode() + "# 0,1,2\n" * 1200
     assert "over 100 lines" in refused(loadtest.read, save(tmp_path, many.replace("\n", ends).encode()))
 
 
@@ -297,7 +299,6 @@ def test_parquet_texts_of_every_kind_are_read(tmp_path, kind):
 def test_a_quoted_cell_is_kept_as_it_is(tmp_path):
     text = "x\n\n# y\n#\n" + "z" * 200_000
     table = f'sent_s,first_token_s,last_token_s,error\n# one\n\n0,,,"{text}"\n\n# two\n1,2,3,\n'
-    assert loadtest.read(save(tmp_path, table.encode())).error.tolist() == [text, ""]
     comments = []
     rows = list(csv_rows(save(tmp_path, table.encode()), comments))
     assert [row for _, row in rows[1:]] == [["0", "", "", text], ["1", "2", "3", ""]]
