@@ -457,6 +457,8 @@ def main() -> None:
     options.add_argument("--imports", type=int, metavar="STEP")
     options.add_argument("--at", type=int, metavar="PLACES")
     given = options.parse_args()
+    for each in SIGNALS[1:]:  # of which `nohup`, or a shell's background, has some ignored, by children too
+        signal.signal(each, signal.SIG_DFL)
     with tempfile.TemporaryDirectory() as root:
         if given.at:
             for name in given.only:

@@ -65,6 +65,8 @@ TESTS = {
     "files/formulas.py": ["files"],
     "files/json_streams.py": ["reading"],
     "files/reading.py": ["reading"],
+    "timings/parquet.py": ["reading"],
+    "figures/outputs.py": ["reading", "figures"],
     "files/writing.py": ["files"],
     "store.py": ["files", "store"],
     "ending.py": ["cli", "kills"],
@@ -348,11 +350,22 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "files/reading.py": [
         ("if self._read > (limit :=", "if self._read > 9 * (limit :=", "unfolds to more"),
-        ("if lines > BUDGET.rows + 1000:", "if lines > 99 * BUDGET.rows:", "rows are counted as they are held"),
+        ("if self.number > BUDGET.rows + 1000:", "if self.number > 99 * BUDGET.rows:", "lines without end"),
         ("if self.row + len(line) >= BUDGET.line:", "if len(line) >= BUDGET.line:", "a row over many lines"),
+        ('if line.startswith("#") and not self.row:', 'if line.startswith("#"):', "lines of a quoted cell are lost"),
+        ("elif begun and (self.row or line.strip()):", "elif begun and line.strip():", "a cell's blank lines are lost"),
+        ("if len(self.comments) < MAX_COMMENTS:", "if True:", "comments without end"),
         ("if size > BUDGET.piped:", "if size < 0:", "pipes without end"),
         ("if self._held > BUDGET.text:", "if self._held < 0:", "texts without end"),
         ("if isinstance(path, Piped):\n        return path", "if False:\n        return path", "pipes are read twice"),
+    ],
+    "figures/outputs.py": [
+        ("if most > MAX_COLUMNS:", "if most > 10**9:", "columns without end"),
+    ],
+    "timings/parquet.py": [
+        ("resource.setrlimit(resource.RLIMIT_AS, (most, most))", "pass", "a page may take all memory"),
+        ("if count > rows:", "if file.metadata.num_rows > rows:", "the footer's word on rows"),
+        ("if held > texts:", "if held < 0:", "texts without end"),
     ],
     "files/writing.py": [
         ("temporary.touch(exist_ok=False)", "temporary.touch()", "a link in place of the temporary file"),

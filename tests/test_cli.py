@@ -312,3 +312,19 @@ def test_names_that_standard_output_cannot_show(tmp_path):
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
     assert process("timings", file, "-o", output, env=environment, stdout=subprocess.DEVNULL) == (0, "")
     assert len(pd.read_csv(output)) == 1
+
+
+@pytest.mark.parametrize("arguments", [["timings"], ["loadtest"], ["calibrate", "--gpu", "t4"]])
+def test_what_is_read_is_not_written_over(tmp_path, arguments):
+    path, other = tmp_path / "mine.csv", tmp_path / "." / "x" / ".." / "mine.csv"
+    path.write_text("mine")
+    (tmp_path / "x").mkdir()
+    done = invoke(*arguments, path, "-o", other)
+    assert (done.exit_code, done.stderr) == (1, f"workbench: cannot write {other}: it is what is read\n")
+    assert path.read_text() == "mine"
+
+
+def test_two_outputs_have_two_names(tmp_path):
+    path = tmp_path / "x.svg"
+    done = invoke("calibrate", tmp_path / "k.csv", "--gpu", "t4", "-o", path, "--plot", path)
+    assert (done.exit_code, done.stderr) == (1, f"workbench: cannot write {path}: two outputs have that name\n")

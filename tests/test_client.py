@@ -128,7 +128,7 @@ def test_a_prompt_that_is_too_long_takes_no_connection():
 
 
 def test_options_are_refused_where_they_are_made():
-    with pytest.raises(ValueError, match=r"^timeout = -1: allowed are positive seconds up to 1e\+15$"):
+    with pytest.raises(ValueError, match=r"^timeout = -1: allowed are positive seconds up to inf$"):
         ClientOptions(timeout=-1)
     with pytest.raises(ValueError, match=r"^horizon = 'end': allowed are positive seconds"):
         ClientOptions(horizon="end")

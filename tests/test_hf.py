@@ -769,3 +769,16 @@ def test_a_file_that_is_too_large_for_a_config_is_refused(tmp_path):
         sparse.truncate(2**40)  # takes no room
     with pytest.raises(ValueError, match=r"model\.safetensors: larger than 4 MiB, so not one of the files read here$"):
         hugging_face.from_hf_config(file)
+
+
+def test_a_folder_with_braces_is_named_as_it_is(tmp_path):
+    (tmp_path / "{x}").mkdir()
+    (tmp_path / "{x}" / "config.json").write_text(json.dumps(LLAMA | {"moe_x": 1}))
+    with pytest.raises(ValueError, match=r"/\{x\}/config.json: moe_x = 1: not read in a llama"):
+        hugging_face.from_hf_config(tmp_path / "{x}")
+
+
+def test_a_long_key_that_changes_the_arithmetic_is_named_in_one_short_line():
+    with pytest.raises(ValueError, match=r"\Aconfig dict: moe_ ax{74} = 1: not read in a llama") as error:
+        hugging_face.from_hf_config(LLAMA | {"moe_\na" + "x" * 5000: 1})
+    assert "\n" not in str(error.value)

@@ -539,7 +539,7 @@ def test_objectives_are_checked(table):
     for slo in (5, 0, "ttft", ["ttft"]):
         with pytest.raises(ValueError, match="slo = .*: expected seconds by objective, e.g. {'ttft': 0.5}"):
             loadtest.metrics(table, slo=slo)
-    with pytest.raises(ValueError, match="objective ttft = -1: allowed are positive seconds up to 1e\\+15"):
+    with pytest.raises(ValueError, match="objective ttft = -1: allowed are positive seconds up to inf"):
         loadtest.metrics(table, slo={"ttft": -1})
     assert "goodput" not in loadtest.metrics(table, slo={"ttft": None})
 

@@ -51,7 +51,7 @@ def check_architecture(classes: object, model_type: str, where: str) -> None:
             raise ValueError(f"{where}: architectures = {shown(name)}: not a {model_type} language model")
 
 
-def check_keys(config: Mapping[str, object], read: Iterable[str], message: str) -> None:
+def check_keys(config: Mapping[str, object], read: Iterable[str], where: str, why: str) -> None:
     """Raise ValueError for a key that changes the arithmetic, is set, and is not read.
 
     Parameters
@@ -60,8 +60,8 @@ def check_keys(config: Mapping[str, object], read: Iterable[str], message: str) 
         Of the language model.
     read : iterable of str
         Keys that are read.
-    message : str
-        With braces where key and value go.
+    where, why : str
+        What the message begins and ends with.
     """
     for key, value in config.items():
         if key in read or HARMLESS.search(str(key)) or not CHANGING.search(str(key)):
@@ -69,7 +69,8 @@ def check_keys(config: Mapping[str, object], read: Iterable[str], message: str) 
         given = _plain(value)
         unset = given is None or (isinstance(given, int | float | str | list | tuple | dict) and not given)
         if not unset and (key not in SAME or given != config.get(SAME[key])):
-            raise ValueError(message.format(f"{key} = {shown(value)}"))
+            name = " ".join(str(key).split())[:80]
+            raise ValueError(f"{where}: {name} = {shown(value)}: {why}")
 
 
 def check_modules(config: Any, method: str, where: str, *, experts: bool) -> None:

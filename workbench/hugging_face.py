@@ -232,7 +232,7 @@ def _model(given: Mapping[str, object], where: str, *, folder: str, source: str)
     fields = {"id": name.lower(), "name": name, "family": model_type, "sources": {"config": source}}
     config = {**family.defaults, **_language_model(given, family, where)}
     check_architecture(given.get("architectures"), model_type, where)
-    check_keys(config, _read_keys(family), f"{where}: {{}}: not read in a {model_type}, and changes its arithmetic")
+    check_keys(config, _read_keys(family), where, f"not read in a {model_type}, and changes its arithmetic")
     return validated(Model, fields | _sizes(config, family, where), where)
 
 

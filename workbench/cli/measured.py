@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import FileFormat, tell
+from .options import FileFormat, check_apart, tell
 
 if TYPE_CHECKING:
     from ..calibration import CalibrationResult
@@ -28,6 +28,7 @@ def calibrate(
     ] = None,
 ) -> None:
     """Fit the kernel-time model to timings: parameters as a snippet for the GPU's catalog file, errors beside it."""
+    check_apart(file, output, plot)
     from .. import calibration, catalog, timings
     from ..files.writing import write_text
 
@@ -74,6 +75,7 @@ def timings(
     gpu: Annotated[str | None, typer.Option(help="Name of the GPU, for a file that does not say.")] = None,
 ) -> None:
     """Read kernel timings (own, Vidur, AIConfigurator, Nsight Compute, PyTorch profiler) into one tidy table."""
+    check_apart(file, output)
     from ..timings import read, write
 
     table = read(file, format, gpu=gpu)
@@ -100,6 +102,7 @@ def loadtest(
     run: Annotated[int | None, typer.Option(help="Which run, from 0, of a file that holds several.")] = None,
 ) -> None:
     """What a load test shows (varcas, vLLM, GuideLLM, AIPerf, GenAI-Perf, CSV): requests finished or not, latencies."""
+    check_apart(file, output)
     from ..loadtest import metrics, read, report, write
 
     table = read(file, format, run=run)

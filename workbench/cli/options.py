@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -91,3 +92,13 @@ def tell(problems: list[str]) -> None:
         typer.echo(f"workbench: {problem}", err=True)
     if len(problems) > 10:
         typer.echo(f"workbench: and {len(problems) - 10} more", err=True)
+
+
+def check_apart(file: Path, *outputs: Path | None) -> None:
+    """Raise ValueError where an output is what is read, or another output."""
+    found = [file.resolve()]
+    for output in filter(None, outputs):
+        if output.resolve() in found:
+            what = "it is what is read" if output.resolve() == found[0] else "two outputs have that name"
+            raise ValueError(f"cannot write {output}: {what}")
+        found.append(output.resolve())

@@ -68,7 +68,7 @@ def differences(expected: Path, found: Path) -> str:
         return f"{expected} does not exist"
     try:
         old, new = (pd.read_csv(io.BytesIO(_numbers(path))) for path in (expected, found))
-    except (ValueError, OSError) as error:  # of two lines, some
+    except (ValueError, OSError, csv.Error) as error:  # of two lines, some
         return f"{expected}: cannot be compared ({_short(error)})"
     if list(old.columns) != list(new.columns):
         return f"{expected}: columns {_short(', '.join(old.columns))}; recomputed {_short(', '.join(new.columns))}"
@@ -88,9 +88,9 @@ def differences(expected: Path, found: Path) -> str:
 
 
 def _numbers(path: Path) -> bytes:
-    """The content of a figure's CSV; ValueError for one of more columns than a figure has, which pandas does not end."""
+    """The content of a figure's CSV; ValueError for one of more columns than a figure has: they take all memory."""
     content = read_small(path, LARGEST_FIGURE)
-    most = max(map(len, csv.reader(io.StringIO(content.decode("utf-8", "replace")))), default=0)
+    most = max(map(len, csv.reader(io.StringIO(content.decode("utf-8", "replace"), None))), default=0)
     if most > MAX_COLUMNS:
         raise ValueError(f"{path}: {most:,} columns: at most {MAX_COLUMNS:,}")
     return content
