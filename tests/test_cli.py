@@ -215,7 +215,7 @@ def test_plan_collects_repeated_options(tmp_path):
 def test_plan_says_when_nothing_meets_the_service_level():
     result = invoke(*PLAN, "--tp", "1", "--batch-size", "1", "--tpot", "0.0001")
     assert result.exit_code == 0
-    assert result.output.endswith("Nothing meets the service level.\n")
+    assert "\nNothing meets the service level.\n" in result.output
     assert "1 TPOT over" in result.output
 
 

@@ -371,7 +371,7 @@ def test_the_file_is_saved_while_measuring(tmp_path):
     [
         ("a,b\n1,2\n", "not a file of `workbench measure`: choose another with -o"),
         ("", "not a file of `workbench measure`"),
-        (",".join(results.MEASURED) + "\n" + "x" * 200_000 + "\n", "not valid CSV (field larger"),
+        (",".join(results.MEASURED) + "\n" + "x" * 9_000_000 + "\n", "not valid CSV (longer than"),
         (",".join(results.MEASURED) + "\nworkbench,Pretend GPU 1,1", "row 1 has not 20 fields"),
         ("\udcff", "not a text file"),
         (

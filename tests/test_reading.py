@@ -447,8 +447,8 @@ def test_results_to_go_on_with_have_a_budget(tmp_path, monkeypatch):
     assert len(results.open_results(path, "H100").rows) == 3
     monkeypatch.setattr(results, "MAX_ROWS", 2)
     assert refused(lambda path: results.open_results(path, "H100"), path).startswith("over 2 timings")
-    save(tmp_path, ",".join(results.MEASURED).encode() + b"\n" + b'"' + b"x" * 200_000)
-    assert "row 1 has not " in refused(lambda path: results.open_results(path, "H100"), path)
+    save(tmp_path, ",".join(results.MEASURED).encode() + b"\n" + b'"' + b"x" * 9_000_000)
+    assert "line 2: not valid CSV (longer than" in refused(lambda path: results.open_results(path, "H100"), path)
     save(tmp_path, b"\xff" * 100)
     assert "not a text file" in refused(lambda path: results.open_results(path, "H100"), path)
 
