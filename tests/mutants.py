@@ -66,7 +66,7 @@ TESTS = {
     "files/json_streams.py": ["reading"],
     "files/reading.py": ["reading"],
     "timings/parquet.py": ["reading"],
-    "figures/outputs.py": ["reading", "figures"],
+    "figures/outputs.py": ["reading"],
     "files/writing.py": ["files"],
     "store.py": ["files", "store"],
     "ending.py": ["cli", "kills"],

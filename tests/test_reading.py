@@ -287,6 +287,14 @@ def test_parquet_columns_stand_once_and_its_footer_is_small(tmp_path, small):
     assert "a footer of 0 MiB: at most 0" in refused(timings.read, path)
 
 
+def test_parquet_texts_are_counted_before_they_are_handed_on(tmp_path, small):
+    parquet.write_table(pa.table({"latency": [1.0] * 8, "op_name": ["x" * 40 + str(i) for i in range(8)]}), tmp_path / "x")
+    small(text=1000)
+    assert "texts of over 0 MiB" in refused(timings.read, tmp_path / "x")
+    small(text=4000)
+    assert "no column 'attn_dtype'" in refused(timings.read, tmp_path / "x")
+
+
 @pytest.mark.parametrize(
     "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
 )
