@@ -288,7 +288,8 @@ def test_parquet_columns_stand_once_and_its_footer_is_small(tmp_path, small):
 
 
 def test_parquet_texts_are_counted_before_they_are_handed_on(tmp_path, small):
-    parquet.write_table(pa.table({"latency": [1.0] * 8, "op_name": ["x" * 40 + str(i) for i in range(8)]}), tmp_path / "x")
+    names = ["x" * 40 + str(i) for i in range(8)]
+    parquet.write_table(pa.table({"latency": [1.0] * 8, "op_name": names}), tmp_path / "x")
     small(text=1000)
     assert "texts of over 0 MiB" in refused(timings.read, tmp_path / "x")
     small(text=4000)
