@@ -44,7 +44,7 @@ LABEL = {"q_proj": "qkv", "qk": "qk/pv", "up_proj": "up/gate/down"}
 )
 def test_grid_is_table_5(model, phase, candidates):
     operators = ["q_proj", "k_proj", "v_proj", "qk", "pv", "up_proj", "gate_proj", "down_proj"]
-    ds = roofline_grid(GPUS, model, operators, phase, BATCH, SEQ, candidates=candidates)
+    ds = roofline_grid(list(GPUS), model, operators, phase, BATCH, SEQ, candidates=candidates)
     h, i, n = MODELS[model]
     b, s = np.array(BATCH, float)[:, None, None], np.array(SEQ, float)[:, None]
     q = np.array(candidates or [1], float)
