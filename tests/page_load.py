@@ -1,4 +1,4 @@
-"""How many kernels pages leave: `python tests/page_load.py 100` asks for 100 pages, opens and closes 100, and counts."""
+"""How many kernels pages leave: `python tests/page_load.py 100` asks for 100, opens and closes 100, and counts."""
 
 import http.client
 import sys

@@ -556,11 +556,11 @@ def test_a_draft_that_is_accepted_more_often_is_faster(server, b, p, o, depth, o
         ({"max_model_len": "2k"}, "max_model_len = '2k': allowed are whole numbers"),
         (
             {"schedule": "continuous", "batch_size": 2049},
-            "max_num_batched_tokens = 2048 leaves no room for a prompt: the other sequences of batch_size = 2049 decode 2048 tokens",
+            "2048 leaves no room for a prompt: the other sequences of batch_size = 2049 decode 2048 tokens",
         ),
         (
             {"schedule": "continuous", "batch_size": 3000},
-            "max_num_batched_tokens = 2048 leaves no room for a prompt: the other sequences of batch_size = 3000 decode 2999 tokens",
+            "2048 leaves no room for a prompt: the other sequences of batch_size = 3000 decode 2999 tokens",
         ),
         ({"pp": "2"}, "pp = '2': allowed are whole numbers from 1"),
         (
