@@ -430,7 +430,7 @@ def test_command_prints_the_first_problems_and_how_many_more(tmp_path):
 def test_command_refuses_in_one_line(tmp_path):
     result = invoke(save(tmp_path, "a,b\n"))
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert invoke(tmp_path / "none.csv").stderr.startswith("workbench: [Errno 2] No such file")
+    assert invoke(tmp_path / "none.csv").stderr == f"workbench: {tmp_path / 'none.csv'}: No such file or directory\n"
     assert invoke(save(tmp_path, GEMM), "--gpu", "h100-sxm").exit_code == 0
     result = invoke(save(tmp_path, GEMM), "-o", tmp_path / "t.parquet")
     assert (result.exit_code, result.stderr) == (1, "workbench: unknown file suffix '.parquet'. Allowed: .csv.\n")

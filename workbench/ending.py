@@ -118,6 +118,8 @@ def one_line(error: Exception) -> str:
             return f"cannot write to standard output: {error.strerror}"
         if error.errno == errno.ENOENT:  # of `os.getcwd`
             return "the folder that this runs in is no longer there"
+    elif isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
 
 
