@@ -157,6 +157,19 @@ def test_a_bad_vidur_cell_costs_its_operation_only_and_a_bad_size_its_line(tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("size", "to"), [("64,2\n", "64,3\n"), (",14336,128256,True,64,2", f",{2**53 - 2},128256,True,64,1")]
+)
+def test_a_vidur_layer_that_its_workers_cannot_share_costs_its_line(tmp_path, size, to):
+    path = save(tmp_path, VIDUR.replace(size, to))
+    table = timings.read(path)
+    workers = to.rstrip().rpartition(",")[2]
+    assert table.attrs["problems"] == [
+        f"line 3: num_tensor_parallel_workers = '{workers}': expected a divisor of every layer's size"
+    ]
+    timings.write(table, path.with_suffix(".out.csv"))
+
+
 def test_aiconfigurator_gemm(tmp_path):
     table = timings.read(save(tmp_path, GEMM, "gemm_perf.txt"))
     assert known(table.loc[0]) == {
