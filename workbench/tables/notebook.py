@@ -49,7 +49,7 @@ class Readable:
 
     def __init__(self, table: pd.DataFrame, caption: str = "", *, index: bool = False) -> None:
         """Write every cell once, as it is shown."""
-        frame = table.reset_index() if index else table
+        frame = table.reset_index(names=[name or "" for name in table.index.names]) if index else table
         self.caption = caption
         self.header = [" ".join(map(str, name)).strip() if isinstance(name, tuple) else str(name) for name in frame]
         self.columns = [[number_text(value) for value in frame.iloc[:, i]] for i in range(frame.shape[1])]
