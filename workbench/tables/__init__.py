@@ -17,7 +17,7 @@ from .charts import (
     speedups,
 )
 from .evidence import BENCHMARK_UNITS, NOISE_FLOOR, benchmarks, fidelity, fit_parameters, fits, lenders
-from .notebook import Readable, number_text
+from .notebook import Readable
 
 __all__ = [
     "BENCHMARK_UNITS",
@@ -37,7 +37,6 @@ __all__ = [
     "fits",
     "lenders",
     "lines",
-    "number_text",
     "plan_rows",
     "points",
     "select",

@@ -10,20 +10,8 @@ import pandas as pd
 _NUMBER = re.compile(r"[-+≤≥]? ?[\d,.]+(e[-+]\d+)?[KMGTP]?|[-+]?inf|\.\.|")
 
 
-def number_text(value: object) -> str:
-    """Write a cell of a table.
-
-    Parameters
-    ----------
-    value : object
-        A number, or anything else that a table holds.
-
-    Returns
-    -------
-    str
-        A number with 4 significant digits, a whole one with all of them; empty for None and NaN, a table's missing
-        values; what is no number as it is.
-    """
+def _shown(value: object) -> str:
+    """A cell: empty for a missing value, a whole number with all digits, another with 4, anything else as it is."""
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, bool | np.bool) or not isinstance(value, Real):
@@ -36,6 +24,8 @@ def number_text(value: object) -> str:
 
 class Readable:
     """A table for a reader: HTML in a notebook, aligned text where it is printed.
+
+    Texts are whole, numbers have 4 significant digits, whole ones all of theirs, and a missing value is empty.
 
     Parameters
     ----------
@@ -52,7 +42,7 @@ class Readable:
         frame = table.reset_index(names=[name or "" for name in table.index.names]) if index else table
         self.caption = caption
         self.header = [" ".join(map(str, name)).strip() if isinstance(name, tuple) else str(name) for name in frame]
-        self.columns = [[number_text(value) for value in frame.iloc[:, i]] for i in range(frame.shape[1])]
+        self.columns = [[_shown(value) for value in frame.iloc[:, i]] for i in range(frame.shape[1])]
 
     def _numeric(self) -> list[bool]:
         """Which columns hold nothing but numbers and ranges of them."""
