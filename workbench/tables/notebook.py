@@ -52,9 +52,8 @@ class Readable:
 
     def __repr__(self) -> str:
         """Aligned text; a column of numbers at its right edge."""
-        texts = zip(self.header, self.columns, self._numeric(), strict=True)
         padded = []
-        for name, column, numeric in texts:
+        for name, column, numeric in zip(self.header, self.columns, self._numeric(), strict=True):
             width = max(map(len, [name, *column]))
             padded.append([f"{text:{'>' if numeric else '<'}{width}}" for text in (name, *column)])
         lines = ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
