@@ -3,6 +3,7 @@
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 
 import matplotlib as mpl
+import matplotlib.font_manager  # makes its cache, which on a new machine the first cell to draw would tell of
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 

@@ -67,6 +67,10 @@ TESTS = {
     "files/reading.py": ["reading"],
     "timings/parquet.py": ["reading"],
     "figures/outputs.py": ["reading"],
+    "figures/params.py": ["notebooks"],
+    "figures/index.py": ["index"],
+    "audit/reading.py": ["index"],
+    "tables/notebook.py": ["notebooks"],
     "files/writing.py": ["files"],
     "store.py": ["files", "store"],
     "ending.py": ["cli", "kills"],
@@ -358,6 +362,19 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if size > BUDGET.piped:", "if size < 0:", "pipes without end"),
         ("if self._held > BUDGET.text:", "if self._held < 0:", "texts without end"),
         ("if isinstance(path, Piped):\n        return path", "if False:\n        return path", "pipes are read twice"),
+    ],
+    "figures/params.py": [
+        ("    if not given:", "    if given:", "a wrong key is drawn without a word"),
+    ],
+    "figures/index.py": [
+        ("left = [figure for figure in left if figure not in found]", "left = list(left)", "charts in several parts"),
+    ],
+    "audit/reading.py": [
+        ("text[table.verdict == name] for", "text for", "every claim in every class"),
+    ],
+    "tables/notebook.py": [
+        ("escape(c)", "c", "texts are HTML"),
+        (":,.4g}\"", ":,}\"", "numbers of seventeen digits"),
     ],
     "figures/outputs.py": [
         ("if most > MAX_COLUMNS:", "if most > 10**9:", "columns without end"),

@@ -300,7 +300,8 @@ def test_a_claim_is_one_entry_in_a_file_and_found_everywhere(claims_file, tmp_pa
         (tmp_path / f"medusa-fig09.{kind}").touch()
     index = figures.write_index(figures.find(ROOT).values(), tmp_path).read_text()
     assert "<td>Twice three is seven</td><td>table 7</td>" in index
-    assert "does not reproduce</span>: It is six." in index
+    assert "<h4>Does not reproduce: 1</h4>" in index
+    assert "<td>apples</td><td>It is six.</td>" in index
 
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     import pages

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import workbench as wb
-from workbench import audit
+from workbench import audit, figures
 from workbench.audit import claims
 from workbench.audit.recompute import ARITHMETIC
 
@@ -96,12 +96,17 @@ def test_every_module_and_notebook_is_named_in_the_readme_or_contributing():
 def test_the_readme_counts_what_there_is():
     text = (ROOT / "README.md").read_text()
     table = audit.run()
-    counts = [int((table.verdict == verdict).sum()) for verdict in get_args(claims.Verdict)]
-    reproduce, source_only, differ, left = counts
     assert f"{len(table)} claims are recomputed" in text
-    assert f"{reproduce} reproduce, {source_only} only with the\nsource's formula, {differ} do not" in text
-    assert f"{left} cannot be recomputed" in text
-    assert f"{table.quantity.isin(ARITHMETIC).sum()} are arithmetic" in text
+    assert f"({table.quantity.isin(ARITHMETIC).sum()} are arithmetic" in text
+    _, _, rows = text.partition("\n| verdict | claims |\n|---|---|\n")
+    counts = {verdict: str((table.verdict == verdict).sum()) for verdict in get_args(claims.Verdict)}
+    assert dict(re.findall(r"\| (.*) \| (\d+) \|\n", rows.partition("\n\n")[0] + "\n")) == counts
+    charts = figures.find(ROOT).values()
+    published, measured, own = (len(found) for _, _, found in figures.parts(charts))
+    sentence = (
+        f"{len(charts)} charts, {published} that the sources print, {measured} of predictions beside measurements"
+    )
+    assert f"{sentence} and {own} of the\nworkbench's own" in text
     assert f"{len(wb.gpus())} accelerators" in text
     assert f"{len(wb.models())} models" in text
 

@@ -15,7 +15,6 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
-from markupsafe import escape
 
 from workbench import audit, figures
 from workbench.common import project as project_files
@@ -521,29 +520,3 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"cannot write .*x/t.csv: there is no folder .*/x"):
         write_table(pd.DataFrame(), tmp_path / "x" / "t.csv")
-
-
-# Index ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_index_shows_every_figure_with_its_links(tmp_path):
-    known = figures.find(ROOT)
-    for name in known:
-        for kind in FIGURE_FORMATS:
-            (tmp_path / f"{name}.{kind}").write_text("")
-    index = figures.write_index(known.values(), tmp_path)
-    page = index.read_text()
-    for name, figure in known.items():
-        assert f'<section id="{name}">' in page
-        assert f'src="{name}.png"' in page
-        assert escape(figure.values["title"]) in page
-    assert "does not reproduce" in page
-    written = index.stat().st_mtime_ns
-    figures.write_index(known.values(), tmp_path)
-    assert index.stat().st_mtime_ns == written  # up to date
-    index.write_text("touched by hand")
-    (tmp_path / "t4-decode.svg").unlink()
-    figures.write_index(known.values(), tmp_path)
-    assert '<section id="t4-decode">' in page
-    assert '<section id="t4-decode">' not in index.read_text()
-    assert '<section id="t4-prefill">' in index.read_text()

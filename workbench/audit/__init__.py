@@ -2,6 +2,7 @@
 
 from .claims import Claim, Source, sources
 from .printed import printed_cells, printed_ranges, printed_speedups
+from .reading import by_verdict, readable
 from .text import audit_text, show, show_published, summary
 from .verdicts import CLAIM_COLUMNS, changes, deviation, run, select_claims, verdict
 
@@ -10,11 +11,13 @@ __all__ = [
     "Claim",
     "Source",
     "audit_text",
+    "by_verdict",
     "changes",
     "deviation",
     "printed_cells",
     "printed_ranges",
     "printed_speedups",
+    "readable",
     "run",
     "select_claims",
     "show",

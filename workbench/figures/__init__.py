@@ -5,18 +5,20 @@ from ..common.extras import check_libraries
 check_libraries("ipykernel", "jinja2", "matplotlib", "papermill")
 
 from .batch import Outcome, draw, is_current, run
-from .index import write_index
+from .index import parts, write_index
 from .outputs import differences, save
-from .params import Figure, choose, find, read_params
+from .params import Figure, check_parameters, choose, find, read_params
 
 __all__ = [
     "Figure",
     "Outcome",
+    "check_parameters",
     "choose",
     "differences",
     "draw",
     "find",
     "is_current",
+    "parts",
     "read_params",
     "run",
     "save",

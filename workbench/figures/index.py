@@ -1,13 +1,45 @@
 """The index page of the figures: every chart with its caption, its numbers and its claims."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 from ..common.project import DATA, digest, package_fingerprint
 from ..files.writing import whole
 from .params import FIGURE_FORMATS, Figure
 from .state import file_digests, is_unchanged, record_state
+
+#: The parts of the page: what each says of its charts, and their ids. A chart stands in the first that fits.
+PARTS = {
+    "Published charts": ("{} charts that the sources print, drawn again", (
+        "medusa-*", "t4-roofline", "t4-prefill", "t4-decode", "t4-queue", "t4-roadmap",
+    )),
+    "Fidelity": ("{} charts of predictions beside measurements", ("kernel-fidelity", "t4-comparison")),
+    "The workbench's own charts": ("{} charts that no source prints", ("*",)),
+}  # fmt: skip
+
+
+def parts(figures: Iterable[Figure]) -> Iterator[tuple[str, str, list[Figure]]]:
+    """Part the figures of a page.
+
+    Parameters
+    ----------
+    figures : iterable of Figure
+        From `find`.
+
+    Yields
+    ------
+    tuple of str, str and list of Figure
+        Title of a part that has figures, how many of which kind, and the figures.
+    """
+    left = list(figures)
+    for title, (sentence, patterns) in PARTS.items():
+        found = [figure for figure in left if any(fnmatch(figure.id, pattern) for pattern in patterns)]
+        left = [figure for figure in left if figure not in found]
+        if found:
+            counted = sentence.format(len(found))
+            yield title, counted if len(found) > 1 else counted.replace("charts", "chart"), found
 
 
 def write_index(figures: Iterable[Figure], output: Path) -> Path:
@@ -52,19 +84,24 @@ def _render(figures: Iterable[Figure], output: Path) -> str:
     from .. import audit
 
     table = audit.run()
-    rows = table.assign(
-        published=[audit.show_published(*pair) for pair in zip(table.published, table.kind, strict=True)],
-        source_formula=table.source_formula.map(audit.show), ours=table.ours.map(audit.show),
-    )  # fmt: skip
-    charts = [
-        {
-            "id": figure.id, "title": figure.values["title"], "caption": figure.values["caption"],
-            "claims": rows[rows.figure == figure.id].to_dict("records"), "links": _links(figure, output),
+    charts = {
+        title: {
+            "counted": counted,
+            "charts": [
+                {
+                    "id": figure.id, "title": figure.values["title"], "caption": figure.values["caption"],
+                    "links": _links(figure, output), "claims": {
+                        verdict: rows.to_dict("records")
+                        for verdict, rows in audit.by_verdict(table[table.figure == figure.id]).items()
+                    },
+                }
+                for figure in found
+            ],
         }
-        for figure in figures
-    ]  # fmt: skip
+        for title, counted, found in parts(figures)
+    }  # fmt: skip
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string((DATA / "index.html.jinja").read_text(encoding="utf-8"))
-    return template.render(charts=charts, summary=audit.summary(table))
+    return template.render(parts=charts, summary=audit.summary(table))

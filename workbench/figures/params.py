@@ -1,5 +1,6 @@
 """Figures and their params: which notebook draws a chart, and with which parameters."""
 
+import ast
 import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
-from pydantic import ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, create_model
 
 from ..common.errors import checked_file_name, shown, unknown
 from ..common.project import digest
@@ -103,13 +104,50 @@ def read_params(params: Path, notebook: Path) -> dict[str, Any]:
         Where keys or types are not those of the notebook's `parameters` cell, or `figure_id` is not the file's name.
     """
     fields: dict[str, Any] = {name: (annotation, ...) for name, annotation in notebook_parameters(notebook).items()}
-    schema = create_model("Params", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
-    values: dict[str, Any] = validated(schema, read_mapping(params), str(params)).model_dump()
+    values: dict[str, Any] = validated(_schema(fields), read_mapping(params), str(params)).model_dump()
     if values.get("figure_id") != params.stem:
         raise ValueError(
             f"{params}: figure_id = {shown(values.get('figure_id'))}: must be the file's name, {params.stem!r}"
         )
     return values
+
+
+def check_parameters() -> None:
+    """Check what papermill gave to the notebook that calls this, in its first cell after the parameters.
+
+    papermill itself only warns of a name that no parameter has, and draws the default chart. Where a notebook is opened
+    and run by hand nothing was given.
+
+    Raises
+    ------
+    ValueError
+        Where a name or type is not that of a parameter.
+    """
+    from IPython.core.getipython import get_ipython
+
+    names: dict[str, Any] = shell.user_ns if (shell := get_ipython()) else {}
+    cells: list[str] = names.get("In", [])
+    given = max((n for n, cell in enumerate(cells) if cell.startswith("# Parameters\n")), default=0)
+    if not given:
+        return
+    declared, injected = (ast.parse(cell).body for cell in cells[given - 1 : given + 1])
+    fields: dict[str, Any] = {
+        node.target.id: (_type("the notebook", node.target.id, ast.unparse(node.annotation)), None)
+        for node in declared
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    values = {
+        target.id: names[target.id]
+        for node in injected
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    validated(_schema(fields), values, "papermill's parameters")
+
+
+def _schema(fields: dict[str, Any]) -> type[BaseModel]:
+    return create_model("Params", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Any]:
@@ -122,7 +160,7 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     return {name: _type(notebook, name, info["inferred_type_name"]) for name, info in declared.items()}
 
 
-def _type(notebook: Path, parameter: str, annotation: str) -> Any:
+def _type(notebook: object, parameter: str, annotation: str) -> Any:
     try:
         if kind := eval(annotation, {"__builtins__": {}}, TYPES):  # papermill calls no annotation "None"
             return kind

@@ -17,6 +17,7 @@ from .charts import (
     speedups,
 )
 from .evidence import BENCHMARK_UNITS, NOISE_FLOOR, benchmarks, fidelity, fit_parameters, fits, lenders
+from .notebook import Readable
 
 __all__ = [
     "BENCHMARK_UNITS",
@@ -24,6 +25,7 @@ __all__ = [
     "NOISE_FLOOR",
     "SELECTORS",
     "Panel",
+    "Readable",
     "Series",
     "benchmarks",
     "best_candidates",

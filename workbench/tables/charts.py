@@ -119,14 +119,14 @@ def series_ranges(ds: xr.Dataset, series: Series | None = None) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        A row a series: from, to [FLOP/byte], compute-bound and points [1].
+        A row a series: from and to [FLOP/byte], compute-bound and points [1].
     """
     rows = {}
     for label, selection in (series or default_series(ds)).items():
         part = select(ds, selection)
-        ends = {"from": f"{part.intensity.min().item():.4g}", "to": f"{part.intensity.max().item():.4g}"}
+        ends = {"from [FLOP/byte]": part.intensity.min().item(), "to [FLOP/byte]": part.intensity.max().item()}
         rows[label] = ends | {"compute-bound": int((part.bound == COMPUTE).sum()), "points": part.bound.size}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("series")
 
 
 @typed()
