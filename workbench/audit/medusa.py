@@ -172,9 +172,11 @@ def medusa_growth(
 def medusa_slope(gpu_id: str, model_id: str, operator: str, phase: str) -> Recomputed:
     """By which power of the intensity the performance of a series grows with the batch size, at each length [1]."""
     ds = _medusa_grid(gpu_id, model_id, operator, phase, 1, MEDUSA_BATCH_SIZES, MEDUSA_SEQ_LENS, **EAGER_TIMES)
-    grown = ds[["performance", "intensity"]].isel(operator=0)
-    grown = np.log(grown.isel(batch_size=-1, drop=True) / grown.isel(batch_size=0, drop=True))
-    return Recomputed(range_of(grown["performance"] / grown["intensity"]))
+    performance, intensity = (
+        np.log(values.isel(operator=0, batch_size=-1, drop=True) / values.isel(operator=0, batch_size=0, drop=True))
+        for values in (ds.performance, ds.intensity)
+    )
+    return Recomputed(range_of(performance / intensity))
 
 
 def _known(what: str) -> str:
