@@ -1,4 +1,4 @@
-"""Documents judged line by line: every line claimed or said not to be computable, what is misread a class of its own."""
+"""Documents judged line by line: every line claimed or not computable, what is misread a class of its own."""
 
 import pytest
 from typer.testing import CliRunner
