@@ -84,7 +84,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "audit/claims.py": [
         ('("is in none of its sentences", lines - said)', '("is in none of its sentences", set())', "lines unjudged"),
         ("own - named - set(self.elsewhere)", "own - own", "claims of no line"),
-        ('"does not reproduce" if self.transcription else "wrong as transcribed"', '"not recomputed"', "one class for both"),
+        ('"does not reproduce" if self.transcription else "wrong as transcribed"', '"not recomputed"',
+         "one class for both"),
     ],
     "audit/medusa.py": [
         ("(values >= low) & (values <= high)", "(values >= low) | (values <= high)", "every setting counts as inside"),
