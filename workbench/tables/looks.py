@@ -50,10 +50,12 @@ def candidate_color(candidates: int, most: int) -> tuple[float, ...]:
 
 def series_looks(series: Series) -> dict[str, tuple[Any, str]]:
     """Colour and marker of every series of a chart: its own, that of its candidates, or the next of the palette."""
-    most = max((int(s["candidates"]) for s in series.values() if "candidates" in s), default=1)
+    counts = {label: selection.get("candidates") for label, selection in series.items()}
+    numbers = {label: count for label, count in counts.items() if isinstance(count, int)}
+    most = max(numbers.values(), default=1)
     looks = {}
     for i, (label, selection) in enumerate(series.items()):
-        count = int(selection.get("candidates", 1))
+        count = numbers.get(label, 1)
         color = candidate_color(count, most) if count > 1 else SERIES_COLORS[i % len(SERIES_COLORS)]
         own = selection.get("color", color)
         marker = MARKERS[i // len(SERIES_COLORS) % len(MARKERS)]
