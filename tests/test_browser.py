@@ -240,7 +240,7 @@ def test_a_published_chart_with_its_ranges_and_audit(address, open_page):
     shown(page, figure="medusa-fig09")
     claims = audit.run("medusa-fig09")
     ranges = audit.printed_ranges("medusa-fig09")
-    assert page.locator(".wb-roofline rect.wb-range title").count() == len(ranges)
+    assert page.locator(".wb-roofline path.wb-range title").count() == len(ranges)
     shoot(page, "explorer-published")
     page.get_by_role("button", name="Audit rows").click()
     page.locator(".wb-audit tbody tr").first.wait_for()

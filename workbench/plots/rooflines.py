@@ -120,8 +120,8 @@ def roofline(
     _chart(ds, ax, chosen, looks, highlight, ranges)
     for arrow in arrows:
         _arrow(ax, arrow)
-    boxes = pd.DataFrame() if ranges is None else ranges[(ranges.y_low < ranges.y_high) & (ranges.x_low > 1)]
-    if len(boxes) > 1 and highlight is None:
+    if ranges is not None and len(ranges) and highlight is None:
+        boxes = ranges[(ranges.y_low < ranges.y_high) & (ranges.x_low > 1)]
         _zoom(ax, boxes, lambda inset: _chart(ds, inset, chosen, looks, None, ranges))
     return finish(ax, title, ds.sizes["gpu"])
 
@@ -155,7 +155,9 @@ def _chart(
 
 
 def _zoom(ax: Axes, boxes: pd.DataFrame, draw: Callable[[Axes], None]) -> None:
-    """The part of a chart where published boxes lie close together, drawn once more in its free corner."""
+    """The part of a chart where several published boxes lie close together, drawn once more in its free corner."""
+    if len(boxes) < 2:
+        return
     inset = ax.inset_axes((0.12, 0.045, 0.43, 0.43), zorder=4.5)
     for line in ax.get_lines()[:2]:
         inset.plot(*line.get_data(), color=line.get_color(), linestyle=line.get_linestyle(), linewidth=1.2)

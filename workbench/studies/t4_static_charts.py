@@ -68,7 +68,7 @@ def measured_step() -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-@typed()
+@typed(marks=("source", "batch_size", "intensity", "performance"))
 def t4_roofline(
     phases: Mapping[str, xr.Dataset],
     spans: Mapping[str, Sequence[float]],

@@ -17,6 +17,7 @@ from .charts import (
     speedups,
 )
 from .evidence import BENCHMARK_UNITS, NOISE_FLOOR, benchmarks, fidelity, fit_parameters, fits, lenders
+from .looks import candidate_color
 
 __all__ = [
     "BENCHMARK_UNITS",
@@ -28,6 +29,7 @@ __all__ = [
     "benchmarks",
     "best_candidates",
     "by_candidates",
+    "candidate_color",
     "curves",
     "default_series",
     "fidelity",

@@ -20,7 +20,7 @@ SERIES_COLORS = [COLORS[name] for name in ("blue", "orange", "green", "red", "pu
 #: Markers of GPUs or series, in their order.
 MARKERS = "xo^sDv*P"
 #: Few to many candidates, as the Medusa charts have them: orange, tan, salmon, pink, deep pink, purple, indigo.
-CANDIDATE_COLORS = ("#F58A07", "#EDB98A", "#F4766A", "#E858A8", "#C2187A", "#8A2BBE", "#33157A")
+CANDIDATE_COLORS = ("#F58A07", "#EDB98A", "#F4766A", "#E858A8", "#DB2C8E", "#8A2BBE", "#33157A")
 
 #: What `audit.printed_ranges` calls a ridge line that stands where the chart's own ceilings do not meet.
 RIDGE = "ridge point"
@@ -89,7 +89,7 @@ def range_outline(limits: Mapping[str, Any], x: Any, y: Any) -> np.ndarray:
     elif single:
         at, low, high = ends, np.full(2, np.min(y) / MARGIN), np.full(2, np.max(y) * MARGIN)
     else:
-        values, which = np.unique(np.log(np.ravel(x)).round(6), return_inverse=True)
+        values, which = np.unique(np.log(np.ravel(x)).round(12), return_inverse=True)
         heights = np.log(np.ravel(y))
         extremes = [[pick(heights[which == i]) for i in range(len(values))] for pick in (np.min, np.max)]
         inside = values[(values > np.log(ends[0])) & (values < np.log(ends[1]))]
