@@ -66,6 +66,8 @@ TESTS = {
     "config_keys.py": ["assumed", "hf"],
     "explorer/bounds.py": ["explorer"],
     "explorer/page_server.py": ["explorer_server"],
+    "explorer/chart_looks.py": ["charts_as_printed"],
+    "tables/looks.py": ["charts_as_printed"],
     "files/folders.py": ["files"],
     "files/formulas.py": ["files"],
     "files/json_streams.py": ["reading"],
@@ -359,6 +361,14 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("self._page_within(0.0, kernel_id)", "pass", "a page that was left computes on"),
         ('"prelaunch_hook": _set_cookie', '"prelaunch_hook": None', "a closed page keeps its kernel"),
         ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
+    ],
+    "explorer/chart_looks.py": [
+        ("color if known else", "color if True else", "any text as a colour of the page"),
+        ('row["series"] == RIDGE', "False", "a misread ridge as a range"),
+    ],
+    "tables/looks.py": [
+        ('selection.get("color", color)', "color", "a chart's own colours passed over"),
+        ("heights[which == i]", "heights", "a range as high as all points of its series"),
     ],
     "files/folders.py": [
         ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY", "links to folders are opened"),

@@ -5,7 +5,7 @@ from ..common.extras import check_libraries
 check_libraries("ijson", "matplotlib", "scipy")
 
 from .chen import batching_effects, ridge_batch_size
-from .t4_charts import compare_sources, draw_chart, gains_chart, ratios_chart, t4_roofline
+from .t4_charts import draw_chart, gains_chart, ratios_chart
 from .t4_findings import capacity, p99_reduction, recommendations, replicas_needed, traffic, utilization
 from .t4_load_test import (
     latency_breakdown,
@@ -18,6 +18,7 @@ from .t4_load_test import (
 )
 from .t4_roadmap import gains, kernel_rate, kv_cache_saved, roadmap, server_rate
 from .t4_static import STATIC_COLUMNS, decode_parts, side_by_side, static_rows, static_tables
+from .t4_static_charts import compare_sources, t4_roofline
 
 __all__ = [
     "STATIC_COLUMNS",
