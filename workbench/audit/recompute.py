@@ -29,7 +29,23 @@ from .medusa import (
     medusa_speedup,
     medusa_steepest_fall,
 )
-from .t4 import t4_batching_gain, t4_capacity, t4_gain, t4_p99_reduction, t4_static, t4_utilization
+from .t4 import (
+    t4_bandwidth_use,
+    t4_batching_gain,
+    t4_bound,
+    t4_busy,
+    t4_capacity,
+    t4_decode_share,
+    t4_gain,
+    t4_growth,
+    t4_p99_reduction,
+    t4_per_watt,
+    t4_prefill,
+    t4_static,
+    t4_step,
+    t4_tp_price,
+    t4_utilization,
+)
 from .values import Recomputed, range_of
 
 # The catalog ------------------------------------------------------------------------------------------------------
@@ -154,7 +170,8 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
         product, total, ratio,
         medusa_intensity, medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency,
         medusa_speedup, medusa_best_candidates, medusa_fall, medusa_steepest_fall,
-        t4_static, t4_batching_gain, t4_gain, t4_capacity, t4_utilization, t4_p99_reduction,
+        t4_static, t4_step, t4_growth, t4_bound, t4_batching_gain, t4_gain, t4_per_watt, t4_tp_price, t4_prefill,
+        t4_decode_share, t4_bandwidth_use, t4_busy, t4_capacity, t4_utilization, t4_p99_reduction,
     )
 }  # fmt: skip
 # what these two recompute has a function of that name already, in `kernels` and `serving.memory`
