@@ -25,6 +25,7 @@ Kind = Literal["as printed", "at most", "at least", "within"]
 #: Where a tolerance comes from, and what it is worth.
 BASES = {
     "rounding": "half a unit of the last digit that is printed",
+    "vendor digit": "half a unit of the last digit that the vendor prints, where a tool prints more of them",
     "cut off": "a whole unit of the last digit, where the source cuts digits off",
     "about": "half a unit of the last digit that is not 0, but no more than 10 %, where the source says 'about'",
     "exact": "a count, a share or an order, which either holds or does not: 1e-9 for what sums of floats differ by",
@@ -34,7 +35,7 @@ BASES = {
     "vendor": "1 %, for peaks from units and clocks, which vendors round as they like",
 }
 #: Those that leave nothing to judge: a value either rounds to what is printed, or it does not.
-STRICT = ("rounding", "cut off", "exact")
+STRICT = ("rounding", "vendor digit", "cut off", "exact")
 
 ValueOrRange = float | Annotated[tuple[float, float], Field(strict=False)]
 
