@@ -77,7 +77,8 @@ def batching_gain(batch_size: Any, seq_len: Any) -> xr.DataArray:
         Tokens per second over those of one sequence at the same context [1]; dims source, batch_size, seq_len.
     """
     many, one = (static_tables("decode", batch, seq_len).tokens_per_second for batch in (batch_size, 1))
-    return many / one.squeeze("batch_size", drop=True)
+    gain: xr.DataArray = many / one.squeeze("batch_size", drop=True)
+    return gain
 
 
 @typed()
