@@ -461,7 +461,7 @@ CALLS = {
         "gpu": GPU,
         "model": MODEL,
     },
-    "studies.prefill_time": lambda: {"prompt": 50, "cached": 16},
+    "studies.prefill_time": lambda: {"prompt": 50, "cached_prefix": 16},
     "studies.ratios_chart": lambda: {
         "table": pd.DataFrame({"run": ["a"], "quantity": ["sent"], "ratio": [1.0]}),
         "ax": None,

@@ -93,7 +93,7 @@ def test_breakdown_of_a_file_by_hand(path):
 
 def test_prefill_alone_pays_for_every_16_rows():
     assert 1e3 * studies.prefill_time(20) == pytest.approx(57.9, abs=0.05)
-    assert 1e3 * studies.prefill_time(20, cached=16) == pytest.approx(30.2, abs=0.05)
+    assert 1e3 * studies.prefill_time(20, cached_prefix=16) == pytest.approx(30.2, abs=0.05)
     assert 1e3 * studies.prefill_time(50) == pytest.approx(113, abs=0.5)
     kernels = [studies.prefill_time(rows) - T4_CALIBRATED["sequence_overhead"] for rows in (16, 17, 48, 64)]
     assert np.array(kernels[1:]) / kernels[0] == pytest.approx([2, 3, 4], rel=0.05)
@@ -103,7 +103,7 @@ def test_the_breakdown_and_the_claim_have_one_prefill(simulated):
     parts = studies.latency_breakdown(simulated)["simulated"]
     assert parts["prompt [token]"] == 20
     assert parts["prefill alone [ms]"] == 1e3 * studies.prefill_time(20)
-    assert parts["prefill alone, its prefix cached [ms]"] == 1e3 * studies.prefill_time(20, cached=16)
+    assert parts["prefill alone, its prefix cached [ms]"] == 1e3 * studies.prefill_time(20, cached_prefix=16)
     assert found("t4-prefill-50").ours == pytest.approx(1e3 * studies.prefill_time(50), rel=1e-5)
     assert "58 ms pass for a prompt of 20, 30 ms where 16 of them are cached" in found("t4-prefill-50").reason
 
@@ -402,6 +402,7 @@ def test_every_line_is_judged_and_no_verdict_hangs_on_a_tolerance():
     assert {number for sentence in source.sentences for number in sentence.numbers} == set(range(1, 267))
     rows = audit.run("t4-*")
     assert not rows.hangs.any()
+    assert audit.changes(rows) == []
     files = ("static_analysis.json", "roofline_static.py", "further runs")
     assert set(source.elsewhere) == {c.id for c in source.claims if c.where.startswith(files)}
 

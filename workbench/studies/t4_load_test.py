@@ -185,14 +185,14 @@ def _alone(sequences: int, prompt: int, output: int, **options: Any) -> xr.Datas
 
 
 @typed()
-def prefill_time(prompt: int, *, cached: int = 0) -> float:
+def prefill_time(prompt: int, *, cached_prefix: int = 0) -> float:
     """Compute the time of one prompt by itself on the calibrated server.
 
     Parameters
     ----------
     prompt : int
         Its length [token].
-    cached : int, default 0
+    cached_prefix : int, default 0
         Tokens of it that the prefix cache has, in whole blocks of 16 [token].
 
     Returns
@@ -200,7 +200,7 @@ def prefill_time(prompt: int, *, cached: int = 0) -> float:
     float
         Until the first token [s].
     """
-    return float(_alone(1, prompt, 1, cached_prefix=cached).ttft)
+    return float(_alone(1, prompt, 1, cached_prefix=cached_prefix).ttft)
 
 
 @typed()
@@ -313,7 +313,7 @@ def latency_breakdown(table: pd.DataFrame) -> pd.DataFrame:
         size = max(round(prompt), 1)
         cached = (size - 1) // BLOCK_SIZE * BLOCK_SIZE  # the last token is always computed
         whole_prompt = 1e3 * prefill_time(size)
-        rest = 1e3 * prefill_time(size, cached=cached) if cached else np.nan
+        rest = 1e3 * prefill_time(size, cached_prefix=cached) if cached else np.nan
     found = {
         "prompt [token]": prompt, "output [token]": float(done.output_tokens.astype(float).mean()),
         "prefill alone [ms]": whole_prompt, "prefill alone, its prefix cached [ms]": rest,
