@@ -145,9 +145,10 @@ def _chart(
             hold(ax, x, y)
             drawn.setdefault(label, (x.values.ravel(), y.values.ravel()))
             marker = MARKERS[j % len(MARKERS)] if len(parts) > 1 else own
+            line_marker = marker in "x+"  # of dots at one place, a smaller one leaves a ring of the larger
             ax.scatter(
-                x.values.ravel(), y.values.ravel(), s=max(62 - 8 * i, 22) if marker in "x+" else 26, marker=marker,
-                linewidths=1.2 if marker in "x+" else 0, color=COLORS["grey"] if faded else color,
+                x.values.ravel(), y.values.ravel(), s=max(62 - 8 * i, 22) if line_marker else max(50 - 5 * i, 14),
+                marker=marker, linewidths=1.2 if line_marker else 0, color=COLORS["grey"] if faded else color,
                 alpha=0.35 if faded else 1, label=label if j == 0 else None, zorder=2 if faded else 3,
             )  # fmt: skip
     if ranges is not None and len(ranges):
