@@ -100,11 +100,12 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "studies/t4_findings.py": [
         ("range(1, MOST_RUNNING + 1)", "(1, 2, 4, 8, 16, 32, 64, 128, 256)", "batches of powers of two only"),
-        ("min(int(test[\"max_num_seqs\"]), T4_RUNNING)", "int(test[\"max_num_seqs\"])", "more than were running"),
+        ('min(int(T4_LOAD_TESTS[run]["max_num_seqs"]), T4_RUNNING)', 'int(T4_LOAD_TESTS[run]["max_num_seqs"])',
+         "more than were running"),
     ],
     "audit/t4.py": [
         ("[T4_CONTEXT] if seq_len is None", "[76] if seq_len is None", "another context for the same run"),
-        ("== (limit == \"memory\")", "!= (limit == \"memory\")", "the report's bound the wrong way"),
+        ('== (limit == "memory")', '!= (limit == "memory")', "the report's bound the wrong way"),
         ("watts[1] / watts[0]", "watts[0] / watts[1]", "watts upside down"),
     ],
     "serving/steps.py": [

@@ -469,6 +469,7 @@ CALLS = {
         "title": "a",
     },
     "studies.recommendations": lambda: {"table": m().requests},
+    "studies.recorded_step": lambda: {"run": "default"},
     "studies.replicas_needed": lambda: {"offered": 2.0, "gpus": ("t4",)},
     "studies.ridge_batch_size": lambda: {"ds": m().grid},
     "studies.roadmap": dict,

@@ -226,8 +226,8 @@ def test_pass_limits():
 
 
 def test_a_step_of_the_load_test_takes_a_tenth_of_the_bandwidth():
-    assert studies.bandwidth_use() == pytest.approx(100 * 9.6018e9 / 0.279 / 320e9, rel=1e-4)
-    assert studies.bandwidth_use("max_num_seqs=1") == pytest.approx(100 * 3.6876e9 / 0.0272 / 320e9, rel=1e-3)
+    assert studies.bandwidth_use() == pytest.approx(100 * 9.6018e9 / 0.309 / 320e9, rel=1e-3)
+    assert studies.bandwidth_use("max_num_seqs=1") == pytest.approx(100 * 3.6876e9 / 0.0301 / 320e9, rel=2e-3)
     with pytest.raises(ValueError, match="unknown run 'defualt'. Did you mean 'default'"):
         studies.bandwidth_use("defualt")
 

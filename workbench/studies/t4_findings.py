@@ -10,7 +10,6 @@ from pydantic import Field
 
 from .. import loadtest
 from ..catalog.gpu_entries import gpu
-from ..common.errors import unknown
 from ..grid.dataset import forward_pass, roofline_grid
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..published.t4 import (
@@ -27,7 +26,7 @@ from ..published.t4 import (
 from ..serving import estimation
 from ..serving.capacity import BEST, KEPT, plan
 from ..signatures import typed
-from .t4_load_test import t4_replay
+from .t4_load_test import recorded_step, t4_replay
 from .t4_roadmap import gains, kernel_rate, server_rate
 from .t4_static import decode_parts, pass_limits
 
@@ -160,19 +159,17 @@ def bandwidth_use(run: str = "default") -> float:
     Returns
     -------
     float
-        The traffic of a step at the mean context, over the recorded median time per token, of the bandwidth [%].
+        The traffic of a step at the mean context, over its recorded time (`recorded_step`), of the bandwidth [%].
 
     Raises
     ------
     ValueError
         For an unknown run.
     """
-    if run not in T4_LOAD_TESTS:
-        raise unknown("run", run, T4_LOAD_TESTS)
-    test = T4_LOAD_TESTS[run]
-    running = min(int(test["max_num_seqs"]), T4_RUNNING)
+    seconds = recorded_step(run)
+    running = min(int(T4_LOAD_TESTS[run]["max_num_seqs"]), T4_RUNNING)
     moved = decode_parts(T4_SERVER["gpu"], T4_SERVER["model"], running, T4_CONTEXT)["total"]
-    return 100 * moved / test["tpot_p50"] / gpu(T4_SERVER["gpu"]).bandwidth
+    return 100 * moved / seconds / gpu(T4_SERVER["gpu"]).bandwidth
 
 
 @typed(table=REQUEST_COLUMNS)

@@ -123,6 +123,30 @@ def t4_metrics(frame: pd.DataFrame) -> dict[str, float]:
 
 
 @typed()
+def recorded_step(run: str = "default") -> float:
+    """Say how long a decoding step of one of the report's load tests took.
+
+    Parameters
+    ----------
+    run : str, optional
+        A key of `published.T4_LOAD_TESTS`.
+
+    Returns
+    -------
+    float
+        The recorded median time per token, for as many tokens as the load generator counts for a generated one [s].
+
+    Raises
+    ------
+    ValueError
+        For an unknown run.
+    """
+    if run not in T4_LOAD_TESTS:
+        raise unknown("run", run, T4_LOAD_TESTS)
+    return T4_LOAD_TESTS[run]["tpot_p50"] * T4_COUNTED_TOKENS
+
+
+@typed()
 def t4_comparison(server: Server | None = None) -> pd.DataFrame:
     """Compare the report's load tests, simulated, with what it records.
 
