@@ -55,7 +55,7 @@ def audit_page() -> str:
                     row["id"], f"{row['statement']} ({row['where']})",
                     f"{audit.show_published(row['published'], row['kind'])} {row['unit'].removeprefix('1')}",
                     audit.show(row["source_formula"]), audit.show(row["ours"]),
-                    row["verdict"] + (f": {row['reason']}" if row["reason"] else ""),
+                    audit.show_verdict(row["verdict"], row["hangs"]) + (f": {row['reason']}" if row["reason"] else ""),
                 )
                 for row in rows.to_dict("records")
             ),

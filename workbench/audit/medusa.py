@@ -46,6 +46,20 @@ def medusa_intensity(
     return Recomputed(range_of(ds.intensity), range_of(flops / (2 * elements)))
 
 
+def medusa_table(
+    what: str, operator: str, phase: str, model_id: str, batch_size: int, seq_len: int, candidates: int = 1
+) -> Recomputed:
+    """The "flops" [FLOP] or "elements" moved [1] of one matmul in one setting, by table 5 and by our operators."""
+    m = model(model_id)
+    sizes = {"h": m.hidden_size, "i": m.intermediate_size, "n": m.n_heads, "d": m.head_dim}
+    row = medusa.medusa_table5(operator, phase, **sizes, b=batch_size, s=seq_len, q=candidates)
+    ds = _medusa_grid("a100-80gb-pcie", model_id, operator, phase, candidates, [batch_size], [seq_len])
+    ours, source = {"flops": ds.flops, "elements": ds.bytes / 2}, dict(zip(("flops", "elements"), row, strict=True))
+    if what not in ours:
+        raise unknown("column", what, ours)
+    return Recomputed(range_of(ours[what]), float(source[what]))
+
+
 def medusa_performance(
     gpu_id: str,
     model_id: str,
@@ -55,16 +69,120 @@ def medusa_performance(
     batch_size: Iterable[int] = MEDUSA_BATCH_SIZES,
     seq_len: Iterable[int] = MEDUSA_SEQ_LENS,
     peak_tflops: float | None = None,
+    best: bool = False,
 ) -> Recomputed:
     """Lowest and highest performance of a series [FLOP/s]: ours by the kernel-time model and eager launches.
 
-    The source's is the roof itself, under the peak that it prints, where a claim gives one (`peak_tflops`).
+    With `best` the highest alone. The source's is the roof itself, under the peak that it prints, where a claim gives
+    one (`peak_tflops`).
     """
     series = (model_id, operator, phase, candidates, batch_size, seq_len)
     ours = _medusa_grid(gpu_id, *series, **EAGER_TIMES)
+    found = ours.performance.max() if best else ours.performance
     if peak_tflops is None:
-        return Recomputed(range_of(ours.performance))
-    return Recomputed(range_of(ours.performance), range_of(with_roof(ours, peak_tflops).attainable))
+        return Recomputed(range_of(found))
+    roofs = with_roof(ours, peak_tflops).attainable
+    return Recomputed(range_of(found), range_of(roofs.max() if best else roofs))
+
+
+def medusa_fraction(
+    of: str,
+    gpu_id: str,
+    model_id: str,
+    operator: str,
+    phase: str,
+    candidates: int | list[int] = 1,
+    batch_size: Iterable[int] = MEDUSA_BATCH_SIZES,
+    seq_len: Iterable[int] = MEDUSA_SEQ_LENS,
+    peak_tflops: float | None = None,
+) -> Recomputed:
+    """Performance of a series' settings, eagerly launched, over the "roof" above them or the "peak" [1]."""
+    if of not in ("roof", "peak"):
+        raise unknown("ceiling", of, ("roof", "peak"))
+    ds = _medusa_grid(gpu_id, model_id, operator, phase, candidates, batch_size, seq_len, **EAGER_TIMES)
+    roofed = ds if peak_tflops is None else with_roof(ds, peak_tflops)
+    return Recomputed(range_of(ds.performance / roofed["attainable" if of == "roof" else "peak_flop_rate"]))
+
+
+def medusa_share(
+    gpu_id: str,
+    model_id: str,
+    series: list[tuple[str, str]],
+    intensity: tuple[float | None, float | None] = (None, None),
+    performance: tuple[float | None, float | None] = (None, None),
+) -> Recomputed:
+    """Share of the settings of several series (operator, phase) between two intensities and two performances [1]."""
+    inside = []
+    for operator, phase in series:
+        ds = _medusa_grid(gpu_id, model_id, operator, phase, 1, MEDUSA_BATCH_SIZES, MEDUSA_SEQ_LENS, **EAGER_TIMES)
+        ds = ds.isel(operator=0).broadcast_like(ds.performance.isel(operator=0))  # a point of the chart each
+        inside.append(_between(ds.intensity, intensity) & _between(ds.performance, performance))
+    return Recomputed(float(np.mean([np.mean(each.values) for each in inside])))
+
+
+def _between(values: xr.DataArray, limits: tuple[float | None, float | None]) -> xr.DataArray:
+    low, high = (-np.inf if limits[0] is None else limits[0], np.inf if limits[1] is None else limits[1])
+    return (values >= low) & (values <= high)
+
+
+def medusa_ratio(
+    what: str, gpu_id: str, model_id: str, of: tuple[str, str], to: tuple[str, str], best: bool = False
+) -> Recomputed:
+    """Intensity or performance of a series (operator, phase) over another's [1].
+
+    At each setting of the charts, of the first of a label's matmuls; with `best` the highest of all over the highest.
+    """
+    first, second = (
+        _medusa_grid(gpu_id, model_id, *series, 1, MEDUSA_BATCH_SIZES, MEDUSA_SEQ_LENS, **EAGER_TIMES)[
+            _known(what)
+        ].squeeze("phase", drop=True)
+        for series in (of, to)
+    )
+    if best:
+        return Recomputed(float(first.max() / second.max()))
+    return Recomputed(range_of(first.isel(operator=0, drop=True) / second.isel(operator=0, drop=True)))
+
+
+def medusa_growth(
+    what: str,
+    along: str,
+    gpu_id: str,
+    model_id: str,
+    operator: str,
+    phase: str,
+    candidates: int | list[int] = 1,
+    batch_size: Iterable[int] = MEDUSA_BATCH_SIZES,
+    seq_len: Iterable[int] = MEDUSA_SEQ_LENS,
+    whole: bool = False,
+) -> Recomputed:
+    """Intensity or performance at each size along a dimension over that at the one before [1].
+
+    With `whole`, at the last over that at the first.
+    """
+    ds = _medusa_grid(gpu_id, model_id, operator, phase, candidates, batch_size, seq_len, **EAGER_TIMES)
+    values = ds[_known(what)].isel(operator=0)
+    if along not in ds.dims or along not in ("batch_size", "seq_len", "candidates"):
+        raise unknown("dimension", along, ("batch_size", "seq_len", "candidates"))
+    values = values.broadcast_like(ds.performance.isel(operator=0))
+    if whole:
+        return Recomputed(range_of(values.isel({along: -1}, drop=True) / values.isel({along: 0}, drop=True)))
+    return Recomputed(range_of(values / values.shift({along: 1})))
+
+
+def medusa_slope(gpu_id: str, model_id: str, operator: str, phase: str) -> Recomputed:
+    """By which power of the intensity the performance of a series grows with the batch size, at each length [1]."""
+    ds = _medusa_grid(gpu_id, model_id, operator, phase, 1, MEDUSA_BATCH_SIZES, MEDUSA_SEQ_LENS, **EAGER_TIMES)
+    performance, intensity = (
+        np.log(values.isel(operator=0, batch_size=-1, drop=True) / values.isel(operator=0, batch_size=0, drop=True))
+        for values in (ds.performance, ds.intensity)
+    )
+    return Recomputed(range_of(performance / intensity))
+
+
+def _known(what: str) -> str:
+    if what not in ("intensity", "performance"):
+        raise unknown("quantity", what, ("intensity", "performance"))
+    return what
 
 
 def _medusa_grid(
@@ -72,7 +190,7 @@ def _medusa_grid(
     model_id: str,
     operator: str,
     phase: str,
-    candidates: int,
+    candidates: int | list[int],
     batch_size: Iterable[int],
     seq_len: Iterable[int],
     **options: Any,
@@ -100,11 +218,9 @@ def medusa_gain(
 
     The paper measured its performance, so ours is that of kernels launched eagerly (`EAGER_TIMES`).
     """
-    if what not in ("intensity", "performance"):
-        raise unknown("quantity", what, ("intensity", "performance"))
     series = (_matmuls(operator), "decode", batch_size, seq_len)
     ds = roofline_grid(gpu_id, model_id, *series, candidates=[1, candidates], **EAGER_TIMES)
-    values = ds[what].squeeze().isel(operator=0)
+    values = ds[_known(what)].squeeze().isel(operator=0)
     return Recomputed(float(values.sel(candidates=candidates) / values.sel(candidates=1)))
 
 

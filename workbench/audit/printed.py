@@ -12,7 +12,9 @@ from .values import ends
 def _printed(figure: str) -> Iterator[Claim]:
     """The values and ranges that are printed of a figure; limits are nothing to draw."""
     for source in sources().values():
-        yield from (claim for claim in source.claims if claim.figure == figure and claim.kind == "as printed")
+        yield from (
+            claim for claim in source.claims if claim.figure == figure and claim.kind in ("as printed", "within")
+        )
 
 
 def printed_ranges(figure: str) -> pd.DataFrame:

@@ -21,13 +21,19 @@ from .medusa import (
     medusa_acceleration,
     medusa_best_candidates,
     medusa_fall,
+    medusa_fraction,
     medusa_gain,
+    medusa_growth,
     medusa_intensity,
     medusa_latency,
     medusa_performance,
+    medusa_ratio,
     medusa_rows_at_ridge,
+    medusa_share,
+    medusa_slope,
     medusa_speedup,
     medusa_steepest_fall,
+    medusa_table,
 )
 from .t4 import t4_batching_gain, t4_capacity, t4_gain, t4_p99_reduction, t4_static, t4_utilization
 from .values import Recomputed, range_of
@@ -153,6 +159,7 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
         peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, parameters, kv_reduction, decode_traffic,
         product, total, ratio,
         medusa_intensity, medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency,
+        medusa_fraction, medusa_growth, medusa_ratio, medusa_share, medusa_slope, medusa_table,
         medusa_speedup, medusa_best_candidates, medusa_fall, medusa_steepest_fall,
         t4_static, t4_batching_gain, t4_gain, t4_capacity, t4_utilization, t4_p99_reduction,
     )

@@ -38,3 +38,10 @@ def relative_distance(value: Value, reference: Value) -> float:
         for found, expected in zip(ends(value), ends(reference), strict=True)
     ]
     return max(distances, key=abs)
+
+
+def distance_outside(value: Value, limits: Value) -> float:
+    """Signed distance of a value or range from the limits that it lies beyond, of the end farther out; 0 inside [1]."""
+    (low, high), (least, most) = ends(value), ends(limits)
+    distances = (min(relative_distance(low, least), 0.0), max(relative_distance(high, most), 0.0))
+    return max(distances, key=abs)

@@ -9,16 +9,19 @@ from ..common.errors import unknown
 from . import claims
 from .claims import Claim, Verdict
 from .recompute import QUANTITIES
-from .values import Recomputed, Value, ends, relative_distance
+from .values import Recomputed, Value, distance_outside, ends, relative_distance
 
 CLAIM_COLUMNS = (
     "source", "id", "where", "statement", "quantity", "unit", "published", "source_formula", "ours", "deviation",
-    "within", "verdict", "expected", "expected_ours", "reason", "kind", "figure", "series",
+    "within", "basis", "verdict", "hangs", "expected", "expected_ours", "reason", "kind", "figure", "series",
 )  # fmt: skip
 
 #: How far a recomputed value may be from the one that its claim records [1]: far above six digits' rounding and what
 #: another machine's sums differ by, far below any change of a formula.
 SAME_VALUE = 1e-3
+
+#: How far a tolerance is moved, up and down, to see whether a verdict hangs on it [1].
+MOVE = 1.5
 
 
 def run(figure: str | None = None) -> pd.DataFrame:
@@ -34,8 +37,9 @@ def run(figure: str | None = None) -> pd.DataFrame:
     pandas.DataFrame
         Columns `CLAIM_COLUMNS`. published, source_formula (what the source's own formula gives, None where it is not
         known), ours and expected_ours (what the claim records, None where it does not) are values or (low, high), in
-        unit; deviation of ours from published and within are relative [1]; verdict is what holds, expected what the
-        claim records.
+        unit; deviation of ours from published and within are relative [1], and basis says where within comes from;
+        verdict is what holds, expected what the claim records; hangs is whether another tolerance would change it
+        (`hangs`).
 
     Raises
     ------
@@ -48,15 +52,16 @@ def run(figure: str | None = None) -> pd.DataFrame:
             if figure is not None and not fnmatch(claim.figure or "", figure):
                 continue
             result = _recompute(claim)
+            held = verdict(claim, result, transcription=source.transcription)
             rows.append(
                 {
                     "source": source.title, "id": claim.id, "where": claim.where, "statement": claim.statement,
                     "quantity": claim.quantity, "unit": claim.unit, "published": claim.published,
                     "source_formula": result.source, "ours": result.ours,
                     "deviation": deviation(claim, result.ours), "within": claim.within,
-                    "verdict": verdict(claim, result), "expected": claim.verdict, "expected_ours": claim.ours,
-                    "reason": claim.reason or "", "kind": claim.kind, "figure": claim.figure or "",
-                    "series": claim.series or "",
+                    "basis": claim.basis, "verdict": held, "hangs": hangs(claim, result), "expected": claim.verdict,
+                    "expected_ours": claim.ours, "reason": claim.reason or "", "kind": claim.kind,
+                    "figure": claim.figure or "", "series": claim.series or "",
                 }
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(CLAIM_COLUMNS))
@@ -82,17 +87,19 @@ def deviation(claim: Claim, value: Value) -> float:
     Returns
     -------
     float
-        Of two ranges, the distance of the ends that are farther apart; from a limit, how far the value is beyond it,
-        0 inside [1].
+        Of two ranges, the distance of the ends that are farther apart; from a limit, or where a value is meant to lie
+        within a range, how far it is beyond the nearer end, 0 inside [1].
     """
     if claim.kind == "at most":
         return max(ends(value)[1] / ends(claim.published)[1] - 1, 0.0)
     if claim.kind == "at least":
         return min(ends(value)[0] / ends(claim.published)[0] - 1, 0.0)
+    if claim.kind == "within" or np.ndim(value) < np.ndim(claim.published):
+        return distance_outside(value, claim.published)
     return relative_distance(value, claim.published)
 
 
-def verdict(claim: Claim, recomputed: Recomputed) -> Verdict:
+def verdict(claim: Claim, recomputed: Recomputed, *, transcription: bool = False) -> Verdict:
     """Whether a published number reproduces.
 
     Parameters
@@ -101,12 +108,14 @@ def verdict(claim: Claim, recomputed: Recomputed) -> Verdict:
         What is published, and within which relative distance a value counts as the same.
     recomputed : Recomputed
         Our value, and that of the source's own formula.
+    transcription : bool, default False
+        Whether the claim is what a program read off a picture.
 
     Returns
     -------
     str
-        "reproduces" by our model, "reproduces with the source's formula only", "does not reproduce" by either, or
-        "not recomputed" where our value is NaN.
+        "reproduces" by our model, "reproduces with the source's formula only", "does not reproduce" by either (of a
+        transcription: "wrong as transcribed"), or "not recomputed" where our value is NaN.
     """
     if np.isnan(recomputed.ours).any():
         return "not recomputed"
@@ -114,7 +123,44 @@ def verdict(claim: Claim, recomputed: Recomputed) -> Verdict:
         return "reproduces"
     if recomputed.source is not None and abs(deviation(claim, recomputed.source)) <= claim.within:
         return "reproduces with the source's formula only"
-    return "does not reproduce"
+    return "wrong as transcribed" if transcription else "does not reproduce"
+
+
+def flips(claim: Claim, recomputed: Recomputed) -> bool:
+    """Whether the verdict changes with a tolerance of 1.5 times (`MOVE`) what the claim has, or of 1/1.5.
+
+    Parameters
+    ----------
+    claim : Claim
+        What is published.
+    recomputed : Recomputed
+        Our value, and that of the source's own formula.
+
+    Returns
+    -------
+    bool
+        True where it does.
+    """
+    moved = (claim.model_copy(update={"within": claim.within * factor}) for factor in (1 / MOVE, 1.0, MOVE))
+    return len({verdict(each, recomputed) for each in moved}) > 1
+
+
+def hangs(claim: Claim, recomputed: Recomputed) -> bool:
+    """Whether a verdict hangs on its tolerance: it `flips`, and the tolerance is a judgement.
+
+    Parameters
+    ----------
+    claim : Claim
+        What is published.
+    recomputed : Recomputed
+        Our value, and that of the source's own formula.
+
+    Returns
+    -------
+    bool
+        Never of a rounded number or a count (`claims.STRICT`), where no other tolerance could be taken.
+    """
+    return claim.basis not in claims.STRICT and flips(claim, recomputed)
 
 
 def select_claims(table: pd.DataFrame, *, source: str | None = None, verdict: str | None = None) -> pd.DataFrame:

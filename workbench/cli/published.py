@@ -84,18 +84,23 @@ def audit(
     figure: Annotated[str | None, typer.Option("--figure", help="Only the claims of a figure, or of a glob.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole table to FILE.csv.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Show also the claims that reproduce.")] = False,
+    by: Annotated[
+        str | None, typer.Option("--by", help="'source': a row for each source instead, how many have which verdict.")
+    ] = None,
 ) -> None:
     """Recompute every published number; exit status 1 when a verdict or a recorded value is not the expected one."""
     from .. import audit as auditor
     from ..common.errors import unknown
     from ..files.writing import write_table
 
+    if by not in (None, "source"):
+        raise unknown("--by", by, ["source"])
     table = auditor.run(figure)
     if figure is not None and table.empty:
         raise unknown("figure", figure, sorted(set(auditor.run().figure) - {""}))
     if csv:
         write_table(table, csv)
-    typer.echo(auditor.audit_text(table, everything=all_))
+    typer.echo(auditor.by_source_text(table) if by else auditor.audit_text(table, everything=all_))
     changed = auditor.changes(table)
     for change in changed:
         typer.echo(f"workbench: {change}", err=True)
