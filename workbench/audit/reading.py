@@ -21,15 +21,14 @@ def by_verdict(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     -------
     dict of pandas.DataFrame
         By verdict, those that have claims, in the order of `Verdict`; a row a claim with its whole statement, values
-        with 4 significant digits in `unit`, and the reason, with a word where the verdict hangs on the tolerance.
+        with 4 significant digits in `unit`, and the reason.
     """
-    edge = table.hangs.map({True: " At the edge of its tolerance.", False: ""})
     text = pd.DataFrame(
         {
             "printed": table.statement, "where": table["where"],
             "published": list(map(show_published, table.published, table.kind)),
             "source's formula": table.source_formula.map(show), "ours": table.ours.map(show),
-            "unit": table.unit.where(table.unit != "1", ""), "why": (table.reason + edge).str.strip(),
+            "unit": table.unit.where(table.unit != "1", ""), "why": table.reason,
         }
     )  # fmt: skip
     return {name: text[table.verdict == name] for name in get_args(Verdict) if (table.verdict == name).any()}
