@@ -46,7 +46,15 @@ def gallery() -> str:
 def audit_page() -> str:
     """Every claim: published, recomputed by the source's formula and by ours, and the verdict."""
     claims = audit.run()
-    parts = ["# Audit\n", f"{audit.summary(claims)}.\n", "A number that does not reproduce stays, with the reason.\n"]
+    counts = audit.by_source(claims).astype(object).fillna("-").rename_axis("source").reset_index()
+    parts = [
+        "# Audit\n", f"{audit.summary(claims)}.\n",
+        "A number that does not reproduce stays, with the reason. What a program misread when it transcribed a figure "
+        "is wrong as transcribed, apart from what the paper prints.\n",
+        table(counts.columns, counts.itertuples(index=False)),
+        "A verdict at the edge of its tolerance would be another with 1.5 times that tolerance, or with 1/1.5 of it. "
+        f"A tolerance is one of these: {'; '.join(f'{basis}, {said}' for basis, said in audit.BASES.items())}.\n",
+    ]  # fmt: skip
     for source, rows in claims.groupby("source", sort=False):
         parts += [f"## {source}\n", table(
             ("claim", "printed", "published", "source's formula", "ours", "verdict"),

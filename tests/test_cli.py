@@ -129,7 +129,7 @@ def test_audit_of_an_unknown_figure():
 
 def test_a_changed_verdict_fails_the_audit(monkeypatch):
 
-    monkeypatch.setattr(verdicts, "verdict", lambda claim, recomputed: "does not reproduce")
+    monkeypatch.setattr(verdicts, "verdict", lambda claim, recomputed, **_: "does not reproduce")
     result = invoke("audit", "--figure", "medusa-fig09")
     assert result.exit_code == 1
     assert "workbench: medusa-fig09-ridge: does not reproduce, expected: reproduces" in result.stderr
