@@ -66,6 +66,8 @@ TESTS = {
     "config_keys.py": ["assumed", "hf"],
     "explorer/bounds.py": ["explorer"],
     "explorer/page_server.py": ["explorer_server"],
+    "explorer/chart_looks.py": ["charts_as_printed"],
+    "tables/looks.py": ["charts_as_printed"],
     "files/folders.py": ["files"],
     "files/formulas.py": ["files"],
     "files/json_streams.py": ["reading"],
@@ -82,6 +84,10 @@ TESTS = {
     "cluster.py": ["cluster"],
     "measure/results.py": ["measure"],
     "measure/command.py": ["measure"],
+    "studies/t4_static.py": ["t4_report"],
+    "studies/t4_load_test.py": ["t4_report"],
+    "studies/t4_findings.py": ["t4_report"],
+    "audit/t4.py": ["t4_report"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
@@ -111,6 +117,22 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
          "a transcriber's misreading laid at the paper's door"),
         ("claim.basis not in claims.STRICT and flips", "flips", "rounding taken for a judgement"),
         ("(1 / MOVE, 1.0, MOVE)", "(1.0, MOVE)", "a verdict that a finer tolerance would change"),
+    ],
+    "studies/t4_static.py": [
+        ("times.where(grid.bound == COMPUTE, 0.0)", "times.where(grid.bound != COMPUTE, 0.0)", "limits the wrong way"),
+    ],
+    "studies/t4_load_test.py": [
+        ("given = T4_CALIBRATED | {", "given = {", "a prompt alone without the server's own kernel"),
+        ("1 - ds.ttft / ds.end_to_end_latency", "ds.ttft / ds.end_to_end_latency", "the share of prefill"),
+    ],
+    "studies/t4_findings.py": [
+        ("range(1, MOST_RUNNING + 1)", "(1, 2, 4, 8, 16, 32, 64, 128, 256)", "batches of powers of two only"),
+        ("min(int(test[\"max_num_seqs\"]), T4_RUNNING)", "int(test[\"max_num_seqs\"])", "more than were running"),
+    ],
+    "audit/t4.py": [
+        ("[T4_CONTEXT] if seq_len is None", "[76] if seq_len is None", "another context for the same run"),
+        ("== (limit == \"memory\")", "!= (limit == \"memory\")", "the report's bound the wrong way"),
+        ("watts[1] / watts[0]", "watts[0] / watts[1]", "watts upside down"),
     ],
     "serving/steps.py": [
         ("limit == MEMORY", "limit == COMPUTE", "time that compute limits counted as memory's"),
@@ -359,6 +381,14 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("self._page_within(0.0, kernel_id)", "pass", "a page that was left computes on"),
         ('"prelaunch_hook": _set_cookie', '"prelaunch_hook": None', "a closed page keeps its kernel"),
         ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
+    ],
+    "explorer/chart_looks.py": [
+        ("color if known else", "color if True else", "any text as a colour of the page"),
+        ('row["series"] == RIDGE', "False", "a misread ridge as a range"),
+    ],
+    "tables/looks.py": [
+        ('selection.get("color", color)', "color", "a chart's own colours passed over"),
+        ("heights[which == i]", "heights", "a range as high as all points of its series"),
     ],
     "files/folders.py": [
         ("os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY", "links to folders are opened"),

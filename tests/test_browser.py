@@ -18,6 +18,7 @@ from browsing import ROOT, chromium, environment, explorer_page, free_port, link
 
 import workbench as wb
 from workbench import audit, explorer
+from workbench.tables.looks import SERIES_COLORS
 
 SHOTS = ROOT / ".cache" / "screenshots"
 START = 120_000  # ms; a kernel and a page on a busy machine
@@ -240,7 +241,10 @@ def test_a_published_chart_with_its_ranges_and_audit(address, open_page):
     shown(page, figure="medusa-fig09")
     claims = audit.run("medusa-fig09")
     ranges = audit.printed_ranges("medusa-fig09")
-    assert page.locator(".wb-roofline rect.wb-range title").count() == len(ranges)
+    assert page.locator(".wb-roofline path.wb-range title").count() == len(ranges)
+    drawn = page.locator(".wb-groups path").evaluate_all("all => all.map(path => path.getAttribute('stroke'))")
+    assert list(dict.fromkeys(drawn)) == SERIES_COLORS[:6]  # the chart's, in its order
+    assert page.locator(".wb-arrow").count() == 2
     shoot(page, "explorer-published")
     page.get_by_role("button", name="Audit rows").click()
     page.locator(".wb-audit tbody tr").first.wait_for()

@@ -97,6 +97,8 @@ def test_a_view_survives_json():
         ({"tp": 3}, "tp = 3 does not divide n_heads = 32 of llama-3-8b: allowed are 1, 2, 4, 8, 16, 32"),
         ({"gpu": ["jetson-agx-orin-64gb"], "tp": 2}, "jetson-agx-orin-64gb has no link rate for 2 GPUs"),
         ({"figure": "medusa-fig99"}, "unknown figure 'medusa-fig99'"),
+        ({"view": 3}, "^view = 3: give a saved view, its path or a View$"),
+        ({"view": ["t4"]}, r"^view = \['t4'\]: give a saved view, its path or a View$"),
         ({"series": {"a": {"gpus": "t4"}}}, "unknown key of a series 'gpus'"),
         ({"model": ["llama-7b"], "configs": {"llama-7b": CONFIG}}, "'llama-7b' is a model of the catalog"),
         ({"model": ["A/b"], "configs": {"A/b": CONFIG}}, "'A/b': the name of a model is in lower case"),

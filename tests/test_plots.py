@@ -11,7 +11,7 @@ import pytest
 
 import workbench as wb
 from workbench import audit, plots, speculation, studies, tables
-from workbench.studies import t4_charts
+from workbench.studies import t4_static_charts
 
 SERIES = {
     "up init": {"operator": ["up_proj"], "phase": "prefill"},
@@ -49,7 +49,7 @@ def test_ticks_and_limits_are_the_charts(ds, ax):
     y = [label.get_text() for label in ax.get_yticklabels()]
     assert {"1", "10", "100", "1k", "10k"} <= set(x)
     assert {"10G", "100G", "1T", "10T", "100T"} <= set(y)
-    assert (ax.get_xlim(), ax.get_ylim()) == ((0.6, 1e4), (1e10, 1e15))
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0.6, 1e4), (1e10, 6e14))
     assert ax.get_xlabel() == "Operational Intensity (FLOP/Byte)"
     assert ax.get_ylabel() == "Performance (FLOP/s)"
 
@@ -122,20 +122,29 @@ def test_published_ranges_stand_behind_the_points(ds, ax):
         columns=["series", "x_low", "x_high", "y_low", "y_high"],
     )
     plots.roofline(ds, ax, series=SERIES, ranges=ranges)
-    bar, box = ax.collections[3], ax.collections[4]
-    assert max(bar.get_zorder(), box.get_zorder()) < min(c.get_zorder() for c in ax.collections[:3])
-    corners = box.get_paths()[0].get_extents()
+    shades = [patch for patch in ax.patches if patch.get_fill()]
+    assert max(patch.get_zorder() for patch in shades) < min(c.get_zorder() for c in ax.collections[:3])
+    corners = shades[1].get_path().get_extents()
     np.testing.assert_allclose([corners.x0, corners.x1, corners.y0, corners.y1], [0.9, 1.1, 5e11, 1.5e12])
+    edges = [patch for patch in ax.patches if not patch.get_fill()]
+    assert edges[1].get_zorder() > 3  # a box is outlined over the points that would hide it
 
 
-def test_candidates_go_from_orange_to_dark_purple():
-    brightness = [
-        float(np.dot(plots.candidate_color(q, 112)[:3], [0.2126, 0.7152, 0.0722])) for q in range(16, 113, 16)
-    ]
+def test_candidates_go_from_orange_through_tan_and_pink_to_indigo():
+    colors = [np.array(plots.candidate_color(q, 112)[:3]) for q in range(16, 113, 16)]
+    orange, tan, salmon, pink, deep_pink, purple, indigo = colors
+    assert orange[0] > orange[1] > orange[2]
+    assert np.ptp(tan) < np.ptp(orange)  # paler
+    assert tan.mean() > orange.mean()
+    for color in (salmon, pink, deep_pink):
+        assert color[0] == color.max()
+    assert salmon[1] > salmon[2] - 0.05
+    assert pink[2] > pink[1]
+    assert purple[2] > purple[0] > purple[1]
+    assert indigo[2] > indigo[0] > indigo[1]
+    brightness = [float(np.dot(color, [0.2126, 0.7152, 0.0722])) for color in colors[1:]]
     assert brightness == sorted(brightness, reverse=True)
-    few, many = plots.candidate_color(16, 112), plots.candidate_color(112, 112)
-    assert few[0] > few[1] > few[2]  # orange: red, then green, then blue
-    assert many[2] > many[0] > many[1]  # purple
+    assert brightness[3] > 0.25  # 80 candidates are still pink
 
 
 def test_arrows_carry_their_text(ds, ax):
@@ -173,7 +182,7 @@ def test_series_colors_stay_apart_for_colour_blind_readers(matrix):
 def test_compare_sources_draws_both_and_the_printed_cells(ax):
     ds = studies.static_tables("decode", [1, 4], [512, 2048])
     printed = pd.DataFrame({"column": ["intensity"], "batch_size": [4], "seq_len": [512], "published": [4.88]})
-    t4_charts.compare_sources(ds, "intensity", ax, printed=printed)
+    t4_static_charts.compare_sources(ds, "intensity", ax, printed=printed)
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), ds.intensity.sel(source="report", batch_size=1))
     np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), ds.intensity.sel(source="workbench", batch_size=1))
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [[512, 4.88]])
@@ -184,10 +193,11 @@ def test_t4_roofline(ax):
         "prefill": studies.static_tables("prefill", [1, 4], [64, 128]),
         "decode": studies.static_tables("decode", [1], [128]),
     }
-    t4_charts.t4_roofline(phases, {"prefill": [150, 1200], "decode": [3, 5]}, ax, title="T4")
+    t4_static_charts.t4_roofline(phases, {"prefill": [150, 1200], "decode": [3, 5]}, ax, title="T4")
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels[:2] == ["320GB/s", "65 TFLOP/s"]
     assert "decode, workbench" in labels
+    assert ax.get_xlim()[0] == 0.1
 
 
 def test_points_table_has_units_in_its_header(ds):
@@ -212,7 +222,8 @@ def test_one_setting_is_drawn_as_stacked_bars_and_two_lines(ax):
     np.testing.assert_allclose(rate.get_ydata(), ds.acceleration_rate)
     np.testing.assert_allclose(speedup.get_ydata(), ds.speedup.squeeze())
     labels = {text.get_text() for text in ax.get_legend().get_texts()}
-    assert {"acceleration rate", "speedup", "latency: qkv", "read off the paper's chart"} <= labels
+    printed = {"acceleration rate, printed", "speedup, printed", "latency, printed", "latency, printed range"}
+    assert {"acceleration rate", "speedup", "latency: qkv"} | printed <= labels
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "16", "64"]
     assert ax.get_title() == "T"
 

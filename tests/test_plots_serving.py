@@ -93,7 +93,7 @@ def test_gains_are_points_over_the_range_expected():
     figure, axes = plt.subplots(2, 1)
     t4_charts.gains_chart(pd.DataFrame(rows, columns=columns), axes, title="T4")
     drawn = [[line.get_xydata().tolist() for line in ax.get_lines() if len(line.get_xdata())] for ax in axes]
-    assert drawn[0][:4] == [[[2, 0], [3, 0]], [[1.5, 0]], [[4, 0]], [[0.9, 1]]]
+    assert drawn[0][:4] == [[[2, 0], [3, 0]], [[1.5, -0.16]], [[4, 0.16]], [[0.9, 1.16]]]  # 98 below one sequence
     assert drawn[1] == [[[29.4, 0], [30.6, 0]], [[50, 0]]]  # a single number, as wide as it takes to be seen
     assert [text.get_text() for text in axes[0].get_yticklabels()] == ["Faster", "Other"]
     assert axes[0].get_title() == "T4"
@@ -145,6 +145,19 @@ def test_costs_are_those_of_the_cheapest_setting(planned, ax):
     assert [text.get_text().strip() for text in ax.texts] == [
         "0.5: batch 8, 1 GPU", "0.6: batch 8, 2 GPUs", "TPOT over", "no link between GPUs",
     ]  # fmt: skip
+
+
+def test_a_cost_far_beyond_the_others_is_a_broken_bar(planned, ax):
+    rows = [("l4", 1.0), ("a10g", 2.0), ("h100-sxm", 3.0), ("t4", 50.0)]
+    base = planned[planned.verdict.isna() | ~planned.verdict.isin(plots.servers.LOST)].iloc[[0]]
+    table = pd.concat([base.assign(gpu=gpu, cost=cost) for gpu, cost in rows], ignore_index=True)
+    plots.costs(table, ax)
+    widths = [bar.get_width() for bar in ax.patches]
+    assert widths[:3] == [1, 2, 3]
+    assert 3 < widths[3] < 5
+    assert "50: " in ax.texts[3].get_text()
+    assert ax.get_xlim()[1] < 10
+    assert [list(line.get_ydata()) for line in ax.get_lines()] == [[3, 3]]  # the break, on that bar alone
 
 
 def test_costs_where_nothing_meets_the_level(planned, ax):

@@ -157,6 +157,19 @@ def test_a_bad_vidur_cell_costs_its_operation_only_and_a_bad_size_its_line(tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("size", "to"), [("64,2\n", "64,3\n"), (",14336,128256,True,64,2", f",{2**53 - 2},128256,True,64,1")]
+)
+def test_a_vidur_layer_that_its_workers_cannot_share_costs_its_line(tmp_path, size, to):
+    path = save(tmp_path, VIDUR.replace(size, to))
+    table = timings.read(path)
+    workers = to.rstrip().rpartition(",")[2]
+    assert table.attrs["problems"] == [
+        f"line 3: num_tensor_parallel_workers = '{workers}': expected a divisor of every layer's size"
+    ]
+    timings.write(table, path.with_suffix(".out.csv"))
+
+
 def test_aiconfigurator_gemm(tmp_path):
     table = timings.read(save(tmp_path, GEMM, "gemm_perf.txt"))
     assert known(table.loc[0]) == {
@@ -430,7 +443,7 @@ def test_command_prints_the_first_problems_and_how_many_more(tmp_path):
 def test_command_refuses_in_one_line(tmp_path):
     result = invoke(save(tmp_path, "a,b\n"))
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert invoke(tmp_path / "none.csv").stderr.startswith("workbench: [Errno 2] No such file")
+    assert invoke(tmp_path / "none.csv").stderr == f"workbench: {tmp_path / 'none.csv'}: No such file or directory\n"
     assert invoke(save(tmp_path, GEMM), "--gpu", "h100-sxm").exit_code == 0
     result = invoke(save(tmp_path, GEMM), "-o", tmp_path / "t.parquet")
     assert (result.exit_code, result.stderr) == (1, "workbench: unknown file suffix '.parquet'. Allowed: .csv.\n")

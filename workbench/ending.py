@@ -57,7 +57,13 @@ def interrupts_raise() -> None:
 
 
 def was_interrupted() -> bool:
-    """Whether Ctrl-C has come, whatever exception it has become since."""
+    """Whether Ctrl-C has come, whatever exception it has become since.
+
+    Returns
+    -------
+    bool
+        False until the first one.
+    """
     return _pressed
 
 
@@ -75,7 +81,13 @@ def end_interrupted(what: str = "") -> None:
 
 
 def printed() -> int:
-    """Have what was printed written; 0, or the exit status where that fails, with a line unless the reader has gone."""
+    """Have what was printed written, and say so where that fails, unless the reader has gone.
+
+    Returns
+    -------
+    int
+        0, or the exit status to end with.
+    """
     try:
         sys.stdout.flush()
         return 0
@@ -89,12 +101,25 @@ def printed() -> int:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says; a system's error without a file's name, what it is about."""
+    """What an error says; a system's error without a file's name, what it is about.
+
+    Parameters
+    ----------
+    error : Exception
+        Whatever was raised.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     if isinstance(error, OSError) and error.filename is None:
         if error.errno == errno.ENOSPC:
             return f"cannot write to standard output: {error.strerror}"
         if error.errno == errno.ENOENT:  # of `os.getcwd`
             return "the folder that this runs in is no longer there"
+    elif isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from ..tables.looks import RIDGE
 from .claims import Claim, sources
 from .values import ends
 
@@ -29,7 +30,8 @@ def printed_ranges(figure: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each series with a published range of intensities: series, x_low, x_high [FLOP/byte], y_low, y_high
-        [FLOP/s]; NaN where none is published.
+        [FLOP/s]; NaN where none is published. The series "ridge point" is a ridge line that a source places where the
+        chart's ceilings do not meet.
     """
     found: dict[str, dict[str, float]] = {}
     for claim in _printed(figure):
@@ -37,6 +39,8 @@ def printed_ranges(figure: str) -> pd.DataFrame:
         if claim.series and axis:
             low, high = ends(claim.published)
             found.setdefault(claim.series, {}).update({f"{axis}_low": low, f"{axis}_high": high})
+        if claim.quantity == "ridge_point" and not claim.verdict.startswith("reproduces"):
+            found[RIDGE] = dict(zip(("x_low", "x_high"), ends(claim.published), strict=True))
     rows = [{"series": series} | limits for series, limits in found.items() if "x_low" in limits]
     return pd.DataFrame(rows, columns=["series", "x_low", "x_high", "y_low", "y_high"])
 

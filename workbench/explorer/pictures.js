@@ -87,6 +87,11 @@ const MARKERS = {
   diamond: (x, y, r) => `M${x} ${y - 1.4 * r}l${1.2 * r} ${1.4 * r}l${-1.2 * r} ${1.4 * r}l${-1.2 * r} ${-1.4 * r}Z`,
   cross: (x, y, r) => `M${x - r} ${y - r / 3}h${r * 0.67}v${-r * 0.67}h${r * 0.67}v${r * 0.67}h${r * 0.67}v${r * 0.67}h${-r * 0.67}v${r * 0.67}h${-r * 0.67}v${-r * 0.67}h${-r * 0.67}Z`,
 };
+MARKERS.x = (x, y, r) => `M${x - r} ${y - r}l${2 * r} ${2 * r}M${x - r} ${y + r}l${2 * r} ${-2 * r}`;
+MARKERS.star = (x, y, r) => [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((i) => {
+  const a = (Math.PI * i) / 5, far = (i % 2 ? 0.6 : 1.5) * r;
+  return `${i ? "L" : "M"}${(x + far * Math.sin(a)).toFixed(1)} ${(y - far * Math.cos(a)).toFixed(1)}`;
+}).join("") + "Z";
 const marker = (kind, x, y, r) => MARKERS[kind](+x.toFixed(1), +y.toFixed(1), r);
 
 // The roofline chart ----------------------------------------------------------------------------------------------
@@ -128,22 +133,28 @@ function drawRoofline(svg, picture, width) {
   axes.push(text((left + right) / 2, bottom + 33, "Operational intensity (FLOP/byte)", { "text-anchor": "middle" }));
   axes.push(text(0, 0, "Performance (FLOP/s)", { "text-anchor": "middle", transform: `translate(12 ${(top + bottom) / 2}) rotate(-90)` }));
 
-  const behind = [];
-  let bars = 0;
+  const behind = [], boxes = [], roofs = [], ridges = [];
+  const way = (corners) => `M${corners.map(([a, b]) => `${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("L")}`;
   for (const range of chart.ranges) {
-    const single = range.x_low === range.x_high;
-    const from = x(single ? range.x_low / 1.1 : range.x_low), to = x(single ? range.x_high * 1.1 : range.x_high);
-    const box = range.y_low !== null && range.y_low < range.y_high;
-    const high = box ? y(range.y_high) : top + 2 + 9 * bars++, low = box ? y(range.y_low) : high + 7;
-    behind.push(["rect", { x: from, y: high, width: Math.max(to - from, 2), height: low - high, fill: range.color, class: box ? "wb-range" : "wb-range wb-bar" },
-      [["title", {}, `published: ${range.series}, ${digits(range.x_low)} to ${digits(range.x_high)} FLOP/byte`]]]);
+    const limits = `${digits(range.x_low)} to ${digits(range.x_high)} FLOP/byte`;
+    if (!range.outline) {
+      const at = x(range.x_low), title = [["title", {}, `ridge as transcribed, misread: ${digits(range.x_low)} FLOP/byte`]];
+      behind.push(["path", { d: `M${at} ${top}V${bottom}`, class: "wb-range wb-misread" }, title]);
+      ridges.push(text(at, top - 3, digits(range.x_low), { "text-anchor": "middle", class: "wb-small wb-misread" }));
+      continue;
+    }
+    const d = `${way(range.outline)}Z`;
+    behind.push(["path", { d, fill: range.color, class: "wb-range" }, [["title", {}, `published: ${range.series}, ${limits}`]]]);
+    boxes.push(["path", { d, class: "wb-range-edge", ...(range.y_low === null ? { style: `stroke: ${range.color}` } : {}) }]);
   }
-  const roofs = [], ridges = [];
   chart.ceilings.forEach((ceiling, number) => {
     ceiling.lines.forEach((line, i) => {
-      roofs.push(["path", { d: `M${line.map(([a, b]) => `${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("L")}`, class: "wb-roof", "stroke-dasharray": ceiling.dash }]);
+      const [slope, flat, ridge] = ceiling.colors ?? [];
+      const parts = ceiling.colors ? [[line.slice(0, 2), slope], [line.slice(1), flat]] : [[line, ""]];
+      for (const [part, color] of parts)
+        roofs.push(["path", { d: way(part), class: "wb-roof", "stroke-dasharray": color ? "7 4" : ceiling.dash, ...(color ? { style: `stroke: ${color}` } : {}) }]);
       const at = x(ceiling.ridges[i]);
-      roofs.push(["line", { x1: at, x2: at, y1: top, y2: bottom, class: "wb-ridge", "stroke-dasharray": ceiling.dash || "1 0" }]);
+      roofs.push(["line", { x1: at, x2: at, y1: top, y2: bottom, class: "wb-ridge", "stroke-dasharray": ridge ? "5 4" : ceiling.dash || "1 0", ...(ridge ? { style: `stroke: ${ridge}` } : {}) }]);
       if (number < 6) ridges.push(text(at, top - 3 - 12 * number, digits(ceiling.ridges[i]), { "text-anchor": "middle", class: "wb-small" }));
     });
   });
@@ -158,11 +169,22 @@ function drawRoofline(svg, picture, width) {
     groups.push(["path", { d, class: "wb-points", ...(group.hollow ? { fill: "none", stroke: group.color } : { fill: group.color, stroke: group.color }) }]);
     rings.push(marker("circle", group.px[focus], group.py[focus], r + 3));
   }
+  const arrows = chart.arrows.flatMap(({ text: words, start, end, at }) => {
+    const [x1, y1, x2, y2] = [x(start[0]), y(start[1]), x(end[0]), y(end[1])], long = Math.hypot(x2 - x1, y2 - y1);
+    const [dx, dy] = [(x2 - x1) / long, (y2 - y1) / long], lines = words.split("\n");
+    const [w, h, cx, cy] = [Math.max(...lines.map((line) => wide(line, 11))) + 10, 14 * lines.length + 6, x(at[0]), y(at[1])];
+    const head = `M${x2} ${y2}L${x2 - 9 * dx - 4 * dy} ${y2 - 9 * dy + 4 * dx}L${x2 - 9 * dx + 4 * dy} ${y2 - 9 * dy - 4 * dx}Z`;
+    return [
+      ["path", { d: `M${cx} ${cy}L${x1} ${y1}`, class: "wb-leader" }], ["path", { d: `M${x1} ${y1}L${x2} ${y2}`, class: "wb-arrow" }],
+      ["path", { d: head, class: "wb-head" }], ["rect", { x: cx - w / 2, y: cy - h / 2, width: w, height: h, rx: 4, class: "wb-label" }],
+      ...lines.map((line, i) => text(cx, cy - h / 2 + 14 * (i + 1), line, { "text-anchor": "middle", class: "wb-small" })),
+    ];
+  });
   const pins = picture.compare.map((row, i) => text(x(row.intensity), y(row.performance) - 8, String(i + 1), { "text-anchor": "middle", class: "wb-pin" }));
   put(svg, [
     ["defs", {}, [["clipPath", { id: "wb-inside" }, [["rect", { x: left, y: top, width: right - left, height: bottom - top }]]]]],
     ["g", { class: "wb-axes" }, axes],
-    ["g", { "clip-path": "url(#wb-inside)" }, [["g", {}, behind], ["g", {}, roofs], ["g", { class: "wb-groups" }, groups],
+    ["g", { "clip-path": "url(#wb-inside)" }, [["g", {}, behind], ["g", {}, roofs], ["g", { class: chart.ceilings.some((ceiling) => ceiling.colors) ? "wb-groups wb-own" : "wb-groups" }, groups], ["g", {}, boxes], ["g", { class: "wb-arrows" }, arrows],
       ["path", { d: rings.join(""), class: "wb-setting" }], ["path", { d: "", class: "wb-hover" }]]],
     ["g", {}, ridges], ["g", { class: "wb-pins" }, pins],
     ["g", { class: "wb-legend", transform: `translate(0 ${bottom + 48})` }, legend.specs],
@@ -175,9 +197,14 @@ function legendRows(chart, width) {
     mark: ["path", { d: "", "data-marker": entry.marker, class: entry.color ? "" : "wb-ink", ...(entry.color ? { stroke: entry.color } : {}), fill: entry.hollow ? "none" : entry.color || "currentColor" }],
     marker: entry.marker,
   }));
-  for (const ceiling of chart.ceilings)
+  for (const { colors: [slope, flat], bandwidth, peaks } of chart.ceilings.filter((ceiling) => ceiling.colors).reverse()) {
+    entries.unshift(...peaks.map((peak) => ({ words: si(peak, "FLOP/s"), dash: "7 4", color: flat })));
+    entries.unshift({ words: `${si(bandwidth, "byte")}/s`, dash: "7 4", color: slope });
+  }
+  for (const ceiling of chart.ceilings.filter((ceiling) => !ceiling.colors))
     entries.push({ words: `${ceiling.gpu}: ${si(ceiling.bandwidth, "byte")}/s, ${ceiling.peaks.map((peak) => si(peak, "FLOP/s")).join(", ")}`, dash: ceiling.dash });
-  if (chart.ranges.length) entries.push({ words: "published range", range: true });
+  if (chart.ranges.some((range) => range.outline)) entries.push({ words: "published range", range: true });
+  for (const { x_low } of chart.ranges.filter((range) => !range.outline)) entries.push({ words: `misread ridge: ${digits(x_low)}`, dash: "2 3" });
   const specs = [];
   let at = 12, row = 0;
   for (const entry of entries) {
@@ -188,7 +215,7 @@ function legendRows(chart, width) {
       const [tag, attributes] = entry.mark;
       specs.push([tag, { ...attributes, d: marker(entry.marker, at + 8, middle, 4.5) }]);
     } else if (entry.range) specs.push(["rect", { x: at, y: middle - 5, width: 18, height: 10, class: "wb-range wb-ink", fill: "currentColor" }]);
-    else specs.push(["line", { x1: at - 2, x2: at + 20, y1: middle, y2: middle, class: "wb-roof", "stroke-dasharray": entry.dash }]);
+    else specs.push(["line", { x1: at - 2, x2: at + 20, y1: middle, y2: middle, class: "wb-roof", "stroke-dasharray": entry.dash, ...(entry.color ? { style: `stroke: ${entry.color}` } : {}) }]);
     specs.push(text(at + 24, middle + 4, entry.words));
     at += room;
   }

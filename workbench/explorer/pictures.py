@@ -16,6 +16,7 @@ from ..serving import memory
 from ..tables import Series
 from . import published_charts
 from .bounds import MAX_MARKERS
+from .chart_looks import ROOF_COLORS, is_published, page_arrows, page_looks, page_ranges
 from .servers import OUTPUT, server_rows
 from .view import Pin, Settings, View, chosen_entries, chosen_gpus, drawn, pinned_numbers
 
@@ -68,14 +69,16 @@ def roofline_chart(view: View, ds: xr.Dataset) -> dict[str, Any]:
     `numbers` are the float64 of (group, `POINT_NUMBERS`, point), points by batch size, then by length.
     """
     groups = list(_groups(view, ds))
+    ranges = page_ranges(view, groups)
     numbers = np.array([group.pop("numbers") for group in groups])
     limits = {
         axis: _decades(numbers[:, i] if groups else numbers, ds.variables[ceiling].values)
         for i, (axis, ceiling) in enumerate({"x": "ridge_point", "y": "peak_flop_rate"}.items())
     }
     return {
-        "limits": limits, "ceilings": [_ceiling(ds, i, limits["x"]) for i in range(len(view.gpu))],
-        "groups": groups, "numbers": numbers.tobytes(), "legend": _legend(view, groups), "ranges": _ranges(view),
+        "limits": limits, "ceilings": [_ceiling(view, ds, i, limits["x"]) for i in range(len(view.gpu))],
+        "groups": groups, "numbers": numbers.tobytes(), "legend": _legend(view, groups), "ranges": ranges,
+        "arrows": page_arrows(view),
         "what": "steps" if view.points == "steps" else "operators",
     }  # fmt: skip
 
@@ -85,8 +88,8 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
     operators = ds.operator.values.tolist() if "operator" in ds.dims else [None]
     counts: list[Any] = list(view.candidates) or [None]
     columns = {name: ds.variables[name] for name in POINT_NUMBERS}
-    markers = 0
-    for number, (label, selection) in enumerate(_series(view, operators).items()):
+    markers, looks = 0, page_looks(view)
+    for label, selection in _series(view, operators).items():
         allowed = {
             "gpu": view.gpu,
             "model": view.model,
@@ -102,12 +105,12 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
                 continue  # the model has no such operator
             if (markers := markers + numbers.shape[1]) > MAX_MARKERS:
                 raise ValueError(f"over {MAX_MARKERS:,} points in all series: narrow the ranges or take fewer series")
-            place = index["gpu"] * len(view.model) + index["model"]
+            place = SHAPES[(index["gpu"] * len(view.model) + index["model"]) % len(SHAPES)]
+            color, marker = looks.get(label, (PAGE_COLORS[index.get("operator", 0) % len(PAGE_COLORS)], place))
             yield {
                 "label": label, "at": {key: value for key, value in at.items() if value is not None},
-                "color": PAGE_COLORS[(number if view.series else index.get("operator", 0)) % len(PAGE_COLORS)],
-                "hollow": not view.series and at["phase"] == "decode", "marker": SHAPES[place % len(SHAPES)],
-                "numbers": numbers,
+                "color": color, "hollow": not view.series and at["phase"] == "decode",
+                "marker": place if len(view.gpu) * len(view.model) > 1 else marker, "numbers": numbers,
             }  # fmt: skip
 
 
@@ -142,8 +145,8 @@ def _decades(values: np.ndarray, ceilings: np.ndarray) -> list[float]:
     return [10.0 ** np.floor(np.log10(np.min(values, initial=high / 10))), 10.0 ** np.ceil(np.log10(high))]
 
 
-def _ceiling(ds: xr.Dataset, number: int, limits: list[float]) -> dict[str, Any]:
-    """The corners of a GPU's roof, a line for each format that its operators compute in."""
+def _ceiling(view: View, ds: xr.Dataset, number: int, limits: list[float]) -> dict[str, Any]:
+    """The corners of a GPU's roof, a line for each format that its operators compute in; colours where it has any."""
     bandwidth = float(ds.variables["bandwidth"].values[number])
     peaks = np.unique(_cut(ds.variables["peak_flop_rate"], {"gpu": number}))
     ridges = peaks / bandwidth
@@ -154,6 +157,7 @@ def _ceiling(ds: xr.Dataset, number: int, limits: list[float]) -> dict[str, Any]
     return {
         "gpu": str(ds.gpu.values[number]), "dash": DASHES[number % len(DASHES)], "bandwidth": bandwidth,
         "peaks": peaks.tolist(), "ridges": ridges.tolist(), "lines": lines,
+        "colors": ROOF_COLORS if is_published(view) and len(view.gpu) == 1 else None,
     }  # fmt: skip
 
 
@@ -162,7 +166,8 @@ def _legend(view: View, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for group in groups:
         name = group["label"] if view.series else group["at"].get("operator", STEP)
-        rows.setdefault(f"c{name}", {"label": name, "color": group["color"], "marker": "circle", "hollow": False})
+        shape = group["marker"] if len(view.gpu) * len(view.model) == 1 else "circle"
+        rows.setdefault(f"c{name}", {"label": name, "color": group["color"], "marker": shape, "hollow": False})
     if not view.series and len(view.phase) > 1:
         for phase in view.phase:
             rows[f"p{phase}"] = {"label": phase, "color": "", "marker": "circle", "hollow": phase == "decode"}
@@ -175,19 +180,6 @@ def _legend(view: View, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _several(view: View, at: Mapping[str, Any]) -> list[tuple[str, bool]]:
     return [(at["gpu"], len(view.gpu) > 1), (at["model"], len(view.model) > 1)]
-
-
-def _ranges(view: View) -> list[dict[str, Any]]:
-    """Published ranges, each in the colour of its series."""
-    if view.figure is None or view.figure not in published_charts.params_files():
-        return []
-    names = list(view.series)
-    return [
-        {str(key): None if value != value else value for key, value in row.items()}
-        | {"color": PAGE_COLORS[names.index(row["series"]) % len(PAGE_COLORS)]}
-        for row in published_charts.chart_ranges(view.figure).to_dict("records")
-        if row["series"] in names
-    ]
 
 
 # Bars, heat map ---------------------------------------------------------------------------------------------------
@@ -298,7 +290,7 @@ def _at(pin: Pin) -> dict[str, Any]:
 
 def published_numbers(view: View) -> dict[str, Any] | None:
     """The audit rows of the chart that the view is of, and the document that it is from."""
-    if view.figure is None or view.figure not in published_charts.params_files():
+    if view.figure is None or not is_published(view):
         return None
     return {
         "name": published_charts.chart_names()[view.figure],

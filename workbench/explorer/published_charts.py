@@ -14,6 +14,8 @@ from ..operators import PHASES
 from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_SERVER, T4_TOKENS
 from .view import View
 
+#: Colours of the T4 report's roofline.
+_PHASE_COLORS = dict(zip(PHASES, ("blue", "orange"), strict=True))
 #: Params files whose charts the explorer can show: operators or steps on a roofline.
 ROOFLINES = ("roofline/*.yaml", "medusa/*.yaml", "t4_report/t4-roofline.yaml")
 
@@ -53,7 +55,8 @@ def chart_view(figure: str) -> View:
         run, lengths = T4_SERVER, sorted({*T4_TOKENS["prefill"], *T4_TOKENS["decode"]})
         return View(
             gpu=[run["gpu"]], model=[run["model"]], batch_size=T4_BATCH_SIZES, seq_len=lengths, points="steps",
-            series={phase: {"phase": phase} for phase in PHASES}, figure=figure,
+            series={phase: {"phase": phase, "color": color, "marker": "o"} for phase, color in _PHASE_COLORS.items()},
+            figure=figure,
         )  # fmt: skip
     return View(
         gpu=[given["gpu"]], model=[given["model"]], batch_size=given["batch_size"], seq_len=given["seq_len"],

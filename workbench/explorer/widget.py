@@ -13,7 +13,7 @@ import traitlets
 import xarray as xr
 
 from ..catalog.model_entries import models
-from ..common.errors import unknown
+from ..common.errors import shown, unknown
 from ..common.extras import check_libraries
 from ..common.variables import with_units
 from ..common.yaml_records import validated
@@ -321,8 +321,12 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
             return Explorer(View(), page=page, message=f"The link cannot be shown: {why}")
     if isinstance(view, str | Path):
         given = _saved(Path(view))
+    elif view is None or isinstance(view, Mapping):
+        given = dict(view or {})
+    elif isinstance(view, View):
+        given = view.model_dump()
     else:
-        given = view.model_dump() if isinstance(view, View) else dict(view or {})
+        raise ValueError(f"view = {shown(view)}: give a saved view, its path or a View")
     fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int)}
     return Explorer(validated(View, given | fields, "view"), page=page)
 

@@ -67,7 +67,7 @@ def differences(expected: Path, found: Path) -> str:
     if not expected.is_file():
         return f"{expected} does not exist"
     try:
-        old, new = (pd.read_csv(io.BytesIO(_numbers(path))) for path in (expected, found))
+        old, new = (pd.read_csv(io.BytesIO(_numbers(path)), low_memory=False) for path in (expected, found))
     except (ValueError, OSError, csv.Error) as error:  # of two lines, some
         return f"{expected}: cannot be compared ({_short(error)})"
     if list(old.columns) != list(new.columns):

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from ..common.errors import checked_file_name, unknown
+from ..common.errors import checked_file_name, shown, unknown
 from ..common.project import digest
 from ..common.yaml_records import validated
 from ..files.yaml_files import read_mapping
@@ -106,7 +106,9 @@ def read_params(params: Path, notebook: Path) -> dict[str, Any]:
     fields: dict[str, Any] = {name: (annotation, ...) for name, annotation in notebook_parameters(notebook).items()}
     values: dict[str, Any] = validated(_schema(fields), read_mapping(params), str(params)).model_dump()
     if values.get("figure_id") != params.stem:
-        raise ValueError(f"{params}: figure_id = {values.get('figure_id')!r}: must be the file's name, {params.stem!r}")
+        raise ValueError(
+            f"{params}: figure_id = {shown(values.get('figure_id'))}: must be the file's name, {params.stem!r}"
+        )
     return values
 
 

@@ -81,7 +81,22 @@ def _latency(gpu: GPU, gpus: Array) -> np.ndarray:
 
 
 def check_machine(gpu: GPU, gpus: Array, name: str = "gpus") -> None:
-    """Raise ValueError for more GPUs than a machine has: those that its own link joins, or `MACHINE` by PCIe."""
+    """Refuse more GPUs than a machine has: those that its own link joins, or `MACHINE` by PCIe.
+
+    Parameters
+    ----------
+    gpu : GPU
+        Catalog entry.
+    gpus : array_like
+        Numbers of GPUs [1].
+    name : str, default "gpus"
+        What the argument is called.
+
+    Raises
+    ------
+    ValueError
+        For more than there are.
+    """
     if np.any(np.greater(gpus, most := max(MACHINE, reach(gpu)))):
         raise CannotRun(
             f"{name} = {np.max(gpus):g}: {gpu.id} has no link.max_gpus above {most} in its catalog entry, and no"

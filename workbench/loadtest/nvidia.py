@@ -7,6 +7,7 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
+from ..common.errors import shown
 from ..files.json_streams import json_events, json_lines, value_at, values_of
 from .rows import Rows, number
 from .streams import check_run, counting_runs
@@ -58,7 +59,7 @@ def _add_aiperf(rows: Rows, line: int, value: Mapping[str, Any]) -> None:
 def _unit(value: Any, place: str) -> float:
     unit = value_at(value, place + ".unit")
     if not isinstance(unit, str) or unit not in AIPERF_SECONDS:
-        raise ValueError(f"{place}.unit = {unit!r}: expected one of {', '.join(AIPERF_SECONDS)}")
+        raise ValueError(f"{place}.unit = {shown(unit)}: expected one of {', '.join(AIPERF_SECONDS)}")
     return AIPERF_SECONDS[unit]
 
 

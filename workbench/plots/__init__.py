@@ -4,11 +4,12 @@ from ..common.extras import check_libraries
 
 check_libraries("matplotlib")
 
+from ..tables.looks import COLORS, MARKERS, SERIES_COLORS, candidate_color
 from .benchmarks import cell_costs, point_rates
-from .rooflines import candidate_color, ceilings, published_ranges, roofline
+from .rooflines import ceilings, published_ranges, roofline
 from .servers import costs, latencies, pareto, queue, requests, token_rate
 from .speedups import speculation
-from .style import COLORS, MARKERS, SERIES_COLORS, hold, log_axes
+from .style import hold, log_axes
 from .timings import against_batch, biases, fidelity, predicted_against_measured, residuals
 
 __all__ = [

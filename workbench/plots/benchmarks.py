@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 
 from ..signatures import typed
-from .style import COLORS
+from ..tables.looks import COLORS
 
 TIME_MODEL_LOOKS = {"ideal": ("blue", "o"), "kernel": ("orange", "s")}
 

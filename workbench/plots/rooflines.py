@@ -1,43 +1,23 @@
-"""Roofline charts: ceilings, a point for every setting, published ranges behind them.
+"""Roofline charts: ceilings, a point for every setting, and the published ranges of its series."""
 
-Colours are the published charts' in the shades of Okabe and Ito (2008), which stay apart for colour-blind readers.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.patches import Polygon
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from ..common.arguments import whole_number
 from ..signatures import typed
 from ..tables import Series, default_series, select
-from .style import COLORS, LINES, MARKERS, SERIES_COLORS, finish, hold, log_axes
+from ..tables.looks import COLORS, MARKERS, RIDGE, range_outline, series_looks
+from .style import LINES, finish, hold, log_axes
 
 #: Of a grid, what the lines are drawn from.
 CEILINGS = ("gpu", "peak_flop_rate", "bandwidth", "ridge_point")
-
-
-@typed()
-def candidate_color(candidates: int, most: int) -> Any:
-    """Colour scale of the Medusa charts: orange for few candidates, through pink, to dark purple.
-
-    Parameters
-    ----------
-    candidates, most : int
-        Candidates of a series, and the most of the chart [1].
-
-    Returns
-    -------
-    tuple of float
-        Red, green, blue and opacity [1].
-    """
-    share = whole_number("candidates", candidates, high=whole_number("most", most)) / most
-    return mpl.colormaps["plasma"](0.8 * (1 - share))
 
 
 @typed(ds=CEILINGS)
@@ -136,39 +116,73 @@ def roofline(
     chosen = dict(series or default_series(ds))
     if highlight is not None and highlight not in chosen:
         raise ValueError(f"highlight {highlight!r} is not a series of this chart: {', '.join(chosen)}")
-    most = max((int(s["candidates"]) for s in chosen.values() if "candidates" in s), default=1)
-    colors = {}
-    for i, (label, selection) in enumerate(chosen.items()):
-        colors[label] = _color(selection, SERIES_COLORS[i % len(SERIES_COLORS)], most)
-        own = MARKERS[i // len(SERIES_COLORS) % len(MARKERS)]
-        faded = highlight not in (None, label)
-        for j, gpu in enumerate(ds.gpu.values):
-            part = select(ds, selection).sel(gpu=gpu)
-            x, y = xr.broadcast(part.intensity, part.performance)
-            hold(ax, x, y)
-            marker = MARKERS[j % len(MARKERS)] if ds.sizes["gpu"] > 1 else selection.get("marker", own)
-            ax.scatter(
-                x.values.ravel(), y.values.ravel(), s=max(62 - 8 * i, 22), marker=marker, linewidths=1.2,
-                color=COLORS["grey"] if faded else colors[label], alpha=0.35 if faded else 1,
-                label=label if j == 0 else None, zorder=2 if faded else 3,
-            )  # fmt: skip
-    if ranges is not None and len(ranges):
-        published_ranges(ranges, colors, ax)
+    looks = series_looks(chosen)
+    _chart(ds, ax, chosen, looks, highlight, ranges)
     for arrow in arrows:
         _arrow(ax, arrow)
+    if ranges is not None and len(ranges) and highlight is None:
+        boxes = ranges[(ranges.y_low < ranges.y_high) & (ranges.x_low > 1)]
+        _zoom(ax, boxes, lambda inset: _chart(ds, inset, chosen, looks, None, ranges))
     return finish(ax, title, ds.sizes["gpu"])
 
 
-def _color(selection: Mapping[str, Any], default: str, most: int) -> Any:
-    if "color" in selection:
-        return COLORS.get(selection["color"], selection["color"])
-    count = int(selection.get("candidates", 1))
-    return candidate_color(count, most) if count > 1 else default
+def _chart(
+    ds: xr.Dataset,
+    ax: Axes,
+    series: Series,
+    looks: Mapping[str, tuple[Any, str]],
+    highlight: str | None,
+    ranges: pd.DataFrame | None,
+) -> None:
+    """The points of every series, and the published ranges of them."""
+    drawn: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for i, (label, selection) in enumerate(series.items()):
+        color, own = looks[label]
+        faded = highlight not in (None, label)
+        parts = [select(ds, selection).sel(gpu=gpu) for gpu in ds.gpu.values]
+        for j, part in enumerate(parts):
+            x, y = xr.broadcast(part.intensity, part.performance)
+            hold(ax, x, y)
+            drawn.setdefault(label, (x.values.ravel(), y.values.ravel()))
+            marker = MARKERS[j % len(MARKERS)] if len(parts) > 1 else own
+            ax.scatter(
+                x.values.ravel(), y.values.ravel(), s=max(62 - 8 * i, 22) if marker in "x+" else 26, marker=marker,
+                linewidths=1.2 if marker in "x+" else 0, color=COLORS["grey"] if faded else color,
+                alpha=0.35 if faded else 1, label=label if j == 0 else None, zorder=2 if faded else 3,
+            )  # fmt: skip
+    if ranges is not None and len(ranges):
+        published_ranges(ranges, {label: color for label, (color, _) in looks.items()}, ax, points=drawn)
+
+
+def _zoom(ax: Axes, boxes: pd.DataFrame, draw: Callable[[Axes], None]) -> None:
+    """The part of a chart where several published boxes lie close together, drawn once more in its free corner."""
+    if len(boxes) < 2:
+        return
+    inset = ax.inset_axes((0.12, 0.045, 0.43, 0.43), zorder=4.5)
+    for line in ax.get_lines()[:2]:
+        inset.plot(*line.get_data(), color=line.get_color(), linestyle=line.get_linestyle(), linewidth=1.2)
+    inset.set(xscale="log", yscale="log")
+    draw(inset)
+    inset.set_xlim(0.8 * boxes.x_low.min(), 1.25 * boxes.x_high.max())
+    inset.set_ylim(0.75 * boxes.y_low.min(), 1.35 * boxes.y_high.max())
+    for axis in (inset.xaxis, inset.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(EngFormatter(sep=""))
+        axis.set_minor_formatter(NullFormatter())
+    inset.tick_params(labelsize=6.5, pad=1.5, length=2)
+    inset.grid(alpha=0.25, linewidth=0.6)
+    ax.indicate_inset_zoom(inset, edgecolor=COLORS["grey"], alpha=0.9)
 
 
 @typed(ranges=("series", "x_low", "x_high", "y_low", "y_high"))
-def published_ranges(ranges: pd.DataFrame, colors: Mapping[str, Any], ax: Axes) -> Axes:
-    """Published ranges behind the points: a box, or, where only the intensity has a range, a bar at the top.
+def published_ranges(
+    ranges: pd.DataFrame,
+    colors: Mapping[str, Any],
+    ax: Axes,
+    *,
+    points: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Axes:
+    """Published ranges: shaded behind the points, outlined over them; a misread ridge as a faint line.
 
     Parameters
     ----------
@@ -178,36 +192,53 @@ def published_ranges(ranges: pd.DataFrame, colors: Mapping[str, Any], ax: Axes) 
         By series; others are grey.
     ax : Axes
         Where to draw.
+    points : mapping of str to tuple of array, optional
+        By series, its points [FLOP/byte], [FLOP/s]: a range of the intensity alone is drawn at their height, without
+        points over the whole height.
 
     Returns
     -------
     Axes
         The axes drawn on.
     """
-    top = np.log10(ax.get_ylim()[1])
-    bars = 0
+    shown: set[str] = set()
     for row in ranges.to_dict("records"):
-        low, high, alpha = row["y_low"], row["y_high"], 0.25
-        if not low < high:
-            bars += 1
-            low, high, alpha = 10 ** (top - 0.085 * bars), 10 ** (top - 0.085 * bars + 0.055), 0.5
-        x = [row["x_low"], row["x_high"]]
-        if x[0] == x[1]:  # a single value: the width of a reader's error, 10 % either way
-            x = [x[0] / 1.1, x[1] * 1.1]
-        ax.fill_between(
-            x, low, high, color=colors.get(row["series"], COLORS["grey"]), alpha=alpha, linewidth=0, zorder=1
+        if row["series"] == RIDGE:
+            _misread_ridge(row["x_low"], ax)
+            continue
+        x, y = (points or {}).get(row["series"], (np.full(2, row["x_low"]), np.array(ax.get_ylim())))
+        corners, color = (
+            range_outline({str(key): value for key, value in row.items()}, x, y),
+            colors.get(row["series"], COLORS["grey"]),
         )
-    ax.fill_between([], [], color=COLORS["grey"], alpha=0.4, linewidth=0, label="published range")
+        ax.add_patch(Polygon(corners, facecolor=color, alpha=0.22, linewidth=0, zorder=1, gid=row["series"]))
+        over = 3.5 if row["y_low"] < row["y_high"] else 1.2  # a box is smaller than what lies in it
+        edge = "black" if over > 3 else color
+        ax.add_patch(Polygon(corners, fill=False, edgecolor=edge, linewidth=0.8, zorder=over))
+        shown.add("published range")
+    for label in shown:
+        ax.fill_between([], [], facecolor="#d9d9d9", edgecolor=COLORS["grey"], linewidth=1.1, label=label)
     return ax
 
 
-def _arrow(ax: Axes, arrow: Mapping[str, Any]) -> None:
-    """A dotted line with a solid head, and its text in a box."""
-    start, end = np.array(arrow["start"]), np.array(arrow["end"])
-    ax.plot(*zip(start, end, strict=True), ":", color="black", linewidth=1.8, zorder=4)
-    head = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 14}
-    ax.annotate("", tuple(end), tuple(end * (start / end) ** 0.05), arrowprops=head, zorder=4)
+def _misread_ridge(intensity: float, ax: Axes) -> None:
+    """The ridge line as a transcription has it, where the chart's own ceilings do not meet."""
+    style: dict[str, Any] = {"color": COLORS["grey"], "linewidth": 1.0, "linestyle": (0, (1, 2)), "zorder": 1}
+    ax.axvline(intensity, label=f"misread ridge: {intensity:g}", **style)
     ax.annotate(
-        arrow["text"], arrow["at"], fontsize="small", ha="center", va="center", zorder=5,
+        f"{intensity:g}", (intensity, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+        ha="center", color=COLORS["grey"], fontsize="small",
+    )  # fmt: skip
+
+
+def _arrow(ax: Axes, arrow: Mapping[str, Any]) -> None:
+    """A dotted line with a solid head, and its text in a box that a thin line joins to where it starts."""
+    start, end = np.array(arrow["start"], float), np.array(arrow["end"], float)
+    ax.plot(*zip(start, end, strict=True), ":", color="black", linewidth=1.8, zorder=4)
+    head = {"arrowstyle": "-|>", "color": "black", "linewidth": 0, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 14}
+    ax.annotate("", tuple(end), tuple(start), arrowprops=head, zorder=4)
+    ax.annotate(
+        arrow["text"], tuple(start), arrow["at"], fontsize="small", ha="center", va="center", zorder=5,
         bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": COLORS["grey"]},
+        arrowprops={"arrowstyle": "-", "color": COLORS["grey"], "linewidth": 0.9, "shrinkB": 0},
     )  # fmt: skip

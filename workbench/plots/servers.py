@@ -15,7 +15,7 @@ from ..loadtest.summary import PERCENTILES
 from ..serving.capacity import TOO_SLOW, UNFIT
 from ..serving.pareto import pareto_front
 from ..signatures import typed
-from .style import COLORS, SERIES_COLORS
+from ..tables.looks import COLORS, SERIES_COLORS
 
 #: Phases of a request, and their colours.
 WAITING, RUNNING, UNFINISHED, FAILED = COLORS["orange"], COLORS["blue"], COLORS["grey"], COLORS["red"]
@@ -23,6 +23,7 @@ WAITING, RUNNING, UNFINISHED, FAILED = COLORS["orange"], COLORS["blue"], COLORS[
 PLAN = ("gpu", "tp", "batch_size", "tpot_s", "tokens_per_second", "cost", "verdict")
 #: Verdicts of a plan on what does not fit or is too slow.
 LOST = (*filter(None, UNFIT.values()), *TOO_SLOW)
+FAR, BROKEN = 4, 1.3  # times the median cost, from which a bar is broken; its length over that of the longest whole
 MOST_ROWS = 40  # requests; of more, the axis counts them
 #: Lines of tp = 1, 2, 4, 8 in a plan, or what it has in their place; and that of its frontier.
 TP_LINES = [(0, ()), (0, (5, 2)), (0, (2, 1.5)), (0, (5, 1, 1, 1))]
@@ -274,6 +275,8 @@ def _trade_off(ax: Axes, title: str | None) -> Axes:
 def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours", title: str | None = None) -> Axes:
     """The cheapest setting of each GPU and tp within the service level, as bars; the others with why they lose.
 
+    A bar of more than `FAR` times the median is broken, so that the others can be told apart.
+
     Parameters
     ----------
     table : pd.DataFrame
@@ -292,16 +295,19 @@ def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours
     """
     ax = plt.gca() if ax is None else ax
     rows = _cheapest(table)
-    most = max((cost for _, cost, _ in rows if cost == cost), default=1.0)
+    known_costs = [cost for _, cost, _ in rows if cost == cost]
+    most = max((cost for cost in known_costs if cost <= FAR * np.median(known_costs)), default=1.0)
     for y, (_, cost, note) in enumerate(rows):
-        known = cost == cost
-        ax.barh(y, cost if known else 0, color=COLORS["green"] if y == 0 and known else COLORS["sky"], height=0.65)
+        known, length = cost == cost, min(np.nan_to_num(cost), BROKEN * most)
+        ax.barh(y, length, color=COLORS["green"] if y == 0 and known else COLORS["sky"], height=0.65)
+        if cost > length:
+            gap: dict[str, Any] = {"marker": (2, 0, -25), "ms": 22, "mew": 2.5, "color": "white"}
+            ax.plot([0.955 * length, 0.975 * length], [y, y], linestyle="none", **gap)
         text = f" {cost:.3g}: {note}" if known else f" {note}"
-        ax.text(
-            cost if known else 0, y, text, va="center", fontsize="small", color="black" if known else COLORS["grey"]
-        )
+        ax.text(length, y, text, va="center", fontsize="small", color="black" if known else COLORS["grey"])
     ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1.75 * most), title=title or "")
+    room = 2 if max(known_costs, default=0) > most else 1.75  # for what stands beside the bars
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, room * most), title=title or "")
     ax.set_xlabel(f"Cost of a million output tokens ({unit})")
     ax.grid(axis="x", alpha=0.25, linewidth=0.6)
     ax.set_axisbelow(True)

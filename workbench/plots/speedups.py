@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from ..signatures import typed
-from .style import COLORS, MARKERS
+from ..tables.looks import COLORS, MARKERS
 
 #: Columns of what is read off a printed chart.
 PRINTED = ("variable", "batch_size", "seq_len", "candidates", "low", "high")
@@ -54,11 +54,9 @@ def speculation(
         _speedups(ds, ax, many, printed[printed.variable == "speedup"])
     else:
         _one_speedup(ds.squeeze(), ax, printed)
-    if len(printed):
-        ax.plot([], [], color="black", marker="o", label="read off the paper's chart", **_HOLLOW)
     counts = np.union1d(ds.candidates.values, [1])
     ax.set_xticks(counts, [str(count) for count in counts])
-    ax.set(xlabel="Candidate tokens", ylim=(0, 1.3 * max(ax.get_ylim()[1], 1)), title=title or "")
+    ax.set(xlabel="Candidate tokens", ylim=(0, 1.38 * max(ax.get_ylim()[1], 1)), title=title or "")
     ax.grid(axis="y", alpha=0.25, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.legend(loc="upper left", fontsize="small", ncol=3, framealpha=0.95)
@@ -81,8 +79,9 @@ def _one_speedup(ds: xr.Dataset, ax: Axes, printed: pd.DataFrame) -> None:
     for name, (shade, style, label) in styles.items():
         ax.plot(counts, ds[name], style, color=COLORS[shade], ms=4, label=label, zorder=3)
     colors = {name: COLORS[shade] for name, (shade, *_) in styles.items()} | {"normalized_latency": COLORS["brown"]}
+    names = {name: label for name, (*_, label) in styles.items()} | {"normalized_latency": "latency"}
     for (name, color), marker in zip(colors.items(), "soD", strict=True):
-        _read_off(ax, printed[printed.variable == name], color, marker)
+        _read_off(ax, printed[printed.variable == name], color, marker, f"{names[name]}, printed")
     ax.axhline(1, color="black", linewidth=0.8, linestyle=":", zorder=2)
     ax.set(ylabel="Relative to plain decoding")
 
@@ -99,13 +98,17 @@ def _speedups(ds: xr.Dataset, ax: Axes, many: list[str], printed: pd.DataFrame) 
         ax.plot(ds.candidates, line, color=color, marker=MARKERS[1 + i % 7], ms=5, label=label, zorder=3)
         where = {name: values.get(name, ds[name].values.ravel()[0]) for name in names}
         _read_off(ax, printed[(printed[list(where)] == pd.Series(where)).all(axis=1)], color, MARKERS[1 + i % 7])
+    if len(printed):
+        ax.plot([], [], color="black", marker="o", label="read off the paper's chart", **_HOLLOW)
     ax.axhline(1, color="black", linewidth=0.8, linestyle=":", zorder=2)
     ax.set(ylabel="Speedup over plain decoding")
 
 
-def _read_off(ax: Axes, rows: pd.DataFrame, color: Any, marker: str) -> None:
-    """Published values as hollow markers of their line, ranges as bars with ends."""
+def _read_off(ax: Axes, rows: pd.DataFrame, color: Any, marker: str, label: str | None = None) -> None:
+    """Published values as hollow markers of their line, ranges as bars with ends; with a label, both in the legend."""
     points, ranges = rows[rows.low == rows.high], rows[rows.low < rows.high]
-    ax.plot(points.candidates, points.low, color=color, marker=marker, **_HOLLOW)
+    ax.plot(points.candidates, points.low, color=color, marker=marker, label=label if len(points) else None, **_HOLLOW)
     middle, half = (ranges.high + ranges.low) / 2, (ranges.high - ranges.low) / 2
-    ax.errorbar(ranges.candidates, middle, half, color=color, linestyle="none", elinewidth=1.5, capsize=5, zorder=4)
+    style: dict[str, Any] = {"linestyle": "none", "elinewidth": 1.5, "capsize": 5, "zorder": 4}
+    name = f"{label} range" if label and len(ranges) else None
+    ax.errorbar(ranges.candidates, middle, half, color=color, label=name, **style)

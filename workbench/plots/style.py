@@ -1,4 +1,4 @@
-"""What all charts share: colours, markers, log axes, titles and legends."""
+"""What all charts share: lines, log axes, titles and legends; colours and markers are those of `tables.looks`."""
 
 from typing import Any
 
@@ -10,15 +10,6 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 
 from ..signatures import typed
 
-#: The colours by name: shades of Okabe and Ito (2008), which stay apart for colour-blind readers.
-COLORS = {
-    "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00", "purple": "#B07AD9",
-    "brown": "#7B4A12", "grey": "#8C8C8C", "sky": "#56B4E9", "black": "#000000",
-}  # fmt: skip
-#: Colours of the series of a chart, in their order.
-SERIES_COLORS = [COLORS[name] for name in ("blue", "orange", "green", "red", "purple", "brown", "sky", "grey")]
-#: Markers of GPUs or series, in their order.
-MARKERS = "xo^sDv*P"
 LINES: list[Any] = ["--", ":", "-.", (0, (6, 3)), (0, (3, 1, 1, 1, 1, 1))]
 
 
@@ -36,10 +27,11 @@ def log_axes(ax: Axes) -> Axes:
     Axes
         The same axes.
     """
-    ax.set(xscale="log", yscale="log", xlim=(0.6, 1e4), ylim=(1e10, 1e15))
+    ax.set(xscale="log", yscale="log", xlim=(0.6, 1e4), ylim=(1e10, 6e14))
     ax.set(xlabel="Operational Intensity (FLOP/Byte)", ylabel="Performance (FLOP/s)")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value < 1 else EngFormatter(sep="")(value))
+    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(EngFormatter(sep=""))
         axis.set_minor_formatter(NullFormatter())
     ax.grid(alpha=0.25, linewidth=0.6)
     return ax
@@ -68,7 +60,7 @@ def hold(ax: Axes, intensity: xr.DataArray, performance: xr.DataArray) -> None:
 def finish(ax: Axes, title: str | None, gpus: int = 1) -> Axes:
     """Title above the ridge labels, legend at the bottom right, as in the papers."""
     ax.set_title(title or "", pad=10 + 10 * gpus)
-    legend = ax.legend(loc="lower right", fontsize="small", framealpha=0.95)
+    legend = ax.legend(loc="lower right", fontsize=7.6, framealpha=0.95, handlelength=1.6, handletextpad=0.6)
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_sizes([32])

@@ -12,7 +12,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocat
 from ..catalog.fits import KINDS
 from ..common.arguments import one_of
 from ..signatures import typed
-from .style import COLORS, SERIES_COLORS, finish
+from ..tables.looks import COLORS, SERIES_COLORS
+from .style import finish
 
 #: Columns of a fit's table, and of `tables.fidelity`, that the charts show.
 FITTED_COLUMNS = ("kind", "time_s", "ideal_s", "held_out_s")

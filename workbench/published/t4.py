@@ -65,6 +65,17 @@ def t4_report(phase: str, batch_size: Array, seq_len: Array) -> dict[str, Array]
 T4_BATCH_SIZES = [1, 4, 8, 16]
 T4_TOKENS = {"prefill": [64, 128, 256, 512, 1024], "decode": [128, 256, 512, 1024, 2048]}
 PRINTED_ROWS = {"prefill": [128, 512], "decode": [512, 2048]}  # of batch sizes 1 and 4
+#: Its two static tables as printed, by phase, then batch size and tokens: FLOP/byte, TFLOP/s, % of peak, ms, tokens/s.
+PRINTED_TABLES: dict[str, dict[tuple[int, int], tuple[float, ...]]] = {
+    "prefill": {
+        (1, 128): (367, 65.0, 100, 20.4, 6273), (1, 512): (1211, 65.0, 100, 82.4, 6213),
+        (4, 128): (381, 65.0, 100, 81.1, 6313), (4, 512): (1229, 65.0, 100, 329.6, 6215),
+    },
+    "decode": {
+        (1, 512): (3.06, 0.98, 1.5, 10.68, 94), (1, 2048): (3.00, 0.96, 1.5, 11.31, 88),
+        (4, 512): (4.88, 1.56, 2.4, 13.24, 302), (4, 2048): (6.00, 1.92, 3.0, 14.12, 283),
+    },
+}  # fmt: skip
 PRINTED_INTENSITY = {"prefill": [150.0, 1200.0], "decode": [3.0, 5.0]}  # FLOP/byte
 
 #: Memory traffic of a decoding step that it prints, by part [MB].
@@ -110,10 +121,17 @@ T4_SERVER: dict[str, Any] = {
     "gpu": "t4", "model": "llama-2-7b-awq", "max_model_len": 2048, "max_num_batched_tokens": 2048, "kv_tokens": 18608,
     "gemm_rows": 16, "dequantize_rows": 256, "gemm_efficiency": 0.626, "sequence_overhead": 1.27e-3,
 }  # fmt: skip
+#: What `serving.estimate` must know of it to be as slow.
+T4_CALIBRATED = {
+    key: T4_SERVER[key] for key in ("gemm_efficiency", "gemm_rows", "dequantize_rows", "sequence_overhead")
+}
 
 #: Of the default run: requests running at a time [1] and tokens generated per second [1/s] by the engine's log, and the
 #: requests' mean prompt and mean limit of their answers [token].
 T4_RUNNING, T4_ENGINE_RATE, T4_PROMPT, T4_ASKED_TOKENS = 98, (300.0, 400.0), 20, 150
+
+#: Context of its mean decoding step, by the answers asked for [token]; those that finished are the shorter ones.
+T4_CONTEXT = T4_PROMPT + T4_ASKED_TOKENS // 2
 
 #: What the report prints of that run and what its records hold, by metric: unit, target, printed, recorded, and what
 #: the printed number is. Of 1,214 requests sent within 59.931 s 190 got a first token and 93 finished.

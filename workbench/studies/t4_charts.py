@@ -1,28 +1,27 @@
 """The charts of the T4 report, each with the table of what it shows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from .. import loadtest
-from ..common.arguments import one_of
 from ..common.errors import shown, unknown
+from ..common.variables import with_units
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..plots import servers
-from ..plots.rooflines import ceilings
-from ..plots.style import COLORS, SERIES_COLORS, finish, hold
-from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_TOKENS
+from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_COUNTED_TOKENS, T4_ENGINE_RATE, T4_TOKENS
 from ..signatures import typed
+from ..tables.looks import COLORS, SERIES_COLORS
 from .t4_load_test import t4_comparison
 from .t4_roadmap import roadmap
-from .t4_static import STATIC_COLUMNS, static_rows, static_tables
+from .t4_static import static_rows, static_tables
+from .t4_static_charts import measured_step, printed_rows, t4_roofline
 
 Chart = tuple[Figure, pd.DataFrame]
 
@@ -58,19 +57,26 @@ def draw_chart(chart: str, requests: pd.DataFrame, *, title: str | None = None) 
 
 
 def _roofline_chart(requests: pd.DataFrame, title: str | None) -> Chart:
-    """Whole forward passes, by the report's formulas and by ours."""
+    """Whole forward passes, by the report's formulas and by ours; what it prints, and what its load test measured."""
     passes = {phase: static_tables(phase, T4_BATCH_SIZES, tokens) for phase, tokens in T4_TOKENS.items()}
-    figure, ax = plt.subplots(figsize=(8, 5.6))
-    t4_roofline(passes, PRINTED_INTENSITY, ax, title=title)
-    return figure, static_rows(passes)
+    marks = pd.concat([printed_rows(), measured_step()], ignore_index=True)
+    figure, ax = plt.subplots(figsize=(8, 6.4))
+    t4_roofline(passes, PRINTED_INTENSITY, ax, title=title, marks=marks)
+    return figure, pd.concat([static_rows(passes), with_units(marks)], ignore_index=True)
 
 
 def _queue_chart(requests: pd.DataFrame, title: str | None) -> Chart:
-    """Requests waiting and running, and tokens a second, over time."""
+    """Requests waiting and running, and tokens a second, over time; simulated ones as the engine counts them."""
     ds = loadtest.timeline(requests)
+    simulated = requests.attrs.get("source") == "simulated"
+    if simulated:  # `load_test_requests` counts four characters as a token, as the report's load generator does
+        ds = ds.assign({name: ds[name] / T4_COUNTED_TOKENS for name in ("token_rate", "implied_token_rate")})
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     servers.queue(ds, left)
+    if simulated:
+        right.axhspan(*T4_ENGINE_RATE, color=COLORS["sky"], alpha=0.25, linewidth=0, label="the engine's log", zorder=0)
     servers.token_rate(ds, right)
+    right.set_ylabel("Generated tokens per second" if simulated else "Tokens per second, as the load test counts them")
     figure.suptitle(title or "")
     columns = {"step": "step [s]", "time": "time [s]", "token_rate": "token_rate [1/s]"}
     table = ds[["step", "waiting", "running", "token_rate", "implied_token_rate"]].to_dataframe().reset_index()
@@ -112,91 +118,6 @@ CHARTS: dict[str, Callable[[pd.DataFrame, str | None], Chart]] = {
 # On axes that are given ------------------------------------------------------------------------------------------
 
 
-@typed()
-def t4_roofline(
-    phases: Mapping[str, xr.Dataset],
-    spans: Mapping[str, Sequence[float]],
-    ax: Axes | None = None,
-    *,
-    title: str | None = None,
-) -> Axes:
-    """Draw whole forward passes on the roofline: the report's formula as open circles, ours filled.
-
-    Parameters
-    ----------
-    phases : mapping of str to xarray.Dataset
-        By phase, what `static_tables` gives for it.
-    spans : mapping of str to sequence of float
-        By phase, the range of intensities that the report prints [FLOP/byte], shaded over the full height.
-    ax : matplotlib.axes.Axes, optional
-        None is the current one.
-    title : str, optional
-        Title of the chart.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes.
-    """
-    if not phases or phases.keys() - spans.keys():
-        raise ValueError(f"phases = {', '.join(map(str, phases)) or 'none'}: expected some, each with its own of spans")
-    ax = ceilings(next(iter(phases.values())), ax)
-    for (phase, ds), color in zip(phases.items(), (COLORS["blue"], COLORS["orange"]), strict=False):
-        hold(ax, ds.intensity, ds.performance)
-        ax.axvspan(*spans[phase], color=color, alpha=0.15, linewidth=0, label=f"{phase}, published range", zorder=0)
-        for source, face in (("report", "none"), ("workbench", color)):
-            x, y = (ds[name].sel(source=source).values.ravel() for name in ("intensity", "performance"))
-            size, label = (42, "report") if source == "report" else (18, "workbench")
-            ax.scatter(x, y, s=size, facecolors=face, edgecolors=color, zorder=3, label=f"{phase}, {label}")
-    return finish(ax, title)
-
-
-@typed(ds=("batch_size", "seq_len", "source"), printed=("column", "batch_size", "seq_len", "published"))
-def compare_sources(
-    ds: xr.Dataset, column: str, ax: Axes | None = None, *, printed: pd.DataFrame | None = None
-) -> Axes:
-    """Draw a column of the static tables against sequence length: the report's formula dashed, ours solid.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        From `static_tables`; a line for each batch size.
-    column : str
-        A key of `STATIC_COLUMNS`.
-    ax : matplotlib.axes.Axes, optional
-        None is the current one.
-    printed : pandas.DataFrame, optional
-        Cells that the report prints: column, batch_size [1], seq_len [token], published (see `audit.printed_cells`).
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes.
-    """
-    ax = plt.gca() if ax is None else ax
-    variable, scale, label = STATIC_COLUMNS[one_of("column", column, STATIC_COLUMNS)]
-    for color, batch in zip(SERIES_COLORS, ds.batch_size.values, strict=False):
-        lines = ds[variable].sel(batch_size=batch) * scale
-        ax.plot(ds.seq_len, lines.sel(source="report"), "--o", color=color, mfc="none", ms=6, lw=1.2)
-        ax.plot(ds.seq_len, lines.sel(source="workbench"), "-o", color=color, ms=4, lw=1.6, label=f"batch {batch}")
-    ax.plot([], [], "--o", color="black", mfc="none", ms=6, lw=1.2, label="report's formula")
-    ax.plot([], [], "-o", color="black", ms=4, lw=1.6, label="workbench")
-    if printed is not None:
-        cells = printed[printed.column == column]
-        colors = [SERIES_COLORS[list(ds.batch_size.values).index(batch)] for batch in cells.batch_size]
-        style: dict[str, Any] = {"marker": "X", "s": 90, "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
-        ax.scatter(cells.seq_len, cells.published, c=colors, **style)
-        ax.scatter([], [], color="white", label="printed in the report", **style)
-    ax.set(xscale="log", yscale="log", xlabel="Sequence length (tokens)", ylabel=label)
-    ax.set_xticks(ds.seq_len.values, [str(s) for s in ds.seq_len.values])
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.grid(alpha=0.25, linewidth=0.6)
-    return ax
-
-
 _GUESS: dict[str, Any] = {"color": COLORS["sky"], "linewidth": 11, "alpha": 0.45, "solid_capstyle": "round"}
 
 
@@ -229,7 +150,7 @@ def gains_chart(
         raise ValueError(f"axes = {shown(axes)}: expected two, for factors and for percent")
     factors = table.unit.str.startswith("x")
     for ax, part, label in (
-        (axes[0], table[factors], "Tokens per second over today's"),
+        (axes[0], table[factors], "Tokens per second, times those without the change"),
         (axes[1], table[~factors], "Saved (%)"),
     ):
         _gain_rows(part, ax)
@@ -256,7 +177,10 @@ def _gain_rows(part: pd.DataFrame, ax: Axes) -> None:
             ax.plot(ends, [y, y], **_GUESS)
         for (sequences, ways), points in rows.groupby(["sequences", "computed_by"], dropna=False):
             color, marker = _gain_style(sequences, ways)
-            ax.plot(points.gain, [y] * len(points), marker, color=color, ms=6, mew=1.4, mfc="none", zorder=3)
+            row = y + {1: -0.16, 98: 0.16}.get(
+                int(np.nan_to_num(sequences)), 0
+            )  # one above the other, to be told apart
+            ax.plot(points.gain, [row] * len(points), marker, color=color, ms=6, mew=1.4, mfc="none", zorder=3)
     ax.set_yticks(range(len(changes)), changes)
     ax.set_ylim(len(changes) - 0.4, -0.6)
 

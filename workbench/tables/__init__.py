@@ -17,6 +17,7 @@ from .charts import (
     speedups,
 )
 from .evidence import BENCHMARK_UNITS, NOISE_FLOOR, benchmarks, fidelity, fit_parameters, fits, lenders
+from .looks import candidate_color
 from .notebook import Readable
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "benchmarks",
     "best_candidates",
     "by_candidates",
+    "candidate_color",
     "curves",
     "default_series",
     "fidelity",

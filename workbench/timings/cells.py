@@ -63,8 +63,7 @@ class Cells:
         cells = self.frame[column].fillna("").astype(str).str.strip()
         if allowed is not None:
             bad = ~cells.isin(list(allowed))
-            self._refuse(column, bad, f"one of {', '.join(allowed)}")
-            self._bad |= bad
+            self.refuse(column, bad, f"one of {', '.join(allowed)}")
         return cells
 
     def set_aside(self, rows: pd.Series) -> None:
@@ -86,12 +85,12 @@ class Cells:
             good = (values >= (kind == COUNT)) & (values < LARGEST) & (values % 1 == 0)
         if optional:
             good |= cells.isna() | (cells.astype(str).str.strip() == "")
-        self._refuse(column, ~good, kind)
-        if drop:
-            self._bad |= ~good
+        self.refuse(column, ~good, kind, drop=drop)
         return values.where(good)
 
-    def _refuse(self, column: str, bad: pd.Series, expected: str) -> None:
+    def refuse(self, column: str, bad: pd.Series, expected: str, *, drop: bool = True) -> None:
+        """Note the bad cells of a column as problems and, with `drop`, leave their rows out."""
+        self._bad |= bad & drop
         rows = self.frame.loc[bad, column]
         room = MAX_PROBLEMS - len(self.problems)
         self.problems.more += max(len(rows) - room, 0)

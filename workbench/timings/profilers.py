@@ -95,7 +95,7 @@ def _seconds(cells: Cells, column: str, unit: pd.Series) -> pd.Series:
         raise ValueError(f"{cells.path}: no {DURATION}: profile with --metrics {DURATION} or --set basic")
     if strange := sorted(set(unit) - set(NCU_SECONDS)):
         known = ", ".join(NCU_SECONDS)
-        raise ValueError(f"{cells.path}: {DURATION} in {strange[0]!r}: expected a unit of time: {known}")
+        raise ValueError(f"{cells.path}: {DURATION} in {shortened(strange[0])}: expected a unit of time: {known}")
     cells.frame = cells.frame.assign(**{column: cells.frame[column].str.replace(",", "")})
     return cells.number(column, TIME) * unit.map(NCU_SECONDS)
 

@@ -14,7 +14,7 @@ from ..files import reading
 from ..files.formulas import as_given
 from ..files.reading import Piped, open_bytes, starts_with
 from ..measure.columns import OPERATOR_CLASSES, SIZES, TEXTS, TIMING_COLUMNS
-from .cells import NATURAL, TIME, Cells, read_cells
+from .cells import LARGEST, NATURAL, TIME, Cells, read_cells
 
 #: How number formats are written in timing files, and what they are called here.
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32", "fp8_e4m3": "fp8"}
@@ -88,12 +88,15 @@ def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
     if "compute" in places[:-2]:
         at = len(places) - 1 - places[::-1].index("compute")
         gpu, model = places[at + 1], places[-1]
+    shapes = {column: _vidur_shape(column.split(".")[1], size, gated) for column in timed}
+    lengths = pd.DataFrame({(column, at): shapes[column][at] for column in timed for at in (1, 2)}, cells.frame.index)
+    divides = (lengths.isna() | ((lengths % 1 == 0) & (lengths < LARGEST))).all(axis=1)
+    cells.refuse("num_tensor_parallel_workers", ~divides, "a divisor of every layer's size")
     parts = []
-    for column in timed:
+    for column, (kind, n, k) in shapes.items():
         operation = column.split(".")[1]
         if empty := int((cells.text(column) == "").sum()):
             cells.problems.append(f"{column}: empty in {empty} rows")
-        kind, n, k = _vidur_shape(operation, size, gated)
         part = cells.table(
             source="vidur", gpu=gpu, framework="sarathi", operator_class=kind, dtype="fp16",
             name=f"{model}:{operation}".lstrip(":"), m=size["num_tokens"], n=n, k=k,

@@ -1,0 +1,99 @@
+"""How charts look, whatever draws them: colours, markers, and where a published range lies among the points."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..common.arguments import whole_number
+from ..signatures import typed
+from .charts import Series
+
+#: The colours by name: those of the published charts in shades that stay apart for colour-blind readers, most of them
+#: Okabe and Ito's (2008). Their vermilion is too near to orange to be called red, so red is the charts' own.
+COLORS = {
+    "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D62728", "purple": "#B684E0",
+    "brown": "#4A2C0F", "grey": "#8C8C8C", "sky": "#56B4E9", "black": "#000000",
+}  # fmt: skip
+#: Colours of the series of a chart, in their order.
+SERIES_COLORS = [COLORS[name] for name in ("blue", "orange", "green", "red", "purple", "brown", "sky", "grey")]
+#: Markers of GPUs or series, in their order.
+MARKERS = "xo^sDv*P"
+#: Few to many candidates, as the Medusa charts have them: orange, tan, salmon, pink, deep pink, purple, indigo.
+CANDIDATE_COLORS = ("#F58A07", "#EDB98A", "#F4766A", "#E858A8", "#DB2C8E", "#8A2BBE", "#33157A")
+
+#: What `audit.printed_ranges` calls a ridge line that stands where the chart's own ceilings do not meet.
+RIDGE = "ridge point"
+READING = 1.1  # a single value read off a chart is worth 10 % either way
+MARGIN = 1.2  # of a range's outline above and below the points
+
+
+@typed()
+def candidate_color(candidates: int, most: int) -> tuple[float, ...]:
+    """Colour scale of the Medusa charts: orange for few candidates, through tan and pink, to indigo.
+
+    Parameters
+    ----------
+    candidates, most : int
+        Candidates of a series, and the most of the chart [1].
+
+    Returns
+    -------
+    tuple of float
+        Red, green, blue and opacity [1].
+    """
+    share = whole_number("candidates", candidates, high=whole_number("most", most)) / most
+    parts = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in CANDIDATE_COLORS])
+    at = np.arange(1, len(parts) + 1) / len(parts)
+    return (*(float(np.interp(share, at, part)) for part in parts.T), 1.0)
+
+
+def series_looks(series: Series) -> dict[str, tuple[Any, str]]:
+    """Colour and marker of every series of a chart: its own, that of its candidates, or the next of the palette."""
+    counts = {label: selection.get("candidates") for label, selection in series.items()}
+    numbers = {label: count for label, count in counts.items() if isinstance(count, int)}
+    most = max(numbers.values(), default=1)
+    looks = {}
+    for i, (label, selection) in enumerate(series.items()):
+        count = numbers.get(label, 1)
+        color = candidate_color(count, most) if count > 1 else SERIES_COLORS[i % len(SERIES_COLORS)]
+        own = selection.get("color", color)
+        marker = MARKERS[i // len(SERIES_COLORS) % len(MARKERS)]
+        looks[label] = (COLORS.get(own, own) if isinstance(own, str) else own, selection.get("marker", marker))
+    return looks
+
+
+def range_outline(limits: Mapping[str, Any], x: Any, y: Any) -> np.ndarray:
+    """The outline of a published range on a roofline chart.
+
+    Parameters
+    ----------
+    limits : mapping of str to float
+        x_low, x_high [FLOP/byte]; y_low and y_high [FLOP/s], NaN where none is published.
+    x, y : array_like
+        The points of its series [FLOP/byte], [FLOP/s]. Without a range of y the outline follows them, from their
+        lowest to their highest at each intensity; of a single intensity, from the lowest to the highest of all.
+
+    Returns
+    -------
+    numpy.ndarray
+        Its corners, (corner, 2): along the lower side to the right, along the upper one back.
+    """
+    ends = np.array([limits["x_low"], limits["x_high"]], float)
+    single = limits["x_low"] == limits["x_high"]
+    if single:
+        ends *= [1 / READING, READING]
+    if limits["y_low"] < limits["y_high"]:
+        low, high = (np.full(2, limits[name]) for name in ("y_low", "y_high"))
+        at = ends
+    elif single:
+        at, low, high = ends, np.full(2, np.min(y) / MARGIN), np.full(2, np.max(y) * MARGIN)
+    else:
+        values, which = np.unique(np.log(np.ravel(x)).round(12), return_inverse=True)
+        heights = np.log(np.ravel(y))
+        extremes = [[pick(heights[which == i]) for i in range(len(values))] for pick in (np.min, np.max)]
+        inside = values[(values > np.log(ends[0])) & (values < np.log(ends[1]))]
+        at = np.exp(np.concatenate([np.log(ends[:1]), inside, np.log(ends[1:])]))
+        low, high = (np.exp(np.interp(np.log(at), values, extreme)) for extreme in extremes)
+        low, high = low / MARGIN, high * MARGIN
+    return np.concatenate([np.column_stack([at, low]), np.column_stack([at, high])[::-1]])
