@@ -78,9 +78,57 @@ TESTS = {
     "cluster.py": ["cluster"],
     "measure/results.py": ["measure"],
     "measure/command.py": ["measure"],
+    "studies/t4_static.py": ["t4_report"],
+    "studies/t4_load_test.py": ["t4_report"],
+    "studies/t4_findings.py": ["t4_report"],
+    "audit/t4.py": ["t4_report"],
 }
 #: By file: a text, what is put in its place, and what is wrong with that.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
+    "studies/t4_static.py": [
+        ("times.where(grid.bound == COMPUTE, 0.0)", "times.where(grid.bound != COMPUTE, 0.0)", "limits the wrong way"),
+    ],
+    "studies/t4_load_test.py": [
+        ("given = T4_CALIBRATED | {", "given = {", "a prompt alone without the server's own kernel"),
+        ("1 - ds.ttft / ds.end_to_end_latency", "ds.ttft / ds.end_to_end_latency", "the share of prefill"),
+    ],
+    "studies/t4_findings.py": [
+        ("range(1, MOST_RUNNING + 1)", "(1, 2, 4, 8, 16, 32, 64, 128, 256)", "batches of powers of two only"),
+        ('min(int(T4_LOAD_TESTS[run]["max_num_seqs"]), T4_RUNNING)', 'int(T4_LOAD_TESTS[run]["max_num_seqs"])',
+         "more than were running"),
+    ],
+    "audit/t4.py": [
+        ("[T4_CONTEXT] if seq_len is None", "[76] if seq_len is None", "another context for the same run"),
+        ('== (limit == "memory")', '!= (limit == "memory")', "the report's bound the wrong way"),
+        ("watts[1] / watts[0]", "watts[0] / watts[1]", "watts upside down"),
+    ],
+    "audit/claims.py": [
+        ('("is in none of its sentences", lines - said)', '("is in none of its sentences", set())', "lines unjudged"),
+        ("own - named - set(self.elsewhere)", "own - own", "claims of no line"),
+        ('"does not reproduce" if self.transcription else "wrong as transcribed"', '"not recomputed"',
+         "one class for both"),
+    ],
+    "audit/medusa.py": [
+        ("(values >= low) & (values <= high)", "(values >= low) | (values <= high)", "every setting counts as inside"),
+        ("float(first.max() / second.max())", "float(first.min() / second.min())", "the lowest for the highest"),
+        ("values / values.shift({along: 1})", "values / values.shift({along: -1})", "growth upside down"),
+        ("range_of(performance / intensity)", "range_of(performance)", "a slope without its run"),
+        ('"elements": ds.bytes / 2', '"elements": ds.bytes', "bytes counted as elements"),
+    ],
+    "audit/text.py": [
+        ("computable.count(False)", "computable.count(True)", "what can be computed counted as what cannot"),
+        ("if listed else pd.NA, len(own)", ", len(own)", "sentences of a source without lines"),
+    ],
+    "audit/values.py": [
+        ("(min(relative_distance(low, least), 0.0),", "(relative_distance(low, least),", "an end inside counts as off"),
+    ],
+    "audit/verdicts.py": [
+        ("np.ndim(value) < np.ndim(claim.published)", "False", "a value inside a range fails"),
+        ('"wrong as transcribed" if transcription else "does not reproduce"', '"does not reproduce"',
+         "a transcriber's misreading laid at the paper's door"),
+        ("claim.basis not in claims.STRICT and flips", "flips", "rounding taken for a judgement"),
+        ("(1 / MOVE, 1.0, MOVE)", "(1.0, MOVE)", "a verdict that a finer tolerance would change"),
+    ],
     "serving/steps.py": [
         ("limit == MEMORY", "limit == COMPUTE", "time that compute limits counted as memory's"),
         ("bound(cost.flops / cost.bytes,", "bound(cost.bytes / cost.flops,", "intensity upside down"),
@@ -402,33 +450,6 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("not holds(mark, _chunk_bytes(store, names, mark))", "not mark.is_file()", "torn chunks are trusted"),
         ('f"grid-{made_of}.zarr"', 'f"grid-{0:016}.zarr"', "late workers of an earlier run write into the new store"),
         ("            aside.replace(there)", "            pass", "the earlier output does not come back"),
-    ],
-    "audit/claims.py": [
-        ('("is in none of its sentences", lines - said)', '("is in none of its sentences", set())', "lines unjudged"),
-        ("own - named - set(self.elsewhere)", "own - own", "claims of no line"),
-        ('"does not reproduce" if self.transcription else "wrong as transcribed"', '"not recomputed"',
-         "one class for both"),
-    ],
-    "audit/medusa.py": [
-        ("(values >= low) & (values <= high)", "(values >= low) | (values <= high)", "every setting counts as inside"),
-        ("float(first.max() / second.max())", "float(first.min() / second.min())", "the lowest for the highest"),
-        ("values / values.shift({along: 1})", "values / values.shift({along: -1})", "growth upside down"),
-        ("range_of(performance / intensity)", "range_of(performance)", "a slope without its run"),
-        ('"elements": ds.bytes / 2', '"elements": ds.bytes', "bytes counted as elements"),
-    ],
-    "audit/text.py": [
-        ("computable.count(False)", "computable.count(True)", "what can be computed counted as what cannot"),
-        ("if listed else pd.NA, len(own)", ", len(own)", "sentences of a source without lines"),
-    ],
-    "audit/values.py": [
-        ("(min(relative_distance(low, least), 0.0),", "(relative_distance(low, least),", "an end inside counts as off"),
-    ],
-    "audit/verdicts.py": [
-        ("np.ndim(value) < np.ndim(claim.published)", "False", "a value inside a range fails"),
-        ('"wrong as transcribed" if transcription else "does not reproduce"', '"does not reproduce"',
-         "a transcriber's misreading laid at the paper's door"),
-        ("claim.basis not in claims.STRICT and flips", "flips", "rounding taken for a judgement"),
-        ("(1 / MOVE, 1.0, MOVE)", "(1.0, MOVE)", "a verdict that a finer tolerance would change"),
     ],
 }  # fmt: skip
 

@@ -374,9 +374,6 @@ def test_bad_inputs(monkeypatch, quantity, inputs, message):
         ("roof", {"gpu_id": "t4", "intensity": 1000.0}, 65e12),
         ("tensor_rate", {"gpu_id": "h100-sxm", "flop_per_clock": 4096}, 132 * 4096 * 1830e6 / 1e12),
         ("tensor_rate", {"gpu_id": "a30", "flop_per_clock": 2048}, 56 * 2048 * 1.44e-3),
-        ("kv_reduction", {"model_id": "llama-2-7b"}, 0),
-        ("kv_reduction", {"model_id": "llama-2-7b", "dtype": "int4"}, 75),
-        ("kv_reduction", {"model_id": "llama-3.1-8b"}, 75),  # 8 of 32 heads
         ("kv_bytes_per_token", {"model_id": "llama-2-7b"}, 2 * 32 * 4096 * 2),
         ("parameters", {"model_id": "llama-2-7b"}, 32 * (4 * 4096**2 + 3 * 4096 * 11008) + 2 * 32000 * 4096),
         ("ratio", {"of": 93, "to": 1214, "per": 0.01}, 7.6606),

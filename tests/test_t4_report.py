@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from workbench import audit, catalog, figures, loadtest, studies
+from workbench.audit.values import ends, range_of
 from workbench.figures.batch import kernel_manager
 from workbench.figures.state import workplace
 from workbench.published import T4_METRICS
+from workbench.published.t4 import T4_CALIBRATED, T4_CONTEXT
 from workbench.studies import t4_charts, t4_findings, t4_roadmap
 
 # sent, first token, last token, prompt, output: one of 11 tokens in 2 s, one of 21 in 8 s, one cut off, one never begun
@@ -85,7 +87,34 @@ def test_breakdown_of_a_file_by_hand(path):
     assert parts["first token, queue and prefill [ms]"] == 750
     assert parts["decode [ms]"] == 5000
     assert parts["total [ms]"] == 5750
-    assert 3.6e9 / 320e9 < parts["prefill alone [ms]"] / 1e3 < 0.05  # the weights are read once, at best at the roof
+    assert 2 * 3.6e9 / 320e9 < parts["prefill alone [ms]"] / 1e3 < 0.06  # the weights are unpacked for 16 rows, twice
+    assert parts["prefill alone, its prefix cached [ms]"] < parts["prefill alone [ms]"] / 1.8  # for 14 rows, once
+
+
+def test_prefill_alone_pays_for_every_16_rows():
+    assert 1e3 * studies.prefill_time(20) == pytest.approx(57.9, abs=0.05)
+    assert 1e3 * studies.prefill_time(20, cached_prefix=16) == pytest.approx(30.2, abs=0.05)
+    assert 1e3 * studies.prefill_time(50) == pytest.approx(113, abs=0.5)
+    kernels = [studies.prefill_time(rows) - T4_CALIBRATED["sequence_overhead"] for rows in (16, 17, 48, 64)]
+    assert np.array(kernels[1:]) / kernels[0] == pytest.approx([2, 3, 4], rel=0.05)
+
+
+def test_the_breakdown_and_the_claim_have_one_prefill(simulated):
+    parts = studies.latency_breakdown(simulated)["simulated"]
+    assert parts["prompt [token]"] == 20
+    assert parts["prefill alone [ms]"] == 1e3 * studies.prefill_time(20)
+    assert parts["prefill alone, its prefix cached [ms]"] == 1e3 * studies.prefill_time(20, cached_prefix=16)
+    assert found("t4-prefill-50").ours == pytest.approx(1e3 * studies.prefill_time(50), rel=1e-5)
+    assert "58 ms pass for a prompt of 20, 30 ms where 16 of them are cached" in found("t4-prefill-50").reason
+
+
+@pytest.mark.parametrize("sequences", [1, 98])
+def test_most_of_a_request_is_decode(sequences):
+    decode = 149 * sequences / studies.kernel_rate(sequences, **T4_CALIBRATED)
+    whole = decode / (studies.decode_share(sequences) / 100)
+    assert 0.98 * whole < decode < whole
+    if sequences == 1:
+        assert whole - decode == pytest.approx(studies.prefill_time(20), rel=1e-6)
 
 
 def test_nothing_finished(path):
@@ -125,6 +154,29 @@ def test_capacity():
     assert studies.capacity(2.0).offered_over_capacity["engine's log"].iloc[0] == pytest.approx(1)
 
 
+def test_one_context_for_one_run():
+    limits = studies.capacity()
+    step = studies.static_tables("decode", 98, T4_CONTEXT).tokens_per_second.sel(source="workbench").item()
+    roof = limits[limits.sequences == 98].tokens_per_second["ideal roof"]
+    assert roof == pytest.approx(step, rel=1e-9)
+    assert studies.kernel_rate(98, time_model="ideal", gemm_efficiency=1.0) == roof
+    assert found("t4-max-throughput").ours == pytest.approx(limits.tokens_per_second["ideal roof"].max(), rel=1e-5)
+    times = [found(f"t4-tpot-{name}") for name in ("1-running", "8-running", "p50")]
+    assert {claim.quantity for claim in times} == {"t4_step"}
+    assert times[-1].ours == pytest.approx(98e3 / step, rel=1e-5)
+
+
+def test_as_many_t4s_as_the_capacity_implies(simulated):
+    needed = studies.replicas_needed().set_index("gpu")
+    alone = studies.capacity().offered_over_capacity["kernels alone"]
+    assert needed.replicas["t4"] == np.ceil(alone) == 3  # with 94 sequences, where powers of two took a fourth
+    assert needed.batch_size["t4"] not in (1, 2, 4, 8, 16, 32, 64, 128)
+    rows = studies.recommendations(simulated).set_index("the report").computed
+    assert "3 x t4" in rows["no need to upgrade the GPU"]
+    lower = [t4_findings.p99_reduction(sequences) for sequences in (4, 8)]
+    assert f"p99 {min(lower):.0f} to {max(lower):.0f} % lower" in rows["a batch of 4 to 8, to halve the p99"]
+
+
 def test_utilization_by_hand():
     flops = 2 * (32 * (4 * 4096**2 + 3 * 4096 * 11008) + 4096 * 32000)  # of one token, without attention
     assert studies.utilization(300) == pytest.approx(100 * 300 * flops / 65e12, rel=0.01)
@@ -139,6 +191,45 @@ def test_traffic_by_hand():
     assert one["total"] == pytest.approx(one["KV cache"] + one["weights"] + one["activations"])
     assert one["time at 320 GB/s [ms]"] == pytest.approx(one["total"] / 320)
     assert table["report"]["total"] == 50
+    assert one["time on the ideal roof [ms]"] == pytest.approx(one["time at 320 GB/s [ms]"])
+    assert one["memory-bound [% of that time]"] == 100
+
+
+def test_memory_is_not_the_bound_at_the_load_tested():
+    width = 0.5 + 2.5 / 128
+    sizes = {"qkv": (4096, 3 * 4096), "o": (4096, 4096), "gate_up": (4096, 2 * 11008), "down": (11008, 4096)}
+
+    def intensity(rows, k, n):
+        return 2 * rows * k * n / (2 * rows * (k + n) + width * k * n)
+
+    at_load = {name: intensity(98, *size) for name, size in sizes.items()}
+    assert min(at_load.values()) == pytest.approx(319, abs=0.5)
+    assert max(at_load.values()) == pytest.approx(340, abs=0.5)
+    ridge = 65e12 / 320e9
+    assert [max(intensity(rows, *size) for size in sizes.values()) > ridge for rows in (56, 57)] == [False, True]
+    computing = 32 * sum(2 * 98 * k * n for k, n in sizes.values()) / 65e12
+    loaded = studies.traffic()[f"98 x {T4_CONTEXT} tokens"]
+    assert loaded["time on the ideal roof [ms]"] == pytest.approx(37.7, abs=0.05)
+    assert loaded["time on the ideal roof [ms]"] > 1.2 * loaded["time at 320 GB/s [ms]"]
+    share = 100 * (1 - 1e3 * computing / loaded["time on the ideal roof [ms]"])
+    assert loaded["memory-bound [% of that time]"] == pytest.approx(share, rel=1e-6)
+    assert loaded["share of the peak [%]"] == pytest.approx(53, abs=0.05)
+    assert share < 50  # so that memory bandwidth is not the limiting factor there
+
+
+def test_pass_limits():
+    limits = studies.pass_limits("decode", [1, 98], [T4_CONTEXT])
+    assert (limits.memory_bound + limits.compute_bound).values.ravel().tolist() == pytest.approx([100, 100])
+    assert studies.pass_limits("prefill", 1, [56, 57]).memory_bound.values.ravel().tolist() == pytest.approx(
+        [100, 23], abs=0.05
+    )
+
+
+def test_a_step_of_the_load_test_takes_a_tenth_of_the_bandwidth():
+    assert studies.bandwidth_use() == pytest.approx(100 * 9.6018e9 / 0.309 / 320e9, rel=1e-3)
+    assert studies.bandwidth_use("max_num_seqs=1") == pytest.approx(100 * 3.6876e9 / 0.0301 / 320e9, rel=2e-3)
+    with pytest.raises(ValueError, match="unknown run 'defualt'. Did you mean 'default'"):
+        studies.bandwidth_use("defualt")
 
 
 def test_recommendations_follow(simulated):
@@ -162,6 +253,22 @@ def test_replicas_serve_the_load():
 # The roadmap ------------------------------------------------------------------------------------------------------
 
 
+def found(claim):
+    return next(c for c in audit.sources()["t4-report"].claims if c.id == claim)
+
+
+class Recomputed(dict):
+    """Rows of the audit, each recomputed when it is asked for."""
+
+    def __missing__(self, claim):
+        one = found(claim)
+        self[claim] = audit.recompute.QUANTITIES[one.quantity](**one.inputs)
+        return self[claim]
+
+
+CLAIMS = Recomputed()
+
+
 def gain(roadmap, change, setting, sequences=None):
     rows = roadmap[(roadmap.change == change) & (roadmap.setting == setting)]
     rows = rows[rows.sequences == sequences] if sequences else rows
@@ -170,7 +277,7 @@ def gain(roadmap, change, setting, sequences=None):
 
 def test_roadmap_is_complete(roadmap):
     assert roadmap.gain.notna().all()
-    assert set(roadmap.computed_by) == {"server", "kernels", "requests", "memory"}
+    assert set(roadmap.computed_by) == {"server", "kernels", "roof", "requests", "memory"}
     assert set(roadmap.unit) == {t4_roadmap.THROUGHPUT, t4_roadmap.LATENCY_SAVED, t4_roadmap.MEMORY_SAVED}
 
 
@@ -185,9 +292,31 @@ def test_roadmap_is_complete(roadmap):
     ],
 )  # fmt: skip
 def test_guesses_are_the_claims(roadmap, change, claim):
-    published = next(c.published for c in audit.sources()["t4-report"].claims if c.id == claim)
-    row = roadmap[roadmap.change == change].iloc[0]
-    assert [row.guess_low, row.guess_high] == list(np.broadcast_to(published, 2))
+    rows = roadmap[roadmap.change == change]
+    assert [rows.guess_low.iloc[0], rows.guess_high.iloc[0]] == list(np.broadcast_to(found(claim).published, 2))
+    ours = CLAIMS[claim].ours
+    assert all(np.isclose(rows.gain, end).any() for end in ends(ours))  # the same computation for both
+    assert found(claim).quantity in ("t4_gain", "t4_batching_gain")
+
+
+def test_the_gain_of_a_card_is_that_of_the_roadmap(roadmap):
+    for card, claim in (("L4", "t4-l4-gain"), ("A10G", "t4-a10g-gain")):
+        assert CLAIMS[claim].ours == range_of(roadmap[roadmap.change == card].gain)
+    assert CLAIMS["t4-l4-gain"].ours == pytest.approx((1.07, 1.40), abs=0.005)
+    assert CLAIMS["t4-a10g-gain"].ours == pytest.approx((1.22, 1.34), abs=0.005)
+    assert CLAIMS["t4-l4-efficiency"].ours == pytest.approx(np.array(CLAIMS["t4-l4-gain"].ours) * 70 / 72)
+    two, four = (roadmap[roadmap.setting == f"{count} T4 over PCIe"].gain for count in (2, 4))
+    assert CLAIMS["t4-tp-cost"].ours == pytest.approx(range_of([*(2 / two), *(4 / four)]))
+
+
+def test_batching_by_context_by_hand(roadmap):
+    for context, low, high in ((512, 3.29, 5.33), (2048, 2.37, 3.06)):
+        rows = [gain(roadmap, "Larger batch", f"{batch} in place of 1, at {context:,} tokens") for batch in (4, 8)]
+        assert rows == pytest.approx([low, high], abs=0.005)
+        # attention of B sequences and B activations over one read of the weights; the time is the traffic's
+        parts = {batch: studies.decode_parts("t4", "llama-2-7b-awq", batch, context)["total"] for batch in (1, 4, 8)}
+        assert rows == pytest.approx([batch * parts[1] / parts[batch] for batch in (4, 8)])
+    assert studies.batching_gain(1, 512).values.ravel().tolist() == [1, 1]
 
 
 def test_memory_by_hand(roadmap):
@@ -238,6 +367,59 @@ def test_an_unknown_run():
 def test_an_unknown_change():
     with pytest.raises(ValueError, match="unknown change 'Graphs'.*CUDA graphs"):
         studies.gains("Graphs")
+    with pytest.raises(ValueError, match="unknown setting of 'L4' 'kernel alone'. Did you mean 'kernels alone'"):
+        studies.gains("L4", "kernel alone")
+    with pytest.raises(ValueError, match="unknown computed_by of 'L4' 'roof'"):
+        studies.gains("L4", computed_by="roof")
+
+
+# The claims -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        ("t4-decode-memory-bound", "reproduces"), ("t4-headline", "does not reproduce"),
+        ("t4-current-bottleneck", "does not reproduce"), ("t4-prefill-compute-bound", "reproduces"),
+        ("t4-prefill-compute-bound-50", "does not reproduce"), ("t4-gain-kv-8bit", "reproduces"),
+        ("t4-summary-prefill-intensity", "reproduces with the source's formula only"),
+        ("t4-latency-p99-half", "reproduces"), ("t4-gain-batching", "reproduces"),
+        ("t4-gain-batching-2048", "reproduces with the source's formula only"),
+        ("t4-gain-batching-load", "does not reproduce"), ("t4-single-throughput", "reproduces"),
+        ("t4-single-alone", "does not reproduce"), ("t4-decode-b4-intensity-rises", "does not reproduce"),
+        ("t4-cuda-graph-flag", "does not reproduce"), ("t4-flash-in-vllm", "does not reproduce"),
+        ("t4-plot-roof", "does not reproduce"), ("t4-plot-decode-position", "does not reproduce"),
+    ],
+)  # fmt: skip
+def test_verdicts(claim, verdict):
+    one = found(claim)
+    assert audit.verdict(one, CLAIMS[claim]) == one.verdict == verdict
+
+
+def test_every_line_is_judged_and_no_verdict_hangs_on_a_tolerance():
+    source = audit.sources()["t4-report"]
+    assert source.lines == 266
+    assert {number for sentence in source.sentences for number in sentence.numbers} == set(range(1, 267))
+    rows = audit.run("t4-*")
+    assert not rows.hangs.any()
+    assert audit.changes(rows) == []
+    files = ("static_analysis.json", "roofline_static.py", "further runs")
+    assert set(source.elsewhere) == {c.id for c in source.claims if c.where.startswith(files)}
+
+
+def test_by_its_own_formula_the_load_is_compute_bound():
+    assert CLAIMS["t4-headline"].source == 0
+    assert CLAIMS["t4-decode-memory-bound"].source == 100
+    with pytest.raises(ValueError, match="unknown limit 'memoy'. Did you mean 'memory'"):
+        audit.recompute.QUANTITIES["t4_bound"]("memoy", "decode", [1])
+    with pytest.raises(ValueError, match="unknown column 'tokens'"):
+        audit.recompute.QUANTITIES["t4_capacity"]("tokens")
+
+
+def test_intensity_falls_with_the_context():
+    b4 = CLAIMS["t4-decode-b4-intensity-rises"]
+    assert b4.source == pytest.approx(9.825 / 11.566, rel=1e-4)
+    assert b4.ours < b4.source < 1 < found("t4-decode-b4-intensity-rises").published
 
 
 # Charts and the notebook ------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from ..catalog.model_entries import model
 from ..common.errors import unknown
 from ..common.yaml_records import Record
 from ..kernels import roofline
-from ..studies.t4_roadmap import kv_cache_saved
 from ..studies.t4_static import decode_parts
 from .medusa import (
     medusa_acceleration,
@@ -35,7 +34,23 @@ from .medusa import (
     medusa_steepest_fall,
     medusa_table,
 )
-from .t4 import t4_batching_gain, t4_capacity, t4_gain, t4_p99_reduction, t4_static, t4_utilization
+from .t4 import (
+    t4_bandwidth_use,
+    t4_batching_gain,
+    t4_bound,
+    t4_busy,
+    t4_capacity,
+    t4_decode_share,
+    t4_gain,
+    t4_growth,
+    t4_p99_reduction,
+    t4_per_watt,
+    t4_prefill,
+    t4_static,
+    t4_step,
+    t4_tp_price,
+    t4_utilization,
+)
 from .values import Recomputed, range_of
 
 # The catalog ------------------------------------------------------------------------------------------------------
@@ -109,11 +124,6 @@ def cached_per_token(
     return Recomputed(elements * element_bytes(dtype), source)
 
 
-def kv_reduction(model_id: str, dtype: str = "fp16") -> Recomputed:
-    """How much smaller the KV cache is than one in fp16 with a KV head for every query head [%]."""
-    return Recomputed(kv_cache_saved(model(model_id), dtype))
-
-
 def decode_traffic(
     gpu_id: str, model_id: str, batch_size: int, seq_len: int, part: str, per: float = 1.0
 ) -> Recomputed:
@@ -156,12 +166,13 @@ ARITHMETIC = ("product", "total", "ratio")
 QUANTITIES: dict[str, Callable[..., Recomputed]] = {
     function.__name__: function
     for function in (
-        peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, parameters, kv_reduction, decode_traffic,
+        peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, parameters, decode_traffic,
         product, total, ratio,
         medusa_intensity, medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency,
         medusa_fraction, medusa_growth, medusa_ratio, medusa_share, medusa_slope, medusa_table,
         medusa_speedup, medusa_best_candidates, medusa_fall, medusa_steepest_fall,
-        t4_static, t4_batching_gain, t4_gain, t4_capacity, t4_utilization, t4_p99_reduction,
+        t4_static, t4_step, t4_growth, t4_bound, t4_batching_gain, t4_gain, t4_per_watt, t4_tp_price, t4_prefill,
+        t4_decode_share, t4_bandwidth_use, t4_busy, t4_capacity, t4_utilization, t4_p99_reduction,
     )
 }  # fmt: skip
 # what these two recompute has a function of that name already, in `kernels` and `serving.memory`

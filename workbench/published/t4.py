@@ -110,10 +110,17 @@ T4_SERVER: dict[str, Any] = {
     "gpu": "t4", "model": "llama-2-7b-awq", "max_model_len": 2048, "max_num_batched_tokens": 2048, "kv_tokens": 18608,
     "gemm_rows": 16, "dequantize_rows": 256, "gemm_efficiency": 0.626, "sequence_overhead": 1.27e-3,
 }  # fmt: skip
+#: What `serving.estimate` must know of it to be as slow.
+T4_CALIBRATED = {
+    key: T4_SERVER[key] for key in ("gemm_efficiency", "gemm_rows", "dequantize_rows", "sequence_overhead")
+}
 
 #: Of the default run: requests running at a time [1] and tokens generated per second [1/s] by the engine's log, and the
 #: requests' mean prompt and mean limit of their answers [token].
 T4_RUNNING, T4_ENGINE_RATE, T4_PROMPT, T4_ASKED_TOKENS = 98, (300.0, 400.0), 20, 150
+
+#: Context of its mean decoding step, by the answers asked for [token]; those that finished are the shorter ones.
+T4_CONTEXT = T4_PROMPT + T4_ASKED_TOKENS // 2
 
 #: What the report prints of that run and what its records hold, by metric: unit, target, printed, recorded, and what
 #: the printed number is. Of 1,214 requests sent within 59.931 s 190 got a first token and 93 finished.

@@ -6,25 +6,39 @@ check_libraries("ijson", "matplotlib", "scipy")
 
 from .chen import batching_effects, ridge_batch_size
 from .t4_charts import compare_sources, draw_chart, gains_chart, ratios_chart, t4_roofline
-from .t4_findings import capacity, p99_reduction, recommendations, replicas_needed, traffic, utilization
+from .t4_findings import bandwidth_use, capacity, p99_reduction, recommendations, replicas_needed, traffic, utilization
 from .t4_load_test import (
+    decode_share,
     latency_breakdown,
     load_test_requests,
     load_test_table,
+    prefill_time,
+    recorded_step,
     t4_calibration,
     t4_comparison,
     t4_metrics,
     t4_replay,
 )
 from .t4_roadmap import gains, kernel_rate, kv_cache_saved, roadmap, server_rate
-from .t4_static import STATIC_COLUMNS, decode_parts, side_by_side, static_rows, static_tables
+from .t4_static import (
+    STATIC_COLUMNS,
+    batching_gain,
+    decode_parts,
+    pass_limits,
+    side_by_side,
+    static_rows,
+    static_tables,
+)
 
 __all__ = [
     "STATIC_COLUMNS",
+    "bandwidth_use",
     "batching_effects",
+    "batching_gain",
     "capacity",
     "compare_sources",
     "decode_parts",
+    "decode_share",
     "draw_chart",
     "gains",
     "gains_chart",
@@ -34,8 +48,11 @@ __all__ = [
     "load_test_requests",
     "load_test_table",
     "p99_reduction",
+    "pass_limits",
+    "prefill_time",
     "ratios_chart",
     "recommendations",
+    "recorded_step",
     "replicas_needed",
     "ridge_batch_size",
     "roadmap",

@@ -12,16 +12,26 @@ from .. import loadtest
 from ..catalog.gpu_entries import gpu
 from ..grid.dataset import forward_pass, roofline_grid
 from ..loadtest.rows import REQUEST_COLUMNS
-from ..published.t4 import T4_ASKED_TOKENS, T4_ENGINE_RATE, T4_METRICS, T4_PROMPT, T4_RUNNING, T4_SERVER, T4_TRAFFIC
+from ..published.t4 import (
+    T4_ASKED_TOKENS,
+    T4_CONTEXT,
+    T4_ENGINE_RATE,
+    T4_LOAD_TESTS,
+    T4_METRICS,
+    T4_PROMPT,
+    T4_RUNNING,
+    T4_SERVER,
+    T4_TRAFFIC,
+)
 from ..serving import estimation
 from ..serving.capacity import BEST, KEPT, plan
 from ..signatures import typed
-from .t4_load_test import t4_replay
+from .t4_load_test import recorded_step, t4_replay
 from .t4_roadmap import gains, kernel_rate, server_rate
-from .t4_static import decode_parts
+from .t4_static import decode_parts, pass_limits
 
 OFFERED = T4_METRICS["requests sent"][3]  # by the report's load generator [1/s]
-CONTEXT = T4_PROMPT + T4_ASKED_TOKENS // 2  # of a mean decoding step [token]
+MOST_RUNNING = int(T4_LOAD_TESTS["default"]["max_num_seqs"])  # sequences that the server may run at a time [1]
 
 Pair = Annotated[tuple[int, int], Field(strict=False)]  # or a list of two
 
@@ -36,7 +46,7 @@ def _rates() -> tuple[tuple[str, int, float], ...]:
     most = int(ds.largest_batch.squeeze())
     return (
         *(("engine's log", T4_RUNNING, rate) for rate in T4_ENGINE_RATE),
-        *(("simulated server", count, server_rate(count)) for count in (T4_RUNNING, 256)),
+        *(("simulated server", count, server_rate(count)) for count in (T4_RUNNING, MOST_RUNNING)),
         ("kernels alone", T4_RUNNING, kernel_rate(T4_RUNNING)),
         *(("ideal roof", count, kernel_rate(count, **ideal)) for count in (T4_RUNNING, most)),
     )
@@ -78,7 +88,7 @@ def utilization(tokens_per_second: float) -> float:
     float
         Of the T4's dense fp16 peak [%].
     """
-    grid = roofline_grid(T4_SERVER["gpu"], T4_SERVER["model"], phase="decode", batch_size=1, seq_len=CONTEXT)
+    grid = roofline_grid(T4_SERVER["gpu"], T4_SERVER["model"], phase="decode", batch_size=1, seq_len=T4_CONTEXT)
     one = forward_pass(grid).squeeze()
     return float(100 * tokens_per_second * one.flops / one.peak_flop_rate)
 
@@ -104,8 +114,8 @@ def p99_reduction(max_num_seqs: int) -> float:
 
 
 @typed()
-def traffic(settings: Sequence[Pair] = ((1, 512), (T4_RUNNING, CONTEXT))) -> pd.DataFrame:
-    """Compare the memory traffic of a decoding step with what the report prints of it.
+def traffic(settings: Sequence[Pair] = ((1, 512), (T4_RUNNING, T4_CONTEXT))) -> pd.DataFrame:
+    """Compare the memory traffic of a decoding step with what the report prints of it, and say whether it is the bound.
 
     Parameters
     ----------
@@ -116,7 +126,9 @@ def traffic(settings: Sequence[Pair] = ((1, 512), (T4_RUNNING, CONTEXT))) -> pd.
     -------
     pandas.DataFrame
         Columns report and one for each setting. Rows: KV cache (with queries and outputs), weights, activations and
-        total [MB], and the time that the total takes at the card's bandwidth [ms].
+        total [MB], the time that the total takes at the card's bandwidth [ms]; and, NaN for the report, the time of the
+        step on the ideal roof, operator by operator [ms], the share of that time in which memory is the bound [%], and
+        the step's share of the peak [%]. The last two times are the same where memory is the bound all the time.
     """
     table = pd.DataFrame({"report": pd.Series(T4_TRAFFIC)})
     for sequences, context in settings:
@@ -125,7 +137,39 @@ def traffic(settings: Sequence[Pair] = ((1, 512), (T4_RUNNING, CONTEXT))) -> pd.
         table[f"{sequences} x {context} tokens"] = [parts[name] / 1e6 for name in names]
     bandwidth = gpu(T4_SERVER["gpu"]).memory.bandwidth_gbs
     table.loc[f"time at {bandwidth:g} GB/s [ms]"] = table.loc["total"] / bandwidth
+    for sequences, context in settings:
+        limits = pass_limits("decode", sequences, context, gpu=T4_SERVER["gpu"], model=T4_SERVER["model"]).squeeze()
+        for row, name, scale in (
+            ("time on the ideal roof [ms]", "time", 1e3), ("memory-bound [% of that time]", "memory_bound", 1.0),
+            ("share of the peak [%]", "percent_of_peak", 1.0),
+        ):  # fmt: skip
+            table.loc[row, f"{sequences} x {context} tokens"] = scale * float(limits[name])
     return table
+
+
+@typed()
+def bandwidth_use(run: str = "default") -> float:
+    """Compute which share of the card's bandwidth the decoding steps of a recorded load test took.
+
+    Parameters
+    ----------
+    run : str, optional
+        A key of `published.T4_LOAD_TESTS`.
+
+    Returns
+    -------
+    float
+        The traffic of a step at the mean context, over its recorded time (`recorded_step`), of the bandwidth [%].
+
+    Raises
+    ------
+    ValueError
+        For an unknown run.
+    """
+    seconds = recorded_step(run)
+    running = min(int(T4_LOAD_TESTS[run]["max_num_seqs"]), T4_RUNNING)
+    moved = decode_parts(T4_SERVER["gpu"], T4_SERVER["model"], running, T4_CONTEXT)["total"]
+    return 100 * moved / seconds / gpu(T4_SERVER["gpu"]).bandwidth
 
 
 @typed(table=REQUEST_COLUMNS)
@@ -149,6 +193,7 @@ def recommendations(table: pd.DataFrame) -> pd.DataFrame:
     cards = ", ".join(f"{row.replicas:.0f} x {row.gpu}" for row in replicas_needed(offered).itertuples())
     kept = T4_SERVER["kv_tokens"] // (T4_PROMPT + T4_ASKED_TOKENS)
     fewer, l4, a10g = gains("Batch of 4 to 8, as recommended"), gains("L4"), gains("A10G")
+    lower = [p99_reduction(sequences) for sequences in (4, 8)]
     narrow, once, host = (
         max(gains(change))
         for change in ("Narrow KV cache, speed", "Weights unpacked once", "A host that takes no time")
@@ -161,7 +206,8 @@ def recommendations(table: pd.DataFrame) -> pd.DataFrame:
         ),
         (
             "a batch of 4 to 8, to halve the p99",
-            f"{min(fewer):.2f} to {max(fewer):.2f} of the tokens per second; p99 {p99_reduction(8):.0f} % lower",
+            f"{min(fewer):.2f} to {max(fewer):.2f} of the tokens per second;"
+            f" p99 {min(lower):.0f} to {max(lower):.0f} % lower",
             "take all that fit; a smaller batch is for a TPOT, not for the queue",
         ),
         (
@@ -208,12 +254,13 @@ def replicas_needed(offered: float = OFFERED, gpus: Sequence[str] = ("t4", "l4",
     Returns
     -------
     pandas.DataFrame
-        A row for each GPU that can, with the batch that takes the fewest; columns as `serving.plan` returns them. By
-        the kernels alone, so that a real server takes no fewer.
+        A row for each GPU that can, with the batch of 1 to 256 that takes the fewest, and of those the cheapest;
+        columns as `serving.plan` returns them. By the kernels alone, so that a real server takes no fewer.
     """
     table = plan(
         T4_SERVER["model"], prompt=T4_PROMPT, output=T4_ASKED_TOKENS, ttft=1.0, tpot=0.3, request_rate=offered,
-        gpu=gpus, tp=1, gemm_efficiency=T4_SERVER["gemm_efficiency"], max_model_len=T4_SERVER["max_model_len"],
+        gpu=gpus, tp=1, batch_size=range(1, MOST_RUNNING + 1),
+        gemm_efficiency=T4_SERVER["gemm_efficiency"], max_model_len=T4_SERVER["max_model_len"],
     )  # fmt: skip
     fine = table[table.verdict.isin([BEST, KEPT]) | table.verdict.str.startswith("dominated")]
     best = fine.loc[fine.groupby("gpu").replicas.idxmin()]

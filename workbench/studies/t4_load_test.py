@@ -22,21 +22,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from scipy.optimize import brentq
 
 from .. import loadtest
 from ..common.errors import unknown
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..published.t4 import (
+    T4_ASKED_TOKENS,
     T4_BREAKDOWN,
+    T4_CALIBRATED,
     T4_COUNTED_TOKENS,
     T4_IN_FLIGHT,
     T4_LOAD_TESTS,
     T4_METRICS,
+    T4_PROMPT,
     T4_SERVER,
     t4_requests,
 )
 from ..serving import estimation
+from ..serving.memory import BLOCK_SIZE
 from ..signatures import typed
 from ..simulation.client import simulate
 from ..simulation.server import Server
@@ -118,6 +123,30 @@ def t4_metrics(frame: pd.DataFrame) -> dict[str, float]:
 
 
 @typed()
+def recorded_step(run: str = "default") -> float:
+    """Say how long a decoding step of one of the report's load tests took.
+
+    Parameters
+    ----------
+    run : str, optional
+        A key of `published.T4_LOAD_TESTS`.
+
+    Returns
+    -------
+    float
+        The recorded median time per token, for as many tokens as the load generator counts for a generated one [s].
+
+    Raises
+    ------
+    ValueError
+        For an unknown run.
+    """
+    if run not in T4_LOAD_TESTS:
+        raise unknown("run", run, T4_LOAD_TESTS)
+    return T4_LOAD_TESTS[run]["tpot_p50"] * T4_COUNTED_TOKENS
+
+
+@typed()
 def t4_comparison(server: Server | None = None) -> pd.DataFrame:
     """Compare the report's load tests, simulated, with what it records.
 
@@ -168,6 +197,52 @@ def t4_calibration() -> tuple[float, float]:
         efficiency = solve("gemm_efficiency", 0.3, 1.2, "max_num_seqs=1")
         overhead = solve("sequence_overhead", 1e-4, 5e-3, "max_num_seqs=8", "max_num_seqs=8, 50/s")
     return efficiency, overhead
+
+
+# One request alone ------------------------------------------------------------------------------------------------
+
+
+def _alone(sequences: int, prompt: int, output: int, **options: Any) -> xr.Dataset:
+    """Estimate of the calibrated server: its AWQ kernel and its host's time, and no queue."""
+    given = T4_CALIBRATED | {"max_model_len": T4_SERVER["max_model_len"]} | options
+    return estimation.estimate(T4_SERVER["gpu"], T4_SERVER["model"], sequences, prompt, output, **given).squeeze()
+
+
+@typed()
+def prefill_time(prompt: int, *, cached_prefix: int = 0) -> float:
+    """Compute the time of one prompt by itself on the calibrated server.
+
+    Parameters
+    ----------
+    prompt : int
+        Its length [token].
+    cached_prefix : int, default 0
+        Tokens of it that the prefix cache has, in whole blocks of 16 [token].
+
+    Returns
+    -------
+    float
+        Until the first token [s].
+    """
+    return float(_alone(1, prompt, 1, cached_prefix=cached_prefix).ttft)
+
+
+@typed()
+def decode_share(sequences: int) -> float:
+    """Compute which share of their time requests of the report's mean size decode, once they run.
+
+    Parameters
+    ----------
+    sequences : int
+        Requests that start together on the calibrated server [1].
+
+    Returns
+    -------
+    float
+        The rest is their prompts' prefill [%].
+    """
+    ds = _alone(sequences, T4_PROMPT, T4_ASKED_TOKENS)
+    return 100 * float(1 - ds.ttft / ds.end_to_end_latency)
 
 
 # One run, simulated or from a file --------------------------------------------------------------------------------
@@ -250,21 +325,23 @@ def latency_breakdown(table: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns report, what it prints, and "file" or "simulated": means over the finished requests of `table`, NaN
-        where there is none. Rows: prompt and output [token]; prefill by itself, by the kernel model; first token, that
-        is queue and prefill; decode; total [ms].
+        where there is none. Rows: prompt and output [token]; prefill by itself, of such a prompt, on the calibrated
+        server (`prefill_time`), and of what is left of it where the prefix cache has its whole blocks, NaN without one;
+        first token, that is queue and prefill; decode; total [ms].
     """
     done = table[table.status == "finished"]
     first, whole = done.first_token_s - done.sent_s, done.last_token_s - done.sent_s
     prompt = float(done.prompt_tokens.astype(float).mean())
-    prefill = np.nan
+    whole_prompt = rest = np.nan
     if np.isfinite(prompt):
-        efficiency = T4_SERVER["gemm_efficiency"]
         size = max(round(prompt), 1)
-        ds = estimation.estimate(T4_SERVER["gpu"], T4_SERVER["model"], 1, size, 1, gemm_efficiency=efficiency)
-        prefill = 1e3 * float(ds.ttft.squeeze())
+        cached = (size - 1) // BLOCK_SIZE * BLOCK_SIZE  # the last token is always computed
+        whole_prompt = 1e3 * prefill_time(size)
+        rest = 1e3 * prefill_time(size, cached_prefix=cached) if cached else np.nan
     found = {
         "prompt [token]": prompt, "output [token]": float(done.output_tokens.astype(float).mean()),
-        "prefill alone [ms]": prefill, "first token, queue and prefill [ms]": 1e3 * first.mean(),
+        "prefill alone [ms]": whole_prompt, "prefill alone, its prefix cached [ms]": rest,
+        "first token, queue and prefill [ms]": 1e3 * first.mean(),
         "decode [ms]": 1e3 * (whole - first).mean(), "total [ms]": 1e3 * whole.mean(),
     }  # fmt: skip
     return pd.DataFrame({"report": pd.Series(T4_BREAKDOWN), table.attrs["source"]: pd.Series(found)}, index=list(found))

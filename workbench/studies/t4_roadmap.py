@@ -2,11 +2,12 @@
 
 There are two ways to compute a gain. "server" is the report's server as `published.T4_SERVER` is calibrated: its AWQ
 kernel, which unpacks the weights for every 16 rows, and its overhead of each sequence stay. "kernels" are its kernels
-alone (`serving.estimate`), which unpack the weights once.
+alone (`serving.estimate`), which unpack the weights once. "roof" is the ideal roof at contexts of the report's table.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fnmatch import fnmatchcase as fnmatch
 from functools import cache
 from typing import Any
 
@@ -18,12 +19,21 @@ from ..catalog.gpu_entries import gpu
 from ..catalog.model_entries import Model, model
 from ..common.errors import unknown
 from ..kernels.times import EAGER_LAUNCH
-from ..published.t4 import T4_ASKED_TOKENS, T4_PROMPT, T4_RUNNING, T4_SERVER, t4_requests
+from ..published.t4 import (
+    PRINTED_ROWS,
+    T4_ASKED_TOKENS,
+    T4_CALIBRATED,
+    T4_PROMPT,
+    T4_RUNNING,
+    T4_SERVER,
+    t4_requests,
+)
 from ..serving import drafts, estimation
 from ..signatures import typed
 from ..simulation.client import simulate
 from ..simulation.server import Server
 from ..simulation.workloads import closed_loop
+from .t4_static import batching_gain
 
 Row = tuple[str, int | None, str, float]  # setting, sequences, computed by, gain
 
@@ -41,7 +51,7 @@ def roadmap() -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each change and setting. sequences, how many run at a time, NaN where it does not matter [1];
-        computed_by, "server" or "kernels" (see the module), "requests", from the lengths asked for, or "memory";
+        computed_by, "server", "kernels" or "roof" (see the module), "requests", by the lengths asked for, or "memory";
         guess_low and guess_high, what the report expects, NaN where it gives no figure; gain; and the unit of all
         three: "x tokens/s", over those of today, "% of latency saved" or "% of memory saved".
     """
@@ -55,27 +65,35 @@ def roadmap() -> pd.DataFrame:
 
 
 @typed()
-def gains(change: str) -> list[float]:
+def gains(change: str, setting: str = "*", *, computed_by: str = "*") -> list[float]:
     """Compute what one change of the roadmap gains.
 
     Parameters
     ----------
     change : str
         Its name in `roadmap`.
+    setting, computed_by : str, optional
+        Globs over those columns of `roadmap`; by default all of its rows.
 
     Returns
     -------
     list of float
-        The gain in each of its settings, in the unit that `roadmap` names.
+        The gain in each of these rows, in the unit that `roadmap` names.
 
     Raises
     ------
     ValueError
-        For an unknown change; the message has the nearest name.
+        For an unknown change, or where it has no such row; the message has the nearest name.
     """
     if change not in CHANGES:
         raise unknown("change", change, CHANGES)
-    return [gain for *_, gain in _rows(change)]
+    rows = _rows(change)
+    for place, name, pattern in ((0, "setting", setting), (2, "computed_by", computed_by)):
+        names = list(dict.fromkeys(str(row[place]) for row in rows))
+        rows = tuple(row for row in rows if fnmatch(str(row[place]), pattern))
+        if not rows:
+            raise unknown(f"{name} of {change!r}", pattern, names)
+    return [gain for *_, gain in rows]
 
 
 @cache
@@ -135,15 +153,12 @@ def kernel_rate(sequences: int, *, card: str = T4_SERVER["gpu"], **options: Any)
     Returns
     -------
     float
-        Tokens generated per second [1/s].
+        Tokens generated per second of decoding: prompts take no time [1/s].
     """
     given = {"gemm_efficiency": T4_SERVER["gemm_efficiency"], "max_model_len": T4_SERVER["max_model_len"]} | options
     ds = estimation.estimate(card, T4_SERVER["model"], sequences, T4_PROMPT, T4_ASKED_TOKENS, **given)
     return sequences / float(ds.tpot.squeeze())
 
-
-#: What `kernel_rate` must know to be the calibrated server's.
-CALIBRATED = {key: T4_SERVER[key] for key in ("gemm_rows", "dequantize_rows", "sequence_overhead")}
 
 # The changes ------------------------------------------------------------------------------------------------------
 
@@ -152,6 +167,11 @@ def _batch() -> Iterator[Row]:
     for ways, rate in (("server", _rate_today), ("kernels", kernel_rate)):
         for sequences in (4, 8):
             yield f"{sequences} in place of 1", sequences, ways, rate(sequences) / rate(1)
+    for context in PRINTED_ROWS["decode"]:
+        ideal = batching_gain([4, 8], context).sel(source="workbench").squeeze("seq_len")
+        for sequences in (4, 8):
+            gain = float(ideal.sel(batch_size=sequences))
+            yield f"{sequences} in place of 1, at {context:,} tokens", sequences, "roof", gain
 
 
 def _recommended_batch() -> Iterator[Row]:
@@ -184,7 +204,7 @@ def _speculation() -> Iterator[Row]:
     for sequences in (1, 64):
         for alpha in ACCEPTANCE:
             draft = drafts.draft_model(drafter, depth=DRAFTED, alpha=alpha)
-            gain = kernel_rate(sequences, draft=draft, **CALIBRATED) / kernel_rate(sequences, **CALIBRATED)
+            gain = kernel_rate(sequences, draft=draft, **T4_CALIBRATED) / kernel_rate(sequences, **T4_CALIBRATED)
             yield f"TinyLlama drafts {DRAFTED}, {alpha:.0%} accepted", sequences, "server", gain
 
 

@@ -1,4 +1,4 @@
-"""The T4 report's static half: its tables, by its own formulas and by ours, and the traffic of a decoding step."""
+"""The T4 report's static half: its tables by its formulas and by ours, what bounds a pass, and a step's traffic."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from ..common.variables import stamp, with_units
+from ..common.variables import COMPUTE, stamp, with_units
 from ..grid.dataset import forward_pass, roofline_grid
 from ..published.t4 import t4_report
 from ..signatures import typed
@@ -58,6 +58,60 @@ def static_tables(
     )
     both["percent_of_peak"] = 100 * both.performance / ours.peak_flop_rate
     return stamp(both.assign({name: ours[name] for name in ("peak_flop_rate", "bandwidth", "ridge_point")}))
+
+
+@typed()
+def batching_gain(batch_size: Any, seq_len: Any) -> xr.DataArray:
+    """Compute what decoding a batch gains over one sequence, by the report's formulas and by ours.
+
+    Parameters
+    ----------
+    batch_size : int or list of int
+        Sequences [1].
+    seq_len : int or list of int
+        Context of each [token].
+
+    Returns
+    -------
+    xarray.DataArray
+        Tokens per second over those of one sequence at the same context [1]; dims source, batch_size, seq_len.
+    """
+    many, one = (static_tables("decode", batch, seq_len).tokens_per_second for batch in (batch_size, 1))
+    gain: xr.DataArray = many / one.squeeze("batch_size", drop=True)
+    return gain
+
+
+@typed()
+def pass_limits(
+    phase: str, batch_size: Any, seq_len: Any, *, gpu: str = "t4", model: str = "llama-2-7b-awq"
+) -> xr.Dataset:
+    """Say what bounds a forward pass on the ideal roof, by the time of its operators.
+
+    Parameters
+    ----------
+    phase : str
+        "prefill" or "decode".
+    batch_size : int or list of int
+        Sequences [1].
+    seq_len : int or list of int
+        Prompt or context of each [token].
+    gpu, model : str
+        Catalog ids.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims batch_size, seq_len. time, the sum of the operators' [s]; memory_bound and compute_bound, the share of it
+        in which an operator is at the memory's or at the peak's limit [%]; percent_of_peak, over the whole time [%].
+    """
+    grid = roofline_grid(gpu, model, phase=phase, batch_size=batch_size, seq_len=seq_len).squeeze(
+        ["gpu", "model", "phase"], drop=True
+    )
+    times = grid.time * grid.calls
+    whole = forward_pass(grid)
+    compute = 100 * times.where(grid.bound == COMPUTE, 0.0).sum("operator") / whole.time
+    limits = {"time": whole.time, "memory_bound": 100 - compute, "compute_bound": compute}
+    return xr.Dataset(limits | {"percent_of_peak": 100 * whole.performance / whole.peak_flop_rate})
 
 
 @typed(ds=[variable for variable, *_ in STATIC_COLUMNS.values()])
