@@ -101,6 +101,21 @@ def test_hangs(basis, ours, flips, hangs):
     assert audit.hangs(claim(basis=basis), Recomputed(ours)) == hangs
 
 
+@pytest.mark.parametrize(
+    ("kind", "ours", "verdict"),
+    [
+        ("as printed", 5.0, "reproduces"),  # one value against a range, inside it
+        ("as printed", 8.0, "does not reproduce"),
+        ("as printed", (4.9, 5.1), "does not reproduce"),  # a range that ends elsewhere
+        ("within", (4.9, 5.1), "reproduces"),
+        ("within", (3.9, 6.1), "reproduces"),  # 2.5 and 1.7 % outside
+        ("within", (3.0, 5.0), "does not reproduce"),
+    ],
+)
+def test_a_range_is_judged_as_it_is_meant(kind, ours, verdict):
+    assert audit.verdict(claim(published=(4.0, 6.0), kind=kind), Recomputed(ours)) == verdict
+
+
 def test_a_formula_of_the_source_may_hang_too():
     assert audit.hangs(claim(), Recomputed(10.0, 6.48))
     assert not audit.hangs(claim(), Recomputed(10.0, 6.1))

@@ -14,16 +14,10 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocat
 from ..common.arguments import one_of
 from ..plots.rooflines import ceilings
 from ..plots.style import finish, hold
-from ..published.t4 import (
-    PRINTED_TABLES,
-    T4_ASKED_TOKENS,
-    T4_COUNTED_TOKENS,
-    T4_LOAD_TESTS,
-    T4_PROMPT,
-    T4_RUNNING,
-)
+from ..published.t4 import PRINTED_TABLES, T4_CONTEXT, T4_RUNNING
 from ..signatures import typed
 from ..tables.looks import COLORS, SERIES_COLORS
+from .t4_load_test import recorded_step
 from .t4_static import STATIC_COLUMNS, static_tables
 
 #: Of rows that the report prints, a shape for each batch size: two at one place are both seen.
@@ -55,12 +49,11 @@ def measured_step() -> pd.DataFrame:
     pandas.DataFrame
         One row, as `printed_rows` has them, of source "measured".
     """
-    context = T4_PROMPT + T4_ASKED_TOKENS // 2
-    ours = static_tables("decode", T4_RUNNING, context).sel(source="workbench").squeeze()
-    time = T4_LOAD_TESTS["default"]["tpot_p50"] * T4_COUNTED_TOKENS  # of four characters each, fewer are generated
+    ours = static_tables("decode", T4_RUNNING, T4_CONTEXT).sel(source="workbench").squeeze()
+    time = recorded_step()
     performance = float(ours.performance * ours.time) / time
     row = {
-        "phase": "decode", "source": "measured", "batch_size": T4_RUNNING, "seq_len": context,
+        "phase": "decode", "source": "measured", "batch_size": T4_RUNNING, "seq_len": T4_CONTEXT,
         "intensity": float(ours.intensity), "performance": performance,
         "percent_of_peak": 100 * performance / float(ours.peak_flop_rate.max()), "time": time,
         "tokens_per_second": T4_RUNNING / time,
