@@ -108,6 +108,33 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('== (limit == "memory")', '!= (limit == "memory")', "the report's bound the wrong way"),
         ("watts[1] / watts[0]", "watts[0] / watts[1]", "watts upside down"),
     ],
+    "audit/claims.py": [
+        ('("is in none of its sentences", lines - said)', '("is in none of its sentences", set())', "lines unjudged"),
+        ("own - named - set(self.elsewhere)", "own - own", "claims of no line"),
+        ('"does not reproduce" if self.transcription else "wrong as transcribed"', '"not recomputed"',
+         "one class for both"),
+    ],
+    "audit/medusa.py": [
+        ("(values >= low) & (values <= high)", "(values >= low) | (values <= high)", "every setting counts as inside"),
+        ("float(first.max() / second.max())", "float(first.min() / second.min())", "the lowest for the highest"),
+        ("values / values.shift({along: 1})", "values / values.shift({along: -1})", "growth upside down"),
+        ("range_of(performance / intensity)", "range_of(performance)", "a slope without its run"),
+        ('"elements": ds.bytes / 2', '"elements": ds.bytes', "bytes counted as elements"),
+    ],
+    "audit/text.py": [
+        ("computable.count(False)", "computable.count(True)", "what can be computed counted as what cannot"),
+        ("if listed else pd.NA, len(own)", ", len(own)", "sentences of a source without lines"),
+    ],
+    "audit/values.py": [
+        ("(min(relative_distance(low, least), 0.0),", "(relative_distance(low, least),", "an end inside counts as off"),
+    ],
+    "audit/verdicts.py": [
+        ("np.ndim(value) < np.ndim(claim.published)", "False", "a value inside a range fails"),
+        ('"wrong as transcribed" if transcription else "does not reproduce"', '"does not reproduce"',
+         "a transcriber's misreading laid at the paper's door"),
+        ("claim.basis not in claims.STRICT and flips", "flips", "rounding taken for a judgement"),
+        ("(1 / MOVE, 1.0, MOVE)", "(1.0, MOVE)", "a verdict that a finer tolerance would change"),
+    ],
     "serving/steps.py": [
         ("limit == MEMORY", "limit == COMPUTE", "time that compute limits counted as memory's"),
         ("bound(cost.flops / cost.bytes,", "bound(cost.bytes / cost.flops,", "intensity upside down"),
