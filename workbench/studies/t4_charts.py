@@ -118,7 +118,7 @@ CHARTS: dict[str, Callable[[pd.DataFrame, str | None], Chart]] = {
 # On axes that are given ------------------------------------------------------------------------------------------
 
 
-_GUESS: dict[str, Any] = {"color": COLORS["sky"], "linewidth": 11, "alpha": 0.45, "solid_capstyle": "round"}
+_GUESS: dict[str, Any] = {"color": COLORS["sky"], "linewidth": 11, "alpha": 0.45, "solid_capstyle": "butt"}
 
 
 def _gain_style(sequences: float, ways: str) -> tuple[str, str]:
