@@ -55,7 +55,7 @@ def test_what_a_transcription_misreads_is_apart_from_what_the_paper_prints(table
     assert sorted(wrong.id) == [
         "medusa-fig15-peak", "medusa-fig16-peak", "medusa-fig17-peak", "medusa-fig18-gain-performance",
         "medusa-fig21-legend-formula", "medusa-fig22-b32-below-1", "medusa-fig22-b4-fall", "medusa-fig22-b4-q80",
-        "medusa-fig22-b4-steepest", "medusa-fig23-steepest",
+        "medusa-fig22-b4-steepest", "medusa-fig22-b64-below-1", "medusa-fig23-steepest",
     ]  # fmt: skip
 
 

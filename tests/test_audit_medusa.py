@@ -141,6 +141,23 @@ def test_the_table_fits_figure_19_by_intensity_and_figure_18_by_performance(tabl
         assert table.loc[f"medusa-fig19-q{q}-intensity"].ours == pytest.approx(attention(q, 1024))
 
 
+def test_every_number_of_the_transcription_is_judged_under_both_figures():
+    read = audit.sources()["medusa-fig18-transcribed"].sentences
+    for line in (36, 40, 41, *range(46, 54)):
+        named = {name for sentence in read if line in sentence.numbers for name in sentence.claims}
+        as_18 = {name for name in named if name.startswith("medusa-fig18")}
+        assert named - as_18 == {name.replace("fig18", "fig19") for name in as_18}, line
+    ranges = {figure: audit.printed_ranges(figure) for figure in ("medusa-fig18", "medusa-fig19")}
+    assert len(ranges["medusa-fig19"]) == 8
+    assert ranges["medusa-fig19"].equals(ranges["medusa-fig18"])
+
+
+def test_a_plateau_above_128_begins_above_it():
+    plateau = next(c for c in audit.sources()["medusa-fig15-transcribed"].claims if c.id == "medusa-fig15-plateau")
+    begins = linear(plateau.inputs["batch_size"][0] * plateau.inputs["seq_len"][0], 4096, 4096)
+    assert 128 < begins == pytest.approx(228, abs=0.5)
+
+
 def test_one_number_is_not_judged_by_two_tolerances(table):
     low, end = table.loc["medusa-fig18-q16-performance"], table.loc["medusa-fig18-prose-q16-performance"]
     assert (low.published[0], low.within, low.ours[0]) == (end.published, end.within, end.ours)

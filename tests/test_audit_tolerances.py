@@ -16,8 +16,9 @@ EDGES = {
     "medusa-fig18-q112-intensity", "medusa-fig18-q16-performance", "medusa-fig18-q32-performance",
     "medusa-fig18-q64-performance", "medusa-fig18-q80-intensity", "medusa-fig18-q80-performance",
     "medusa-fig18-q96-intensity", "medusa-fig18-q96-performance", "medusa-fig19-ar-performance",
+    "medusa-fig19-prose-q112-performance", "medusa-fig19-prose-q16-intensity", "medusa-fig19-prose-q16-performance",
     "medusa-fig19-q16-performance", "medusa-fig19-q32-performance", "medusa-fig22-b2-q112", "medusa-fig22-b4-q80",
-    "medusa-fig22-b64-below-1", "peer-clock-l40s",
+    "peer-clock-l40s",
 }  # fmt: skip
 
 
@@ -77,6 +78,12 @@ def test_the_verdicts_that_hang_on_a_tolerance_are_known_and_say_so(table):
     assert set(table[table.hangs].id) == EDGES
     for row in table.itertuples():
         assert ("at the edge" in row.reason.lower()) == row.hangs, row.id
+
+
+def test_what_is_below_1_or_highest_is_an_order():
+    orders = [each for each in ALL if each.id.endswith(("-below-1", "-best", "-steepest"))]
+    assert len(orders) == 8
+    assert {each.basis for each in orders} == {"exact"}
 
 
 def test_a_count_a_share_or_an_order_hangs_on_nothing():
