@@ -396,7 +396,7 @@ def test_verdicts(claim, verdict):
     assert audit.verdict(one, CLAIMS[claim]) == one.verdict == verdict
 
 
-def test_every_line_is_judged_and_no_verdict_hangs_on_a_tolerance():
+def test_every_line_is_judged_and_no_verdict_hangs_on_a_judged_tolerance():
     source = audit.sources()["t4-report"]
     assert source.lines == 266
     assert {number for sentence in source.sentences for number in sentence.numbers} == set(range(1, 267))
@@ -405,6 +405,19 @@ def test_every_line_is_judged_and_no_verdict_hangs_on_a_tolerance():
     assert audit.changes(rows) == []
     files = ("static_analysis.json", "roofline_static.py", "further runs")
     assert set(source.elsewhere) == {c.id for c in source.claims if c.where.startswith(files)}
+
+
+def test_the_load_s_sizes_are_written_once():
+    growth = audit.recompute.QUANTITIES["t4_growth"]
+    given = {"of": (98, T4_CONTEXT), "to": (1, T4_CONTEXT)}
+    assert CLAIMS["t4-batch-intensity"] == growth("intensity", "decode", **given)
+    assert "of" not in found("t4-batch-intensity").inputs
+
+
+def test_what_is_not_computed_is_no_arithmetic_on_the_report_s_numbers():
+    for claim in ("t4-flash-in-vllm", "t4-cuda-graph-flag"):
+        assert found(claim).quantity == "documented"
+    assert "documented" not in audit.recompute.ARITHMETIC
 
 
 def test_by_its_own_formula_the_load_is_compute_bound():

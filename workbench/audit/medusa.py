@@ -112,12 +112,23 @@ def medusa_share(
     performance: tuple[float | None, float | None] = (None, None),
 ) -> Recomputed:
     """Share of the settings of several series (operator, phase) between two intensities and two performances [1]."""
-    inside = []
+    points = _points(gpu_id, model_id, series)
+    inside = [_between(ds.intensity, intensity) & _between(ds.performance, performance) for ds in points]
+    return Recomputed(float(np.mean([np.mean(each.values) for each in inside])))
+
+
+def medusa_median(gpu_id: str, model_id: str, series: list[tuple[str, str]]) -> Recomputed:
+    """Median performance of the settings of several series (operator, phase) [FLOP/s]."""
+    return Recomputed(float(np.median([ds.performance.values for ds in _points(gpu_id, model_id, series)])))
+
+
+def _points(gpu_id: str, model_id: str, series: list[tuple[str, str]]) -> list[xr.Dataset]:
+    """A point of the charts for each setting of each series: that of the first of a label's matmuls."""
+    found = []
     for operator, phase in series:
         ds = _medusa_grid(gpu_id, model_id, operator, phase, 1, MEDUSA_BATCH_SIZES, MEDUSA_SEQ_LENS, **EAGER_TIMES)
-        ds = ds.isel(operator=0).broadcast_like(ds.performance.isel(operator=0))  # a point of the chart each
-        inside.append(_between(ds.intensity, intensity) & _between(ds.performance, performance))
-    return Recomputed(float(np.mean([np.mean(each.values) for each in inside])))
+        found.append(ds.isel(operator=0).broadcast_like(ds.performance.isel(operator=0)))
+    return found
 
 
 def _between(values: xr.DataArray, limits: tuple[float | None, float | None]) -> xr.DataArray:
