@@ -47,6 +47,7 @@ from .t4 import (
     t4_p99_reduction,
     t4_per_watt,
     t4_prefill,
+    t4_recorded,
     t4_static,
     t4_step,
     t4_tp_price,
@@ -164,8 +165,8 @@ def ratio(of: float, to: float | list[float], per: float = 1.0) -> Recomputed:
     return Recomputed(range_of(of / below))
 
 
-#: They test what the source says, not our model: arithmetic on its own numbers.
-ARITHMETIC = ("product", "total", "ratio")
+#: They test what the source says, not our model: arithmetic on its own numbers and records.
+ARITHMETIC = ("product", "total", "ratio", "t4_recorded")
 
 # All of them ------------------------------------------------------------------------------------------------------
 
@@ -179,6 +180,7 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
         medusa_speedup, medusa_best_candidates, medusa_fall, medusa_steepest_fall,
         t4_static, t4_step, t4_growth, t4_bound, t4_batching_gain, t4_gain, t4_per_watt, t4_tp_price, t4_prefill,
         t4_decode_share, t4_bandwidth_use, t4_busy, t4_capacity, t4_utilization, t4_p99_reduction,
+        t4_recorded,
     )
 }  # fmt: skip
 # what these two recompute has a function of that name already, in `kernels` and `serving.memory`

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..catalog.gpu_entries import gpu
 from ..common.errors import unknown
-from ..published.t4 import T4_CONTEXT, T4_RUNNING, T4_SERVER, t4_report
+from ..published.t4 import T4_CONTEXT, T4_METRICS, T4_RUNNING, T4_SERVER, t4_report
 from ..studies import t4_findings
 from ..studies.t4_load_test import decode_share, prefill_time, t4_replay
 from ..studies.t4_roadmap import TENSOR_PARALLEL, gains
@@ -78,6 +78,13 @@ def t4_tp_price() -> Recomputed:
     return Recomputed(
         range_of([count / gain for count in TENSOR_PARALLEL for gain in gains("Tensor parallelism", f"{count} T4*")])
     )
+
+
+def t4_recorded(metric: str, per: float = 1.0) -> Recomputed:
+    """What the records of the T4 report's default run hold (`T4_METRICS`), in units of `per`."""
+    if metric not in T4_METRICS:
+        raise unknown("metric", metric, T4_METRICS)
+    return Recomputed(T4_METRICS[metric][3] / per)
 
 
 def t4_prefill(prompt: int, per_token: bool = False) -> Recomputed:
