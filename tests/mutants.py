@@ -106,6 +106,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "audit/t4.py": [
         ("[T4_CONTEXT] if seq_len is None", "[76] if seq_len is None", "another context for the same run"),
         ('== (limit == "memory")', '!= (limit == "memory")', "the report's bound the wrong way"),
+        ("= (1, T4_CONTEXT)", "= (2, T4_CONTEXT)", "two sequences for one"),
         ("watts[1] / watts[0]", "watts[0] / watts[1]", "watts upside down"),
     ],
     "audit/claims.py": [
@@ -120,6 +121,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("values / values.shift({along: 1})", "values / values.shift({along: -1})", "growth upside down"),
         ("range_of(performance / intensity)", "range_of(performance)", "a slope without its run"),
         ('"elements": ds.bytes / 2', '"elements": ds.bytes', "bytes counted as elements"),
+        ("np.median(", "np.max(", "the fastest for the median"),
     ],
     "audit/text.py": [
         ("computable.count(False)", "computable.count(True)", "what can be computed counted as what cannot"),

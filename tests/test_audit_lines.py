@@ -1,5 +1,7 @@
 """Documents judged line by line: every line claimed or not computable, what is misread a class of its own."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
@@ -55,8 +57,16 @@ def test_what_a_transcription_misreads_is_apart_from_what_the_paper_prints(table
     assert sorted(wrong.id) == [
         "medusa-fig15-peak", "medusa-fig16-peak", "medusa-fig17-peak", "medusa-fig18-gain-performance",
         "medusa-fig21-legend-formula", "medusa-fig22-b32-below-1", "medusa-fig22-b4-fall", "medusa-fig22-b4-q80",
-        "medusa-fig22-b4-steepest", "medusa-fig23-steepest",
+        "medusa-fig22-b4-steepest", "medusa-fig22-b64-below-1", "medusa-fig23-steepest",
     ]  # fmt: skip
+
+
+def test_texts_are_whole():
+    for source in audit.sources().values():
+        for claim in source.claims:
+            for text in (claim.where, claim.statement, claim.reason or ""):
+                assert text == " ".join(text.split()), claim.id
+                assert not re.search(r"[a-z]- (?!(and|or|to)\b)[a-z]", text), claim.id
 
 
 # What is refused --------------------------------------------------------------------------------------------------

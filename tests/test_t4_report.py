@@ -54,17 +54,22 @@ def test_what_the_records_hold():
     assert recorded["with a first token"] == pytest.approx(15.65, abs=0.005)
 
 
-def test_recorded_metrics_are_those_of_the_claims():
-    claims = {claim.id: claim for claim in audit.sources()["t4-report"].claims}
+def test_the_records_are_written_once():
+    claims = audit.sources()["t4-report"].claims
+    recorded = {claim.id: claim for claim in claims if claim.quantity == "t4_recorded"}
+    assert {claim.inputs["metric"] for claim in recorded.values()} == set(T4_METRICS) - {"with a first token"}
+    terms = [term for claim in claims for term in claim.inputs.get("terms", ()) if claim.quantity == "total"]
+    assert not {row[3] for row in T4_METRICS.values()}.intersection(terms)
+    assert recorded["t4-ttft-p99-50"].inputs == {"metric": "TTFT p99", "per": 1000}
     for metric, claim in (
-        ("TTFT p50", "t4-ttft-p50-appendix"), ("TTFT p99", "t4-ttft-p99-appendix"),
-        ("TPOT p50", "t4-tpot-p50-appendix"), ("TPOT p99", "t4-tpot-p99-appendix"), ("latency p50", "t4-latency-p50"),
-        ("mean prompt", "t4-mean-prompt"), ("mean output", "t4-mean-output"),
+        ("TTFT p50", "t4-ttft-p50-table"), ("TTFT p99", "t4-ttft-p99-table"), ("TPOT p50", "t4-tpot-p50-table"),
+        ("TPOT p99", "t4-tpot-p99"), ("latency p50", "t4-latency-p50"), ("requests finished", "t4-request-rate"),
+        ("tokens of finished requests", "t4-throughput"),
     ):  # fmt: skip
-        of = sum(claims[claim].inputs["terms"])
-        assert T4_METRICS[metric][3] == pytest.approx(of, rel=5e-4)  # to the printed digits
-    for metric, claim in (("requests finished", "t4-request-rate"), ("tokens of finished requests", "t4-throughput")):
-        assert T4_METRICS[metric][2] == claims[claim].published
+        assert recorded[claim].inputs == {"metric": metric}
+        assert recorded[claim].published == T4_METRICS[metric][2]
+    with pytest.raises(ValueError, match="unknown metric 'TTFT p90'. Allowed: .*TTFT p99"):
+        audit.recompute.QUANTITIES["t4_recorded"]("TTFT p90")
 
 
 def test_load_test_of_a_file_by_hand(path):
@@ -250,6 +255,13 @@ def test_replicas_serve_the_load():
     assert (table.tpot_s <= 0.3).all()
 
 
+def test_the_prices_at_which_another_card_is_cheaper():
+    said = next(s.not_computable for s in audit.sources()["t4-report"].sentences if 220 in s.numbers)
+    needed = studies.replicas_needed().set_index("gpu").replicas
+    assert (needed["t4"] / needed).to_dict() == {"t4": 1, "l4": 1.5, "a10g": 1.5, "l40s": 3}
+    assert "an L4 or A10G breaks even at 1.5 T4s', an L40S at 3" in said
+
+
 # The roadmap ------------------------------------------------------------------------------------------------------
 
 
@@ -396,7 +408,7 @@ def test_verdicts(claim, verdict):
     assert audit.verdict(one, CLAIMS[claim]) == one.verdict == verdict
 
 
-def test_every_line_is_judged_and_no_verdict_hangs_on_a_tolerance():
+def test_every_line_is_judged_and_no_verdict_hangs_on_a_judged_tolerance():
     source = audit.sources()["t4-report"]
     assert source.lines == 266
     assert {number for sentence in source.sentences for number in sentence.numbers} == set(range(1, 267))
@@ -405,6 +417,19 @@ def test_every_line_is_judged_and_no_verdict_hangs_on_a_tolerance():
     assert audit.changes(rows) == []
     files = ("static_analysis.json", "roofline_static.py", "further runs")
     assert set(source.elsewhere) == {c.id for c in source.claims if c.where.startswith(files)}
+
+
+def test_the_load_s_sizes_are_written_once():
+    growth = audit.recompute.QUANTITIES["t4_growth"]
+    given = {"of": (98, T4_CONTEXT), "to": (1, T4_CONTEXT)}
+    assert CLAIMS["t4-batch-intensity"] == growth("intensity", "decode", **given)
+    assert "of" not in found("t4-batch-intensity").inputs
+
+
+def test_what_is_not_computed_is_no_arithmetic_on_the_report_s_numbers():
+    for claim in ("t4-flash-in-vllm", "t4-cuda-graph-flag"):
+        assert found(claim).quantity == "documented"
+    assert "documented" not in audit.recompute.ARITHMETIC
 
 
 def test_by_its_own_formula_the_load_is_compute_bound():

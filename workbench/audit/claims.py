@@ -29,6 +29,7 @@ BASES = {
     "cut off": "a whole unit of the last digit, where the source cuts digits off",
     "about": "half a unit of the last digit that is not 0, but no more than 10 %, where the source says 'about'",
     "exact": "a count, a share or an order, which either holds or does not: 1e-9 for what sums of floats differ by",
+    "our reading": "none, of a threshold that we read into a word of the source's, as 'far' or 'mostly'",
     "chart": "10 %, the upper end of the 5 to 10 % that a value read off a picture carries",
     "chart range": "25 %, for the ends of a range read off a log axis: a tenth of a decade is 26 %",
     "range": "10 %, for the ends of a range of whole numbers, which stand for the size of an effect",

@@ -49,7 +49,7 @@ def medusa_intensity(
 def medusa_table(
     what: str, operator: str, phase: str, model_id: str, batch_size: int, seq_len: int, candidates: int = 1
 ) -> Recomputed:
-    """The "flops" [FLOP] or "elements" moved [1] of one matmul in one setting, by table 5 and by our operators."""
+    """The "flops" or "elements" moved of one matmul in one setting, by our operators over those by table 5 [1]."""
     m = model(model_id)
     sizes = {"h": m.hidden_size, "i": m.intermediate_size, "n": m.n_heads, "d": m.head_dim}
     row = medusa.medusa_table5(operator, phase, **sizes, b=batch_size, s=seq_len, q=candidates)
@@ -57,7 +57,7 @@ def medusa_table(
     ours, source = {"flops": ds.flops, "elements": ds.bytes / 2}, dict(zip(("flops", "elements"), row, strict=True))
     if what not in ours:
         raise unknown("column", what, ours)
-    return Recomputed(range_of(ours[what]), float(source[what]))
+    return Recomputed(range_of(ours[what] / float(source[what])))
 
 
 def medusa_performance(
@@ -112,12 +112,23 @@ def medusa_share(
     performance: tuple[float | None, float | None] = (None, None),
 ) -> Recomputed:
     """Share of the settings of several series (operator, phase) between two intensities and two performances [1]."""
-    inside = []
+    points = _points(gpu_id, model_id, series)
+    inside = [_between(ds.intensity, intensity) & _between(ds.performance, performance) for ds in points]
+    return Recomputed(float(np.mean([np.mean(each.values) for each in inside])))
+
+
+def medusa_median(gpu_id: str, model_id: str, series: list[tuple[str, str]]) -> Recomputed:
+    """Median performance of the settings of several series (operator, phase) [FLOP/s]."""
+    return Recomputed(float(np.median([ds.performance.values for ds in _points(gpu_id, model_id, series)])))
+
+
+def _points(gpu_id: str, model_id: str, series: list[tuple[str, str]]) -> list[xr.Dataset]:
+    """A point of the charts for each setting of each series: that of the first of a label's matmuls."""
+    found = []
     for operator, phase in series:
         ds = _medusa_grid(gpu_id, model_id, operator, phase, 1, MEDUSA_BATCH_SIZES, MEDUSA_SEQ_LENS, **EAGER_TIMES)
-        ds = ds.isel(operator=0).broadcast_like(ds.performance.isel(operator=0))  # a point of the chart each
-        inside.append(_between(ds.intensity, intensity) & _between(ds.performance, performance))
-    return Recomputed(float(np.mean([np.mean(each.values) for each in inside])))
+        found.append(ds.isel(operator=0).broadcast_like(ds.performance.isel(operator=0)))
+    return found
 
 
 def _between(values: xr.DataArray, limits: tuple[float | None, float | None]) -> xr.DataArray:

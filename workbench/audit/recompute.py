@@ -25,6 +25,7 @@ from .medusa import (
     medusa_growth,
     medusa_intensity,
     medusa_latency,
+    medusa_median,
     medusa_performance,
     medusa_ratio,
     medusa_rows_at_ridge,
@@ -46,6 +47,7 @@ from .t4 import (
     t4_p99_reduction,
     t4_per_watt,
     t4_prefill,
+    t4_recorded,
     t4_static,
     t4_step,
     t4_tp_price,
@@ -137,6 +139,11 @@ def decode_traffic(
     return Recomputed(parts[part] / per)
 
 
+def documented(value: float) -> Recomputed:
+    """A number that another document prints, which the claim's reason names; nothing is computed."""
+    return Recomputed(float(value))
+
+
 # The source's own numbers put together ----------------------------------------------------------------------------
 
 
@@ -158,8 +165,8 @@ def ratio(of: float, to: float | list[float], per: float = 1.0) -> Recomputed:
     return Recomputed(range_of(of / below))
 
 
-#: They test what the source says, not our model.
-ARITHMETIC = ("product", "total", "ratio")
+#: They test what the source says, not our model: arithmetic on its own numbers and records.
+ARITHMETIC = ("product", "total", "ratio", "t4_recorded")
 
 # All of them ------------------------------------------------------------------------------------------------------
 
@@ -167,12 +174,13 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
     function.__name__: function
     for function in (
         peak_tflops, bandwidth_gbs, gpu_field, model_field, tensor_rate, roof, parameters, decode_traffic,
-        product, total, ratio,
+        documented, product, total, ratio,
         medusa_intensity, medusa_performance, medusa_gain, medusa_rows_at_ridge, medusa_acceleration, medusa_latency,
-        medusa_fraction, medusa_growth, medusa_ratio, medusa_share, medusa_slope, medusa_table,
+        medusa_fraction, medusa_growth, medusa_ratio, medusa_share, medusa_median, medusa_slope, medusa_table,
         medusa_speedup, medusa_best_candidates, medusa_fall, medusa_steepest_fall,
         t4_static, t4_step, t4_growth, t4_bound, t4_batching_gain, t4_gain, t4_per_watt, t4_tp_price, t4_prefill,
         t4_decode_share, t4_bandwidth_use, t4_busy, t4_capacity, t4_utilization, t4_p99_reduction,
+        t4_recorded,
     )
 }  # fmt: skip
 # what these two recompute has a function of that name already, in `kernels` and `serving.memory`

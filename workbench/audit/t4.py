@@ -4,10 +4,10 @@ import numpy as np
 
 from ..catalog.gpu_entries import gpu
 from ..common.errors import unknown
-from ..published.t4 import T4_CONTEXT, T4_SERVER, t4_report
+from ..published.t4 import T4_CONTEXT, T4_METRICS, T4_RUNNING, T4_SERVER, t4_report
 from ..studies import t4_findings
 from ..studies.t4_load_test import decode_share, prefill_time, t4_replay
-from ..studies.t4_roadmap import gains
+from ..studies.t4_roadmap import TENSOR_PARALLEL, gains
 from ..studies.t4_static import STATIC_COLUMNS, batching_gain, pass_limits, static_tables
 from .values import Recomputed, range_of
 
@@ -35,8 +35,16 @@ def t4_step(what: str, sequences: list[int]) -> Recomputed:
     return t4_static(what, "decode", sequences, [T4_CONTEXT])
 
 
-def t4_growth(what: str, phase: str, of: tuple[int, int], to: tuple[int, int]) -> Recomputed:
-    """A cell of the T4 report's static tables over another, each by its batch size and length [1]."""
+def t4_growth(
+    what: str,
+    phase: str,
+    of: tuple[int, int] = (T4_RUNNING, T4_CONTEXT),
+    to: tuple[int, int] = (1, T4_CONTEXT),
+) -> Recomputed:
+    """A cell of the T4 report's static tables over another, each by its batch size and length [1].
+
+    By default the load test's decoding step over that of one sequence.
+    """
     cells = [t4_static(what, phase, [batch], [length]) for batch, length in (of, to)]
     return Recomputed(*(float(np.divide(*pair)) for pair in zip(*((c.ours, c.source) for c in cells), strict=True)))
 
@@ -68,8 +76,15 @@ def t4_per_watt(card: str) -> Recomputed:
 def t4_tp_price() -> Recomputed:
     """What a token costs on several T4s over what it costs on one: GPUs over the roadmap's gain [1]."""
     return Recomputed(
-        range_of([count / gain for count in (2, 4) for gain in gains("Tensor parallelism", f"{count} T4*")])
+        range_of([count / gain for count in TENSOR_PARALLEL for gain in gains("Tensor parallelism", f"{count} T4*")])
     )
+
+
+def t4_recorded(metric: str, per: float = 1.0) -> Recomputed:
+    """What the records of the T4 report's default run hold (`T4_METRICS`), in units of `per`."""
+    if metric not in T4_METRICS:
+        raise unknown("metric", metric, T4_METRICS)
+    return Recomputed(T4_METRICS[metric][3] / per)
 
 
 def t4_prefill(prompt: int, per_token: bool = False) -> Recomputed:

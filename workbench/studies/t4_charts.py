@@ -15,7 +15,7 @@ from ..common.errors import shown, unknown
 from ..common.variables import with_units
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..plots import servers
-from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_COUNTED_TOKENS, T4_ENGINE_RATE, T4_TOKENS
+from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_COUNTED_TOKENS, T4_ENGINE_RATE, T4_RUNNING, T4_TOKENS
 from ..signatures import typed
 from ..tables.looks import COLORS, SERIES_COLORS
 from .t4_load_test import t4_comparison
@@ -177,7 +177,7 @@ def _gain_rows(part: pd.DataFrame, ax: Axes) -> None:
             ax.plot(ends, [y, y], **_GUESS)
         for (sequences, ways), points in rows.groupby(["sequences", "computed_by"], dropna=False):
             color, marker = _gain_style(sequences, ways)
-            row = y + {1: -0.16, 98: 0.16}.get(
+            row = y + {1: -0.16, T4_RUNNING: 0.16}.get(
                 int(np.nan_to_num(sequences)), 0
             )  # one above the other, to be told apart
             ax.plot(points.gain, [row] * len(points), marker, color=color, ms=6, mew=1.4, mfc="none", zorder=3)

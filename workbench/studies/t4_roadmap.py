@@ -42,6 +42,7 @@ THROUGHPUT, LATENCY_SAVED, MEMORY_SAVED = "x tokens/s", "% of latency saved", "%
 #: The share of drafted tokens that is accepted, low and high: a guess, as the report names none [1].
 ACCEPTANCE = (0.6, 0.8)
 DRAFTED = 4  # tokens a step
+TENSOR_PARALLEL = (2, 4)  # T4s over PCIe [1]
 
 
 def roadmap() -> pd.DataFrame:
@@ -277,7 +278,7 @@ def _distillation() -> Iterator[Row]:
 
 
 def _tensor_parallel() -> Iterator[Row]:
-    for count in (2, 4):
+    for count in TENSOR_PARALLEL:
         for sequences in (1, T4_RUNNING):
             yield f"{count} T4 over PCIe", sequences, "server", _server_gain(sequences, tp=count)
 
