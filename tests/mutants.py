@@ -428,6 +428,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "figures/params.py": [
         ("    if not given:", "    if given:", "a wrong key is drawn without a word"),
+        ("next(filter(None, annotated), None)", "next(annotated, None)", "any cell before taken for the parameters'"),
     ],
     "figures/index.py": [
         ("left = [figure for figure in left if figure not in found]", "left = list(left)", "charts in several parts"),

@@ -19,7 +19,7 @@ from workbench.explorer.pictures import picture
 from workbench.explorer.view import grid
 from workbench.files.yaml_files import read_mapping
 from workbench.studies import t4_charts, t4_static_charts
-from workbench.tables.looks import range_outline, series_looks
+from workbench.tables.looks import is_box, range_outline, series_looks
 
 ROOT = Path(__file__).resolve().parents[1]
 SIX = ["qkv mlp init", "qkv mlp ar", "up/gate/down init", "up/gate/down ar", "qk/pv init", "qk/pv ar"]
@@ -123,6 +123,16 @@ def test_published_ranges_lie_at_the_points_of_their_series(chart):
         performance = ds.sel(phase=selection["phase"], operator=selection["operator"]).performance
         assert float(performance.min()) / 1.3 < box.y0 < box.y1 < float(performance.max()) * 1.3, name
     assert (shades["qk/pv init"].x0, shades["qk/pv init"].x1) == (40, pytest.approx(150))
+
+
+def test_an_edge_is_black_where_a_box_is_published(chart):
+    medusa("medusa-fig09", chart)  # of up/gate/down init one value of performance is
+    edges = {mpl.colors.to_hex(patch.get_edgecolor()) for patch in chart.patches if not patch.get_fill()}
+    assert len(edges) == 6
+    assert "#000000" not in edges
+    assert not is_box({"y_low": 312e12, "y_high": 312e12})
+    assert not is_box({"y_low": np.nan, "y_high": np.nan})
+    assert is_box({"y_low": 5e11, "y_high": 1.5e12})
 
 
 def test_an_outline_follows_the_points():
@@ -291,6 +301,8 @@ def test_the_page_draws_a_chart_as_its_figure(figure):
     (ceiling,) = chart["ceilings"]
     assert ceiling["colors"] == [plots.COLORS[name] for name in ("blue", "red", "green")]
     assert chart["arrows"] == list(params(figure).get("arrows", []))
+    boxes = {row["series"] for row in chart["ranges"] if row["box"]}  # whose edge is black, as in the figure
+    assert boxes == (set(audit.printed_ranges(figure).series) if figure == "medusa-fig18" else set())
     misread = [row["x_low"] for row in chart["ranges"] if row["outline"] is None]
     assert misread == ([128] if figure == "medusa-fig15" else [])
 

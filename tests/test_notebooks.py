@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Optional
 
 import nbformat
@@ -156,6 +158,32 @@ def test_a_wrong_key_on_papermills_command_line_is_an_error_in_the_first_cell(tw
         two_cells(batch_size=16)
     two_cells(figure_id="medusa-fig20", launch_latency_us=0)
     two_cells()
+
+
+DECLARED = 'figure_id: str = "x"\nbatch_size: list[int] = [1]'
+GIVEN = '# Parameters\nfigure_id = "y"\n'
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "message"),
+    [
+        ([DECLARED, GIVEN, "figures.check_parameters()", GIVEN], {}, None),
+        ([DECLARED, "1 +", "%%broken", "batch_size", GIVEN], {}, None),
+        ([DECLARED, GIVEN, GIVEN + "figur = 1"], {"figur": 1}, "unknown field 'figur'. Did you mean 'figure_id'"),
+        (
+            [DECLARED, GIVEN, GIVEN + "batch_size = 2"],
+            {"batch_size": 2},
+            "batch_size = 2: Input should be a valid list",
+        ),
+        ([GIVEN], {}, "^papermill's parameters: the cell tagged `parameters` must run before"),
+    ],
+)
+def test_what_was_given_is_checked_in_whatever_order_cells_run(cells, values, message, monkeypatch):
+    names = {"In": ["", *cells], "figure_id": "y"} | values
+    shell = SimpleNamespace(user_ns=names)
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        figures.check_parameters()
 
 
 def test_outside_a_notebook_nothing_was_given():

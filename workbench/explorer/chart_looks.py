@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tables.looks import COLORS, RIDGE, range_outline, series_looks
+from ..tables.looks import COLORS, RIDGE, is_box, range_outline, series_looks
 from . import published_charts
 from .view import View
 
@@ -42,11 +42,12 @@ def page_ranges(view: View, groups: list[dict[str, Any]]) -> list[dict[str, Any]
         mine = [group for group in groups if group["label"] == row["series"]]
         entry = {str(key): None if value != value else value for key, value in row.items()}
         if row["series"] == RIDGE:
-            rows.append(entry | {"outline": None, "color": COLORS["grey"]})
+            rows.append(entry | {"outline": None, "color": COLORS["grey"], "box": False})
         elif mine:
             x, y, *_ = np.concatenate([group["numbers"] for group in mine], axis=1)
             limits = {str(key): value for key, value in row.items()}
-            rows.append(entry | {"outline": range_outline(limits, x, y).tolist(), "color": mine[0]["color"]})
+            outline = range_outline(limits, x, y).tolist()
+            rows.append(entry | {"outline": outline, "color": mine[0]["color"], "box": is_box(limits)})
     return rows
 
 

@@ -145,7 +145,7 @@ function drawRoofline(svg, picture, width) {
     }
     const d = `${way(range.outline)}Z`;
     behind.push(["path", { d, fill: range.color, class: "wb-range" }, [["title", {}, `published: ${range.series}, ${limits}`]]]);
-    boxes.push(["path", { d, class: "wb-range-edge", ...(range.y_low === null ? { style: `stroke: ${range.color}` } : {}) }]);
+    boxes.push(["path", { d, class: "wb-range-edge", ...(range.box ? {} : { style: `stroke: ${range.color}` }) }]);
   }
   chart.ceilings.forEach((ceiling, number) => {
     ceiling.lines.forEach((line, i) => {

@@ -121,7 +121,7 @@ def check_parameters() -> None:
     Raises
     ------
     ValueError
-        Where a name or type is not that of a parameter.
+        Where a name or type is not that of a parameter, or the parameters' own cell has not run before.
     """
     from IPython.core.getipython import get_ipython
 
@@ -130,20 +130,34 @@ def check_parameters() -> None:
     given = max((n for n, cell in enumerate(cells) if cell.startswith("# Parameters\n")), default=0)
     if not given:
         return
-    declared, injected = (ast.parse(cell).body for cell in cells[given - 1 : given + 1])
+    annotated = (_annotations(cell) for cell in reversed(cells[:given]))  # between the two, cells may have run again
+    declared = next(filter(None, annotated), None)
+    if declared is None:
+        raise ValueError("papermill's parameters: the cell tagged `parameters` must run before those that it gives")
     fields: dict[str, Any] = {
-        node.target.id: (_type("the notebook", node.target.id, ast.unparse(node.annotation)), None)
-        for node in declared
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        name: (_type("the notebook", name, annotation), None) for name, annotation in declared.items()
     }
     values = {
         target.id: names[target.id]
-        for node in injected
+        for node in ast.parse(cells[given]).body
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
     validated(_schema(fields), values, "papermill's parameters")
+
+
+def _annotations(cell: str) -> dict[str, str]:
+    """Annotation of each name that a cell declares with one; none of a cell that does not parse, and did not run."""
+    try:
+        nodes = ast.parse(cell).body
+    except SyntaxError:
+        return {}
+    return {
+        node.target.id: ast.unparse(node.annotation)
+        for node in nodes
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
 
 
 def _schema(fields: dict[str, Any]) -> type[BaseModel]:

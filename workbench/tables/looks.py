@@ -63,16 +63,32 @@ def series_looks(series: Series) -> dict[str, tuple[Any, str]]:
     return looks
 
 
+def is_box(limits: Mapping[str, Any]) -> bool:
+    """Whether a published range is a box: performance, too, is published with a low end and a high one.
+
+    Parameters
+    ----------
+    limits : mapping of str to float
+        As for `range_outline`.
+
+    Returns
+    -------
+    bool
+        Whether y_low is below y_high.
+    """
+    return bool(limits["y_low"] < limits["y_high"])
+
+
 def range_outline(limits: Mapping[str, Any], x: Any, y: Any) -> np.ndarray:
     """The outline of a published range on a roofline chart.
 
     Parameters
     ----------
     limits : mapping of str to float
-        x_low, x_high [FLOP/byte]; y_low and y_high [FLOP/s], NaN where none is published.
+        x_low, x_high [FLOP/byte]; y_low and y_high [FLOP/s], NaN where none is published, equal where one value is.
     x, y : array_like
-        The points of its series [FLOP/byte], [FLOP/s]. Without a range of y the outline follows them, from their
-        lowest to their highest at each intensity; of a single intensity, from the lowest to the highest of all.
+        The points of its series [FLOP/byte], [FLOP/s]. What is no box (`is_box`) follows them, from their lowest to
+        their highest at each intensity; of a single intensity, from the lowest to the highest of all.
 
     Returns
     -------
@@ -83,7 +99,7 @@ def range_outline(limits: Mapping[str, Any], x: Any, y: Any) -> np.ndarray:
     single = limits["x_low"] == limits["x_high"]
     if single:
         ends *= [1 / READING, READING]
-    if limits["y_low"] < limits["y_high"]:
+    if is_box(limits):
         low, high = (np.full(2, limits[name]) for name in ("y_low", "y_high"))
         at = ends
     elif single:
