@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..common.arguments import whole_number
+from ..operators import PHASES
 from ..signatures import typed
 from .charts import Series
 
@@ -17,6 +18,8 @@ COLORS = {
 }  # fmt: skip
 #: Colours of the series of a chart, in their order.
 SERIES_COLORS = [COLORS[name] for name in ("blue", "orange", "green", "red", "purple", "brown", "sky", "grey")]
+#: Colours of the phases, by name, where those are a chart's series.
+PHASE_COLORS = dict(zip(PHASES, ("blue", "orange"), strict=True))
 #: Markers of GPUs or series, in their order.
 MARKERS = "xo^sDv*P"
 #: Few to many candidates, as the Medusa charts have them: orange, tan, salmon, pink, deep pink, purple, indigo.
