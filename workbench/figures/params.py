@@ -2,7 +2,7 @@
 
 import ast
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from ..common.errors import checked_file_name, shown, unknown
 from ..common.project import digest
 from ..common.yaml_records import validated
 from ..files.yaml_files import read_mapping
+from ..signatures import typed
 
 FIGURE_FORMATS = ("csv", "png", "svg")
 TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Optional": Optional}
@@ -183,14 +184,15 @@ def _type(notebook: object, parameter: str, annotation: str) -> Any:
     raise ValueError(f"{notebook}: parameter {parameter} has the type {annotation!r}. Allowed: {', '.join(TYPES)}.")
 
 
-def choose(figures: dict[str, Figure], patterns: Iterable[str]) -> list[Figure]:
+@typed()
+def choose(figures: dict[str, Figure], patterns: Sequence[str]) -> list[Figure]:
     """Choose figures by id or glob.
 
     Parameters
     ----------
     figures : dict of Figure
         From `find`.
-    patterns : iterable of str
+    patterns : sequence of str
         Ids and globs such as ``"medusa-*"``; without any, all figures.
 
     Returns

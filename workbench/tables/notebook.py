@@ -7,6 +7,8 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
+from ..signatures import typed
+
 _NUMBER = re.compile(r"[-+≤≥]? ?[\d,.]+(e[-+]\d+)?[KMGTP]?|[-+]?inf|\.\.|")
 
 
@@ -37,6 +39,7 @@ class Readable:
         Whether the row labels are shown, too.
     """
 
+    @typed()
     def __init__(self, table: pd.DataFrame, caption: str = "", *, index: bool = False) -> None:
         """Write every cell once, as it is shown."""
         frame = table.reset_index(names=[name or "" for name in table.index.names]) if index else table
