@@ -384,7 +384,9 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
     ],
     "explorer/chart_looks.py": [
-        ("color if known else", "color if True else", "any text as a colour of the page"),
+        ('"#[0-9a-fA-F]{6}"', '".*"', "any text as a colour of the page"),
+        ('MARKER_SHAPES[one_of("marker", marker, MARKER_SHAPES)]', 'MARKER_SHAPES.get(str(marker), "circle")',
+         "another shape than the one asked for"),
         ('row["series"] == RIDGE', "False", "a misread ridge as a range"),
     ],
     "tables/looks.py": [

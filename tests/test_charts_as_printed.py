@@ -309,11 +309,26 @@ def test_the_page_draws_a_chart_as_its_figure(figure):
 
 def test_colours_of_a_link_are_names_or_numbers():
     view = published_charts.chart_view("medusa-fig09")
-    series = {"a": {"phase": "decode", "color": "url(x)", "marker": "??"}, "b": {"phase": "decode", "color": "#12aBff"}}
+    series = {"a": {"phase": "decode", "color": "grey"}, "b": {"phase": "decode", "color": "#12aBff", "marker": "D"}}
     chart = picture(view.model_copy(update={"series": series}), grid(view))["roofline"]
     assert [(row["color"], row["marker"]) for row in chart["legend"]] == [
-        (plots.COLORS["grey"], "circle"), ("#12aBff", "x"),
+        (plots.COLORS["grey"], "x"), ("#12aBff", "diamond"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("look", "message"),
+    [
+        ({"color": "url(x)"}, r"series a: color = 'url\(x\)': allowed are #rrggbb and blue, orange"),
+        ({"color": 3}, "series a: color = 3: allowed are #rrggbb and"),
+        ({"marker": "??"}, r"unknown marker '\?\?'\. Allowed: x, o, s"),
+        ({"marker": ["x"]}, "unknown marker"),
+    ],
+)
+def test_no_look_of_a_link_is_guessed(look, message):
+    view = published_charts.chart_view("medusa-fig09")
+    with pytest.raises(ValueError, match=message):
+        picture(view.model_copy(update={"series": {"a": {"phase": "decode"} | look}}), grid(view))
 
 
 def test_a_view_without_a_figure_keeps_the_page_s_colours():

@@ -52,7 +52,18 @@ def candidate_color(candidates: int, most: int) -> tuple[float, ...]:
 
 
 def series_looks(series: Series) -> dict[str, tuple[Any, str]]:
-    """Colour and marker of every series of a chart: its own, that of its candidates, or the next of the palette."""
+    """Colour and marker of every series of a chart.
+
+    Parameters
+    ----------
+    series : mapping of str to mapping
+        By label, as for `plots.roofline`.
+
+    Returns
+    -------
+    dict of tuple of color and str
+        By label: its own colour, that of its candidates, or the next of the palette; and its own marker, or the next.
+    """
     counts = {label: selection.get("candidates") for label, selection in series.items()}
     numbers = {label: count for label, count in counts.items() if isinstance(count, int)}
     most = max(numbers.values(), default=1)
