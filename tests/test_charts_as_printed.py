@@ -237,7 +237,7 @@ def test_the_roofline_of_the_t4_has_all_that_the_report_draws():
     np.testing.assert_allclose(drawn, sorted(printed))
     texts = "\n".join(text.get_text() for text in ax.texts)
     regions = ("memory-bound, below 203", "compute-bound, above 203", "Decode\n3-5", "Prefill\n150-1200")
-    for words in (*regions, "ridge point", "compute roof"):
+    for words in (*regions, "ridge point", "compute roof", "the time, 1.5 % of the peak", "quick,\n100 % of the peak"):
         assert words in texts
     (star,) = (c.get_offsets()[0] for c in ax.collections if c.get_label() == "measured, 98 sequences")
     measured = table[table.source == "measured"].iloc[0]
@@ -246,6 +246,14 @@ def test_the_roofline_of_the_t4_has_all_that_the_report_draws():
     assert measured["performance [FLOP/s]"] == pytest.approx(98 * 13.27e9 / (0.279 * 1.108), rel=0.02)
     assert list(table.source.value_counts()[["printed", "measured"]]) == [8, 1]
     plt.close(figure)
+
+
+def test_a_phase_has_its_colour_whichever_others_are_drawn(chart):
+    ds = studies.static_tables("decode", [1, 4], [512])
+    studies.t4_roofline({"decode": ds}, {"decode": [3.0, 5.0]}, chart)
+    assert legend(chart)["decode, printed intensity"].get_facecolor()[:3] == mpl.colors.to_rgb(plots.COLORS["orange"])
+    with pytest.raises(ValueError, match=r"unknown phase 'decoding'\. Did you mean 'decode'"):
+        studies.t4_roofline({"decoding": ds}, {"decoding": [3.0, 5.0]}, chart)
 
 
 def test_printed_cells_at_one_place_are_both_seen(chart):

@@ -36,6 +36,7 @@ def show(value: Value | None) -> str:
 
 
 def _digits(x: float) -> str:
+    x += 0.0  # -0 is 0, too
     for scale, prefix in ((1e12, "T"), (1e9, "G"), (1e7, None)):
         if abs(x) >= scale:
             return f"{x / scale:.4g}{prefix}" if prefix else f"{x:,.0f}"

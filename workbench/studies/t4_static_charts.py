@@ -130,9 +130,12 @@ def _marks(ax: Axes, marks: pd.DataFrame) -> None:
 def _regions(ax: Axes, ridge: float, peak: float) -> None:
     """On either side of the ridge, what bounds a pass there, and what the report says lies there."""
     box: dict[str, Any] = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": COLORS["grey"]}
+    share = printed_rows().groupby("phase").percent_of_peak.first()  # of one sequence, which is the first
     sides = {
-        (0.13, "left"): f"memory-bound, below {ridge:.0f}\nin the report: decode, most of\nthe time, 1.5 % of the peak",
-        (7.6e3, "right"): f"compute-bound, above {ridge:.0f}\nin the report: prefill, quick,\n100 % of the peak",
+        (0.13, "left"): f"memory-bound, below {ridge:.0f}\n"
+        f"in the report: decode, most of\nthe time, {share['decode']:g} % of the peak",
+        (7.6e3, "right"): f"compute-bound, above {ridge:.0f}\n"
+        f"in the report: prefill, quick,\n{share['prefill']:g} % of the peak",
     }
     for (x, side), text in sides.items():
         ax.text(x, 2.6e14, text, ha=side, va="top", fontsize="small", bbox=box, zorder=5)

@@ -18,7 +18,7 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, bool | np.bool) or not isinstance(value, Real):
         return str(value)
-    x = float(value)
+    x = float(value) + 0.0  # of which -0 is 0, too
     if x.is_integer() and abs(x) < 1e15:
         return f"{x:,.0f}"
     return f"{float(f'{x:.4g}'):,.0f}" if 1e4 <= abs(x) < 1e9 else f"{x:,.4g}"
