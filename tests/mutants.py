@@ -122,6 +122,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('"elements": ds.bytes / 2', '"elements": ds.bytes', "bytes counted as elements"),
     ],
     "audit/text.py": [
+        (" and len(own) == len(source.claims)", "", "sentences of a document beside the claims of one figure"),
         ("computable.count(False)", "computable.count(True)", "what can be computed counted as what cannot"),
         ("if listed else pd.NA, len(own)", ", len(own)", "sentences of a source without lines"),
     ],
@@ -391,6 +392,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "tables/looks.py": [
         ('selection.get("color", color)', "color", "a chart's own colours passed over"),
+        ('limits["y_low"] < limits["y_high"]', 'limits["y_low"] <= limits["y_high"]', "one value taken for a box"),
         ("heights[which == i]", "heights", "a range as high as all points of its series"),
     ],
     "files/folders.py": [

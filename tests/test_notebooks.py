@@ -91,7 +91,7 @@ def test_the_audit_lists_every_claim_once():
     [
         (109740225703583.765625, "1.097e+14"), (1234.5678, "1,235"), (22.118, "22.12"), (18608, "18,608"), (0.5, "0.5"),
         (455632.0, "455,632"), (12345.6, "12,350"), (float("nan"), ""), (None, ""), (pd.NA, ""), (float("inf"), "inf"),
-        (True, "True"), ("memory", "memory"), (-0.00012345, "-0.0001234"), (1e-9, "1e-09"),
+        (True, "True"), ("memory", "memory"), (-0.00012345, "-0.0001234"), (1e-9, "1e-09"), (-0.0, "0"),
     ],
 )  # fmt: skip
 def test_a_number_for_a_reader(value, text):
