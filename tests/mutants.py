@@ -124,6 +124,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("np.median(", "np.max(", "the fastest for the median"),
     ],
     "audit/text.py": [
+        (" and len(own) == len(source.claims)", "", "sentences of a document beside the claims of one figure"),
         ("computable.count(False)", "computable.count(True)", "what can be computed counted as what cannot"),
         ("if listed else pd.NA, len(own)", ", len(own)", "sentences of a source without lines"),
     ],
@@ -386,11 +387,14 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('"cull_busy": True', '"cull_busy": False', "a kernel without its page computes for ever"),
     ],
     "explorer/chart_looks.py": [
-        ("color if known else", "color if True else", "any text as a colour of the page"),
+        ('"#[0-9a-fA-F]{6}"', '".*"', "any text as a colour of the page"),
+        ('MARKER_SHAPES[one_of("marker", marker, MARKER_SHAPES)]', 'MARKER_SHAPES.get(str(marker), "circle")',
+         "another shape than the one asked for"),
         ('row["series"] == RIDGE', "False", "a misread ridge as a range"),
     ],
     "tables/looks.py": [
         ('selection.get("color", color)', "color", "a chart's own colours passed over"),
+        ('limits["y_low"] < limits["y_high"]', 'limits["y_low"] <= limits["y_high"]', "one value taken for a box"),
         ("heights[which == i]", "heights", "a range as high as all points of its series"),
     ],
     "files/folders.py": [
@@ -430,6 +434,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "figures/params.py": [
         ("    if not given:", "    if given:", "a wrong key is drawn without a word"),
+        ("next(filter(None, annotated), None)", "next(annotated, None)", "any cell before taken for the parameters'"),
     ],
     "figures/index.py": [
         ("left = [figure for figure in left if figure not in found]", "left = list(left)", "charts in several parts"),

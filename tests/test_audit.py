@@ -215,7 +215,7 @@ def test_ours_is_held_wherever_it_is_recorded(monkeypatch):
     ("value", "text"),
     [(None, ""), (161.24, "161.2"), ((42.667, 124.12), "42.67 .. 124.1"), (312e12, "312T"), (5e11, "500G"),
      (37_550_000.0, "37,550,000"), (131072.0, "131,072"),
-     ((5.0, 5.0), "5")],
+     ((5.0, 5.0), "5"), (-0.0, "0")],
 )  # fmt: skip
 def test_show(value, text):
     assert audit.show(value) == text

@@ -166,6 +166,24 @@ def test_audit_by_source_prints_a_row_for_each():
     assert rest[-1] == audit.summary(audit.run("medusa-fig1*"))
 
 
+def test_sentences_are_counted_of_whole_documents_alone():
+    result = CliRunner().invoke(cli.app, ["audit", "--by", "source", "--figure", "t4-roofline"])
+    claims = audit.run("t4-roofline")
+    (row,) = [line.split() for line in result.stdout.splitlines() if line.lstrip().startswith("T4 report")]
+    assert row[2:4] == ["-", str(len(claims))]
+    assert row[-2:] == ["-", str(claims.hangs.sum())]
+    whole = audit.by_source(audit.run()).loc["T4 report"]
+    assert whole["sentences"] > whole["not computable"] > 0
+
+
+@pytest.mark.parametrize("option", [["--all"], ["--csv", "table.csv"]])
+def test_audit_by_source_takes_nothing_that_it_would_pass_over(option):
+    result = CliRunner().invoke(cli.app, ["audit", "--by", "source", *option])
+    assert result.exit_code == 1
+    message = f"workbench: --by source shows no claims: give it without {option[0]}"
+    assert result.stderr.splitlines() == [message]
+
+
 def test_audit_by_something_else_is_refused_in_one_line():
     result = CliRunner().invoke(cli.app, ["audit", "--by", "sorce"])
     assert result.exit_code != 0

@@ -247,9 +247,14 @@ def test_a_published_chart_with_its_ranges_and_audit(address, open_page):
     assert page.locator(".wb-arrow").count() == 2
     shoot(page, "explorer-published")
     page.get_by_role("button", name="Audit rows").click()
-    page.locator(".wb-audit tbody tr").first.wait_for()
-    assert page.locator(".wb-audit tbody tr").count() == len(claims)
-    assert page.locator(".wb-published a").get_attribute("href") == "https://arxiv.org/abs/2401.10774v3"
+    rows = page.locator(".wb-audit tbody tr:has(td)")
+    rows.first.wait_for()
+    assert rows.count() == len(claims)
+    assert page.locator(".wb-audit h3").all_inner_texts() == list(claims.source.unique())
+    addresses = page.locator(".wb-published a").evaluate_all("all => all.map(link => link.href)")
+    assert addresses == ["https://arxiv.org/abs/2401.10774v3"] * 2
+    misread = page.locator(".wb-audit tbody", has_text="wrong as transcribed").locator("tr:has(td)")
+    assert misread.count() == (claims.verdict == "wrong as transcribed").sum() > 0
     shoot(page, "explorer-audit")
 
 

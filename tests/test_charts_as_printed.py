@@ -19,7 +19,7 @@ from workbench.explorer.pictures import picture
 from workbench.explorer.view import grid
 from workbench.files.yaml_files import read_mapping
 from workbench.studies import t4_charts, t4_static_charts
-from workbench.tables.looks import range_outline, series_looks
+from workbench.tables.looks import is_box, range_outline, series_looks
 
 ROOT = Path(__file__).resolve().parents[1]
 SIX = ["qkv mlp init", "qkv mlp ar", "up/gate/down init", "up/gate/down ar", "qk/pv init", "qk/pv ar"]
@@ -125,6 +125,16 @@ def test_published_ranges_lie_at_the_points_of_their_series(chart):
     assert (shades["qk/pv init"].x0, shades["qk/pv init"].x1) == (40, pytest.approx(150))
 
 
+def test_an_edge_is_black_where_a_box_is_published(chart):
+    medusa("medusa-fig09", chart)  # of up/gate/down init one value of performance is
+    edges = {mpl.colors.to_hex(patch.get_edgecolor()) for patch in chart.patches if not patch.get_fill()}
+    assert len(edges) == 6
+    assert "#000000" not in edges
+    assert not is_box({"y_low": 312e12, "y_high": 312e12})
+    assert not is_box({"y_low": np.nan, "y_high": np.nan})
+    assert is_box({"y_low": 5e11, "y_high": 1.5e12})
+
+
 def test_an_outline_follows_the_points():
     nan = {"y_low": np.nan, "y_high": np.nan}
     corners = range_outline({"x_low": 2, "x_high": 8} | nan, [1, 4, 4, 16], [10, 40, 80, 160])
@@ -227,7 +237,7 @@ def test_the_roofline_of_the_t4_has_all_that_the_report_draws():
     np.testing.assert_allclose(drawn, sorted(printed))
     texts = "\n".join(text.get_text() for text in ax.texts)
     regions = ("memory-bound, below 203", "compute-bound, above 203", "Decode\n3-5", "Prefill\n150-1200")
-    for words in (*regions, "ridge point", "compute roof"):
+    for words in (*regions, "ridge point", "compute roof", "the time, 1.5 % of the peak", "quick,\n100 % of the peak"):
         assert words in texts
     (star,) = (c.get_offsets()[0] for c in ax.collections if c.get_label() == "measured, 98 sequences")
     measured = table[table.source == "measured"].iloc[0]
@@ -236,6 +246,14 @@ def test_the_roofline_of_the_t4_has_all_that_the_report_draws():
     assert measured["performance [FLOP/s]"] == pytest.approx(98 * 13.27e9 / (0.279 * 1.108), rel=0.02)
     assert list(table.source.value_counts()[["printed", "measured"]]) == [8, 1]
     plt.close(figure)
+
+
+def test_a_phase_has_its_colour_whichever_others_are_drawn(chart):
+    ds = studies.static_tables("decode", [1, 4], [512])
+    studies.t4_roofline({"decode": ds}, {"decode": [3.0, 5.0]}, chart)
+    assert legend(chart)["decode, printed intensity"].get_facecolor()[:3] == mpl.colors.to_rgb(plots.COLORS["orange"])
+    with pytest.raises(ValueError, match=r"unknown phase 'decoding'\. Did you mean 'decode'"):
+        studies.t4_roofline({"decoding": ds}, {"decoding": [3.0, 5.0]}, chart)
 
 
 def test_printed_cells_at_one_place_are_both_seen(chart):
@@ -291,17 +309,34 @@ def test_the_page_draws_a_chart_as_its_figure(figure):
     (ceiling,) = chart["ceilings"]
     assert ceiling["colors"] == [plots.COLORS[name] for name in ("blue", "red", "green")]
     assert chart["arrows"] == list(params(figure).get("arrows", []))
+    boxes = {row["series"] for row in chart["ranges"] if row["box"]}  # whose edge is black, as in the figure
+    assert boxes == (set(audit.printed_ranges(figure).series) if figure == "medusa-fig18" else set())
     misread = [row["x_low"] for row in chart["ranges"] if row["outline"] is None]
     assert misread == ([128] if figure == "medusa-fig15" else [])
 
 
 def test_colours_of_a_link_are_names_or_numbers():
     view = published_charts.chart_view("medusa-fig09")
-    series = {"a": {"phase": "decode", "color": "url(x)", "marker": "??"}, "b": {"phase": "decode", "color": "#12aBff"}}
+    series = {"a": {"phase": "decode", "color": "grey"}, "b": {"phase": "decode", "color": "#12aBff", "marker": "D"}}
     chart = picture(view.model_copy(update={"series": series}), grid(view))["roofline"]
     assert [(row["color"], row["marker"]) for row in chart["legend"]] == [
-        (plots.COLORS["grey"], "circle"), ("#12aBff", "x"),
+        (plots.COLORS["grey"], "x"), ("#12aBff", "diamond"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("look", "message"),
+    [
+        ({"color": "url(x)"}, r"series a: color = 'url\(x\)': allowed are #rrggbb and blue, orange"),
+        ({"color": 3}, "series a: color = 3: allowed are #rrggbb and"),
+        ({"marker": "??"}, r"unknown marker '\?\?'\. Allowed: x, o, s"),
+        ({"marker": ["x"]}, "unknown marker"),
+    ],
+)
+def test_no_look_of_a_link_is_guessed(look, message):
+    view = published_charts.chart_view("medusa-fig09")
+    with pytest.raises(ValueError, match=message):
+        picture(view.model_copy(update={"series": {"a": {"phase": "decode"} | look}}), grid(view))
 
 
 def test_a_view_without_a_figure_keeps_the_page_s_colours():

@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -203,6 +205,24 @@ def test_a_long_config_is_written_once(monkeypatch):
         assert f"launch_latency={latency * 1e-6!r},\n" in explorer.code(shown)
         monkeypatch.setattr(export, "pformat", None)  # from now on
         monkeypatch.setattr(export, "_yaml", lambda fields: None if "configs" in fields else yaml.dump(fields))
+
+
+@pytest.mark.parametrize("figure", ["medusa-fig09", "t4-roofline"])
+def test_the_notebook_draws_a_published_chart_with_its_arrows_and_ranges(figure, monkeypatch):
+    notebook = nbformat.read(ROOT / "notebooks" / "view.ipynb", 4)
+    names = yaml.safe_load(explorer.params(published_charts.chart_view(figure))) | {"output_dir": None}
+    assert names["arrows"] == published_charts.chart_params(figure).get("arrows", [])
+    asked = []
+    monkeypatch.setattr("workbench.plots.roofline", lambda ds, ax, **given: asked.append(given))
+    monkeypatch.setattr("workbench.figures.save", lambda *given: None)
+    for cell in [cell for cell in notebook.cells if cell.cell_type == "code"]:
+        if "parameters" not in cell.metadata.get("tags", []):
+            exec(cell.source, names)
+    plt.close("all")
+    (given,) = asked
+    assert given["arrows"] == names["arrows"]
+    assert given["ranges"].equals(published_charts.chart_ranges(figure))
+    assert len(given["ranges"]) > 0
 
 
 def test_the_params_name_every_parameter():
@@ -408,8 +428,15 @@ def test_every_published_chart_is_drawn_with_its_ranges_and_audit_rows(figure):
     _, _, picture = drawn(published_charts.chart_view(figure).model_dump())
     assert picture["roofline"]["groups"]
     assert len(picture["roofline"]["ranges"]) == len(published_charts.chart_ranges(figure))
-    assert len(picture["published"]["rows"]) == len(audit.run(figure)) > 0
-    assert picture["published"]["source"]["url" if figure.startswith("medusa") else "title"]
+    table, documents = audit.run(figure), {source.title: source for source in audit.sources().values()}
+    assert [source["title"] for source in picture["published"]["sources"]] == list(table.source.unique())
+    for source in picture["published"]["sources"]:
+        own, given = table[table.source == source["title"]], documents[source["title"]]
+        assert (source["citation"], source["url"]) == (given.citation, given.url)
+        counts = {verdict: len(rows) for verdict, rows in source["verdicts"].items()}
+        assert counts == own.verdict.value_counts().to_dict()
+        shown = [row["verdict"] for rows in source["verdicts"].values() for row in rows]
+        assert sorted(shown) == sorted(map(audit.show_verdict, own.verdict, own.hangs))
 
 
 def test_published_charts_are_those_of_the_params_files():

@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Optional
 
 import nbformat
@@ -89,7 +91,7 @@ def test_the_audit_lists_every_claim_once():
     [
         (109740225703583.765625, "1.097e+14"), (1234.5678, "1,235"), (22.118, "22.12"), (18608, "18,608"), (0.5, "0.5"),
         (455632.0, "455,632"), (12345.6, "12,350"), (float("nan"), ""), (None, ""), (pd.NA, ""), (float("inf"), "inf"),
-        (True, "True"), ("memory", "memory"), (-0.00012345, "-0.0001234"), (1e-9, "1e-09"),
+        (True, "True"), ("memory", "memory"), (-0.00012345, "-0.0001234"), (1e-9, "1e-09"), (-0.0, "0"),
     ],
 )  # fmt: skip
 def test_a_number_for_a_reader(value, text):
@@ -156,6 +158,32 @@ def test_a_wrong_key_on_papermills_command_line_is_an_error_in_the_first_cell(tw
         two_cells(batch_size=16)
     two_cells(figure_id="medusa-fig20", launch_latency_us=0)
     two_cells()
+
+
+DECLARED = 'figure_id: str = "x"\nbatch_size: list[int] = [1]'
+GIVEN = '# Parameters\nfigure_id = "y"\n'
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "message"),
+    [
+        ([DECLARED, GIVEN, "figures.check_parameters()", GIVEN], {}, None),
+        ([DECLARED, "1 +", "%%broken", "batch_size", GIVEN], {}, None),
+        ([DECLARED, GIVEN, GIVEN + "figur = 1"], {"figur": 1}, "unknown field 'figur'. Did you mean 'figure_id'"),
+        (
+            [DECLARED, GIVEN, GIVEN + "batch_size = 2"],
+            {"batch_size": 2},
+            "batch_size = 2: Input should be a valid list",
+        ),
+        ([GIVEN], {}, "^papermill's parameters: the cell tagged `parameters` must run before"),
+    ],
+)
+def test_what_was_given_is_checked_in_whatever_order_cells_run(cells, values, message, monkeypatch):
+    names = {"In": ["", *cells], "figure_id": "y"} | values
+    shell = SimpleNamespace(user_ns=names)
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        figures.check_parameters()
 
 
 def test_outside_a_notebook_nothing_was_given():

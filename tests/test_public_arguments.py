@@ -6,6 +6,7 @@ import re
 import warnings
 from dataclasses import fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -16,21 +17,25 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 import workbench as wb
-from workbench import loadtest, operators, serving, simulation, speculation, studies, tables
+from workbench import audit, figures, loadtest, operators, serving, simulation, speculation, studies, tables
 
 #: Wings whose functions users call; those of the others are the insides of commands, and of reading files.
 WINGS = (
     "catalog", "kernels", "grid", "published", "serving", "simulation", "search", "speculation", "hugging_face",
-    "calibration", "loadtest", "tables", "plots", "studies",
+    "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures",
 )  # fmt: skip
-#: Equations on arrays, in loops over operators, whose callers have checked what they hand on.
+#: Equations, in loops over operators or claims, whose callers have checked what they hand on.
 EQUATIONS = {
     "kernels.attainable", "kernels.bound", "kernels.check_machine", "kernels.ideal_time", "kernels.link_rate",
     "kernels.longest", "kernels.operator_time", "kernels.ridge_point", "kernels.timed",
+    "audit.deviation", "audit.flips", "audit.hangs", "audit.show", "audit.show_published", "audit.show_verdict",
+    "audit.verdict",
 }  # fmt: skip
 #: What functions hand out, and readers and writers of files, which have tests of their own.
 OTHERS = {
     "kernels.OperandFormats", "calibration.CalibrationResult", "loadtest.read", "loadtest.recognize", "loadtest.write",
+    "figures.Figure", "figures.Outcome", "figures.differences", "figures.draw", "figures.find", "figures.is_current",
+    "figures.read_params", "figures.run", "figures.save", "figures.write_index",
 }  # fmt: skip
 #: Those that simulate for seconds: what they refuse is refused before.
 SLOW = {
@@ -42,13 +47,14 @@ GPU, MODEL = "h100-sxm", "llama-3.2-1b"
 
 
 def public():
-    """Every public function and dataclass by its name, once; `workbench` hands out those of its wings."""
+    """Every public function, dataclass and plain class by its name, once; `workbench` hands out its wings' own."""
     for wing in WINGS:
         module = importlib.import_module(f"workbench.{wing}")
         for name in getattr(module, "__all__", vars(module)):
             value = getattr(module, name)
             made_here = getattr(value, "__module__", "").startswith(f"workbench.{wing}")
-            if made_here and not name.startswith("_") and (inspect.isfunction(value) or is_dataclass(value)):
+            called = inspect.isfunction(value) or is_dataclass(value) or getattr(value, "__bases__", ()) == (object,)
+            if made_here and not name.startswith("_") and called:
                 yield f"{wing}.{name}", value
 
 
@@ -80,6 +86,7 @@ def made():
         "m": 8.0, "n": 8.0, "k": 8.0,
     })  # fmt: skip
     return SimpleNamespace(
+        claims=audit.run("t4-queue"), figures=figures.find(Path(__file__).resolve().parents[1]),
         grid=ds, server=server, requests=requests, static=static, batching=batching, timings=timings, gains=gains,
         kernels_timed=kernels_timed, card=wb.gpu(GPU), model=wb.model(MODEL), replica=serving.Replica(GPU, MODEL),
         workload=simulation.poisson(50, requests=3, prompt=20, output=5),
@@ -387,6 +394,7 @@ CALLS = {
     "tables.speedups": lambda: {"ds": m().speedup},
     "tables.best_candidates": lambda: {"ds": m().speedup},
     "tables.plan_rows": lambda: {"table": m().plan},
+    "tables.Readable": lambda: {"table": m().fidelity, "caption": "a", "index": True},
     "plots.against_batch": lambda: {
         "table": tables.lines(m().batching, PANEL),
         "quantity": "time",
@@ -431,6 +439,23 @@ CALLS = {
     "calibration.fit": lambda: {"table": m().timings, "gpu": GPU},
     "calibration.of_one_gpu": lambda: {"timings": m().kernels_timed, "name": "A"},
     "calibration.usable": lambda: {"timings": m().kernels_timed},
+    "audit.audit_text": lambda: {"table": m().claims, "everything": True},
+    "audit.by_source": lambda: {"table": m().claims},
+    "audit.by_source_text": lambda: {"table": m().claims},
+    "audit.by_verdict": lambda: {"table": m().claims},
+    "audit.changes": lambda: {"table": m().claims},
+    "audit.printed_cells": lambda: {"figure": "t4-decode"},
+    "audit.printed_ranges": lambda: {"figure": "medusa-fig09"},
+    "audit.printed_speedups": lambda: {"figure": "medusa-fig21"},
+    "audit.readable": lambda: {"table": m().claims},
+    "audit.run": lambda: {"figure": "t4-queue"},
+    "audit.select_claims": lambda: {"table": m().claims, "source": "T4 report", "verdict": None},
+    "audit.sources": dict,
+    "audit.summary": lambda: {"table": m().claims},
+    "audit.verdict_counts": lambda: {"table": m().claims},
+    "figures.check_parameters": dict,
+    "figures.choose": lambda: {"figures": m().figures, "patterns": ["medusa-*"]},
+    "figures.parts": lambda: {"figures": list(m().figures.values())},
     "studies.batching_effects": lambda: {
         "gpu": GPU,
         "model": MODEL,
@@ -530,9 +555,10 @@ LISTS = (tuple, iter, spent, np.array, pd.Series, pd.Index, lambda values: xr.Da
 #: What a message calls an argument where it is not by its name.
 CALLED = {
     "acceptance": "candidates", "cached_tokens": "cached tokens", "card": "gpu", "ds": "quantity of a panel|grid|dim",
-    "frame": "trace|sent_s",
+    "figures": "figure", "frame": "trace|sent_s",
     "gpus": "gpu", "limits": "variable", "name": "gpu|model|measured-on", "objective": "variable",
-    "operators": "operator", "path_or_dict": "config|no such file", "price": "gpu", "ranges": "argument",
+    "operators": "operator", "path_or_dict": "config|no such file", "patterns": "figure", "price": "gpu",
+    "ranges": "argument",
     "settings": "batch_size|seq_len", "sequences": "concurrency|max_num_seqs|batch_size|requests",
     "slo": "objective", "source": "variable",
     "spans": "phases", "x": "variable", "y": "variable",
@@ -576,6 +602,8 @@ def same(a, b):
         return a.identical(b)
     if isinstance(a, pd.DataFrame):
         return a.equals(b)
+    if isinstance(a, tables.Readable):
+        return repr(a) == repr(b)
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):

@@ -34,11 +34,12 @@ def typed(**needed: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]
         asked, hints = signature(function), get_type_hints(function, include_extras=True)
         fields: Any = {}
         for name, each in asked.parameters.items():
-            if each.kind != Parameter.VAR_KEYWORD:
+            if each.kind != Parameter.VAR_KEYWORD and name != "self":
                 several = each.kind == Parameter.VAR_POSITIONAL
                 fields[name] = (GenericAlias(tuple, (hints[name], ...)) if several else hints[name], ...)
         settings = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=())
-        kind = create_model(function.__name__, __config__=settings, **fields)
+        called = function.__name__ if "self" not in asked.parameters else function.__qualname__.partition(".")[0]
+        kind = create_model(called, __config__=settings, **fields)
 
         @wraps(function)
         def door(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -48,7 +49,7 @@ def typed(**needed: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]
                 name: value if "ndarray" in str(hints.get(name)) else _plain(value)
                 for name, value in bound.arguments.items()
             }
-            bound.arguments |= dict(validated(kind, given, function.__name__))
+            bound.arguments |= dict(validated(kind, given, called))
             for name, names in needed.items():
                 table = bound.arguments[name]
                 for missing in [each for each in names if table is not None and each not in table]:

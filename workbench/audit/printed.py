@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from ..signatures import typed
 from ..tables.looks import RIDGE
 from .claims import Claim, sources
 from .values import ends
@@ -18,6 +19,7 @@ def _printed(figure: str) -> Iterator[Claim]:
         )
 
 
+@typed()
 def printed_ranges(figure: str) -> pd.DataFrame:
     """Published ranges of a roofline chart's series, to draw behind its points.
 
@@ -45,6 +47,7 @@ def printed_ranges(figure: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["series", "x_low", "x_high", "y_low", "y_high"])
 
 
+@typed()
 def printed_cells(figure: str) -> pd.DataFrame:
     """Cells of the T4 report's static tables that a figure shows.
 
@@ -68,6 +71,7 @@ def printed_cells(figure: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["column", "batch_size", "seq_len", "published"])
 
 
+@typed()
 def printed_speedups(figure: str) -> pd.DataFrame:
     """What figures 21 to 23 of the Medusa paper print, to draw over `speculation.speedup`.
 

@@ -4,11 +4,18 @@ from typing import get_args
 
 import pandas as pd
 
+from ..signatures import typed
 from ..tables import Readable
 from .claims import Verdict
 from .text import show, show_published
 
+#: Of an audit table, what is shown.
+TEXT_COLUMNS = (
+    "statement", "where", "published", "kind", "source_formula", "ours", "unit", "reason", "verdict",
+)  # fmt: skip
 
+
+@typed(table=TEXT_COLUMNS)
 def by_verdict(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The claims of each verdict, as text.
 
@@ -34,6 +41,7 @@ def by_verdict(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {name: text[table.verdict == name] for name in get_args(Verdict) if (table.verdict == name).any()}
 
 
+@typed(table=("source", *TEXT_COLUMNS))
 def readable(table: pd.DataFrame) -> list[Readable]:
     """The claims of an audit as tables for a notebook, one for each source and verdict.
 

@@ -4,6 +4,7 @@ from typing import get_args
 
 import pandas as pd
 
+from ..signatures import typed
 from .claims import Verdict, sources
 from .recompute import ARITHMETIC
 from .values import Value, ends
@@ -35,6 +36,7 @@ def show(value: Value | None) -> str:
 
 
 def _digits(x: float) -> str:
+    x += 0.0  # -0 is 0, too
     for scale, prefix in ((1e12, "T"), (1e9, "G"), (1e7, None)):
         if abs(x) >= scale:
             return f"{x / scale:.4g}{prefix}" if prefix else f"{x:,.0f}"
@@ -59,6 +61,7 @@ def show_published(value: Value, kind: str) -> str:
     return {"at most": "≤ ", "at least": "≥ ", "within": "within "}.get(kind, "") + show(value)
 
 
+@typed(table=("source", "id", "verdict", "hangs"))
 def audit_text(table: pd.DataFrame, *, everything: bool = False) -> str:
     """Write an audit table as text.
 
@@ -109,6 +112,7 @@ def show_verdict(verdict: str, hangs: bool) -> str:
     return f"{verdict}, at the edge of its tolerance" if hangs else verdict
 
 
+@typed(table=("verdict",))
 def verdict_counts(table: pd.DataFrame) -> dict[str, int]:
     """Count the claims by verdict.
 
@@ -125,6 +129,7 @@ def verdict_counts(table: pd.DataFrame) -> dict[str, int]:
     return {name: int((table.verdict == name).sum()) for name in get_args(Verdict)}
 
 
+@typed(table=("verdict", "quantity", "hangs"))
 def summary(table: pd.DataFrame) -> str:
     """Count the claims by verdict, as text.
 
@@ -148,6 +153,7 @@ def summary(table: pd.DataFrame) -> str:
     )
 
 
+@typed(table=("source", "verdict", "hangs"))
 def by_source(table: pd.DataFrame) -> pd.DataFrame:
     """Count sentences and claims of every source.
 
@@ -160,14 +166,14 @@ def by_source(table: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each source of the table, by title. sentences: statements listed by line, missing where the source is
-        not judged line by line; claims; reproduced, with the source's formula only, as transcribed wrong, wrong, not
-        recomputed: claims by verdict; not computable: sentences that state nothing to compute; at the edge: claims
-        whose verdict hangs on the tolerance.
+        not judged line by line, and where the table lacks some of its claims; claims; reproduced, with the source's
+        formula only, as transcribed wrong, wrong, not recomputed: claims by verdict; not computable: sentences that
+        state nothing to compute; at the edge: claims whose verdict hangs on the tolerance.
     """
     rows = {}
     for source in sources().values():
         own = table[table.source == source.title]
-        listed = source.lines is not None
+        listed = source.lines is not None and len(own) == len(source.claims)
         computable = [sentence.claims is not None for sentence in source.sentences]
         if len(own):
             rows[source.title] = (
@@ -177,6 +183,7 @@ def by_source(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(SOURCE_COLUMNS)).astype("Int64")
 
 
+@typed(table=("source", "verdict", "quantity", "hangs"))
 def by_source_text(table: pd.DataFrame) -> str:
     """Write the counts of every source as text.
 

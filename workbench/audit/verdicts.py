@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.errors import unknown
+from ..signatures import typed
 from . import claims
 from .claims import Claim, Verdict
 from .recompute import QUANTITIES
@@ -24,6 +25,7 @@ SAME_VALUE = 1e-3
 MOVE = 1.5
 
 
+@typed()
 def run(figure: str | None = None) -> pd.DataFrame:
     """Recompute the claims into a table, one row for each.
 
@@ -163,6 +165,7 @@ def hangs(claim: Claim, recomputed: Recomputed) -> bool:
     return claim.basis not in claims.STRICT and flips(claim, recomputed)
 
 
+@typed(table=("source", "verdict"))
 def select_claims(table: pd.DataFrame, *, source: str | None = None, verdict: str | None = None) -> pd.DataFrame:
     """Select rows of an audit table.
 
@@ -191,6 +194,7 @@ def select_claims(table: pd.DataFrame, *, source: str | None = None, verdict: st
     return table
 
 
+@typed(table=("id", "verdict", "expected", "ours", "expected_ours"))
 def changes(table: pd.DataFrame) -> list[str]:
     """What came out otherwise than the claims record, to be looked into before anything is recorded anew.
 

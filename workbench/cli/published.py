@@ -95,6 +95,8 @@ def audit(
 
     if by not in (None, "source"):
         raise unknown("--by", by, ["source"])
+    if by and (all_ or csv):
+        raise ValueError(f"--by source shows no claims: give it without {'--all' if all_ else '--csv'}")
     table = auditor.run(figure)
     if figure is not None and table.empty:
         raise unknown("figure", figure, sorted(set(auditor.run().figure) - {""}))

@@ -8,9 +8,11 @@ from ..common.extras import check_libraries
 check_libraries("anywidget", "ipywidgets")
 
 from .export import code, params
+from .published_charts import chart_ranges
 from .view import Heat, Pin, Setting, Settings, View, drawn, grid
 from .widget import Explorer, explore
 
 __all__ = [
-    "Explorer", "Heat", "Pin", "Setting", "Settings", "View", "code", "drawn", "explore", "grid", "params",
+    "Explorer", "Heat", "Pin", "Setting", "Settings", "View", "chart_ranges", "code", "drawn", "explore", "grid",
+    "params",
 ]  # fmt: skip

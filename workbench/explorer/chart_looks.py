@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..tables.looks import COLORS, RIDGE, range_outline, series_looks
+from ..common.arguments import one_of
+from ..common.errors import shown
+from ..tables.looks import COLORS, RIDGE, is_box, range_outline, series_looks
 from . import published_charts
 from .view import View
 
@@ -18,23 +20,66 @@ ROOF_COLORS = [COLORS[name] for name in ("blue", "red", "green")]
 
 
 def is_published(view: View) -> bool:
-    """Whether the view is of a published chart that is there."""
+    """Whether a view is of a published chart that is there.
+
+    Parameters
+    ----------
+    view : View
+        The view.
+
+    Returns
+    -------
+    bool
+        False, too, outside a clone of the project, which has no params files.
+    """
     return view.figure is not None and view.figure in published_charts.params_files()
 
 
 def page_looks(view: View) -> dict[str, tuple[str, str]]:
-    """Colour and shape of every series that the view names, as `plots.roofline` draws them; no others are guessed."""
+    """Colour and shape of every series that a view names, as `plots.roofline` draws them.
+
+    Parameters
+    ----------
+    view : View
+        The view.
+
+    Returns
+    -------
+    dict of tuple of str and str
+        By label, "#rrggbb" and a shape of the page.
+
+    Raises
+    ------
+    ValueError
+        Where a series has a colour or a marker that the page does not draw.
+    """
     looks = {}
     for label, (color, marker) in series_looks(view.series).items():
-        if not isinstance(color, str):
+        if isinstance(color, tuple):
             color = "#" + "".join(f"{round(255 * part):02x}" for part in color[:3])
-        known = re.fullmatch("#[0-9a-fA-F]{6}", color)
-        looks[label] = (color if known else COLORS["grey"], MARKER_SHAPES.get(str(marker), "circle"))
+        if not re.fullmatch("#[0-9a-fA-F]{6}", str(color)):
+            names = ", ".join(COLORS)
+            raise ValueError(f"series {label}: color = {shown(color)}: allowed are #rrggbb and {names}")
+        looks[label] = (str(color), MARKER_SHAPES[one_of("marker", marker, MARKER_SHAPES)])
     return looks
 
 
 def page_ranges(view: View, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Published ranges as outlines in the colour of their series, and ridge lines that a transcription misread."""
+    """Published ranges as outlines in the colour of their series, and ridge lines that a transcription misread.
+
+    Parameters
+    ----------
+    view : View
+        The view.
+    groups : list of dict
+        Of the page's points: label, color, and numbers, whose first two rows are x [FLOP/byte] and y [FLOP/s].
+
+    Returns
+    -------
+    list of dict
+        A row a range, as of `published_charts.chart_ranges`, None for what is not published; color; outline, its
+        corners, None for a ridge line; and box, whether it is one (`tables.looks.is_box`).
+    """
     if not is_published(view):
         return []
     rows = []
@@ -42,14 +87,26 @@ def page_ranges(view: View, groups: list[dict[str, Any]]) -> list[dict[str, Any]
         mine = [group for group in groups if group["label"] == row["series"]]
         entry = {str(key): None if value != value else value for key, value in row.items()}
         if row["series"] == RIDGE:
-            rows.append(entry | {"outline": None, "color": COLORS["grey"]})
+            rows.append(entry | {"outline": None, "color": COLORS["grey"], "box": False})
         elif mine:
             x, y, *_ = np.concatenate([group["numbers"] for group in mine], axis=1)
             limits = {str(key): value for key, value in row.items()}
-            rows.append(entry | {"outline": range_outline(limits, x, y).tolist(), "color": mine[0]["color"]})
+            outline = range_outline(limits, x, y).tolist()
+            rows.append(entry | {"outline": outline, "color": mine[0]["color"], "box": is_box(limits)})
     return rows
 
 
 def page_arrows(view: View) -> list[dict[str, Any]]:
-    """The arrows of a published chart: text, start, end and at, each a point."""
+    """The arrows of a published chart.
+
+    Parameters
+    ----------
+    view : View
+        The view.
+
+    Returns
+    -------
+    list of dict
+        Each with its text, and start, end and at as [x, y] [FLOP/byte], [FLOP/s].
+    """
     return list(published_charts.chart_params(view.figure or "").get("arrows", [])) if is_published(view) else []

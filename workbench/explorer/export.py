@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from .chart_looks import page_arrows
 from .view import View, grid_arguments
 
 #: Arguments of `roofline_grid` whose default need not be said.
@@ -86,7 +87,13 @@ def params(view: View) -> str:
     state = view.model_dump(exclude={"setting", "heat", "pins", "figure", "configs"})
     configs = {name: config for name, config in view.configs.items() if name in view.model}
     title = f"{', '.join(view.model)} on {', '.join(view.gpu)}"
-    fields = {"figure_id": "my-view", "title": title, "caption": "", "published": view.figure or ""}
+    fields = {
+        "figure_id": "my-view",
+        "title": title,
+        "caption": "",
+        "published": view.figure or "",
+        "arrows": page_arrows(view),
+    }
     return _HEADER + _yaml(fields | state | {"output_dir": "figures"}) + _configs_yaml(json.dumps(configs))
 
 

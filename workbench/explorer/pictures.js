@@ -145,7 +145,7 @@ function drawRoofline(svg, picture, width) {
     }
     const d = `${way(range.outline)}Z`;
     behind.push(["path", { d, fill: range.color, class: "wb-range" }, [["title", {}, `published: ${range.series}, ${limits}`]]]);
-    boxes.push(["path", { d, class: "wb-range-edge", ...(range.y_low === null ? { style: `stroke: ${range.color}` } : {}) }]);
+    boxes.push(["path", { d, class: "wb-range-edge", ...(range.box ? {} : { style: `stroke: ${range.color}` }) }]);
   }
   chart.ceilings.forEach((ceiling, number) => {
     ceiling.lines.forEach((line, i) => {
@@ -521,17 +521,28 @@ function render({ model, el }) {
     root.querySelector(".wb-published-section").hidden = toAudit.hidden = !shown;
     sub("roofline", shown ? shown.name : "");
     if (!shown) return put(published, []);
-    const reproduce = shown.rows.filter((row) => row.verdict === "reproduces").length;
     sub("published", shown.name);
+    const counts = new Map(), columns = ["published", "where", "number", "source's formula", "ours", "verdict"];
+    for (const { verdicts } of shown.sources)
+      for (const [verdict, rows] of Object.entries(verdicts)) counts.set(verdict, (counts.get(verdict) ?? 0) + rows.length);
+    const total = [...counts.values()].reduce((sum, rows) => sum + rows, 0);
+    const cited = ({ title, citation, url }) => ["p", {}, [
+      ["strong", {}, `${title}: `], url ? ["a", { href: url, target: "_blank", rel: "noopener" }, citation] : ["span", {}, citation],
+    ]];
+    const judged = ([verdict, rows]) => ["tbody", {}, [
+      ["tr", {}, [["th", { colspan: columns.length }, `${verdict}: ${rows.length}`]]],
+      ...rows.map((row) => ["tr", { title: row.reason }, [row.statement, row.where, `${row.published} ${row.unit === "1" ? "" : row.unit}`, row.source_formula, row.ours, row.verdict].map((cell) => ["td", {}, cell])]),
+    ]];
     put(published, [
-      ["p", {}, shown.caption],
-      ["p", {}, [["a", { href: shown.source.url || "#", target: "_blank", rel: "noopener" }, shown.source.url || shown.source.citation]]],
+      ["p", {}, shown.caption], ...shown.sources.map(cited),
       ["details", { class: "wb-audit", ...(open ? { open: "" } : {}) }, [
-        ["summary", {}, `Audit: ${shown.rows.length} published numbers recomputed, ${reproduce} reproduce`],
-        ["table", {}, [
-          ["thead", {}, [["tr", {}, ["published", "where", "number", "source's formula", "ours", "verdict"].map((cell) => ["th", {}, cell])]]],
-          ["tbody", {}, shown.rows.map((row) => ["tr", { title: row.reason }, [row.statement, row.where, `${row.published} ${row.unit === "1" ? "" : row.unit}`, row.source_formula, row.ours, row.verdict].map((cell) => ["td", {}, cell])])],
-        ]],
+        ["summary", {}, `Audit: ${total} published numbers recomputed; ${[...counts].map(([verdict, rows]) => `${verdict}: ${rows}`).join(", ")}`],
+        ...shown.sources.flatMap((source) => [
+          ["h3", {}, source.title],
+          ["table", {}, [
+            ["thead", {}, [["tr", {}, columns.map((cell) => ["th", {}, cell])]]], ...Object.entries(source.verdicts).map(judged),
+          ]],
+        ]),
       ]],
     ]);
   }

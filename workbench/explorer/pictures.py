@@ -289,14 +289,14 @@ def _at(pin: Pin) -> dict[str, Any]:
 
 
 def published_numbers(view: View) -> dict[str, Any] | None:
-    """The audit rows of the chart that the view is of, and the document that it is from."""
+    """The audit rows of the chart that the view is of, by the document that they are from and by verdict."""
     if view.figure is None or not is_published(view):
         return None
     return {
         "name": published_charts.chart_names()[view.figure],
         "caption": f"Caption of figures/{view.figure}.svg: {published_charts.chart_params(view.figure)['caption']}",
-        "source": published_charts.citation(view.figure), "rows": published_charts.audit_rows(view.figure),
-    }  # fmt: skip
+        "sources": published_charts.audit_by_source(view.figure),
+    }
 
 
 def notes(view: View, served: Mapping[str, Any], assumed: str) -> list[str]:

@@ -10,12 +10,10 @@ import pandas as pd
 from .. import audit
 from ..common.project import project_root
 from ..files.yaml_files import read_mapping
-from ..operators import PHASES
 from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_SERVER, T4_TOKENS
+from ..tables.looks import PHASE_COLORS
 from .view import View
 
-#: Colours of the T4 report's roofline.
-_PHASE_COLORS = dict(zip(PHASES, ("blue", "orange"), strict=True))
 #: Params files whose charts the explorer can show: operators or steps on a roofline.
 ROOFLINES = ("roofline/*.yaml", "medusa/*.yaml", "t4_report/t4-roofline.yaml")
 
@@ -55,7 +53,7 @@ def chart_view(figure: str) -> View:
         run, lengths = T4_SERVER, sorted({*T4_TOKENS["prefill"], *T4_TOKENS["decode"]})
         return View(
             gpu=[run["gpu"]], model=[run["model"]], batch_size=T4_BATCH_SIZES, seq_len=lengths, points="steps",
-            series={phase: {"phase": phase, "color": color, "marker": "o"} for phase, color in _PHASE_COLORS.items()},
+            series={phase: {"phase": phase, "color": color, "marker": "o"} for phase, color in PHASE_COLORS.items()},
             figure=figure,
         )  # fmt: skip
     return View(
@@ -69,32 +67,44 @@ def chart_view(figure: str) -> View:
 
 @cache
 def chart_ranges(figure: str) -> pd.DataFrame:
-    """Published ranges of a chart, as `audit.printed_ranges` has them, or as the T4 report states them."""
-    if chart_params(figure).get("chart") != "roofline":
+    """Published ranges of a chart, as `audit.printed_ranges` has them, or as the T4 report states them.
+
+    Parameters
+    ----------
+    figure : str
+        Id of a figure; one without published ranges, or "", has none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a range: series, x_low, x_high [FLOP/byte], y_low and y_high [FLOP/s], NaN where none is published.
+    """
+    if figure not in params_files() or chart_params(figure).get("chart") != "roofline":
         return audit.printed_ranges(figure)
     rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in PRINTED_INTENSITY.items()]
     return pd.DataFrame(rows).assign(y_low=float("nan"), y_high=float("nan"))
 
 
 @cache
-def audit_rows(figure: str) -> list[dict[str, str]]:
-    """What the source prints of a chart beside what is recomputed, as text, a row a claim."""
-    table = audit.run(figure)
+def audit_by_source(figure: str) -> list[dict[str, Any]]:
+    """What each document says of a chart beside what is recomputed: its citation, and its claims by verdict as text."""
+    documents = {source.title: source for source in audit.sources().values()}
     return [
         {
-            "statement": row["statement"], "where": row["where"],
-            "published": audit.show_published(row["published"], row["kind"]), "unit": row["unit"],
-            "source_formula": audit.show(row["source_formula"]), "ours": audit.show(row["ours"]),
-            "verdict": row["verdict"], "reason": row["reason"],
+            "title": title, "citation": documents[title].citation, "url": documents[title].url or "",
+            "verdicts": {
+                verdict: [_audit_row(row) for row in claims[claims.verdict == verdict].to_dict("records")]
+                for verdict, count in audit.verdict_counts(claims).items() if count
+            },
         }
-        for row in table.to_dict("records")
+        for title, claims in ((str(name), rows) for name, rows in audit.run(figure).groupby("source", sort=False))
     ]  # fmt: skip
 
 
-@cache
-def citation(figure: str) -> dict[str, str]:
-    """Title, citation and address of the document that a chart is from."""
-    for source in audit.sources().values():
-        if any(claim.figure == figure for claim in source.claims):
-            return {"title": source.title, "citation": source.citation, "url": source.url or ""}
-    return {}
+def _audit_row(row: Mapping[Any, Any]) -> dict[str, str]:
+    return {
+        "statement": row["statement"], "where": row["where"],
+        "published": audit.show_published(row["published"], row["kind"]), "unit": row["unit"],
+        "source_formula": audit.show(row["source_formula"]), "ours": audit.show(row["ours"]),
+        "verdict": audit.show_verdict(row["verdict"], row["hangs"]), "reason": row["reason"],
+    }  # fmt: skip

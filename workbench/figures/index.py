@@ -1,45 +1,49 @@
 """The index page of the figures: every chart with its caption, its numbers and its claims."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from ..common.project import DATA, digest, package_fingerprint
 from ..files.writing import whole
+from ..signatures import typed
 from .params import FIGURE_FORMATS, Figure
 from .state import file_digests, is_unchanged, record_state
 
 #: The parts of the page: what each says of its charts, and their ids. A chart stands in the first that fits.
 PARTS = {
-    "Published charts": ("{} charts that the sources print, drawn again", (
-        "medusa-*", "t4-roofline", "t4-prefill", "t4-decode", "t4-queue", "t4-roadmap",
+    "Published charts": ("{} charts that the sources print, drawn again", ("medusa-*", "t4-roofline")),
+    "Published tables": ("{} charts of what the T4 report prints as tables and prose", (
+        "t4-prefill", "t4-decode", "t4-queue", "t4-roadmap",
     )),
     "Fidelity": ("{} charts of predictions beside measurements", ("kernel-fidelity", "t4-comparison")),
     "The workbench's own charts": ("{} charts that no source prints", ("*",)),
 }  # fmt: skip
 
 
-def parts(figures: Iterable[Figure]) -> Iterator[tuple[str, str, list[Figure]]]:
+@typed()
+def parts(figures: Sequence[Figure]) -> list[tuple[str, str, list[Figure]]]:
     """Part the figures of a page.
 
     Parameters
     ----------
-    figures : iterable of Figure
+    figures : sequence of Figure
         From `find`.
 
-    Yields
-    ------
-    tuple of str, str and list of Figure
+    Returns
+    -------
+    list of tuple of str, str and list of Figure
         Title of a part that has figures, how many of which kind, and the figures.
     """
-    left = list(figures)
+    left, parted = list(figures), []
     for title, (sentence, patterns) in PARTS.items():
         found = [figure for figure in left if any(fnmatch(figure.id, pattern) for pattern in patterns)]
         left = [figure for figure in left if figure not in found]
         if found:
             counted = sentence.format(len(found))
-            yield title, counted if len(found) > 1 else counted.replace("charts", "chart"), found
+            parted.append((title, counted if len(found) > 1 else counted.replace("charts", "chart"), found))
+    return parted
 
 
 def write_index(figures: Iterable[Figure], output: Path) -> Path:
@@ -78,7 +82,7 @@ def _links(figure: Figure, output: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _render(figures: Iterable[Figure], output: Path) -> str:
+def _render(figures: list[Figure], output: Path) -> str:
     import jinja2
 
     from .. import audit

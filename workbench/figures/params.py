@@ -2,7 +2,7 @@
 
 import ast
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from ..common.errors import checked_file_name, shown, unknown
 from ..common.project import digest
 from ..common.yaml_records import validated
 from ..files.yaml_files import read_mapping
+from ..signatures import typed
 
 FIGURE_FORMATS = ("csv", "png", "svg")
 TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Optional": Optional}
@@ -121,7 +122,7 @@ def check_parameters() -> None:
     Raises
     ------
     ValueError
-        Where a name or type is not that of a parameter.
+        Where a name or type is not that of a parameter, or the parameters' own cell has not run before.
     """
     from IPython.core.getipython import get_ipython
 
@@ -130,20 +131,34 @@ def check_parameters() -> None:
     given = max((n for n, cell in enumerate(cells) if cell.startswith("# Parameters\n")), default=0)
     if not given:
         return
-    declared, injected = (ast.parse(cell).body for cell in cells[given - 1 : given + 1])
+    annotated = (_annotations(cell) for cell in reversed(cells[:given]))  # between the two, cells may have run again
+    declared = next(filter(None, annotated), None)
+    if declared is None:
+        raise ValueError("papermill's parameters: the cell tagged `parameters` must run before those that it gives")
     fields: dict[str, Any] = {
-        node.target.id: (_type("the notebook", node.target.id, ast.unparse(node.annotation)), None)
-        for node in declared
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        name: (_type("the notebook", name, annotation), None) for name, annotation in declared.items()
     }
     values = {
         target.id: names[target.id]
-        for node in injected
+        for node in ast.parse(cells[given]).body
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
     validated(_schema(fields), values, "papermill's parameters")
+
+
+def _annotations(cell: str) -> dict[str, str]:
+    """Annotation of each name that a cell declares with one; none of a cell that does not parse, and did not run."""
+    try:
+        nodes = ast.parse(cell).body
+    except SyntaxError:
+        return {}
+    return {
+        node.target.id: ast.unparse(node.annotation)
+        for node in nodes
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
 
 
 def _schema(fields: dict[str, Any]) -> type[BaseModel]:
@@ -169,14 +184,15 @@ def _type(notebook: object, parameter: str, annotation: str) -> Any:
     raise ValueError(f"{notebook}: parameter {parameter} has the type {annotation!r}. Allowed: {', '.join(TYPES)}.")
 
 
-def choose(figures: dict[str, Figure], patterns: Iterable[str]) -> list[Figure]:
+@typed()
+def choose(figures: dict[str, Figure], patterns: Sequence[str]) -> list[Figure]:
     """Choose figures by id or glob.
 
     Parameters
     ----------
     figures : dict of Figure
         From `find`.
-    patterns : iterable of str
+    patterns : sequence of str
         Ids and globs such as ``"medusa-*"``; without any, all figures.
 
     Returns

@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ..signatures import typed
 from ..tables import Series, default_series, select
-from ..tables.looks import COLORS, MARKERS, RIDGE, range_outline, series_looks
+from ..tables.looks import COLORS, MARKERS, RIDGE, is_box, range_outline, series_looks
 from .style import LINES, finish, hold, log_axes
 
 #: Of a grid, what the lines are drawn from.
@@ -87,7 +87,7 @@ def roofline(
         operator and phase.
     ranges : pd.DataFrame, optional
         Published ranges to draw behind the points, as from `audit.printed_ranges`: series, x_low, x_high
-        [FLOP/byte], y_low, y_high [FLOP/s], NaN where none is published.
+        [FLOP/byte], y_low, y_high [FLOP/s], NaN where none is published, equal where one value is.
     arrows : sequence of mapping
         Annotations: text, start and end as [x, y], and at, where the text goes.
     highlight : str, optional
@@ -121,7 +121,7 @@ def roofline(
     for arrow in arrows:
         _arrow(ax, arrow)
     if ranges is not None and len(ranges) and highlight is None:
-        boxes = ranges[(ranges.y_low < ranges.y_high) & (ranges.x_low > 1)]
+        boxes = ranges[(ranges.y_low < ranges.y_high) & (ranges.x_low < ranges.x_high)]  # a single intensity is a line
         _zoom(ax, boxes, lambda inset: _chart(ds, inset, chosen, looks, None, ranges))
     return finish(ax, title, ds.sizes["gpu"])
 
@@ -202,23 +202,21 @@ def published_ranges(
     Axes
         The axes drawn on.
     """
-    shown: set[str] = set()
+    shaded = False
     for row in ranges.to_dict("records"):
         if row["series"] == RIDGE:
             _misread_ridge(row["x_low"], ax)
             continue
         x, y = (points or {}).get(row["series"], (np.full(2, row["x_low"]), np.array(ax.get_ylim())))
-        corners, color = (
-            range_outline({str(key): value for key, value in row.items()}, x, y),
-            colors.get(row["series"], COLORS["grey"]),
-        )
+        limits = {str(key): value for key, value in row.items()}
+        corners, color = range_outline(limits, x, y), colors.get(row["series"], COLORS["grey"])
         ax.add_patch(Polygon(corners, facecolor=color, alpha=0.22, linewidth=0, zorder=1, gid=row["series"]))
-        over = 3.5 if row["y_low"] < row["y_high"] else 1.2  # a box is smaller than what lies in it
-        edge = "black" if over > 3 else color
+        edge, over = ("black", 3.5) if is_box(limits) else (color, 1.2)  # a box is smaller than what lies in it
         ax.add_patch(Polygon(corners, fill=False, edgecolor=edge, linewidth=0.8, zorder=over))
-        shown.add("published range")
-    for label in shown:
-        ax.fill_between([], [], facecolor="#d9d9d9", edgecolor=COLORS["grey"], linewidth=1.1, label=label)
+        shaded = True
+    if shaded:
+        grey: dict[str, Any] = {"facecolor": "#d9d9d9", "edgecolor": COLORS["grey"], "linewidth": 1.1}
+        ax.fill_between([], [], label="published range", **grey)
     return ax
 
 

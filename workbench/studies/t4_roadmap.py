@@ -7,7 +7,7 @@ alone (`serving.estimate`), which unpack the weights once. "roof" is the ideal r
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from fnmatch import fnmatchcase as fnmatch
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -91,7 +91,7 @@ def gains(change: str, setting: str = "*", *, computed_by: str = "*") -> list[fl
     rows = _rows(change)
     for place, name, pattern in ((0, "setting", setting), (2, "computed_by", computed_by)):
         names = list(dict.fromkeys(str(row[place]) for row in rows))
-        rows = tuple(row for row in rows if fnmatch(str(row[place]), pattern))
+        rows = tuple(row for row in rows if fnmatchcase(str(row[place]), pattern))
         if not rows:
             raise unknown(f"{name} of {change!r}", pattern, names)
     return [gain for *_, gain in rows]

@@ -16,7 +16,7 @@ from ..plots.rooflines import ceilings
 from ..plots.style import finish, hold
 from ..published.t4 import PRINTED_TABLES, T4_CONTEXT, T4_RUNNING
 from ..signatures import typed
-from ..tables.looks import COLORS, SERIES_COLORS
+from ..tables.looks import COLORS, PHASE_COLORS, SERIES_COLORS
 from .t4_load_test import recorded_step
 from .t4_static import STATIC_COLUMNS, static_tables
 
@@ -95,7 +95,8 @@ def t4_roofline(
         raise ValueError(f"phases = {', '.join(map(str, phases)) or 'none'}: expected some, each with its own of spans")
     ax = ceilings(next(iter(phases.values())), ax)
     ax.set(xlim=(0.1, 1e4), ylim=(2e10, 4e14))
-    for (phase, ds), color in zip(phases.items(), (COLORS["blue"], COLORS["orange"]), strict=False):
+    for phase, ds in phases.items():
+        color = COLORS[PHASE_COLORS[one_of("phase", phase, PHASE_COLORS)]]
         hold(ax, ds.intensity, ds.performance)
         low, high = spans[phase]
         ax.axvspan(low, high, color=color, alpha=0.15, linewidth=0, label=f"{phase}, printed intensity", zorder=0)
@@ -129,9 +130,12 @@ def _marks(ax: Axes, marks: pd.DataFrame) -> None:
 def _regions(ax: Axes, ridge: float, peak: float) -> None:
     """On either side of the ridge, what bounds a pass there, and what the report says lies there."""
     box: dict[str, Any] = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": COLORS["grey"]}
+    share = printed_rows().groupby("phase").percent_of_peak.first()  # of one sequence, which is the first
     sides = {
-        (0.13, "left"): f"memory-bound, below {ridge:.0f}\nin the report: decode, most of\nthe time, 1.5 % of the peak",
-        (7.6e3, "right"): f"compute-bound, above {ridge:.0f}\nin the report: prefill, quick,\n100 % of the peak",
+        (0.13, "left"): f"memory-bound, below {ridge:.0f}\n"
+        f"in the report: decode, most of\nthe time, {share['decode']:g} % of the peak",
+        (7.6e3, "right"): f"compute-bound, above {ridge:.0f}\n"
+        f"in the report: prefill, quick,\n{share['prefill']:g} % of the peak",
     }
     for (x, side), text in sides.items():
         ax.text(x, 2.6e14, text, ha=side, va="top", fontsize="small", bbox=box, zorder=5)

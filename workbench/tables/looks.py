@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..common.arguments import whole_number
+from ..operators import PHASES
 from ..signatures import typed
 from .charts import Series
 
@@ -17,6 +18,8 @@ COLORS = {
 }  # fmt: skip
 #: Colours of the series of a chart, in their order.
 SERIES_COLORS = [COLORS[name] for name in ("blue", "orange", "green", "red", "purple", "brown", "sky", "grey")]
+#: Colours of the phases, by name, where those are a chart's series.
+PHASE_COLORS = dict(zip(PHASES, ("blue", "orange"), strict=True))
 #: Markers of GPUs or series, in their order.
 MARKERS = "xo^sDv*P"
 #: Few to many candidates, as the Medusa charts have them: orange, tan, salmon, pink, deep pink, purple, indigo.
@@ -49,7 +52,18 @@ def candidate_color(candidates: int, most: int) -> tuple[float, ...]:
 
 
 def series_looks(series: Series) -> dict[str, tuple[Any, str]]:
-    """Colour and marker of every series of a chart: its own, that of its candidates, or the next of the palette."""
+    """Colour and marker of every series of a chart.
+
+    Parameters
+    ----------
+    series : mapping of str to mapping
+        By label, as for `plots.roofline`.
+
+    Returns
+    -------
+    dict of tuple of color and str
+        By label: its own colour, that of its candidates, or the next of the palette; and its own marker, or the next.
+    """
     counts = {label: selection.get("candidates") for label, selection in series.items()}
     numbers = {label: count for label, count in counts.items() if isinstance(count, int)}
     most = max(numbers.values(), default=1)
@@ -63,16 +77,32 @@ def series_looks(series: Series) -> dict[str, tuple[Any, str]]:
     return looks
 
 
+def is_box(limits: Mapping[str, Any]) -> bool:
+    """Whether a published range is a box: performance, too, is published with a low end and a high one.
+
+    Parameters
+    ----------
+    limits : mapping of str to float
+        As for `range_outline`.
+
+    Returns
+    -------
+    bool
+        Whether y_low is below y_high.
+    """
+    return bool(limits["y_low"] < limits["y_high"])
+
+
 def range_outline(limits: Mapping[str, Any], x: Any, y: Any) -> np.ndarray:
     """The outline of a published range on a roofline chart.
 
     Parameters
     ----------
     limits : mapping of str to float
-        x_low, x_high [FLOP/byte]; y_low and y_high [FLOP/s], NaN where none is published.
+        x_low, x_high [FLOP/byte]; y_low and y_high [FLOP/s], NaN where none is published, equal where one value is.
     x, y : array_like
-        The points of its series [FLOP/byte], [FLOP/s]. Without a range of y the outline follows them, from their
-        lowest to their highest at each intensity; of a single intensity, from the lowest to the highest of all.
+        The points of its series [FLOP/byte], [FLOP/s]. What is no box (`is_box`) follows them, from their lowest to
+        their highest at each intensity; of a single intensity, from the lowest to the highest of all.
 
     Returns
     -------
@@ -83,7 +113,7 @@ def range_outline(limits: Mapping[str, Any], x: Any, y: Any) -> np.ndarray:
     single = limits["x_low"] == limits["x_high"]
     if single:
         ends *= [1 / READING, READING]
-    if limits["y_low"] < limits["y_high"]:
+    if is_box(limits):
         low, high = (np.full(2, limits[name]) for name in ("y_low", "y_high"))
         at = ends
     elif single:

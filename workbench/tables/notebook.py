@@ -7,6 +7,8 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
+from ..signatures import typed
+
 _NUMBER = re.compile(r"[-+≤≥]? ?[\d,.]+(e[-+]\d+)?[KMGTP]?|[-+]?inf|\.\.|")
 
 
@@ -16,7 +18,7 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, bool | np.bool) or not isinstance(value, Real):
         return str(value)
-    x = float(value)
+    x = float(value) + 0.0  # of which -0 is 0, too
     if x.is_integer() and abs(x) < 1e15:
         return f"{x:,.0f}"
     return f"{float(f'{x:.4g}'):,.0f}" if 1e4 <= abs(x) < 1e9 else f"{x:,.4g}"
@@ -37,6 +39,7 @@ class Readable:
         Whether the row labels are shown, too.
     """
 
+    @typed()
     def __init__(self, table: pd.DataFrame, caption: str = "", *, index: bool = False) -> None:
         """Write every cell once, as it is shown."""
         frame = table.reset_index(names=[name or "" for name in table.index.names]) if index else table
