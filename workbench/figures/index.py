@@ -6,9 +6,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ..common.project import DATA, digest, package_fingerprint
+from ..common.yaml_records import validated
 from ..files.writing import whole
-from ..signatures import typed
-from .params import FIGURE_FORMATS, Figure
+from .params import FIGURE_FORMATS, Figure, Listed
 from .state import file_digests, is_unchanged, record_state
 
 #: The parts of the page: what each says of its charts, and their ids. A chart stands in the first that fits.
@@ -22,7 +22,6 @@ PARTS = {
 }  # fmt: skip
 
 
-@typed()
 def parts(figures: Sequence[Figure]) -> list[tuple[str, str, list[Figure]]]:
     """Part the figures of a page.
 
@@ -36,7 +35,7 @@ def parts(figures: Sequence[Figure]) -> list[tuple[str, str, list[Figure]]]:
     list of tuple of str, str and list of Figure
         Title of a part that has figures, how many of which kind, and the figures.
     """
-    left, parted = list(figures), []
+    left, parted = list(validated(Listed, {"figures": figures}, "parts").figures), []
     for title, (sentence, patterns) in PARTS.items():
         found = [figure for figure in left if any(fnmatch(figure.id, pattern) for pattern in patterns)]
         left = [figure for figure in left if figure not in found]

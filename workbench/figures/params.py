@@ -14,7 +14,6 @@ from ..common.errors import checked_file_name, shown, unknown
 from ..common.project import digest
 from ..common.yaml_records import validated
 from ..files.yaml_files import read_mapping
-from ..signatures import typed
 
 FIGURE_FORMATS = ("csv", "png", "svg")
 TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Optional": Optional}
@@ -184,7 +183,19 @@ def _type(notebook: object, parameter: str, annotation: str) -> Any:
     raise ValueError(f"{notebook}: parameter {parameter} has the type {annotation!r}. Allowed: {', '.join(TYPES)}.")
 
 
-@typed()
+class Listed(BaseModel):
+    """Figures as a list, checked without the libraries that `signatures` loads."""
+
+    model_config = ConfigDict(strict=True)
+    figures: Sequence[Figure]
+
+
+class _Chosen(BaseModel):
+    model_config = ConfigDict(strict=True)
+    figures: dict[str, Figure]
+    patterns: Sequence[str]
+
+
 def choose(figures: dict[str, Figure], patterns: Sequence[str]) -> list[Figure]:
     """Choose figures by id or glob.
 
@@ -205,6 +216,7 @@ def choose(figures: dict[str, Figure], patterns: Sequence[str]) -> list[Figure]:
     ValueError
         Where a pattern fits no figure; the message has the nearest name.
     """
+    validated(_Chosen, {"figures": figures, "patterns": patterns}, "choose")
     chosen: dict[str, Figure] = {}
     for pattern in patterns:
         ids = fnmatch.filter(figures, pattern)
