@@ -26,7 +26,7 @@ def _copy(
     source.seek(-8, os.SEEK_END)
     if (size := int.from_bytes(source.read(4), "little")) > footer:
         raise ValueError(f"a footer of {size >> 20:,} MiB: at most {footer >> 20:,}")
-    schema = parquet.ParquetFile(source).schema_arrow
+    schema = parquet.ParquetFile(source, pre_buffer=False).schema_arrow
     if len(schema.names) > columns:
         raise ValueError(f"{len(schema.names):,} columns: at most {columns:,}")
     for name in wanted:
@@ -37,7 +37,7 @@ def _copy(
     for name, kind in kinds.items():
         if name not in words and not any(known(kind) for known in NUMBERS):
             raise ValueError(f"column {name!r} holds {str(kind)[:60]}: expected texts or numbers")
-    file = parquet.ParquetFile(source, read_dictionary=words)
+    file = parquet.ParquetFile(source, read_dictionary=words, pre_buffer=False)
     found = pa.schema([file.schema_arrow.field(name) for name in kinds], {"names": json.dumps(schema.names)})
     count = held = 0
     with pa.ipc.new_stream(sink, found) as stream:
@@ -57,6 +57,8 @@ def unfold(limits: dict[str, Any]) -> None:
     """Copy stdin to stdout within the limits; otherwise exit with one line that says why not."""
     source = sys.stdin.buffer if sys.stdin.buffer.seekable() else io.BytesIO(sys.stdin.buffer.read())
     pa.set_memory_pool(pa.system_memory_pool())  # the others claim gigabytes before they need them
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)  # each thread claims an arena of its own, and one that cannot start ends the process
     status = Path("/proc/self/statm")
     if status.exists():  # Linux; elsewhere a limit on memory is not held
         most = int(status.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + ROOM
