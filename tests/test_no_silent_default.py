@@ -341,9 +341,8 @@ def test_a_memory_of_ones_own():
         wb.gpu("h100-sxm").override(memory_gib=-1)
 
 
-#: Tokens of KV cache in engines' logs (github.com/vllm-project/vllm: issue 10517; pull requests 2031 and 10511, the
-#: last one's memory less what it prints for weights, activations and the rest), and of the T4 report's vLLM 0.15.1.
-#: tokens:
+#: Tokens of KV cache in engines' logs (vllm-project/vllm#10517, #2031 and #10511, the last one's memory less what it
+#: prints for weights, activations and the rest), and of the T4 report's vLLM 0.15.1. `tokens` are
 #: those of its largest step; of the A100 and of 8B on the H100 (a card of 79.2 GiB, not named) vLLM's defaults.
 LOGS = [
     ("rtx-3090", "llama-3-8b", {"tokens": 20_000}, 31_232), ("rtx-3090", "llama-3-8b", {"tokens": 29_000}, 23_648),

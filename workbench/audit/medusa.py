@@ -8,6 +8,7 @@ import xarray as xr
 
 from .. import speculation
 from ..catalog.model_entries import model
+from ..common.arguments import one_of
 from ..common.errors import unknown
 from ..grid import roofline_grid, with_roof
 from ..kernels.times import EAGER_LAUNCH
@@ -39,10 +40,8 @@ def medusa_intensity(
 ) -> Recomputed:
     """Lowest and highest operational intensity of a series over its settings [FLOP/byte]."""
     ds = _medusa_grid("a100-80gb-pcie", model_id, operator, phase, candidates, batch_size, seq_len)
-    m = model(model_id)
-    sizes = {"h": m.hidden_size, "i": m.intermediate_size, "n": m.n_heads, "d": m.head_dim}
     b, s = np.meshgrid(np.array(list(batch_size)), np.array(list(seq_len)))
-    flops, elements = medusa.medusa_table5(operator, phase, **sizes, b=b, s=s, q=candidates)
+    flops, elements = _table5(model_id, operator, phase, b, s, candidates)
     return Recomputed(range_of(ds.intensity), range_of(flops / (2 * elements)))
 
 
@@ -50,14 +49,18 @@ def medusa_table(
     what: str, operator: str, phase: str, model_id: str, batch_size: int, seq_len: int, candidates: int = 1
 ) -> Recomputed:
     """The "flops" or "elements" moved of one matmul in one setting, by our operators over those by table 5 [1]."""
-    m = model(model_id)
-    sizes = {"h": m.hidden_size, "i": m.intermediate_size, "n": m.n_heads, "d": m.head_dim}
-    row = medusa.medusa_table5(operator, phase, **sizes, b=batch_size, s=seq_len, q=candidates)
+    row = _table5(model_id, operator, phase, batch_size, seq_len, candidates)
     ds = _medusa_grid("a100-80gb-pcie", model_id, operator, phase, candidates, [batch_size], [seq_len])
     ours, source = {"flops": ds.flops, "elements": ds.bytes / 2}, dict(zip(("flops", "elements"), row, strict=True))
-    if what not in ours:
-        raise unknown("column", what, ours)
+    one_of("column", what, ours)
     return Recomputed(range_of(ours[what] / float(source[what])))
+
+
+def _table5(model_id: str, operator: str, phase: str, b: Any, s: Any, q: Any) -> tuple[Any, Any]:
+    """FLOPs and elements by table 5, with the sizes of a model's catalog entry."""
+    m = model(model_id)
+    sizes = {"h": m.hidden_size, "i": m.intermediate_size, "n": m.n_heads, "d": m.head_dim}
+    return medusa.medusa_table5(operator, phase, **sizes, b=b, s=s, q=q)
 
 
 def medusa_performance(
@@ -97,8 +100,7 @@ def medusa_fraction(
     peak_tflops: float | None = None,
 ) -> Recomputed:
     """Performance of a series' settings, eagerly launched, over the "roof" above them or the "peak" [1]."""
-    if of not in ("roof", "peak"):
-        raise unknown("ceiling", of, ("roof", "peak"))
+    one_of("ceiling", of, ("roof", "peak"))
     ds = _medusa_grid(gpu_id, model_id, operator, phase, candidates, batch_size, seq_len, **EAGER_TIMES)
     roofed = ds if peak_tflops is None else with_roof(ds, peak_tflops)
     return Recomputed(range_of(ds.performance / roofed["attainable" if of == "roof" else "peak_flop_rate"]))
@@ -182,18 +184,16 @@ def medusa_growth(
 
 def medusa_slope(gpu_id: str, model_id: str, operator: str, phase: str) -> Recomputed:
     """By which power of the intensity the performance of a series grows with the batch size, at each length [1]."""
-    ds = _medusa_grid(gpu_id, model_id, operator, phase, 1, MEDUSA_BATCH_SIZES, MEDUSA_SEQ_LENS, **EAGER_TIMES)
+    (ds,) = _points(gpu_id, model_id, [(operator, phase)])
     performance, intensity = (
-        np.log(values.isel(operator=0, batch_size=-1, drop=True) / values.isel(operator=0, batch_size=0, drop=True))
+        np.log(values.isel(batch_size=-1, drop=True) / values.isel(batch_size=0, drop=True))
         for values in (ds.performance, ds.intensity)
     )
     return Recomputed(range_of(performance / intensity))
 
 
 def _known(what: str) -> str:
-    if what not in ("intensity", "performance"):
-        raise unknown("quantity", what, ("intensity", "performance"))
-    return what
+    return str(one_of("quantity", what, ("intensity", "performance")))
 
 
 def _medusa_grid(
@@ -211,9 +211,7 @@ def _medusa_grid(
 
 
 def _matmuls(operator: str) -> list[str]:
-    if operator not in MEDUSA_OPERATORS:
-        raise unknown("operator", operator, MEDUSA_OPERATORS)
-    return MEDUSA_OPERATORS[operator]
+    return MEDUSA_OPERATORS[one_of("operator", operator, MEDUSA_OPERATORS)]
 
 
 def medusa_gain(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..catalog.gpu_entries import gpu
-from ..common.errors import unknown
+from ..common.arguments import one_of
 from ..published.t4 import T4_CONTEXT, T4_METRICS, T4_RUNNING, T4_SERVER, t4_report
 from ..studies import t4_findings
 from ..studies.t4_load_test import decode_share, prefill_time, t4_replay
@@ -17,9 +17,7 @@ def t4_static(what: str, phase: str, batch_size: list[int], seq_len: list[int]) 
 
     They are those of one key of `STATIC_COLUMNS`, in the unit in which the report prints it.
     """
-    if what not in STATIC_COLUMNS:
-        raise unknown("column", what, STATIC_COLUMNS)
-    variable, scale, _ = STATIC_COLUMNS[what]
+    variable, scale, _ = STATIC_COLUMNS[one_of("column", what, STATIC_COLUMNS)]
     cells = static_tables(phase, batch_size, seq_len)[variable] * scale
     return Recomputed(range_of(cells.sel(source="workbench")), range_of(cells.sel(source="report")))
 
@@ -54,8 +52,7 @@ def t4_bound(limit: str, phase: str, batch_size: list[int], seq_len: list[int] |
 
     The report takes one roofline of the whole pass: all of it is bound by the one or by the other.
     """
-    if limit not in ("memory", "compute"):
-        raise unknown("limit", limit, ("memory", "compute"))
+    one_of("limit", limit, ("memory", "compute"))
     seq_len = [T4_CONTEXT] if seq_len is None else seq_len
     whole = static_tables(phase, batch_size, seq_len).sel(source="report")
     bound = (whole.intensity < whole.ridge_point) == (limit == "memory")
@@ -82,9 +79,7 @@ def t4_tp_price() -> Recomputed:
 
 def t4_recorded(metric: str, per: float = 1.0) -> Recomputed:
     """What the records of the T4 report's default run hold (`T4_METRICS`), in units of `per`."""
-    if metric not in T4_METRICS:
-        raise unknown("metric", metric, T4_METRICS)
-    return Recomputed(T4_METRICS[metric][3] / per)
+    return Recomputed(T4_METRICS[one_of("metric", metric, T4_METRICS)][3] / per)
 
 
 def t4_prefill(prompt: int, per_token: bool = False) -> Recomputed:
@@ -114,8 +109,7 @@ def t4_capacity(
 ) -> Recomputed:
     """A column of `studies.capacity`, where each of these makes the most tokens per second."""
     rates = t4_findings.capacity()
-    if what not in rates:
-        raise unknown("column", what, list(rates))
+    one_of("column", what, rates)
     best = rates.sort_values("tokens_per_second").groupby(level=0).last()
     return Recomputed(range_of(best.loc[list(whose), what]))
 

@@ -26,7 +26,7 @@ import xarray as xr
 from scipy.optimize import brentq
 
 from .. import loadtest
-from ..common.errors import unknown
+from ..common.arguments import one_of
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..published.t4 import (
     T4_ASKED_TOKENS,
@@ -79,9 +79,8 @@ def t4_replay(run: str, server: Server | None = None, *, max_num_seqs: int | Non
     ValueError
         For an unknown run.
     """
-    if run not in T4_LOAD_TESTS:
-        raise unknown("run", run, T4_LOAD_TESTS)
-    test, clients = T4_LOAD_TESTS[run], int(T4_LOAD_TESTS[run]["clients"])
+    test = T4_LOAD_TESTS[one_of("run", run, T4_LOAD_TESTS)]
+    clients = int(test["clients"])
     one = t4_requests(test["rate"], test["duration"])
     sent = np.concatenate([one["sent_s"] + SECOND_CLIENT * client for client in range(clients)])
     workload = trace(
@@ -141,9 +140,7 @@ def recorded_step(run: str = "default") -> float:
     ValueError
         For an unknown run.
     """
-    if run not in T4_LOAD_TESTS:
-        raise unknown("run", run, T4_LOAD_TESTS)
-    return T4_LOAD_TESTS[run]["tpot_p50"] * T4_COUNTED_TOKENS
+    return T4_LOAD_TESTS[one_of("run", run, T4_LOAD_TESTS)]["tpot_p50"] * T4_COUNTED_TOKENS
 
 
 @typed()
