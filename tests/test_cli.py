@@ -267,11 +267,13 @@ def process(*arguments, before="", **options):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [("workbench", ["gpus"]), ("workbench", ["--version"]), ("measure", ["measure", "--help"])],
 )
-def test_what_cannot_be_printed_is_one_line(name, arguments):
+def test_what_cannot_be_printed_is_one_line(monkeypatch, name, arguments, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with Path("/dev/full").open("w") as full:
         line = f"{name}: cannot write to standard output: No space left on device\n"
         assert process(*arguments, stdout=full) == (1, line)

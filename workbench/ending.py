@@ -80,8 +80,13 @@ def end_interrupted(what: str = "") -> None:
     os._exit(INTERRUPTED)
 
 
-def printed() -> int:
+def printed(*, told: bool = False) -> int:
     """Have what was printed written, and say so where that fails, unless the reader has gone.
+
+    Parameters
+    ----------
+    told : bool, default False
+        Whether it was said before that it fails.
 
     Returns
     -------
@@ -94,7 +99,8 @@ def printed() -> int:
     except BrokenPipeError:
         status = UNREAD
     except OSError as error:
-        _say(one_line(error))
+        if not told:
+            _say(one_line(error))
         status = 1
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python says it again, at its end
     return status

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from ..common.errors import unknown
-from ..ending import end_interrupted, one_line, was_interrupted
+from ..ending import end_interrupted, one_line, printed, was_interrupted
 from ..operators import PHASES
 from . import plan
 from .plan import Grid, Kernel
@@ -243,6 +243,7 @@ def main(
         raise
     except (ValueError, OSError) as error:
         _say(one_line(error))
+        printed(told=True)
         return 1
     except KeyboardInterrupt:
         if was_interrupted():
