@@ -77,6 +77,25 @@ class DecodeFit(Record):
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
 
 
+class MoeFit(Record):
+    """Parameters of a fused layer of routed experts: routing, permutation, two grouped GEMMs, the sum over experts."""
+
+    launch_us: Microseconds  #: of the layer's kernels, one after the other [us]
+    #: Of each expert on the GPU, for counting and sorting its rows [us].
+    expert_us: Annotated[float, Field(ge=0, le=10), Unit("us")] = 0.0
+    #: Of each token, for routing and sorting by few thread blocks [ns].
+    token_ns: Annotated[float, Field(ge=0, le=1000), Unit("ns")] = 0.0
+    fill_depth: Depth = 0.0  #: as for a GEMM [1]
+    half_tile: Depth = 0.0  #: as for a GEMM [1]
+    compute_fraction: Fraction  #: achievable share of the peak [1]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth, of the weights [1]
+    #: The same of the rows that go from one kernel of the layer to the next, which may stay in L2 [1].
+    rows_fraction: Annotated[float, Field(gt=0, le=10), Unit("1")] = 1.0
+    overlap: Sharpness = 2.0  #: as for a GEMM [1]
+    every_pair: bool = False  #: whether rows of experts on other GPUs go through those kernels, too
+    l2_speedup: L2Speedup = None  #: as for a GEMM [1]
+
+
 class ElementwiseFit(Record):
     """Parameters of norms, RoPE, activation functions and residuals."""
 
@@ -101,6 +120,7 @@ class KernelModel(Record):
     unfused: GemmFit | None = None  #: the batched matmuls of unfused attention
     prefill: PrefillFit | None = None  #: fused attention of prompts
     decode: DecodeFit | None = None  #: fused attention of few new tokens
+    moe: MoeFit | None = None  #: layers of routed experts
     elementwise: ElementwiseFit | None = None  #: norms, RoPE, activation functions, residuals
     fitted_on: dict[str, Evidence] = Field(min_length=1)  #: by kind, where its numbers come from
 

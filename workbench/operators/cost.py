@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..common.arrays import Array, np
+from .routing import Routed
 
 PHASES = ("prefill", "decode")
 
@@ -110,6 +111,9 @@ class Cost:
     score_flops: Array = 1.0  #: FLOPs of one attention score and of its share of the output [FLOP]
     sequences: Array = 1  #: sequences of an attention [1]
     gpus: int = 1  #: GPUs that take part in a collective [1]
+    routed: Routed | None = None  #: how a grouped GEMM of routed experts got its rows
+    parts: tuple[Cost, ...] = ()  #: the kernels of a fused layer, where this is all of them
+    elsewhere: Array = 0.0  #: those of an elementwise kernel's bytes that another kernel's law has the time of [byte]
 
 
 def gemm(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..common.arrays import Array
 from .cost import Conventions, Cost, Step, Widths, gemm
 from .mlp import mlp_shape
+from .routing import Routed
 
 if TYPE_CHECKING:
     from ..catalog import Model
@@ -31,7 +33,10 @@ def _routed(model: Model, step: Step, w: Widths, *, down: bool) -> Cost | None:
     touched = experts_touched(step, moe.n_experts, moe.experts_per_token)
     rows = step.tokens * moe.experts_per_token / touched
     k, n = mlp_shape(model, moe.intermediate_size, down=down)
-    return gemm(rows, k, n, weight=w.experts, activation=w.activation, batch=touched, calls=moe.layers)
+    cost = gemm(
+        rows, k, n, weight=w.experts, activation=w.activation, batch=touched, calls=moe.layers, kernel="moe"
+    )  # fmt: skip
+    return replace(cost, routed=Routed(step.tokens, moe.n_experts, moe.experts_per_token, first=not down))
 
 
 def moe_gate_up_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
