@@ -2,9 +2,10 @@
 
 from .collectives import MACHINE, all_reduce_time, all_to_all_time, check_machine, link_rate, send_time
 from .formats import Formats, OperandFormats
+from .moe import moe_time
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
 from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
-from .unknowns import assumptions
+from .unknowns import assumptions, fit_of
 
 __all__ = [
     "EAGER_LAUNCH",
@@ -22,10 +23,12 @@ __all__ = [
     "attention_time",
     "bound",
     "check_machine",
+    "fit_of",
     "gemm_time",
     "ideal_time",
     "link_rate",
     "longest",
+    "moe_time",
     "operator_time",
     "ridge_point",
     "send_time",

@@ -111,6 +111,7 @@ class Cost:
     score_flops: Array = 1.0  #: FLOPs of one attention score and of its share of the output [FLOP]
     sequences: Array = 1  #: sequences of an attention [1]
     gpus: int = 1  #: GPUs that take part in a collective [1]
+    format: str = "bf16"  #: of the kernel, one of `catalog.fits.NEAR_FORMATS`
     routed: Routed | None = None  #: how a grouped GEMM of routed experts got its rows
     parts: tuple[Cost, ...] = ()  #: the kernels of a fused layer, where this is all of them
     elsewhere: Array = 0.0  #: those of an elementwise kernel's bytes that another kernel's law has the time of [byte]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from ..common.arrays import Array
 from .cost import Conventions, Cost, Step, Widths, gemm
 from .mlp import mlp_shape
-from .routing import Routed
+from .routing import Routed, experts_drawn
 
 if TYPE_CHECKING:
     from ..catalog import Model
 
 
 def experts_touched(step: Step, n_experts: int, experts_per_token: int) -> Array:
-    """Expected experts that a batch reads, each token choosing k of E at random: E (1 - (1 - k/E)^T) [1]."""
-    return n_experts * (1 - (1 - experts_per_token / n_experts) ** step.tokens)
+    """Expected experts that a batch reads [1]."""
+    return experts_drawn(step.tokens, n_experts, experts_per_token)
 
 
 def router(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:

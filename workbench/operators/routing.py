@@ -20,14 +20,14 @@ COUNTS = range(1, 7)
 class Routed:
     """How the rows of routed experts came to them: what a grouped GEMM's law needs beside the sizes of its GEMMs."""
 
-    tokens: Array  #: tokens that reach this GPU [token]
+    tokens: Array  #: that reach this GPU [token]
     experts: Array  #: routed experts on this GPU [1]
     experts_per_token: Array  #: on whichever GPU they are [1]
     first: bool = True  #: gate and up, after routing and permutation; else down, before the sum over a token's experts
     skew: Array = 0.0  #: exponent of the power law by which experts are loaded; 0: there is none [1]
     ratio: Array = 1.0  #: of that power law, the busiest expert's load over the least busy one's [1]
-    balanced: Array = False  #: every expert gets the same, as some benchmarks do; without it and skew: tokens choose
-    #: at random
+    #: Every expert gets the same, as in some benchmarks; without that and a skew, tokens choose at random.
+    balanced: Array = False
 
     def spread(self, gpus: int) -> Routed:
         """On one of `gpus`, each with its share of the experts: tokens none of whose experts it has stay away."""
@@ -64,9 +64,7 @@ class PowerLaw:
     def above(self, load: Array, moment: int = 0) -> Array:
         """Mean of x^moment over the loads above one, the others counting nothing; the share of them for moment 0."""
         least = np.minimum(np.maximum(load, 1.0), self.ratio)
-        return _integral(moment + 1 - self.exponent, least, self.ratio) / _integral(
-            1 - self.exponent, 1.0, self.ratio
-        )
+        return _integral(moment + 1 - self.exponent, least, self.ratio) / _integral(1 - self.exponent, 1.0, self.ratio)
 
     @property
     def mean(self) -> Array:
@@ -86,16 +84,20 @@ def _integral(power: Array, low: Array, high: Array) -> Array:
     return low**power * np.expm1(power * np.log(high / low)) / power
 
 
-def random_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array = 1) -> tuple[Array, Array]:
-    """Rows of one of `ep` GPUs and experts that they touch, each token choosing k of E at random: E (1 - (1 - k/E)^T).
+def experts_drawn(tokens: Array, n_experts: Array, experts_per_token: Array) -> Array:
+    """Expected experts of which some tokens choose at least one, each k of E at random: E (1 - (1 - k/E)^T) [1]."""
+    return n_experts * (1 - (1 - experts_per_token / n_experts) ** tokens)
 
-    The expected ones of every GPU, not the busiest one's: no GPU is busier than the others for long.
+
+def random_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array) -> tuple[Array, Array]:
+    """Rows of one of `ep` GPUs and experts that they touch, where tokens choose at random: those expected of each.
+
+    That is not the busiest one's: no GPU is busier than the others for long.
     """
-    touched = n_experts * (1 - (1 - experts_per_token / n_experts) ** tokens)
-    return tokens * experts_per_token / ep, touched / ep
+    return tokens * experts_per_token / ep, experts_drawn(tokens, n_experts, experts_per_token) / ep
 
 
-def balanced_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array = 1) -> tuple[Array, Array]:
+def balanced_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array) -> tuple[Array, Array]:
     """Rows of the busiest GPU and experts that they touch, where all experts get the same."""
     pairs = tokens * experts_per_token
     rows = np.where(pairs < n_experts, np.ceil(pairs / ep), pairs / ep)
@@ -103,7 +105,7 @@ def balanced_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep:
 
 
 def skewed_load(
-    tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array, law: PowerLaw
+    tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array, *, law: PowerLaw
 ) -> tuple[Array, Array]:
     """Rows of the busiest of `ep` GPUs and experts that they touch, loads being drawn from a power law and rounded.
 
