@@ -175,15 +175,13 @@ def read_fits(fields: Mapping[str, Any], where: str) -> tuple[Fit, ...]:
     return tuple(fit.model_copy(update={"source": table.sources[fit.source]}) for fit in table.fits)
 
 
-def fits_file(sources: Mapping[str, str], fits: Iterable[Fit]) -> str:
+def fits_file(fits: Iterable[Fit]) -> str:
     """The content of a file of fits, three digits a number.
 
     Parameters
     ----------
-    sources : mapping of str to str
-        Where timings are from, by a short name.
     fits : iterable of Fit
-        Their `source` is one of those names.
+        In the order of the file; the texts of their sources are written once.
 
     Returns
     -------
@@ -191,9 +189,11 @@ def fits_file(sources: Mapping[str, str], fits: Iterable[Fit]) -> str:
         YAML, for `read_fits`.
     """
     lines = ["# Fitted parameters of the kernel-time model; workbench.catalog.fits says what each is."]
-    lines.append(_yaml({"sources": dict(sources)}) + "fits:")
+    fits = list(fits)
+    names = {text: f"timings {i}" for i, text in enumerate(dict.fromkeys(fit.source for fit in fits), 1)}
+    lines.append(_yaml({"sources": {name: text for text, name in names.items()}}) + "fits:")
     for fit in fits:
-        fields = fit.model_dump(exclude_none=True, exclude_defaults=True)
+        fields = fit.model_dump(exclude_none=True, exclude_defaults=True) | {"source": names[fit.source]}
         fields = {name: _rounded(value) for name, value in fields.items()}
         block, flow = (
             {name: value for name, value in fields.items() if isinstance(value, dict) == flows}

@@ -239,7 +239,9 @@ class KernelFit(NamedTuple):
         return f"{self.gpu}/{self.record.engine}-{version}/{self.record.family}/{self.record.format}"
 
 
-def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None) -> KernelFit:
+def kernel_fit(
+    card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None, *, family: str | None = None
+) -> KernelFit:
     """Parameters that a GPU's kernel times are computed with.
 
     Its own of that engine and format, or else the nearest: those of another engine that runs the same kernel library,
@@ -256,6 +258,8 @@ def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | N
         Of the kernel, one of `catalog.fits.NEAR_FORMATS`.
     engine : str, optional
         That runs it, one of `ENGINES`; None is the best measured, the first.
+    family : str, optional
+        Kernel library; None is the one that the engine runs there, as far as timings show it.
 
     Returns
     -------
@@ -268,23 +272,24 @@ def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | N
         For an unknown name.
     """
     card, kind = gpu(card), one_of("kind", kind, KINDS)
-    form, engine = (
-        one_of("format", format, NEAR_FORMATS),
-        one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES),
-    )
+    form = one_of("format", format, NEAR_FORMATS)
+    engine = one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES)
     if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
-        return _kernel_fit(card, kind, form, engine)
-    return _catalog_fit(card.id, kind, form, engine)
+        own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
+        return borrowed_fit(card, kind, form, engine, [*own, *_candidates(kind)], family)
+    return _catalog_fit(card.id, kind, form, engine, family)
 
 
 @cache
-def _catalog_fit(name: str, kind: str, form: str, engine: str) -> KernelFit:
-    return _kernel_fit(_gpu(name), kind, form, engine)
+def _catalog_fit(name: str, kind: str, form: str, engine: str, family: str | None) -> KernelFit:
+    return borrowed_fit(_gpu(name), kind, form, engine, _candidates(kind), family)
 
 
-def _kernel_fit(card: GPU, kind: str, form: str, engine: str) -> KernelFit:
-    own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
-    lender, fit = nearest_fit(card, kind, form, engine, [*own, *_candidates(kind)])
+def borrowed_fit(
+    card: GPU, kind: str, form: str, engine: str, candidates: list[Candidate], family: str | None = None
+) -> KernelFit:
+    """The nearest of some candidates, as `kernel_fit` gives that of the catalog's."""
+    lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
     parts = [] if lender.id == card.id else [f"those of {lender.id}"]
     if lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
         parts.append("the same architecture")
