@@ -71,6 +71,16 @@ def test_what_is_unknown_is_absent():
     assert "L2" not in str(wb.gpu("gaudi3"))
 
 
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("a100-80gb-sxm", 16 * 108 * 1.41e9), ("b200-sxm", 16 * 148 * 1.965e9), ("b300-sxm", 32 * 148 * 2.032e9),
+     ("gaudi3", None), ("mi300x", None), ("tpu-v5e", None)],
+)  # fmt: skip
+def test_exponentials_are_those_of_all_sms(name, rate):
+    assert wb.gpu(name).exponential_rate == (rate and pytest.approx(rate, rel=1e-12))
+    assert wb.gpu(name).model_copy(update={"boost_mhz": None}).exponential_rate is None
+
+
 def test_an_entry_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         wb.gpu("t4").name = "T5"
