@@ -18,8 +18,8 @@ from .dtypes import WIDTH
 from .fits import KINDS, KernelModel
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 
-#: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions, special
-#: functions in fp32: 16 for compute capability 7.x to 10.0 and 12.x, 32 for 10.3), by architecture [1].
+#: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
+#: fp32's special functions for compute capability 7.x to 10.0 and 12.x, 32 for 10.3), by architecture [1].
 EXPONENTIALS = {
     **dict.fromkeys(("volta", "turing", "ampere", "ada", "hopper", "blackwell"), 16), "blackwell ultra": 32,
 }  # fmt: skip
