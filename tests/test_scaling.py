@@ -76,6 +76,14 @@ def test_latencies_follow_the_clock_and_the_cache_its_sms():
     assert scaled(fit, card("lender", boost_mhz=None), card()).walk_ns == 1
 
 
+def test_depths_and_tiles_follow_the_flops_of_an_sm_and_clock():
+    fit = FIT.model_copy(update={"fill_depth": 200.0, "half_tile": 30.0})
+    full, half = wb.gpu("l40s"), card(dense_tflops={"bf16": 362.05 / 2})
+    assert (scaled(fit, card("lender"), half).fill_depth, scaled(fit, card("lender"), half).half_tile) == (100, 15)
+    for wide in ({"sm_count": 71, "boost_mhz": 2 * 2520}, {"boost_mhz": None}, {"sm_count": None}):
+        assert scaled(fit, full, card(**wide)).fill_depth == 200
+
+
 def test_a_fit_without_a_share_of_the_peak_stays():
     fit = ElementwiseFit(launch_us=3, bandwidth_fraction=0.7)
     assert scaled(fit, wb.gpu("l40s"), wb.gpu("l4")) == fit

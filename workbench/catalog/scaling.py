@@ -36,10 +36,11 @@ def power_share(gpu: "GPU") -> float | None:
 def scaled(parameters: Record, lender: "GPU", borrower: "GPU") -> Any:
     """A fit of the lender, as the borrower's datasheet has it.
 
-    Launches, depths and shares of the bandwidth stay. Of the peak, the borrower reaches the share that the lender would
-    without its power limit (that of kernels too short to feel it, or what it makes of the power it has), as far as its
-    own limit allows; the lender's share where neither limit is known. Latencies in cycles follow the boost clock, and
-    the L2 cache's lead over memory follows SMs, clock and bandwidth, where both GPUs' are known.
+    Launches and shares of the bandwidth stay. Of the peak, the borrower reaches the share that the lender would without
+    its power limit (that of kernels too short to feel it, or what it makes of the power it has), as far as its own
+    limit allows; the lender's share where neither limit is known. A latency in cycles follows the boost clock; what it
+    costs in FLOPs, and the reuse that feeds the tensor cores, those of an SM and clock; the L2 cache's lead over memory
+    SMs, clock and bandwidth: where they are known of both.
 
     Parameters
     ----------
@@ -57,12 +58,19 @@ def scaled(parameters: Record, lender: "GPU", borrower: "GPU") -> Any:
         return parameters
     fields = parameters.model_dump()
     changed = _of_the_peak(fields, power_share(lender), power_share(borrower)) if "compute_fraction" in fields else {}
-    clocks = borrower.boost_mhz / lender.boost_mhz if borrower.boost_mhz and lender.boost_mhz else None
-    if clocks and fields.get("walk_ns"):
+    if borrower.boost_mhz is None or lender.boost_mhz is None:
+        return parameters.model_copy(update=changed)
+    clocks = borrower.boost_mhz / lender.boost_mhz
+    if "walk_ns" in fields:
         changed["walk_ns"] = fields["walk_ns"] / clocks
-    if clocks and fields.get("l2_speedup") and borrower.sm_count and lender.sm_count:
-        lead = fields["l2_speedup"] * clocks * borrower.sm_count / lender.sm_count
-        changed["l2_speedup"] = min(MOST_LEAD, max(LEAST_LEAD, lead * lender.bandwidth / borrower.bandwidth))
+    if borrower.sm_count is None or lender.sm_count is None:
+        return parameters.model_copy(update=changed)
+    cycles = clocks * borrower.sm_count / lender.sm_count
+    per_cycle = borrower.peak_16_bit / lender.peak_16_bit / cycles
+    changed |= {name: per_cycle * fields[name] for name in ("fill_depth", "half_tile") if name in fields}
+    if fields.get("l2_speedup") is not None:
+        lead = fields["l2_speedup"] * cycles * lender.bandwidth / borrower.bandwidth
+        changed["l2_speedup"] = min(MOST_LEAD, max(LEAST_LEAD, lead))
     return parameters.model_copy(update=changed)
 
 
