@@ -112,6 +112,17 @@ def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array 
     return replace(cost, bytes=share * cost.bytes, activations=share * cost.activations)
 
 
+def replayed_sets(engine: str, form: str, weights: Array, gpu: GPU) -> Array:
+    """Sets of weights that the benchmark of an engine's kernels uses in turn, by format and bytes of one set [1].
+
+    AIConfigurator's (github.com/ai-dynamo/aiconfigurator 095f58a): six layers, one where the kernel is not in a CUDA
+    graph, and as many as fill the L2 cache in TensorRT-LLM. Of other benchmarks one, which a call replays.
+    """
+    if engine == "trtllm":
+        return 1.0 if gpu.l2_mb is None else np.clip(np.ceil(1e6 * gpu.l2_mb / weights), 1, 5)
+    return 6.0 if engine == "sglang" or (engine == "vllm" and form not in ("fp8_block", "nvfp4")) else 1.0
+
+
 def activation_bytes(cost: Cost) -> Array:
     """Activations that a product reads and writes: quantized ones in their width, the result in 16 bits [byte]."""
     if (width := QUANTIZED.get(cost.format)) is None:
