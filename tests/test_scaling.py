@@ -80,6 +80,7 @@ def test_depths_and_tiles_follow_the_flops_of_an_sm_and_clock():
     fit = FIT.model_copy(update={"fill_depth": 200.0, "half_tile": 30.0})
     full, half = wb.gpu("l40s"), card(dense_tflops={"bf16": 362.05 / 2})
     assert (scaled(fit, card("lender"), half).fill_depth, scaled(fit, card("lender"), half).half_tile) == (100, 15)
+    assert scaled(fit, full, card(sm_count=71)).fill_depth == 400
     for wide in ({"sm_count": 71, "boost_mhz": 2 * 2520}, {"boost_mhz": None}, {"sm_count": None}):
         assert scaled(fit, full, card(**wide)).fill_depth == 200
 
