@@ -18,6 +18,12 @@ from .dtypes import WIDTH
 from .fits import KINDS, NEAR_FORMATS, Fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 
+#: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
+#: fp32's special functions for compute capability 7.x to 10.0 and 12.x, 32 for 10.3), by architecture [1].
+EXPONENTIALS = {
+    **dict.fromkeys(("volta", "turing", "ampere", "ada", "hopper", "blackwell"), 16), "blackwell ultra": 32,
+}  # fmt: skip
+
 
 def _known_dtypes(table: dict[str, float]) -> dict[str, float]:
     for dtype in table:
@@ -102,6 +108,14 @@ class GPU(Entry):
         return self.peak_flop_rate(
             next((d for d in ("fp16", "bf16") if d in self.dense_tflops), [*self.dense_tflops][-1])
         )
+
+    @property
+    def exponential_rate(self) -> float | None:
+        """Exponentials of all SMs at the boost clock [1/s]; None where SMs, clock or their rate are not known."""
+        a_clock = EXPONENTIALS.get(self.architecture)
+        if a_clock is None or self.sm_count is None or self.boost_mhz is None:
+            return None
+        return 1e6 * a_clock * self.sm_count * self.boost_mhz
 
     def ridge_point(self, dtype: str = "fp16") -> float:
         """Operational intensity at which the two ceilings meet, `peak_flop_rate` / `bandwidth` [FLOP/byte]."""
