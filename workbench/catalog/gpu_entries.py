@@ -18,6 +18,12 @@ from .dtypes import WIDTH
 from .fits import KINDS, NEAR_FORMATS, Fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 
+#: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
+#: fp32's special functions for compute capability 7.x to 10.0 and 12.x, 32 for 10.3), by architecture [1].
+EXPONENTIALS = {
+    **dict.fromkeys(("volta", "turing", "ampere", "ada", "hopper", "blackwell"), 16), "blackwell ultra": 32,
+}  # fmt: skip
+
 
 def _known_dtypes(table: dict[str, float]) -> dict[str, float]:
     for dtype in table:
@@ -102,6 +108,14 @@ class GPU(Entry):
         return self.peak_flop_rate(
             next((d for d in ("fp16", "bf16") if d in self.dense_tflops), [*self.dense_tflops][-1])
         )
+
+    @property
+    def exponential_rate(self) -> float | None:
+        """Exponentials of all SMs at the boost clock [1/s]; None where SMs, clock or their rate are not known."""
+        a_clock = EXPONENTIALS.get(self.architecture)
+        if a_clock is None or self.sm_count is None or self.boost_mhz is None:
+            return None
+        return 1e6 * a_clock * self.sm_count * self.boost_mhz
 
     def ridge_point(self, dtype: str = "fp16") -> float:
         """Operational intensity at which the two ceilings meet, `peak_flop_rate` / `bandwidth` [FLOP/byte]."""
@@ -239,7 +253,9 @@ class KernelFit(NamedTuple):
         return f"{self.gpu}/{self.record.engine}-{version}/{self.record.family}/{self.record.format}"
 
 
-def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None) -> KernelFit:
+def kernel_fit(
+    card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None, *, family: str | None = None
+) -> KernelFit:
     """Parameters that a GPU's kernel times are computed with.
 
     Its own of that engine and format, or else the nearest: those of another engine that runs the same kernel library,
@@ -256,6 +272,8 @@ def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | N
         Of the kernel, one of `catalog.fits.NEAR_FORMATS`.
     engine : str, optional
         That runs it, one of `ENGINES`; None is the best measured, the first.
+    family : str, optional
+        Kernel library; None is the one that the engine runs there, as far as timings show it.
 
     Returns
     -------
@@ -268,23 +286,24 @@ def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | N
         For an unknown name.
     """
     card, kind = gpu(card), one_of("kind", kind, KINDS)
-    form, engine = (
-        one_of("format", format, NEAR_FORMATS),
-        one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES),
-    )
+    form = one_of("format", format, NEAR_FORMATS)
+    engine = one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES)
     if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
-        return _kernel_fit(card, kind, form, engine)
-    return _catalog_fit(card.id, kind, form, engine)
+        own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
+        return borrowed_fit(card, kind, form, engine, [*own, *_candidates(kind)], family)
+    return _catalog_fit(card.id, kind, form, engine, family)
 
 
 @cache
-def _catalog_fit(name: str, kind: str, form: str, engine: str) -> KernelFit:
-    return _kernel_fit(_gpu(name), kind, form, engine)
+def _catalog_fit(name: str, kind: str, form: str, engine: str, family: str | None) -> KernelFit:
+    return borrowed_fit(_gpu(name), kind, form, engine, _candidates(kind), family)
 
 
-def _kernel_fit(card: GPU, kind: str, form: str, engine: str) -> KernelFit:
-    own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
-    lender, fit = nearest_fit(card, kind, form, engine, [*own, *_candidates(kind)])
+def borrowed_fit(
+    card: GPU, kind: str, form: str, engine: str, candidates: list[Candidate], family: str | None = None
+) -> KernelFit:
+    """The nearest of some candidates, as `kernel_fit` gives that of the catalog's."""
+    lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
     parts = [] if lender.id == card.id else [f"those of {lender.id}"]
     if lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
         parts.append("the same architecture")
