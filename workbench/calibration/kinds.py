@@ -81,13 +81,12 @@ def _attention(_: pd.DataFrame, sizes: Sizes, widths: OperandWidths) -> Cost:
 
 
 def _layer(rows: pd.DataFrame, sizes: Sizes, widths: OperandWidths) -> Cost:
-    """Skew 0 is of a benchmark that gives every expert the same; shapes that a "nongated" kernel runs have no gate."""
-    shape = rows[[*_LAYER]].apply(tuple, axis=1)
-    without = shape[rows.kernel.str.contains("nongated")] if "kernel" in rows else []
+    """A skew of 0 is a benchmark's that gives every expert the same."""
     skew = rows["skew"].fillna(0).to_numpy(dtype=float) if "skew" in rows else np.zeros(len(rows))
+    gated = rows["gated"].to_numpy(dtype=bool) if "gated" in rows else True
     return moe.layer_cost(
         sizes["m"], sizes["n_experts"], sizes["experts_per_token"], hidden_size=sizes["k"],
-        intermediate_size=sizes["n"] / sizes["tp"], gated=~shape.isin(set(without)).to_numpy(), weight=widths.stored,
+        intermediate_size=sizes["n"] / sizes["tp"], gated=gated, weight=widths.stored,
         activation=widths.activation, ep=sizes["ep"], skew=skew, balanced=skew == 0,
     )  # fmt: skip
 
@@ -108,7 +107,6 @@ _GEMM: Bounds = {
     "overlap": (2.0, 1.0, 4.0),
 }  # fmt: skip
 _HEADS = ["n_heads", "n_kv_heads", "head_dim"]
-_LAYER = ["k", "n", "n_experts", "experts_per_token"]
 _ATTENTION = ("batch_size", "seq_len_q", "seq_len_kv", *_HEADS)
 
 #: How each kind of kernel is fitted.
@@ -142,7 +140,8 @@ FITTED: dict[str, FittedKind] = {
         cached=True, replayed=True, alias="attention_decode",
     ),
     "moe": FittedKind(
-        ("m", *_LAYER, "tp", "ep"), ["k", "n", "n_experts"], _layer, moe.layer_seconds,
+        ("m", "n", "k", "n_experts", "experts_per_token", "tp", "ep"), ["k", "n", "n_experts"], _layer,
+        moe.layer_seconds,
         {
             "launch_us": (20.0, 0.0, 300.0), "expert_us": (0.02, 0.0, 1.0), "token_ns": (2.0, 0.0, 300.0),
             "fill_depth": (200.0, 0.0, 5000.0), "half_tile": (40.0, 0.0, 400.0),

@@ -71,7 +71,8 @@ def read_operators(path: str | Path) -> pd.DataFrame:
     pd.DataFrame
         For `fit`: gpu, a catalog id; operator_class; engine, version, family and format, by which fits differ; kernel;
         sizes [1], message_bytes [byte] and time_s [s]; skew, the exponent of a power law by which tokens choose
-        experts, 0 where all get the same. ``attrs["left_out"]`` counts the rows that no fit is to see, by reason.
+        experts, 0 where all get the same; gated, false of experts without a gate. ``attrs["left_out"]`` counts the rows
+        that no fit is to see, by reason.
 
     Raises
     ------
@@ -96,6 +97,7 @@ def read_operators(path: str | Path) -> pd.DataFrame:
         dtype=np.where(form.eq("fp8"), "fp8", "bf16"),
         skew=pd.to_numeric(texts.distribution.str.rpartition("_")[2], errors="coerce").fillna(0.0),
         message_bytes=numbers.message_bytes * np.where(texts["dtype"].eq("int8"), 1, 2),
+        gated=_gated(numbers, texts.kernel_source),
     )  # fmt: skip
     reasons = _left_out(texts, table)
     why = pd.Series("", index=table.index)
@@ -123,6 +125,12 @@ def _family(operator: str, kernel: str, gpu: str) -> str:
     if found == "trtllm" and operator not in ("gemm", *LINEAR):
         return "trtllm-gen" if gpu in BLACKWELL else "cutlass" if operator == "moe" else "trtllm"
     return found
+
+
+def _gated(numbers: pd.DataFrame, kernel: pd.Series) -> np.ndarray:
+    """Whether experts have a gate: not those of a shape that some kernel named "nongated" runs, in any engine."""
+    shapes = pd.MultiIndex.from_frame(numbers[["k", "n", "n_experts", "top_k"]])
+    return ~shapes.isin(shapes[kernel.str.contains("nongated")].unique())
 
 
 def _left_out(texts: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.Series]:

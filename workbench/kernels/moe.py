@@ -148,7 +148,7 @@ def moe_time(
     }  # fmt: skip
     sizes = {name: positive_numbers(name, value) for name, value in names.items()}
     skewed = one_of("routing", routing, ("random", "balanced", "skewed")) == "skewed"
-    exponent = positive_numbers("skew", skew) if skewed else 0.0
+    exponent = positive_numbers("skew", skew) if skewed else np.zeros(())
     if not skewed and np.any(np.asarray(skew) != 0):
         raise ValueError(f'skew = {shown(skew)} with routing = {routing!r}: only "skewed" routing has one')
     check_broadcast(**sizes, skew=exponent)
