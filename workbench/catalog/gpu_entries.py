@@ -17,6 +17,7 @@ from .choosing import DEFAULT_ENGINE, ENGINES, Candidate, catalog_fits, nearest_
 from .dtypes import WIDTH
 from .fits import KINDS, NEAR_FORMATS, Fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
+from .scaling import scaled
 
 #: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
 #: fp32's special functions for compute capability 7.x to 10.0 and 12.x, 32 for 10.3), by architecture [1].
@@ -314,7 +315,9 @@ def borrowed_fit(
     if fit.format != form:
         parts.append(f"{fit.format} in place of {form}")
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
-    return KernelFit(fit.parameters, lender.id, ", ".join(parts) or "fitted on this GPU", fit, error)
+    return KernelFit(
+        scaled(fit.parameters, lender, card), lender.id, ", ".join(parts) or "fitted on this GPU", fit, error
+    )
 
 
 @cache
