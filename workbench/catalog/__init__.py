@@ -1,24 +1,27 @@
 """The catalog: GPUs, models and engines, one YAML file an entry, each number with its source; formats and fits."""
 
+from .choosing import DEFAULT_ENGINE, ENGINES, catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
-from .engine_entries import DEFAULT_ENGINE, ServingEngine, engine, engines
-from .fits import KINDS, DecodeFit, ElementwiseFit, Evidence, GemmFit, KernelModel, PrefillFit
+from .engine_entries import ServingEngine, engine, engines
+from .fits import FITS, KINDS, NEAR_FORMATS, DecodeFit, ElementwiseFit, Fit, GemmFit, PrefillFit, read_fits
 from .gpu_entries import GPU, KernelFit, Link, Memory, gpu, gpus, kernel_fit
 from .model_entries import Mla, Model, Moe, Quantization, SlidingWindow, model, models
 
 __all__ = [
     "DEFAULT_ENGINE",
+    "ENGINES",
+    "FITS",
     "GPU",
     "GROUP_FORMATS",
     "KINDS",
+    "NEAR_FORMATS",
     "WEIGHT_DTYPES",
     "WIDTH",
     "DecodeFit",
     "ElementwiseFit",
-    "Evidence",
+    "Fit",
     "GemmFit",
     "KernelFit",
-    "KernelModel",
     "Link",
     "Memory",
     "Mla",
@@ -28,6 +31,7 @@ __all__ = [
     "Quantization",
     "ServingEngine",
     "SlidingWindow",
+    "catalog_fits",
     "compute_dtype",
     "element_bytes",
     "engine",
@@ -37,4 +41,5 @@ __all__ = [
     "kernel_fit",
     "model",
     "models",
+    "read_fits",
 ]

@@ -10,9 +10,6 @@ from ..common.errors import unknown
 from ..common.yaml_records import Text
 from .loading import Entry, describe_entry, entry_files, load_entry
 
-#: The engine of a server, unless another is asked for.
-DEFAULT_ENGINE = "vllm"
-
 HostTime = Annotated[float, Field(ge=0, lt=1e6)]
 
 

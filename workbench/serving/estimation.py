@@ -117,8 +117,8 @@ def estimate(
     step_overhead, sequence_overhead, gemm_efficiency, gemm_rows, dequantize_rows
         What a real server is calibrated by, as for `Replica` [s], [s], [1], [token], [token].
     engine : str, optional
-        Whose host's time is in every step, unless one of the two overheads is given; "vllm" by default, which most
-        measurements are of. None: the kernels alone.
+        Whose kernels run, and whose host's time is in every step unless one of the two overheads is given: "vllm" (the
+        best measured), "sglang", "trtllm" or "pytorch". None: the kernels of "vllm" alone.
 
     Returns
     -------

@@ -78,7 +78,8 @@ class Replica:
         Tokens of a step from which on the weights are widened to memory first, for an ordinary GEMM; None: never
         [token].
     engine : str, optional
-        Id of the engine that runs the kernels, whose host takes time (`catalog.engine`); None: the kernels alone.
+        Whose kernels run and whose host takes time in a step (`catalog.engine`): "vllm", "sglang", "trtllm" or "pytorch";
+        None: the kernels of "vllm" alone.
 
     Raises
     ------
@@ -130,7 +131,7 @@ class Replica:
     @cached_property
     def timing(self) -> Timing:
         """How its kernels are timed."""
-        return Timing(self.time_model, self.launch_latency)
+        return Timing(self.time_model, self.launch_latency, self.engine)
 
     @cached_property
     def calibration(self) -> Calibration:
