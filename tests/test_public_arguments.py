@@ -110,6 +110,8 @@ CALLS = {
     "catalog.GPU.ridge_point": lambda: {"dtype": "fp8"},
     "catalog.compute_dtype": lambda: {"stored": "fp8", "activation": "fp16"},
     "catalog.element_bytes": lambda: {"dtype": "awq", "group_size": 128},
+    "catalog.engine": lambda: {"name": "vllm"},
+    "catalog.engines": dict,
     "catalog.gpu": lambda: {"name": GPU},
     "catalog.gpus": dict,
     "catalog.kernel_fit": lambda: {"card": m().card, "kind": "gemm", "format": "fp8", "engine": "sglang"},
@@ -207,6 +209,7 @@ CALLS = {
         "gemm_efficiency": 0.5,
         "gemm_rows": 16,
         "dequantize_rows": 64,
+        "engine": "vllm",
     },
     "serving.draft_model": lambda: {"model": MODEL, "depth": 2, "alpha": 0.5},
     "serving.mtp": lambda: {"depth": 2, "alpha": 0.5},
@@ -243,6 +246,7 @@ CALLS = {
         "gemm_efficiency": 0.5,
         "gemm_rows": 16,
         "dequantize_rows": 64,
+        "engine": "vllm",
     },
     "serving.estimate/continuous": lambda: {
         "gpu": GPU,
@@ -557,7 +561,7 @@ LISTS = (tuple, iter, spent, np.array, pd.Series, pd.Index, lambda values: xr.Da
 CALLED = {
     "acceptance": "candidates", "cached_tokens": "cached tokens", "card": "gpu", "ds": "quantity of a panel|grid|dim",
     "figures": "figure", "frame": "trace|sent_s",
-    "gpus": "gpu", "limits": "variable", "name": "gpu|model|measured-on", "objective": "variable",
+    "gpus": "gpu", "limits": "variable", "name": "engine|gpu|model|measured-on", "objective": "variable",
     "operators": "operator", "path_or_dict": "config|no such file", "patterns": "figure", "price": "gpu",
     "ranges": "argument",
     "settings": "batch_size|seq_len", "sequences": "concurrency|max_num_seqs|batch_size|requests",
