@@ -1,15 +1,14 @@
 """The catalog: GPUs, models and engines, one YAML file an entry, each number with its source; formats and fits."""
 
-from .choosing import DEFAULT_ENGINE, ENGINES, catalog_fits
+from .choosing import catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
-from .engine_entries import ServingEngine, engine, engines
+from .engine_entries import DEFAULT_ENGINE, ServingEngine, engine, engines
 from .fits import FITS, KINDS, NEAR_FORMATS, DecodeFit, ElementwiseFit, Fit, GemmFit, PrefillFit, read_fits
 from .gpu_entries import GPU, KernelFit, Link, Memory, gpu, gpus, kernel_fit
 from .model_entries import Mla, Model, Moe, Quantization, SlidingWindow, model, models
 
 __all__ = [
     "DEFAULT_ENGINE",
-    "ENGINES",
     "FITS",
     "GPU",
     "GROUP_FORMATS",

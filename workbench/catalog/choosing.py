@@ -6,19 +6,11 @@ from math import log
 from typing import Any, NamedTuple
 
 from ..files.yaml_files import read_mapping
+from .engine_entries import DEFAULT_ENGINE
+from .engine_entries import engine as find_engine
 from .fits import NEAR_FORMATS, Fit, read_fits
 from .loading import entry_files
 
-#: Kernel libraries that each engine runs, where it has no fit of its own; the first engine is the best measured.
-ENGINES: dict[str, tuple[str, ...]] = {
-    "vllm": ("cublas", "cutlass", "cutedsl", "deepgemm", "triton", "marlin", "fa2", "fa3", "flashinfer", "trtllm-gen",
-             "flashmla", "one-shot"),
-    "sglang": ("cublas", "cutlass", "cutedsl", "deepgemm", "triton", "marlin", "fa2", "fa3", "flashinfer", "trtllm-gen",
-               "flashmla", "one-shot"),
-    "trtllm": ("trtllm", "trtllm-gen", "cutlass", "deepgemm", "flashinfer"),
-    "pytorch": ("cublas", "fa2", "fa3", "cutlass", "triton", "nccl"),
-}  # fmt: skip
-DEFAULT_ENGINE = next(iter(ENGINES))
 #: The most measured GPU of the catalog, whose fits serve where the architecture has none.
 DEFAULT_GPU = "a100-80gb-sxm"
 
@@ -46,24 +38,23 @@ def nearest_fit(
     another architecture by an unrelated library only for want of any other. A near format counts more than a GPU of the
     same architecture, as a format's kernel changes more than the GPU does.
     """
-    formats = (form, *NEAR_FORMATS[form])
+    formats, runs = (form, *NEAR_FORMATS[form]), find_engine(engine).families
     known = [each for each in candidates if each.fit.kind == kind and each.fit.format in formats]
 
     def distance(each: Candidate) -> tuple[Any, ...]:
         apart = _gpus_apart(card, each.gpu)
-        own = 0.0 if each.fit.engine == engine else 0.5 if each.fit.family in ENGINES[engine] else 1.5
+        own = 0.0 if each.fit.engine == engine else 0.5 if each.fit.family in runs else 1.5
         if own > 1 and apart > 2:
             own = 4.0
         near = formats.index(each.fit.format)
         ridges = abs(log(each.gpu.peak_16_bit / each.gpu.bandwidth / (card.peak_16_bit / card.bandwidth)))
-        by_engine = [*ENGINES].index(each.fit.engine) if each.fit.engine in ENGINES else len(ENGINES)
         return (
             apart + own + (near and 1.5 + 0.5 * near) + (0.25 if family not in (None, each.fit.family) else 0),
             own,
             each.gpu.id != DEFAULT_GPU and apart > 2,
             ridges,
             -each.fit.rows,
-            by_engine,
+            each.fit.engine != DEFAULT_ENGINE,
         )
 
     return min(known, key=distance)

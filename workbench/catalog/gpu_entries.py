@@ -13,8 +13,9 @@ from pydantic import AfterValidator, Field
 from ..common.arguments import LEAST, check_range, one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
-from .choosing import DEFAULT_ENGINE, ENGINES, Candidate, catalog_fits, nearest_fit
+from .choosing import Candidate, catalog_fits, nearest_fit
 from .dtypes import WIDTH
+from .engine_entries import DEFAULT_ENGINE, engines
 from .fits import KINDS, NEAR_FORMATS, Fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 from .scaling import scaled
@@ -272,7 +273,7 @@ def kernel_fit(
     format : str
         Of the kernel, one of `catalog.fits.NEAR_FORMATS`.
     engine : str, optional
-        That runs it, one of `ENGINES`; None is the best measured, the first.
+        That runs it, one of `engines()`; None is the best measured, `DEFAULT_ENGINE`.
     family : str, optional
         Kernel library; None is the one that the engine runs there, as far as timings show it.
 
@@ -288,7 +289,7 @@ def kernel_fit(
     """
     card, kind = gpu(card), one_of("kind", kind, KINDS)
     form = one_of("format", format, NEAR_FORMATS)
-    engine = one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES)
+    engine = one_of("engine", DEFAULT_ENGINE if engine is None else engine, engines())
     if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
         own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
         return borrowed_fit(card, kind, form, engine, [*own, *_candidates(kind)], family)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..catalog import ENGINES, GPU, kernel_fit
+from ..catalog import GPU, engines, kernel_fit
 from ..catalog import gpu as find_gpu
 from ..catalog.dtypes import plain_width
 from ..common.arguments import check_broadcast, check_range, one_of, positive_numbers
@@ -37,11 +37,11 @@ class Timing:
 
     time_model: str = "ideal"  #: "ideal", each kernel on its roof, or "kernel", by its law
     launch_latency: float = 0.0  #: what every call takes besides [s]
-    engine: str | None = None  #: whose kernels run, one of `catalog.ENGINES`; None is the best measured, the first
+    engine: str | None = None  #: whose kernels run, one of `catalog.engines()`; None is the best measured
 
     def __post_init__(self) -> None:
         check_time_model(self.time_model)
-        one_of("engine", self.engine, (None, *ENGINES))
+        one_of("engine", self.engine, (None, *engines()))
         object.__setattr__(self, "launch_latency", check_range("launch_latency", self.launch_latency, 1, "seconds"))
 
 
@@ -99,7 +99,7 @@ def operator_time(
     time_model : str
         "kernel" or "ideal".
     engine : str, optional
-        Whose kernels run, one of `catalog.ENGINES`; None is the best measured, the first.
+        Whose kernels run, one of `catalog.engines()`; None is the best measured.
 
     Returns
     -------
