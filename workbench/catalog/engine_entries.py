@@ -19,20 +19,11 @@ HostTime = Annotated[float, Field(ge=0, lt=1e6)]
 class ServingEngine(Entry):
     """What an engine's host adds to the kernels of a step. Printed, it shows all with units."""
 
-    step_ms: #: The best measured engine, whose kernels times are of unless another is named.
-DEFAULT_ENGINE = "vllm"
-
-HostTime = 0.0  #: to every step that the GPU waits for [ms]
-    sequence_us: #: The best measured engine, whose kernels times are of unless another is named.
-DEFAULT_ENGINE = "vllm"
-
-HostTime = 0.0  #: to it for every sequence in the step [us]
+    step_ms: HostTime = 0.0  #: to every step that the GPU waits for [ms]
+    sequence_us: HostTime = 0.0  #: to it for every sequence in the step [us]
     #: Of launching a layer's kernels one by one, while the GPU runs earlier ones: a step takes no less than that of all
     #: its layers; 0 where CUDA graphs launch them together [us].
-    layer_us: #: The best measured engine, whose kernels times are of unless another is named.
-DEFAULT_ENGINE = "vllm"
-
-HostTime = 0.0
+    layer_us: HostTime = 0.0
     covers: Text  #: what is in these times
     #: Kernel libraries that it runs, whose fits serve where it has none of its own.
     families: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
