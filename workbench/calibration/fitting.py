@@ -31,6 +31,8 @@ MOST_BEATEN, MOST_SLOW, LARGE = 0.5, 100.0, 1e-5
 REGIMES = ("memory-bound", "between", "compute-bound")
 #: Fitted as well, where more than this share of the rows of a kind that is `replayed` beat the memory roof.
 REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0)}
+#: And where the rows say how many sets of operands they used in turn.
+SETS = {"l2_share": (0.8, 0.2, 1.0)}
 
 
 #: What tells fits of one GPU apart.
@@ -211,7 +213,7 @@ class _Timings:
     """The rows of one kind of kernel as arrays, and the fit to them."""
 
     def __init__(self, kind: str, form: str, rows: pd.DataFrame, card: GPU, prefill: Any) -> None:
-        fitted, self.card = FITTED[kind], card
+        fitted, self.card = FITTED[kind].adapted(FITTED[kind], form, rows), card
         self.record, self.law, self.variants, self.bounds = FITS[kind], fitted.law, fitted.variants, fitted.bounds
         if kind == "decode":
             self.law = partial(fitted.law, softmax=prefill or kernel_fit(card, "prefill", form).fit)
@@ -227,11 +229,14 @@ class _Timings:
         self.usable = (self.time > self.ideal) & ~(cached & fitted.cached)
         self.copies = rows.copies.fillna(1).to_numpy() if "copies" in rows else 1
         if fitted.replayed and (self.time < moving).mean() > REPLAYED_ROWS:
-            self.usable, self.bounds = np.ones(len(rows), dtype=bool), fitted.bounds | REPLAYED
+            shared = "copies" in rows and "l2_share" in self.record.model_fields
+            self.usable = np.ones(len(rows), dtype=bool)
+            self.bounds = fitted.bounds | REPLAYED | (SETS if shared else {})
 
     def predict(self, fit: Any) -> np.ndarray:
         """Times by the model [s]."""
-        cost = replayed_cost(self.card, self.cost, getattr(fit, "l2_speedup", None), self.copies)
+        speedup, share = getattr(fit, "l2_speedup", None), getattr(fit, "l2_share", 1.0)
+        cost = replayed_cost(self.card, self.cost, speedup, self.copies, share)
         seconds = self.law(fit=fit, gpu=self.card, cost=cost, peak_flop_rate=self.peak)
         return np.asarray(np.maximum(seconds, ideal_time(cost.flops, cost.bytes, self.peak, self.card.bandwidth)))
 
