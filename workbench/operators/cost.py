@@ -110,6 +110,9 @@ class Cost:
     score_flops: Array = 1.0  #: FLOPs of one attention score and of its share of the output [FLOP]
     sequences: Array = 1  #: sequences of an attention [1]
     gpus: int = 1  #: GPUs that take part in a collective [1]
+    cache: Array = 0.0  #: those of the bytes that are keys and values of an attention, wherever they are read from [byte]
+    window: Array = float("inf")  #: tokens that a new one of an attention sees at most [token]
+    hidden: Array = 0.0  #: tokens of a sequence that the window hides from its last new one [token]
 
 
 def gemm(
@@ -211,5 +214,6 @@ def attention(
     kernel = "attention" if part == "fused" else "unfused"
     return Cost(
         2.0 * count * dims, moved, step.new_tokens, n, k, batch=batch, calls=calls, kernel=kernel,
-        activations=moved - cache, group=heads.group, score_flops=2.0 * dims, sequences=step.sequences,
+        activations=moved - cache, group=heads.group, score_flops=2.0 * dims, sequences=step.sequences, cache=cache,
+        **({} if window is None else {"window": window, "hidden": step.context - visible}),
     )  # fmt: skip
