@@ -25,6 +25,8 @@ Depth = Annotated[float, Field(ge=0, le=1e6), Unit("1")]
 Sharpness = Annotated[float, Field(ge=1, le=8), Unit("1")]
 L2Speedup = Annotated[Annotated[float, Field(ge=1, le=10)] | None, Unit("1")]
 
+L2Share = Annotated[Number, Unit("1")]
+
 
 class GemmFit(Record):
     """Parameters of a matmul, or of a batch of them."""
@@ -68,6 +70,8 @@ class PrefillFit(Record):
     window_edge: Annotated[float, Field(ge=0, le=4), Unit("1")] = 0.0
     packed_heads: bool  #: whether the query heads that share a KV head fill one tile together
     operands_in_l2: bool = False  #: whether Q, K and V are found in the L2 cache as far as they fit
+    l2_speedup: L2Speedup = None  #: as for a GEMM [1]
+    l2_share: L2Share = 1.0  #: share of the L2 cache that the operands of a replay may fill [1]
 
 
 class DecodeFit(Record):
@@ -94,7 +98,7 @@ class DecodeFit(Record):
     single_splits: Annotated[Number | None, Unit("1")] = None
     unpacked: bool = False  #: whether every query head is a tile of its own, split as a single one, under a window
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
-    l2_share: Annotated[Number, Unit("1")] = 1.0  #: share of the L2 cache that a replayed cache may fill [1]
+    l2_share: L2Share = 1.0  #: as for prompts [1]
 
 
 class ElementwiseFit(Record):

@@ -45,7 +45,9 @@ def score_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) 
     return smooth_maximum(products, softmax_seconds(fit, gpu), SOFTMAX_OVERLAP)
 
 
-def prefill_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+def prefill_seconds(
+    fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array, *, kv_passes: int = KV_PASSES
+) -> Array:
     """Launch, cache write, waves of query tiles, scores with their softmax, the last tile's walk, operands [s].
 
     Half a tile of queries is wasted on the diagonal and at the end of the prompt, and no head takes less than one; more
@@ -59,7 +61,7 @@ def prefill_seconds(fit: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array
     waves = whole_waves(cost.batch * tile / QUERY_TILE * np.ceil(cost.m / tile), gpu)
     compute = (scores + tail) * score_seconds(fit, gpu, cost, peak_flop_rate)
     new = np.minimum(cost.m / cost.n, 1)
-    moved = cost.bytes + (KV_PASSES - 1) * new * (cost.bytes - cost.activations)
+    moved = cost.bytes + (kv_passes - 1) * new * (cost.bytes - cost.activations)
     moved = l2_misses(moved, gpu) if fit.operands_in_l2 else moved
     moving = moved / (fit.bandwidth_fraction * gpu.bandwidth)
     writing = 1e-9 * fit.token_ns * cost.sequences * cost.m

@@ -111,6 +111,7 @@ class Cost:
     sequences: Array = 1  #: sequences of an attention [1]
     gpus: int = 1  #: GPUs that take part in a collective [1]
     cache: Array = 0.0  #: those of the bytes that are keys and values of an attention, wherever they are read from [byte]
+    latent: Array = False  #: whether an attention reads a latent cache, as `Heads`
     window: Array = float("inf")  #: tokens that a new one of an attention sees at most [token]
     hidden: Array = 0.0  #: tokens of a sequence that the window hides from its last new one [token]
 
@@ -153,6 +154,7 @@ class Heads:
     k_bytes: Array  #: keys of one token of the context, of all heads [byte]
     v_bytes: Array  #: its values [byte]
     group: Array  #: query heads that share a KV head [1]
+    latent: Array = False  #: whether values are part of their keys, in a latent cache that all query heads share
 
 
 def scores_per_sequence(step: Step, window: int | None, *, causal: bool) -> Array:
@@ -215,5 +217,6 @@ def attention(
     return Cost(
         2.0 * count * dims, moved, step.new_tokens, n, k, batch=batch, calls=calls, kernel=kernel,
         activations=moved - cache, group=heads.group, score_flops=2.0 * dims, sequences=step.sequences, cache=cache,
+        latent=heads.latent,
         **({} if window is None else {"window": window, "hidden": step.context - visible}),
     )  # fmt: skip
