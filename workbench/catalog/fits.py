@@ -101,6 +101,31 @@ class DecodeFit(Record):
     l2_share: L2Share = 1.0  #: as for prompts [1]
 
 
+class LinearStepFit(Record):
+    """Parameters of gated linear attention that carries its states on token by token."""
+
+    launch_us: Microseconds  #: launch of one kernel [us]
+    wave_us: Microseconds  #: one token of one wave of heads, a head on every SM [us]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
+    overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
+    state_passes: Annotated[float, Field(ge=0.5, le=4), Unit("1")] = 2.0  #: reads and writes of a state per token [1]
+    l2_speedup: L2Speedup = None  #: as for a GEMM [1]
+    l2_share: L2Share = 1.0  #: as for attention [1]
+
+
+class LinearChunkFit(Record):
+    """Parameters of gated linear attention over prompts, chunk by chunk."""
+
+    launch_us: Microseconds  #: of its kernels together [us]
+    chunk_us: Microseconds  #: from one chunk to the next, a head on every SM [us]
+    compute_fraction: Fraction  #: achievable share of the peak [1]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
+    #: How often its kernels move as much as a prompt's queries, keys, values and outputs come to [1].
+    passes: Annotated[float, Field(ge=1, le=40), Unit("1")]
+    l2_share: L2Share = 0.5  #: size of what one kernel leaves to the next in the L2 cache, over that of the cache [1]
+    overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
+
+
 class ElementwiseFit(Record):
     """Parameters of norms, RoPE, activation functions and residuals."""
 
