@@ -85,15 +85,16 @@ def l2_misses(bytes_: Array, gpu: GPU, share: float = L2_SHARE) -> Array:
     return bytes_ if gpu.l2_mb is None else bytes_ * bytes_ / (bytes_ + share * 1e6 * gpu.l2_mb)
 
 
-def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array = 1) -> Cost:
+def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array = 1, l2_share: float = 1.0) -> Cost:
     """Work of a call whose operands another one like it left in L2, as bytes that memory would take as long for.
 
-    `l2_speedup` is L2's rate over memory's [1] (None: not known, all from memory), `copies` the sets of operands that
-    are used in turn [1].
+    `l2_speedup` is L2's rate over memory's [1] (None: not known, all from memory), `copies` the sets of weights that
+    are used in turn, and `l2_share` how much of the cache they find room in [1].
     """
     if l2_speedup is None or gpu.l2_mb is None:
         return cost
-    cached = 1 / (1 + (copies * cost.bytes / (1e6 * gpu.l2_mb)) ** L2_EDGE)
+    used = copies * (cost.bytes - cost.activations) + cost.activations
+    cached = 1 / (1 + (used / (l2_share * 1e6 * gpu.l2_mb)) ** L2_EDGE)
     share = 1 - cached * (1 - 1 / l2_speedup)
     return replace(cost, bytes=share * cost.bytes, activations=share * cost.activations)
 
