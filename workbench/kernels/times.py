@@ -240,10 +240,10 @@ def attention_time(
 
 def attention_cost(
     new_tokens: Array, context: Array, batch_size: Array, n_heads: Array, n_kv_heads: Array, head_dim: Array,
-    width: Array, *, causal: bool = True,
+    width: Array, *, kv_width: Array | None = None, window: Array | None = None, causal: bool = True,
 ) -> Cost:  # fmt: skip
-    """Work of fused attention, queries and cache of `width` [byte]; the rest as for `attention_time`."""
-    cache = n_kv_heads * head_dim * width
+    """Work of fused attention, queries of `width` and cache of `kv_width` [byte]; the rest as for `attention_time`."""
+    cache = n_kv_heads * head_dim * (width if kv_width is None else kv_width)
     heads = Heads(n_heads, head_dim, head_dim, cache, cache, n_heads / n_kv_heads)
     step = Step(batch_size, new_tokens, context, context - new_tokens)
-    return cost.attention(step, heads, width, causal=causal)
+    return cost.attention(step, heads, width, window=window, causal=causal)
