@@ -62,6 +62,10 @@ class Timings:
         seconds = self.law(fit=fit, gpu=self.card, cost=cost, peak_flop_rate=self.peak)
         return np.asarray(np.maximum(seconds, ideal_time(cost.flops, cost.bytes, self.peak, self.card.bandwidth)))
 
+    def seen(self, fit: Any) -> np.ndarray:
+        """Rows that take twice the time of the benchmark's host or more: of others it times the host, not the kernel."""
+        return np.asarray(self.time > 2e-6 * getattr(fit, "host_us", 0.0))
+
     def fit(self, rows: np.ndarray, like: Any = None) -> tuple[Any, OptimizeResult]:
         """The best record on those rows, and how the solver got there.
 
