@@ -388,6 +388,8 @@ CALLS = {
     "tables.fit_parameters": dict,
     "tables.lenders": dict,
     "tables.benchmarks": dict,
+    "tables.measured": lambda: {"name": "forward-h100"},
+    "tables.measurements": dict,
     "tables.by_candidates": lambda: {
         "ds": wb.roofline_grid(GPU, MODEL, ["o_proj"], "decode", 1, 64, candidates=[1, 4]),
     },

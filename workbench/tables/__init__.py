@@ -19,6 +19,7 @@ from .charts import (
 from .evidence import BENCHMARK_UNITS, NOISE_FLOOR, benchmarks, fidelity, fit_parameters, fits, lenders
 from .looks import candidate_color
 from .notebook import Readable
+from .own_timings import measured, measurements
 
 __all__ = [
     "BENCHMARK_UNITS",
@@ -39,6 +40,8 @@ __all__ = [
     "fits",
     "lenders",
     "lines",
+    "measured",
+    "measurements",
     "plan_rows",
     "points",
     "select",
