@@ -19,7 +19,7 @@ from .charts import (
 from .evidence import BENCHMARK_UNITS, NOISE_FLOOR, benchmarks, fidelity, fit_parameters, fits, lenders
 from .looks import candidate_color
 from .notebook import Readable
-from .own_timings import measured, measurements
+from .own_timings import measured, measured_points, measurements, series_errors
 
 __all__ = [
     "BENCHMARK_UNITS",
@@ -41,10 +41,12 @@ __all__ = [
     "lenders",
     "lines",
     "measured",
+    "measured_points",
     "measurements",
     "plan_rows",
     "points",
     "select",
+    "series_errors",
     "series_ranges",
     "speedups",
 ]
