@@ -291,7 +291,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
          "computing and moving one after the other"),
     ],
     "kernels/times.py": [
-        ("np.maximum(law.seconds(gpu, call, peak_flop_rate), ideal)", "law.seconds(gpu, call, peak_flop_rate)",
+        ("np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), ideal)", "law.seconds(gpu, call, peak_flop_rate)",
          "faster than the roof"),
         ("seconds = seconds + timing.launch_latency", "seconds = seconds - timing.launch_latency",
          "launches save time"),

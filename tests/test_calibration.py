@@ -15,7 +15,7 @@ from workbench import calibration, kernels, plots
 from workbench.calibration import fitting
 from workbench.calibration.kinds import FITTED
 from workbench.calibration.rows import folds
-from workbench.catalog import KernelModel
+from workbench.catalog import read_fits
 from workbench.catalog.fits import DecodeFit, ElementwiseFit, GemmFit, PrefillFit
 from workbench.cli import app
 
@@ -57,7 +57,7 @@ def synthetic(kind, rows=600, noise=0.03, outliers=0.05, seed=1):
     """Timings that the model would give, with 3 % noise and 5 % of the rows three times too slow."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16"} | shapes(kind, rng, rows))
-    timings = fitting._Timings(kind, table.assign(time_s=1.0), wb.gpu(GPU), TRUTH["prefill"])
+    timings = fitting._Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu(GPU), TRUTH["prefill"])
     slow = np.where(rng.random(rows) < outliers, 3.0, 1.0)
     return table.assign(time_s=timings.predict(TRUTH[kind]) * np.exp(noise * rng.standard_normal(rows)) * slow)
 
@@ -79,7 +79,7 @@ def gemm_table():
 @pytest.mark.parametrize("kind", TRUTH)
 def test_known_parameters_are_found_again(result, kind):
     """Within 10 % or half a microsecond, what is hardly seen in times wider: 3 % noise, one row in twenty wild."""
-    found, known = result.fits[kind].model_dump(), TRUTH[kind].model_dump()
+    found, known = result.of(kind).model_dump(), TRUTH[kind].model_dump()
     tolerance = {"loop_depth": 0.5, "fill_depth": 0.25, "half_tile": 0.25, "softmax_flops": 0.25}
     for name in FITTED[kind].bounds:
         absolute = 0.5 if name.endswith("_us") else 0.05
@@ -87,7 +87,7 @@ def test_known_parameters_are_found_again(result, kind):
 
 
 def test_packed_heads_are_told_from_others(result):
-    assert result.fits["prefill"].packed_heads
+    assert result.of("prefill").packed_heads
 
 
 def test_intervals_cover_the_truth():
@@ -133,7 +133,7 @@ def test_rows_above_the_roof_are_not_fitted_on():
     small = table[(table.seq_len_kv == 1000) & (table.batch_size == 1)]
     impossible = small.iloc[: len(table) // 100].assign(time_s=1e-9)
     clean, dirty = calibration.fit(table, GPU), calibration.fit(pd.concat([table, impossible]), GPU)
-    assert dirty.fits["decode"] == clean.fits["decode"]
+    assert dirty.of("decode") == clean.of("decode")
     assert (dirty.table.predicted_s >= dirty.table.ideal_s).all()
 
 
@@ -142,34 +142,34 @@ def test_replays_give_the_rate_of_the_l2_cache(kind, copies):
     """Where many rows beat the memory roof, operands that fit were in L2, as many sets of them as the rows say."""
     rng = np.random.default_rng(2)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16", "copies": copies} | shapes(kind, rng, 600))
-    timings = fitting._Timings(kind, table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
+    timings = fitting._Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
     truth = TRUTH[kind].model_copy(update={"l2_speedup": 4.0, "launch_us": 1.0})
     table["time_s"] = timings.predict(truth)
     result = calibration.fit(table, "l40s")
-    assert result.fits[kind].l2_speedup == pytest.approx(4, rel=0.05)
+    assert result.of(kind).l2_speedup == pytest.approx(4, rel=0.05)
     assert result.errors.error_percent[0] < 3
     assert "l2_speedup" in set(result.parameters.parameter)
 
 
 def test_a_prompt_of_one_token_counts_as_decode():
     table = synthetic("decode").assign(operator_class="attention_prefill", seq_len_kv=1)
-    assert set(calibration.fit(table, GPU).fits) == {"decode"}
+    assert [fit.kind for fit in calibration.fit(table, GPU).fits] == ["decode"]
 
 
 # What a fit gives back --------------------------------------------------------------------------------------------
 
 
-def test_the_snippet_is_a_kernel_model(result):
-    entry = yaml.safe_load(result.to_yaml("synthetic"))
-    model = KernelModel.model_validate(entry["kernel_model"])
-    assert model.gemm.compute_fraction == pytest.approx(result.fits["gemm"].compute_fraction, rel=0.005)
-    assert model.fitted_on["gemm"].source == "synthetic"
-    assert model.fitted_on["gemm"].rows == 600
+def test_the_snippet_is_a_file_of_fits(result):
+    fits = {fit.kind: fit for fit in read_fits(yaml.safe_load(result.to_yaml("synthetic")), "snippet")}
+    assert fits["gemm"].parameters.compute_fraction == pytest.approx(result.of("gemm").compute_fraction, rel=0.005)
+    assert fits["gemm"].source == "synthetic"
+    assert fits["gemm"].rows == 600
+    assert 0 < fits["gemm"].intervals_percent["compute_fraction"] < 10
 
 
 def test_a_catalog_entry_computes_with_a_pasted_snippet(result):
-    entry = yaml.safe_load(result.to_yaml("synthetic"))
-    card = wb.gpu(GPU).model_copy(update={"kernel_model": KernelModel.model_validate(entry["kernel_model"])})
+    fits = read_fits(yaml.safe_load(result.to_yaml("synthetic")), "snippet")
+    card = wb.gpu(GPU).model_copy(update={"fits": fits})
     row = result.table[result.table.kind == "gemm"].iloc[0]
     time = kernels.gemm_time(card, m=row.m, n=row.n, k=row.k)
     assert time == pytest.approx(row.predicted_s, rel=0.01)  # three digits in the snippet
@@ -191,7 +191,7 @@ def test_timings_of_several_gpus_are_not_mixed(tmp_path, gemm_table):
     assert (mixed.exit_code, mixed.stdout) == (1, "")
     assert mixed.stderr == "workbench: timings of 2 GPUs ('A100', 'H100'): choose one with --measured-on\n"
     one = CliRunner().invoke(app, [*arguments, "--measured-on", "A100"])
-    assert yaml.safe_load(one.stdout)["kernel_model"]["fitted_on"]["gemm"]["rows"] == len(gemm_table)
+    assert yaml.safe_load(one.stdout)["fits"][0]["rows"] == len(gemm_table)
     wrong = CliRunner().invoke(app, [*arguments, "--measured-on", "A10"])
     assert "unknown --measured-on 'A10'. Did you mean" in wrong.stderr
 
@@ -213,7 +213,7 @@ def test_calibrate_prints_a_snippet_or_writes_it(tmp_path, gemm_table):
     printed = CliRunner().invoke(app, ["calibrate", str(file), "--gpu", GPU])
     assert printed.exit_code == 0
     assert "compute-bound" in printed.stderr
-    assert yaml.safe_load(printed.stdout)["kernel_model"]["fitted_on"]["gemm"]["source"] == "timings.csv"
+    assert yaml.safe_load(printed.stdout)["sources"] == {"timings": "timings.csv"}
     written = CliRunner().invoke(app, ["calibrate", str(file), "--gpu", GPU, "-o", str(snippet)])
     assert written.exit_code == 0
     assert snippet.read_text() == printed.stdout
@@ -229,8 +229,8 @@ def test_calibrate_prints_a_snippet_or_writes_it(tmp_path, gemm_table):
         (lambda t: t.drop(columns="k"), "timings have no column k: gemm needs m, n, k"),
         (lambda t: t.iloc[:0], "no timings to fit: operator_class has none of gemm, unfused, prefill"),
         (lambda t: t.assign(operator_class="conv"), "no timings to fit"),
-        (lambda t: t.iloc[:10], "10 gemm rows in .* shapes .n, k.: a fit needs 20 rows in 3 shapes"),
-        (lambda t: t.assign(n=64, k=64), r"60 gemm rows in 1 shapes"),
+        (lambda t: t.iloc[:10], "10 rows of bf16 gemm of pytorch .*: a fit needs 20, of 3 sizes"),
+        (lambda t: t.assign(m=64, n=64, k=64), "60 rows of bf16 gemm of pytorch .*: a fit needs 20, of 3 sizes"),
         (lambda t: t.assign(time_s=[np.nan, *t.time_s[1:]]), "time_s = nan in a gemm row: expected positive numbers"),
         (lambda t: t.assign(m=[-4, *t.m[1:]]), "m = -4 in a gemm row: expected positive numbers"),
         (lambda t: t.assign(n=["x", *t.n[1:]]), "n = x in a gemm row: expected positive numbers"),
@@ -287,8 +287,24 @@ def test_a_kind_with_too_few_rows_is_skipped_with_its_reason():
     few = pd.DataFrame({"operator_class": ["elementwise"], "dtype": ["fp16"], "bytes": [1e6], "time_s": [1e-5]})
     table = pd.concat([synthetic("gemm"), few], ignore_index=True)
     result = calibration.fit(table, "a100-80gb-sxm")
-    assert list(result.fits) == ["gemm"]
-    assert result.skipped == ("1 elementwise rows in 1 shapes (bytes): a fit needs 20 rows in 3 shapes",)
+    assert [fit.kind for fit in result.fits] == ["gemm"]
+    assert result.skipped == ("1 rows of bf16 elementwise of pytorch not stated: a fit needs 20, of 3 sizes",)
+
+
+def test_one_models_rows_are_judged_at_other_sizes():
+    table = synthetic("prefill")
+    result = calibration.fit(table.assign(n_heads=32, n_kv_heads=8, head_dim=128), GPU)
+    assert result.fits[0].held_out == "3 folds by batch_size, seq_len_q, seq_len_kv, n_heads, n_kv_heads, head_dim"
+
+
+def test_each_engine_and_format_has_a_fit_of_its_own():
+    bf16, fp8 = (
+        synthetic("gemm").assign(framework=name, dtype=d) for name, d in (("vllm-0.9", "bf16"), ("sglang-1", "fp8"))
+    )
+    result = calibration.fit(pd.concat([bf16, fp8], ignore_index=True), "h100-sxm")
+    found = [(fit.engine, fit.version, fit.format, fit.rows) for fit in result.fits]
+    assert [each[:3] for each in found] == [("vllm", "0.9", "bf16"), ("sglang", "1", "fp8")]
+    assert set(result.errors.engine) == {"vllm", "sglang"}
 
 
 @pytest.mark.parametrize(

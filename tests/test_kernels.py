@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from workbench import kernels
-from workbench.catalog import KINDS, kernel_fit
+from workbench.catalog import ENGINES, catalog_fits, kernel_fit
 from workbench.kernels.attention import prefill_seconds
 from workbench.kernels.gemm import gemm_seconds, l2_misses, replayed_cost, smooth_maximum, tiled_flops
 from workbench.kernels.times import attention_cost
@@ -324,7 +324,9 @@ def test_the_kernel_model_changes_times_alone():
     assert kernel.time.attrs == ideal.time.attrs
     assert kernel.attrs["time_model"] == "kernel"
     same = ["time", "performance"]
-    xr.testing.assert_equal(ideal.drop_vars(same), kernel.drop_vars(same))
+    told = ["fit", "expected_error"]
+    assert {*told} == {*kernel} - {*ideal}
+    xr.testing.assert_equal(ideal.drop_vars(same), kernel.drop_vars([*same, *told]))
     assert (kernel.time.sel(model="gpt2", operator="gate_up_proj") == 0).all()
 
 
@@ -362,13 +364,11 @@ def test_an_override_keeps_the_fit():
     assert gemm(card, 8192, 8192, 8192) > gemm("h100-sxm", 8192, 8192, 8192)
 
 
-@pytest.mark.parametrize("gpu", [name for name in wb.gpus() if wb.gpu(name).kernel_model])
+@pytest.mark.parametrize("gpu", [name for name in wb.gpus() if catalog_fits(name)])
 def test_every_fit_says_what_it_was_fitted_on(gpu):
-    model = wb.gpu(gpu).kernel_model
-    fitted = {kind for kind in KINDS if getattr(model, kind)}
-    assert fitted == set(model.fitted_on)
-    for evidence in model.fitted_on.values():
-        assert "github.com" in evidence.source
+    for fit in catalog_fits(gpu):
+        assert "github.com" in fit.source
+        assert fit.engine in ENGINES or fit.engine == "nccl"
 
 
 # Bad input --------------------------------------------------------------------------------------------------------

@@ -202,7 +202,7 @@ def law(monkeypatch):
         return replace(mixer_proj(*arguments), kernel="made_up")
 
     roof = LAWS["gemm"].ideal
-    monkeypatch.setitem(LAWS, "made_up", Law(lambda gpu, call, peak: 2 * roof(gpu, call, peak)))
+    monkeypatch.setitem(LAWS, "made_up", Law(lambda fits, gpu, call, peak: 2 * roof(gpu, call, peak)))
     monkeypatch.setitem(OPERATORS, "mixer_proj", Operator(mixer))
 
 
@@ -215,7 +215,7 @@ def test_a_law_gives_the_times_of_its_operators(law, time_model, factor):
 
 
 def test_what_is_fitted_has_its_record_and_its_bounds():
-    """The laws with fitted numbers: a field of `KernelModel`, and a row of what calibration knows."""
+    """The laws with fitted numbers: a record of the catalog, and a row of what calibration knows."""
     assert tuple(FITTED) == KINDS == tuple(FITS)
     for kind, fitted in FITTED.items():
         tried = {name for variant in fitted.variants for name in variant}

@@ -125,18 +125,14 @@ def test_a_panel_of_operators_and_lengths_names_both(ds, ax):
 
 
 def test_fits_are_those_of_the_catalog():
-    table = tables.fits().set_index(["gpu", "kind"])
-    evidence = wb.gpu("h100-sxm").kernel_model.fitted_on["gemm"]
-    row = table.loc[("h100-sxm", "gemm")]
-    assert (row["rows"], row["error [%]"], row["bias [%]"]) == (
-        evidence.rows, evidence.error_percent, evidence.bias_percent,
-    )  # fmt: skip
-    assert row.sources == "ai-dynamo/aiconfigurator, microsoft/vidur"
+    table = tables.fits()
     assert not (table.sources == "").any()
     for gpu in wb.gpus():
-        model = wb.gpu(gpu).kernel_model
-        fitted = {kind for kind in catalog.KINDS if getattr(model, kind, None)}
-        assert {kind for name, kind in table.index if name == gpu} == fitted
+        own, rows = catalog.catalog_fits(gpu), table[table.gpu == gpu]
+        assert list(rows["error [%]"]) == [fit.error_percent for fit in own]
+        assert list(zip(rows.kind, rows.format, rows.engine, strict=True)) == [
+            (fit.kind, fit.format, fit.engine) for fit in own
+        ]
 
 
 def test_the_chart_of_the_fits_shows_every_gpu_that_has_one():
@@ -155,7 +151,7 @@ def test_lenders_are_those_that_kernel_times_are_computed_with():
 def test_every_fitted_number_has_a_unit():
     table = tables.fit_parameters().set_index(["gpu", "kind", "parameter"])
     assert table.loc[("h100-sxm", "gemm", "launch_us"), "unit"] == "us"
-    assert table.loc[("h100-sxm", "gemm", "launch_us"), "value"] == wb.gpu("h100-sxm").kernel_model.gemm.launch_us
+    assert table.loc[("h100-sxm", "gemm", "launch_us"), "value"] == kernel_fit("h100-sxm", "gemm").fit.launch_us
     assert ("a100-80gb-sxm", "unfused", "half_tile") not in table.index  # a default, not fitted
     records = (fits.GemmFit, fits.PrefillFit, fits.DecodeFit, fits.ElementwiseFit)
     numbers = {name for record in records for name in record.model_fields} - {"packed_heads", "operands_in_l2"}

@@ -27,13 +27,14 @@ WINGS = (
 #: Equations, in loops over operators or claims, whose callers have checked what they hand on.
 EQUATIONS = {
     "kernels.attainable", "kernels.bound", "kernels.check_machine", "kernels.ideal_time", "kernels.link_rate",
-    "kernels.longest", "kernels.operator_time", "kernels.ridge_point", "kernels.timed",
+    "kernels.fit_of", "kernels.longest", "kernels.operator_time", "kernels.ridge_point", "kernels.timed",
     "audit.deviation", "audit.flips", "audit.hangs", "audit.show", "audit.show_published", "audit.show_verdict",
     "audit.verdict",
 }  # fmt: skip
 #: What functions hand out, and readers and writers of files, which have tests of their own.
 OTHERS = {
-    "kernels.OperandFormats", "calibration.CalibrationResult", "loadtest.read", "loadtest.recognize", "loadtest.write",
+    "catalog.read_fits", "kernels.OperandFormats", "calibration.CalibrationResult", "loadtest.read",
+    "loadtest.recognize", "loadtest.write",
     "figures.Figure", "figures.Outcome", "figures.differences", "figures.draw", "figures.find", "figures.is_current",
     "figures.read_params", "figures.run", "figures.save", "figures.write_index",
 }  # fmt: skip
@@ -113,11 +114,11 @@ CALLS = {
     "catalog.element_bytes": lambda: {"dtype": "awq", "group_size": 128},
     "catalog.gpu": lambda: {"name": GPU},
     "catalog.gpus": dict,
-    "catalog.kernel_fit": lambda: {"card": m().card, "kind": "gemm"},
+    "catalog.kernel_fit": lambda: {"card": m().card, "kind": "gemm", "format": "fp8", "engine": "sglang"},
     "catalog.model": lambda: {"name": MODEL},
     "catalog.models": dict,
     "kernels.Formats": lambda: {"weight": "fp16", "activation": "fp16", "kv": "fp8", "lm_head": "fp16"},
-    "kernels.Timing": lambda: {"time_model": "kernel", "launch_latency": 1e-6},
+    "kernels.Timing": lambda: {"engine": "trtllm", "time_model": "kernel", "launch_latency": 1e-6},
     "kernels.assumptions": lambda: {"gpus": [m().card], "time_model": "kernel", "kinds": ["gemm"]},
     "kernels.all_reduce_time": lambda: {"gpu": GPU, "bytes_": [10, 20], "gpus": 2, "time_model": "kernel"},
     "kernels.all_to_all_time": lambda: {"gpu": GPU, "bytes_": [10, 20], "gpus": 2, "time_model": "kernel"},

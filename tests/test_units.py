@@ -103,17 +103,18 @@ def converted(card, dimension):
             update={field: grown(getattr(entry, field), units[field], dimension) for field in units}
         )
 
-    fits = {}
+    own = []
     for kind in ("gemm", "unfused", "prefill", "decode", "elementwise"):
         found = kernel_fit(card, kind)
         assert found.gpu == card.id  # nothing is borrowed from a GPU that is not converted
-        fits[kind] = record(found.fit, {field: UNITS[field] for field in UNITS if hasattr(found.fit, field)})
+        parameters = record(found.fit, {field: UNITS[field] for field in UNITS if hasattr(found.fit, field)})
+        own.append(found.record.model_copy(update={"parameters": parameters}))
     return record(card, {"l2_mb": "byte", "tdp_w": "W"}).model_copy(
         update={
             "dense_tflops": {name: grown(rate, "FLOP/s", dimension) for name, rate in card.dense_tflops.items()},
             "memory": record(card.memory, {"capacity_gb": "byte", "reported_gib": "byte", "bandwidth_gbs": "byte/s"}),
             "link": record(card.link, {"gbs_per_direction": "byte/s"}),
-            "kernel_model": card.kernel_model.model_copy(update=fits),
+            "fits": tuple(own),
         }
     )
 

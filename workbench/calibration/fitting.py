@@ -1,23 +1,24 @@
 """The fit of each kind of kernel by least squares, the intervals of its parameters, and errors on rows held out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from scipy.optimize import OptimizeResult, least_squares
 
-from ..catalog.fits import FITS, PrefillFit
+from ..catalog.dtypes import KERNEL_FORMATS
+from ..catalog.fits import FITS, Fit, fits_file
 from ..catalog.gpu_entries import GPU, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
+from ..common.errors import unknown
 from ..kernels.gemm import replayed_cost
 from ..kernels.roofline import ideal_time
 from ..signatures import typed
 from .kinds import FITTED, call_costs
-from .rows import FOLDS, by_kind, folds
+from .rows import FOLDS, by_group, folds, held_together
 
 #: Relative error at which the fit begins to count a row as an outlier [1].
 OUTLIER = 0.05
@@ -32,6 +33,10 @@ REGIMES = ("memory-bound", "between", "compute-bound")
 REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0)}
 
 
+#: What tells fits of one GPU apart.
+IDENTITY = ("kind", "format", "engine", "family")
+
+
 @dataclass(frozen=True)
 class CalibrationResult:
     """Result of `fit`.
@@ -40,27 +45,51 @@ class CalibrationResult:
     ----------
     gpu : str
         Id of the GPU that was measured.
-    fits : mapping of str to record
-        By kind of kernel, its record of `workbench.catalog`.
+    fits : tuple of Fit
+        One for each kind of kernel, format, engine and kernel library.
     parameters : pd.DataFrame
-        A row a fitted number: kind, parameter, value, low and high (95 % interval) [units of `catalog`].
+        A row a fitted number: kind, format, engine, family, parameter, value, low and high (95 % interval) [units of
+        `catalog`].
     errors : pd.DataFrame
-        From `errors`, a row a kind and regime.
+        From `errors`, a row a fit and regime.
     table : pd.DataFrame
         The rows used, with kind, regime, ideal_s, predicted_s (by the fit of all rows) and held_out_s [s].
     skipped : tuple of str
-        Why a kind of kernel has no fit, a line each.
+        Why some rows have no fit, a line each.
     """
 
     gpu: str
-    fits: Mapping[str, Any]
+    fits: tuple[Fit, ...]
     parameters: pd.DataFrame
     errors: pd.DataFrame
     table: pd.DataFrame
     skipped: tuple[str, ...] = ()
 
+    def of(self, kind: str, format: str = "bf16") -> Any:
+        """Parameters of the first fit of a kind of kernel and format.
+
+        Parameters
+        ----------
+        kind, format : str
+            One of `catalog.KINDS`, a key of `catalog.NEAR_FORMATS`.
+
+        Returns
+        -------
+        record
+            The kind's, of `catalog`.
+
+        Raises
+        ------
+        ValueError
+            Where there is no such fit.
+        """
+        for fit in self.fits:
+            if (fit.kind, fit.format) == (kind, format):
+                return fit.parameters
+        raise unknown("fit", f"{kind} {format}", [f"{fit.kind} {fit.format}" for fit in self.fits])
+
     def to_yaml(self, source: str) -> str:
-        """A ``kernel_model`` entry for the GPU's catalog file.
+        """The content of a file of fits, as the catalog keeps one a GPU.
 
         Parameters
         ----------
@@ -72,20 +101,7 @@ class CalibrationResult:
         str
             YAML with three digits a number.
         """
-        model: dict[str, Any] = {}
-        for kind, fit in self.fits.items():
-            model[kind] = {name: _rounded(value) for name, value in fit.model_dump(exclude_none=True).items()}
-        whole = self.errors[self.errors.regime == "all"].set_index("kind").to_dict("index")
-        model["fitted_on"] = {
-            kind: {
-                "source": source, "rows": whole[kind]["rows"],
-                "held_out": f"{FOLDS} folds by {', '.join(FITTED[kind].groups)}",
-                "error_percent": round(whole[kind]["error_percent"], 1),
-                "bias_percent": round(whole[kind]["bias_percent"], 1),
-            }
-            for kind in self.fits
-        }  # fmt: skip
-        return yaml.safe_dump({"kernel_model": model}, sort_keys=False, width=120, default_flow_style=None)
+        return fits_file({"timings": source}, [fit.model_copy(update={"source": "timings"}) for fit in self.fits])
 
 
 @typed()
@@ -120,27 +136,39 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
     fitted as well, and the predictions are of replays. Held-out errors are of fits that did not see the row's shape.
     """
     card = find_gpu(gpu)
-    fits: dict[str, Any] = {}
+    fits: list[Fit] = []
     parameters, tables = [], []
-    kinds, skipped = by_kind(table)
-    for kind, rows in kinds.items():
-        timings = _Timings(kind, rows, card, fits.get("prefill"))
+    groups, skipped = by_group(table)
+    for group, rows in groups.items():
+        own = [each.parameters for each in fits if each.kind == "prefill" and each.engine == group.engine]
+        timings = _Timings(group.kind, group.format, rows, card, own[-1] if own else None)
         large = timings.ideal > LARGE  # small ones take their launch, however little they do
         beaten = (timings.time < timings.ideal).mean()
         slow = np.median((timings.time / timings.ideal)[large]) if large.any() else 0.0
         if beaten > MOST_BEATEN:
-            raise ValueError(f"{beaten:.0%} of the {kind} rows beat the roof of {card.id}: are they of that GPU?")
+            raise ValueError(f"{beaten:.0%} of the {group.kind} rows beat the roof of {card.id}: are they of that GPU?")
         if slow > MOST_SLOW:
             raise ValueError(
-                f"half of the large {kind} rows take {slow:,.0f} times the roof's time: are they in seconds?"
+                f"half of the large {group.kind} rows take {slow:,.0f} times the roof's time: are they in seconds?"
             )
         record, solution = timings.fit(timings.usable)
-        fits[kind] = record
-        parameters.append(_intervals(kind, list(timings.bounds), record, solution))
+        interval = _intervals(list(timings.bounds), record, solution)
+        parameters.append(
+            interval.assign(kind=group.kind, format=group.format, engine=group.engine, family=group.family)
+        )
         held_out = np.empty(len(rows))
-        for unseen in folds(rows, FITTED[kind].groups):
+        together = held_together(group.kind, rows)
+        for unseen in folds(rows, together):
             part, _ = timings.fit(timings.usable & ~unseen)
             held_out[unseen] = timings.predict(part)[unseen]
+        off = 100 * (held_out / timings.time - 1)
+        fits.append(
+            Fit(
+                **group._asdict(), source="not stated", rows=int(timings.usable.sum()),
+                held_out=f"{FOLDS} folds by {', '.join(together)}", error_percent=float(np.abs(off).mean()),
+                bias_percent=float(off.mean()), parameters=record, intervals_percent=_relative(interval),
+            )
+        )  # fmt: skip
         tables.append(
             rows.assign(
                 regime=timings.regime, ideal_s=timings.ideal, predicted_s=timings.predict(record), held_out_s=held_out
@@ -148,7 +176,7 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
         )
     used = pd.concat(tables, ignore_index=True)
     return CalibrationResult(
-        card.id, fits, pd.concat(parameters, ignore_index=True), errors(used), used, tuple(skipped)
+        card.id, tuple(fits), pd.concat(parameters, ignore_index=True), errors(used), used, tuple(skipped)
     )
 
 
@@ -164,7 +192,7 @@ def errors(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        A row a kind and regime ("all" as well): rows [1]; error_percent and bias_percent, the mean absolute and the
+        A row a fit and regime ("all" as well): rows [1]; error_percent and bias_percent, the mean absolute and the
         mean relative error of held-out rows; ideal_error_percent, the mean absolute error of the roofline [%].
     """
     table = pd.concat([table.assign(regime="all"), table], ignore_index=True)
@@ -172,7 +200,8 @@ def errors(table: pd.DataFrame) -> pd.DataFrame:
     ideal = 100 * (table.ideal_s / table.time_s - 1)
     table = table.assign(error_percent=relative.abs(), bias_percent=relative, ideal_error_percent=ideal.abs())
     order = pd.Categorical(table.regime, ["all", *REGIMES], ordered=True)
-    grouped = table.assign(regime=order).groupby(["kind", "regime"], observed=True, sort=True)
+    by = [*(name for name in IDENTITY if name in table), "regime"]
+    grouped = table.assign(regime=order).groupby(by, observed=True, sort=True)
     means = grouped[["error_percent", "bias_percent", "ideal_error_percent"]].mean()
     means.insert(0, "rows", grouped.size())
     return means.reset_index().astype({"regime": str})
@@ -181,14 +210,15 @@ def errors(table: pd.DataFrame) -> pd.DataFrame:
 class _Timings:
     """The rows of one kind of kernel as arrays, and the fit to them."""
 
-    def __init__(self, kind: str, rows: pd.DataFrame, card: GPU, prefill: PrefillFit | None) -> None:
+    def __init__(self, kind: str, form: str, rows: pd.DataFrame, card: GPU, prefill: Any) -> None:
         fitted, self.card = FITTED[kind], card
         self.record, self.law, self.variants, self.bounds = FITS[kind], fitted.law, fitted.variants, fitted.bounds
         if kind == "decode":
-            self.law = partial(fitted.law, softmax=prefill or kernel_fit(card, "prefill").fit)
+            self.law = partial(fitted.law, softmax=prefill or kernel_fit(card, "prefill", form).fit)
         self.time = rows.time_s.to_numpy(dtype=float)
-        self.cost = call_costs(kind, rows)
-        self.peak = np.array([card.peak_flop_rate(dtype) for dtype in rows["dtype"]])
+        self.cost = call_costs(kind, form, rows)
+        computes = rows["dtype"] if form == "bf16" else [KERNEL_FORMATS[form].computes] * len(rows)
+        self.peak = np.array([card.peak_flop_rate(dtype) for dtype in computes])
         computing, moving = self.cost.flops / self.peak, self.cost.bytes / card.bandwidth
         self.ideal = ideal_time(self.cost.flops, self.cost.bytes, self.peak, card.bandwidth)
         self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
@@ -228,23 +258,23 @@ class _Timings:
         return best
 
 
-def _intervals(kind: str, names: list[str], record: Any, solution: OptimizeResult) -> pd.DataFrame:
+def _intervals(names: list[str], record: Any, solution: OptimizeResult) -> pd.DataFrame:
     """95 % intervals by the curvature at the optimum; NaN for what sits on its bound or the rows do not determine."""
     values = np.array([getattr(record, name) for name in names])
     scatter = 1.4826 * np.median(np.abs(solution.fun))  # robust standard deviation of the log residuals
     free = solution.active_mask == 0
     if not free.any():
-        return pd.DataFrame({"kind": kind, "parameter": names, "value": values, "low": np.nan, "high": np.nan})
+        return pd.DataFrame({"parameter": names, "value": values, "low": np.nan, "high": np.nan})
     _, size, directions = np.linalg.svd(solution.jac[:, free] * values[free], full_matrices=False)
     weak = size < UNDETERMINED * size.max()
     relative = 1.96 * scatter * np.sqrt(((directions[~weak].T / size[~weak]) ** 2).sum(axis=1))
     relative[(np.abs(directions[weak]) > 0.1).any(axis=0)] = np.nan
     spread = np.full(len(names), np.nan)
     spread[free] = values[free] * relative
-    return pd.DataFrame(
-        {"kind": kind, "parameter": names, "value": values, "low": values - spread, "high": values + spread}
-    )
+    return pd.DataFrame({"parameter": names, "value": values, "low": values - spread, "high": values + spread})
 
 
-def _rounded(value: Any) -> Any:
-    return value if isinstance(value, bool) else float(f"{value:.3g}")
+def _relative(interval: pd.DataFrame) -> dict[str, float]:
+    """Half of each interval, of those that there are [%]."""
+    known = interval[interval.high.notna() & (interval.high > interval.value) & (interval.value > 0)]
+    return dict(zip(known.parameter, 100 * (known.high / known.value - 1), strict=True))

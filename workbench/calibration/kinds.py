@@ -1,13 +1,13 @@
 """How each kind of kernel is fitted: one record a kind."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ..catalog.dtypes import WIDTH
+from ..catalog.dtypes import KERNEL_FORMATS, WIDTH
 from ..common.arrays import Array
 from ..kernels import attention, elementwise, gemm
 from ..kernels.times import attention_cost
@@ -16,6 +16,13 @@ from ..operators.cost import Cost
 
 Sizes = dict[str, Any]
 Bounds = dict[str, tuple[float, float, float]]
+
+
+class OperandWidths(NamedTuple):
+    """Width of an element of what is stored, weights or cache, and of activations [byte]."""
+
+    stored: Array
+    activation: Array
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class FittedKind:
     groups : list of str
         Rows that agree in these columns are held out together, so that no shape is judged by a fit that saw it.
     work : callable
-        ``(rows, sizes, width) -> Cost``; sizes are `columns` as arrays, width is of an element [byte].
+        ``(rows, sizes, widths) -> Cost``; sizes are `columns` as arrays, the widths those of the operands [byte].
     law : callable
         ``(fit, gpu, cost, peak_flop_rate) -> seconds``; decoding takes the softmax of prefill as well.
     bounds : dict
@@ -46,7 +53,7 @@ class FittedKind:
 
     columns: tuple[str, ...]
     groups: list[str]
-    work: Callable[[pd.DataFrame, Sizes, np.ndarray], Cost]
+    work: Callable[[pd.DataFrame, Sizes, OperandWidths], Cost]
     law: Callable[..., Array]
     bounds: Bounds
     variants: list[dict[str, Any]] = field(default_factory=lambda: [{}])
@@ -55,22 +62,25 @@ class FittedKind:
     alias: str = ""
 
 
-def call_costs(kind: str, rows: pd.DataFrame) -> Cost:
+def call_costs(kind: str, form: str, rows: pd.DataFrame) -> Cost:
     """Work of every row, each operand read or written once."""
     sizes = {name: rows[name].to_numpy(dtype=float) for name in FITTED[kind].columns}
-    return FITTED[kind].work(rows, sizes, rows["dtype"].map(WIDTH).to_numpy(dtype=float))
+    wide = rows["dtype"].map(WIDTH).to_numpy(dtype=float)
+    known = KERNEL_FORMATS[form]
+    widths = OperandWidths(wide, wide) if form == "bf16" else OperandWidths(known.stored, known.activation)
+    return replace(FITTED[kind].work(rows, sizes, widths), format=form)
 
 
-def _product(_: pd.DataFrame, sizes: Sizes, width: np.ndarray) -> Cost:
-    return cost.gemm(**sizes, weight=width, activation=width)
+def _product(_: pd.DataFrame, sizes: Sizes, widths: OperandWidths) -> Cost:
+    return cost.gemm(**sizes, weight=widths.stored, activation=widths.activation)
 
 
-def _attention(_: pd.DataFrame, sizes: Sizes, width: np.ndarray) -> Cost:
+def _attention(_: pd.DataFrame, sizes: Sizes, widths: OperandWidths) -> Cost:
     names = {"seq_len_q": "new_tokens", "seq_len_kv": "context"}
-    return attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=width)
+    return attention_cost(**{names.get(name, name): size for name, size in sizes.items()}, width=widths.activation)
 
 
-def _elementwise(rows: pd.DataFrame, sizes: Sizes, _: np.ndarray) -> Cost:
+def _elementwise(rows: pd.DataFrame, sizes: Sizes, _: OperandWidths) -> Cost:
     launches = rows.kernels.to_numpy() if "kernels" in rows else 1
     return Cost(np.zeros(len(rows)), sizes["bytes"], 1, 1, 1, kernel="elementwise", batch=launches)
 

@@ -1,6 +1,7 @@
 """Rows of timings: those that a fit can use, by kind of kernel, and those that are held out together."""
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -78,9 +79,39 @@ def usable(timings: pd.DataFrame) -> pd.DataFrame:
     return table[known & ~((table.operator_class == "elementwise") & table.bytes.isna())]
 
 
-def by_kind(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """The rows of each kind of kernel, checked, and why a kind has too few for a fit; ValueError if every kind has."""
-    enough: dict[str, pd.DataFrame] = {}
+class Group(NamedTuple):
+    """What has a fit of its own: a kind of kernel in one format, of one engine and kernel library."""
+
+    kind: str
+    format: str
+    engine: str
+    version: str
+    family: str
+
+    def __str__(self) -> str:
+        return f"{self.format} {self.kind} of {self.engine} {self.version}".rstrip()
+
+
+#: Engine of a framework's name in timings, where it is not the name itself.
+FRAMEWORKS = {"torch": "pytorch", "sarathi": "vllm", "": "pytorch"}
+#: Format of a kernel by the dtype in timings, where no column says it; all others are 16 bit, or wider.
+DTYPE_FORMATS = {"fp8": "fp8", "int8": "int8", "fp4": "nvfp4", "bf16/fp8": "fp8_cache", "fp16/fp8": "fp8_cache"}
+
+
+def with_groups(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns of `Group`, from what its framework and dtype say where it lacks them."""
+    texts = table["framework"].fillna("").str.lower() if "framework" in table else pd.Series("", index=table.index)
+    parts = texts.str.replace(" ", "-").str.partition("-")
+    given: dict[str, Any] = {
+        "engine": parts[0].replace(FRAMEWORKS), "version": parts[2].mask(parts[2] == "", "not stated"),
+        "family": "not stated", "format": table["dtype"].map(DTYPE_FORMATS).fillna("bf16"),
+    }  # fmt: skip
+    return table.assign(**{column: values for column, values in given.items() if column not in table})
+
+
+def by_group(table: pd.DataFrame) -> tuple[dict[Group, pd.DataFrame], list[str]]:
+    """The rows of each group, checked, and why one has too few for a fit; ValueError if every one has."""
+    enough: dict[Group, pd.DataFrame] = {}
     skipped = []
     if missing := [name for name in COMMON if name not in table]:
         raise ValueError(f"timings have no column {', '.join(missing)}: needed are {', '.join(COMMON)}")
@@ -89,28 +120,35 @@ def by_kind(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], list[str]]:
         kinds = kinds.mask((kinds == "prefill") & (table.seq_len_q == 1), "decode")
     if not kinds.isin(list(FITTED)).any():
         raise ValueError(f"no timings to fit: operator_class has none of {', '.join([*FITTED, *ALIASES])}")
-    for kind, fitted in FITTED.items():
+    table = with_groups(table).assign(kind=pd.Categorical(kinds, [*FITTED]))
+    groups = table.groupby(list(Group._fields), observed=True, sort=True)
+    for key, rows in groups:
+        group = Group(*map(str, key))
+        kind, fitted = group.kind, FITTED[group.kind]
         columns = fitted.columns
-        rows = table[kinds == kind].assign(kind=kind)
-        if rows.empty:
-            continue
+        rows = rows.astype({"kind": str})
         if missing := [name for name in columns if name not in rows]:
             raise ValueError(f"timings have no column {', '.join(missing)}: {kind} needs {', '.join(columns)}")
         for name in (*columns, "time_s"):
             values = pd.to_numeric(rows[name], errors="coerce")
             if not (bad := rows[~((values > 0) & np.isfinite(values))]).empty:
                 raise ValueError(f"{name} = {bad[name].iloc[0]} in a {kind} row: expected positive numbers")
-        shapes = len(rows.drop_duplicates(fitted.groups))
-        if len(rows) < FEWEST_ROWS or shapes < FOLDS:
-            skipped.append(
-                f"{len(rows)} {kind} rows in {shapes} shapes ({', '.join(fitted.groups)}):"
-                f" a fit needs {FEWEST_ROWS} rows in {FOLDS} shapes"
-            )
+        if len(rows) < FEWEST_ROWS or len(rows.drop_duplicates(list(columns))) < FOLDS:
+            skipped.append(f"{len(rows)} rows of {group}: a fit needs {FEWEST_ROWS}, of {FOLDS} sizes")
         else:
-            enough[kind] = rows
+            enough[group] = rows
     if not enough:
         raise ValueError(skipped[0])
     return enough, skipped
+
+
+def held_together(kind: str, rows: pd.DataFrame) -> list[str]:
+    """Columns in which rows agree that are held out together: the kind's, or where they have too few shapes, all sizes.
+
+    One model's rows, of one head shape, so are judged at other batch sizes and lengths alone.
+    """
+    fitted = FITTED[kind]
+    return fitted.groups if len(rows.drop_duplicates(fitted.groups)) >= FOLDS else list(fitted.columns)
 
 
 def folds(rows: pd.DataFrame, groups: list[str]) -> Iterator[np.ndarray]:

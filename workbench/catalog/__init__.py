@@ -1,22 +1,26 @@
 """The catalog: GPUs and models, one YAML file an entry, every number with its source; number formats and fits."""
 
+from .choosing import DEFAULT_ENGINE, ENGINES, catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
-from .fits import KINDS, DecodeFit, ElementwiseFit, Evidence, GemmFit, KernelModel, PrefillFit
+from .fits import FITS, KINDS, NEAR_FORMATS, DecodeFit, ElementwiseFit, Fit, GemmFit, PrefillFit, read_fits
 from .gpu_entries import GPU, KernelFit, Link, Memory, gpu, gpus, kernel_fit
 from .model_entries import Mla, Model, Moe, Quantization, SlidingWindow, model, models
 
 __all__ = [
+    "DEFAULT_ENGINE",
+    "ENGINES",
+    "FITS",
     "GPU",
     "GROUP_FORMATS",
     "KINDS",
+    "NEAR_FORMATS",
     "WEIGHT_DTYPES",
     "WIDTH",
     "DecodeFit",
     "ElementwiseFit",
-    "Evidence",
+    "Fit",
     "GemmFit",
     "KernelFit",
-    "KernelModel",
     "Link",
     "Memory",
     "Mla",
@@ -25,6 +29,7 @@ __all__ = [
     "PrefillFit",
     "Quantization",
     "SlidingWindow",
+    "catalog_fits",
     "compute_dtype",
     "element_bytes",
     "gpu",
@@ -32,4 +37,5 @@ __all__ = [
     "kernel_fit",
     "model",
     "models",
+    "read_fits",
 ]

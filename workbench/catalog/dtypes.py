@@ -20,12 +20,14 @@ class GroupFormat(NamedTuple):
 
 #: Formats whose weights share scales. AWQ (Lin et al. 2023, arXiv 2306.00978) and GPTQ (Frantar et al. 2022, arXiv
 #: 2210.17323) store an fp16 scale and a 4-bit zero point per group; the OCP microscaling format MXFP4 an 8-bit exponent
-#: per 32 weights; NVFP4 an fp8 scale per 16 (NVIDIA 2025).
+#: per 32 weights; NVFP4 an fp8 scale per 16 (NVIDIA 2025); DeepSeek-V3 (arXiv 2412.19437, section 3.3) an fp32 scale
+#: for every block of 128 x 128 fp8 weights.
 GROUP_FORMATS: dict[str, GroupFormat] = {
     "awq": GroupFormat("int4", 128, 2.5),
     "gptq": GroupFormat("int4", 128, 2.5),
     "mxfp4": GroupFormat("fp4", 32, 1.0),
     "nvfp4": GroupFormat("fp4", 16, 1.0),
+    "fp8_block": GroupFormat("fp8", 128 * 128, 4.0),
 }
 
 #: Formats that weights may be stored in.
@@ -67,6 +69,63 @@ def element_bytes(dtype: str, group_size: int | None = None) -> float:
     form = GROUP_FORMATS[dtype]
     size = form.group_size if group_size is None else whole_number("group_size", group_size)
     return WIDTH[form.element] + form.group_bytes / size
+
+
+class KernelFormat(NamedTuple):
+    """What a kernel of a format computes in, and the width of its operands [byte]."""
+
+    computes: str  #: a key of `WIDTH`
+    stored: float  #: weights, or the KV cache, with their scales
+    activation: float  #: what they are multiplied with
+
+
+#: Formats that kernels differ by. "bf16" is any 16-bit format; "_wo", for weight only, widens its weights to 16 bits;
+#: "fp8_cache" is attention in 16 bits over an 8-bit cache.
+KERNEL_FORMATS: dict[str, KernelFormat] = {
+    "bf16": KernelFormat("bf16", 2, 2),
+    "fp8": KernelFormat("fp8", 1, 1),
+    "fp8_block": KernelFormat("fp8", 1 + 4 / 128**2, 1),
+    "fp8_cache": KernelFormat("bf16", 1, 2),
+    "int8": KernelFormat("int8", 1, 1),
+    "int8_wo": KernelFormat("bf16", 1, 2),
+    "int4_wo": KernelFormat("bf16", 0.5 + 2.5 / 128, 2),
+    "mxfp4_wo": KernelFormat("bf16", 0.5 + 1 / 32, 2),
+    "mxfp4_fp8": KernelFormat("fp8", 0.5 + 1 / 32, 1),
+    "nvfp4": KernelFormat("fp4", 0.5 + 1 / 16, 0.5 + 1 / 16),
+}
+
+
+def kernel_format(stored: str, activation: str, *, cache: bool = False) -> str:
+    """Kind of kernel, by formats, that multiplies a stored operand with activations.
+
+    Parameters
+    ----------
+    stored : str
+        Format of the stored operand, one of `WEIGHT_DTYPES`.
+    activation : str
+        Format of the activations, a key of `WIDTH`.
+    cache : bool
+        The operand is the KV cache, which attention reads.
+
+    Returns
+    -------
+    str
+        A key of `catalog.fits.NEAR_FORMATS`.
+
+    Examples
+    --------
+    >>> kernel_format("awq", "fp16"), kernel_format("fp8", "fp8"), kernel_format("fp8", "bf16", cache=True)
+    ('int4_wo', 'fp8', 'fp8_cache')
+    """
+    computes = compute_dtype(stored, activation)
+    plain = GROUP_FORMATS[stored].element if stored in GROUP_FORMATS else stored
+    eight, sixteen = WIDTH["fp8"], WIDTH["fp16"]
+    if WIDTH[computes] >= sixteen:
+        narrow = "fp8_cache" if cache else {"int4": "int4_wo", "fp4": "mxfp4_wo"}.get(plain, "int8_wo")
+        return narrow if WIDTH[plain] < sixteen else "bf16"
+    if cache or WIDTH[plain] == WIDTH[computes] == eight:
+        return "fp8_block" if stored == "fp8_block" else "fp8" if cache else computes
+    return {"fp8": "mxfp4_fp8", "fp4": "nvfp4"}.get(computes, "int8")
 
 
 def compute_dtype(stored: str, activation: str) -> str:

@@ -1,15 +1,18 @@
-"""What the kernel-time model knows of a GPU: a few fitted numbers for each kind of kernel, kept in its catalog entry.
+"""What the kernel-time model knows: a few fitted numbers for each kind of kernel, format, engine and GPU.
 
 Fractions are of the vendor's peak and bandwidth, so that they carry over to another GPU of the same architecture. Times
 are in microseconds, as they are printed. The wing `kernels` says how each number enters.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, get_args
+from typing import Annotated, Any
 
-from pydantic import Field
+import yaml
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
-from ..common.yaml_records import Number, Record, Text
+from ..common.arguments import one_of
+from ..common.yaml_records import Count, Number, Record, Text, validated
 
 
 @dataclass(frozen=True)
@@ -84,32 +87,148 @@ class ElementwiseFit(Record):
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
 
 
-class Evidence(Record):
-    """Where the numbers of one kind of kernel come from, and how far off they are on rows that the fit did not see."""
-
-    source: Text  #: where the timings are from
-    rows: Annotated[int, Field(gt=0)]  #: timings fitted on [1]
-    held_out: Text  #: how the held-out rows were chosen
-    error_percent: Number  #: mean absolute relative error on them [%]
-    bias_percent: float  #: mean relative error on them [%]
-
-
-class KernelModel(Record):
-    """The fits of one GPU, a field for each kind of kernel; one that is absent is borrowed (`kernel_fit`)."""
-
-    gemm: GemmFit | None = None  #: matmuls with weights
-    unfused: GemmFit | None = None  #: the batched matmuls of unfused attention
-    prefill: PrefillFit | None = None  #: fused attention of prompts
-    decode: DecodeFit | None = None  #: fused attention of few new tokens
-    elementwise: ElementwiseFit | None = None  #: norms, RoPE, activation functions, residuals
-    fitted_on: dict[str, Evidence] = Field(min_length=1)  #: by kind, where its numbers come from
-
-
-#: The record of each kind of kernel that the kernel-time model has a law for, and the kinds in the same order.
+#: The record of each kind of kernel that the kernel-time model has a law for.
 FITS: dict[str, type[Record]] = {
-    kind: get_args(field.annotation)[0] for kind, field in KernelModel.model_fields.items() if kind != "fitted_on"
+    "gemm": GemmFit,  # matmuls with weights
+    "unfused": GemmFit,  # the batched matmuls of unfused attention
+    "prefill": PrefillFit,  # fused attention of prompts
+    "decode": DecodeFit,  # fused attention of few new tokens
+    "elementwise": ElementwiseFit,  # norms, RoPE, activation functions, residuals
 }
 KINDS = tuple(FITS)
+
+#: By format of a kernel (`dtypes.KERNEL_FORMATS`), those whose fit is the next best.
+NEAR_FORMATS: dict[str, tuple[str, ...]] = {
+    "bf16": (),
+    "fp8": ("fp8_cache", "int8", "bf16"),
+    "fp8_block": ("fp8", "bf16"),
+    "fp8_cache": ("bf16",),
+    "int8": ("fp8", "bf16"),
+    "int8_wo": ("bf16",),
+    "int4_wo": ("mxfp4_wo", "bf16"),
+    "mxfp4_wo": ("int4_wo", "bf16"),
+    "mxfp4_fp8": ("nvfp4", "fp8_block", "fp8", "bf16"),
+    "nvfp4": ("mxfp4_fp8", "fp8_block", "fp8", "bf16"),
+}
+
+
+class Fit(Record):
+    """The fitted parameters of one kind of kernel, where they are from, and how far off they are."""
+
+    kind: Text  #: one of `KINDS`
+    format: Text  #: one of `NEAR_FORMATS`
+    engine: Text  #: what ran the kernels
+    version: Text  #: of the engine
+    family: Text  #: library that the kernel is of, or its programming model
+    source: Text  #: where the timings are from
+    date: Text | None = None  #: of the fit
+    rows: Count  #: timings fitted on [1]
+    held_out: Text  #: how the rows were chosen that the errors are of
+    error_percent: Number  #: mean absolute relative error on them [%]
+    bias_percent: float  #: mean relative error on them [%]
+    elsewhere_percent: Number | None = None  #: as error_percent, of a fit to the other GPUs of the architecture [%]
+    noise_percent: Number | None = None  #: mean difference of the same shapes under another engine or version [%]
+    parameters: SerializeAsAny[Record]  #: the kind's record
+    #: Half of the 95 % interval of each parameter that the rows determine [%].
+    intervals_percent: dict[str, Number] = Field(default_factory=dict)
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        return str(one_of("kind", kind, KINDS))
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, form: str) -> str:
+        return str(one_of("format", form, NEAR_FORMATS))
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _of_the_kind(cls, given: Any, info: ValidationInfo) -> Any:
+        kind = FITS.get(info.data.get("kind", ""))
+        return given if kind is None or isinstance(given, kind) else validated(kind, given, "parameters")
+
+
+def read_fits(fields: Mapping[str, Any], where: str) -> tuple[Fit, ...]:
+    """The fits of one file: ``sources``, texts by name, and ``fits``, whose source is one of those names.
+
+    Parameters
+    ----------
+    fields : mapping
+        The file's content.
+    where : str
+        What messages call it.
+
+    Returns
+    -------
+    tuple of Fit
+        In their order.
+
+    Raises
+    ------
+    ValueError
+        In one line, for what is no such file.
+    """
+    table = validated(_FitFile, fields, where)
+    for number, fit in enumerate(table.fits):
+        one_of(f"{where}: fits.{number}.source", fit.source, table.sources)
+    return tuple(fit.model_copy(update={"source": table.sources[fit.source]}) for fit in table.fits)
+
+
+def fits_file(sources: Mapping[str, str], fits: Iterable[Fit]) -> str:
+    """The content of a file of fits, three digits a number.
+
+    Parameters
+    ----------
+    sources : mapping of str to str
+        Where timings are from, by a short name.
+    fits : iterable of Fit
+        Their `source` is one of those names.
+
+    Returns
+    -------
+    str
+        YAML, for `read_fits`.
+    """
+    lines = ["# Fitted parameters of the kernel-time model; workbench.catalog.fits says what each is."]
+    lines.append(_yaml({"sources": dict(sources)}) + "fits:")
+    for fit in fits:
+        fields = fit.model_dump(exclude_none=True, exclude_defaults=True)
+        fields = {name: _rounded(value) for name, value in fields.items()}
+        block, flow = (
+            {name: value for name, value in fields.items() if isinstance(value, dict) == flows}
+            for flows in (False, True)
+        )
+        text = _yaml(block) + "".join(_yaml({name: _Flow(value)}) for name, value in flow.items())
+        lines.append("- " + text.rstrip().replace("\n", "\n  "))
+    return "\n".join(lines) + "\n"
+
+
+class _Flow(dict[str, Any]):
+    """A mapping that is written in one line, as far as it fits."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes such mappings so."""
+
+
+_Dumper.add_representer(_Flow, lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data, True))
+
+
+def _yaml(data: Mapping[str, Any]) -> str:
+    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(number) for name, number in value.items() if number is not None}
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+class _FitFile(Record):
+    sources: dict[str, Text] = Field(min_length=1)
+    fits: Annotated[tuple[Fit, ...], Field(strict=False)]
+
 
 #: Unit of every fitted number, by field.
 UNITS: dict[str, str] = {

@@ -6,7 +6,6 @@ convert them to SI. What a vendor does not publish is absent, never 0.
 
 from functools import cache
 from importlib.resources.abc import Traversable
-from math import log
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field
@@ -14,8 +13,9 @@ from pydantic import AfterValidator, Field
 from ..common.arguments import LEAST, check_range, one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
+from .choosing import DEFAULT_ENGINE, ENGINES, Candidate, catalog_fits, nearest_fit
 from .dtypes import WIDTH
-from .fits import KINDS, KernelModel
+from .fits import KINDS, NEAR_FORMATS, Fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 
 
@@ -64,7 +64,7 @@ class GPU(Entry):
     link: Link | None = None  #: name, gbs_per_direction [GB/s] and max_gpus [1]
     pcie: Text | None = None  #: generation and lanes, such as "4.0 x16"
     tdp_w: Number | None = None  #: power limit [W]
-    kernel_model: KernelModel | None = None  #: fitted parameters of its kernel times
+    fits: Annotated[tuple[Fit, ...], Field(strict=False)] = ()  #: fits of one's own, which go before the catalog's
     confidence: Literal["datasheet", "whitepaper", "secondary", "unverified"]  #: how sure the entry is
     provenance: Text  #: how it was taken from its documents
     weaker_fields: Text | None = None  #: which fields are less sure
@@ -229,54 +229,79 @@ class KernelFit(NamedTuple):
     fit: Any  #: the record of the kind, such as `GemmFit`
     gpu: str  #: id of the GPU that they were fitted on
     why: str  #: why it is that one
+    record: Fit  #: engine, version, format, source, rows and error of the fit
+    error_percent: float  #: to expect of it on this GPU: the held-out one, or where known that of another GPU's fit [%]
+
+    @property
+    def label(self) -> str:
+        """GPU, engine and version, kernel library and format, in one word."""
+        version = self.record.version.replace(" ", "-")
+        return f"{self.gpu}/{self.record.engine}-{version}/{self.record.family}/{self.record.format}"
 
 
-def kernel_fit(card: GPU, kind: str) -> KernelFit:
+def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None) -> KernelFit:
     """Parameters that a GPU's kernel times are computed with.
 
-    They are its own, or else those of its architecture (of the same chip, or of the nearest ridge point), or else those
-    of the most measured GPU of the catalog.
+    Its own of that engine and format, or else the nearest: those of another engine that runs the same kernel library,
+    those of its architecture (of the same chip, or of the nearest ridge point), those of the most measured GPU of the
+    catalog; those of the nearest format (`catalog.fits.NEAR_FORMATS`).
 
     Parameters
     ----------
-    card : GPU
+    card : str or GPU
         The GPU whose kernels are timed.
     kind : str
         One of `KINDS`.
+    format : str
+        Of the kernel, one of `catalog.fits.NEAR_FORMATS`.
+    engine : str, optional
+        That runs it, one of `ENGINES`; None is the best measured, the first.
 
     Returns
     -------
     KernelFit
-        The parameters, the GPU that they were fitted on, and why it is that one.
+        The parameters, the GPU that they were fitted on, why it is that one, and the error to expect.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
     """
     card, kind = gpu(card), one_of("kind", kind, KINDS)
-    if fit := getattr(card.kernel_model, kind, None):
-        return KernelFit(fit, card.id, "fitted on this GPU")
-    return _borrowed(kind, card.architecture, card.chip, card.peak_16_bit / card.bandwidth)
-
-
-#: Whose kernel-time parameters serve where there are none of the architecture: the most measured GPU of the catalog.
-DEFAULT_FIT = "a100-80gb-sxm"
-
-
-@cache
-def _borrowed(kind: str, architecture: str, chip: str | None, ridge: float) -> KernelFit:
-    family = architecture.lower().split()[:1]
-    lenders = [entry for entry in _fitted(kind) if entry.architecture.split()[:1] == family]
-    if not lenders:
-        why = f"those of {DEFAULT_FIT}, for want of a fit of {architecture}"
-        return KernelFit(getattr(gpu(DEFAULT_FIT).kernel_model, kind), DEFAULT_FIT, why)
-
-    def distance(entry: GPU) -> tuple[bool, float]:
-        return entry.chip != chip, abs(log(entry.peak_16_bit / entry.bandwidth / ridge))
-
-    lender = min(lenders, key=distance)
-    return KernelFit(getattr(lender.kernel_model, kind), lender.id, f"those of {lender.id}, the same architecture")
+    form, engine = (
+        one_of("format", format, NEAR_FORMATS),
+        one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES),
+    )
+    if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
+        return _kernel_fit(card, kind, form, engine)
+    return _catalog_fit(card.id, kind, form, engine)
 
 
 @cache
-def _fitted(kind: str) -> list[GPU]:
-    return [entry for entry in map(gpu, gpus()) if getattr(entry.kernel_model, kind, None)]
+def _catalog_fit(name: str, kind: str, form: str, engine: str) -> KernelFit:
+    return _kernel_fit(_gpu(name), kind, form, engine)
+
+
+def _kernel_fit(card: GPU, kind: str, form: str, engine: str) -> KernelFit:
+    own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
+    lender, fit = nearest_fit(card, kind, form, engine, [*own, *_candidates(kind)])
+    parts = [] if lender.id == card.id else [f"those of {lender.id}"]
+    if lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
+        parts.append("the same architecture")
+    elif lender.id != card.id:
+        parts[0] += f" for want of a fit of {card.architecture}"
+    if fit.engine != engine:
+        parts.append(f"{fit.engine}'s {fit.family} kernels")
+    if fit.format != form:
+        parts.append(f"{fit.format} in place of {form}")
+    error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
+    return KernelFit(fit.parameters, lender.id, ", ".join(parts) or "fitted on this GPU", fit, error)
+
+
+@cache
+def _candidates(kind: str) -> list[Candidate]:
+    entries = [(gpu(name), catalog_fits(name)) for name in gpus() if catalog_fits(name)]
+    return [Candidate(entry, fit) for entry, fits in entries for fit in fits if fit.kind == kind]
 
 
 def _kernel_fits(card: GPU) -> list[str]:

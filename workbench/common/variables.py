@@ -38,6 +38,8 @@ VARIABLES: dict[str, Variable] = {
     "ideal_time": Variable("s", "time per kernel call on the ideal roof"),
     "performance": Variable("FLOP/s", "performance, FLOPs over time", more=True),
     "bound": Variable("1", "what limits the kernel"),
+    "fit": Variable("1", "whose fit the time is computed with: GPU, engine and version, kernel library, format"),
+    "expected_error": Variable("%", "mean error of that fit on timings that it did not see"),
     "percent_of_peak": Variable("%", "performance over dense peak", more=True),
     "tokens_per_second": Variable("1/s", "tokens per second, whole batch", more=True),
     "relative_time": Variable("1", "time over that of the smallest batch"),
@@ -96,7 +98,8 @@ def attributes(name: str, register: Mapping[str, Variable] = VARIABLES) -> dict[
 
 def flags(meanings: Mapping[int, str]) -> dict[str, Any]:
     """Attributes of a variable whose values are flags (CF conventions)."""
-    return {"flag_values": np.array([*meanings], np.int8), "flag_meanings": " ".join(meanings.values())}
+    kind = np.int8 if len(meanings) < 128 else np.int16
+    return {"flag_values": np.array([*meanings], kind), "flag_meanings": " ".join(meanings.values())}
 
 
 def stamp(ds: xr.Dataset, register: Mapping[str, Variable] = VARIABLES) -> xr.Dataset:

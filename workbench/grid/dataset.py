@@ -1,6 +1,7 @@
 """The grid: operators and rooflines broadcast over GPUs, models, phases and sizes, into one labelled Dataset."""
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -12,9 +13,9 @@ from ..catalog import gpu as find_gpu
 from ..common.arguments import LEAST, check_range
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
-from ..kernels import assumptions, attainable, bound, longest
+from ..kernels import assumptions, attainable, bound, fit_of, longest
 from ..kernels.unknowns import kernel_kinds
-from ..operators import COLLECTIVES, PHASES
+from ..operators import COLLECTIVES, PHASES, kernel_of
 from .evaluation import evaluate
 from .sweep import COSTS, Sweep, checked
 
@@ -38,6 +39,7 @@ def roofline_grid(
     scores: str | None = None,
     time_model: str = "ideal",
     launch_latency: float = 0.0,
+    engine: str | None = None,
     dtype: str = "float64",
     chunks: str | int | Mapping[str, int] | None = None,
 ) -> xr.Dataset:
@@ -82,6 +84,9 @@ def roofline_grid(
     launch_latency : float
         Added to every call: a framework that launches eagerly adds 20 to 40 us, which a wall clock sees and
         CUDA graphs hide [s].
+    engine : str, optional
+        Whose kernels the times are of: "vllm", "sglang", "trtllm" or "pytorch" (`catalog.ENGINES`); None is "vllm", the
+        best measured. Its host takes no time here.
     dtype : str
         Of the results: "float64", or "float32" in half the memory, each value rounded once (a relative error of 6e-8;
         infinite above 3.4e38).
@@ -95,9 +100,10 @@ def roofline_grid(
         Dims gpu, model, operator, phase, batch_size, seq_len (candidates, tp), each variable with only those it depends
         on: flops [FLOP], bytes [byte], time [s] per kernel call; calls per forward pass [1]; intensity, ridge_point
         [FLOP/byte]; peak_flop_rate, attainable, performance [FLOP/s]; bandwidth [byte/s]; bound (0 memory, 1 compute, 2
-        link). Where a model lacks an operator that another one has: no FLOPs, bytes, time or calls, NaN rates, bound
-        -1. `peak_flop_rate` has the dim operator (or model) only where those compute in different formats. The
-        attribute `assumed` says what the times do without, or borrow (`kernels.assumptions`).
+        link). Of kernel times, fit, whose flags name the GPU, engine and format that they were fitted on, and
+        expected_error [%] of that fit. Where a model lacks an operator that another one has: no FLOPs, bytes, time or
+        calls, NaN rates, bound -1. `peak_flop_rate` has the dim operator (or model) only where those compute in
+        different formats. The attribute `assumed` says what the times do without, or borrow (`kernels.assumptions`).
 
     Raises
     ------
@@ -109,7 +115,7 @@ def roofline_grid(
     sweep = checked(
         gpu, model, operator, phase, batch_size, seq_len, candidates=candidates, tp=tp, weight_dtype=weight_dtype,
         activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
-        logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
+        logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, engine=engine, dtype=dtype,
     )  # fmt: skip
     if chunks is None:
         check_memory(f"a grid of {prod(sweep.shape):,} cells", sweep.nbytes, "give chunks, such as chunks='auto'")
@@ -128,13 +134,36 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     bandwidth, dims["bandwidth"] = np.array([gpu.bandwidth for gpu in sweep.gpus.values()]), ("gpu",)
     ridge, dims["ridge_point"] = (peak.T / bandwidth).T, dims["peak_flop_rate"]
     known = values | {"peak_flop_rate": peak, "bandwidth": bandwidth, "ridge_point": ridge}
+    names: dict[int, str] = {}
+    if sweep.timing.time_model == "kernel":
+        known["fit"], known["expected_error"], names = _fits(sweep)
+        dims["fit"] = dims["expected_error"] = full[:4]
     told = assumptions(sweep.gpus.values(), sweep.timing.time_model, kernel_kinds(sweep.operators))
     attrs = sweep.attrs | {"assumed": told}
     ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, attrs)
+    if names:
+        ds.variables["fit"].attrs |= flags(names)
     if "bound" in known:
         absent = not known["calls"].all()
         ds.variables["bound"].attrs |= flags(_limits(sweep.operators, absent=absent))
     return ds
+
+
+def _fits(sweep: Sweep) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """By GPU, model, operator and phase, the number of its fit and that fit's error [%]; the fits by number."""
+    shape = sweep.shape[:4]
+    number, error = np.full(shape, ABSENT, dtype=np.int16), np.full(shape, np.nan)
+    names: dict[str, int] = {}
+    runs = product(enumerate(sweep.gpus.values()), enumerate(sweep.models), enumerate(sweep.operators))
+    for (g, gpu), (i, model), (j, operator) in runs:
+        if operator not in sweep.has[model]:
+            continue
+        kernel, form = kernel_of(sweep.models[model], operator), sweep.formats[model].kernel_format(operator)
+        for p, phase in enumerate(sweep.phases):
+            if used := fit_of(gpu, kernel, form, phase, sweep.timing.engine):
+                number[g, i, j, p] = names.setdefault(used.label, len(names))
+                error[g, i, j, p] = used.error_percent
+    return number, error, {ABSENT: "none"} | {place: name for name, place in names.items()}
 
 
 def _limits(operators: Iterable[str], *, absent: bool = False) -> dict[int, str]:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from math import prod
@@ -20,8 +21,8 @@ from ..catalog import Model
 from ..common.arrays import Array
 from ..common.machine import cores
 from ..common.variables import ABSENT, COMPUTE, LINK, MEMORY
-from ..kernels import roofline, timed
-from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths, decode, prefill, sees, shard
+from ..kernels import OperandFormats, roofline, timed
+from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, decode, prefill, sees, shard
 from .buffers import empty
 from .sweep import COSTS, RATES, Sweep
 
@@ -53,9 +54,7 @@ def evaluate(
         for name in names
     }
     calls = np.zeros((*shape[:2], len(tps)))
-    shards = {
-        name: [(shard(model, tp), sweep.formats[name].widths, tp) for tp in tps] for name, model in sweep.models.items()
-    }
+    shards = {name: [(shard(model, tp), sweep.formats[name], tp) for tp in tps] for name, model in sweep.models.items()}
 
     prompts = _distinct(sweep) if sweep.timing.time_model == "kernel" and {"time", "performance"} & out.keys() else None
     tables: dict[tuple[str, str, int], np.ndarray] = {}
@@ -150,7 +149,7 @@ def _distinct(sweep: Sweep) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _tabulated(
-    sweep: Sweep, operator: str, model: str, shard: tuple[Model, Widths, int], tokens: np.ndarray
+    sweep: Sweep, operator: str, model: str, shard: tuple[Model, OperandFormats, int], tokens: np.ndarray
 ) -> np.ndarray:
     """Times of an operator's kernel by (gpu, number of tokens) [s]."""
     times = np.empty((len(sweep.gpus), len(tokens)))
@@ -162,11 +161,14 @@ def _tabulated(
     return times
 
 
-def _cost(operator: str, step: Step, conventions: Conventions, model: Model, width: Widths, tp: int) -> Cost | None:
+def _cost(
+    operator: str, step: Step, conventions: Conventions, model: Model, formats: OperandFormats, tp: int
+) -> Cost | None:
     """The cost of an operator on one of `tp` GPUs; None where the model has no such operator."""
     if operator in COLLECTIVES:
-        return COLLECTIVES[operator](model, step, width, tp)
-    return OPERATORS[operator](model, step, width, conventions)
+        return COLLECTIVES[operator](model, step, formats.widths, tp)
+    cost = OPERATORS[operator](model, step, formats.widths, conventions)
+    return cost and replace(cost, format=formats.kernel_format(operator))
 
 
 def _write(

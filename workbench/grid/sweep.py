@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..catalog.choosing import DEFAULT_ENGINE
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.loading import entries
@@ -120,7 +121,8 @@ def checked(
     gpu: Any, model: Any, operator: Any = None, phase: Any = PHASES, batch_size: Any = 1, seq_len: Any = 1024, *,
     candidates: Any = None, tp: Any = None, weight_dtype: str | None = None, activation_dtype: str = "fp16",
     kv_dtype: str = "fp16", lm_head_dtype: str | None = None, causal: bool | None = None, logits: str = "last",
-    scores: str | None = None, time_model: str = "ideal", launch_latency: float = 0.0, dtype: str = "float64",
+    scores: str | None = None, time_model: str = "ideal", launch_latency: float = 0.0, engine: str | None = None,
+    dtype: str = "float64",
 ) -> Sweep:  # fmt: skip
     """The arguments of `roofline_grid` as a sweep that is yet to be computed; its errors."""
     gpus = entries("gpu", gpu, find_gpu)
@@ -131,7 +133,7 @@ def checked(
         sizes["candidates"] = whole_numbers("candidates", candidates)
     logits, scores = one_of("logits", logits, ("last", "all")), one_of("scores", scores, (None, "memory", "chip"))
     causal, dtype = one_of("causal", causal, (None, True, False)), one_of("dtype", dtype, ("float64", "float32"))
-    timing = Timing(time_model, launch_latency)
+    timing = Timing(time_model, launch_latency, engine)
     formats = Formats(weight_dtype, activation_dtype, kv_dtype, lm_head_dtype)
     wanted = as_list("operator", "fused" if operator is None else operator)
     if tp is not None:
@@ -146,6 +148,8 @@ def checked(
         "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
         "launch_latency": timing.launch_latency,
     }  # fmt: skip
+    if time_model == "kernel":
+        attrs["engine"] = engine or DEFAULT_ENGINE
     return Sweep(
         gpus=gpus, models=models, operators=operators, has=has, phases=phases, sizes=sizes,
         formats={name: formats.of(entry) for name, entry in models.items()},

@@ -4,7 +4,7 @@ from .collectives import MACHINE, all_reduce_time, all_to_all_time, check_machin
 from .formats import Formats, OperandFormats
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
 from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
-from .unknowns import assumptions
+from .unknowns import assumptions, fit_of
 
 __all__ = [
     "EAGER_LAUNCH",
@@ -22,6 +22,7 @@ __all__ = [
     "attention_time",
     "bound",
     "check_machine",
+    "fit_of",
     "gemm_time",
     "ideal_time",
     "link_rate",

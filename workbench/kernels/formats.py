@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..catalog import Model
-from ..catalog.dtypes import GROUP_FORMATS, check_dtype, compute_dtype, element_bytes
+from ..catalog.dtypes import GROUP_FORMATS, check_dtype, compute_dtype, element_bytes, kernel_format
 from ..operators import OPERATORS, Widths
 
 
@@ -22,6 +22,11 @@ class OperandFormats:
         """The format of the stored operand that an operator multiplies activations with."""
         kind = OPERATORS[operator].operand if operator in OPERATORS else "weight"
         return str(getattr(self, kind))
+
+    def kernel_format(self, operator: str) -> str:
+        """The kind of kernel, by formats, that an operator runs: a key of `catalog.fits.NEAR_FORMATS`."""
+        cache = operator in OPERATORS and OPERATORS[operator].operand == "kv"
+        return kernel_format(self.stored(operator), self.activation, cache=cache)
 
     def computes_in(self, operator: str) -> str:
         """The format that an operator computes in."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..catalog import GPU, kernel_fit
+from ..catalog import ENGINES, GPU, kernel_fit
 from ..catalog import gpu as find_gpu
 from ..catalog.dtypes import plain_width
 from ..common.arguments import check_broadcast, check_range, one_of, positive_numbers
@@ -37,16 +37,25 @@ class Timing:
 
     time_model: str = "ideal"  #: "ideal", each kernel on its roof, or "kernel", by its law
     launch_latency: float = 0.0  #: what every call takes besides [s]
+    engine: str | None = None  #: whose kernels run, one of `catalog.ENGINES`; None is the best measured, the first
 
     def __post_init__(self) -> None:
         check_time_model(self.time_model)
+        one_of("engine", self.engine, (None, *ENGINES))
         object.__setattr__(self, "launch_latency", check_range("launch_latency", self.launch_latency, 1, "seconds"))
 
 
-class Law(NamedTuple):
-    """What a kind of kernel takes: by its law, and at least; both of (gpu, cost, peak_flop_rate [FLOP/s]) [s]."""
+Fits = Callable[[str], Any]
 
-    seconds: Callable[[GPU, Cost, Array], Array]
+
+class Law(NamedTuple):
+    """What a kind of kernel takes: by its law, and at least; both of (gpu, cost, peak_flop_rate [FLOP/s]) [s].
+
+    The law takes the fits first, a function that gives the parameters of a kind for the GPU, engine and format.
+    """
+
+    seconds: Callable[[Fits, GPU, Cost, Array], Array]
+    kinds: tuple[str, ...] = ()  #: whose fits it takes: of a prompt, and of a decoding step where that is another one
     ideal: Callable[[GPU, Cost, Array], Array] = lambda gpu, call, peak: ideal_time(
         call.flops, call.bytes, peak, gpu.bandwidth
     )
@@ -54,20 +63,31 @@ class Law(NamedTuple):
 
 #: The law of each kind of kernel, by `Cost.kernel`.
 LAWS: dict[str, Law] = {
-    "gemm": Law(lambda gpu, call, peak: gemm_seconds(kernel_fit(gpu, "gemm").fit, gpu, call, peak)),
-    "unfused": Law(lambda gpu, call, peak: gemm_seconds(kernel_fit(gpu, "unfused").fit, gpu, call, peak)),
+    "gemm": Law(lambda fits, gpu, call, peak: gemm_seconds(fits("gemm"), gpu, call, peak), ("gemm",)),
+    "unfused": Law(lambda fits, gpu, call, peak: gemm_seconds(fits("unfused"), gpu, call, peak), ("unfused",)),
     "attention": Law(
-        lambda gpu, call, peak: attention_seconds(
-            kernel_fit(gpu, "prefill").fit, kernel_fit(gpu, "decode").fit, gpu, call, peak
-        )
+        lambda fits, gpu, call, peak: attention_seconds(fits("prefill"), fits("decode"), gpu, call, peak),
+        ("prefill", "decode"),
     ),
-    "elementwise": Law(lambda gpu, call, _: elementwise_seconds(kernel_fit(gpu, "elementwise").fit, gpu, call.bytes)),
-    "all_reduce": Law(all_reduce_seconds, lambda gpu, call, _: all_reduce_seconds(gpu, call, _, ideal=True)),
-    "all_to_all": Law(all_to_all_seconds, lambda gpu, call, _: all_to_all_seconds(gpu, call, _, ideal=True)),
+    "elementwise": Law(
+        lambda fits, gpu, call, _: elementwise_seconds(fits("elementwise"), gpu, call.bytes), ("elementwise",)
+    ),
+    "all_reduce": Law(
+        lambda _, gpu, call, peak: all_reduce_seconds(gpu, call, peak),
+        (),
+        lambda gpu, call, _: all_reduce_seconds(gpu, call, _, ideal=True),
+    ),
+    "all_to_all": Law(
+        lambda _, gpu, call, peak: all_to_all_seconds(gpu, call, peak),
+        (),
+        lambda gpu, call, _: all_to_all_seconds(gpu, call, _, ideal=True),
+    ),
 }
 
 
-def operator_time(gpu: GPU, call: Cost, peak_flop_rate: Array, time_model: str = "kernel") -> Array:
+def operator_time(
+    gpu: GPU, call: Cost, peak_flop_rate: Array, time_model: str = "kernel", *, engine: str | None = None
+) -> Array:
     """Time of one kernel call, or of one collective.
 
     Parameters
@@ -78,6 +98,8 @@ def operator_time(gpu: GPU, call: Cost, peak_flop_rate: Array, time_model: str =
         Of the format that it computes in [FLOP/s].
     time_model : str
         "kernel" or "ideal".
+    engine : str, optional
+        Whose kernels run, one of `catalog.ENGINES`; None is the best measured, the first.
 
     Returns
     -------
@@ -88,7 +110,11 @@ def operator_time(gpu: GPU, call: Cost, peak_flop_rate: Array, time_model: str =
     ideal = law.ideal(gpu, call, peak_flop_rate)
     if time_model == "ideal":
         return ideal
-    return np.maximum(law.seconds(gpu, call, peak_flop_rate), ideal)
+
+    def fits(kind: str) -> Any:
+        return kernel_fit(gpu, kind, call.format, engine).fit
+
+    return np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), ideal)
 
 
 def timed(gpu: GPU, call: Cost, peak_flop_rate: Array, timing: Timing, *, calls: int = 1) -> Array:
@@ -108,7 +134,7 @@ def timed(gpu: GPU, call: Cost, peak_flop_rate: Array, timing: Timing, *, calls:
     float or ndarray
         Of all of them together [s].
     """
-    seconds = operator_time(gpu, call, peak_flop_rate, timing.time_model)
+    seconds = operator_time(gpu, call, peak_flop_rate, timing.time_model, engine=timing.engine)
     if timing.launch_latency:
         seconds = seconds + timing.launch_latency
     return seconds if calls == 1 else calls * seconds

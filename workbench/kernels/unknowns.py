@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 
-from ..catalog import KINDS, kernel_fit
+from ..catalog import KINDS, KernelFit, kernel_fit
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..common.arguments import as_list, checked_names, one_of
 from ..operators import OPERATORS
 from .roofline import TIME_MODELS
+from .times import LAWS
 
 
 def kernel_kinds(operators: Iterable[str]) -> list[str]:
@@ -43,6 +44,31 @@ def assumptions(gpus: Iterable[GPU], time_model: str = "kernel", kinds: Iterable
     kernel = one_of("time_model", time_model, TIME_MODELS) == "kernel"
     told = {card.id: list(_kernels(card, run)) for card in cards if kernel}
     return joined(f"{name}: {'; '.join(found)}" for name, found in told.items() if found)
+
+
+def fit_of(gpu: GPU, kernel: str, format: str, phase: str, engine: str | None = None) -> KernelFit | None:
+    """The fit that a kernel's times are computed with.
+
+    Parameters
+    ----------
+    gpu : GPU
+        Catalog entry.
+    kernel : str
+        A key of `LAWS`.
+    format : str
+        A key of `catalog.fits.NEAR_FORMATS`.
+    phase : str
+        "prefill" or "decode".
+    engine : str, optional
+        As for `operator_time`.
+
+    Returns
+    -------
+    KernelFit or None
+        None for a law without fitted parameters.
+    """
+    kinds = LAWS[kernel].kinds
+    return kernel_fit(gpu, kinds[phase == "decode" and len(kinds) > 1], format, engine) if kinds else None
 
 
 def joined(texts: Iterable[str]) -> str:

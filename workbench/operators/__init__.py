@@ -2,7 +2,7 @@
 
 from .cost import PHASES, Conventions, Cost, Heads, Step, Widths, decode, prefill
 from .parallel import COLLECTIVES, shard
-from .table import OPERATOR_GROUPS, OPERATORS, Operator, has_operator, operator_set, sees
+from .table import OPERATOR_GROUPS, OPERATORS, Operator, has_operator, kernel_of, operator_set, sees
 
 __all__ = [
     "COLLECTIVES",
@@ -17,6 +17,7 @@ __all__ = [
     "Widths",
     "decode",
     "has_operator",
+    "kernel_of",
     "operator_set",
     "prefill",
     "sees",

@@ -110,6 +110,7 @@ class Cost:
     score_flops: Array = 1.0  #: FLOPs of one attention score and of its share of the output [FLOP]
     sequences: Array = 1  #: sequences of an attention [1]
     gpus: int = 1  #: GPUs that take part in a collective [1]
+    format: str = "bf16"  #: of the kernel, one of `catalog.fits.NEAR_FORMATS`
 
 
 def gemm(

@@ -118,6 +118,23 @@ def has_operator(model: Model, operator: str) -> bool:
     return OPERATORS[operator](model, *_ONE_TOKEN) is not None
 
 
+def kernel_of(model: Model, operator: str) -> str:
+    """The kind of kernel that runs an operator, or a collective, of a model.
+
+    Parameters
+    ----------
+    model, operator : Model, str
+        A catalog entry, and an operator that it has or the name of a collective.
+
+    Returns
+    -------
+    str
+        As `Cost.kernel`.
+    """
+    cost = OPERATORS[operator](model, *_ONE_TOKEN) if operator in OPERATORS else None
+    return cost.kernel if cost else operator
+
+
 def operator_set(model: Model, view: str) -> list[str]:
     """Names of the operators that one forward pass runs, in order.
 

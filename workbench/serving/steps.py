@@ -157,6 +157,7 @@ def _cost(replica: Replica, shard: Model, name: str, piece: Step, widths: Widths
     """Cost of an operator that the model has, on one GPU."""
     cost = OPERATORS[name](shard, piece, widths, Conventions())
     assert cost is not None
+    cost = replace(cost, format=replica.formats.kernel_format(name))
     return spread_experts(cost, replica.ep) if OPERATORS[name].routed and replica.ep > 1 else cost
 
 
@@ -230,7 +231,7 @@ def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Arr
 
     def run(rows: Array, widths: Widths) -> tuple[Array, Array]:
         cost = _cost(replica, replica.shard, name, Step(rows, 1, 1, 0), widths)
-        seconds = operator_time(replica.gpu, cost, peak_flop_rate, replica.time_model)
+        seconds = operator_time(replica.gpu, cost, peak_flop_rate, replica.time_model, engine=replica.timing.engine)
         return seconds, cost.bytes - cost.activations
 
     parts = np.ceil(rows / part - 1e-9)  # an even share of a prompt's rows is whole but for rounding

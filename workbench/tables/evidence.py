@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 
+from ..catalog.choosing import catalog_fits
 from ..catalog.fits import KINDS, UNITS
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.gpu_entries import gpus, kernel_fit
@@ -25,17 +26,18 @@ def fits() -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        A row a GPU and kind of kernel that has a fit: gpu, kind; rows timed [1]; error and bias [%], the mean absolute
-        and the mean error on held-out rows; held_out, how those were chosen; sources, the timings' repositories.
+        A row a fit: gpu, kind, format, engine, version, family; rows timed [1]; error and bias [%], the mean absolute
+        and the mean error on held-out rows; elsewhere [%], that of a fit to the other GPUs of the architecture;
+        held_out, how the rows were chosen; sources, the timings' repositories.
     """
     return pd.DataFrame(
         {
-            "gpu": name, "kind": kind, "rows": evidence.rows, "error [%]": evidence.error_percent,
-            "bias [%]": evidence.bias_percent, "held_out": evidence.held_out,
-            "sources": ", ".join(re.findall(r"github\.com/([\w.-]+/[\w.-]+)", evidence.source)),
+            "gpu": name, "kind": fit.kind, "format": fit.format, "engine": fit.engine, "version": fit.version,
+            "family": fit.family, "rows": fit.rows, "error [%]": fit.error_percent, "bias [%]": fit.bias_percent,
+            "elsewhere [%]": fit.elsewhere_percent, "held_out": fit.held_out,
+            "sources": ", ".join(re.findall(r"github\.com/([\w.-]+/[\w.-]+)", fit.source)),
         }
-        for name in gpus() if (model := find_gpu(name).kernel_model)
-        for kind in KINDS if (evidence := model.fitted_on.get(kind))
+        for name in gpus() for fit in catalog_fits(name)
     )  # fmt: skip
 
 
@@ -61,13 +63,15 @@ def fit_parameters() -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        A row a number: gpu, kind, parameter, value and its unit.
+        A row a number: gpu, kind, format, engine, family, parameter, value and its unit.
     """
     return pd.DataFrame(
-        {"gpu": name, "kind": kind, "parameter": parameter, "value": float(value), "unit": UNITS[parameter]}
-        for name in gpus() if (model := find_gpu(name).kernel_model)
-        for kind in KINDS if (fit := getattr(model, kind))
-        for parameter, value in fit if parameter in fit.model_fields_set and type(value) is not bool
+        {
+            "gpu": name, "kind": fit.kind, "format": fit.format, "engine": fit.engine, "family": fit.family,
+            "parameter": parameter, "value": float(value), "unit": UNITS[parameter],
+        }
+        for name in gpus() for fit in catalog_fits(name) for parameter, value in fit.parameters
+        if parameter in fit.parameters.model_fields_set and type(value) is not bool and value is not None
     )  # fmt: skip
 
 

@@ -1,0 +1,78 @@
+"""Whose fit a kernel's time is computed with, where a GPU has none for that engine and format."""
+
+from collections.abc import Iterable
+from functools import cache
+from math import log
+from typing import Any, NamedTuple
+
+from ..files.yaml_files import read_mapping
+from .fits import NEAR_FORMATS, Fit, read_fits
+from .loading import entry_files
+
+#: Kernel libraries that each engine runs, where it has no fit of its own; the first engine is the best measured.
+ENGINES: dict[str, tuple[str, ...]] = {
+    "vllm": ("cublas", "cutlass", "cutedsl", "deepgemm", "triton", "marlin", "fa2", "fa3", "flashinfer", "trtllm-gen",
+             "flashmla", "one-shot"),
+    "sglang": ("cublas", "cutlass", "cutedsl", "deepgemm", "triton", "marlin", "fa2", "fa3", "flashinfer", "trtllm-gen",
+               "flashmla", "one-shot"),
+    "trtllm": ("trtllm", "trtllm-gen", "cutlass", "deepgemm", "flashinfer"),
+    "pytorch": ("cublas", "fa2", "fa3", "cutlass", "triton", "nccl"),
+}  # fmt: skip
+DEFAULT_ENGINE = next(iter(ENGINES))
+#: The most measured GPU of the catalog, whose fits serve where the architecture has none.
+DEFAULT_GPU = "a100-80gb-sxm"
+
+
+class Candidate(NamedTuple):
+    """A fit, and the GPU that it was fitted on, an entry of the catalog."""
+
+    gpu: Any
+    fit: Fit
+
+
+@cache
+def catalog_fits(name: str) -> tuple[Fit, ...]:
+    """The fits of a GPU of the catalog, by id; none where it was not measured."""
+    path = entry_files("fits").get(name)
+    return () if path is None else read_fits(read_mapping(path), str(path))
+
+
+def nearest_fit(card: Any, kind: str, form: str, engine: str, candidates: Iterable[Candidate]) -> Candidate:
+    """The candidate that is nearest: in its GPU, its engine or kernel library, and its format, in this order.
+
+    A fit of the GPU itself by that engine; else of the library that the engine runs; else of the architecture; of
+    another architecture by an unrelated library only for want of any other. A near format counts more than a GPU of the
+    same architecture, as a format's kernel changes more than the GPU does.
+    """
+    formats = (form, *NEAR_FORMATS[form])
+    known = [each for each in candidates if each.fit.kind == kind and each.fit.format in formats]
+
+    def distance(each: Candidate) -> tuple[Any, ...]:
+        apart = _gpus_apart(card, each.gpu)
+        own = 0.0 if each.fit.engine == engine else 0.5 if each.fit.family in ENGINES[engine] else 1.5
+        if own > 1 and apart > 2:
+            own = 4.0
+        near = formats.index(each.fit.format)
+        ridges = abs(log(each.gpu.peak_16_bit / each.gpu.bandwidth / (card.peak_16_bit / card.bandwidth)))
+        by_engine = [*ENGINES].index(each.fit.engine) if each.fit.engine in ENGINES else len(ENGINES)
+        return (
+            apart + own + (near and 1.5 + 0.5 * near),
+            own,
+            each.gpu.id != DEFAULT_GPU and apart > 2,
+            ridges,
+            by_engine,
+        )
+
+    return min(known, key=distance)
+
+
+def _gpus_apart(card: Any, other: Any) -> float:
+    """How far a GPU is from another: itself, its chip, its architecture with the same kind of memory or not [1]."""
+    if card.id == other.id:
+        return -9.0 if card is other and card.fits else 0.0  # fits of one's own go first
+    if card.architecture.lower().split()[0] != other.architecture.lower().split()[0]:
+        return 3.0
+    if card.chip == other.chip:
+        return 0.9
+    kind, others = ((entry.memory.type or "")[:3] for entry in (card, other))
+    return 1.0 if kind == others else 1.4
