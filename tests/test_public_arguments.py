@@ -471,7 +471,7 @@ CALLS = {
     "figures.check_parameters": dict,
     "figures.choose": lambda: {"figures": m().figures, "patterns": ["medusa-*"]},
     "figures.parts": lambda: {"figures": list(m().figures.values())},
-    "studies.forward_passes": dict,
+    "studies.forward_passes": lambda: {"engine": "pytorch"},
     "studies.pass_errors": lambda: {"table": m().passes},
     "studies.operator_times": lambda: {
         "files": FILES,
@@ -481,6 +481,7 @@ CALLS = {
         "batch_size": [1, 2],
         "seq_len": [128],
         "candidates": [1],
+        "engine": "pytorch",
     },
     "studies.batching_effects": lambda: {
         "gpu": GPU,

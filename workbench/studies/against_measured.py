@@ -27,8 +27,13 @@ PASS_FILES = ("forward-h100", "forward-fp8-h100")
 PASS = ["gpu", "model", "dtype", "phase", "batch_size", "seq_len"]
 
 
-def forward_passes() -> pd.DataFrame:
+def forward_passes(engine: str | None = None) -> pd.DataFrame:
     """Whole forward passes that were measured as replays of CUDA graphs, and what both time models predict.
+
+    Parameters
+    ----------
+    engine : str, optional
+        Whose kernels are predicted, as for `roofline_grid`; they were measured in PyTorch.
 
     Returns
     -------
@@ -39,16 +44,16 @@ def forward_passes() -> pd.DataFrame:
     table = pd.concat([measured(name) for name in PASS_FILES], ignore_index=True)
     table = table[table.phase.isin(PHASES)].replace({"gpu": CARDS}).reset_index(drop=True)
     for time_model in ("ideal", "kernel"):
-        times = [_pass_times(rows, time_model) for _, rows in table.groupby(["gpu", "model", "dtype"])]
+        times = [_pass_times(rows, time_model, engine) for _, rows in table.groupby(["gpu", "model", "dtype"])]
         table[f"{time_model}_s"] = pd.concat(times)
     return table[[*PASS, "time_s", "ideal_s", "kernel_s"]]
 
 
-def _pass_times(rows: pd.DataFrame, time_model: str) -> pd.Series:
+def _pass_times(rows: pd.DataFrame, time_model: str, engine: str | None) -> pd.Series:
     """Predicted times of the passes of one GPU, model and format [s]."""
     gpu, model, dtype = rows[["gpu", "model", "dtype"]].iloc[0]
     sizes: dict[str, Any] = {name: np.unique(rows[name]) for name in ("batch_size", "seq_len")}
-    ds = roofline_grid(gpu, model, "fused", **sizes, **PASS_FORMATS[dtype], time_model=time_model)
+    ds = roofline_grid(gpu, model, "fused", **sizes, **PASS_FORMATS[dtype], time_model=time_model, engine=engine)
     settings = {name: xr.DataArray(rows[name], dims="row") for name in ("phase", *sizes)}
     return pd.Series(forward_pass(ds).time.squeeze(["gpu", "model"]).sel(settings).values, rows.index)
 
@@ -87,6 +92,7 @@ def operator_times(
     seq_len: list[int],
     *,
     candidates: list[int] | None = None,
+    engine: str | None = None,
 ) -> xr.Dataset:
     """Operators as they were measured, on a grid of what both time models predict.
 
@@ -94,7 +100,7 @@ def operator_times(
     ----------
     files : mapping of str to mapping
         By GPU: file, the measurement (`wb.measurements`), and dtype, the 16-bit format that counts.
-    model, operator, phase, batch_size, seq_len, candidates
+    model, operator, phase, batch_size, seq_len, candidates, engine
         As for `roofline_grid`.
 
     Returns
@@ -118,9 +124,12 @@ def operator_times(
         formats: dict[str, Any] = {f"{role}_dtype": source["dtype"] for role in ("weight", "activation", "kv")}
         sizes: dict[str, Any] = {"phase": phases, "batch_size": batch_size, "seq_len": seq_len}
         ds, ideal = (
-            roofline_grid(gpu, model, operator, **sizes, candidates=candidates, **formats, time_model=name)
+            roofline_grid(
+                gpu, model, operator, **sizes, candidates=candidates, **formats, time_model=name, engine=engine
+            )
             for name in ("kernel", "ideal")
         )
+        ds = ds.drop_vars("fit")  # whose flags each GPU numbers for itself
         times = _measured_times(source["file"], source["dtype"], find_model(model), ds)
         parts.append(ds.assign(measured_time=times, ideal_time=ideal.time, performance=ds.flops / times))
     ds = xr.concat(parts, "gpu", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override")
