@@ -56,6 +56,7 @@ class GemmFit(Record):
     split_us: Microseconds = 0.0  #: adding up the parts, where k is split [us]
     #: Achievable share of the bandwidth in quantizing the activations; None: the timings do not hold it [1].
     quantize_fraction: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Unit("1")] = None
+    quantize_us: Microseconds = 0.0  #: launch of a kernel of its own that quantizes them [us]
     host_us: Microseconds = 0.0  #: least time of a call that the benchmark's host launches, without a CUDA graph [us]
 
 
@@ -75,7 +76,9 @@ class PrefillFit(Record):
     #: What heads of `LARGE_HEAD` and more reach of that, as their tiles are other ones [1].
     large_head: Annotated[float, Field(gt=0, le=4), Unit("1")] = 1.0
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
-    tail: Annotated[float, Field(ge=0, le=4), Unit("1")] = 0.5  #: share of a whole tile's walk that the last wave adds [1]
+    tail: Annotated[float, Field(ge=0, le=4), Unit("1")] = (
+        0.5  #: share of a whole tile's walk that the last wave adds [1]
+    )
     #: Half tiles of scores that a row of queries wastes where a window ends; on the diagonal it is one [1].
     window_edge: Annotated[float, Field(ge=0, le=4), Unit("1")] = 0.0
     packed_heads: bool  #: whether the query heads that share a KV head fill one tile together

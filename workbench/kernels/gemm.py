@@ -138,7 +138,8 @@ def quantize_seconds(fit: GemmFit, gpu: GPU, cost: Cost) -> Array:
     width = QUANTIZED.get(cost.format)
     if width is None or fit.quantize_fraction is None:
         return 0.0
-    return (WIDE + width) * cost.k * cost.batch / (fit.quantize_fraction * gpu.bandwidth) * cost.m
+    moving = (WIDE + width) * cost.k * cost.batch / (fit.quantize_fraction * gpu.bandwidth) * cost.m
+    return 1e-6 * fit.quantize_us + moving
 
 
 def gemm_seconds(fit: GemmFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
