@@ -15,7 +15,7 @@ from ..catalog.gpu_entries import GPU, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..common.errors import unknown
 from ..kernels.gemm import replayed_cost
-from ..kernels.roofline import ideal_time
+from ..kernels.times import LAWS
 from ..signatures import typed
 from .kinds import FITTED, call_costs
 from .rows import FOLDS, by_group, folds, held_together
@@ -220,7 +220,8 @@ class _Timings:
         computes = rows["dtype"] if form == "bf16" else [KERNEL_FORMATS[form].computes] * len(rows)
         self.peak = np.array([card.peak_flop_rate(dtype) for dtype in computes])
         computing, moving = self.cost.flops / self.peak, self.cost.bytes / card.bandwidth
-        self.ideal = ideal_time(self.cost.flops, self.cost.bytes, self.peak, card.bandwidth)
+        self.roof = LAWS[self.cost.kernel].ideal
+        self.ideal = np.asarray(self.roof(card, self.cost, self.peak))
         self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
         in_cache = False if card.l2_mb is None else self.cost.bytes < 1e6 * card.l2_mb
         cached = in_cache & (self.time < 2 * moving)
@@ -233,7 +234,7 @@ class _Timings:
         """Times by the model [s]."""
         cost = replayed_cost(self.card, self.cost, getattr(fit, "l2_speedup", None), self.copies)
         seconds = self.law(fit=fit, gpu=self.card, cost=cost, peak_flop_rate=self.peak)
-        return np.asarray(np.maximum(seconds, ideal_time(cost.flops, cost.bytes, self.peak, self.card.bandwidth)))
+        return np.asarray(np.maximum(seconds, self.roof(self.card, cost, self.peak)))
 
     def fit(self, rows: np.ndarray) -> tuple[Any, OptimizeResult]:
         """The best record on those rows, and how the solver got there."""

@@ -1,5 +1,6 @@
 """Whose fit a kernel's time is computed with, where a GPU has none for that engine and format."""
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from math import log
@@ -64,6 +65,42 @@ def nearest_fit(card: Any, kind: str, form: str, engine: str, candidates: Iterab
         )
 
     return min(known, key=distance)
+
+
+def nearest_link_fit(card: Any, kind: str, engine: str, candidates: Iterable[Candidate], *, pcie: bool) -> Candidate:
+    """The candidate for a collective: of the engine, or the library that it runs, then of the link, not of the GPU.
+
+    The link is the vendor's own, or PCIe: the same generation, then as many GPUs that it joins, then the nearest rate.
+    """
+    own = has_link(card) and not pcie
+    generation, rate = link_generation(card, own=own)
+
+    def distance(each: Candidate) -> tuple[Any, ...]:
+        its_generation, its_rate = link_generation(each.gpu, own=own)
+        reach, its_reach = (entry.link and entry.link.max_gpus for entry in (card, each.gpu))
+        return (
+            not (each.gpu is card and card.fits),  # fits of one's own go first
+            0 if each.fit.engine == engine else 1 if each.fit.family in ENGINES[engine] else 2,
+            generation is None or its_generation != generation,
+            each.gpu.id != card.id, own and reach != its_reach, abs(log(its_rate / rate)), each.gpu.id,
+        )  # fmt: skip
+
+    known = (each for each in candidates if each.fit.kind == kind and has_link(each.gpu) == own)
+    return min(known, key=distance)
+
+
+def has_link(card: Any) -> bool:
+    """Whether a GPU has a vendor's own link, of known rate."""
+    return bool(card.link and card.link.gbs_per_direction)
+
+
+def link_generation(card: Any, *, own: bool) -> tuple[str | None, float]:
+    """Generation of a GPU's own link, or of its PCIe, and a number to compare rates by, 1 where there is none."""
+    if own:
+        found = re.match(r"NVLink \d", card.link.name)
+        return found and found[0], card.link.gbs_per_direction
+    found = re.match(r"\d", card.pcie or "")
+    return found and f"PCIe {found[0]}", 2.0 ** int(found[0]) if found else 1.0
 
 
 def _gpus_apart(card: Any, other: Any) -> float:

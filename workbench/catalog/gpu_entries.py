@@ -13,9 +13,18 @@ from pydantic import AfterValidator, Field
 from ..common.arguments import LEAST, check_range, one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
-from .choosing import DEFAULT_ENGINE, ENGINES, Candidate, catalog_fits, nearest_fit
+from .choosing import (
+    DEFAULT_ENGINE,
+    ENGINES,
+    Candidate,
+    catalog_fits,
+    has_link,
+    link_generation,
+    nearest_fit,
+    nearest_link_fit,
+)
 from .dtypes import WIDTH
-from .fits import KINDS, NEAR_FORMATS, Fit
+from .fits import KINDS, LINK_KINDS, NEAR_FORMATS, Fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 
 
@@ -239,12 +248,15 @@ class KernelFit(NamedTuple):
         return f"{self.gpu}/{self.record.engine}-{version}/{self.record.family}/{self.record.format}"
 
 
-def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None) -> KernelFit:
+def kernel_fit(
+    card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None, *, pcie: bool = False
+) -> KernelFit:
     """Parameters that a GPU's kernel times are computed with.
 
     Its own of that engine and format, or else the nearest: those of another engine that runs the same kernel library,
     those of its architecture (of the same chip, or of the nearest ridge point), those of the most measured GPU of the
-    catalog; those of the nearest format (`catalog.fits.NEAR_FORMATS`).
+    catalog; those of the nearest format (`catalog.fits.NEAR_FORMATS`). Collectives go by the generation of the link
+    (`choosing.nearest_link_fit`), whatever the format.
 
     Parameters
     ----------
@@ -256,6 +268,8 @@ def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | N
         Of the kernel, one of `catalog.fits.NEAR_FORMATS`.
     engine : str, optional
         That runs it, one of `ENGINES`; None is the best measured, the first.
+    pcie : bool
+        Of a collective: it goes over PCIe although the GPU has a link of its own, which does not reach all.
 
     Returns
     -------
@@ -273,18 +287,20 @@ def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | N
         one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES),
     )
     if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
-        return _kernel_fit(card, kind, form, engine)
-    return _catalog_fit(card.id, kind, form, engine)
+        return _kernel_fit(card, kind, form, engine, bool(pcie))
+    return _catalog_fit(card.id, kind, form, engine, bool(pcie))
 
 
 @cache
-def _catalog_fit(name: str, kind: str, form: str, engine: str) -> KernelFit:
-    return _kernel_fit(_gpu(name), kind, form, engine)
+def _catalog_fit(name: str, kind: str, form: str, engine: str, pcie: bool) -> KernelFit:
+    return _kernel_fit(_gpu(name), kind, form, engine, pcie)
 
 
-def _kernel_fit(card: GPU, kind: str, form: str, engine: str) -> KernelFit:
-    own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
-    lender, fit = nearest_fit(card, kind, form, engine, [*own, *_candidates(kind)])
+def _kernel_fit(card: GPU, kind: str, form: str, engine: str, pcie: bool) -> KernelFit:
+    candidates = [Candidate(card, fit) for fit in card.fits if fit.kind == kind] + _candidates(kind)
+    if kind in LINK_KINDS:
+        return _link_fit(card, *nearest_link_fit(card, kind, engine, candidates, pcie=pcie), engine, pcie)
+    lender, fit = nearest_fit(card, kind, form, engine, candidates)
     parts = [] if lender.id == card.id else [f"those of {lender.id}"]
     if lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
         parts.append("the same architecture")
@@ -296,6 +312,19 @@ def _kernel_fit(card: GPU, kind: str, form: str, engine: str) -> KernelFit:
         parts.append(f"{fit.format} in place of {form}")
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
     return KernelFit(fit.parameters, lender.id, ", ".join(parts) or "fitted on this GPU", fit, error)
+
+
+def _link_fit(card: GPU, lender: GPU, fit: Fit, engine: str, pcie: bool) -> KernelFit:
+    own = has_link(card) and not pcie
+    (link, _), (lent, _) = (link_generation(entry, own=own) for entry in (card, lender))
+    parts = ["fitted on this GPU" if lender.id == card.id else f"those of {lender.id}"]
+    if lender.id != card.id:
+        name = card.link.name if own and card.link else f"PCIe {card.pcie}"
+        parts.append(f"{link} as well" if link and link == lent else f"{lent} in place of {name}")
+    if fit.engine != engine:
+        parts.append(f"{fit.engine}'s {fit.family} kernels")
+    error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
+    return KernelFit(fit.parameters, lender.id, ", ".join(parts), fit, error)
 
 
 @cache
