@@ -53,7 +53,7 @@ TESTS = {
     "serving/capacity.py": ["plan"],
     "serving/pareto.py": ["plan", "search"],
     "kernels/roofline.py": ["roofline", "steps"],
-    "kernels/gemm.py": ["kernels", "no_silent_default", "units"],
+    "kernels/gemm.py": ["gemm_law", "kernels", "no_silent_default", "units"],
     "kernels/attention.py": ["kernels", "no_silent_default", "units"],
     "kernels/elementwise.py": ["kernels", "units"],
     "kernels/times.py": ["kernels", "steps", "units"],
@@ -61,6 +61,7 @@ TESTS = {
     "kernels/unknowns.py": ["no_silent_default"],
     "operators/cost.py": ["no_silent_default", "operators"],
     "catalog/gpu_entries.py": ["no_silent_default", "catalog_gpus"],
+    "catalog/scaling.py": ["scaling"],
     "kernels/formats.py": ["memory", "operators", "steps"],
     "common/arguments.py": ["assumed", "public_arguments"],
     "config_keys.py": ["assumed", "hf"],
@@ -311,6 +312,12 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("cost.k / (cost.k + fit.loop_depth)", "fit.loop_depth / (cost.k + fit.loop_depth)", "the walk inverted"),
         ("L2_SHARE = 0.5", "L2_SHARE = 1.0", "all of the L2"),
         ("share = 1 - cached * (1 - 1 / l2_speedup)", "share = 1 - cached / l2_speedup", "replays too fast"),
+        ("used = copies * (cost.bytes - cost.activations)", "used = cost.bytes - cost.activations", "one set in L2"),
+        ("(width * cost.k + WIDE * cost.n)", "width * (cost.k + cost.n)", "results in 8 bits"),
+        ("(WIDE + width) * cost.k", "width * cost.k", "quantizing reads nothing"),
+        ("_reuse(rows, columns, half_tile), step_flops)", "_reuse(rows, columns, half_tile), 0)", "no latency"),
+        ("depth + split_flops / step", "depth", "splits for nothing"),
+        ("return product + quantize_seconds(fit, gpu, cost)", "return product", "quantization left out"),
     ],
     "kernels/attention.py": [
         ("fit.softmax_flops / gpu.peak_16_bit", "fit.softmax_flops / peak_flop_rate", "a softmax in fp8"),
@@ -359,6 +366,13 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "operators/cost.py": [
         ("float(size)", "size", "integers that overflow"),
         ('size.astype("float64")', "1.0 * size", "sizes of half precision"),
+    ],
+    "catalog/scaling.py": [
+        ("min(unlimited, own)", "unlimited", "a card of less power as fast"),
+        ("max(share / (1 - boost), share / lenders)", "share", "the lender's power limit on another card"),
+        ('fields["walk_ns"] / clocks', 'fields["walk_ns"] * clocks', "a faster clock walks slower"),
+        ("borrower.peak_16_bit / lender.peak_16_bit / cycles", "borrower.peak_16_bit / lender.peak_16_bit",
+         "FLOPs of all SMs"),
     ],
     "catalog/gpu_entries.py": [
         ("2**30 * self.memory.reported_gib", "1e9 * self.memory.reported_gib", "GiB taken for GB"),

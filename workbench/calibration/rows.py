@@ -109,7 +109,7 @@ def with_groups(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{column: values for column, values in given.items() if column not in table})
 
 
-def by_group(table: pd.DataFrame) -> tuple[dict[Group, pd.DataFrame], list[str]]:
+def by_group(table: pd.DataFrame, fewest: int = FEWEST_ROWS) -> tuple[dict[Group, pd.DataFrame], list[str]]:
     """The rows of each group, checked, and why one has too few for a fit; ValueError if every one has."""
     enough: dict[Group, pd.DataFrame] = {}
     skipped = []
@@ -133,8 +133,8 @@ def by_group(table: pd.DataFrame) -> tuple[dict[Group, pd.DataFrame], list[str]]
             values = pd.to_numeric(rows[name], errors="coerce")
             if not (bad := rows[~((values > 0) & np.isfinite(values))]).empty:
                 raise ValueError(f"{name} = {bad[name].iloc[0]} in a {kind} row: expected positive numbers")
-        if len(rows) < FEWEST_ROWS or len(rows.drop_duplicates(list(columns))) < FOLDS:
-            skipped.append(f"{len(rows)} rows of {group}: a fit needs {FEWEST_ROWS}, of {FOLDS} sizes")
+        if len(rows) < fewest or len(rows.drop_duplicates(list(columns))) < min(FOLDS, fewest):
+            skipped.append(f"{len(rows)} rows of {group}: a fit needs {fewest}, of {FOLDS} sizes")
         else:
             enough[group] = rows
     if not enough:

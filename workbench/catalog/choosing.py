@@ -38,7 +38,9 @@ def catalog_fits(name: str) -> tuple[Fit, ...]:
     return () if path is None else read_fits(read_mapping(path), str(path))
 
 
-def nearest_fit(card: Any, kind: str, form: str, engine: str, candidates: Iterable[Candidate]) -> Candidate:
+def nearest_fit(
+    card: Any, kind: str, form: str, engine: str, candidates: Iterable[Candidate], family: str | None = None
+) -> Candidate:
     """The candidate that is nearest: in its GPU, its engine or kernel library, and its format, in this order.
 
     A fit of the GPU itself by that engine; else of the library that the engine runs; else of the architecture; of
@@ -57,10 +59,11 @@ def nearest_fit(card: Any, kind: str, form: str, engine: str, candidates: Iterab
         ridges = abs(log(each.gpu.peak_16_bit / each.gpu.bandwidth / (card.peak_16_bit / card.bandwidth)))
         by_engine = [*ENGINES].index(each.fit.engine) if each.fit.engine in ENGINES else len(ENGINES)
         return (
-            apart + own + (near and 1.5 + 0.5 * near),
+            apart + own + (near and 1.5 + 0.5 * near) + (0.25 if family not in (None, each.fit.family) else 0),
             own,
             each.gpu.id != DEFAULT_GPU and apart > 2,
             ridges,
+            -each.fit.rows,
             by_engine,
         )
 

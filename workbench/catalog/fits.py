@@ -48,6 +48,13 @@ class GemmFit(Record):
     #: How much faster operands come from the L2 cache than from memory, in a benchmark that repeats one call; None: not
     #: seen in the timings [1].
     l2_speedup: L2Speedup = None
+    l2_share: Fraction = 1.0  #: of the L2 cache that such operands find room in [1]
+    walk_ns: Annotated[float, Field(ge=0, le=100), Unit("ns")] = 0.0  #: least time of a tile's step of 1 along k [ns]
+    max_splits: Annotated[float, Field(ge=1, le=64), Unit("1")] = 16.0  #: parts that k is split into at most [1]
+    split_us: Microseconds = 0.0  #: adding up the parts, where k is split [us]
+    #: Achievable share of the bandwidth in quantizing the activations; None: the timings do not hold it [1].
+    quantize_fraction: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Unit("1")] = None
+    host_us: Microseconds = 0.0  #: least time of a call that the benchmark's host launches, without a CUDA graph [us]
 
 
 class PrefillFit(Record):
@@ -197,15 +204,13 @@ def read_fits(fields: Mapping[str, Any], where: str) -> tuple[Fit, ...]:
     return tuple(fit.model_copy(update={"source": table.sources[fit.source]}) for fit in table.fits)
 
 
-def fits_file(sources: Mapping[str, str], fits: Iterable[Fit]) -> str:
+def fits_file(fits: Iterable[Fit]) -> str:
     """The content of a file of fits, three digits a number.
 
     Parameters
     ----------
-    sources : mapping of str to str
-        Where timings are from, by a short name.
     fits : iterable of Fit
-        Their `source` is one of those names.
+        In the order of the file; the texts of their sources are written once.
 
     Returns
     -------
@@ -213,9 +218,11 @@ def fits_file(sources: Mapping[str, str], fits: Iterable[Fit]) -> str:
         YAML, for `read_fits`.
     """
     lines = ["# Fitted parameters of the kernel-time model; workbench.catalog.fits says what each is."]
-    lines.append(_yaml({"sources": dict(sources)}) + "fits:")
+    fits = list(fits)
+    names = {text: f"timings {i}" for i, text in enumerate(dict.fromkeys(fit.source for fit in fits), 1)}
+    lines.append(_yaml({"sources": {name: text for text, name in names.items()}}) + "fits:")
     for fit in fits:
-        fields = fit.model_dump(exclude_none=True, exclude_defaults=True)
+        fields = fit.model_dump(exclude_none=True, exclude_defaults=True) | {"source": names[fit.source]}
         fields = {name: _rounded(value) for name, value in fields.items()}
         block, flow = (
             {name: value for name, value in fields.items() if isinstance(value, dict) == flows}

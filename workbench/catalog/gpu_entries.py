@@ -26,6 +26,13 @@ from .choosing import (
 from .dtypes import WIDTH
 from .fits import KINDS, LINK_KINDS, NEAR_FORMATS, Fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
+from .scaling import scaled
+
+#: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
+#: fp32's special functions for compute capability 7.x to 10.0 and 12.x, 32 for 10.3), by architecture [1].
+EXPONENTIALS = {
+    **dict.fromkeys(("volta", "turing", "ampere", "ada", "hopper", "blackwell"), 16), "blackwell ultra": 32,
+}  # fmt: skip
 
 
 def _known_dtypes(table: dict[str, float]) -> dict[str, float]:
@@ -111,6 +118,14 @@ class GPU(Entry):
         return self.peak_flop_rate(
             next((d for d in ("fp16", "bf16") if d in self.dense_tflops), [*self.dense_tflops][-1])
         )
+
+    @property
+    def exponential_rate(self) -> float | None:
+        """Exponentials of all SMs at the boost clock [1/s]; None where SMs, clock or their rate are not known."""
+        a_clock = EXPONENTIALS.get(self.architecture)
+        if a_clock is None or self.sm_count is None or self.boost_mhz is None:
+            return None
+        return 1e6 * a_clock * self.sm_count * self.boost_mhz
 
     def ridge_point(self, dtype: str = "fp16") -> float:
         """Operational intensity at which the two ceilings meet, `peak_flop_rate` / `bandwidth` [FLOP/byte]."""
@@ -249,8 +264,9 @@ class KernelFit(NamedTuple):
 
 
 def kernel_fit(
-    card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None, *, pcie: bool = False
-) -> KernelFit:
+    card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None, *, family: str | None = None,
+    pcie: bool = False,
+) -> KernelFit:  # fmt: skip
     """Parameters that a GPU's kernel times are computed with.
 
     Its own of that engine and format, or else the nearest: those of another engine that runs the same kernel library,
@@ -268,6 +284,8 @@ def kernel_fit(
         Of the kernel, one of `catalog.fits.NEAR_FORMATS`.
     engine : str, optional
         That runs it, one of `ENGINES`; None is the best measured, the first.
+    family : str, optional
+        Kernel library; None is the one that the engine runs there, as far as timings show it.
     pcie : bool
         Of a collective: it goes over PCIe although the GPU has a link of its own, which does not reach all.
 
@@ -282,25 +300,27 @@ def kernel_fit(
         For an unknown name.
     """
     card, kind = gpu(card), one_of("kind", kind, KINDS)
-    form, engine = (
-        one_of("format", format, NEAR_FORMATS),
-        one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES),
-    )
+    form = one_of("format", format, NEAR_FORMATS)
+    engine = one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES)
     if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
-        return _kernel_fit(card, kind, form, engine, bool(pcie))
-    return _catalog_fit(card.id, kind, form, engine, bool(pcie))
+        own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
+        return borrowed_fit(card, kind, form, engine, [*own, *_candidates(kind)], family, pcie=pcie)
+    return _catalog_fit(card.id, kind, form, engine, family, pcie)
 
 
 @cache
-def _catalog_fit(name: str, kind: str, form: str, engine: str, pcie: bool) -> KernelFit:
-    return _kernel_fit(_gpu(name), kind, form, engine, pcie)
+def _catalog_fit(name: str, kind: str, form: str, engine: str, family: str | None, pcie: bool) -> KernelFit:
+    return borrowed_fit(_gpu(name), kind, form, engine, _candidates(kind), family, pcie=pcie)
 
 
-def _kernel_fit(card: GPU, kind: str, form: str, engine: str, pcie: bool) -> KernelFit:
-    candidates = [Candidate(card, fit) for fit in card.fits if fit.kind == kind] + _candidates(kind)
+def borrowed_fit(
+    card: GPU, kind: str, form: str, engine: str, candidates: list[Candidate], family: str | None = None, *,
+    pcie: bool = False,
+) -> KernelFit:  # fmt: skip
+    """The nearest of some candidates, as `kernel_fit` gives that of the catalog's."""
     if kind in LINK_KINDS:
         return _link_fit(card, *nearest_link_fit(card, kind, engine, candidates, pcie=pcie), engine, pcie)
-    lender, fit = nearest_fit(card, kind, form, engine, candidates)
+    lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
     parts = [] if lender.id == card.id else [f"those of {lender.id}"]
     if lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
         parts.append("the same architecture")
@@ -311,7 +331,9 @@ def _kernel_fit(card: GPU, kind: str, form: str, engine: str, pcie: bool) -> Ker
     if fit.format != form:
         parts.append(f"{fit.format} in place of {form}")
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
-    return KernelFit(fit.parameters, lender.id, ", ".join(parts) or "fitted on this GPU", fit, error)
+    return KernelFit(
+        scaled(fit.parameters, lender, card), lender.id, ", ".join(parts) or "fitted on this GPU", fit, error
+    )
 
 
 def _link_fit(card: GPU, lender: GPU, fit: Fit, engine: str, pcie: bool) -> KernelFit:
