@@ -3,7 +3,19 @@
 from .choosing import DEFAULT_ENGINE, ENGINES, catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
 from .engine_entries import ServingEngine, engine, engines
-from .fits import FITS, KINDS, LINK_KINDS, NEAR_FORMATS, CollectiveFit, DecodeFit, ElementwiseFit, Fit, GemmFit, PrefillFit, read_fits
+from .fits import (
+    FITS,
+    KINDS,
+    LINK_KINDS,
+    NEAR_FORMATS,
+    CollectiveFit,
+    DecodeFit,
+    ElementwiseFit,
+    Fit,
+    GemmFit,
+    PrefillFit,
+    read_fits,
+)
 from .gpu_entries import GPU, KernelFit, Link, Memory, gpu, gpus, kernel_fit
 from .model_entries import Mla, Model, Moe, Quantization, SlidingWindow, model, models
 

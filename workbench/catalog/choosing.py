@@ -70,22 +70,25 @@ def nearest_fit(
     return min(known, key=distance)
 
 
-def nearest_link_fit(card: Any, kind: str, engine: str, candidates: Iterable[Candidate], *, pcie: bool) -> Candidate:
+def nearest_link_fit(
+    card: Any, kind: str, engine: str, candidates: Iterable[Candidate], family: str | None = None, *, pcie: bool = False
+) -> Candidate:
     """The candidate for a collective: of the engine, or the library that it runs, then of the link, not of the GPU.
 
     The link is the vendor's own, or PCIe: the same generation, then as many GPUs that it joins, then the nearest rate.
     """
     own = has_link(card) and not pcie
-    generation, rate = link_generation(card, own=own)
+    generation, rate = link_of(card, own=own), _link_gbs(card, own=own)
 
     def distance(each: Candidate) -> tuple[Any, ...]:
-        its_generation, its_rate = link_generation(each.gpu, own=own)
         reach, its_reach = (entry.link and entry.link.max_gpus for entry in (card, each.gpu))
         return (
             not (each.gpu is card and card.fits),  # fits of one's own go first
-            0 if each.fit.engine == engine else 1 if each.fit.family in ENGINES[engine] else 2,
-            generation is None or its_generation != generation,
-            each.gpu.id != card.id, own and reach != its_reach, abs(log(its_rate / rate)), each.gpu.id,
+            family not in (None, each.fit.family),
+            0 if each.fit.engine == engine else 1 if each.fit.family in ENGINES.get(engine, ()) else 2,
+            generation is None or link_of(each.gpu, own=own) != generation,
+            each.gpu.id != card.id, own and reach != its_reach, abs(log(_link_gbs(each.gpu, own=own) / rate)),
+            each.gpu.id,
         )  # fmt: skip
 
     known = (each for each in candidates if each.fit.kind == kind and has_link(each.gpu) == own)
@@ -97,13 +100,19 @@ def has_link(card: Any) -> bool:
     return bool(card.link and card.link.gbs_per_direction)
 
 
-def link_generation(card: Any, *, own: bool) -> tuple[str | None, float]:
-    """Generation of a GPU's own link, or of its PCIe, and a number to compare rates by, 1 where there is none."""
-    if own:
+def link_of(card: Any, *, own: bool | None = None) -> str | None:
+    """Generation of a GPU's own link, or of its PCIe, such as "NVLink 4"; None where it is neither, or not known."""
+    if has_link(card) if own is None else own:
         found = re.match(r"NVLink \d", card.link.name)
-        return found and found[0], card.link.gbs_per_direction
+        return found and found[0]
     found = re.match(r"\d", card.pcie or "")
-    return found and f"PCIe {found[0]}", 2.0 ** int(found[0]) if found else 1.0
+    return found and f"PCIe {found[0]}"
+
+
+def _link_gbs(card: Any, *, own: bool) -> float:
+    """Rate to compare links by: PCIe's doubles with every generation [GB/s]."""
+    link = link_of(card, own=False)
+    return float(card.link.gbs_per_direction) if own else 2.0 ** int(link[-1]) if link else 1.0
 
 
 def _gpus_apart(card: Any, other: Any) -> float:

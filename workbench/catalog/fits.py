@@ -106,7 +106,7 @@ class CollectiveFit(Record):
     small_fraction: Fraction  #: share of the link that small messages reach [1]
     setup_us: Microseconds  #: further latency of the kernel for large messages [us]
     pair_fraction: Fraction  #: share of the link that large messages between two GPUs reach [1]
-    #: The same among eight, between which others lie; over PCIe, whose host all GPUs share, 8 / n of it among n > 2 [1].
+    #: The same among eight; over PCIe, whose host all GPUs share, 8 / n of it among n > 2 [1].
     all_fraction: Fraction
 
 

@@ -19,7 +19,7 @@ from .choosing import (
     Candidate,
     catalog_fits,
     has_link,
-    link_generation,
+    link_of,
     nearest_fit,
     nearest_link_fit,
 )
@@ -319,7 +319,7 @@ def borrowed_fit(
 ) -> KernelFit:  # fmt: skip
     """The nearest of some candidates, as `kernel_fit` gives that of the catalog's."""
     if kind in LINK_KINDS:
-        return _link_fit(card, *nearest_link_fit(card, kind, engine, candidates, pcie=pcie), engine, pcie)
+        return _link_fit(card, *nearest_link_fit(card, kind, engine, candidates, family, pcie=pcie), engine, pcie)
     lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
     parts = [] if lender.id == card.id else [f"those of {lender.id}"]
     if lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
@@ -338,7 +338,7 @@ def borrowed_fit(
 
 def _link_fit(card: GPU, lender: GPU, fit: Fit, engine: str, pcie: bool) -> KernelFit:
     own = has_link(card) and not pcie
-    (link, _), (lent, _) = (link_generation(entry, own=own) for entry in (card, lender))
+    link, lent = (link_of(entry, own=own) for entry in (card, lender))
     parts = ["fitted on this GPU" if lender.id == card.id else f"those of {lender.id}"]
     if lender.id != card.id:
         name = card.link.name if own and card.link else f"PCIe {card.pcie}"

@@ -38,8 +38,8 @@ __all__ = [
     "link_rate",
     "longest",
     "operator_time",
-    "ridge_point",
     "reduce_scatter_time",
+    "ridge_point",
     "send_time",
     "timed",
 ]
