@@ -50,6 +50,8 @@ class FittedKind:
         The rate of L2 is fitted as well, where many rows beat the memory roof.
     alias : str
         The kind's other name in tables of timings.
+    adapted : callable
+        ``(kind, format, rows) -> FittedKind``, with what that format and those rows determine besides.
     """
 
     columns: tuple[str, ...]
@@ -61,6 +63,7 @@ class FittedKind:
     cached: bool = False
     replayed: bool = False
     alias: str = ""
+    adapted: Callable[["FittedKind", str, pd.DataFrame], "FittedKind"] = lambda kind, form, rows: kind
 
 
 def call_costs(kind: str, form: str, rows: pd.DataFrame) -> Cost:
@@ -108,6 +111,27 @@ _GEMM: Bounds = {
     "compute_fraction": (0.8, 0.2, 1.0), "bandwidth_fraction": (0.8, 0.2, 1.0),
     "overlap": (2.0, 1.0, 4.0),
 }  # fmt: skip
+#: Further parameters of a GEMM, in formats of less than 16 bits or where a benchmark says how many sets of weights it
+#: used in turn.
+_MORE: Bounds = {
+    "fill_depth": (150.0, 0.0, 3000.0), "half_tile": (15.0, 0.0, 200.0), "loop_us": (3.0, 0.0, 30.0),
+    "compute_fraction": (0.7, 0.1, 1.0), "walk_ns": (0.2, 0.0, 8.0),
+}  # fmt: skip
+_QUANTIZED: Bounds = {"quantize_fraction": (0.4, 0.03, 1.0)}
+_HOST: Bounds = {"host_us": (100.0, 1.0, 900.0)}
+_SPLITS = [{"max_splits": most, "split_us": 1.0} for most in (1.0, 4.0, 16.0)]
+
+
+def _gemm(kind: FittedKind, form: str, rows: pd.DataFrame) -> FittedKind:
+    """By format and benchmark: the walk along k, the quantization of activations, and the host that launches it."""
+    if form == "bf16" and "copies" not in rows:
+        return kind
+    bounds = kind.bounds | _MORE | (_QUANTIZED if form in gemm.QUANTIZED else {})
+    if "launched" in rows and (rows.launched == "host").all():
+        bounds |= _HOST
+    return replace(kind, bounds=bounds, variants=_SPLITS)
+
+
 _HEADS = ["n_heads", "n_kv_heads", "head_dim"]
 _ATTENTION = ("batch_size", "seq_len_q", "seq_len_kv", *_HEADS)
 
@@ -119,8 +143,8 @@ _COLLECTIVE: Bounds = {
 #: How each kind of kernel is fitted.
 FITTED: dict[str, FittedKind] = {
     "gemm": FittedKind(
-        ("m", "n", "k"), ["n", "k"], _product, gemm.gemm_seconds, _GEMM, replayed=True,
-        variants=[{"small_tile_waves": None}, {"small_tile_waves": 2.0}],
+        ("m", "n", "k"), ["n", "k"], _product, gemm.benchmark_seconds, _GEMM, replayed=True,
+        variants=[{"small_tile_waves": None}, {"small_tile_waves": 2.0}], adapted=_gemm,
     ),
     "unfused": FittedKind(
         ("m", "n", "k", "batch"), ["n", "k"], _product, gemm.gemm_seconds,

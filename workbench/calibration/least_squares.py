@@ -26,6 +26,8 @@ MOST_STEPS, INSIDE = 100, 1e-6
 REGIMES = ("memory-bound", "between", "compute-bound")
 #: Fitted as well, where more than this share of the rows of a kind that is `replayed` beat the memory roof.
 REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0)}
+#: And where the rows say how many sets of operands they used in turn.
+SETS = {"l2_share": (0.8, 0.2, 1.0)}
 
 
 class Timings:
@@ -33,7 +35,7 @@ class Timings:
 
     def __init__(self, kind: str, form: str, rows: pd.DataFrame, card: GPU, prefill: Any = None) -> None:
         """Prepare the rows; decoding takes the softmax of `prefill`, or of the GPU's own fit of that."""
-        fitted, self.card = FITTED[kind], card
+        fitted, self.card = FITTED[kind].adapted(FITTED[kind], form, rows), card
         self.record, self.law, self.variants, self.bounds = FITS[kind], fitted.law, fitted.variants, fitted.bounds
         if kind == "decode":
             self.law = partial(fitted.law, softmax=prefill or kernel_fit(card, "prefill", form).fit)
@@ -50,11 +52,14 @@ class Timings:
         self.usable = (self.time > self.ideal) & ~(cached & fitted.cached)
         self.copies = rows.copies.fillna(1).to_numpy() if "copies" in rows else 1
         if fitted.replayed and (self.time < moving).mean() > REPLAYED_ROWS:
-            self.usable, self.bounds = np.ones(len(rows), dtype=bool), fitted.bounds | REPLAYED
+            shared = "copies" in rows and "l2_share" in self.record.model_fields
+            self.usable = np.ones(len(rows), dtype=bool)
+            self.bounds = fitted.bounds | REPLAYED | (SETS if shared else {})
 
     def predict(self, fit: Any) -> np.ndarray:
         """Times by the model [s]."""
-        cost = replayed_cost(self.card, self.cost, getattr(fit, "l2_speedup", None), self.copies)
+        speedup, share = getattr(fit, "l2_speedup", None), getattr(fit, "l2_share", 1.0)
+        cost = replayed_cost(self.card, self.cost, speedup, self.copies, share)
         seconds = self.law(fit=fit, gpu=self.card, cost=cost, peak_flop_rate=self.peak)
         return np.asarray(np.maximum(seconds, self.roof(self.card, cost, self.peak)))
 

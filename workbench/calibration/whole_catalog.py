@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..catalog.choosing import ENGINES, Candidate, catalog_fits, link_of
+from ..catalog.choosing import Candidate, catalog_fits
+from ..catalog.engine_entries import engines
 from ..catalog.fits import LINK_KINDS, Fit, fits_file
 from ..catalog.gpu_entries import KernelFit, borrowed_fit, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.links import link_of
 from ..common.machine import cores
 from ..files.writing import write_text
 from ..signatures import typed
@@ -172,7 +174,7 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
     for name, own in table.groupby("gpu", sort=True):
         card = find_gpu(str(name))
         for group, part in by_group(own.drop(columns="gpu"), fewest=1)[0].items():
-            engine = group.engine if group.engine in ENGINES else None
+            engine = group.engine if group.engine in engines() else None
             used = kernel_fit(card, group.kind, group.format, engine, family=group.family)
             rows.append({"gpu": name} | group._asdict() | _judged(Timings(group.kind, group.format, part, card), used))
     return pd.DataFrame(rows).sort_values(["kind", "format", "engine", "gpu"], ignore_index=True)

@@ -1,8 +1,8 @@
 """The catalog: GPUs, models and engines, one YAML file an entry, each number with its source; formats and fits."""
 
-from .choosing import DEFAULT_ENGINE, ENGINES, catalog_fits
+from .choosing import catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
-from .engine_entries import ServingEngine, engine, engines
+from .engine_entries import DEFAULT_ENGINE, ServingEngine, engine, engines
 from .fits import (
     FITS,
     KINDS,
@@ -21,7 +21,6 @@ from .model_entries import Mla, Model, Moe, Quantization, SlidingWindow, model, 
 
 __all__ = [
     "DEFAULT_ENGINE",
-    "ENGINES",
     "FITS",
     "GPU",
     "GROUP_FORMATS",

@@ -10,6 +10,9 @@ from ..common.errors import unknown
 from ..common.yaml_records import Text
 from .loading import Entry, describe_entry, entry_files, load_entry
 
+#: The best measured engine, whose kernels times are of unless another is named.
+DEFAULT_ENGINE = "vllm"
+
 HostTime = Annotated[float, Field(ge=0, lt=1e6)]
 
 
@@ -22,6 +25,8 @@ class ServingEngine(Entry):
     #: its layers; 0 where CUDA graphs launch them together [us].
     layer_us: HostTime = 0.0
     covers: Text  #: what is in these times
+    #: Kernel libraries that it runs, whose fits serve where it has none of its own.
+    families: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
     version: Text  #: of the engine, as measured
     date: Text  #: of the measurements
     error_percent: Annotated[float, Field(ge=0)] | None = None  #: of a step's time, on measurements held out [%]

@@ -28,6 +28,8 @@ Depth = Annotated[float, Field(ge=0, le=1e6), Unit("1")]
 Sharpness = Annotated[float, Field(ge=1, le=8), Unit("1")]
 L2Speedup = Annotated[Annotated[float, Field(ge=1, le=10)] | None, Unit("1")]
 
+L2Share = Annotated[Number, Unit("1")]
+
 
 class GemmFit(Record):
     """Parameters of a matmul, or of a batch of them."""
@@ -58,7 +60,7 @@ class GemmFit(Record):
 
 
 class PrefillFit(Record):
-    """Parameters of fused attention over tiles of queries."""
+    """Parameters of fused attention over tiles of queries, of heads or of a latent cache that is expanded to heads."""
 
     launch_us: Microseconds  #: as for a GEMM [us]
     wave_us: Microseconds  #: starting one wave of tiles, a tile on every SM [us]
@@ -66,25 +68,74 @@ class PrefillFit(Record):
     token_ns: Annotated[float, Field(ge=0, le=1000), Unit("ns")] = 0.0
     #: FLOPs that the 16-bit peak would do in the time of one score's softmax, mostly its exponential; an SM's 16
     #: exponentials a clock are 128 FLOPs on GA100, 256 on GH100, 512 on GB100 [FLOP].
-    softmax_flops: Annotated[float, Field(ge=0, le=1e4), Unit("FLOP")]
+    softmax_flops: Annotated[float, Field(ge=0, le=1e4), Unit("FLOP")] = 0.0
+    #: In its place, the exponentials that all SMs at the boost clock would do in that time [1].
+    exponentials: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Unit("1")] = None
     compute_fraction: Fraction  #: achievable share of the peak [1]
+    #: What heads of `LARGE_HEAD` and more reach of that, as their tiles are other ones [1].
+    large_head: Annotated[float, Field(gt=0, le=4), Unit("1")] = 1.0
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
+    tail: Annotated[float, Field(ge=0, le=4), Unit("1")] = (
+        0.5  #: share of a whole tile's walk that the last wave adds [1]
+    )
+    #: Half tiles of scores that a row of queries wastes where a window ends; on the diagonal it is one [1].
+    window_edge: Annotated[float, Field(ge=0, le=4), Unit("1")] = 0.0
     packed_heads: bool  #: whether the query heads that share a KV head fill one tile together
     operands_in_l2: bool = False  #: whether Q, K and V are found in the L2 cache as far as they fit
+    l2_speedup: L2Speedup = None  #: as for a GEMM [1]
+    l2_share: L2Share = 1.0  #: share of the L2 cache that the operands of a replay may fill [1]
 
 
 class DecodeFit(Record):
-    """Parameters of fused attention of few new tokens, the cache split over all SMs."""
+    """Parameters of fused attention of few new tokens over heads or over a latent cache, split over all SMs."""
 
     launch_us: Microseconds  #: of the kernel and of the one that joins the splits [us]
-    context_us: Microseconds  #: a context of C tokens costs context_us C / (C + `CONTEXT_DEPTH`) more in latency [us]
+    context_us: Microseconds = 0.0  #: a context of C tokens costs context_us C / (C + `CONTEXT_DEPTH`) in latency [us]
+    whole_context: bool = False  #: whether tokens that a window hides count there
     wave_us: Microseconds  #: starting one wave of sequence x KV-head blocks [us]
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
     overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
+    #: Achievable share of the peak; None: that of prompts, with their softmax [1].
+    compute_fraction: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Unit("1")] = None
+    tile_rows: Annotated[int, Field(gt=0, le=256), Unit("1")] = 16  #: rows of queries that one tile computes [1]
+    #: Share of the cache that every further tile of the same KV head reads again from memory [1].
+    reread: Annotated[float, Field(ge=0, le=1), Unit("1")] = 0.0
     #: Where no query heads share a KV head, the context is not split, and a block reads its own at this rate; None: it
     #: is always split [GB/s].
     unsplit_gbs: Annotated[Number | None, Unit("GB/s")] = None
+    #: A block reads its part of the context at this rate; None: as fast as memory [GB/s].
+    block_gbs: Annotated[Number | None, Unit("GB/s")] = None
+    max_splits: Annotated[Number | None, Unit("1")] = None  #: blocks that share a tile's context at most; None: any [1]
+    #: The same where no query heads share a KV head; None: as where they do [1].
+    single_splits: Annotated[Number | None, Unit("1")] = None
+    unpacked: bool = False  #: whether every query head is a tile of its own, split as a single one, under a window
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
+    l2_share: L2Share = 1.0  #: as for prompts [1]
+
+
+class LinearStepFit(Record):
+    """Parameters of gated linear attention that carries its states on token by token."""
+
+    launch_us: Microseconds  #: launch of one kernel [us]
+    wave_us: Microseconds  #: one token of one wave of heads, a head on every SM [us]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
+    overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
+    state_passes: Annotated[float, Field(ge=0.5, le=4), Unit("1")] = 2.0  #: reads and writes of a state per token [1]
+    l2_speedup: L2Speedup = None  #: as for a GEMM [1]
+    l2_share: L2Share = 1.0  #: as for attention [1]
+
+
+class LinearChunkFit(Record):
+    """Parameters of gated linear attention over prompts, chunk by chunk."""
+
+    launch_us: Microseconds  #: of its kernels together [us]
+    chunk_us: Microseconds  #: from one chunk to the next, a head on every SM [us]
+    compute_fraction: Fraction  #: achievable share of the peak [1]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
+    #: How often its kernels move as much as a prompt's queries, keys, values and outputs come to [1].
+    passes: Annotated[float, Field(ge=1, le=40), Unit("1")]
+    l2_share: L2Share = 0.5  #: size of what one kernel leaves to the next in the L2 cache, over that of the cache [1]
+    overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
 
 
 class ElementwiseFit(Record):

@@ -13,18 +13,11 @@ from pydantic import AfterValidator, Field
 from ..common.arguments import LEAST, check_range, one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
-from .choosing import (
-    DEFAULT_ENGINE,
-    ENGINES,
-    Candidate,
-    catalog_fits,
-    has_link,
-    link_of,
-    nearest_fit,
-    nearest_link_fit,
-)
+from .choosing import Candidate, catalog_fits, nearest_fit
 from .dtypes import WIDTH
+from .engine_entries import DEFAULT_ENGINE, engines
 from .fits import KINDS, LINK_KINDS, NEAR_FORMATS, Fit
+from .links import link_reason, nearest_link_fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 from .scaling import scaled
 
@@ -283,7 +276,7 @@ def kernel_fit(
     format : str
         Of the kernel, one of `catalog.fits.NEAR_FORMATS`.
     engine : str, optional
-        That runs it, one of `ENGINES`; None is the best measured, the first.
+        That runs it, one of `engines()`; None is the best measured, `DEFAULT_ENGINE`.
     family : str, optional
         Kernel library; None is the one that the engine runs there, as far as timings show it.
     pcie : bool
@@ -301,7 +294,7 @@ def kernel_fit(
     """
     card, kind = gpu(card), one_of("kind", kind, KINDS)
     form = one_of("format", format, NEAR_FORMATS)
-    engine = one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES)
+    engine = one_of("engine", DEFAULT_ENGINE if engine is None else engine, engines())
     if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
         own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
         return borrowed_fit(card, kind, form, engine, [*own, *_candidates(kind)], family, pcie=pcie)
@@ -319,34 +312,24 @@ def borrowed_fit(
 ) -> KernelFit:  # fmt: skip
     """The nearest of some candidates, as `kernel_fit` gives that of the catalog's."""
     if kind in LINK_KINDS:
-        return _link_fit(card, *nearest_link_fit(card, kind, engine, candidates, family, pcie=pcie), engine, pcie)
-    lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
+        lender, fit = nearest_link_fit(card, kind, engine, candidates, family, pcie=pcie)
+    else:
+        lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
     parts = [] if lender.id == card.id else [f"those of {lender.id}"]
-    if lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
+    if kind in LINK_KINDS:
+        parts += [] if lender.id == card.id else [link_reason(card, lender, pcie=pcie)]
+    elif lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
         parts.append("the same architecture")
     elif lender.id != card.id:
         parts[0] += f" for want of a fit of {card.architecture}"
     if fit.engine != engine:
         parts.append(f"{fit.engine}'s {fit.family} kernels")
-    if fit.format != form:
+    if fit.format != form and kind not in LINK_KINDS:
         parts.append(f"{fit.format} in place of {form}")
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
     return KernelFit(
         scaled(fit.parameters, lender, card), lender.id, ", ".join(parts) or "fitted on this GPU", fit, error
     )
-
-
-def _link_fit(card: GPU, lender: GPU, fit: Fit, engine: str, pcie: bool) -> KernelFit:
-    own = has_link(card) and not pcie
-    link, lent = (link_of(entry, own=own) for entry in (card, lender))
-    parts = ["fitted on this GPU" if lender.id == card.id else f"those of {lender.id}"]
-    if lender.id != card.id:
-        name = card.link.name if own and card.link else f"PCIe {card.pcie}"
-        parts.append(f"{link} as well" if link and link == lent else f"{lent} in place of {name}")
-    if fit.engine != engine:
-        parts.append(f"{fit.engine}'s {fit.family} kernels")
-    error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
-    return KernelFit(fit.parameters, lender.id, ", ".join(parts), fit, error)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog import ENGINES, GPU, CollectiveFit, kernel_fit
+from ..catalog import GPU, CollectiveFit, engines, kernel_fit
 from ..catalog import gpu as find_gpu
 from ..common.arguments import check_broadcast, one_of, positive_numbers
 from ..common.arrays import Array
@@ -288,7 +288,7 @@ def _time(kind: str, gpu: str | GPU, bytes_: Any, gpus: Any, time_model: str, en
         fit: CollectiveFit = kernel_fit(card, kind, engine=engine, pcie=pcie).fit
         return fit
 
-    one_of("engine", engine, (None, *ENGINES))
+    one_of("engine", engine, (None, *engines()))
     return least if ideal else np.maximum(linked_seconds(fits, card, work), least)
 
 

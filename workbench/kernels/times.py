@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..catalog import ENGINES, GPU, LINK_KINDS, kernel_fit
+from ..catalog import GPU, LINK_KINDS, engines, kernel_fit
 from ..catalog import gpu as find_gpu
 from ..catalog.dtypes import plain_width
 from ..common.arguments import check_broadcast, check_range, one_of, positive_numbers
@@ -37,11 +37,11 @@ class Timing:
 
     time_model: str = "ideal"  #: "ideal", each kernel on its roof, or "kernel", by its law
     launch_latency: float = 0.0  #: what every call takes besides [s]
-    engine: str | None = None  #: whose kernels run, one of `catalog.ENGINES`; None is the best measured, the first
+    engine: str | None = None  #: whose kernels run, one of `catalog.engines()`; None is the best measured
 
     def __post_init__(self) -> None:
         check_time_model(self.time_model)
-        one_of("engine", self.engine, (None, *ENGINES))
+        one_of("engine", self.engine, (None, *engines()))
         object.__setattr__(self, "launch_latency", check_range("launch_latency", self.launch_latency, 1, "seconds"))
 
 
@@ -91,7 +91,7 @@ def operator_time(
     time_model : str
         "kernel" or "ideal".
     engine : str, optional
-        Whose kernels run, one of `catalog.ENGINES`; None is the best measured, the first.
+        Whose kernels run, one of `catalog.engines()`; None is the best measured.
 
     Returns
     -------
@@ -232,10 +232,10 @@ def attention_time(
 
 def attention_cost(
     new_tokens: Array, context: Array, batch_size: Array, n_heads: Array, n_kv_heads: Array, head_dim: Array,
-    width: Array, *, causal: bool = True,
+    width: Array, *, kv_width: Array | None = None, window: Array | None = None, causal: bool = True,
 ) -> Cost:  # fmt: skip
-    """Work of fused attention, queries and cache of `width` [byte]; the rest as for `attention_time`."""
-    cache = n_kv_heads * head_dim * width
+    """Work of fused attention, queries of `width` and cache of `kv_width` [byte]; the rest as for `attention_time`."""
+    cache = n_kv_heads * head_dim * (width if kv_width is None else kv_width)
     heads = Heads(n_heads, head_dim, head_dim, cache, cache, n_heads / n_kv_heads)
     step = Step(batch_size, new_tokens, context, context - new_tokens)
-    return cost.attention(step, heads, width, causal=causal)
+    return cost.attention(step, heads, width, window=window, causal=causal)
