@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ..catalog.dtypes import KERNEL_FORMATS, WIDTH
+from ..catalog.fits import LINK_KINDS
 from ..common.arrays import Array
-from ..kernels import attention, elementwise, gemm
+from ..kernels import attention, collectives, elementwise, gemm
 from ..kernels.times import attention_cost
 from ..operators import cost
 from ..operators.cost import Cost
@@ -92,6 +93,18 @@ def _elementwise_law(fit: Any, gpu: Any, cost: Cost, peak_flop_rate: Array) -> A
     return elementwise.elementwise_seconds(fit, gpu, cost.bytes, cost.batch)
 
 
+def _message(kind: str) -> Callable[[pd.DataFrame, Sizes, OperandWidths], Cost]:
+    def work(_: pd.DataFrame, sizes: Sizes, __: OperandWidths) -> Cost:
+        size, gpus = sizes["message_bytes"], sizes["gpus"]
+        return Cost(np.zeros(len(size)), 2 * size, size, 1, 1, kernel=kind, gpus=gpus)  # type: ignore[arg-type]
+
+    return work
+
+
+def _collective_law(fit: Any, gpu: Any, cost: Cost, peak_flop_rate: Array) -> Array:
+    return collectives.collective_seconds(fit, gpu, cost)
+
+
 _GEMM: Bounds = {
     "launch_us": (4.0, 0.0, 100.0), "loop_us": (2.0, 0.0, 15.0), "loop_depth": (1000.0, 100.0, 5000.0),
     "fill_depth": (100.0, 0.0, 1000.0), "half_tile": (10.0, 0.0, 100.0), "boost": (0.05, 0.0, 0.3),
@@ -121,6 +134,11 @@ def _gemm(kind: FittedKind, form: str, rows: pd.DataFrame) -> FittedKind:
 
 _HEADS = ["n_heads", "n_kv_heads", "head_dim"]
 _ATTENTION = ("batch_size", "seq_len_q", "seq_len_kv", *_HEADS)
+
+_COLLECTIVE: Bounds = {
+    "launch_us": (4.0, 0.0, 40.0), "gpu_us": (0.5, 0.0, 10.0), "small_fraction": (0.4, 0.01, 1.0),
+    "setup_us": (16.0, 0.0, 200.0), "pair_fraction": (0.6, 0.2, 1.0), "all_fraction": (0.3, 0.005, 1.0),
+}  # fmt: skip
 
 #: How each kind of kernel is fitted.
 FITTED: dict[str, FittedKind] = {
@@ -156,4 +174,11 @@ FITTED: dict[str, FittedKind] = {
         ("bytes",), ["bytes"], _elementwise, _elementwise_law,
         {"launch_us": (3.0, 0.0, 100.0), "bandwidth_fraction": (0.7, 0.1, 1.0)},
     ),
+    **{
+        kind: FittedKind(
+            ("gpus", "message_bytes"), ["message_bytes"], _message(kind), _collective_law, _COLLECTIVE,
+            variants=[{"one_shot": True}, {"one_shot": False}],
+        )
+        for kind in LINK_KINDS
+    },
 }  # fmt: skip

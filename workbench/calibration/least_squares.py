@@ -12,7 +12,7 @@ from ..catalog.dtypes import KERNEL_FORMATS
 from ..catalog.fits import FITS
 from ..catalog.gpu_entries import GPU, kernel_fit
 from ..kernels.gemm import replayed_cost
-from ..kernels.roofline import ideal_time
+from ..kernels.times import LAWS
 from .kinds import FITTED, call_costs
 from .rows import folds
 
@@ -44,7 +44,8 @@ class Timings:
         computes = rows["dtype"] if form == "bf16" else [KERNEL_FORMATS[form].computes] * len(rows)
         self.peak = np.array([card.peak_flop_rate(dtype) for dtype in computes])
         computing, moving = self.cost.flops / self.peak, self.cost.bytes / card.bandwidth
-        self.ideal = ideal_time(self.cost.flops, self.cost.bytes, self.peak, card.bandwidth)
+        self.roof = LAWS[self.cost.kernel].ideal
+        self.ideal = np.asarray(self.roof(card, self.cost, self.peak))
         self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
         in_cache = False if card.l2_mb is None else self.cost.bytes < 1e6 * card.l2_mb
         cached = in_cache & (self.time < 2 * moving)
@@ -60,7 +61,7 @@ class Timings:
         speedup, share = getattr(fit, "l2_speedup", None), getattr(fit, "l2_share", 1.0)
         cost = replayed_cost(self.card, self.cost, speedup, self.copies, share)
         seconds = self.law(fit=fit, gpu=self.card, cost=cost, peak_flop_rate=self.peak)
-        return np.asarray(np.maximum(seconds, ideal_time(cost.flops, cost.bytes, self.peak, self.card.bandwidth)))
+        return np.asarray(np.maximum(seconds, self.roof(self.card, cost, self.peak)))
 
     def seen(self, fit: Any) -> np.ndarray:
         """Rows that take twice the time of the benchmark's host or more: of others it times the host, not the kernel."""
@@ -92,7 +93,9 @@ class Timings:
                 diff_step=np.full(len(names), 1e-4), max_nfev=MOST_STEPS,
             )  # fmt: skip
             if best is None or solution.cost < best[1].cost:
-                best = record(solution.x), solution
+                silent = np.where(solution.jac.any(axis=0), solution.x, start)  # the rows say nothing of the others
+                same = np.array_equal(residuals(silent), residuals(solution.x))
+                best = record(silent if same else solution.x), solution
         assert best is not None
         return best
 

@@ -11,9 +11,10 @@ import pandas as pd
 
 from ..catalog.choosing import SAME_ARCHITECTURE, Candidate, catalog_fits, gpus_apart
 from ..catalog.engine_entries import engines
-from ..catalog.fits import Fit, fits_file
+from ..catalog.fits import LINK_KINDS, Fit, fits_file
 from ..catalog.gpu_entries import KernelFit, borrowed_fit, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.links import link_of
 from ..common.machine import cores
 from ..files.writing import write_text
 from ..signatures import typed
@@ -98,10 +99,13 @@ def _fitted(source: str, task: tuple[str, Group, pd.DataFrame]) -> Fit:
 def _elsewhere(
     name: str, fit: Fit, rows_of: Mapping[tuple[str, ...], pd.DataFrame], others: list[Candidate]
 ) -> float | None:
-    """Error on a GPU's rows of the fit that it would borrow from the others, if one of its architecture has any [%]."""
+    """Error on a GPU's rows of the fit that it would borrow from the others of its architecture, or link [%]."""
     card = find_gpu(name)
     known = [each for each in others if (each.fit.kind, each.fit.format) == (fit.kind, fit.format)]
-    family = [each for each in known if gpus_apart(card, each.gpu) <= SAME_ARCHITECTURE]
+    if fit.kind in LINK_KINDS:
+        family = [each for each in known if link_of(each.gpu) == link_of(card) and each.fit.engine == fit.engine]
+    else:
+        family = [each for each in known if gpus_apart(card, each.gpu) <= SAME_ARCHITECTURE]
     if not family:
         return None
     rows = rows_of[name, fit.kind, fit.format, fit.engine, fit.version, fit.family]

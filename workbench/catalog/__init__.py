@@ -3,7 +3,19 @@
 from .choosing import catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
 from .engine_entries import DEFAULT_ENGINE, ServingEngine, engine, engines
-from .fits import FITS, KINDS, NEAR_FORMATS, DecodeFit, ElementwiseFit, Fit, GemmFit, PrefillFit, read_fits
+from .fits import (
+    FITS,
+    KINDS,
+    LINK_KINDS,
+    NEAR_FORMATS,
+    CollectiveFit,
+    DecodeFit,
+    ElementwiseFit,
+    Fit,
+    GemmFit,
+    PrefillFit,
+    read_fits,
+)
 from .gpu_entries import GPU, KernelFit, Link, Memory, gpu, gpus, kernel_fit
 from .model_entries import Mla, Model, Moe, Quantization, SlidingWindow, model, models
 
@@ -13,9 +25,11 @@ __all__ = [
     "GPU",
     "GROUP_FORMATS",
     "KINDS",
+    "LINK_KINDS",
     "NEAR_FORMATS",
     "WEIGHT_DTYPES",
     "WIDTH",
+    "CollectiveFit",
     "DecodeFit",
     "ElementwiseFit",
     "Fit",

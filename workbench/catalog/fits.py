@@ -146,6 +146,22 @@ class ElementwiseFit(Record):
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
 
 
+class CollectiveFit(Record):
+    """Parameters of a collective over one kind of link: one kernel for small messages, another for large ones.
+
+    Shares are of the link's rate. They are of the vendor's own link where the fit's GPU has one, else of PCIe.
+    """
+
+    launch_us: Microseconds  #: latency between two GPUs [us]
+    gpu_us: Microseconds  #: more of it for each further GPU [us]
+    one_shot: bool  #: small messages are read whole by every other GPU at once, not in parts that are passed on
+    small_fraction: Fraction  #: share of the link that small messages reach [1]
+    setup_us: Microseconds  #: further latency of the kernel for large messages [us]
+    pair_fraction: Fraction  #: share of the link that large messages between two GPUs reach [1]
+    #: The same among eight; over PCIe, whose host all GPUs share, 8 / n of it among n > 2 [1].
+    all_fraction: Fraction
+
+
 #: The record of each kind of kernel that the kernel-time model has a law for.
 FITS: dict[str, type[Record]] = {
     "gemm": GemmFit,  # matmuls with weights
@@ -153,8 +169,14 @@ FITS: dict[str, type[Record]] = {
     "prefill": PrefillFit,  # fused attention of prompts
     "decode": DecodeFit,  # fused attention of few new tokens
     "elementwise": ElementwiseFit,  # norms, RoPE, activation functions, residuals
+    "all_reduce": CollectiveFit,  # the sum of what every GPU has, on each of them
+    "all_gather": CollectiveFit,  # the parts that GPUs have, all of them on each
+    "reduce_scatter": CollectiveFit,  # a part of the sum on each
+    "all_to_all": CollectiveFit,  # a part of what each GPU has for every other
 }
 KINDS = tuple(FITS)
+#: Those that go over links between GPUs.
+LINK_KINDS = tuple(kind for kind, record in FITS.items() if record is CollectiveFit)
 
 #: By format of a kernel (`dtypes.KERNEL_FORMATS`), those whose fit is the next best.
 NEAR_FORMATS: dict[str, tuple[str, ...]] = {

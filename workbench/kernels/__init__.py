@@ -1,6 +1,15 @@
 """Kernel times: the ideal roofline, and a law for each kind of kernel, fitted to measurements."""
 
-from .collectives import MACHINE, all_reduce_time, all_to_all_time, check_machine, link_rate, send_time
+from .collectives import (
+    MACHINE,
+    all_gather_time,
+    all_reduce_time,
+    all_to_all_time,
+    check_machine,
+    link_rate,
+    reduce_scatter_time,
+    send_time,
+)
 from .formats import Formats, OperandFormats
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
 from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
@@ -15,6 +24,7 @@ __all__ = [
     "Law",
     "OperandFormats",
     "Timing",
+    "all_gather_time",
     "all_reduce_time",
     "all_to_all_time",
     "assumptions",
@@ -28,6 +38,7 @@ __all__ = [
     "link_rate",
     "longest",
     "operator_time",
+    "reduce_scatter_time",
     "ridge_point",
     "send_time",
     "timed",

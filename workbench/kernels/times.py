@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..catalog import GPU, engines, kernel_fit
+from ..catalog import GPU, LINK_KINDS, engines, kernel_fit
 from ..catalog import gpu as find_gpu
 from ..catalog.dtypes import plain_width
 from ..common.arguments import check_broadcast, check_range, one_of, positive_numbers
@@ -20,7 +20,7 @@ from ..common.arrays import Array
 from ..common.errors import shown
 from ..operators import Cost, Heads, Step, cost
 from .attention import attention_seconds
-from .collectives import all_reduce_seconds, all_to_all_seconds
+from .collectives import ideal_collective, linked_seconds
 from .elementwise import elementwise_seconds
 from .gemm import gemm_seconds, replayed_cost
 from .roofline import check_time_model, ideal_time
@@ -45,13 +45,14 @@ class Timing:
         object.__setattr__(self, "launch_latency", check_range("launch_latency", self.launch_latency, 1, "seconds"))
 
 
-Fits = Callable[[str], Any]
+Fits = Callable[..., Any]
 
 
 class Law(NamedTuple):
     """What a kind of kernel takes: by its law, and at least; both of (gpu, cost, peak_flop_rate [FLOP/s]) [s].
 
-    The law takes the fits first, a function that gives the parameters of a kind for the GPU, engine and format.
+    The law takes the fits first, a function that gives the parameters of a kind for the GPU, engine and format, and of
+    a collective over `pcie` where a GPU's own link does not reach.
     """
 
     seconds: Callable[[Fits, GPU, Cost, Array], Array]
@@ -72,16 +73,7 @@ LAWS: dict[str, Law] = {
     "elementwise": Law(
         lambda fits, gpu, call, _: elementwise_seconds(fits("elementwise"), gpu, call.bytes), ("elementwise",)
     ),
-    "all_reduce": Law(
-        lambda _, gpu, call, peak: all_reduce_seconds(gpu, call, peak),
-        (),
-        lambda gpu, call, _: all_reduce_seconds(gpu, call, _, ideal=True),
-    ),
-    "all_to_all": Law(
-        lambda _, gpu, call, peak: all_to_all_seconds(gpu, call, peak),
-        (),
-        lambda gpu, call, _: all_to_all_seconds(gpu, call, _, ideal=True),
-    ),
+    **{kind: Law(linked_seconds, (kind,), ideal_collective) for kind in LINK_KINDS},
 }
 
 
@@ -111,8 +103,8 @@ def operator_time(
     if time_model == "ideal":
         return ideal
 
-    def fits(kind: str) -> Any:
-        return kernel_fit(gpu, kind, call.format, engine).fit
+    def fits(kind: str, *, pcie: bool = False) -> Any:
+        return kernel_fit(gpu, kind, call.format, engine, pcie=pcie).fit
 
     return np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), ideal)
 

@@ -78,8 +78,8 @@ class Replica:
         Tokens of a step from which on the weights are widened to memory first, for an ordinary GEMM; None: never
         [token].
     engine : str, optional
-        Whose kernels run and whose host takes time in a step (`catalog.engine`): "vllm", "sglang", "trtllm" or "pytorch";
-        None: the kernels of "vllm" alone.
+        Whose kernels run and whose host takes time in a step (`catalog.engine`): "vllm", "sglang", "trtllm" or
+        "pytorch"; None: the kernels of "vllm" alone.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """The engine: steps of continuous batching, one by one or many in a leap, every one timed by the kernel model.
 
-Simplified: scheduling, sampling and sending tokens take the time of the engine's host (`Replica`); a step's attention is
-that of its sequences at their mean context; MoE experts are touched evenly.
+Simplified: scheduling, sampling and sending tokens take the time of the engine's host (`Replica`); a step's attention
+is that of its sequences at their mean context; MoE experts are touched evenly.
 """
 
 from dataclasses import dataclass
