@@ -1,9 +1,10 @@
 """Kernel times: the ideal roofline, and a law for each kind of kernel, fitted to measurements."""
 
+from .attention_times import attention_time, linear_attention_time, mla_time
 from .collectives import MACHINE, all_reduce_time, all_to_all_time, check_machine, link_rate, send_time
 from .formats import Formats, OperandFormats
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
-from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
+from .times import EAGER_LAUNCH, LAWS, Law, Timing, gemm_time, operator_time, timed
 from .unknowns import assumptions, fit_of
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     "fit_of",
     "gemm_time",
     "ideal_time",
+    "linear_attention_time",
     "link_rate",
     "longest",
+    "mla_time",
     "operator_time",
     "ridge_point",
     "send_time",
