@@ -94,7 +94,7 @@ def _reuse(rows: Array, columns: Array, half_tile: float) -> Array:
 
 
 def l2_misses(bytes_: Array, gpu: GPU, share: float = L2_SHARE) -> Array:
-    """Of what another kernel just wrote or reads next, what an L2 of known size cannot hold: b^2 / (b + L2/2) [byte]."""
+    """Of what another kernel just wrote or reads next, what a known L2 cannot hold: b^2 / (b + L2/2) [byte]."""
     return bytes_ if gpu.l2_mb is None else bytes_ * bytes_ / (bytes_ + share * 1e6 * gpu.l2_mb)
 
 

@@ -219,5 +219,5 @@ def attention(
     return Cost(
         2.0 * count * dims, moved, step.new_tokens, n, k, batch=batch, calls=calls, kernel=kernel,
         activations=moved - cache, group=heads.group, score_flops=2.0 * dims, sequences=step.sequences, cache=cache,
-        latent=heads.latent, window=np.inf if window is None else window, hidden=step.context - visible,
+        latent=heads.latent, window=float("inf") if window is None else window, hidden=step.context - visible,
     )  # fmt: skip
