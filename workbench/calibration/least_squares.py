@@ -12,7 +12,7 @@ from ..catalog.dtypes import KERNEL_FORMATS
 from ..catalog.fits import FITS
 from ..catalog.gpu_entries import GPU, kernel_fit
 from ..kernels.gemm import replayed_cost
-from ..kernels.roofline import ideal_time
+from ..kernels.times import LAWS
 from .kinds import FITTED, call_costs
 from .rows import folds
 
@@ -26,6 +26,8 @@ MOST_STEPS, INSIDE = 100, 1e-6
 REGIMES = ("memory-bound", "between", "compute-bound")
 #: Fitted as well, where more than this share of the rows of a kind that is `replayed` beat the memory roof.
 REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0)}
+#: And where the rows say how many sets of operands they used in turn.
+SETS = {"l2_share": (0.8, 0.2, 2.0)}
 
 
 class Timings:
@@ -33,7 +35,7 @@ class Timings:
 
     def __init__(self, kind: str, form: str, rows: pd.DataFrame, card: GPU, prefill: Any = None) -> None:
         """Prepare the rows; decoding takes the softmax of `prefill`, or of the GPU's own fit of that."""
-        fitted, self.card = FITTED[kind], card
+        fitted, self.card = FITTED[kind].adapted(FITTED[kind], form, rows), card
         self.record, self.law, self.variants, self.bounds = FITS[kind], fitted.law, fitted.variants, fitted.bounds
         if kind == "decode":
             self.law = partial(fitted.law, softmax=prefill or kernel_fit(card, "prefill", form).fit)
@@ -42,20 +44,29 @@ class Timings:
         computes = rows["dtype"] if form == "bf16" else [KERNEL_FORMATS[form].computes] * len(rows)
         self.peak = np.array([card.peak_flop_rate(dtype) for dtype in computes])
         computing, moving = self.cost.flops / self.peak, self.cost.bytes / card.bandwidth
-        self.ideal = ideal_time(self.cost.flops, self.cost.bytes, self.peak, card.bandwidth)
+        self.roof = LAWS[self.cost.kernel].ideal
+        self.ideal = np.asarray(self.roof(card, self.cost, self.peak))
         self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
         in_cache = False if card.l2_mb is None else self.cost.bytes < 1e6 * card.l2_mb
+        self.replayed = in_cache & fitted.replayed  # they may beat the roof of memory
         cached = in_cache & (self.time < 2 * moving)
         self.usable = (self.time > self.ideal) & ~(cached & fitted.cached)
         self.copies = rows.copies.fillna(1).to_numpy() if "copies" in rows else 1
         if fitted.replayed and (self.time < moving).mean() > REPLAYED_ROWS:
-            self.usable, self.bounds = np.ones(len(rows), dtype=bool), fitted.bounds | REPLAYED
+            shared = "copies" in rows and "l2_share" in self.record.model_fields
+            self.usable = np.ones(len(rows), dtype=bool)
+            self.bounds = fitted.bounds | REPLAYED | (SETS if shared else {})
 
     def predict(self, fit: Any) -> np.ndarray:
         """Times by the model [s]."""
-        cost = replayed_cost(self.card, self.cost, getattr(fit, "l2_speedup", None), self.copies)
+        speedup, share = getattr(fit, "l2_speedup", None), getattr(fit, "l2_share", 1.0)
+        cost = replayed_cost(self.card, self.cost, speedup, self.copies, share)
         seconds = self.law(fit=fit, gpu=self.card, cost=cost, peak_flop_rate=self.peak)
-        return np.asarray(np.maximum(seconds, ideal_time(cost.flops, cost.bytes, self.peak, self.card.bandwidth)))
+        return np.asarray(np.maximum(seconds, self.roof(self.card, cost, self.peak)))
+
+    def seen(self, fit: Any) -> np.ndarray:
+        """Rows that take twice the time of the benchmark's host or more: of others it times the host alone."""
+        return np.asarray(self.time > 2e-6 * getattr(fit, "host_us", 0.0))
 
     def fit(self, rows: np.ndarray, like: Any = None) -> tuple[Any, OptimizeResult]:
         """The best record on those rows, and how the solver got there.
@@ -83,7 +94,9 @@ class Timings:
                 diff_step=np.full(len(names), 1e-4), max_nfev=MOST_STEPS,
             )  # fmt: skip
             if best is None or solution.cost < best[1].cost:
-                best = record(solution.x), solution
+                silent = np.where(solution.jac.any(axis=0), solution.x, start)  # the rows say nothing of the others
+                same = np.array_equal(residuals(silent), residuals(solution.x))
+                best = record(silent if same else solution.x), solution
         assert best is not None
         return best
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..catalog.dtypes import KERNEL_FORMATS
+from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.gpu_entries import gpus
 from ..files.reading import given_file
 from ..timings.cells import Cells
@@ -99,6 +101,10 @@ def read_operators(path: str | Path) -> pd.DataFrame:
         message_bytes=numbers.message_bytes * np.where(texts["dtype"].eq("int8"), 1, 2),
         gated=_gated(numbers, texts.kernel_source),
     )  # fmt: skip
+    table["copies"] = _copies(table)
+    table["launched"] = np.where(
+        kinds.eq("gemm") & table.format.eq("fp8_block") & texts.engine.eq("vllm"), "host", "graph"
+    )
     reasons = _left_out(texts, table)
     why = pd.Series("", index=table.index)
     for reason, rows in reasons.items():
@@ -131,6 +137,17 @@ def _gated(numbers: pd.DataFrame, kernel: pd.Series) -> np.ndarray:
     """Whether experts have a gate: not those of a shape that some kernel named "nongated" runs, in any engine."""
     shapes = pd.MultiIndex.from_frame(numbers[["k", "n", "n_experts", "top_k"]])
     return ~shapes.isin(shapes[kernel.str.contains("nongated")].unique())
+
+
+def _copies(table: pd.DataFrame) -> np.ndarray:
+    """Sets of weights that an engine's benchmark of GEMMs uses in turn, 1 elsewhere [1]."""
+    cards = {name: find_gpu(name) for name in table.gpu.unique() if name in gpus()}
+    l2 = table.gpu.map({name: 1e6 * (card.l2_mb or np.nan) for name, card in cards.items()})
+    width = table.format.map({name: form.stored for name, form in KERNEL_FORMATS.items()})
+    filled = np.clip(np.ceil(l2 / (table.n * table.k * width)), 1, 5)
+    once = table.engine.eq("vllm") & table.format.isin(["fp8_block", "nvfp4"])
+    copies = np.where(table.engine.eq("trtllm"), filled, np.where(once, 1.0, 6.0))
+    return np.where(table.operator_class.eq("gemm"), copies, 1.0)
 
 
 def _left_out(texts: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.Series]:

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..catalog.choosing import ENGINES, Candidate, catalog_fits
-from ..catalog.fits import Fit, fits_file
+from ..catalog.choosing import SAME_ARCHITECTURE, Candidate, catalog_fits, gpus_apart
+from ..catalog.engine_entries import engines
+from ..catalog.fits import LINK_KINDS, Fit, fits_file
 from ..catalog.gpu_entries import KernelFit, borrowed_fit, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.links import link_of
 from ..common.machine import cores
 from ..files.writing import write_text
 from ..signatures import typed
@@ -86,7 +88,7 @@ def _fitted(source: str, task: tuple[str, Group, pd.DataFrame]) -> Fit:
     timings = Timings(group.kind, group.format, rows, find_gpu(name))
     record, solution = timings.fit(timings.usable)
     together = held_together(group.kind, rows)
-    off = 100 * (timings.held_out(together, rows, record) / timings.time - 1)
+    off = 100 * (timings.held_out(together, rows, record) / timings.time - 1)[timings.seen(record)]
     return Fit(
         **group._asdict(), source=source, date=date.today().isoformat(), rows=int(timings.usable.sum()),
         held_out=f"{FOLDS} folds by {', '.join(together)}", error_percent=float(np.abs(off).mean()),
@@ -97,16 +99,19 @@ def _fitted(source: str, task: tuple[str, Group, pd.DataFrame]) -> Fit:
 def _elsewhere(
     name: str, fit: Fit, rows_of: Mapping[tuple[str, ...], pd.DataFrame], others: list[Candidate]
 ) -> float | None:
-    """Error on a GPU's rows of the fit that it would borrow from the others, if one of its architecture has any [%]."""
+    """Error on a GPU's rows of the fit that it would borrow from the others of its architecture, or link [%]."""
     card = find_gpu(name)
     known = [each for each in others if (each.fit.kind, each.fit.format) == (fit.kind, fit.format)]
-    family = [each for each in known if each.gpu.architecture.split()[0] == card.architecture.split()[0]]
+    if fit.kind in LINK_KINDS:
+        family = [each for each in known if link_of(each.gpu) == link_of(card) and each.fit.engine == fit.engine]
+    else:
+        family = [each for each in known if gpus_apart(card, each.gpu) <= SAME_ARCHITECTURE]
     if not family:
         return None
     rows = rows_of[name, fit.kind, fit.format, fit.engine, fit.version, fit.family]
     lent = borrowed_fit(card, fit.kind, fit.format, fit.engine, family, fit.family)
     timings = Timings(fit.kind, fit.format, rows, card)
-    return float(100 * np.abs(timings.predict(lent.fit) / timings.time - 1).mean())
+    return float(100 * np.abs(timings.predict(lent.fit) / timings.time - 1)[timings.seen(fit.parameters)].mean())
 
 
 def _noise(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
@@ -169,14 +174,15 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
     for name, own in table.groupby("gpu", sort=True):
         card = find_gpu(str(name))
         for group, part in by_group(own.drop(columns="gpu"), fewest=1)[0].items():
-            engine = group.engine if group.engine in ENGINES else None
+            engine = group.engine if group.engine in engines() else None
             used = kernel_fit(card, group.kind, group.format, engine, family=group.family)
             rows.append({"gpu": name} | group._asdict() | _judged(Timings(group.kind, group.format, part, card), used))
     return pd.DataFrame(rows).sort_values(["kind", "format", "engine", "gpu"], ignore_index=True)
 
 
 def _judged(timings: Timings, used: KernelFit) -> dict[str, object]:
-    off, ideal = (100 * (times / timings.time - 1) for times in (timings.predict(used.fit), timings.ideal))
+    seen = timings.seen(used.fit)
+    off, ideal = (100 * (times / timings.time - 1)[seen] for times in (timings.predict(used.fit), timings.ideal))
     return {
         "rows": len(off), "ideal_error_percent": np.abs(ideal).mean(), "error_percent": np.abs(off).mean(),
         "bias_percent": off.mean(), "held_out_percent": used.record.error_percent,

@@ -153,12 +153,3 @@ def compute_dtype(stored: str, activation: str) -> str:
     stored, activation = one_of("stored", stored, WEIGHT_DTYPES), one_of("activation", activation, WIDTH)
     plain = GROUP_FORMATS[stored].element if stored in GROUP_FORMATS else stored
     return plain if WIDTH[plain] > WIDTH[activation] else activation
-
-
-#: Of each format of kernels, the operands that it multiplies: the stored one and the activations, as for
-#: `compute_dtype`. The 16-bit ones may be fp16 as well.
-OPERANDS: dict[str, tuple[str, str]] = {
-    "bf16": ("bf16", "bf16"), "fp8": ("fp8", "fp8"), "fp8_block": ("fp8_block", "fp8"), "int8": ("int8", "int8"),
-    "int8_wo": ("int8", "bf16"), "int4_wo": ("int4", "bf16"), "nvfp4": ("nvfp4", "fp4"),
-    "mxfp4_wo": ("mxfp4", "bf16"), "mxfp4_fp8": ("mxfp4", "fp8"),
-}  # fmt: skip

@@ -32,7 +32,7 @@ def calibrate(
     ] = None,
     judge: Annotated[
         bool,
-        typer.Option("--judge", help="Fit nothing: how far off the catalog's fits are on FILE, a table of operators."),
+        typer.Option("--judge", help="Fit nothing; say how far off the catalog is on FILE, a table of operators."),
     ] = False,
 ) -> None:
     """Fit the kernel-time model to timings: parameters as a file of fits for the catalog, errors beside it."""
