@@ -82,7 +82,8 @@ class PowerLaw:
 def _integral(power: Array, low: Array, high: Array) -> Array:
     """Integral of x^(power - 1)."""
     power = np.where(np.abs(power) < 1e-6, 1e-6, power)
-    return low**power * np.expm1(power * np.log(high / low)) / power
+    area: Array = low**power * np.expm1(power * np.log(high / low)) / power
+    return area
 
 
 def experts_drawn(tokens: Array, n_experts: Array, experts_per_token: Array) -> Array:
