@@ -10,7 +10,7 @@ import pandas as pd
 from ..catalog.dtypes import KERNEL_FORMATS, WIDTH
 from ..catalog.fits import LINK_KINDS
 from ..common.arrays import Array
-from ..kernels import collectives, elementwise, gemm
+from ..kernels import collectives, elementwise, gemm, moe
 from ..operators import cost
 from ..operators.cost import Cost
 from .attention_kinds import ATTENTION_KINDS
@@ -28,6 +28,17 @@ def call_costs(kind: str, form: str, rows: pd.DataFrame) -> Cost:
 
 def _product(_: pd.DataFrame, sizes: Sizes, widths: OperandWidths) -> Cost:
     return cost.gemm(**sizes, weight=widths.stored, activation=widths.activation)
+
+
+def _layer(rows: pd.DataFrame, sizes: Sizes, widths: OperandWidths) -> Cost:
+    """A skew of 0 is a benchmark's that gives every expert the same."""
+    skew = rows["skew"].fillna(0).to_numpy(dtype=float) if "skew" in rows else np.zeros(len(rows))
+    gated = rows["gated"].to_numpy(dtype=bool) if "gated" in rows else True
+    return moe.layer_cost(
+        sizes["m"], sizes["n_experts"], sizes["experts_per_token"], hidden_size=sizes["k"],
+        intermediate_size=sizes["n"] / sizes["tp"], gated=gated, weight=widths.stored,
+        activation=widths.activation, ep=sizes["ep"], skew=skew, balanced=skew == 0,
+    )  # fmt: skip
 
 
 def _elementwise(rows: pd.DataFrame, sizes: Sizes, _: OperandWidths) -> Cost:
@@ -95,6 +106,17 @@ FITTED: dict[str, FittedKind] = {
         | {"bandwidth_fraction": (0.8, 0.2, 0.95)},
     ),
     **ATTENTION_KINDS,
+    "moe": FittedKind(
+        ("m", "n", "k", "n_experts", "experts_per_token", "tp", "ep"), ["k", "n", "n_experts"], _layer,
+        moe.layer_seconds,
+        {
+            "launch_us": (20.0, 0.0, 300.0), "expert_us": (0.02, 0.0, 1.0), "token_ns": (2.0, 0.0, 300.0),
+            "fill_depth": (200.0, 0.0, 5000.0), "half_tile": (40.0, 0.0, 400.0),
+            "compute_fraction": (0.6, 0.05, 1.0), "bandwidth_fraction": (0.75, 0.1, 1.0),
+            "rows_fraction": (1.0, 0.03, 8.0),
+        },
+        variants=[{"every_pair": False}, {"every_pair": True}], replayed=True,
+    ),
     "elementwise": FittedKind(
         ("bytes",), ["bytes"], _elementwise, _elementwise_law,
         {"launch_us": (3.0, 0.0, 100.0), "bandwidth_fraction": (0.7, 0.1, 1.0)},

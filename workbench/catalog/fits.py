@@ -139,6 +139,24 @@ class LinearChunkFit(Record):
     overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
 
 
+class MoeFit(Record):
+    """Parameters of a fused layer of routed experts: routing, permutation, two grouped GEMMs, the sum over experts."""
+
+    launch_us: Microseconds  #: of the layer's kernels, one after the other [us]
+    #: Of each expert on the GPU, for counting and sorting its rows [us].
+    expert_us: Annotated[float, Field(ge=0, le=10), Unit("us")] = 0.0
+    #: Of each token, for routing and sorting by few thread blocks [ns].
+    token_ns: Annotated[float, Field(ge=0, le=1000), Unit("ns")] = 0.0
+    fill_depth: Depth = 0.0  #: as for a GEMM [1]
+    half_tile: Depth = 0.0  #: as for a GEMM [1]
+    compute_fraction: Fraction  #: achievable share of the peak [1]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth, of the weights [1]
+    #: The same of the rows that go from one of its kernels to the next, which may stay in L2 [1].
+    rows_fraction: Annotated[float, Field(gt=0, le=10), Unit("1")] = 1.0
+    every_pair: bool = False  #: whether rows of experts on other GPUs go through those kernels as well
+    l2_speedup: L2Speedup = None  #: as for a GEMM [1]
+
+
 class ElementwiseFit(Record):
     """Parameters of norms, RoPE, activation functions and residuals."""
 
@@ -172,6 +190,7 @@ FITS: dict[str, type[Record]] = {
     "mla_decode": DecodeFit,  # latent attention of few new tokens, over the latent cache
     "linear_step": LinearStepFit,  # gated linear attention, token by token
     "linear_chunk": LinearChunkFit,  # gated linear attention of prompts, chunk by chunk
+    "moe": MoeFit,  # layers of routed experts
     "elementwise": ElementwiseFit,  # norms, RoPE, activation functions, residuals
     "all_reduce": CollectiveFit,  # the sum of what every GPU has, on each of them
     "all_gather": CollectiveFit,  # the parts that GPUs have, all of them on each

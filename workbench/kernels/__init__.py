@@ -12,6 +12,7 @@ from .collectives import (
     send_time,
 )
 from .formats import Formats, OperandFormats
+from .moe import moe_time
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
 from .times import EAGER_LAUNCH, LAWS, Law, Timing, gemm_time, operator_time, timed
 from .unknowns import assumptions, fit_of
@@ -40,6 +41,7 @@ __all__ = [
     "link_rate",
     "longest",
     "mla_time",
+    "moe_time",
     "operator_time",
     "reduce_scatter_time",
     "ridge_point",

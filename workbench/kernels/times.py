@@ -24,6 +24,7 @@ from .elementwise import elementwise_seconds
 from .gemm import gemm_seconds, replayed_cost
 from .linear_attention import linear_attention_seconds
 from .mla import mla_seconds
+from .moe import moe_seconds
 from .roofline import check_time_model, ideal_time
 
 #: What a wall clock sees of launching a kernel eagerly in PyTorch, beyond the kernel's own launch [s]: the intercept of
@@ -81,8 +82,10 @@ LAWS: dict[str, Law] = {
         ),
         ("linear_chunk", "linear_step"),
     ),
+    "moe": Law(lambda fits, gpu, call, peak: moe_seconds(fits("moe"), gpu, call, peak), ("moe",)),
     "elementwise": Law(
-        lambda fits, gpu, call, _: elementwise_seconds(fits("elementwise"), gpu, call.bytes), ("elementwise",)
+        lambda fits, gpu, call, _: elementwise_seconds(fits("elementwise"), gpu, call.bytes - call.elsewhere),
+        ("elementwise",),
     ),
     **{kind: Law(linked_seconds, (kind,), ideal_collective) for kind in LINK_KINDS},
 }

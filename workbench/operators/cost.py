@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..common.arrays import Array, np
+from .routing import Routed
 
 PHASES = ("prefill", "decode")
 
@@ -115,6 +116,9 @@ class Cost:
     latent: Array | None = None  #: as for `Heads`
     window: Array = float("inf")  #: tokens that a new one of an attention sees at most [token]
     hidden: Array = 0.0  #: tokens of a sequence that the window hides from its last new one [token]
+    routed: Routed | None = None  #: how a grouped GEMM of routed experts got its rows
+    parts: tuple[Cost, ...] = ()  #: the kernels of a fused layer, where this is all of them
+    elsewhere: Array = 0.0  #: those of an elementwise kernel's bytes that another kernel's law has the time of [byte]
 
 
 def gemm(
