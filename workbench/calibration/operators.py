@@ -133,12 +133,6 @@ def _family(operator: str, kernel: str, gpu: str) -> str:
     return found
 
 
-def _gated(numbers: pd.DataFrame, kernel: pd.Series) -> np.ndarray:
-    """Whether experts have a gate: not those of a shape that some kernel named "nongated" runs, in any engine."""
-    shapes = pd.MultiIndex.from_frame(numbers[["k", "n", "n_experts", "top_k"]])
-    return ~shapes.isin(shapes[kernel.str.contains("nongated")].unique())
-
-
 def _copies(table: pd.DataFrame) -> np.ndarray:
     """Sets of weights that an engine's benchmark of GEMMs uses in turn, 1 elsewhere [1]."""
     cards = {name: find_gpu(name) for name in table.gpu.unique() if name in gpus()}
@@ -148,6 +142,12 @@ def _copies(table: pd.DataFrame) -> np.ndarray:
     once = table.engine.eq("vllm") & table.format.isin(["fp8_block", "nvfp4"])
     copies = np.where(table.engine.eq("trtllm"), filled, np.where(once, 1.0, 6.0))
     return np.where(table.operator_class.eq("gemm"), copies, 1.0)
+
+
+def _gated(numbers: pd.DataFrame, kernel: pd.Series) -> np.ndarray:
+    """Whether experts have a gate: not those of a shape that some kernel named "nongated" runs, in any engine."""
+    shapes = pd.MultiIndex.from_frame(numbers[["k", "n", "n_experts", "top_k"]])
+    return ~shapes.isin(shapes[kernel.str.contains("nongated")].unique())
 
 
 def _left_out(texts: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.Series]:
