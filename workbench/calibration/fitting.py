@@ -31,8 +31,6 @@ MOST_BEATEN, MOST_SLOW, LARGE = 0.5, 100.0, 1e-5
 REGIMES = ("memory-bound", "between", "compute-bound")
 #: Fitted as well, where more than this share of the rows of a kind that is `replayed` beat the memory roof.
 REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0)}
-#: And where the rows say how many sets of operands they used in turn.
-SETS = {"l2_share": (0.8, 0.2, 1.0)}
 
 
 #: What tells fits of one GPU apart.
@@ -229,9 +227,9 @@ class _Timings:
         self.usable = (self.time > self.ideal) & ~(cached & fitted.cached)
         self.copies = rows.copies.fillna(1).to_numpy() if "copies" in rows else 1
         if fitted.replayed and (self.time < moving).mean() > REPLAYED_ROWS:
-            shared = "copies" in rows and "l2_share" in self.record.model_fields
+            self.bounds = REPLAYED | fitted.bounds
+        if "l2_speedup" in self.bounds:
             self.usable = np.ones(len(rows), dtype=bool)
-            self.bounds = fitted.bounds | REPLAYED | (SETS if shared else {})
 
     def predict(self, fit: Any) -> np.ndarray:
         """Times by the model [s]."""
