@@ -80,8 +80,10 @@ def _of_the_peak(fields: dict[str, Any], lenders: float | None, own: float | Non
     share, boost = fields["compute_fraction"], fields.get("boost", 0.0)
     if own is None:
         return {}
-    limited = lenders is not None and lenders < 1
-    unlimited = min(1.0, max(share / (1 - boost), share / lenders if limited else 0))
-    sustained = min(unlimited, own, share * max(1.0, own / lenders) if limited else share)
+    unlimited, sustained = share / (1 - boost), share
+    if lenders is not None and lenders < 1:
+        unlimited, sustained = max(unlimited, share / lenders), share * max(1.0, own / lenders)
+    unlimited = min(1.0, unlimited)
+    sustained = min(unlimited, own, sustained)
     changed = {"compute_fraction": sustained}
     return changed | {"boost": 1 - sustained / unlimited} if "boost" in fields else changed
