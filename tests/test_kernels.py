@@ -10,8 +10,8 @@ import workbench as wb
 from workbench import kernels
 from workbench.catalog import catalog_fits, engines, kernel_fit
 from workbench.kernels.attention import prefill_seconds
+from workbench.kernels.attention_times import attention_cost
 from workbench.kernels.gemm import gemm_seconds, l2_misses, replayed_cost, smooth_maximum, tiled_flops
-from workbench.kernels.times import attention_cost
 from workbench.operators import cost
 
 GPUS = st.sampled_from(["a100-80gb-sxm", "h100-sxm", "b200-sxm", "l40s", "a40", "t4", "mi300x"])

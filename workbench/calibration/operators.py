@@ -73,7 +73,8 @@ def read_operators(path: str | Path) -> pd.DataFrame:
     pd.DataFrame
         For `fit`: gpu, a catalog id; operator_class; engine, version, family and format, by which fits differ; kernel;
         sizes [1], message_bytes [byte] and time_s [s]; skew, the exponent of a power law by which tokens choose
-        experts, 0 where all get the same. ``attrs["left_out"]`` counts the rows that no fit is to see, by reason.
+        experts, 0 where all get the same; gated, false of experts without a gate. ``attrs["left_out"]`` counts the rows
+        that no fit is to see, by reason.
 
     Raises
     ------
@@ -98,6 +99,7 @@ def read_operators(path: str | Path) -> pd.DataFrame:
         dtype=np.where(form.eq("fp8"), "fp8", "bf16"),
         skew=pd.to_numeric(texts.distribution.str.rpartition("_")[2], errors="coerce").fillna(0.0),
         message_bytes=numbers.message_bytes * np.where(texts["dtype"].eq("int8"), 1, 2),
+        gated=_gated(numbers, texts.kernel_source),
     )  # fmt: skip
     table["copies"] = _copies(table)
     table["launched"] = np.where(
@@ -140,6 +142,12 @@ def _copies(table: pd.DataFrame) -> np.ndarray:
     once = table.engine.eq("vllm") & table.format.isin(["fp8_block", "nvfp4"])
     copies = np.where(table.engine.eq("trtllm"), filled, np.where(once, 1.0, 6.0))
     return np.where(table.operator_class.eq("gemm"), copies, 1.0)
+
+
+def _gated(numbers: pd.DataFrame, kernel: pd.Series) -> np.ndarray:
+    """Whether experts have a gate: not those of a shape that some kernel named "nongated" runs, in any engine."""
+    shapes = pd.MultiIndex.from_frame(numbers[["k", "n", "n_experts", "top_k"]])
+    return ~shapes.isin(shapes[kernel.str.contains("nongated")].unique())
 
 
 def _left_out(texts: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.Series]:

@@ -148,11 +148,12 @@ def held_together(kind: str, rows: pd.DataFrame) -> list[str]:
     One model's rows, of one head shape, so are judged at other batch sizes and lengths alone.
     """
     fitted = FITTED[kind]
-    return fitted.groups if len(rows.drop_duplicates(fitted.groups)) >= FOLDS else list(fitted.columns)
+    groups = [column for column in fitted.groups if column in rows]
+    return groups if len(rows.drop_duplicates(groups)) >= FOLDS else list(fitted.columns)
 
 
 def folds(rows: pd.DataFrame, groups: list[str]) -> Iterator[np.ndarray]:
     """Masks that hold out every row once, rows of one group together; the same for the same rows."""
-    group = rows.groupby(groups, sort=True).ngroup().to_numpy()
+    group = rows.groupby(groups, sort=True, dropna=False).ngroup().to_numpy()
     fold = np.random.default_rng(0).permutation(group.max() + 1)[group] % FOLDS
     return (fold == i for i in range(FOLDS))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..catalog.choosing import Candidate, catalog_fits
+from ..catalog.choosing import SAME_ARCHITECTURE, Candidate, catalog_fits, gpus_apart
 from ..catalog.engine_entries import engines
 from ..catalog.fits import LINK_KINDS, Fit, fits_file
 from ..catalog.gpu_entries import KernelFit, borrowed_fit, kernel_fit
@@ -88,7 +88,7 @@ def _fitted(source: str, task: tuple[str, Group, pd.DataFrame]) -> Fit:
     timings = Timings(group.kind, group.format, rows, find_gpu(name))
     record, solution = timings.fit(timings.usable)
     together = held_together(group.kind, rows)
-    off = 100 * (timings.held_out(together, rows, record) / timings.time - 1)
+    off = 100 * (timings.held_out(together, rows, record) / timings.time - 1)[timings.seen(record)]
     return Fit(
         **group._asdict(), source=source, date=date.today().isoformat(), rows=int(timings.usable.sum()),
         held_out=f"{FOLDS} folds by {', '.join(together)}", error_percent=float(np.abs(off).mean()),
@@ -105,13 +105,13 @@ def _elsewhere(
     if fit.kind in LINK_KINDS:
         family = [each for each in known if link_of(each.gpu) == link_of(card) and each.fit.engine == fit.engine]
     else:
-        family = [each for each in known if each.gpu.architecture.split()[0] == card.architecture.split()[0]]
+        family = [each for each in known if gpus_apart(card, each.gpu) <= SAME_ARCHITECTURE]
     if not family:
         return None
     rows = rows_of[name, fit.kind, fit.format, fit.engine, fit.version, fit.family]
     lent = borrowed_fit(card, fit.kind, fit.format, fit.engine, family, fit.family)
     timings = Timings(fit.kind, fit.format, rows, card)
-    return float(100 * np.abs(timings.predict(lent.fit) / timings.time - 1).mean())
+    return float(100 * np.abs(timings.predict(lent.fit) / timings.time - 1)[timings.seen(fit.parameters)].mean())
 
 
 def _noise(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
@@ -181,7 +181,8 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judged(timings: Timings, used: KernelFit) -> dict[str, object]:
-    off, ideal = (100 * (times / timings.time - 1) for times in (timings.predict(used.fit), timings.ideal))
+    seen = timings.seen(used.fit)
+    off, ideal = (100 * (times / timings.time - 1)[seen] for times in (timings.predict(used.fit), timings.ideal))
     return {
         "rows": len(off), "ideal_error_percent": np.abs(ideal).mean(), "error_percent": np.abs(off).mean(),
         "bias_percent": off.mean(), "held_out_percent": used.record.error_percent,

@@ -24,6 +24,8 @@ class ServingEngine(Entry):
     #: Of launching a layer's kernels one by one, while the GPU runs earlier ones: a step takes no less than that of all
     #: its layers; 0 where CUDA graphs launch them together [us].
     layer_us: HostTime = 0.0
+    #: Activations are quantized by a kernel of their own, as elementwise ones are, not as in the fits of GEMMs.
+    quantizes_apart: bool = False
     covers: Text  #: what is in these times
     #: Kernel libraries that it runs, whose fits serve where it has none of its own.
     families: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]

@@ -6,7 +6,7 @@ are in microseconds, as they are printed. The wing `kernels` says how each numbe
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
@@ -27,7 +27,6 @@ Microseconds = Annotated[float, Field(ge=0, le=1000), Unit("us")]
 Depth = Annotated[float, Field(ge=0, le=1e6), Unit("1")]
 Sharpness = Annotated[float, Field(ge=1, le=8), Unit("1")]
 L2Speedup = Annotated[Annotated[float, Field(ge=1, le=10)] | None, Unit("1")]
-
 L2Share = Annotated[Number, Unit("1")]
 
 
@@ -50,12 +49,13 @@ class GemmFit(Record):
     #: How much faster operands come from the L2 cache than from memory, in a benchmark that repeats one call; None: not
     #: seen in the timings [1].
     l2_speedup: L2Speedup = None
-    l2_share: Fraction = 1.0  #: of the L2 cache that such operands find room in [1]
+    l2_share: L2Share = 1.0  #: of the L2 cache that such operands find room in [1]
     walk_ns: Annotated[float, Field(ge=0, le=100), Unit("ns")] = 0.0  #: least time of a tile's step of 1 along k [ns]
     max_splits: Annotated[float, Field(ge=1, le=64), Unit("1")] = 16.0  #: parts that k is split into at most [1]
     split_us: Microseconds = 0.0  #: adding up the parts, where k is split [us]
     #: Achievable share of the bandwidth in quantizing the activations; None: the timings do not hold it [1].
     quantize_fraction: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Unit("1")] = None
+    quantize_us: Microseconds = 0.0  #: launch of a kernel of its own that quantizes them [us]
     host_us: Microseconds = 0.0  #: least time of a call that the benchmark's host launches, without a CUDA graph [us]
 
 
@@ -69,48 +69,50 @@ class PrefillFit(Record):
     #: FLOPs that the 16-bit peak would do in the time of one score's softmax, mostly its exponential; an SM's 16
     #: exponentials a clock are 128 FLOPs on GA100, 256 on GH100, 512 on GB100 [FLOP].
     softmax_flops: Annotated[float, Field(ge=0, le=1e4), Unit("FLOP")] = 0.0
-    #: In its place, the exponentials that all SMs at the boost clock would do in that time [1].
+    #: In its place, the exponentials that all SMs would do at the boost clock in that time [1].
     exponentials: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Unit("1")] = None
     compute_fraction: Fraction  #: achievable share of the peak [1]
-    #: What heads of `LARGE_HEAD` and more reach of that, as their tiles are other ones [1].
+    #: What heads of `LARGE_HEAD` and more reach of that, as their tiles are others [1].
     large_head: Annotated[float, Field(gt=0, le=4), Unit("1")] = 1.0
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
-    tail: Annotated[float, Field(ge=0, le=4), Unit("1")] = (
-        0.5  #: share of a whole tile's walk that the last wave adds [1]
-    )
-    #: Half tiles of scores that a row of queries wastes where a window ends; on the diagonal it is one [1].
-    window_edge: Annotated[float, Field(ge=0, le=4), Unit("1")] = 0.0
+    #: Of the last wave of tiles, all SMs but one wait for this share of the longest [1].
+    tail: Annotated[float, Field(ge=0, le=4), Unit("1")] = 0.5
+    #: Half tiles of scores that a row of queries wastes where a window begins; on the diagonal it is one [1].
+    window_edge: Annotated[float, Field(ge=0, le=20), Unit("1")] = 0.0
     packed_heads: bool  #: whether the query heads that share a KV head fill one tile together
     operands_in_l2: bool = False  #: whether Q, K and V are found in the L2 cache as far as they fit
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
-    l2_share: L2Share = 1.0  #: share of the L2 cache that the operands of a replay may fill [1]
+    l2_share: L2Share = 1.0  #: as for a GEMM [1]
 
 
 class DecodeFit(Record):
-    """Parameters of fused attention of few new tokens over heads or over a latent cache, split over all SMs."""
+    """Parameters of fused attention of few new tokens, over heads or over a latent cache, split over all SMs."""
 
     launch_us: Microseconds  #: of the kernel and of the one that joins the splits [us]
-    context_us: Microseconds = 0.0  #: a context of C tokens costs context_us C / (C + `CONTEXT_DEPTH`) in latency [us]
-    whole_context: bool = False  #: whether tokens that a window hides count there
+    context_us: Microseconds  #: a context of C tokens costs context_us C / (C + `CONTEXT_DEPTH`) more in latency [us]
+    whole_context: bool = False  #: whether tokens that a window hides count in that
     wave_us: Microseconds  #: starting one wave of sequence x KV-head blocks [us]
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
     overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
     #: Achievable share of the peak; None: that of prompts, with their softmax [1].
     compute_fraction: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Unit("1")] = None
-    tile_rows: Annotated[int, Field(gt=0, le=256), Unit("1")] = 16  #: rows of queries that one tile computes [1]
-    #: Share of the cache that every further tile of the same KV head reads again from memory [1].
+    tile_rows: Annotated[Count, Unit("1")] = 16  #: rows of queries that one tile computes [1]
+    #: The same where more than `WIDE_HEADS` query heads share a KV head; None: the same number [1].
+    wide_rows: Annotated[Count | None, Unit("1")] = None
+    #: Share of the cache that every further tile of a KV head's rows reads from memory again [1].
     reread: Annotated[float, Field(ge=0, le=1), Unit("1")] = 0.0
     #: Where no query heads share a KV head, the context is not split, and a block reads its own at this rate; None: it
     #: is always split [GB/s].
     unsplit_gbs: Annotated[Number | None, Unit("GB/s")] = None
-    #: A block reads its part of the context at this rate; None: as fast as memory [GB/s].
+    #: Rate at which a thread block, one an SM, reads its part of a context, in place of that; None: no limit [GB/s].
     block_gbs: Annotated[Number | None, Unit("GB/s")] = None
-    max_splits: Annotated[Number | None, Unit("1")] = None  #: blocks that share a tile's context at most; None: any [1]
-    #: The same where no query heads share a KV head; None: as where they do [1].
-    single_splits: Annotated[Number | None, Unit("1")] = None
-    unpacked: bool = False  #: whether every query head is a tile of its own, split as a single one, under a window
+    #: Thread blocks that share the context of one tile at most; None: as many as there are [1].
+    max_splits: Annotated[Number | None, Unit("1")] = None
+    #: Whose contexts are split: "all", only those of KV heads that query heads "share", in which each query head is on
+    #: its own under a window (FlashAttention-2), or only those of KV heads for a "single" query head.
+    split: Literal["all", "shared", "single"] = "all"
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
-    l2_share: L2Share = 1.0  #: as for prompts [1]
+    l2_share: L2Share = 1.0  #: as for a GEMM [1]
 
 
 class LinearStepFit(Record):
@@ -120,7 +122,6 @@ class LinearStepFit(Record):
     wave_us: Microseconds  #: one token of one wave of heads, a head on every SM [us]
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
     overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
-    state_passes: Annotated[float, Field(ge=0.5, le=4), Unit("1")] = 2.0  #: reads and writes of a state per token [1]
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
     l2_share: L2Share = 1.0  #: as for attention [1]
 
@@ -136,6 +137,24 @@ class LinearChunkFit(Record):
     passes: Annotated[float, Field(ge=1, le=40), Unit("1")]
     l2_share: L2Share = 0.5  #: size of what one kernel leaves to the next in the L2 cache, over that of the cache [1]
     overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
+
+
+class MoeFit(Record):
+    """Parameters of a fused layer of routed experts: routing, permutation, two grouped GEMMs, the sum over experts."""
+
+    launch_us: Microseconds  #: of the layer's kernels, one after the other [us]
+    #: Of each expert on the GPU, for counting and sorting its rows [us].
+    expert_us: Annotated[float, Field(ge=0, le=10), Unit("us")] = 0.0
+    #: Of each token, for routing and sorting by few thread blocks [ns].
+    token_ns: Annotated[float, Field(ge=0, le=1000), Unit("ns")] = 0.0
+    fill_depth: Depth = 0.0  #: as for a GEMM [1]
+    half_tile: Depth = 0.0  #: as for a GEMM [1]
+    compute_fraction: Fraction  #: achievable share of the peak [1]
+    bandwidth_fraction: Fraction  #: achievable share of the bandwidth, of the weights [1]
+    #: The same of the rows that go from one of its kernels to the next, which may stay in L2 [1].
+    rows_fraction: Annotated[float, Field(gt=0, le=10), Unit("1")] = 1.0
+    every_pair: bool = False  #: whether rows of experts on other GPUs go through those kernels as well
+    l2_speedup: L2Speedup = None  #: as for a GEMM [1]
 
 
 class ElementwiseFit(Record):
@@ -167,6 +186,11 @@ FITS: dict[str, type[Record]] = {
     "unfused": GemmFit,  # the batched matmuls of unfused attention
     "prefill": PrefillFit,  # fused attention of prompts
     "decode": DecodeFit,  # fused attention of few new tokens
+    "mla_prefill": PrefillFit,  # latent attention of prompts, expanded to heads
+    "mla_decode": DecodeFit,  # latent attention of few new tokens, over the latent cache
+    "linear_step": LinearStepFit,  # gated linear attention, token by token
+    "linear_chunk": LinearChunkFit,  # gated linear attention of prompts, chunk by chunk
+    "moe": MoeFit,  # layers of routed experts
     "elementwise": ElementwiseFit,  # norms, RoPE, activation functions, residuals
     "all_reduce": CollectiveFit,  # the sum of what every GPU has, on each of them
     "all_gather": CollectiveFit,  # the parts that GPUs have, all of them on each

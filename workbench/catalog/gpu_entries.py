@@ -16,6 +16,7 @@ from ..common.yaml_records import Count, Number, Record, Text, validated
 from .choosing import Candidate, catalog_fits, nearest_fit
 from .dtypes import WIDTH
 from .engine_entries import DEFAULT_ENGINE, engines
+from .engine_entries import engine as find_engine
 from .fits import KINDS, LINK_KINDS, NEAR_FORMATS, Fit
 from .links import link_reason, nearest_link_fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
@@ -327,9 +328,13 @@ def borrowed_fit(
     if fit.format != form and kind not in LINK_KINDS:
         parts.append(f"{fit.format} in place of {form}")
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
-    return KernelFit(
-        scaled(fit.parameters, lender, card), lender.id, ", ".join(parts) or "fitted on this GPU", fit, error
-    )
+    parameters = scaled(fit.parameters, lender, card)
+    if find_engine(engine).quantizes_apart and getattr(parameters, "quantize_fraction", None) is not None:
+        own = kernel_fit(card, "elementwise", engine=engine)
+        apart = {"quantize_fraction": own.fit.bandwidth_fraction, "quantize_us": own.fit.launch_us}
+        parameters = parameters.model_copy(update=apart)
+        parts.append(f"activations quantized by an elementwise kernel, of {own.gpu}")
+    return KernelFit(parameters, lender.id, ", ".join(parts) or "fitted on this GPU", fit, error)
 
 
 @cache

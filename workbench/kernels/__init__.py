@@ -1,5 +1,6 @@
 """Kernel times: the ideal roofline, and a law for each kind of kernel, fitted to measurements."""
 
+from .attention_times import attention_time, linear_attention_time, mla_time
 from .collectives import (
     MACHINE,
     all_gather_time,
@@ -11,8 +12,9 @@ from .collectives import (
     send_time,
 )
 from .formats import Formats, OperandFormats
+from .moe import moe_time
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
-from .times import EAGER_LAUNCH, LAWS, Law, Timing, attention_time, gemm_time, operator_time, timed
+from .times import EAGER_LAUNCH, LAWS, Law, Timing, gemm_time, operator_time, timed
 from .unknowns import assumptions, fit_of
 
 __all__ = [
@@ -35,8 +37,11 @@ __all__ = [
     "fit_of",
     "gemm_time",
     "ideal_time",
+    "linear_attention_time",
     "link_rate",
     "longest",
+    "mla_time",
+    "moe_time",
     "operator_time",
     "reduce_scatter_time",
     "ridge_point",

@@ -21,6 +21,8 @@ CONTEXT_DEPTH = 1024
 #: A prompt's keys and values are read and written into the cache before the attention reads them: engines time the
 #: two together. Found in the timings: with 1, heads that share no KV head come out 10 % too fast, others too slow [1].
 KV_PASSES = 3
+#: Query heads of a KV head above which a decoding kernel of higher tiles runs, where there is one [1].
+WIDE_HEADS = 32
 #: Tokens of context below which a block is not split further [token].
 LEAST_SPLIT = 128
 
@@ -68,42 +70,45 @@ def prefill_seconds(
     return 1e-6 * (fit.launch_us + fit.wave_us * waves) + writing + compute + moving
 
 
-def decode_seconds(fit: DecodeFit, softmax: PrefillFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+def decode_seconds(fit: DecodeFit, softmax: PrefillFit | None, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     """Launch, latency of the context, and the smooth maximum of reading the cache, starting waves and computing [s].
 
     The query heads of one KV head, times the new tokens, share the rows of a tile; no causal skipping. Split over the
-    context: flash-decoding (Dao et al. 2023).
+    context: flash-decoding (Dao et al. 2023). `softmax` is for a fit that has no rate of its own.
     """
-    shared = np.where(np.isfinite(cost.window), 1, cost.group) if fit.unpacked else cost.group
+    shared = np.where(np.isfinite(cost.window), 1, cost.group) if fit.split == "shared" else cost.group
     rows, groups = cost.m * shared, cost.batch / shared
-    alone, tiles = np.equal(shared, 1), np.ceil(rows / fit.tile_rows)
-    padded = groups * tiles * fit.tile_rows * cost.n
-    if fit.compute_fraction is None:
-        compute = padded * score_seconds(softmax, gpu, cost, peak_flop_rate)
-    else:
+    height = fit.tile_rows if fit.wide_rows is None else np.where(shared > WIDE_HEADS, fit.wide_rows, fit.tile_rows)
+    tiles = np.ceil(rows / height)
+    padded = groups * tiles * height * cost.n
+    if fit.compute_fraction is not None:
         compute = padded * cost.score_flops / (fit.compute_fraction * peak_flop_rate)
+    else:
+        assert softmax is not None
+        compute = padded * score_seconds(softmax, gpu, cost, peak_flop_rate)
     moved = cost.bytes + fit.reread * (tiles - 1) * (cost.bytes - cost.activations) if fit.reread else cost.bytes
     moving = moved / (fit.bandwidth_fraction * gpu.bandwidth)
     waves = 1e-6 * fit.wave_us * whole_waves(groups * np.ceil(rows / QUERY_TILE), gpu)
-    unsplit = alone & (fit.unsplit_gbs is not None or fit.single_splits == 1)
+    unsplit = np.equal(shared, 1) & (fit.unsplit_gbs is not None or fit.split == "shared")
     context = cost.n + cost.hidden if fit.whole_context else cost.n
     latency = 1e-6 * (fit.launch_us + np.where(unsplit, 0.0, fit.context_us * context / (context + CONTEXT_DEPTH)))
-    walk = _walk_seconds(fit, gpu, cost, groups * tiles, alone)
+    walk = _walk_seconds(fit, gpu, cost, groups * tiles, np.equal(shared, 1))
     reading = smooth_maximum(moving, walk, fit.overlap) if np.any(walk) else moving
     return latency + smooth_maximum(smooth_maximum(reading, waves, fit.overlap), compute, fit.overlap)
 
 
-def _walk_seconds(fit: DecodeFit, gpu: GPU, cost: Cost, tiles: Array, alone: Array) -> Array:
-    """How long a block, of which an SM has one, walks along its share of the tiles' contexts [s]; 0 without a rate."""
+def _walk_seconds(fit: DecodeFit, gpu: GPU, cost: Cost, tiles: Array, single: Array) -> Array:
+    """How long a thread block walks along its share of the tiles' contexts [s]; 0 without a rate."""
     if fit.unsplit_gbs is not None:
         a_head = (cost.bytes - cost.activations) * cost.group / cost.batch  # byte
-        return np.where(alone, a_head / (1e9 * fit.unsplit_gbs), 0.0)
+        return np.where(single, a_head / (1e9 * fit.unsplit_gbs), 0.0)
     if fit.block_gbs is None:
         return 0.0
-    shared = np.inf if fit.max_splits is None else fit.max_splits
-    single = shared if fit.single_splits is None else fit.single_splits
-    blocks = tiles * np.minimum(np.maximum(cost.n / LEAST_SPLIT, 1), np.where(alone, single, shared))
-    blocks = blocks if gpu.sm_count is None else np.minimum(blocks, gpu.sm_count)
+    splits = np.maximum(cost.n / LEAST_SPLIT, 1)
+    splits = splits if fit.max_splits is None else np.minimum(splits, fit.max_splits)
+    if fit.split != "all":
+        splits = np.where(single == (fit.split == "single"), splits, 1.0)
+    blocks = tiles * splits if gpu.sm_count is None else np.minimum(tiles * splits, gpu.sm_count)
     return cost.cache * cost.group / cost.batch * tiles / (1e9 * fit.block_gbs * blocks)
 
 
@@ -126,5 +131,5 @@ def attention_seconds(prefill: PrefillFit, decode: DecodeFit, gpu: GPU, cost: Co
 def _new_tokens_alone(cost: Cost) -> Cost:
     """The share of an attention's work that falls to the new tokens' own part of the context."""
     share = np.minimum(cost.m / cost.n, 1)
-    cache = cost.bytes - cost.activations
-    return replace(cost, n=share * cost.n, flops=share * cost.flops, bytes=cost.activations + share * cache)
+    moved = cost.activations + share * (cost.bytes - cost.activations)
+    return replace(cost, n=share * cost.n, flops=share * cost.flops, bytes=moved, cache=share * cost.cache)

@@ -35,13 +35,13 @@ def linear_attention_cost(
     )  # fmt: skip
 
 
-def step_seconds(fit: LinearStepFit, gpu: GPU, cost: Cost, _: Array) -> Array:
+def step_seconds(fit: LinearStepFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     """Launch, and the smooth maximum of moving the states and of carrying them on, a head on every SM [s].
 
     A state is read once and written after each new token, so that rejected ones can be taken back.
     """
     state = (cost.bytes - cost.activations) / 2
-    moving = (cost.activations + fit.state_passes * state * (1 + cost.m) / 2) / (fit.bandwidth_fraction * gpu.bandwidth)
+    moving = (cost.activations + state * (1 + cost.m)) / (fit.bandwidth_fraction * gpu.bandwidth)
     carrying = 1e-6 * fit.wave_us * whole_waves(cost.batch, gpu) * cost.m
     return 1e-6 * fit.launch_us + smooth_maximum(moving, carrying, fit.overlap)
 

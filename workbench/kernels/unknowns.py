@@ -18,7 +18,8 @@ def kernel_kinds(operators: Iterable[str]) -> list[str]:
     scores = {row.view for row in rows.values() if row.operand == "kv"}
     found = {"unfused": "unfused" in scores} | dict.fromkeys(("prefill", "decode"), "fused" in scores)
     found |= {
-        "gemm": any(row.operand != "kv" for name, row in rows.items() if name != "elementwise"),
+        "gemm": any(row.operand not in ("kv", "experts") for name, row in rows.items() if name != "elementwise"),
+        "moe": any(row.routed for row in rows.values()),
         "elementwise": "elementwise" in rows,
     }
     found |= {kind: kind in named for kind in LINK_KINDS}

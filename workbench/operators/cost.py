@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..common.arrays import Array, np
+from .routing import Routed
 
 PHASES = ("prefill", "decode")
 
@@ -115,6 +116,9 @@ class Cost:
     latent: Array | None = None  #: as for `Heads`
     window: Array = float("inf")  #: tokens that a new one of an attention sees at most [token]
     hidden: Array = 0.0  #: tokens of a sequence that the window hides from its last new one [token]
+    routed: Routed | None = None  #: how a grouped GEMM of routed experts got its rows
+    parts: tuple[Cost, ...] = ()  #: the kernels of a fused layer, where this is all of them
+    elsewhere: Array = 0.0  #: those of an elementwise kernel's bytes that another kernel's law has the time of [byte]
 
 
 def gemm(
@@ -219,5 +223,5 @@ def attention(
     return Cost(
         2.0 * count * dims, moved, step.new_tokens, n, k, batch=batch, calls=calls, kernel=kernel,
         activations=moved - cache, group=heads.group, score_flops=2.0 * dims, sequences=step.sequences, cache=cache,
-        latent=heads.latent, window=np.inf if window is None else window, hidden=step.context - visible,
+        latent=heads.latent, window=float("inf") if window is None else window, hidden=step.context - visible,
     )  # fmt: skip
