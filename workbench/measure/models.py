@@ -91,7 +91,7 @@ class ModelSizes:
         return self.n_layers * 2 * self.n_kv_heads * self.head_dim
 
 
-PARTS: dict[str, Any] = {"sliding_window": WindowSizes, "moe": ExpertSizes, "mla": LatentSizes}
+PART_SIZES: dict[str, Any] = {"sliding_window": WindowSizes, "moe": ExpertSizes, "mla": LatentSizes}
 FIELDS = frozenset(ModelSizes.__dataclass_fields__) - {"id"}
 
 
@@ -125,8 +125,8 @@ def _entry(name: str) -> ModelSizes:
 
 def _value(key: str, text: str) -> Any:
     """A number, a bool, or a part `{name: number, ...}`."""
-    if key in PARTS:
-        return PARTS[key](**{name: int(number) for name, number in re.findall(r"(\w+): (\d+)", text)})
+    if key in PART_SIZES:
+        return PART_SIZES[key](**{name: int(number) for name, number in re.findall(r"(\w+): (\d+)", text)})
     return {"true": True, "false": False}[text] if text in ("true", "false") else int(text)
 
 
