@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import workbench as wb
 from workbench import calibration, kernels, plots
-from workbench.calibration import fitting
+from workbench.calibration import least_squares
 from workbench.calibration.kinds import FITTED
 from workbench.calibration.rows import folds
 from workbench.catalog import read_fits
@@ -57,7 +57,7 @@ def synthetic(kind, rows=600, noise=0.03, outliers=0.05, seed=1):
     """Timings that the model would give, with 3 % noise and 5 % of the rows three times too slow."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16"} | shapes(kind, rng, rows))
-    timings = fitting._Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu(GPU), TRUTH["prefill"])
+    timings = least_squares.Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu(GPU), TRUTH["prefill"])
     slow = np.where(rng.random(rows) < outliers, 3.0, 1.0)
     return table.assign(time_s=timings.predict(TRUTH[kind]) * np.exp(noise * rng.standard_normal(rows)) * slow)
 
@@ -137,16 +137,20 @@ def test_rows_above_the_roof_are_not_fitted_on():
     assert (dirty.table.predicted_s >= dirty.table.ideal_s).all()
 
 
-@pytest.mark.parametrize(("kind", "copies"), [("gemm", 6), ("decode", 1)])
-def test_replays_give_the_rate_of_the_l2_cache(kind, copies):
-    """Where many rows beat the memory roof, operands that fit were in L2, as many sets of them as the rows say."""
+@pytest.mark.parametrize(("kind", "copies", "rel"), [("gemm", 6, 0.15), ("decode", 1, 0.05)])
+def test_replays_give_the_rate_of_the_l2_cache(kind, copies, rel):
+    """Where many rows beat the memory roof, operands that fit were in L2, as many sets of them as the rows say.
+
+    The room in L2, which GEMMs have besides, is 1; a little less of it and a slower L2 give nearly the same times.
+    """
     rng = np.random.default_rng(2)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16", "copies": copies} | shapes(kind, rng, 600))
-    timings = fitting._Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
+    timings = least_squares.Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
     truth = TRUTH[kind].model_copy(update={"l2_speedup": 4.0, "launch_us": 1.0})
     table["time_s"] = timings.predict(truth)
     result = calibration.fit(table, "l40s")
-    assert result.of(kind).l2_speedup == pytest.approx(4, rel=0.05)
+    assert result.of(kind).l2_speedup == pytest.approx(4, rel=rel)
+    assert getattr(result.of(kind), "l2_share", 1) > 0.9
     assert result.errors.error_percent[0] < 3
     assert "l2_speedup" in set(result.parameters.parameter)
 
@@ -213,7 +217,7 @@ def test_calibrate_prints_a_snippet_or_writes_it(tmp_path, gemm_table):
     printed = CliRunner().invoke(app, ["calibrate", str(file), "--gpu", GPU])
     assert printed.exit_code == 0
     assert "compute-bound" in printed.stderr
-    assert yaml.safe_load(printed.stdout)["sources"] == {"timings": "timings.csv"}
+    assert yaml.safe_load(printed.stdout)["sources"] == {"timings 1": "timings.csv"}
     written = CliRunner().invoke(app, ["calibrate", str(file), "--gpu", GPU, "-o", str(snippet)])
     assert written.exit_code == 0
     assert snippet.read_text() == printed.stdout

@@ -39,8 +39,8 @@ def test_8_bit_rates_are_no_sparse_rates(name):
         assert rates.get(dtype, half) <= limit * half
 
 
-def test_there_are_49_accelerators_in_50_entries():
-    assert len(wb.gpus()) == 50  # the V100 PCIe comes with 16 GB and with 32 GB
+def test_there_are_50_accelerators_in_51_entries():
+    assert len(wb.gpus()) == 51  # the V100 PCIe comes with 16 GB and with 32 GB
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,16 @@ def test_no_alias_hides_an_id_or_another_alias():
 def test_what_is_unknown_is_absent():
     assert wb.gpu("gaudi3").l2_mb is None
     assert "L2" not in str(wb.gpu("gaudi3"))
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("a100-80gb-sxm", 16 * 108 * 1.41e9), ("b200-sxm", 16 * 148 * 1.965e9), ("b300-sxm", 32 * 148 * 2.032e9),
+     ("gaudi3", None), ("mi300x", None), ("tpu-v5e", None)],
+)  # fmt: skip
+def test_exponentials_are_those_of_all_sms(name, rate):
+    assert wb.gpu(name).exponential_rate == (rate and pytest.approx(rate, rel=1e-12))
+    assert wb.gpu(name).model_copy(update={"boost_mhz": None}).exponential_rate is None
 
 
 def test_an_entry_is_frozen():

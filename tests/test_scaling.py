@@ -1,0 +1,100 @@
+"""A fit on another card: shares of the peak under its power limit, latencies by its clock, and nothing unknown."""
+
+import pytest
+
+import workbench as wb
+from workbench.catalog import GemmFit
+from workbench.catalog.fits import ElementwiseFit
+from workbench.catalog.scaling import ENERGY, power_share, scaled
+
+FIT = GemmFit(launch_us=2.0, compute_fraction=0.6, boost=0.2, bandwidth_fraction=0.8, overlap=2.0)
+
+
+def card(name="l40s", **fields):
+    return wb.gpu("l40s").model_copy(update={"id": name} | fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),  # TFLOP/s as measured: the sources are those of `ENERGY`
+    [("l4", 53, 59), ("a10", 60, 62.5), ("rtx-a6000", 120, 123.5), ("rtx-pro-6000-ws", 416, 418), ("t4", 41.9, 42.8),
+     ("l40s", 264, 270), ("h100-pcie", 493, 500), ("a100-80gb-pcie", 252, 264)],
+)  # fmt: skip
+def test_a_power_limit_sustains_what_is_measured(name, low, high):
+    assert low <= power_share(wb.gpu(name)) * wb.gpu(name).peak_16_bit / 1e12 <= high
+
+
+@pytest.mark.parametrize("name", ["rtx-3090", "rtx-4090", "rtx-5090", "a10g", "l40", "h20-96gb", "h100-sxm"])
+def test_cards_with_power_to_spare(name):
+    assert power_share(wb.gpu(name)) > 1
+
+
+def test_without_an_energy_or_a_limit_nothing_is_known_of_power():
+    assert power_share(wb.gpu("b300-sxm")) is power_share(wb.gpu("tpu-v5e")) is power_share(card(tdp_w=None)) is None
+    assert scaled(FIT, wb.gpu("b200-sxm"), wb.gpu("b300-sxm")) == FIT
+    assert scaled(FIT, wb.gpu("a100-80gb-sxm"), wb.gpu("mi300x")) == FIT
+    assert {wb.gpu(name).chip for name in wb.gpus()} >= set(ENERGY)
+
+
+def test_a_fit_serves_its_own_gpu_as_it_is():
+    assert scaled(FIT, wb.gpu("l40s"), wb.gpu("l40s")) is FIT
+
+
+def test_the_share_of_the_peak_is_that_of_the_borrowers_power():
+    peak, energy = 362.05e12, ENERGY["AD102"]
+    half, whole = (share * energy * peak for share in (0.5, 1.0))
+    lender = card("lender", tdp_w=0.8 * energy * peak)
+    # of kernels too short for the limit 0.6 / 0.8 = 0.75, as of the power that there is: all agree
+    for power, share in ((half, 0.5), (whole, 0.75), (2 * whole, 0.75)):
+        fit = scaled(FIT, lender, card(tdp_w=power))
+        assert fit.compute_fraction == pytest.approx(share)
+        assert fit.compute_fraction / (1 - fit.boost) == pytest.approx(0.75)
+    limited = FIT.model_copy(update={"compute_fraction": 0.76})  # 0.95 of what its power allows
+    assert scaled(limited, lender, card(tdp_w=whole)).compute_fraction == pytest.approx(0.95)
+    assert scaled(limited, lender, card(tdp_w=half)).boost == pytest.approx(1 - 0.5 / 0.95)
+    unknown = card("lender", chip="AD999")
+    assert scaled(FIT, unknown, card(tdp_w=whole)).model_dump() == pytest.approx(FIT.model_dump())
+    assert scaled(FIT, unknown, card(tdp_w=half)).compute_fraction == pytest.approx(0.5)
+
+
+def test_a_lender_that_is_not_limited_lends_its_share():
+    for name in ("h200-sxm", "h200-nvl", "h20-96gb", "gh200-144gb"):
+        fit = scaled(FIT, wb.gpu("h100-sxm"), wb.gpu(name))
+        assert (fit.compute_fraction, fit.boost) == pytest.approx((0.6, 0.2))
+    assert scaled(FIT, wb.gpu("h100-sxm"), wb.gpu("h100-pcie")).compute_fraction == 0.6
+    high = FIT.model_copy(update={"compute_fraction": 0.8})
+    assert scaled(high, wb.gpu("h100-sxm"), wb.gpu("h100-pcie")).compute_fraction == pytest.approx(0.657, abs=0.001)
+
+
+def test_a_share_is_never_above_the_peak_and_grows_with_power():
+    shares = [
+        scaled(FIT.model_copy(update={"compute_fraction": 1.0, "boost": 0.0}), card("lender"), card(tdp_w=power))
+        for power in (100, 200, 400, 800)
+    ]
+    assert [fit.compute_fraction for fit in shares] == sorted(fit.compute_fraction for fit in shares)
+    assert shares[-1].compute_fraction == 1
+    assert shares[0].compute_fraction < 0.3
+
+
+def test_latencies_follow_the_clock_and_the_cache_its_sms():
+    fit = FIT.model_copy(update={"walk_ns": 1.0, "l2_speedup": 4.0})
+    fast = scaled(fit, card("lender"), card(boost_mhz=2 * 2520))
+    assert (fast.walk_ns, fast.l2_speedup) == pytest.approx((0.5, 8.0))
+    assert scaled(fit, card("lender"), card(sm_count=71)).l2_speedup == pytest.approx(2.0)
+    assert scaled(fit, card("lender"), card(sm_count=1)).l2_speedup == 1
+    for lacking in ({"boost_mhz": None}, {"sm_count": None}):
+        assert scaled(fit, card("lender"), card(**lacking)).l2_speedup == 4
+    assert scaled(fit, card("lender", boost_mhz=None), card()).walk_ns == 1
+
+
+def test_depths_and_tiles_follow_the_flops_of_an_sm_and_clock():
+    fit = FIT.model_copy(update={"fill_depth": 200.0, "half_tile": 30.0})
+    half = card(dense_tflops={"bf16": 362.05 / 2})
+    assert (scaled(fit, card("lender"), half).fill_depth, scaled(fit, card("lender"), half).half_tile) == (100, 15)
+    assert scaled(fit, card("lender"), card(sm_count=71)).fill_depth == 400
+    for wide in ({"sm_count": 71, "boost_mhz": 2 * 2520}, {"boost_mhz": None}, {"sm_count": None}):
+        assert scaled(fit, card("lender"), card(**wide)).fill_depth == 200
+
+
+def test_a_fit_without_a_share_of_the_peak_stays():
+    fit = ElementwiseFit(launch_us=3, bandwidth_fraction=0.7)
+    assert scaled(fit, wb.gpu("l40s"), wb.gpu("l4")) == fit
