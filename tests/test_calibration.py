@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import workbench as wb
 from workbench import calibration, kernels, plots
-from workbench.calibration import fitting
+from workbench.calibration import least_squares
 from workbench.calibration.kinds import FITTED
 from workbench.calibration.rows import folds
 from workbench.catalog import read_fits
@@ -57,7 +57,7 @@ def synthetic(kind, rows=600, noise=0.03, outliers=0.05, seed=1):
     """Timings that the model would give, with 3 % noise and 5 % of the rows three times too slow."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16"} | shapes(kind, rng, rows))
-    timings = fitting._Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu(GPU), TRUTH["prefill"])
+    timings = least_squares.Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu(GPU), TRUTH["prefill"])
     slow = np.where(rng.random(rows) < outliers, 3.0, 1.0)
     return table.assign(time_s=timings.predict(TRUTH[kind]) * np.exp(noise * rng.standard_normal(rows)) * slow)
 
@@ -145,7 +145,7 @@ def test_replays_give_the_rate_of_the_l2_cache(kind, copies, rel):
     """
     rng = np.random.default_rng(2)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16", "copies": copies} | shapes(kind, rng, 600))
-    timings = fitting._Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
+    timings = least_squares.Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
     truth = TRUTH[kind].model_copy(update={"l2_speedup": 4.0, "launch_us": 1.0})
     table["time_s"] = timings.predict(truth)
     result = calibration.fit(table, "l40s")
@@ -217,7 +217,7 @@ def test_calibrate_prints_a_snippet_or_writes_it(tmp_path, gemm_table):
     printed = CliRunner().invoke(app, ["calibrate", str(file), "--gpu", GPU])
     assert printed.exit_code == 0
     assert "compute-bound" in printed.stderr
-    assert yaml.safe_load(printed.stdout)["sources"] == {"timings": "timings.csv"}
+    assert yaml.safe_load(printed.stdout)["sources"] == {"timings 1": "timings.csv"}
     written = CliRunner().invoke(app, ["calibrate", str(file), "--gpu", GPU, "-o", str(snippet)])
     assert written.exit_code == 0
     assert snippet.read_text() == printed.stdout

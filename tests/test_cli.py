@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from workbench import cli
 from workbench.audit import verdicts
+from workbench.catalog import engine
 from workbench.common import project
 
 runner = CliRunner()
@@ -196,11 +197,14 @@ def test_plan_takes_what_a_server_is_calibrated_by(tmp_path):
         assert result.exit_code == 0, result.output
         return pd.read_csv(tmp_path / "plan.csv").set_index("gpu").tpot_s["h100-sxm"]
 
-    plain = tpots()
+    plain = tpots("--step-overhead", "0")
+    assert tpots("--engine", "none") == plain
+    host = engine("vllm").step_overhead + 64 * engine("vllm").sequence_overhead
+    assert tpots("--engine", "vllm") == tpots() == pytest.approx(plain + host)
     assert tpots("--sequence-overhead", "0.001") - plain == pytest.approx(0.064)
-    slow = tpots("--gemm-rows", "16")
+    slow = tpots("--gemm-rows", "16", "--engine", "none")
     assert slow > 1.5 * plain
-    assert tpots("--gemm-rows", "16", "--dequantize-rows", "65") == pytest.approx(slow)
+    assert tpots("--gemm-rows", "16", "--dequantize-rows", "65", "--engine", "none") == pytest.approx(slow)
     assert tpots("--gemm-rows", "16", "--gemm-efficiency", "0.1", "--dequantize-rows", "64") < 2 * slow
 
 

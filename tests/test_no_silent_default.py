@@ -144,14 +144,14 @@ def test_answers_carry_what_they_assume():
     server = wb.simulation.Server("b300-sxm", "gpt2", max_model_len=256)
     frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=2, prompt=10, output=5))
     assert "by the fit of b200-sxm" in frame.attrs["assumed"]
-    server = wb.simulation.Server("a100-80gb-sxm", "gpt-oss-20b", max_model_len=256)
+    server = wb.simulation.Server("a100-80gb-sxm", "gpt-oss-20b", max_model_len=256, engine=None)
     frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=1, prompt=10, output=5))
     assert frame.attrs["assumed"] == "gpt-oss-20b: layers with a sliding window keep the whole cache"
 
 
 def test_nothing_is_said_of_kernels_that_are_not_run():
     h100 = wb.gpu("h100-sxm")
-    assert serving.estimate(h100, "llama-3-8b").attrs["assumed"] == ""
+    assert serving.estimate(h100, "llama-3-8b", engine=None).attrs["assumed"] == ""
     grids = {view: wb.roofline_grid(h100, "llama-3-8b", view, time_model="kernel") for view in ("fused", "unfused")}
     said = {view: ds.attrs["assumed"] for view, ds in grids.items()}
     assert said == {"fused": "", "unfused": "h100-sxm: unfused by the fit of a100-80gb-sxm"}
@@ -179,7 +179,7 @@ def test_an_operator_has_the_kind_of_its_kernel(operator):
 def test_what_is_made_of_answers_says_what_they_assume():
     said = "t4: gemm, prefill, decode, elementwise by the fit of a100-80gb-sxm"
     table = serving.plan(
-        "gpt2", prompt=64, output=8, gpu=["t4", "v100-pcie-16gb", "a100-80gb-sxm"], tp=1, batch_size=[1, 2]
+        "gpt2", prompt=64, output=8, gpu=["t4", "v100-pcie-16gb", "a100-80gb-sxm"], tp=1, batch_size=[1, 2], engine=None
     )
     assert table.attrs["assumed"].startswith(said)
     shared = "Assumed of t4, v100-pcie-16gb: gemm, prefill, decode, elementwise by the fit of a100-80gb-sxm."
@@ -193,7 +193,7 @@ def test_what_is_made_of_answers_says_what_they_assume():
     assert serving.plan_text(table).splitlines()[-2:] == [
         "Assumed of t4: 3.", "5 more in the plan's attribute `assumed`."
     ]  # fmt: skip
-    settings = wb.estimates(["t4", "a100-80gb-sxm"], "gpt2", [1, 2], 64, 8)
+    settings = wb.estimates(["t4", "a100-80gb-sxm"], "gpt2", [1, 2], 64, 8, engine=None)
     assert wb.best(settings, "ttft").attrs["assumed"] == said
     assert wb.best(settings, "ttft", limits={"ttft": 1e-9}).attrs["assumed"] == said  # no row
     assert wb.pareto(settings, "ttft", "tpot").attrs["assumed"] == said

@@ -45,6 +45,7 @@ SLOW = {
     "studies.server_rate", "studies.t4_calibration", "studies.t4_comparison", "studies.t4_replay",
 }  # fmt: skip
 GPU, MODEL = "h100-sxm", "llama-3.2-1b"
+FILES = {GPU: {"file": "llama-7b-unfused-h100", "dtype": "fp16"}}
 
 
 def public():
@@ -77,6 +78,7 @@ def made():
         "held_out_s": [1.1e-4, 2e-4], "predicted_s": [1.1e-4, 2e-4],
     })  # fmt: skip
     requests.attrs["source"] = "simulated"
+    beside = studies.operator_times(FILES, "llama-7b", ["q_proj"], ["decode"], [1, 2], [128], candidates=[1])
     gains = pd.DataFrame({
         "change": ["a", "b"], "unit": ["x tokens/s", "% of memory saved"], "gain": [2.0, 50.0],
         "guess_low": [1.0, 40.0], "guess_high": [3.0, 60.0], "sequences": [1.0, np.nan],
@@ -95,7 +97,7 @@ def made():
         metrics=loadtest.metrics(requests), timeline=loadtest.timeline(requests, step=0.1),
         speedup=speculation.speedup(GPU, MODEL, [1, 2], 128, [1, 4]),
         fidelity=tables.fidelity().query("regime == 'all'"), benchmarks=tables.benchmarks(),
-        lines=tables.lines(batching, PANEL),
+        lines=tables.lines(batching, PANEL), beside=beside, passes=studies.forward_passes(),
         config={"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
                 "num_attention_heads": 4, "max_position_embeddings": 128, "vocab_size": 100},
     )  # fmt: skip
@@ -110,6 +112,8 @@ CALLS = {
     "catalog.GPU.ridge_point": lambda: {"dtype": "fp8"},
     "catalog.compute_dtype": lambda: {"stored": "fp8", "activation": "fp16"},
     "catalog.element_bytes": lambda: {"dtype": "awq", "group_size": 128},
+    "catalog.engine": lambda: {"name": "vllm"},
+    "catalog.engines": dict,
     "catalog.gpu": lambda: {"name": GPU},
     "catalog.gpus": dict,
     "catalog.kernel_fit": lambda: {"card": m().card, "kind": "gemm", "format": "fp8", "engine": "sglang"},
@@ -140,10 +144,13 @@ CALLS = {
         "n": 64,
         "k": 128,
         "dtype": "fp16",
+        "weight_dtype": None,
         "batch": 1,
         "time_model": "kernel",
+        "engine": None,
         "replayed": False,
     },
+    "kernels.quantize_time": lambda: {"gpu": GPU, "m": [1, 64], "k": 128, "dtype": "fp8", "engine": None},
     "grid.forward_pass": lambda: {"ds": m().grid},
     "grid.with_roof": lambda: {"ds": m().grid, "peak_tflops": 100.0},
     "grid.roofline_grid": lambda: {
@@ -207,6 +214,7 @@ CALLS = {
         "gemm_efficiency": 0.5,
         "gemm_rows": 16,
         "dequantize_rows": 64,
+        "engine": "vllm",
     },
     "serving.draft_model": lambda: {"model": MODEL, "depth": 2, "alpha": 0.5},
     "serving.mtp": lambda: {"depth": 2, "alpha": 0.5},
@@ -243,6 +251,7 @@ CALLS = {
         "gemm_efficiency": 0.5,
         "gemm_rows": 16,
         "dequantize_rows": 64,
+        "engine": "vllm",
     },
     "serving.estimate/continuous": lambda: {
         "gpu": GPU,
@@ -389,6 +398,10 @@ CALLS = {
     "tables.fit_parameters": dict,
     "tables.lenders": dict,
     "tables.benchmarks": dict,
+    "tables.measured": lambda: {"name": "forward-h100"},
+    "tables.measured_points": lambda: {"ds": m().beside, "series": {"a": {"phase": "decode"}}},
+    "tables.series_errors": lambda: {"ds": m().beside, "series": {"a": {"phase": "decode"}}},
+    "tables.measurements": dict,
     "tables.by_candidates": lambda: {
         "ds": wb.roofline_grid(GPU, MODEL, ["o_proj"], "decode", 1, 64, candidates=[1, 4]),
     },
@@ -410,6 +423,14 @@ CALLS = {
     "plots.hold": lambda: {"ax": plt.gca(), "intensity": m().grid.intensity, "performance": m().grid.performance},
     "plots.latencies": lambda: {"ds": m().metrics, "ax": None, "title": "a"},
     "plots.log_axes": lambda: {"ax": plt.gca()},
+    "plots.measured_roofline": lambda: {
+        "ds": m().beside,
+        "ax": None,
+        "series": {"a": {"phase": "decode"}},
+        "title": "a",
+    },
+    "plots.time_ratios": lambda: {"ds": m().beside, "ax": None, "series": {"a": {"phase": "decode"}}},
+    "plots.passes": lambda: {"table": m().passes, "ax": None, "title": "a"},
     "plots.pareto": lambda: {"table": m().plan, "ax": None, "tpot": 1, "title": "a"},
     "plots.point_rates": lambda: {
         "table": m().benchmarks.dropna(subset="points"),
@@ -457,6 +478,18 @@ CALLS = {
     "figures.check_parameters": dict,
     "figures.choose": lambda: {"figures": m().figures, "patterns": ["medusa-*"]},
     "figures.parts": lambda: {"figures": list(m().figures.values())},
+    "studies.forward_passes": lambda: {"engine": "pytorch"},
+    "studies.pass_errors": lambda: {"table": m().passes},
+    "studies.operator_times": lambda: {
+        "files": FILES,
+        "model": "llama-7b",
+        "operator": ["q_proj"],
+        "phase": ["decode"],
+        "batch_size": [1, 2],
+        "seq_len": [128],
+        "candidates": [1],
+        "engine": "pytorch",
+    },
     "studies.batching_effects": lambda: {
         "gpu": GPU,
         "model": MODEL,
@@ -557,7 +590,7 @@ LISTS = (tuple, iter, spent, np.array, pd.Series, pd.Index, lambda values: xr.Da
 CALLED = {
     "acceptance": "candidates", "cached_tokens": "cached tokens", "card": "gpu", "ds": "quantity of a panel|grid|dim",
     "figures": "figure", "frame": "trace|sent_s",
-    "gpus": "gpu", "limits": "variable", "name": "gpu|model|measured-on", "objective": "variable",
+    "gpus": "gpu", "limits": "variable", "name": "engine|gpu|model|measured-on", "objective": "variable",
     "operators": "operator", "path_or_dict": "config|no such file", "patterns": "figure", "price": "gpu",
     "ranges": "argument",
     "settings": "batch_size|seq_len", "sequences": "concurrency|max_num_seqs|batch_size|requests",

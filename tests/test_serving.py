@@ -45,7 +45,7 @@ def test_shares_are_of_the_whole_step():
     ds = estimate(tp=[1, 2], step_overhead=1e-3, draft=serving.medusa(candidates=16), schedule="continuous")
     np.testing.assert_allclose(ds.share.sum("operator"), 100)
     assert {"all_reduce", "host", "drafting"} <= set(ds.operator.values)
-    assert not {"host", "drafting", "all_reduce"} & set(estimate().operator.values)
+    assert not {"host", "drafting", "all_reduce"} & set(estimate(engine=None).operator.values)
     host = 1e-3 / value(ds, "step_time", phase="decode", tp=1)
     assert value(ds, "share", phase="decode", operator="host", tp=1) == pytest.approx(100 * host)
 
@@ -55,7 +55,7 @@ def test_shares_are_of_the_whole_step():
 
 @pytest.mark.parametrize("time_model", ["ideal", "kernel"])
 def test_ttft_is_the_prefill_and_tpot_the_mean_of_all_steps_after_it(time_model):
-    ds = estimate(batch_size=4, prompt=300, output=400, time_model=time_model)
+    ds = estimate(batch_size=4, prompt=300, output=400, time_model=time_model, engine=None)
     grid = wb.roofline_grid(H100, "llama-3-8b", None, "prefill", 4, 300, time_model=time_model)
     assert value(ds, "ttft") == pytest.approx(wb.forward_pass(grid).time.item())
     contexts = range(301, 700)  # 399 steps: the first token came out of the prefill

@@ -22,7 +22,8 @@ A100 = {"gpu": "a100-80gb-sxm", "model": "llama-2-7b"}
 
 
 def server(**changes):
-    return Server(**A100 | {"max_num_batched_tokens": 512, "max_model_len": 512, "max_num_seqs": 64} | changes)
+    settings = {"max_num_batched_tokens": 512, "max_model_len": 512, "max_num_seqs": 64, "engine": None}
+    return Server(**A100 | settings | changes)
 
 
 def step_seconds(phase, batch, length):
@@ -478,7 +479,7 @@ def test_a_table_is_a_trace():
 
 
 def linear(**changes):
-    return np.array(StepTimes(Server(**{"gpu": "t4", "model": "llama-2-7b-awq"} | changes)).linear)
+    return np.array(StepTimes(Server(**{"gpu": "t4", "model": "llama-2-7b-awq", "engine": None} | changes)).linear)
 
 
 def test_a_kernel_of_16_rows_unpacks_the_weights_for_each_16():

@@ -21,6 +21,8 @@ __all__ = [
     "from_hf_config",
     "gpu",
     "gpus",
+    "measured",
+    "measurements",
     "model",
     "models",
     "pareto",
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
     from .grid import forward_pass, roofline_grid
     from .hugging_face import from_hf_config
     from .search import best, estimates, pareto
+    from .tables import measured, measurements
 else:
     _HOME = {
         "GPU": "catalog", "Model": "catalog", "gpu": "catalog", "gpus": "catalog", "model": "catalog",
         "models": "catalog", "explore": "explorer", "forward_pass": "grid", "from_hf_config": "hugging_face",
         "roofline_grid": "grid", "best": "search", "estimates": "search", "pareto": "search",
+        "measured": "tables", "measurements": "tables",
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:

@@ -109,7 +109,7 @@ def with_groups(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{column: values for column, values in given.items() if column not in table})
 
 
-def by_group(table: pd.DataFrame) -> tuple[dict[Group, pd.DataFrame], list[str]]:
+def by_group(table: pd.DataFrame, fewest: int = FEWEST_ROWS) -> tuple[dict[Group, pd.DataFrame], list[str]]:
     """The rows of each group, checked, and why one has too few for a fit; ValueError if every one has."""
     enough: dict[Group, pd.DataFrame] = {}
     skipped = []
@@ -133,8 +133,8 @@ def by_group(table: pd.DataFrame) -> tuple[dict[Group, pd.DataFrame], list[str]]
             values = pd.to_numeric(rows[name], errors="coerce")
             if not (bad := rows[~((values > 0) & np.isfinite(values))]).empty:
                 raise ValueError(f"{name} = {bad[name].iloc[0]} in a {kind} row: expected positive numbers")
-        if len(rows) < FEWEST_ROWS or len(rows.drop_duplicates(list(columns))) < FOLDS:
-            skipped.append(f"{len(rows)} rows of {group}: a fit needs {FEWEST_ROWS}, of {FOLDS} sizes")
+        if len(rows) < fewest or len(rows.drop_duplicates(list(columns))) < min(FOLDS, fewest):
+            skipped.append(f"{len(rows)} rows of {group}: a fit needs {fewest}, of {FOLDS} sizes")
         else:
             enough[group] = rows
     if not enough:
@@ -148,11 +148,12 @@ def held_together(kind: str, rows: pd.DataFrame) -> list[str]:
     One model's rows, of one head shape, so are judged at other batch sizes and lengths alone.
     """
     fitted = FITTED[kind]
-    return fitted.groups if len(rows.drop_duplicates(fitted.groups)) >= FOLDS else list(fitted.columns)
+    groups = [column for column in fitted.groups if column in rows]
+    return groups if len(rows.drop_duplicates(groups)) >= FOLDS else list(fitted.columns)
 
 
 def folds(rows: pd.DataFrame, groups: list[str]) -> Iterator[np.ndarray]:
     """Masks that hold out every row once, rows of one group together; the same for the same rows."""
-    group = rows.groupby(groups, sort=True).ngroup().to_numpy()
+    group = rows.groupby(groups, sort=True, dropna=False).ngroup().to_numpy()
     fold = np.random.default_rng(0).permutation(group.max() + 1)[group] % FOLDS
     return (fold == i for i in range(FOLDS))

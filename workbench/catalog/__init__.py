@@ -1,21 +1,35 @@
-"""The catalog: GPUs and models, one YAML file an entry, every number with its source; number formats and fits."""
+"""The catalog: GPUs, models and engines, one YAML file an entry, each number with its source; formats and fits."""
 
-from .choosing import DEFAULT_ENGINE, ENGINES, catalog_fits
+from .choosing import catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
-from .fits import FITS, KINDS, NEAR_FORMATS, DecodeFit, ElementwiseFit, Fit, GemmFit, PrefillFit, read_fits
+from .engine_entries import DEFAULT_ENGINE, ServingEngine, engine, engines
+from .fits import (
+    FITS,
+    KINDS,
+    LINK_KINDS,
+    NEAR_FORMATS,
+    CollectiveFit,
+    DecodeFit,
+    ElementwiseFit,
+    Fit,
+    GemmFit,
+    PrefillFit,
+    read_fits,
+)
 from .gpu_entries import GPU, KernelFit, Link, Memory, gpu, gpus, kernel_fit
 from .model_entries import Mla, Model, Moe, Quantization, SlidingWindow, model, models
 
 __all__ = [
     "DEFAULT_ENGINE",
-    "ENGINES",
     "FITS",
     "GPU",
     "GROUP_FORMATS",
     "KINDS",
+    "LINK_KINDS",
     "NEAR_FORMATS",
     "WEIGHT_DTYPES",
     "WIDTH",
+    "CollectiveFit",
     "DecodeFit",
     "ElementwiseFit",
     "Fit",
@@ -28,10 +42,13 @@ __all__ = [
     "Moe",
     "PrefillFit",
     "Quantization",
+    "ServingEngine",
     "SlidingWindow",
     "catalog_fits",
     "compute_dtype",
     "element_bytes",
+    "engine",
+    "engines",
     "gpu",
     "gpus",
     "kernel_fit",

@@ -6,19 +6,13 @@ from math import log
 from typing import Any, NamedTuple
 
 from ..files.yaml_files import read_mapping
+from .engine_entries import DEFAULT_ENGINE
+from .engine_entries import engine as find_engine
 from .fits import NEAR_FORMATS, Fit, read_fits
 from .loading import entry_files
 
-#: Kernel libraries that each engine runs, where it has no fit of its own; the first engine is the best measured.
-ENGINES: dict[str, tuple[str, ...]] = {
-    "vllm": ("cublas", "cutlass", "cutedsl", "deepgemm", "triton", "marlin", "fa2", "fa3", "flashinfer", "trtllm-gen",
-             "flashmla", "one-shot"),
-    "sglang": ("cublas", "cutlass", "cutedsl", "deepgemm", "triton", "marlin", "fa2", "fa3", "flashinfer", "trtllm-gen",
-               "flashmla", "one-shot"),
-    "trtllm": ("trtllm", "trtllm-gen", "cutlass", "deepgemm", "flashinfer"),
-    "pytorch": ("cublas", "fa2", "fa3", "cutlass", "triton", "nccl"),
-}  # fmt: skip
-DEFAULT_ENGINE = next(iter(ENGINES))
+#: How far apart two GPUs are at most that have the chip in common, or the architecture and the kind of memory [1].
+SAME_CHIP, SAME_ARCHITECTURE = 0.9, 1.0
 #: The most measured GPU of the catalog, whose fits serve where the architecture has none.
 DEFAULT_GPU = "a100-80gb-sxm"
 
@@ -37,42 +31,44 @@ def catalog_fits(name: str) -> tuple[Fit, ...]:
     return () if path is None else read_fits(read_mapping(path), str(path))
 
 
-def nearest_fit(card: Any, kind: str, form: str, engine: str, candidates: Iterable[Candidate]) -> Candidate:
+def nearest_fit(
+    card: Any, kind: str, form: str, engine: str, candidates: Iterable[Candidate], family: str | None = None
+) -> Candidate:
     """The candidate that is nearest: in its GPU, its engine or kernel library, and its format, in this order.
 
     A fit of the GPU itself by that engine; else of the library that the engine runs; else of the architecture; of
     another architecture by an unrelated library only for want of any other. A near format counts more than a GPU of the
     same architecture, as a format's kernel changes more than the GPU does.
     """
-    formats = (form, *NEAR_FORMATS[form])
+    formats, runs = (form, *NEAR_FORMATS[form]), find_engine(engine).families
     known = [each for each in candidates if each.fit.kind == kind and each.fit.format in formats]
 
     def distance(each: Candidate) -> tuple[Any, ...]:
-        apart = _gpus_apart(card, each.gpu)
-        own = 0.0 if each.fit.engine == engine else 0.5 if each.fit.family in ENGINES[engine] else 1.5
+        apart = gpus_apart(card, each.gpu)
+        own = 0.0 if each.fit.engine == engine else 0.5 if each.fit.family in runs else 1.5
         if own > 1 and apart > 2:
             own = 4.0
         near = formats.index(each.fit.format)
         ridges = abs(log(each.gpu.peak_16_bit / each.gpu.bandwidth / (card.peak_16_bit / card.bandwidth)))
-        by_engine = [*ENGINES].index(each.fit.engine) if each.fit.engine in ENGINES else len(ENGINES)
         return (
-            apart + own + (near and 1.5 + 0.5 * near),
+            apart + own + (near and 1.5 + 0.5 * near) + (0.25 if family not in (None, each.fit.family) else 0),
             own,
             each.gpu.id != DEFAULT_GPU and apart > 2,
             ridges,
-            by_engine,
+            -each.fit.rows,
+            each.fit.engine != DEFAULT_ENGINE,
         )
 
     return min(known, key=distance)
 
 
-def _gpus_apart(card: Any, other: Any) -> float:
+def gpus_apart(card: Any, other: Any) -> float:
     """How far a GPU is from another: itself, its chip, its architecture with the same kind of memory or not [1]."""
     if card.id == other.id:
         return -9.0 if card is other and card.fits else 0.0  # fits of one's own go first
     if card.architecture.lower().split()[0] != other.architecture.lower().split()[0]:
         return 3.0
     if card.chip == other.chip:
-        return 0.9
+        return SAME_CHIP
     kind, others = ((entry.memory.type or "")[:3] for entry in (card, other))
-    return 1.0 if kind == others else 1.4
+    return SAME_ARCHITECTURE if kind == others else 1.4

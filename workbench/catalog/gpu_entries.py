@@ -13,10 +13,14 @@ from pydantic import AfterValidator, Field
 from ..common.arguments import LEAST, check_range, one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
-from .choosing import DEFAULT_ENGINE, ENGINES, Candidate, catalog_fits, nearest_fit
+from .choosing import Candidate, catalog_fits, nearest_fit
 from .dtypes import WIDTH
-from .fits import KINDS, NEAR_FORMATS, Fit
+from .engine_entries import DEFAULT_ENGINE, engines
+from .engine_entries import engine as find_engine
+from .fits import KINDS, LINK_KINDS, NEAR_FORMATS, Fit
+from .links import link_reason, nearest_link_fit
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
+from .scaling import scaled
 
 #: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
 #: fp32's special functions for compute capability 7.x to 10.0 and 12.x, 32 for 10.3), by architecture [1].
@@ -253,12 +257,16 @@ class KernelFit(NamedTuple):
         return f"{self.gpu}/{self.record.engine}-{version}/{self.record.family}/{self.record.format}"
 
 
-def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None) -> KernelFit:
+def kernel_fit(
+    card: str | GPU, kind: str, format: str = "bf16", engine: str | None = None, *, family: str | None = None,
+    pcie: bool = False,
+) -> KernelFit:  # fmt: skip
     """Parameters that a GPU's kernel times are computed with.
 
     Its own of that engine and format, or else the nearest: those of another engine that runs the same kernel library,
     those of its architecture (of the same chip, or of the nearest ridge point), those of the most measured GPU of the
-    catalog; those of the nearest format (`catalog.fits.NEAR_FORMATS`).
+    catalog; those of the nearest format (`catalog.fits.NEAR_FORMATS`). Collectives go by the generation of the link
+    (`choosing.nearest_link_fit`), whatever the format.
 
     Parameters
     ----------
@@ -269,7 +277,11 @@ def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | N
     format : str
         Of the kernel, one of `catalog.fits.NEAR_FORMATS`.
     engine : str, optional
-        That runs it, one of `ENGINES`; None is the best measured, the first.
+        That runs it, one of `engines()`; None is the best measured, `DEFAULT_ENGINE`.
+    family : str, optional
+        Kernel library; None is the one that the engine runs there, as far as timings show it.
+    pcie : bool
+        Of a collective: it goes over PCIe although the GPU has a link of its own, which does not reach all.
 
     Returns
     -------
@@ -282,34 +294,47 @@ def kernel_fit(card: str | GPU, kind: str, format: str = "bf16", engine: str | N
         For an unknown name.
     """
     card, kind = gpu(card), one_of("kind", kind, KINDS)
-    form, engine = (
-        one_of("format", format, NEAR_FORMATS),
-        one_of("engine", DEFAULT_ENGINE if engine is None else engine, ENGINES),
-    )
+    form = one_of("format", format, NEAR_FORMATS)
+    engine = one_of("engine", DEFAULT_ENGINE if engine is None else engine, engines())
     if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
-        return _kernel_fit(card, kind, form, engine)
-    return _catalog_fit(card.id, kind, form, engine)
+        own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
+        return borrowed_fit(card, kind, form, engine, [*own, *_candidates(kind)], family, pcie=pcie)
+    return _catalog_fit(card.id, kind, form, engine, family, pcie)
 
 
 @cache
-def _catalog_fit(name: str, kind: str, form: str, engine: str) -> KernelFit:
-    return _kernel_fit(_gpu(name), kind, form, engine)
+def _catalog_fit(name: str, kind: str, form: str, engine: str, family: str | None, pcie: bool) -> KernelFit:
+    return borrowed_fit(_gpu(name), kind, form, engine, _candidates(kind), family, pcie=pcie)
 
 
-def _kernel_fit(card: GPU, kind: str, form: str, engine: str) -> KernelFit:
-    own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
-    lender, fit = nearest_fit(card, kind, form, engine, [*own, *_candidates(kind)])
+def borrowed_fit(
+    card: GPU, kind: str, form: str, engine: str, candidates: list[Candidate], family: str | None = None, *,
+    pcie: bool = False,
+) -> KernelFit:  # fmt: skip
+    """The nearest of some candidates, as `kernel_fit` gives that of the catalog's."""
+    if kind in LINK_KINDS:
+        lender, fit = nearest_link_fit(card, kind, engine, candidates, family, pcie=pcie)
+    else:
+        lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
     parts = [] if lender.id == card.id else [f"those of {lender.id}"]
-    if lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
+    if kind in LINK_KINDS:
+        parts += [] if lender.id == card.id else [link_reason(card, lender, pcie=pcie)]
+    elif lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
         parts.append("the same architecture")
     elif lender.id != card.id:
         parts[0] += f" for want of a fit of {card.architecture}"
     if fit.engine != engine:
         parts.append(f"{fit.engine}'s {fit.family} kernels")
-    if fit.format != form:
+    if fit.format != form and kind not in LINK_KINDS:
         parts.append(f"{fit.format} in place of {form}")
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
-    return KernelFit(fit.parameters, lender.id, ", ".join(parts) or "fitted on this GPU", fit, error)
+    parameters = scaled(fit.parameters, lender, card)
+    if find_engine(engine).quantizes_apart and getattr(parameters, "quantize_fraction", None) is not None:
+        own = kernel_fit(card, "elementwise", engine=engine)
+        apart = {"quantize_fraction": own.fit.bandwidth_fraction, "quantize_us": own.fit.launch_us}
+        parameters = parameters.model_copy(update=apart)
+        parts.append(f"activations quantized by an elementwise kernel, of {own.gpu}")
+    return KernelFit(parameters, lender.id, ", ".join(parts) or "fitted on this GPU", fit, error)
 
 
 @cache

@@ -4,12 +4,9 @@ Where products run into the power limit, the clock falls until they do not, and 
 how much power a card has. A card of less power reaches less of its peak, and one of more power reaches more.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..common.yaml_records import Record
-
-if TYPE_CHECKING:
-    from .gpu_entries import GPU
 
 #: Board power over the rate of large 16-bit products, by chip: what a FLOP takes, memory and all, where the power limit
 #: holds [J]. The best rates of torch.matmul in bf16, and fp16 on T4, are of zzc0721/torch-performance-test-data on
@@ -24,7 +21,7 @@ ENERGY = {
 LEAST_LEAD, MOST_LEAD = 1.0, 10.0
 
 
-def power_share(gpu: "GPU") -> float | None:
+def power_share(gpu: Any) -> float | None:
     """Share of its 16-bit peak that a GPU's power limit sustains, above 1 with power to spare; None: not known [1].
 
     That of another format is the same: half the width takes half the energy, and has twice the peak.
@@ -33,7 +30,7 @@ def power_share(gpu: "GPU") -> float | None:
     return None if energy is None or gpu.tdp_w is None else gpu.tdp_w / (energy * gpu.peak_16_bit)
 
 
-def scaled(parameters: Record, lender: "GPU", borrower: "GPU") -> Any:
+def scaled(parameters: Record, lender: Any, borrower: Any) -> Any:
     """A fit of the lender, as the borrower's datasheet has it.
 
     Launches and shares of the bandwidth stay. Of the peak, the borrower reaches the lender's share, or what its own

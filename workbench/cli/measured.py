@@ -15,9 +15,9 @@ PICTURES = (".png", ".svg", ".pdf")
 
 def calibrate(
     file: Annotated[Path, typer.Argument(help="Kernel timings in any format that `workbench timings` reads.")],
-    gpu: Annotated[str, typer.Option("--gpu", help="Id of the GPU that was measured.")],
+    gpu: Annotated[str | None, typer.Option("--gpu", help="Id of the GPU that was measured.")] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the snippet there instead of printing it.")
+        Path | None, typer.Option("-o", "--output", help="Write the fits there instead of printing them.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="Where the timings are from; default: the file's name.")] = None,
     measured_on: Annotated[
@@ -26,13 +26,27 @@ def calibrate(
     plot: Annotated[
         Path | None, typer.Option(help="Draw predicted against measured, with the residuals: PNG, SVG or PDF.")
     ] = None,
+    catalog: Annotated[
+        Path | None,
+        typer.Option(help="Fit every GPU, engine and format of FILE, a table of operators; write a file a GPU there."),
+    ] = None,
+    judge: Annotated[
+        bool,
+        typer.Option("--judge", help="Fit nothing; say how far off the catalog is on FILE, a table of operators."),
+    ] = False,
 ) -> None:
-    """Fit the kernel-time model to timings: parameters as a snippet for the GPU's catalog file, errors beside it."""
+    """Fit the kernel-time model to timings: parameters as a file of fits for the catalog, errors beside it."""
     check_apart(file, output, plot)
-    from .. import calibration, catalog, timings
+    if catalog or judge:
+        _whole_catalog(file, source or file.name, catalog, output)
+        return
+    from .. import calibration, timings
+    from ..catalog import gpu as find_gpu
     from ..files.writing import write_text
 
-    card = catalog.gpu(gpu)
+    if gpu is None:
+        raise ValueError("--gpu is missing: the id of the GPU that was measured; or --catalog, or --judge")
+    card = find_gpu(gpu)
     table = timings.read(file)
     tell(table.attrs["problems"])
     table = calibration.of_one_gpu(table, measured_on)
@@ -49,6 +63,29 @@ def calibrate(
         typer.echo(f"workbench: no fit of {reason}", err=True)
     typer.echo(result.errors.round(1).to_string(index=False), err=True)
     typer.echo(str(output) if output else snippet, nl=bool(output))
+
+
+def _whole_catalog(file: Path, source: str, folder: Path | None, output: Path | None) -> None:
+    """Fit a table of operators into a folder, or judge the catalog by it."""
+    from .. import calibration
+    from ..common.progress import progress_bar
+    from ..files.formulas import inert_table
+    from ..files.writing import write_text
+
+    table = calibration.read_operators(file)
+    for reason, rows in table.attrs["left_out"].items():
+        typer.echo(f"workbench: {rows:,} rows left out: {reason}", err=True)
+    if folder:
+        with progress_bar("fits") as tick:
+            fits = calibration.fit_catalog(table, source, tick=tick)
+        for path in calibration.write_fits(fits, folder):
+            typer.echo(path)
+        return
+    errors = calibration.judge(table)
+    typer.echo(errors.round(1).to_string(index=False), err=bool(output))
+    if output:
+        write_text(inert_table(errors.round(2)).to_csv(index=False, lineterminator="\n"), output)
+        typer.echo(output)
 
 
 def _draw_fit(result: "CalibrationResult", path: Path) -> None:

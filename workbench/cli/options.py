@@ -21,6 +21,7 @@ FileFormat = Annotated[str | None, typer.Option(help="Format of FILE; by default
 WeightDtype = Annotated[str | None, typer.Option()]
 ActivationDtype = Annotated[str, typer.Option()]
 KvDtype = Annotated[str, typer.Option()]
+Engine = Annotated[str, typer.Option(help="Engine, whose host takes time in a step; 'none': the kernels alone.")]
 TimeModel = Annotated[str, typer.Option(help="'ideal' or 'kernel'.")]
 
 

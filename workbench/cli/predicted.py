@@ -9,6 +9,7 @@ from ..common.progress import progress_bar
 from .options import (
     CORES,
     ActivationDtype,
+    Engine,
     KvDtype,
     Scheduler,
     TimeModel,
@@ -95,8 +96,13 @@ def plan(
     max_num_seqs: Annotated[int, typer.Option(help="Sequences in a step at most.")] = 256,
     max_num_batched_tokens: Annotated[int, typer.Option(help="Tokens in a step at most.")] = 2048,
     max_model_len: Annotated[int | None, typer.Option(help="Longest prompt and output; default: the model's.")] = None,
-    step_overhead: Annotated[float, typer.Option(help="Seconds that the host adds to every step.")] = 0.0,
-    sequence_overhead: Annotated[float, typer.Option(help="Seconds that it adds for each sequence in one.")] = 0.0,
+    engine: Engine = "vllm",
+    step_overhead: Annotated[
+        float | None, typer.Option(help="Seconds that the host adds to every step; default: the engine's.")
+    ] = None,
+    sequence_overhead: Annotated[
+        float | None, typer.Option(help="Seconds that it adds for each sequence in one; default: the engine's.")
+    ] = None,
     gemm_efficiency: Annotated[float, typer.Option(help="Of weight-only kernels (AWQ): their speed over ours.")] = 1.0,
     gemm_rows: Annotated[int | None, typer.Option(help="Tokens for which they unpack the weights once.")] = None,
     dequantize_rows: Annotated[int | None, typer.Option(help="Tokens from which weights are unpacked first.")] = None,
@@ -115,7 +121,7 @@ def plan(
         time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens, max_model_len=max_model_len, step_overhead=step_overhead,
         sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
-        dequantize_rows=dequantize_rows,
+        dequantize_rows=dequantize_rows, engine=None if engine == "none" else engine,
     )  # fmt: skip
     if file:
         write_table(table, file, (".csv", ".parquet"))

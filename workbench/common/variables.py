@@ -34,6 +34,8 @@ VARIABLES: dict[str, Variable] = {
     "ridge_point": Variable("FLOP/byte", "operational intensity at the ridge point"),
     "attainable": Variable("FLOP/s", "roof at the operational intensity", more=True),
     "time": Variable("s", "time per kernel call"),
+    "measured_time": Variable("s", "time per kernel call, measured"),
+    "ideal_time": Variable("s", "time per kernel call on the ideal roof"),
     "performance": Variable("FLOP/s", "performance, FLOPs over time", more=True),
     "bound": Variable("1", "what limits the kernel"),
     "fit": Variable("1", "whose fit the time is computed with: GPU, engine and version, kernel library, format"),

@@ -13,11 +13,13 @@ from .state import file_digests, is_unchanged, record_state
 
 #: The parts of the page: what each says of its charts, and their ids. A chart stands in the first that fits.
 PARTS = {
-    "Published charts": ("{} charts that the sources print, drawn again", ("medusa-*", "t4-roofline")),
+    "Published charts": ("{} charts that the sources print, drawn again", ("medusa-fig??", "t4-roofline")),
     "Published tables": ("{} charts of what the T4 report prints as tables and prose", (
         "t4-prefill", "t4-decode", "t4-queue", "t4-roadmap",
     )),
-    "Fidelity": ("{} charts of predictions beside measurements", ("kernel-fidelity", "t4-comparison")),
+    "Fidelity": ("{} charts of predictions beside measurements", (
+        "kernel-fidelity", "t4-comparison", "*-measured", "forward-passes",
+    )),
     "The workbench's own charts": ("{} charts that no source prints", ("*",)),
 }  # fmt: skip
 

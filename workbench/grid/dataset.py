@@ -85,7 +85,7 @@ def roofline_grid(
         Added to every call: a framework that launches eagerly adds 20 to 40 us, which a wall clock sees and
         CUDA graphs hide [s].
     engine : str, optional
-        Whose kernels the times are of: "vllm", "sglang", "trtllm" or "pytorch" (`catalog.ENGINES`); None is "vllm", the
+        Whose kernels the times are of: "vllm", "sglang", "trtllm" or "pytorch" (`catalog.engines`); None is "vllm", the
         best measured. Its host takes no time here.
     dtype : str
         Of the results: "float64", or "float32" in half the memory, each value rounded once (a relative error of 6e-8;

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog.choosing import DEFAULT_ENGINE
+from ..catalog.engine_entries import DEFAULT_ENGINE
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.loading import entries

@@ -93,9 +93,9 @@ def _reuse(rows: Array, columns: Array, half_tile: float) -> Array:
     return side / (side + half_tile) * (1 + half_tile / largest)
 
 
-def l2_misses(bytes_: Array, gpu: GPU) -> Array:
-    """Of what another kernel just wrote or reads next, what an L2 of known size cannot hold: b / (b + L2/2) [byte]."""
-    return bytes_ if gpu.l2_mb is None else bytes_ * bytes_ / (bytes_ + L2_SHARE * 1e6 * gpu.l2_mb)
+def l2_misses(bytes_: Array, gpu: GPU, share: float = L2_SHARE) -> Array:
+    """Of what another kernel just wrote or reads next, what a known L2 cannot hold: b^2 / (b + L2/2) [byte]."""
+    return bytes_ if gpu.l2_mb is None else bytes_ * bytes_ / (bytes_ + share * 1e6 * gpu.l2_mb)
 
 
 def replayed_cost(gpu: GPU, cost: Cost, l2_speedup: float | None, copies: Array = 1, l2_share: float = 1.0) -> Cost:
@@ -138,7 +138,8 @@ def quantize_seconds(fit: GemmFit, gpu: GPU, cost: Cost) -> Array:
     width = QUANTIZED.get(cost.format)
     if width is None or fit.quantize_fraction is None:
         return 0.0
-    return (WIDE + width) * cost.k * cost.batch / (fit.quantize_fraction * gpu.bandwidth) * cost.m
+    moving = (WIDE + width) * cost.k * cost.batch / (fit.quantize_fraction * gpu.bandwidth) * cost.m
+    return 1e-6 * fit.quantize_us + moving
 
 
 def gemm_seconds(fit: GemmFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..catalog import ENGINES, GPU, kernel_fit
-from ..catalog import gpu as find_gpu
-from ..catalog.dtypes import plain_width
-from ..common.arguments import check_broadcast, check_range, one_of, positive_numbers
+from ..catalog import GPU, LINK_KINDS, engines, kernel_fit
+from ..common.arguments import check_range, one_of
 from ..common.arrays import Array
-from ..common.errors import shown
-from ..operators import Cost, Heads, Step, cost
+from ..operators import Cost
 from .attention import attention_seconds
-from .collectives import all_reduce_seconds, all_to_all_seconds
+from .collectives import ideal_collective, linked_seconds
 from .elementwise import elementwise_seconds
-from .gemm import gemm_seconds, replayed_cost
+from .gemm import gemm_seconds
+from .linear_attention import linear_attention_seconds
+from .mla import mla_seconds
+from .moe import moe_seconds
 from .roofline import check_time_model, ideal_time
 
 #: What a wall clock sees of launching a kernel eagerly in PyTorch, beyond the kernel's own launch [s]: the intercept of
@@ -37,21 +37,22 @@ class Timing:
 
     time_model: str = "ideal"  #: "ideal", each kernel on its roof, or "kernel", by its law
     launch_latency: float = 0.0  #: what every call takes besides [s]
-    engine: str | None = None  #: whose kernels run, one of `catalog.ENGINES`; None is the best measured, the first
+    engine: str | None = None  #: whose kernels run, one of `catalog.engines()`; None is the best measured
 
     def __post_init__(self) -> None:
         check_time_model(self.time_model)
-        one_of("engine", self.engine, (None, *ENGINES))
+        one_of("engine", self.engine, (None, *engines()))
         object.__setattr__(self, "launch_latency", check_range("launch_latency", self.launch_latency, 1, "seconds"))
 
 
-Fits = Callable[[str], Any]
+Fits = Callable[..., Any]
 
 
 class Law(NamedTuple):
     """What a kind of kernel takes: by its law, and at least; both of (gpu, cost, peak_flop_rate [FLOP/s]) [s].
 
-    The law takes the fits first, a function that gives the parameters of a kind for the GPU, engine and format.
+    The law takes the fits first, a function that gives the parameters of a kind for the GPU, engine and format, and of
+    a collective over `pcie` where a GPU's own link does not reach.
     """
 
     seconds: Callable[[Fits, GPU, Cost, Array], Array]
@@ -69,19 +70,22 @@ LAWS: dict[str, Law] = {
         lambda fits, gpu, call, peak: attention_seconds(fits("prefill"), fits("decode"), gpu, call, peak),
         ("prefill", "decode"),
     ),
+    "mla": Law(
+        lambda fits, gpu, call, peak: mla_seconds(fits("mla_prefill"), fits("mla_decode"), gpu, call, peak),
+        ("mla_prefill", "mla_decode"),
+    ),
+    "linear_attention": Law(
+        lambda fits, gpu, call, peak: linear_attention_seconds(
+            fits("linear_step"), fits("linear_chunk"), gpu, call, peak
+        ),
+        ("linear_chunk", "linear_step"),
+    ),
+    "moe": Law(lambda fits, gpu, call, peak: moe_seconds(fits("moe"), gpu, call, peak), ("moe",)),
     "elementwise": Law(
-        lambda fits, gpu, call, _: elementwise_seconds(fits("elementwise"), gpu, call.bytes), ("elementwise",)
+        lambda fits, gpu, call, _: elementwise_seconds(fits("elementwise"), gpu, call.bytes - call.elsewhere),
+        ("elementwise",),
     ),
-    "all_reduce": Law(
-        lambda _, gpu, call, peak: all_reduce_seconds(gpu, call, peak),
-        (),
-        lambda gpu, call, _: all_reduce_seconds(gpu, call, _, ideal=True),
-    ),
-    "all_to_all": Law(
-        lambda _, gpu, call, peak: all_to_all_seconds(gpu, call, peak),
-        (),
-        lambda gpu, call, _: all_to_all_seconds(gpu, call, _, ideal=True),
-    ),
+    **{kind: Law(linked_seconds, (kind,), ideal_collective) for kind in LINK_KINDS},
 }
 
 
@@ -99,7 +103,7 @@ def operator_time(
     time_model : str
         "kernel" or "ideal".
     engine : str, optional
-        Whose kernels run, one of `catalog.ENGINES`; None is the best measured, the first.
+        Whose kernels run, one of `catalog.engines()`; None is the best measured.
 
     Returns
     -------
@@ -111,8 +115,8 @@ def operator_time(
     if time_model == "ideal":
         return ideal
 
-    def fits(kind: str) -> Any:
-        return kernel_fit(gpu, kind, call.format, engine).fit
+    def fits(kind: str, *, pcie: bool = False) -> Any:
+        return kernel_fit(gpu, kind, call.format, engine, pcie=pcie).fit
 
     return np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), ideal)
 
@@ -138,112 +142,3 @@ def timed(gpu: GPU, call: Cost, peak_flop_rate: Array, timing: Timing, *, calls:
     if timing.launch_latency:
         seconds = seconds + timing.launch_latency
     return seconds if calls == 1 else calls * seconds
-
-
-def gemm_time(
-    gpu: str | GPU, *, m: Any, n: Any, k: Any, dtype: str = "fp16", batch: Any = 1, time_model: str = "kernel",
-    replayed: bool = False,
-) -> Array:  # fmt: skip
-    """Time of `batch` products (m x k) (k x n) in one kernel.
-
-    Parameters
-    ----------
-    gpu : str or GPU
-        Id or catalog entry.
-    m, n, k : array_like
-        Sizes, which broadcast [1].
-    dtype : str
-        Of all three matrices.
-    batch : array_like
-        Products in the kernel [1].
-    time_model : str
-        "kernel" or "ideal".
-    replayed : bool
-        The same call has just run, as in a benchmark that repeats one: operands that fit into L2 are read from there,
-        where the GPU's fit knows that rate. In an engine other layers' weights come between.
-
-    Returns
-    -------
-    float or ndarray
-        [s]
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, a dtype that the GPU has no peak for, or a size that is not a positive number.
-    """
-    card = find_gpu(gpu)
-    check_time_model(time_model)
-    m, n, k, batch = (positive_numbers(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
-    check_broadcast(m=m, n=n, k=k, batch=batch)
-    width, replayed = plain_width(dtype), one_of("replayed", replayed, (True, False))
-    call = cost.gemm(m, k, n, weight=width, activation=width, batch=batch)
-    if replayed and time_model == "kernel":
-        call = replayed_cost(card, call, kernel_fit(card, "gemm").fit.l2_speedup)
-    return operator_time(card, call, card.peak_flop_rate(dtype), time_model)
-
-
-def attention_time(
-    gpu: str | GPU, *, new_tokens: Any, context: Any, batch_size: Any, n_heads: Any, n_kv_heads: Any, head_dim: Any,
-    dtype: str = "fp16", causal: bool = True, time_model: str = "kernel", replayed: bool = False,
-) -> Array:  # fmt: skip
-    """Time of one layer's fused attention: prefill where new_tokens = context, decode where it is 1.
-
-    Parameters
-    ----------
-    gpu : str or GPU
-        Id or catalog entry.
-    new_tokens, context : array_like
-        Of each sequence; `context` includes the new ones [token].
-    batch_size : array_like
-        Sequences [1].
-    n_heads, n_kv_heads, head_dim : array_like
-        Query heads, KV heads, and their size [1].
-    dtype : str
-        Of queries and cache.
-    causal : bool
-        Skip the scores that the mask leaves out.
-    time_model : str
-        "kernel" or "ideal".
-    replayed : bool
-        As for `gemm_time`: a KV cache that fits into L2 is read from there.
-
-    Returns
-    -------
-    float or ndarray
-        [s]
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, a dtype that the GPU has no peak for, a size that is not a positive number, a context
-        shorter than the new tokens, or heads that KV heads do not divide.
-    """
-    card = find_gpu(gpu)
-    check_time_model(time_model)
-    given = {
-        "new_tokens": new_tokens, "context": context, "batch_size": batch_size, "n_heads": n_heads,
-        "n_kv_heads": n_kv_heads, "head_dim": head_dim,
-    }  # fmt: skip
-    new, whole, batch, heads, kv_heads, dim = (positive_numbers(name, value) for name, value in given.items())
-    check_broadcast(**dict(zip(given, (new, whole, batch, heads, kv_heads, dim), strict=True)))
-    causal, replayed = one_of("causal", causal, (True, False)), one_of("replayed", replayed, (True, False))
-    if np.any(whole < new):
-        raise ValueError("context is shorter than new_tokens: it counts the new tokens as well")
-    if np.any(heads % kv_heads):
-        raise ValueError(f"n_heads = {shown(n_heads)} is not a multiple of n_kv_heads = {shown(n_kv_heads)}")
-    call = attention_cost(new, whole, batch, heads, kv_heads, dim, plain_width(dtype), causal=causal)
-    if replayed and time_model == "kernel":
-        call = replayed_cost(card, call, kernel_fit(card, "decode").fit.l2_speedup)
-    return operator_time(card, call, card.peak_flop_rate(dtype), time_model)
-
-
-def attention_cost(
-    new_tokens: Array, context: Array, batch_size: Array, n_heads: Array, n_kv_heads: Array, head_dim: Array,
-    width: Array, *, causal: bool = True,
-) -> Cost:  # fmt: skip
-    """Work of fused attention, queries and cache of `width` [byte]; the rest as for `attention_time`."""
-    cache = n_kv_heads * head_dim * width
-    heads = Heads(n_heads, head_dim, head_dim, cache, cache, n_heads / n_kv_heads)
-    step = Step(batch_size, new_tokens, context, context - new_tokens)
-    return cost.attention(step, heads, width, causal=causal)

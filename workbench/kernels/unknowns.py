@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from ..catalog import KINDS, KernelFit, kernel_fit
+from ..catalog import KINDS, LINK_KINDS, KernelFit, kernel_fit
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..common.arguments import as_list, checked_names, one_of
@@ -12,14 +12,17 @@ from .times import LAWS
 
 
 def kernel_kinds(operators: Iterable[str]) -> list[str]:
-    """Kinds of kernel that some operators run, in the order of `KINDS`; collectives are none of them."""
-    rows = {name: OPERATORS[name] for name in operators if name in OPERATORS}
+    """Kinds of kernel that some operators and collectives run, in the order of `KINDS`."""
+    named = [*operators]
+    rows = {name: OPERATORS[name] for name in named if name in OPERATORS}
     scores = {row.view for row in rows.values() if row.operand == "kv"}
     found = {"unfused": "unfused" in scores} | dict.fromkeys(("prefill", "decode"), "fused" in scores)
     found |= {
-        "gemm": any(row.operand != "kv" for name, row in rows.items() if name != "elementwise"),
+        "gemm": any(row.operand not in ("kv", "experts") for name, row in rows.items() if name != "elementwise"),
+        "moe": any(row.routed for row in rows.values()),
         "elementwise": "elementwise" in rows,
     }
+    found |= {kind: kind in named for kind in LINK_KINDS}
     return [kind for kind in KINDS if found[kind]]
 
 
@@ -82,7 +85,7 @@ def _kernels(gpu: GPU, kinds: set[str]) -> Iterator[str]:
         if kind in kinds and (lender := kernel_fit(gpu, kind).gpu) != gpu.id:
             borrowed.setdefault(lender, []).append(kind)
     yield from (f"{', '.join(kinds)} by the fit of {lender}" for lender, kinds in borrowed.items())
-    if gpu.sm_count is None and kinds - {"elementwise"}:
+    if gpu.sm_count is None and kinds - {"elementwise", *LINK_KINDS}:
         yield "SM count unknown, so tiles make no further waves"
     if gpu.l2_mb is None and kinds & {"gemm", "unfused", "prefill"}:
         yield "L2 cache unknown, so activations come from memory"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..catalog.dtypes import WIDTH
 from ..catalog.gpu_entries import GPU, kernel_fit
-from ..kernels import elementwise, times
+from ..kernels import attention_time, elementwise, gemm_time, times
 from ..operators import cost
 from .columns import SIZES
 from .plan import Kernel
@@ -29,14 +29,14 @@ def _class_times(kind: str, dtype: str, rows: pd.DataFrame, gpu: GPU) -> np.ndar
     if kind == "elementwise":
         return np.asarray(elementwise.elementwise_seconds(kernel_fit(gpu, kind).fit, gpu, size["bytes"], 1))
     if kind == "gemm":
-        return np.asarray(times.gemm_time(gpu, m=size["m"], n=size["n"], k=size["k"], dtype=dtype))
+        return np.asarray(gemm_time(gpu, m=size["m"], n=size["n"], k=size["k"], dtype=dtype))
     if kind == "other":
         batch = size["batch_size"] * size["n_heads"]
         width = WIDTH[dtype]
         call = cost.gemm(size["m"], size["k"], size["n"], weight=width, activation=width, batch=batch, kernel="unfused")
         return np.asarray(times.operator_time(gpu, call, gpu.peak_flop_rate(dtype)))
     return np.asarray(
-        times.attention_time(
+        attention_time(
             gpu, new_tokens=size["seq_len_q"], context=np.maximum(size["seq_len_kv"], size["seq_len_q"]), dtype=dtype,
             batch_size=size["batch_size"], n_heads=size["n_heads"], n_kv_heads=size["n_kv_heads"],
             head_dim=size["head_dim"],

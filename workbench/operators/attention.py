@@ -9,25 +9,20 @@ from . import cost
 from .cost import Conventions, Cost, Heads, Step, Widths
 
 if TYPE_CHECKING:
-    from ..catalog import Model
+    from ..catalog import Mla, Model
 
 
-def expands_cache(model: Model, step: Step) -> Array:
+def expands_cache(mla: Mla, step: Step) -> Array:
     """Whether latent attention is cheaper [FLOP] with the cache expanded to heads (prompts) or absorbed (decoding)."""
-    assert model.mla is not None
-    mla = model.mla
     up = mla.kv_lora_rank * (mla.qk_nope_head_dim + mla.v_head_dim)
     head = mla.qk_head_dim + mla.v_head_dim
     latent = mla.latent_dim + mla.kv_lora_rank
     return step.context * (up + step.new_tokens * head) < step.new_tokens * (up + step.context * latent)
 
 
-def _heads(model: Model, step: Step, w: Widths, *, fused: bool) -> Heads:
-    mla, n_heads = model.mla, model.n_heads
-    if mla is None:
-        read = model.n_kv_heads * model.head_dim * w.kv
-        return Heads(n_heads, model.head_dim, model.head_dim, read, read, n_heads // model.n_kv_heads)
-    expand = expands_cache(model, step)
+def latent_heads(mla: Mla, n_heads: Array, step: Step, w: Widths, *, fused: bool) -> Heads:
+    """Heads of latent attention: those that the cache is expanded to, or queries that share the latent itself."""
+    expand = expands_cache(mla, step)
     head, latent = mla.qk_head_dim, mla.latent_dim
     again = 0 if fused else mla.kv_lora_rank * w.kv  # absorbed, the values are part of the latent keys
     return Heads(
@@ -37,7 +32,15 @@ def _heads(model: Model, step: Step, w: Widths, *, fused: bool) -> Heads:
         np.where(expand, n_heads * head * w.activation, latent * w.kv),
         np.where(expand, n_heads * mla.v_head_dim * w.activation, again),
         np.where(expand, 1, n_heads),
+        np.where(expand, False, True),
     )
+
+
+def _heads(model: Model, step: Step, w: Widths, *, fused: bool) -> Heads:
+    if model.mla is not None:
+        return latent_heads(model.mla, model.n_heads, step, w, fused=fused)
+    read = model.n_kv_heads * model.head_dim * w.kv
+    return Heads(model.n_heads, model.head_dim, model.head_dim, read, read, model.n_heads // model.n_kv_heads)
 
 
 def _window(model: Model, *, hybrid: bool) -> tuple[int | None, int]:

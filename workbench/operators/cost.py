@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..common.arrays import Array, np
+from .routing import Routed
 
 PHASES = ("prefill", "decode")
 
@@ -111,6 +112,13 @@ class Cost:
     sequences: Array = 1  #: sequences of an attention [1]
     gpus: int = 1  #: GPUs that take part in a collective [1]
     format: str = "bf16"  #: of the kernel, one of `catalog.fits.NEAR_FORMATS`
+    cache: Array = 0.0  #: those of the bytes that are keys and values, be they in memory or replayed from L2 [byte]
+    latent: Array | None = None  #: as for `Heads`
+    window: Array = float("inf")  #: tokens that a new one of an attention sees at most [token]
+    hidden: Array = 0.0  #: tokens of a sequence that the window hides from its last new one [token]
+    routed: Routed | None = None  #: how a grouped GEMM of routed experts got its rows
+    parts: tuple[Cost, ...] = ()  #: the kernels of a fused layer, where this is all of them
+    elsewhere: Array = 0.0  #: those of an elementwise kernel's bytes that another kernel's law has the time of [byte]
 
 
 def gemm(
@@ -151,6 +159,8 @@ class Heads:
     k_bytes: Array  #: keys of one token of the context, of all heads [byte]
     v_bytes: Array  #: its values [byte]
     group: Array  #: query heads that share a KV head [1]
+    #: Whether values are part of their keys, in a latent cache that all query heads share; None: no latent attention.
+    latent: Array | None = None
 
 
 def scores_per_sequence(step: Step, window: int | None, *, causal: bool) -> Array:
@@ -209,8 +219,9 @@ def attention(
     if scores == "memory":
         moved = moved + count * activation * (2 if part == "fused" else 1)
     n, k = (heads.v_dim, visible) if part == "pv" else (visible, heads.qk_dim)
-    kernel = "attention" if part == "fused" else "unfused"
+    kernel = "unfused" if part != "fused" else "attention" if heads.latent is None else "mla"
     return Cost(
         2.0 * count * dims, moved, step.new_tokens, n, k, batch=batch, calls=calls, kernel=kernel,
-        activations=moved - cache, group=heads.group, score_flops=2.0 * dims, sequences=step.sequences,
+        activations=moved - cache, group=heads.group, score_flops=2.0 * dims, sequences=step.sequences, cache=cache,
+        latent=heads.latent, window=float("inf") if window is None else window, hidden=step.context - visible,
     )  # fmt: skip

@@ -30,9 +30,12 @@ def elementwise_layer(model: Model, step: Step, w: Widths, _: Conventions) -> Co
         width = moe.experts_per_token * moe.intermediate_size + (moe.shared_intermediate_size or 0)
         hidden += moe.layers * width / layers
         combine = moe.layers / layers * h * (moe.experts_per_token + 1)
+        routed = moe.layers / layers * moe.experts_per_token * moe.intermediate_size
     else:
-        combine = 0.0
-    elements = 8 * h + 2 * rotated + cached + hidden * (3 if model.gated else 2) + combine + 6 * h / layers
+        combine = routed = 0.0
+    operands = 3 if model.gated else 2
+    elements = 8 * h + 2 * rotated + cached + hidden * operands + combine + 6 * h / layers
     flops = step.tokens * (5.0 * (2 + 1 / layers) * h + 3 * rotated + 5 * hidden + combine)
     moved = step.tokens * (elements * w.activation + cached * w.kv)
-    return Cost(flops, moved, step.tokens, h, 1, calls=layers, kernel="elementwise")
+    elsewhere = step.tokens * (routed * operands + combine) * w.activation
+    return Cost(flops, moved, step.tokens, h, 1, calls=layers, kernel="elementwise", elsewhere=elsewhere)

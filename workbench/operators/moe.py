@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..common.arrays import Array
 from .cost import Conventions, Cost, Step, Widths, gemm
 from .mlp import mlp_shape
+from .routing import Routed, experts_drawn
 
 if TYPE_CHECKING:
     from ..catalog import Model
 
 
 def experts_touched(step: Step, n_experts: int, experts_per_token: int) -> Array:
-    """Expected experts that a batch reads, each token choosing k of E at random: E (1 - (1 - k/E)^T) [1]."""
-    return n_experts * (1 - (1 - experts_per_token / n_experts) ** step.tokens)
+    """Expected experts that a batch reads [1]."""
+    return experts_drawn(step.tokens, n_experts, experts_per_token)
 
 
 def router(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
@@ -31,7 +33,10 @@ def _routed(model: Model, step: Step, w: Widths, *, down: bool) -> Cost | None:
     touched = experts_touched(step, moe.n_experts, moe.experts_per_token)
     rows = step.tokens * moe.experts_per_token / touched
     k, n = mlp_shape(model, moe.intermediate_size, down=down)
-    return gemm(rows, k, n, weight=w.experts, activation=w.activation, batch=touched, calls=moe.layers)
+    cost = gemm(
+        rows, k, n, weight=w.experts, activation=w.activation, batch=touched, calls=moe.layers, kernel="moe"
+    )  # fmt: skip
+    return replace(cost, routed=Routed(step.tokens, moe.n_experts, moe.experts_per_token, first=not down))
 
 
 def moe_gate_up_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:

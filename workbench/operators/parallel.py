@@ -116,7 +116,7 @@ def spread_experts(cost: Cost, gpus: int) -> Cost:
     """One GPU's part of routed experts that are spread over `gpus` [1], with whole experts on each, loaded evenly."""
     return replace(
         cost, flops=cost.flops / gpus, bytes=cost.bytes / gpus, batch=cost.batch / gpus,
-        activations=cost.activations / gpus,
+        activations=cost.activations / gpus, routed=cost.routed and cost.routed.spread(gpus),
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def kv_b_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | Non
     if not (mla := model.mla):
         return None
     up = model.n_heads * (mla.qk_nope_head_dim + mla.v_head_dim)
-    expand = expands_cache(model, step)
+    expand = expands_cache(mla, step)
     rows = np.where(expand, step.sequences * step.context, step.tokens)
     read = np.where(expand, mla.kv_lora_rank * w.kv, up * w.activation)
     written = np.where(expand, up, 2 * model.n_heads * mla.kv_lora_rank) * w.activation

@@ -6,6 +6,7 @@ check_libraries("matplotlib")
 
 from ..tables.looks import COLORS, MARKERS, SERIES_COLORS, candidate_color
 from .benchmarks import cell_costs, point_rates
+from .measurements import measured_roofline, passes, time_ratios
 from .rooflines import ceilings, published_ranges, roofline
 from .servers import costs, latencies, pareto, queue, requests, token_rate
 from .speedups import speculation
@@ -26,7 +27,9 @@ __all__ = [
     "hold",
     "latencies",
     "log_axes",
+    "measured_roofline",
     "pareto",
+    "passes",
     "point_rates",
     "predicted_against_measured",
     "published_ranges",
@@ -35,5 +38,6 @@ __all__ = [
     "residuals",
     "roofline",
     "speculation",
+    "time_ratios",
     "token_rate",
 ]

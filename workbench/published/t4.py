@@ -120,10 +120,11 @@ T4_LOAD_TESTS: dict[str, dict[str, float]] = {
 T4_SERVER: dict[str, Any] = {
     "gpu": "t4", "model": "llama-2-7b-awq", "max_model_len": 2048, "max_num_batched_tokens": 2048, "kv_tokens": 18608,
     "gemm_rows": 16, "dequantize_rows": 256, "gemm_efficiency": 0.626, "sequence_overhead": 1.27e-3,
+    "engine": None,
 }  # fmt: skip
 #: What `serving.estimate` must know of it to be as slow.
 T4_CALIBRATED = {
-    key: T4_SERVER[key] for key in ("gemm_efficiency", "gemm_rows", "dequantize_rows", "sequence_overhead")
+    key: T4_SERVER[key] for key in ("gemm_efficiency", "gemm_rows", "dequantize_rows", "sequence_overhead", "engine")
 }
 
 #: Of the default run: requests running at a time [1] and tokens generated per second [1/s] by the engine's log, and the

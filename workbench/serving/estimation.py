@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..catalog import GPU, Model
+from ..catalog import DEFAULT_ENGINE, GPU, Model
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
 from ..catalog.loading import entries
@@ -25,7 +25,7 @@ from .batch import Batch
 from .drafts import Draft
 from .latency import Latency, batch_latency
 from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, assumed, memory_fit
-from .replica import Replica, beyond_context
+from .replica import Replica, beyond_context, host_assumed
 
 #: Share of its TDP that a GPU draws however little it does while it serves [1]. A guess: of A100s, decoding draws well
 #: under the TDP and prefill reaches it (Patel et al. 2023, POLCA, arXiv 2308.12908).
@@ -33,8 +33,8 @@ POWER_FLOOR = 0.4
 #: What a step's time is divided among, beside its operators.
 OTHERS = (*COLLECTIVES, "host", "drafting")
 
-#: Of `Replica`, what is measured of a server [s], [s], [s], [1].
-SERVER_FIELDS = ("launch_latency", "step_overhead", "sequence_overhead", "gemm_efficiency")
+#: Of a `Calibration`, what is measured of a server [s], [s], [1].
+SERVER_FIELDS = ("step_overhead", "sequence_overhead", "gemm_efficiency")
 #: What the answer takes for a setting, at least [byte].
 CELL_BYTES = 2000
 
@@ -67,11 +67,12 @@ def estimate(
     price: float | Mapping[str, float] | None = None,
     power_floor: float = POWER_FLOOR,
     launch_latency: float = 0.0,
-    step_overhead: float = 0.0,
-    sequence_overhead: float = 0.0,
+    step_overhead: float | None = None,
+    sequence_overhead: float | None = None,
     gemm_efficiency: float = 1.0,
     gemm_rows: int | None = None,
     dequantize_rows: int | None = None,
+    engine: str | None = DEFAULT_ENGINE,
 ) -> xr.Dataset:
     """What one replica of a model does for a batch of requests, over every combination of settings.
 
@@ -115,6 +116,9 @@ def estimate(
         What every kernel call takes besides, as for `roofline_grid` [s].
     step_overhead, sequence_overhead, gemm_efficiency, gemm_rows, dequantize_rows
         What a real server is calibrated by, as for `Replica` [s], [s], [1], [token], [token].
+    engine : str, optional
+        Whose kernels run, and whose host's time is in every step unless one of the two overheads is given: "vllm" (the
+        best measured), "sglang", "trtllm" or "pytorch". None: the kernels of "vllm" alone.
 
     Returns
     -------
@@ -159,7 +163,7 @@ def estimate(
         "pp": pp, "ep": ep, "weight_dtype": weight_dtype, "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "lm_head_dtype": lm_head_dtype, "time_model": time_model, "launch_latency": launch_latency,
         "step_overhead": step_overhead, "sequence_overhead": sequence_overhead, "gemm_efficiency": gemm_efficiency,
-        "gemm_rows": gemm_rows, "dequantize_rows": dequantize_rows,
+        "gemm_rows": gemm_rows, "dequantize_rows": dequantize_rows, "engine": engine,
     }  # fmt: skip
 
     if batch.draft:
@@ -175,6 +179,7 @@ def estimate(
         answers[i, j, k] = room | _performance(replica, batch, times, prices.get(g), power_floor)
     told = [assumed(list(cards.values()), time_model)]
     told += [line for entry in models.values() for line in beyond_context(entry, batch.max_model_len)]
+    told.append(host_assumed(replica))
     coords = {"gpu": list(cards), "model": list(models), "phase": list(PHASES), **axes, "tp": tps}
     attrs = {
         "title": "Estimate of a server", "schedule": batch.schedule, "time_model": time_model, "pp": pp, "ep": ep,
@@ -182,7 +187,8 @@ def estimate(
         "cached_prefix": batch.cached_prefix, "gpu_memory_utilization": gpu_memory_utilization,
         "max_num_batched_tokens": batch.max_num_batched_tokens, "max_num_seqs": batch.max_num_seqs,
         "max_model_len": batch.max_model_len or "", "workspace": workspace, "power_floor": power_floor,
-        **{name: getattr(replica, name) for name in SERVER_FIELDS}, "gemm_rows": replica.gemm_rows or "",
+        "engine": replica.engine or "", "launch_latency": replica.launch_latency,
+        **{name: getattr(replica.calibration, name) for name in SERVER_FIELDS}, "gemm_rows": replica.gemm_rows or "",
         "dequantize_rows": replica.dequantize_rows or "", "draft": str(draft or ""),
         "assumed": joined(told),
     }  # fmt: skip
@@ -230,7 +236,7 @@ def _shares(replica: Replica, batch: Batch, times: Latency) -> dict[str, np.ndar
     """Share of a phase's time by what takes it: operators, and where they are asked for the host and drafting [%]."""
     phases = (times.prefill, times.decode)
     shares = [dict(zip(p.operators, 100 * p.seconds.sum(1) / p.total, strict=True)) for p in phases]
-    if replica.step_overhead or replica.sequence_overhead or replica.pp > 1:
+    if replica.calibration.host or replica.pp > 1:
         for share, phase in zip(shares, phases, strict=True):
             share["host"] = 100 * phase.other / phase.total
     if batch.draft:

@@ -183,15 +183,21 @@ def _micro_batches(replica: Replica, batch_size: np.ndarray) -> tuple[np.ndarray
 def _steps(replica: Replica, pieces: list[Step], batches: Array = 1) -> Phase:
     """Steps as they are, each of `batches` micro-batches that are on their way at a time."""
     works = step(replica, *pieces)
-    other = overhead(replica, *pieces)
     seconds = np.zeros((len(works), 3, *np.broadcast_shapes(*(np.shape(work.time) for work in works.values()))))
     for place, work in zip(seconds, works.values(), strict=True):
         for limited, part in zip(place, work.by_limit, strict=True):
             limited[...] = part
+    kernels = seconds.sum((0, 1))
+    other = overhead(replica, kernels, *pieces)
     moved = sum(work.bytes for name, work in works.items() if name not in COLLECTIVES)
     own = replica.tp == replica.ep == 1  # the works are those of the whole model
     computing = sum(work.computing for work in works.values()) if own else model_computing(replica, *pieces)
-    total = seconds.sum((0, 1)) + other
     return Phase(
-        tuple(works), seconds, other, 0.0, total, batches * computing / replica.gpus, batches * moved / replica.pp
+        tuple(works),
+        seconds,
+        other,
+        0.0,
+        kernels + other,
+        batches * computing / replica.gpus,
+        batches * moved / replica.pp,
     )

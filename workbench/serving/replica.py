@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..catalog import GPU, Model
+from ..catalog import DEFAULT_ENGINE, GPU, Model
+from ..catalog import engine as find_engine
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
 from ..common.arguments import check_range, whole_number
@@ -13,13 +14,17 @@ from ..operators import operator_set, shard
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a real server adds to its kernels, by default nothing; parameters and errors as for `Replica`."""
+    """What a real server adds to its kernels, by default nothing; parameters and errors as for `Replica`.
+
+    `launching` is what the host takes to launch a step's kernels while earlier ones run: no step takes less [s].
+    """
 
     step_overhead: float = 0.0
     sequence_overhead: float = 0.0
     gemm_efficiency: float = 1.0
     gemm_rows: int | None = None
     dequantize_rows: int | None = None
+    launching: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("step_overhead", "sequence_overhead"):
@@ -28,6 +33,11 @@ class Calibration:
             if (rows := getattr(self, name)) is not None:
                 object.__setattr__(self, name, whole_number(name, rows))
         object.__setattr__(self, "gemm_efficiency", check_range("gemm_efficiency", self.gemm_efficiency, 10, low=1e-3))
+
+    @property
+    def host(self) -> bool:
+        """Whether a step waits for the host."""
+        return bool(self.step_overhead or self.sequence_overhead or self.launching)
 
 
 def beyond_context(model: Model, max_model_len: int | None) -> list[str]:
@@ -56,8 +66,9 @@ class Replica:
         data parallel) [1].
     weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, time_model, launch_latency
         As for `roofline_grid`; the latency in [s].
-    step_overhead, sequence_overhead : float
-        Of the host, what the GPU waits for in every step, and for each sequence in it [s].
+    step_overhead, sequence_overhead : float, optional
+        Of the host, what the GPU waits for in every step, and for each sequence in it [s]. Where neither is given, they
+        are those of the engine with `time_model` "kernel", and 0 with "ideal"; where one is, the other is 0.
     gemm_efficiency : float
         Of kernels that widen their weights first (AWQ, GPTQ, fp8 weights with fp16 activations): they take the modelled
         time over this [1].
@@ -66,6 +77,9 @@ class Replica:
     dequantize_rows : int, optional
         Tokens of a step from which on the weights are widened to memory first, for an ordinary GEMM; None: never
         [token].
+    engine : str, optional
+        Whose kernels run and whose host takes time in a step (`catalog.engine`): "vllm", "sglang", "trtllm" or
+        "pytorch"; None: the kernels of "vllm" alone.
 
     Raises
     ------
@@ -86,15 +100,17 @@ class Replica:
     lm_head_dtype: str | None = None
     time_model: str = "kernel"
     launch_latency: float = 0.0
-    step_overhead: float = 0.0
-    sequence_overhead: float = 0.0
+    step_overhead: float | None = None
+    sequence_overhead: float | None = None
     gemm_efficiency: float = 1.0
     gemm_rows: int | None = None
     dequantize_rows: int | None = None
+    engine: str | None = DEFAULT_ENGINE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gpu", find_gpu(self.gpu))
         object.__setattr__(self, "model", find_model(self.model))
+        object.__setattr__(self, "engine", None if self.engine is None else find_engine(self.engine).id)
         for name in ("tp", "pp", "ep"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         if self.pp > self.model.n_layers:
@@ -107,21 +123,27 @@ class Replica:
         for checked in ("timing", "calibration", "formats", "peaks", "shard"):
             getattr(self, checked)
         for name, value in (*vars(self.timing).items(), *vars(self.calibration).items()):
-            object.__setattr__(self, name, value)
+            if getattr(self, name, None) is not None:
+                object.__setattr__(self, name, value)
         check_machine(self.gpu, self.gpus, "tp x pp x ep")
         link_rate(self.gpu, self.gpus)
 
     @cached_property
     def timing(self) -> Timing:
         """How its kernels are timed."""
-        return Timing(self.time_model, self.launch_latency)
+        return Timing(self.time_model, self.launch_latency, self.engine)
 
     @cached_property
     def calibration(self) -> Calibration:
         """What a real server adds to its kernels."""
-        return Calibration(
-            self.step_overhead, self.sequence_overhead, self.gemm_efficiency, self.gemm_rows, self.dequantize_rows
-        )
+        kernels = (self.gemm_efficiency, self.gemm_rows, self.dequantize_rows)
+        given = (self.step_overhead, self.sequence_overhead)
+        own = any(seconds is not None for seconds in given)
+        if own or self.engine is None or self.timing.time_model == "ideal":
+            return Calibration(*(0.0 if seconds is None else seconds for seconds in given), *kernels)
+        host = find_engine(self.engine)
+        launching = host.layer_launch * self.model.n_layers
+        return Calibration(host.step_overhead, host.sequence_overhead, *kernels, launching)
 
     @cached_property
     def formats(self) -> OperandFormats:
@@ -148,3 +170,17 @@ class Replica:
     def gpus(self) -> int:
         """GPUs of the replica [1]."""
         return self.tp * self.pp * self.ep
+
+
+def host_assumed(replica: Replica) -> str:
+    """What an answer assumes of the engine's host, where its time is not given."""
+    calibration, own = replica.calibration, (replica.step_overhead, replica.sequence_overhead) != (None, None)
+    if own or not calibration.host:
+        return ""
+    each = f"its host adds {1e3 * calibration.step_overhead:g} ms to a step"
+    parts = [each, f"{1e6 * calibration.sequence_overhead:g} us for a sequence"][
+        : 1 + bool(calibration.sequence_overhead)
+    ]
+    if calibration.launching:
+        parts = [f"{1e6 * calibration.launching / replica.model.n_layers:g} us launch a layer of kernels"]
+    return f"{replica.engine}: {' and '.join(parts)}"

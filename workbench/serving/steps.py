@@ -97,17 +97,20 @@ def step_time(replica: Replica, *pieces: Step) -> Array:
     float or ndarray
         With the dims of the pieces, broadcast [s].
     """
-    return sum(work.time for work in step(replica, *pieces).values()) + overhead(replica, *pieces)
+    kernels = sum(work.time for work in step(replica, *pieces).values())
+    return kernels + overhead(replica, kernels, *pieces)
 
 
-def overhead(replica: Replica, *pieces: Step) -> Array:
-    """What a step takes besides its operators [s]: the host, and sends of the activations between stages."""
+def overhead(replica: Replica, kernels: Array, *pieces: Step) -> Array:
+    """What a step takes besides its operators, whose time is `kernels` [s]: the host, and sends between stages."""
     calibration = replica.calibration
     host: Array = calibration.step_overhead
     if calibration.sequence_overhead:
         own = _own(replica, pieces)
         sequences = sum(np.where(np.greater(piece.new_tokens, 0), piece.sequences, 0) for piece in own)
         host = host + calibration.sequence_overhead * sequences
+    if calibration.launching:
+        host = np.maximum(host, calibration.launching - kernels)
     if replica.pp == 1:
         return host
     tokens = sum(piece.tokens for piece in pieces)

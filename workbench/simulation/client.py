@@ -14,7 +14,7 @@ from ..common.errors import shown
 from ..common.progress import progress_bar
 from ..kernels.unknowns import joined
 from ..serving import memory
-from ..serving.replica import beyond_context
+from ..serving.replica import beyond_context, host_assumed
 from .batch import Request
 from .engine import Engine, StepOutcome
 from .server import Server
@@ -83,7 +83,7 @@ def simulate(
         told.append(f"{server.model.id}: layers with a sliding window keep the whole cache")
     frame.attrs = settings | {
         "engine": client.counts(), "warnings": _cut_short(server, workload, len(frame)),
-        "assumed": joined(told),
+        "assumed": joined([*told, host_assumed(server)]),
     }  # fmt: skip
     for warning in frame.attrs["warnings"]:
         warnings.warn(warning, stacklevel=2)

@@ -1,7 +1,7 @@
 """The engine: steps of continuous batching, one by one or many in a leap, every one timed by the kernel model.
 
-Simplified: scheduling, sampling and sending tokens take no time but the server's `step_overhead` and
-`sequence_overhead`; a step's attention is that of its sequences at their mean context; MoE experts are touched evenly.
+Simplified: scheduling, sampling and sending tokens take the time of the engine's host (`Replica`); a step's attention
+is that of its sequences at their mean context; MoE experts are touched evenly.
 """
 
 from dataclasses import dataclass
@@ -122,7 +122,7 @@ class Engine:
             seconds += float(self.times.decode(decoding, self.batch.context / decoding))
         if parts:
             seconds += self.times.prefill([(part.start, part.upto) for part in parts])
-        return seconds
+        return max(seconds, self.times.least)
 
     def _leap(self, until: float, horizon: float) -> StepOutcome | None:
         """Decode until the next event: an end, an exhausted cache, or the time `until` [s]."""
@@ -130,12 +130,13 @@ class Engine:
         context = self.batch.context / n
         steps = self.batch.steps_within(self.scheduler.free)
         base = self.times.linear[n] + self.times.head[n]
-        first = base + float(self.times.decode(n, context))
+        first = max(base + float(self.times.decode(n, context)), self.times.least)
         steps = min(steps, int(min((min(until, horizon) - now) / first, steps)) + 2)
         if steps == 1:
             ends = np.array([first])
         else:
-            ends = np.cumsum(base + self.times.decode(n, context + np.arange(steps)))
+            each = base + self.times.decode(n, context + np.arange(steps))
+            ends = np.cumsum(np.maximum(each, self.times.least))
             steps = 1 + int(np.searchsorted(ends[: steps - 1], until - now, side="left"))
         if now + ends[steps - 1] > horizon:
             steps = int(np.searchsorted(ends, horizon - now, side="right"))

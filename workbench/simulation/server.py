@@ -93,6 +93,7 @@ class Server(replica.Replica):
         return int(max(left, 0.0) // (memory.kv_bytes_per_token(self) * self.block_size))
 
     def settings(self) -> dict[str, Any]:
-        """The fields by name, GPU and model as ids."""
+        """The fields by name, GPU and model as ids, the host's time as it is used."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return fields | {"gpu": self.gpu.id, "model": self.model.id}
+        host = {name: getattr(self.calibration, name) for name in ("step_overhead", "sequence_overhead")}
+        return fields | host | {"gpu": self.gpu.id, "model": self.model.id}

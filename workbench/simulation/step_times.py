@@ -21,6 +21,8 @@ class StepTimes:
         By the tokens in the step: every operator but those below, and the step's overhead [s].
     head : list of float
         By the sequences in the step: lm_head and the sequences' overhead [s].
+    least : float
+        What the host takes to launch a step, which takes no less [s].
     contexts : numpy.ndarray
         Lengths at which the attention is tabulated, for `decode` and `prefill` [token].
     """
@@ -34,8 +36,10 @@ class StepTimes:
         _, heads, self._decode = _parts(server, decode(sequences[:, None], contexts))
         _, _, self._prefill = _parts(server, steps.prefill_piece(1, contexts))
         self.contexts = contexts.astype(float)  # as np.interp wants them
-        self.linear: list[float] = [0.0, *(linear + server.step_overhead).tolist()]
-        self.head: list[float] = [0.0, *(heads[:, 0] + sequences * server.sequence_overhead).tolist()]
+        host = server.calibration
+        self.linear: list[float] = [0.0, *(linear + host.step_overhead).tolist()]
+        self.head: list[float] = [0.0, *(heads[:, 0] + sequences * host.sequence_overhead).tolist()]
+        self.least = host.launching
 
     def decode(self, sequences: int, context: Any) -> Any:
         """Attention of decoding sequences, each over the mean context [token], a number or one a step [s]."""

@@ -1,9 +1,10 @@
-"""Studies: what Chen's article and the T4 report are about, computed."""
+"""Studies: what Chen's article and the T4 report are about, computed, and predictions beside measurements."""
 
 from ..common.extras import check_libraries
 
 check_libraries("ijson", "matplotlib", "scipy")
 
+from .against_measured import forward_passes, operator_times, pass_errors
 from .chen import batching_effects, ridge_batch_size
 from .t4_charts import draw_chart, gains_chart, ratios_chart
 from .t4_findings import bandwidth_use, capacity, p99_reduction, recommendations, replicas_needed, traffic, utilization
@@ -41,6 +42,7 @@ __all__ = [
     "decode_parts",
     "decode_share",
     "draw_chart",
+    "forward_passes",
     "gains",
     "gains_chart",
     "kernel_rate",
@@ -48,7 +50,9 @@ __all__ = [
     "latency_breakdown",
     "load_test_requests",
     "load_test_table",
+    "operator_times",
     "p99_reduction",
+    "pass_errors",
     "pass_limits",
     "prefill_time",
     "ratios_chart",

@@ -41,7 +41,13 @@ def _rates() -> tuple[tuple[str, int, float], ...]:
     """What the server, its kernels and the roof make: whose rate it is, sequences [1], tokens per second [1/s]."""
     ideal: dict[str, Any] = {"time_model": "ideal", "gemm_efficiency": 1.0}
     ds = estimation.estimate(
-        T4_SERVER["gpu"], T4_SERVER["model"], 1, T4_PROMPT, T4_ASKED_TOKENS, max_model_len=T4_SERVER["max_model_len"]
+        T4_SERVER["gpu"],
+        T4_SERVER["model"],
+        1,
+        T4_PROMPT,
+        T4_ASKED_TOKENS,
+        max_model_len=T4_SERVER["max_model_len"],
+        engine=None,
     )
     most = int(ds.largest_batch.squeeze())
     return (
@@ -260,7 +266,7 @@ def replicas_needed(offered: float = OFFERED, gpus: Sequence[str] = ("t4", "l4",
     table = plan(
         T4_SERVER["model"], prompt=T4_PROMPT, output=T4_ASKED_TOKENS, ttft=1.0, tpot=0.3, request_rate=offered,
         gpu=gpus, tp=1, batch_size=range(1, MOST_RUNNING + 1),
-        gemm_efficiency=T4_SERVER["gemm_efficiency"], max_model_len=T4_SERVER["max_model_len"],
+        gemm_efficiency=T4_SERVER["gemm_efficiency"], max_model_len=T4_SERVER["max_model_len"], engine=None,
     )  # fmt: skip
     fine = table[table.verdict.isin([BEST, KEPT]) | table.verdict.str.startswith("dominated")]
     best = fine.loc[fine.groupby("gpu").replicas.idxmin()]

@@ -156,7 +156,8 @@ def kernel_rate(sequences: int, *, card: str = T4_SERVER["gpu"], **options: Any)
     float
         Tokens generated per second of decoding: prompts take no time [1/s].
     """
-    given = {"gemm_efficiency": T4_SERVER["gemm_efficiency"], "max_model_len": T4_SERVER["max_model_len"]} | options
+    own = ("gemm_efficiency", "max_model_len", "engine")
+    given = {name: T4_SERVER[name] for name in own} | options
     ds = estimation.estimate(card, T4_SERVER["model"], sequences, T4_PROMPT, T4_ASKED_TOKENS, **given)
     return sequences / float(ds.tpot.squeeze())
 

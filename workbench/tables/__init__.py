@@ -19,6 +19,7 @@ from .charts import (
 from .evidence import BENCHMARK_UNITS, NOISE_FLOOR, benchmarks, fidelity, fit_parameters, fits, lenders
 from .looks import candidate_color
 from .notebook import Readable
+from .own_timings import measured, measured_points, measurements, series_errors
 
 __all__ = [
     "BENCHMARK_UNITS",
@@ -39,9 +40,13 @@ __all__ = [
     "fits",
     "lenders",
     "lines",
+    "measured",
+    "measured_points",
+    "measurements",
     "plan_rows",
     "points",
     "select",
+    "series_errors",
     "series_ranges",
     "speedups",
 ]

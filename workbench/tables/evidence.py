@@ -71,7 +71,7 @@ def fit_parameters() -> pd.DataFrame:
             "parameter": parameter, "value": float(value), "unit": UNITS[parameter],
         }
         for name in gpus() for fit in catalog_fits(name) for parameter, value in fit.parameters
-        if parameter in fit.parameters.model_fields_set and type(value) is not bool and value is not None
+        if parameter in fit.parameters.model_fields_set and type(value) in (int, float)
     )  # fmt: skip
 
 

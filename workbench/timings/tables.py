@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,11 @@ def read_aiconfigurator(path: Path) -> tuple[pd.DataFrame, Cells]:
     CSV or parquet. `isl` new tokens after `step` cached ones make a context of both; generation computes one token.
     """
     parquet = starts_with(path, PARQUET)
-    cells = _read_parquet(path) if parquet else read_cells(path, keep=AICONFIGURATOR_COLUMNS.__contains__)
+    cells = (
+        read_parquet(path, AICONFIGURATOR_COLUMNS)
+        if parquet
+        else read_cells(path, keep=AICONFIGURATOR_COLUMNS.__contains__)
+    )
     cells.require("op_name", "latency")
     kind = cells.text("op_name", AICONFIGURATOR_CLASSES).map(AICONFIGURATOR_CLASSES)
     framework = cells.text("framework").str.lower() + "-" + cells.text("version")
@@ -154,14 +159,14 @@ def _plain(dtype: pd.Series) -> pd.Series:
     return dtype.str.lower().replace(DTYPES)
 
 
-def _read_parquet(path: Path) -> Cells:
-    """The columns that are needed, unfolded by a process with limits of its own (`parquet`)."""
+def read_parquet(path: Path, wanted: Collection[str]) -> Cells:
+    """Those columns of a parquet file that are wanted, unfolded by a process with limits of its own (`parquet`)."""
     check_libraries("pyarrow")
     import pyarrow as pa
 
     most = reading.BUDGET
     limits = {
-        "wanted": sorted(AICONFIGURATOR_COLUMNS), "rows": most.rows, "columns": most.columns, "texts": most.text // 4,
+        "wanted": sorted(wanted), "rows": most.rows, "columns": most.columns, "texts": most.text // 4,
         "footer": most.small,
     }  # fmt: skip
     command = [sys.executable, "-P", str(Path(__file__).with_name("parquet.py")), json.dumps(limits)]

@@ -1,0 +1,190 @@
+"""Fits of every GPU, engine and format in one table of timings, and how far off the catalog's are on such a table."""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..catalog.choosing import SAME_ARCHITECTURE, Candidate, catalog_fits, gpus_apart
+from ..catalog.engine_entries import engines
+from ..catalog.fits import LINK_KINDS, Fit, fits_file
+from ..catalog.gpu_entries import KernelFit, borrowed_fit, kernel_fit
+from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.links import link_of
+from ..common.machine import cores
+from ..files.writing import write_text
+from ..signatures import typed
+from .kinds import FITTED
+from .least_squares import Timings
+from .rows import FEWEST_ROWS, FOLDS, Group, by_group, held_together
+
+#: Rows of a group that are fitted on, drawn by a seed: more of one make hardly another fit [1].
+MOST_ROWS = 600
+#: What a judgement's rows are by.
+JUDGED = ["gpu", "kind", "format", "engine", "version", "family"]
+
+
+@typed(table=("gpu", "engine", "version", "family", "format", "operator_class", "time_s"))
+def fit_catalog(
+    table: pd.DataFrame, source: str, *, processes: int | None = None, tick: Callable[[int, int], None] | None = None
+) -> dict[str, list[Fit]]:
+    """Fit every GPU, kind of kernel, format, engine and kernel library that a table has enough timings of.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `read_operators`.
+    source : str
+        Where the timings are from.
+    processes : int, optional
+        That share the work [1]; None is one for each core.
+    tick : callable, optional
+        Called with (fits made, of how many).
+
+    Returns
+    -------
+    dict of list of Fit
+        By GPU. Each has its errors on shapes that it did not see, those of the fit that the GPU would borrow had it
+        none, and how far apart engines are on the same shapes.
+    """
+    tasks = [
+        (str(name), group, _drawn(rows))
+        for name, own in table.groupby("gpu", sort=True)
+        for group, rows in by_group(own.drop(columns="gpu"))[0].items()
+    ]
+    fits: dict[str, list[Fit]] = {}
+    with ProcessPoolExecutor(processes or cores()) as pool:
+        for done, (task, found) in enumerate(zip(tasks, pool.map(partial(_fitted, source), tasks), strict=True), 1):
+            fits.setdefault(task[0], []).append(found)
+            if tick:
+                tick(done, len(tasks))
+    noise = _noise(table)
+    candidates = [Candidate(find_gpu(name), fit) for name, own in fits.items() for fit in own]
+    rows_of: dict[tuple[str, ...], pd.DataFrame] = {(name, *group): rows for name, group, rows in tasks}
+    for name, own in fits.items():
+        others = [each for each in candidates if each.gpu.id != name]
+        own[:] = [
+            fit.model_copy(
+                update={
+                    "elsewhere_percent": _elsewhere(name, fit, rows_of, others),
+                    "noise_percent": noise.get((name, fit.kind, fit.format)),
+                }
+            )
+            for fit in own
+        ]
+    return fits
+
+
+def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.sample(MOST_ROWS, random_state=0) if len(rows) > MOST_ROWS else rows
+
+
+def _fitted(source: str, task: tuple[str, Group, pd.DataFrame]) -> Fit:
+    name, group, rows = task
+    timings = Timings(group.kind, group.format, rows, find_gpu(name))
+    record, solution = timings.fit(timings.usable)
+    together = held_together(group.kind, rows)
+    off = 100 * (timings.held_out(together, rows, record) / timings.time - 1)[timings.seen(record)]
+    return Fit(
+        **group._asdict(), source=source, date=date.today().isoformat(), rows=int(timings.usable.sum()),
+        held_out=f"{FOLDS} folds by {', '.join(together)}", error_percent=float(np.abs(off).mean()),
+        bias_percent=float(off.mean()), parameters=record, intervals_percent=timings.spread(record, solution),
+    )  # fmt: skip
+
+
+def _elsewhere(
+    name: str, fit: Fit, rows_of: Mapping[tuple[str, ...], pd.DataFrame], others: list[Candidate]
+) -> float | None:
+    """Error on a GPU's rows of the fit that it would borrow from the others of its architecture, or link [%]."""
+    card = find_gpu(name)
+    known = [each for each in others if (each.fit.kind, each.fit.format) == (fit.kind, fit.format)]
+    if fit.kind in LINK_KINDS:
+        family = [each for each in known if link_of(each.gpu) == link_of(card) and each.fit.engine == fit.engine]
+    else:
+        family = [each for each in known if gpus_apart(card, each.gpu) <= SAME_ARCHITECTURE]
+    if not family:
+        return None
+    rows = rows_of[name, fit.kind, fit.format, fit.engine, fit.version, fit.family]
+    lent = borrowed_fit(card, fit.kind, fit.format, fit.engine, family, fit.family)
+    timings = Timings(fit.kind, fit.format, rows, card)
+    return float(100 * np.abs(timings.predict(lent.fit) / timings.time - 1)[timings.seen(fit.parameters)].mean())
+
+
+def _noise(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """By GPU, kind and format, the mean difference of the same shape in two engines or versions [%]."""
+    found: dict[tuple[str, str, str], float] = {}
+    for key, rows in table.groupby(["gpu", "operator_class", "format"], sort=True):
+        name, kind, form = map(str, key)
+        columns = [*FITTED[kind].columns, *(c for c in ("skew", "tp", "ep", "window") if c in rows)]
+        times = rows.pivot_table("time_s", [*dict.fromkeys(columns)], ["engine", "version"], "median", dropna=False)
+        logs = np.log(times[times.notna().sum(axis=1) > 1])
+        if len(logs) >= FEWEST_ROWS:
+            apart = logs.max(axis=1) - logs.min(axis=1)
+            found[name, kind, form] = float(100 * apart.mean())
+    return found
+
+
+def write_fits(fits: Mapping[str, Iterable[Fit]], folder: Path) -> list[Path]:
+    """Write a file of fits a GPU, beside those that the catalog has of it and that these do not replace.
+
+    Parameters
+    ----------
+    fits : mapping of str to iterable of Fit
+        By the GPU's id.
+    folder : Path
+        Where to, such as the catalog's own ``data/fits``.
+
+    Returns
+    -------
+    list of Path
+        The files.
+    """
+    paths = []
+    for name, own in fits.items():
+        new = {(fit.kind, fit.format, fit.engine, fit.family): fit for fit in own}
+        kept = [fit for fit in catalog_fits(name) if (fit.kind, fit.format, fit.engine, fit.family) not in new]
+        order = {kind: place for place, kind in enumerate(FITTED)}
+        every = sorted([*kept, *new.values()], key=lambda fit: (order[fit.kind], fit.format, fit.engine, fit.family))
+        paths.append(folder / f"{name}.yaml")
+        write_text(fits_file(every), paths[-1])
+    return paths
+
+
+@typed(table=("gpu", "engine", "version", "family", "format", "operator_class", "time_s"))
+def judge(table: pd.DataFrame) -> pd.DataFrame:
+    """How far off the catalog's fits are on a table of timings.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `read_operators`; timings that the fits were made from, or others, of GPUs that have fits or of others.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a GPU, kind, format, engine, version and family: rows [1]; ideal_error_percent, error_percent,
+        bias_percent of the roofline, and of the fit that the GPU, engine and format compute with [%]; held_out_percent
+        and elsewhere_percent, what that fit's record says [%]; fit, whose it is.
+    """
+    rows = []
+    for name, own in table.groupby("gpu", sort=True):
+        card = find_gpu(str(name))
+        for group, part in by_group(own.drop(columns="gpu"), fewest=1)[0].items():
+            engine = group.engine if group.engine in engines() else None
+            used = kernel_fit(card, group.kind, group.format, engine, family=group.family)
+            rows.append({"gpu": name} | group._asdict() | _judged(Timings(group.kind, group.format, part, card), used))
+    return pd.DataFrame(rows).sort_values(["kind", "format", "engine", "gpu"], ignore_index=True)
+
+
+def _judged(timings: Timings, used: KernelFit) -> dict[str, object]:
+    seen = timings.seen(used.fit)
+    off, ideal = (100 * (times / timings.time - 1)[seen] for times in (timings.predict(used.fit), timings.ideal))
+    return {
+        "rows": len(off), "ideal_error_percent": np.abs(ideal).mean(), "error_percent": np.abs(off).mean(),
+        "bias_percent": off.mean(), "held_out_percent": used.record.error_percent,
+        "elsewhere_percent": used.record.elsewhere_percent, "fit": used.label,
+    }  # fmt: skip

@@ -1,0 +1,73 @@
+"""Time of gated linear attention: steps that carry the state of every head on, and prompts in chunks."""
+
+import numpy as np
+
+from ..catalog.fits import LinearChunkFit, LinearStepFit
+from ..catalog.gpu_entries import GPU
+from ..common.arrays import Array
+from ..operators.cost import Cost
+from .attention import whole_waves
+from .gemm import l2_misses, smooth_maximum
+
+#: Tokens of a chunk, within which attention is computed as products of matrices [token].
+CHUNK = 64
+#: Products with the state for every token and head: what it holds of a key, its update, what a query reads [1].
+PRODUCTS = 3
+
+
+def linear_attention_cost(
+    new_tokens: Array, batch_size: Array, n_heads: Array, n_key_heads: Array, key_dim: Array, value_dim: Array, *,
+    width: Array, state_width: Array,
+) -> Cost:  # fmt: skip
+    """Work of one layer's gated delta rule: 6 D_k D_v FLOPs for every token and value head.
+
+    Queries and keys of `n_key_heads`, values and outputs of `n_heads`, all of `width` [byte], are read or written once,
+    and so is the state of D_k x D_v elements of `state_width` [byte] of each of `n_heads`. Yang et al. 2024, Gated
+    Delta Networks (arXiv 2412.06464).
+    """
+    heads = batch_size * n_heads
+    state = 2.0 * heads * key_dim * value_dim * state_width
+    tokens = 2.0 * batch_size * new_tokens * (n_key_heads * key_dim + n_heads * value_dim) * width
+    flops = 2.0 * PRODUCTS * heads * new_tokens * key_dim * value_dim
+    return Cost(
+        flops, tokens + state, new_tokens, value_dim, key_dim, batch=heads, kernel="linear_attention",
+        activations=tokens, sequences=batch_size,
+    )  # fmt: skip
+
+
+def step_seconds(fit: LinearStepFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+    """Launch, and the smooth maximum of moving the states and of carrying them on, a head on every SM [s].
+
+    A state is read once and written after each new token, so that rejected ones can be taken back.
+    """
+    state = (cost.bytes - cost.activations) / 2
+    moving = (cost.activations + state * (1 + cost.m)) / (fit.bandwidth_fraction * gpu.bandwidth)
+    carrying = 1e-6 * fit.wave_us * whole_waves(cost.batch, gpu) * cost.m
+    return 1e-6 * fit.launch_us + smooth_maximum(moving, carrying, fit.overlap)
+
+
+def chunk_seconds(fit: LinearChunkFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+    """Launch, and the smooth maximum of walking from chunk to chunk and of computing and moving them all [s].
+
+    Within a chunk of C tokens four products of C x C, by two of keys and queries and two of values; what a kernel
+    leaves to the next comes from memory as far as the L2 cache cannot hold it.
+    """
+    chunks = np.ceil(cost.m / CHUNK)
+    products = 4.0 * CHUNK**2 * (cost.k + cost.n) + 2.0 * PRODUCTS * CHUNK * cost.k * cost.n
+    computing = cost.batch * chunks * products / (fit.compute_fraction * peak_flop_rate)
+    moved = cost.bytes + (fit.passes - 1) * cost.activations
+    moving = l2_misses(moved, gpu, fit.l2_share) / (fit.bandwidth_fraction * gpu.bandwidth)
+    walking = 1e-6 * fit.chunk_us * chunks * whole_waves(cost.batch, gpu)
+    return 1e-6 * fit.launch_us + smooth_maximum(computing + moving, walking, fit.overlap)
+
+
+def linear_attention_seconds(
+    step: LinearStepFit, chunk: LinearChunkFit, gpu: GPU, cost: Cost, peak_flop_rate: Array
+) -> Array:
+    """One new token by the kernel that steps, more by the faster of the two [s]."""
+    stepping = step_seconds(step, gpu, cost, peak_flop_rate)
+    if np.all(np.equal(cost.m, 1)):
+        return stepping
+    return np.where(
+        np.equal(cost.m, 1), stepping, np.minimum(stepping, chunk_seconds(chunk, gpu, cost, peak_flop_rate))
+    )

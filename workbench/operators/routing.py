@@ -1,0 +1,140 @@
+"""How a router's choices load the experts of one GPU: at random, all alike or by a power law, all in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..common.arrays import Array, np
+
+#: Of a power law that has fewer rows than experts, the busiest expert's load over the least busy one's [1].
+SPARSE_RATIO = 200.0
+#: Share of a batch that the busiest expert of a power law gets at most, were the least busy one to get one token [1].
+BUSIEST_SHARE = 0.8
+#: Of several draws, the quantile from the top at which the largest one is expected, times their number [1].
+LARGEST = 0.56
+#: Numbers of rows that a power law's rounding is added up over, where there are fewer rows than experts [1].
+COUNTS = range(1, 7)
+
+
+@dataclass(frozen=True)
+class Routed:
+    """How the rows of routed experts came to them: what a grouped GEMM's law needs beside the sizes of its GEMMs."""
+
+    tokens: Array  #: that reach this GPU [token]
+    experts: Array  #: routed experts on this GPU [1]
+    experts_per_token: Array  #: on whichever GPU they are [1]
+    first: bool = True  #: gate and up, after routing and permutation; else down, before the sum over a token's experts
+    skew: Array = 0.0  #: exponent of the power law by which experts are loaded; 0: there is none [1]
+    ratio: Array = 1.0  #: of that power law, the busiest expert's load over the least busy one's [1]
+    #: Every expert gets the same, as in some benchmarks; without that and a skew, tokens choose at random.
+    balanced: Array = False
+
+    def spread(self, gpus: int) -> Routed:
+        """On one of `gpus`, each with its share of the experts: tokens none of whose experts it has stay away."""
+        reached = self.tokens * (1 - (1 - 1 / gpus) ** self.experts_per_token)
+        return replace(self, tokens=reached, experts=self.experts / gpus)
+
+    def row_tiles(self, rows: Array, touched: Array, height: Array) -> Array:
+        """Tiles of `height` rows that cover the `rows` of every one of `touched` experts, each padded by itself [1].
+
+        Experts of about equal load have (r + (t - 1) / 2) / t tiles of t rows on average, and at least one.
+        """
+        tiles = np.maximum(touched, rows / height + touched * (0.5 - 0.5 / height))
+        if np.any(self.balanced):
+            tiles = np.where(self.balanced, touched * np.ceil(rows / touched / height - 1e-9), tiles)
+        if np.any(self.skew):
+            tiles = np.where(np.greater(self.skew, 0), self._skewed_tiles(rows, touched, height), tiles)
+        return tiles
+
+    def _skewed_tiles(self, rows: Array, touched: Array, height: Array) -> Array:
+        """One for each expert touched, and for the larger of them r / t - 1/2 more."""
+        law = PowerLaw(np.where(np.greater(self.skew, 0), self.skew, 1.0), np.maximum(self.ratio, 1.0 + 1e-9))
+        unit = rows / (self.experts * law.mean)
+        larger = unit * law.above(height / unit, 1) / height - law.above(height / unit) / 2
+        return touched + self.experts * larger
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """Loads between 1 and `ratio`, with a density that falls as x^-exponent."""
+
+    exponent: Array
+    ratio: Array
+
+    def above(self, load: Array, moment: int = 0) -> Array:
+        """Mean of x^moment over the loads above one, the others counting nothing; the share of them for moment 0."""
+        least = np.minimum(np.maximum(load, 1.0), self.ratio)
+        return _integral(moment + 1 - self.exponent, least, self.ratio) / _integral(1 - self.exponent, 1.0, self.ratio)
+
+    @property
+    def mean(self) -> Array:
+        """Mean load."""
+        return self.above(1.0, 1)
+
+    def largest(self, draws: Array) -> Array:
+        """About the largest of some draws."""
+        q = 1 - self.exponent
+        q = np.where(np.abs(q) < 1e-6, 1e-6, q)
+        return (self.ratio**q + (1 - self.ratio**q) * LARGEST / draws) ** (1 / q)
+
+
+def _integral(power: Array, low: Array, high: Array) -> Array:
+    """Integral of x^(power - 1)."""
+    power = np.where(np.abs(power) < 1e-6, 1e-6, power)
+    return low**power * np.expm1(power * np.log(high / low)) / power
+
+
+def experts_drawn(tokens: Array, n_experts: Array, experts_per_token: Array) -> Array:
+    """Expected experts of which some tokens choose at least one, each k of E at random: E (1 - (1 - k/E)^T) [1]."""
+    return n_experts * (1 - (1 - experts_per_token / n_experts) ** tokens)
+
+
+def random_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array) -> tuple[Array, Array]:
+    """Rows of one of `ep` GPUs and experts that they touch, where tokens choose at random: those expected of each.
+
+    That is not the busiest one's: no GPU is busier than the others for long.
+    """
+    return tokens * experts_per_token / ep, experts_drawn(tokens, n_experts, experts_per_token) / ep
+
+
+def balanced_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array) -> tuple[Array, Array]:
+    """Rows of the busiest GPU and experts that they touch, where all experts get the same."""
+    pairs = tokens * experts_per_token
+    rows = np.where(pairs < n_experts, np.ceil(pairs / ep), pairs / ep)
+    return rows, np.minimum(rows, n_experts / ep)
+
+
+def skewed_load(
+    tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array, *, law: PowerLaw
+) -> tuple[Array, Array]:
+    """Rows of the busiest of `ep` GPUs and experts that they touch, loads being drawn from a power law and rounded.
+
+    What rounding leaves over goes to all GPUs alike, and to untouched experts first. The largest of ep sums is
+    sqrt(2) (sqrt(1 + log2 ep) - 1) of their standard deviation above the mean, and has the largest load of all.
+    """
+    pairs, local = tokens * experts_per_token, n_experts / ep
+    mean, sparse = pairs / n_experts, pairs <= n_experts
+    unit = mean / law.mean
+    share = [law.above((count - 0.5) / unit) for count in COUNTS]
+    kept = np.where(sparse, sum(share), unit * law.above(0.5 / unit, 1))
+    square = sum((2 * count - 1) * part for count, part in zip(COUNTS, share, strict=True))
+    square = np.where(sparse, square, unit**2 * law.above(0.5 / unit, 2))
+    spread = np.sqrt(2) * (np.sqrt(1 + np.log2(ep)) - 1)
+    busy = local * kept + spread * np.sqrt(local * np.maximum(square - kept**2, 0.0))
+    largest = unit * law.largest(n_experts)
+    others = (local - 1) * (n_experts * kept - largest) / np.maximum(n_experts - 1, 1)
+    busy = np.where(sparse | (np.asarray(ep) == 1), busy, np.maximum(busy, largest + others))
+    left = local * np.maximum(mean - kept, 0.0)
+    dealt = np.where(sparse, np.ceil(left - 1e-6), left)
+    rows = np.where(sparse, np.maximum(busy + left, local * kept + dealt), busy + left)
+    rows = np.minimum(np.maximum(rows, pairs / ep), tokens * np.minimum(experts_per_token, local))
+    more = busy / np.maximum(local * kept, 1e-9)
+    touched = local * (1 - (1 - share[0]) ** more) + dealt
+    return rows, np.minimum(np.minimum(touched, local), rows)
+
+
+def power_law(tokens: Array, n_experts: Array, experts_per_token: Array, skew: Array) -> PowerLaw:
+    """The power law of a batch, as AIConfigurator draws it (github.com/ai-dynamo/aiconfigurator 095f58a)."""
+    sparse = tokens * experts_per_token <= n_experts
+    ratio = np.where(sparse, SPARSE_RATIO, np.maximum(BUSIEST_SHARE * tokens, 1.0 + 1e-9))
+    return PowerLaw(np.where(np.greater(skew, 0), skew, 1.0), ratio)
