@@ -5,8 +5,9 @@ import pytest
 
 import workbench as wb
 from workbench import kernels, operators
+from workbench.catalog import LINK_KINDS, CollectiveFit
 from workbench.kernels import collectives
-from workbench.operators import OPERATORS, Conventions, Widths, decode, operator_set
+from workbench.operators import OPERATORS, Conventions, Cost, Widths, decode, operator_set
 
 H100 = "h100-sxm"
 
@@ -169,32 +170,92 @@ def test_a_gpu_without_any_link():
     assert wb.roofline_grid("jetson-agx-orin-64gb", "llama-3-8b", tp=1).time.notnull().all()
 
 
-def test_all_reduce_by_hand():
-    # H100 SXM: 450 GB/s each way. 8 GPUs move 2 x 7/8 of 450 MB: 1.75 ms; kernel: a ring's 14 steps, 80 % of the link
-    time = kernels.all_reduce_time(H100, bytes_=450e6, gpus=8, time_model="ideal")
-    assert time == pytest.approx(1.75e-3)
-    assert kernels.all_reduce_time(H100, bytes_=450e6, gpus=8) == pytest.approx(14 * 3e-6 + 1.75e-3 / 0.74)
+#: Two kernels of a made-up engine: 2 us and 1 us for each GPU beyond two, half of the link; 10 us more, 80 %.
+MADE_UP = CollectiveFit(
+    launch_us=2.0, gpu_us=1.0, one_shot=True, small_fraction=0.5, setup_us=10.0, pair_fraction=0.8, all_fraction=0.8
+)
 
 
-def test_a_small_all_reduce_is_one_shot():
-    assert kernels.all_reduce_time(H100, bytes_=8192, gpus=8) == pytest.approx(3e-6 + 7 * 8192 / (0.74 * 450e9))
-    over_pcie = kernels.all_reduce_time("l4", bytes_=8192, gpus=2)
-    assert over_pcie == pytest.approx(10e-6 + 8192 / (0.74 * 31.504e9))
+def seconds(size, gpus, gpu=H100, kind="all_reduce", **changes):
+    work = Cost(0.0, 2 * np.asarray(size, dtype=float), size, 1, 1, kernel=kind, gpus=gpus)
+    return collectives.collective_seconds(MADE_UP.model_copy(update=changes), wb.gpu(gpu), work)
+
+
+def test_the_least_of_collectives_by_hand():
+    # H100 SXM: 450 GB/s each way. 8 GPUs move 7/8 of 450 MB, an all-reduce twice as much
+    for kind, passes in (("all_reduce", 2), ("all_gather", 1), ("reduce_scatter", 1), ("all_to_all", 1)):
+        time = getattr(kernels, f"{kind}_time")
+        assert time(H100, bytes_=450e6, gpus=8, time_model="ideal") == pytest.approx(passes * 0.875e-3)
+        assert time("t4", bytes_=1e6, gpus=1) == 0
+        assert time(H100, bytes_=1e9, gpus=8) > time(H100, bytes_=1e9, gpus=8, time_model="ideal")
+
+
+def test_a_small_message_takes_one_kernel_and_a_large_one_the_other():
+    small, large = 2e-6 + 6e-6, 12e-6 + 6e-6  # among eight
+    assert seconds(1.0, 8) == pytest.approx(small + 7 / (0.5 * 450e9), rel=0.01)  # 0.1 % by the other kernel
+    assert seconds(450e9, 8) == pytest.approx(large + 1.75 / 0.8)
+    assert seconds(1.0, 8, one_shot=False, small_fraction=1.0, setup_us=500.0) == pytest.approx(small, rel=1e-6)
+    assert seconds(450e9, 2, "b200-sxm", kind="all_gather") == pytest.approx(12e-6 + 0.5 * 0.5 / 0.8)
+    both = seconds(np.array([1.0, 1e5, 450e9]), np.array([[2], [8]]))
+    assert both == pytest.approx(np.array([[seconds(size, n) for size in (1.0, 1e5, 450e9)] for n in (2, 8)]))
+
+
+def test_four_gpus_are_between_two_and_eight():
+    # (n - 1) / n: 1/2, 3/4, 7/8, so that four are two thirds of the way
+    two, four, eight = (seconds(450e12, n, pair_fraction=0.5) for n in (2, 4, 8))
+    assert (two, four, eight) == pytest.approx((2000, 2000 + 2 / 3 * 187.5, 2187.5), rel=1e-6)
+    assert seconds(450e12, 8, pair_fraction=0.3, all_fraction=0.9) == seconds(450e12, 2, pair_fraction=0.3)
+
+
+def test_beyond_two_gpus_share_the_host_of_their_pcie():
+    # L40S: 31.5 GB/s; a tenth of it among eight is a fifth among four, and no more than what two reach
+    rate = 31.504e9
+    two, four, eight, nine = (seconds(rate * 1e3, n, "l40s", all_fraction=0.1) for n in (2, 4, 8, 9))
+    assert (two, four, eight) == pytest.approx((1e3 / 0.8, 1.5e3 / 0.2, 1.75e3 / 0.1), rel=1e-6)
+    assert nine > eight
+    assert seconds(rate * 1e3, 4, "l40s") == pytest.approx(1.5e3 / 0.8, rel=1e-6)
 
 
 @pytest.mark.parametrize(("megabytes", "measured"), [(49.676288, 241e-6), (67.108864, 318e-6)])
 def test_large_all_reduces_over_four_h100s(megabytes, measured):
-    """NCCL's medians on an H100 DGX (github.com/microsoft/vidur, data/profiling/network/h100_dgx/all_reduce.csv)."""
-    assert kernels.all_reduce_time(H100, bytes_=1e6 * megabytes, gpus=4) == pytest.approx(measured, rel=0.02)
+    """NCCL's medians on an H100 DGX (github.com/microsoft/vidur, data/profiling/network/h100_dgx/all_reduce.csv).
+
+    No fit saw four GPUs.
+    """
+    time = kernels.all_reduce_time(H100, bytes_=1e6 * megabytes, gpus=4, engine="pytorch")
+    assert time == pytest.approx(measured, rel=0.02)
 
 
-def test_all_to_all_and_sends_by_hand():
-    # 8 GPUs keep an eighth of what they exchange
-    times = [kernels.all_to_all_time(H100, bytes_=450e6, gpus=8, time_model=model) for model in ("ideal", "kernel")]
-    assert times == pytest.approx([0.875e-3, 3e-6 + 0.875e-3 / 0.74])
-    assert kernels.all_to_all_time("t4", bytes_=1e6, gpus=1) == 0
+def test_over_pcie_small_all_reduces_take_as_long_as_measured():
+    """8 KB over eight RTX 3090s take 20 to 54 us."""
+    for engine in wb.catalog.engines():
+        assert 20e-6 < kernels.all_reduce_time("rtx-3090", bytes_=8192, gpus=8, engine=engine) < 54e-6
+
+
+def test_the_lender_is_of_the_same_link():
+    def lender(gpu, kind="all_reduce", engine=None, **options):
+        return wb.catalog.kernel_fit(gpu, kind, engine=engine, **options)
+
+    assert lender("h20-96gb").gpu == lender("h100-nvl").gpu == "h100-sxm"  # NVLink 4
+    assert lender("a800-80gb-sxm").gpu == lender("rtx-3090").gpu == "a100-80gb-sxm"
+    assert lender("b300-sxm").gpu == "b200-sxm"
+    assert lender("gb300").gpu == "gb200"  # it joins as many
+    assert lender("gb300", engine="trtllm").gpu == "b200-sxm"
+    assert lender("rtx-4090").gpu == lender("a10").gpu == lender("a40", pcie=True).gpu == "l40s"
+    assert lender("rtx-5090").gpu == "rtx-pro-6000-server"
+    assert lender("v100-sxm2-16gb").gpu == "a100-80gb-sxm"  # the nearest rate
+    assert lender("mi300x").why == ("those of h100-sxm, NVLink 4 in place of Infinity Fabric, 7 links x 128 GB/s")
+    assert lender("h200-sxm", "all_to_all", "sglang").why == "nccl's nccl kernels"
+    assert lender("h100-sxm", engine="pytorch").record.family == "nccl"
+    said = wb.roofline_grid("mi300x", "llama-3-8b", tp=[1, 2], time_model="kernel").attrs["assumed"]
+    assert "all_reduce by the fit of h100-sxm" in said
+
+
+def test_sends_by_hand():
+    fit = wb.catalog.kernel_fit(H100, "all_to_all").fit
     times = [kernels.send_time(H100, bytes_=450e6, gpus=2, time_model=model) for model in ("ideal", "kernel")]
-    assert times == pytest.approx([1e-3, 3e-6 + 1e-3 / 0.74])
+    assert times == pytest.approx([1e-3, 1e-6 * fit.launch_us + 1e-3 / fit.pair_fraction])
+    assert kernels.send_time(H100, bytes_=1e6, gpus=1) == 0
     with pytest.raises(ValueError, match="bytes_ = -1: expected positive numbers"):
         kernels.send_time(H100, bytes_=-1, gpus=2)
     with pytest.raises(ValueError, match="jetson-agx-orin-64gb has no link rate for 2 GPUs"):
@@ -205,15 +266,20 @@ def test_a_bridge_says_how_many_it_joins():
     assert "NVLink 3 bridge (2 GPUs), 56.25 GB/s per direction, joins 2" in str(wb.gpu("a40"))
 
 
-def test_all_reduce_over_one_gpu_takes_no_time_and_grows_with_all_else():
-    sizes, gpus = np.geomspace(1, 1e10, 50), np.array([[1], [2], [4], [8], [64]])
-    for time_model in ("ideal", "kernel"):
-        time = kernels.all_reduce_time("gb200", bytes_=sizes, gpus=gpus, time_model=time_model)
-        assert (time[0] == 0).all()
-        assert (np.diff(time[1:], axis=1) > 0).all()
-        assert (np.diff(time, axis=0) >= 0).all()
-    ideal = kernels.all_reduce_time("gb200", bytes_=sizes, gpus=gpus, time_model="ideal")
-    assert (kernels.all_reduce_time("gb200", bytes_=sizes, gpus=gpus) >= ideal).all()
+@pytest.mark.parametrize("engine", wb.catalog.engines())
+@pytest.mark.parametrize("gpu", ["gb200", "gb300", "h100-sxm", "b200-sxm", "a40", "l4", "t4", "rtx-5090", "mi300x"])
+def test_collectives_over_one_gpu_take_no_time_and_grow_with_all_else(gpu, engine):
+    most = max(8, collectives.reach(wb.gpu(gpu)))
+    sizes, gpus = np.geomspace(1, 1e10, 50), np.array([[1], [2], [3], [4], [8], [most]])
+    for kind in LINK_KINDS:
+        time = getattr(kernels, f"{kind}_time")
+        took, ideal = (
+            time(gpu, bytes_=sizes, gpus=gpus, time_model=model, engine=engine) for model in ("kernel", "ideal")
+        )
+        assert (took[0] == 0).all()
+        assert (np.diff(took[1:], axis=1) > 0).all()
+        assert (np.diff(took, axis=0) >= -1e-12 * took[1:]).all()
+        assert (took >= ideal).all()
 
 
 @pytest.mark.parametrize(
@@ -223,6 +289,7 @@ def test_all_reduce_over_one_gpu_takes_no_time_and_grows_with_all_else():
         ("h100-sxm", {"bytes_": 1, "gpus": -2}, "gpus = -2: expected positive numbers"),
         ("h100-sxm", {"bytes_": 1, "gpus": 1.5}, "gpus = 1.5: expected whole numbers"),
         ("h100-sxm", {"bytes_": 1, "gpus": 2, "time_model": "ring"}, "unknown time_model 'ring'"),
+        ("h100-sxm", {"bytes_": 1, "gpus": 2, "engine": "nccl"}, "unknown engine 'nccl'"),
     ],
 )
 def test_all_reduce_refuses(gpu, sizes, message):

@@ -13,7 +13,7 @@ import pytest
 import workbench as wb
 from workbench import kernels
 from workbench.catalog import dtypes, kernel_fit
-from workbench.catalog.fits import UNITS
+from workbench.catalog.fits import LINK_KINDS, UNITS
 from workbench.common.variables import VARIABLES
 from workbench.kernels import collectives
 from workbench.kernels import gemm as gemm_law
@@ -104,7 +104,7 @@ def converted(card, dimension):
         )
 
     own = []
-    for kind in ("gemm", "unfused", "prefill", "decode", "elementwise"):
+    for kind in ("gemm", "unfused", "prefill", "decode", "elementwise", *LINK_KINDS):
         found = kernel_fit(card, kind)
         assert found.gpu == card.id  # nothing is borrowed from a GPU that is not converted
         parameters = record(found.fit, {field: UNITS[field] for field in UNITS if hasattr(found.fit, field)})
@@ -126,10 +126,7 @@ def asked_twice(question, dimension):
     """
     before = question(A100, lambda value, unit: value)
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in (
-            (collectives, "STEP_LATENCY"), (collectives, "PCIE_STEP_LATENCY"), (gemm_law, "BOOST_TIME")
-        ):  # fmt: skip
-            patch.setattr(module, name, grown(getattr(module, name), "s", dimension))
+        patch.setattr(gemm_law, "BOOST_TIME", grown(gemm_law.BOOST_TIME, "s", dimension))
         for table, unit in ((dtypes.WIDTH, "byte"), (collectives.PCIE_LANE_GBS, "byte/s")):
             for name, value in table.items():
                 patch.setitem(table, name, grown(value, unit, dimension))
@@ -193,7 +190,7 @@ def test_every_operator_moves_bytes(model):
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 @pytest.mark.parametrize("gpus", [1, 2, 8])
 @pytest.mark.parametrize("time_model", ["ideal", "kernel"])
-@pytest.mark.parametrize("time", [kernels.all_reduce_time, kernels.all_to_all_time, kernels.send_time])
+@pytest.mark.parametrize("time", [*(getattr(kernels, f"{kind}_time") for kind in LINK_KINDS), kernels.send_time])
 def test_collectives_take_seconds(time, time_model, gpus, dimension):
     for megabytes in (0.01, 1000.0):
         before, after = asked_twice(

@@ -53,7 +53,7 @@ def _elementwise_law(fit: Any, gpu: Any, cost: Cost, peak_flop_rate: Array) -> A
 def _message(kind: str) -> Callable[[pd.DataFrame, Sizes, OperandWidths], Cost]:
     def work(_: pd.DataFrame, sizes: Sizes, __: OperandWidths) -> Cost:
         size, gpus = sizes["message_bytes"], sizes["gpus"]
-        return Cost(np.zeros(len(size)), 2 * size, size, 1, 1, kernel=kind, gpus=gpus)  # type: ignore[arg-type]
+        return Cost(np.zeros(len(size)), 2 * size, size, 1, 1, kernel=kind, gpus=gpus)
 
     return work
 

@@ -112,6 +112,8 @@ class DecodeFit(Record):
     #: Whose contexts are split: "all", only those of KV heads that query heads "share", in which each query head is on
     #: its own under a window (FlashAttention-2), or only those of KV heads for a "single" query head.
     split: Literal["all", "shared", "single"] = "all"
+    #: Splits that a kernel makes of every context, however short, whose outputs go through memory [1].
+    joined_splits: Annotated[float, Field(ge=0, le=64), Unit("1")] = 0.0
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
     l2_share: L2Share = 1.0  #: as for a GEMM [1]
 

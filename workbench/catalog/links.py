@@ -23,13 +23,13 @@ def nearest_link_fit(
 
     def distance(each: Candidate) -> tuple[Any, ...]:
         reach, its_reach = (entry.link and entry.link.max_gpus for entry in (card, each.gpu))
+        other = generation is None or link_of(each.gpu, own=own) != generation
         return (
             not (each.gpu is card and card.fits),  # fits of one's own go first
             family not in (None, each.fit.family),
             0 if each.fit.engine == engine else 1 if each.fit.family in runs else 2,
-            generation is None or link_of(each.gpu, own=own) != generation,
-            each.gpu.id != card.id, own and reach != its_reach, abs(log(_link_gbs(each.gpu, own=own) / rate)),
-            each.gpu.id,
+            other, each.gpu.id != card.id, own and not other and reach != its_reach,
+            abs(log(_link_gbs(each.gpu, own=own) / rate)), each.gpu.id,
         )  # fmt: skip
 
     known = (each for each in candidates if each.fit.kind == kind and has_link(each.gpu) == own)

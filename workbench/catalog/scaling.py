@@ -36,8 +36,8 @@ def scaled(parameters: Record, lender: Any, borrower: Any) -> Any:
     Launches and shares of the bandwidth stay. Of the peak, the borrower reaches the lender's share, or what its own
     power limit allows, if that is less. If the lender runs into its limit, a borrower with more power to its peak
     reaches more, at most what the lender would without a limit: the share of kernels too short to feel it, or what it
-    makes of the power it has. A latency in cycles follows the boost clock; what it
-    costs in FLOPs, and the reuse that feeds the tensor cores, those of an SM and clock; the L2 cache's lead over memory
+    makes of the power it has. A latency in cycles follows the boost clock; what it costs in FLOPs, and the reuse that
+    feeds the tensor cores, those of an SM and clock, a softmax those of an exponential; the L2 cache's lead over memory
     SMs, clock and bandwidth: where they are known of both.
 
     Parameters
@@ -55,7 +55,11 @@ def scaled(parameters: Record, lender: Any, borrower: Any) -> Any:
     if lender.id == borrower.id:
         return parameters
     fields = parameters.model_dump()
-    changed = _of_the_peak(fields, power_share(lender), power_share(borrower)) if "compute_fraction" in fields else {}
+    known = fields.get("compute_fraction") is not None
+    changed = _of_the_peak(fields, power_share(lender), power_share(borrower)) if known else {}
+    if fields.get("softmax_flops") and lender.exponential_rate and borrower.exponential_rate:
+        theirs, own = (card.peak_16_bit / card.exponential_rate for card in (lender, borrower))
+        changed["softmax_flops"] = fields["softmax_flops"] * own / theirs
     if borrower.boost_mhz is None or lender.boost_mhz is None:
         return parameters.model_copy(update=changed)
     clocks = borrower.boost_mhz / lender.boost_mhz

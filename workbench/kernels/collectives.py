@@ -122,7 +122,7 @@ def collective_seconds(fit: CollectiveFit, gpu: GPU, cost: Cost) -> Array:
     grown = np.maximum(ends[1] / fit.all_fraction - ends[0] / fit.pair_fraction, 0.0) / (ends[1] - ends[0])
     shared = np.maximum(fit.pair_fraction / fit.all_fraction * count / ALL, 1.0)
     own = joined_by_link(gpu, count)
-    slower = np.where(own | (count <= 2), 1.0, shared)
+    slower = np.where(np.logical_or(own, count <= 2), 1.0, shared)
     large = np.where(own, ends[0] / fit.pair_fraction + grown * (moved - ends[0]), pair * slower)
     latency = 1e-6 * (fit.launch_us + fit.gpu_us * np.maximum(count - 2, 0.0))
     small = latency + (count - 1 if fit.one_shot else passes * moved) * slower / fit.small_fraction * size / rate

@@ -140,7 +140,8 @@ class Replica:
         given = (self.step_overhead, self.sequence_overhead)
         own = any(seconds is not None for seconds in given)
         if own or self.engine is None or self.timing.time_model == "ideal":
-            return Calibration(*(0.0 if seconds is None else seconds for seconds in given), *kernels)
+            step, sequence = (0.0 if seconds is None else seconds for seconds in given)
+            return Calibration(step, sequence, *kernels)
         host = find_engine(self.engine)
         launching = host.layer_launch * self.model.n_layers
         return Calibration(host.step_overhead, host.sequence_overhead, *kernels, launching)
