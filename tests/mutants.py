@@ -53,6 +53,7 @@ TESTS = {
     "serving/capacity.py": ["plan"],
     "serving/pareto.py": ["plan", "search"],
     "kernels/roofline.py": ["roofline", "steps"],
+    "kernels/gemm_times.py": ["gemm_times"],
     "kernels/gemm.py": ["gemm_law", "kernels", "no_silent_default", "units"],
     "kernels/attention.py": ["kernels", "no_silent_default", "units"],
     "kernels/elementwise.py": ["kernels", "units"],
@@ -299,6 +300,11 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("Step(batch_size, new_tokens, context, context - new_tokens)",
          "Step(batch_size, new_tokens, context, context)", "nothing hidden by the mask"),
         ("np.any(whole < new)", "np.any(whole <= new)", "whole prompts refused"),
+    ],
+    "kernels/gemm_times.py": [
+        ("known.fit.l2_speedup, sets, known", "known.fit.l2_speedup, 1, known", "one set of weights"),
+        ("if known else np.nan", "if known else 0.0", "an unknown time is none"),
+        ('card.peak_flop_rate(computes)\n    fit', "fit", "a format that the GPU has not"),
     ],
     "kernels/gemm.py": [
         ("np.ceil(m / rows) * np.ceil(n / columns)", "np.ceil(m / columns) * np.ceil(n / rows)", "tiles turned"),
