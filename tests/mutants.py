@@ -370,6 +370,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "catalog/scaling.py": [
         ("min(unlimited, own, sustained)", "min(unlimited, sustained)", "a card of less power as fast"),
         ("share * max(1.0, own / lenders)", "share", "the lender's power limit on another card"),
+        ("raised / max(1.0, power)", "1.0", "a peak on paper"),
+        ('energy * WIDTH[KERNEL_FORMATS[form].computes] / WIDTH["bf16"]', "energy", "8 bits at the energy of 16"),
         ("max(unlimited, share / lenders)", "unlimited", "no more than short kernels reach"),
         ('fields["walk_ns"] / clocks', 'fields["walk_ns"] * clocks', "a faster clock walks slower"),
         ("borrower.peak_16_bit / lender.peak_16_bit / cycles", "borrower.peak_16_bit / lender.peak_16_bit",
