@@ -329,7 +329,8 @@ def borrowed_fit(
         parts.append(f"{fit.format} in place of {form}")
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
     parameters = scaled(fit.parameters, lender, card)
-    if find_engine(engine).quantizes_apart and getattr(parameters, "quantize_fraction", None) is not None:
+    quantizes = getattr(parameters, "quantize_fraction", None) is not None
+    if quantizes and find_engine(engine).quantizes_apart:
         own = kernel_fit(card, "elementwise", engine=engine)
         apart = {"quantize_fraction": own.fit.bandwidth_fraction, "quantize_us": own.fit.launch_us}
         parameters = parameters.model_copy(update=apart)
