@@ -40,7 +40,7 @@ from workbench.explorer.widget import _saved
 from workbench.figures import differences, params
 from workbench.files.yaml_files import read_mapping
 from workbench.measure import results
-from workbench.measure.plan import Kernel
+from workbench.measure.timed_kernels import Kernel
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_SECONDS, MOST_MEMORY = 10.0, 1e9  # [s] of the processor, [byte]

@@ -368,8 +368,9 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('size.astype("float64")', "1.0 * size", "sizes of half precision"),
     ],
     "catalog/scaling.py": [
-        ("min(unlimited, own)", "unlimited", "a card of less power as fast"),
-        ("max(share / (1 - boost), share / lenders)", "share", "the lender's power limit on another card"),
+        ("min(unlimited, own, sustained)", "min(unlimited, sustained)", "a card of less power as fast"),
+        ("share * max(1.0, own / lenders)", "share", "the lender's power limit on another card"),
+        ("max(unlimited, share / lenders)", "unlimited", "no more than short kernels reach"),
         ('fields["walk_ns"] / clocks', 'fields["walk_ns"] * clocks', "a faster clock walks slower"),
         ("borrower.peak_16_bit / lender.peak_16_bit / cycles", "borrower.peak_16_bit / lender.peak_16_bit",
          "FLOPs of all SMs"),

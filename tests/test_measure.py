@@ -3,25 +3,32 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import re
 import signal
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+import test_hf
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy_torch import NumpyTorch
 from typer.testing import CliRunner
 
 import workbench as wb
 from workbench import cli, ending, measure, timings
 from workbench.files import writing
 from workbench.files.folders import MARK
-from workbench.measure import backends, command, expected, plan, results
-from workbench.measure.plan import Grid, Kernel, grid_kernels, in_order
-from workbench.operators import OPERATORS, PHASES, Conventions, Widths, decode
+from workbench.measure import backends, command, expected, forward, models, plan, results
+from workbench.measure.models import ExpertSizes, LatentSizes, ModelSizes, WindowSizes
+from workbench.measure.plan import Grid, forward_kernels, grid_kernels, in_order
+from workbench.measure.timed_kernels import Kernel
+from workbench.operators import OPERATORS, PHASES, Conventions, Widths, decode, has_operator
 
 SMALL = Grid(models=["llama-7b"], batch_sizes=[1, 8], seq_lens=[128, 1024], candidates=[1, 16], dtypes=["fp16"])
 SMALL_OPTIONS = [
@@ -69,29 +76,84 @@ def run(pretender, tmp_path, *options, output="t.csv"):
 # The plan ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", plan.MODELS)
+PARTS = {
+    "sliding_window": ("size", "layers"),
+    "moe": ("n_experts", "experts_per_token", "intermediate_size", "layers", "shared_intermediate_size"),
+    "mla": (
+        "q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "qk_head_dim",
+        "latent_dim",
+    ),
+}  # fmt: skip
+
+
+def sizes_of(model):
+    """All that a model's stand-in holds, of either."""
+    names = (*sorted(models.FIELDS), "dense_layers", "kv_elements_per_token")
+    found = {name: getattr(model, name) for name in names}
+    return found | {
+        part: found[part] and {name: getattr(found[part], name) for name in names} for part, names in PARTS.items()
+    }
+
+
+@pytest.mark.parametrize("model", wb.models())
 def test_model_sizes_are_the_catalogs(model):
-    sizes, entry = plan.MODELS[model], wb.model(model)
-    for name in filter(lambda name: not name.startswith("_"), dir(sizes)):
-        assert getattr(sizes, name) == getattr(entry, name), name
+    sizes, entry = models.find_model(model), wb.model(model)
+    assert sizes_of(sizes) == sizes_of(entry)
     for name, operator in OPERATORS.items():  # which read nothing else
         costs = [operator(each, decode(8, 1024, candidates=16), Widths(), Conventions()) for each in (sizes, entry)]
         assert costs[0] == costs[1], name
 
 
+@pytest.mark.parametrize("name", test_hf.PUBLISHED)
+def test_a_config_has_the_sizes_that_the_package_reads(tmp_path, name):
+    config = test_hf.PUBLISHED[name] | test_hf.REST.get(name, {})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert sizes_of(models.find_model(str(tmp_path))) == sizes_of(wb.from_hf_config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "lama"}, "unknown model_type 'lama'. Did you mean 'llama'"),
+        ({"hidden_size": None}, "config.json: hidden_size: Field required"),
+        ({"hidden_size": "4096"}, "config.json: hidden_size = '4096': expected a whole number from 1"),
+        ({"num_hidden_layers": 0}, "config.json: num_hidden_layers = 0: expected a whole number from 1"),
+        ({"num_key_value_heads": 5}, "n_heads 32 is not a multiple of n_kv_heads 5"),
+        ({"num_local_experts": 8}, "num_local_experts = 8: not read, and changes the arithmetic"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "not a llama language model"),
+    ],
+)
+def test_a_config_that_cannot_be_measured_is_one_line(tmp_path, capsys, change, message):
+    (tmp_path / "config.json").write_text(json.dumps(test_hf.LLAMA | change))
+    assert measure.main(["--dry-run", "--model", str(tmp_path / "config.json")]) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_config_that_is_not_there(tmp_path, capsys):
+    assert measure.main(["--dry-run", "--model", str(tmp_path / "config.json")]) == 1
+    assert capsys.readouterr().err == f"measure: argument --model: {tmp_path / 'config.json'}: no such file\n"
+
+
 def test_operators_are_grouped_as_engines_and_papers_run_them():
     assert plan.operator_groups() == {
-        "fused": ("qkv_proj", "attention", "o_proj", "gate_up_proj", "down_proj", "lm_head"),
-        "unfused": ("q_proj", "k_proj", "v_proj", "qk", "pv", "gate_proj", "up_proj"),
-        "elementwise": ("rms_norm", "add", "silu_mul"),
-    }
+        "fused": (
+            "qkv_proj", "q_a_proj", "q_b_proj", "kv_a_proj", "kv_b_proj", "attention", "sliding_attention", "o_proj",
+            "gate_up_proj", "down_proj", "router", "moe_gate_up_proj", "moe_down_proj", "shared_gate_up_proj",
+            "shared_down_proj", "lm_head",
+        ),
+        "unfused": ("q_proj", "k_proj", "v_proj", "qk", "sliding_qk", "pv", "sliding_pv", "gate_proj", "up_proj"),
+        "elementwise": ("rms_norm", "add", "silu_mul", "quantize"),
+    }  # fmt: skip
 
 
 def test_gemm_flops_and_shapes_are_the_grids():
     """Every matmul of the two views: what follows from a kernel's sizes, against what `roofline_grid` counts."""
     sizes = {"batch_size": 8, "seq_len": 1024}
     groups = plan.operator_groups()
-    operators = [*groups["fused"], *groups["unfused"]]
+    llama = models.find_model("llama-13b")
+    operators = [name for name in (*groups["fused"], *groups["unfused"]) if has_operator(llama, name)]
     ds = wb.roofline_grid("t4", "llama-13b", operators, candidates=[16], **sizes)
     for operator in operators:
         for phase in PHASES:
@@ -110,8 +172,13 @@ def test_kernels_of_the_same_sizes_are_measured_once():
     assert {(kernel.n, kernel.k) for kernel in squares} == {(4096, 4096)}
 
 
-def test_fp8_has_matrix_products_only():
-    assert {kernel.operator_class for kernel in grid_kernels(Grid(dtypes=["fp8"]))} == {"gemm"}
+def test_fp8_has_matrix_products_and_what_quantizes_for_them():
+    found = grid_kernels(Grid(dtypes=["fp8"]))
+    assert {kernel.operator_class for kernel in found} == {"gemm", "elementwise"}
+    assert {kernel.operator for kernel in found if kernel.operator_class == "elementwise"} == {"quantize"}
+    assert {kernel.scales for kernel in found if kernel.operator_class == "gemm"} == {"token"}
+    quantize = next(kernel for kernel in found if kernel.operator == "quantize")
+    assert quantize.bytes == quantize.m * quantize.n * (2 + 1)
 
 
 def test_the_default_grid_covers_the_papers_sizes():
@@ -127,7 +194,7 @@ def test_a_short_run_is_a_small_copy_of_the_whole():
     first = order[:120]
     assert {kernel.operator for kernel in first} >= {"attention", "qkv_proj", "lm_head", "qk", "pv", "add", "rms_norm"}
     assert {kernel.dtype for kernel in first} == {"fp16", "bf16", "fp8"}
-    assert {kernel.name.split(":")[0] for kernel in first} == set(plan.MODELS)
+    assert {kernel.name.split(":")[0] for kernel in first} == set(plan.MEDUSA_MODELS)
     fused = sum(bool(set(kernel.operator.split("+")) & set(plan.operator_groups()["fused"])) for kernel in first)
     assert fused > 60
     tokens = sorted(kernel.m for kernel in first if kernel.operator_class == "gemm" and kernel.dtype == "fp16")
@@ -372,10 +439,10 @@ def test_the_file_is_saved_while_measuring(tmp_path):
         ("a,b\n1,2\n", "not a file of `workbench measure`: choose another with -o"),
         ("", "not a file of `workbench measure`"),
         (",".join(results.MEASURED) + "\n" + "x" * 9_000_000 + "\n", "not valid CSV (longer than"),
-        (",".join(results.MEASURED) + "\nworkbench,Pretend GPU 1,1", "row 1 has not 20 fields"),
+        (",".join(results.MEASURED) + "\nworkbench,Pretend GPU 1,1", "row 1 has not 24 fields"),
         ("\udcff", "not a text file"),
         (
-            ",".join(results.MEASURED) + "\nworkbench,Other GPU" + "," * 18 + "\n",
+            ",".join(results.MEASURED) + "\nworkbench,Other GPU" + "," * 22 + "\n",
             "has timings of gpu = 'Other GPU', this",
         ),
     ],
@@ -588,33 +655,10 @@ def test_long_kernels_are_run_less_often():
 # Operands, with a PyTorch made of numpy ---------------------------------------------------------------------------
 
 
-class NumpyTorch:
-    """Just enough of PyTorch to see which product a kernel's call computes."""
-
-    float16 = bfloat16 = np.float64
-    __version__ = "numpy"
-
-    class Tensor(np.ndarray):
-        def transpose(self, first, second):
-            return np.swapaxes(self, first, second)
-
-    def __init__(self):
-        self.random = np.random.default_rng(1)
-        self.products = []
-
-    def randn(self, shape, device, dtype):
-        return self.random.normal(size=shape).astype(dtype).view(self.Tensor)
-
-    def matmul(self, a, b, out):
-        self.products.append((a, b, out))
-        return np.matmul(a, b, out=out)
-
-
 @pytest.mark.parametrize("operator", ["gate_up_proj", "qk", "pv"])
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_call_multiplies_operands_of_the_kernels_sizes(operator, phase, monkeypatch):
-    monkeypatch.setitem(plan.MODELS, "tiny", plan.ModelSizes(8, 12, 1, 2, 4, 10))
-    (kernel,) = grid_kernels(Grid(["tiny"], [operator], [phase], [3], [7], [2], ["fp16"]))
+def test_a_call_multiplies_operands_of_the_kernels_sizes(operator, phase):
+    (kernel,) = grid_kernels(Grid([ModelSizes(8, 12, 1, 2, 4, 10)], [operator], [phase], [3], [7], [2], ["fp16"]))
     torch = NumpyTorch()
     backend = backends.TorchBackend(torch, "cpu")
     result = backend.call(kernel)()
@@ -625,3 +669,263 @@ def test_a_call_multiplies_operands_of_the_kernels_sizes(operator, phase, monkey
     )  # fmt: skip
     np.testing.assert_allclose(result, np.einsum("...mk,...kn->...mn", a, b))
     assert a.size + b.size + out.size == kernel.bytes / 2
+
+
+# Experts, latent attention, fp8 -----------------------------------------------------------------------------------
+
+
+def one_kernel(model, operator, phase, batch=4, length=1024, dtype="bf16"):
+    (kernel,) = grid_kernels(Grid([model], [operator], [phase], [batch], [length], [1], [dtype]))
+    return kernel
+
+
+def test_a_grouped_gemm_counts_the_tokens_of_all_experts_and_the_weights_of_those_that_have_any():
+    kernel = one_kernel("qwen3-30b-a3b", "moe_gate_up_proj", "decode")
+    assert (kernel.operator_class, kernel.m, kernel.n, kernel.k) == ("moe", 4, 2 * 768, 2048)
+    assert (kernel.n_experts, kernel.experts_per_token) == (128, 8)
+    assert kernel.flops == pytest.approx(2 * 4 * 8 * 1536 * 2048)
+    touched = 128 * (1 - (120 / 128) ** 4)
+    assert kernel.bytes == pytest.approx(2 * (touched * 1536 * 2048 + 4 * 8 * (1536 + 2048)))
+    assert one_kernel("qwen3-30b-a3b", "moe_down_proj", "prefill").m == 4096
+
+
+def test_latent_attention_is_absorbed_in_decode_and_expanded_in_a_prompt():
+    decode = one_kernel("deepseek-v3", "attention", "decode")
+    assert (decode.operator_class, decode.n_heads, decode.n_kv_heads) == ("mla_decode", 128, 1)
+    assert (decode.head_dim, decode.v_head_dim) == (576, 512)
+    assert decode.flops == 2 * 4 * 128 * 1024 * (576 + 512)
+    assert decode.bytes == 2 * 4 * (1024 * 576 + 128 * (576 + 512))
+    prompt = one_kernel("deepseek-v3", "attention", "prefill")
+    assert (prompt.operator_class, prompt.n_kv_heads) == ("mla_prefill", 128)
+    assert (prompt.head_dim, prompt.v_head_dim) == (192, 128)
+    assert prompt.flops == 2 * 4 * 128 * (1024 * 1025 / 2) * (192 + 128)
+    assert grid_kernels(Grid(["deepseek-v3"], ["qk", "pv"])) == []
+
+
+def test_a_window_is_the_context_of_decode_and_leaves_out_longer_prompts():
+    grid = Grid(["gpt-oss-20b"], ["sliding_attention"], batch_sizes=[1], seq_lens=[64, 1024], candidates=[1])
+    found = {(k.operator_class, k.seq_len_kv) for k in grid_kernels(grid)}
+    assert found == {("attention_decode", 64), ("attention_decode", 128), ("attention_prefill", 64)}
+    assert one_kernel("gpt-oss-20b", "attention", "decode").n_kv_heads == 8
+
+
+def fake_backend():
+    backend = backends.CpuBackend(NumpyTorch())
+    backend.dtypes["fp8"] = "fp8"
+    return backend
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_grouped_gemms_have_the_rows_that_a_router_draws(grouped):
+    kernel = Kernel("moe", "a:moe_down_proj", "bf16", m=50, n=6, k=5, n_experts=8, experts_per_token=2)
+    backend = fake_backend()
+    backend.grouped = grouped
+    rows = backend._routed(kernel)
+    assert rows.sum() == 100
+    assert len(rows) == 8
+    assert (backend._routed(kernel) == rows).all()  # the same each time
+    result = backend.call(kernel)()
+    assert result.shape == ((100, 6) if grouped else (8, max(rows), 6))
+    few = Kernel("moe", "a:moe_down_proj", "bf16", m=1, n=6, k=5, n_experts=8, experts_per_token=2)
+    assert list(backend._routed(few)) == [1, 1]
+
+
+def test_absorbed_attention_is_the_products_that_it_says():
+    kernel = Kernel("mla_decode", "a:attention", "bf16", batch_size=2, seq_len_q=1, seq_len_kv=7, n_heads=3,
+                    n_kv_heads=1, head_dim=6, v_head_dim=4)  # fmt: skip
+    backend = fake_backend()
+    assert backend.call(kernel)().shape == (2, 3, 4)
+    (scores, values) = backend.torch.products
+    assert (scores[0].shape, scores[1].shape) == ((2, 3, 6), (2, 6, 7))
+    assert values[1].shape == (2, 7, 4)
+    np.testing.assert_array_equal(values[1], np.swapaxes(scores[1], 1, 2)[..., :4])
+
+
+def test_fp8_has_a_scale_for_each_row_of_both_operands():
+    backend = fake_backend()
+    backend.random = lambda kernel, *shape: backend.torch.randn(shape, "cpu", float)
+    assert backend.call(Kernel("gemm", "a:b", "fp8", m=3, n=5, k=4, scales="token"))().shape == (3, 5)
+    x = backend.torch.randn((3, 4), "cpu", float)
+    rows, scale = forward.quantized(x, "fp8")
+    np.testing.assert_allclose(rows * scale, x)
+    np.testing.assert_allclose(np.abs(rows).max(axis=1), 448)
+    rows, scale = backend.call(Kernel("elementwise", "a:quantize", "fp8", m=3, n=4))()
+    assert (rows.shape, scale.shape) == ((3, 4), (3, 1))
+
+
+# Whole forward passes ---------------------------------------------------------------------------------------------
+
+TINY = {
+    "grouped heads": ModelSizes(16, 24, 2, 4, 8, 40, n_kv_heads=2, tied_embeddings=True),
+    "no gate": ModelSizes(16, 24, 2, 2, 8, 40, gated=False, learned_positions=64),
+    "windows": ModelSizes(16, 24, 3, 2, 8, 40, sliding_window=WindowSizes(16, 2)),
+    "experts": ModelSizes(16, 24, 3, 2, 8, 40, moe=ExpertSizes(6, 2, 12, 2, 8)),
+    "latent": ModelSizes(16, 24, 2, 3, 12, 40, moe=ExpertSizes(4, 1, 8, 2), mla=LatentSizes(10, 8, 4, 6, 9)),
+}  # fmt: skip
+
+
+def one_pass(model, phase, batch, length, dtype="bf16"):
+    grid = Grid([model], phases=[phase], batch_sizes=[batch], seq_lens=[length], dtypes=[dtype])
+    (kernel,) = forward_kernels(grid)
+    return kernel
+
+
+def tiny_pass(model, dtype="bf16"):
+    kernel = one_pass(model, "prefill", 3, 12, dtype)
+    run = forward.ForwardPass(NumpyTorch(), "cpu", kernel, grouped=False, attention=contextlib.nullcontext)
+    return run, kernel
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_decode_goes_on_where_a_prompt_ends(name):
+    """The last token of a prompt, once more over the cache that the prompt has filled: the same next token.
+
+    Latent attention is expanded in one and absorbed in the other.
+    """
+    model = TINY[name]
+    run, _ = tiny_pass(model)
+    rng = np.random.default_rng(5)
+    for layer in run.layers:
+        for key, weight in layer.items():
+            if isinstance(weight, np.ndarray):
+                weight[...] = 1 if "norm" in key else rng.normal(0, 0.3, weight.shape)
+    run.last_norm[...] = 1
+    run.embedding[...] = rng.normal(0, 1, run.embedding.shape)
+    tokens = run.torch.randint(0, 40, (3, 12), device="cpu")
+    sizes = [(model.mla.latent_dim,)] if model.mla else 2 * [(model.n_kv_heads, model.head_dim)]
+    caches = [[run._random(3, 12, *size) for size in sizes] for _ in run.layers]
+    dim = model.mla.qk_rope_head_dim if model.mla else model.head_dim
+    angles = [rng.normal(size=(12, 1, dim)) for _ in range(2)]
+    first = run._step(tokens, caches, 0, True, angles)
+    again = run._step(tokens[:, -1:], caches, 11, False, [angle[-1:] for angle in angles])
+    np.testing.assert_array_equal(first, again)
+    assert len(set(first.tolist())) > 1
+    run.grouped = True
+    np.testing.assert_array_equal(run._step(tokens, caches, 0, True, angles), first)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp8"])
+def test_a_pass_is_called_on_tokens_and_caches_of_its_sizes(dtype):
+    run, kernel = tiny_pass(TINY["grouped heads"], dtype)
+    assert run.call(kernel)().shape == (3,)
+    decode = next(
+        k for k in forward_kernels(Grid([TINY["grouped heads"]], ["o_proj"], ["decode"], [5], [7], dtypes=[dtype]))
+    )
+    assert run.runs(decode)
+    assert run.call(decode)().shape == (5,)
+    m = {a.shape[0] for a, b, out in run.torch.products}
+    assert m == {3 * 12, 3, 5}
+
+
+def test_the_weights_stay_until_another_model_comes():
+    backend = fake_backend()
+    backend._attention_by = lambda *names: contextlib.nullcontext
+    kernels = forward_kernels(
+        Grid([TINY["experts"], TINY["windows"]], phases=["decode"], batch_sizes=[1, 2], seq_lens=[8], dtypes=["bf16"])
+    )
+    seen = []
+    for kernel in kernels:
+        assert len(backend.times(kernel, 1, 5)) == 5
+        seen.append(backend.passes)
+    assert seen[0] is seen[1] is not seen[2] is seen[3]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("model", ["llama-3-8b", "qwen3-30b-a3b", "deepseek-v2-lite"])
+def test_a_pass_counts_what_the_grid_counts(model, phase):
+    kernel = one_pass(model, phase, 4, 512)
+    whole = wb.forward_pass(wb.roofline_grid("h100-sxm", model, phase=phase, batch_size=4, seq_len=512)).squeeze()
+    assert kernel.flops == pytest.approx(whole.flops.item(), rel=1e-9)
+    assert kernel.bytes == pytest.approx(whole.bytes.item(), rel=1e-9)
+    entry = wb.model(model)
+    held = 2 * entry.parameters + 2 * 4 * 512 * entry.kv_elements_per_token
+    assert 0.99 * held < kernel.memory < 1.03 * held + 4e9 * (phase == "prefill")
+
+
+def test_passes_that_cannot_be_are_left_out():
+    grid = Grid(
+        ["mixtral-8x7b", "gpt2-xl", "gemma-3-1b"], batch_sizes=[1], seq_lens=[512, 2048], dtypes=["bf16", "fp8"]
+    )
+    found = {(k.name, k.operator_class, k.dtype, k.seq_len_kv) for k in forward_kernels(grid)}
+    assert not any(name.startswith("mixtral") and dtype == "fp8" for name, _, dtype, _ in found)
+    assert ("mixtral-8x7b:forward", "forward_prefill", "bf16", 2048) in found
+    assert {length for name, *_, length in found if name.startswith("gpt2")} == {512}  # of 1024 positions
+    assert {length for name, kind, _, length in found if name.startswith("gemma") and kind.endswith("fill")} == {512}
+    assert {length for name, kind, _, length in found if name.startswith("gemma") and kind.endswith("code")} == {
+        512,
+        2048,
+    }
+
+
+FORWARD = ["--forward", "--model", "llama-3.2-1b,llama-3.2-3b", "--batch-size", "1,8", "--seq-len", "128,1024"]
+
+
+def measured(pretender, path, *options):
+    return measure.main([*options, "-o", str(path)], open_backend=pretender, clock=pretender.clock)
+
+
+def test_forward_passes_are_rows_and_are_gone_on_with(tmp_path, capsys):
+    first, second, third = Pretender(), Pretender(), Pretender()
+    options = [*FORWARD, "--eager", "--dtype", "bf16"]
+    assert measured(first, tmp_path / "t.csv", *options, "--minutes", "0.5") == 0
+    assert measured(second, tmp_path / "t.csv", *options) == 0
+    assert measured(third, tmp_path / "t.csv", *options) == 0
+    assert len(first.seen) == 15
+    assert third.seen == []
+    table = timings.read(tmp_path / "t.csv")
+    assert len(table) == len(first.seen) + len(second.seen) == 2 * 2 * 2 * 2 * 2  # models, sizes, phases, eager
+    assert set(table.operator_class) == {"forward_prefill", "forward_decode"}
+    assert set(table.name.str.split(":").str[1]) == {"forward", "forward_eager"}
+    row = table.query(
+        "name == 'llama-3.2-3b:forward' and batch_size == 8 and seq_len_kv == 1024 and seq_len_q == 1"
+    ).iloc[0]
+    assert row.time_s > 2 * wb.model("llama-3.2-3b").parameters / 2.1e12
+    models_in_turn = [kernel.name.split(":")[0] for kernel in (*first.seen, *second.seen)]
+    assert sum(a != b for a, b in pairwise(models_in_turn)) == 1  # weights are made once
+
+
+def test_what_a_pass_needs_of_memory_leaves_it_out(tmp_path, capsys):
+    pretender = Pretender()
+    pretender.memory = 4e9
+    assert measured(pretender, tmp_path / "t.csv", *FORWARD, "--dtype", "bf16") == 0
+    assert {kernel.name.split(":")[0] for kernel in pretender.seen} == {"llama-3.2-1b"}
+    assert "do not fit" in capsys.readouterr().err
+
+
+def test_kernels_of_todays_models_are_read_back(tmp_path):
+    options = ["--model", "deepseek-v3,gpt-oss-20b", "--batch-size", "1", "--seq-len", "128", "--candidates", "1"]
+    assert measured(Pretender(), tmp_path / "t.csv", *options, "--dtype", "bf16") == 0
+    table = timings.read(tmp_path / "t.csv")
+    assert table.attrs["problems"] == []
+    assert {"moe", "mla_prefill", "mla_decode", "attention_prefill"} <= set(table.operator_class)
+    experts = table[(table.operator_class == "moe") & table.name.str.startswith("deepseek")]
+    assert set(experts.n_experts) == {256}
+    assert set(table[table.operator_class == "mla_decode"].v_head_dim) == {512}
+    again = Pretender()
+    assert measured(again, tmp_path / "t.csv", *options, "--dtype", "bf16") == 0
+    assert again.seen == []
+
+
+def test_a_file_from_before_experts_is_gone_on_with(tmp_path):
+    assert run(Pretender(), tmp_path, "--minutes", "0.5") == 0
+    path = tmp_path / "t.csv"
+    table = pd.read_csv(path, comment="#", dtype=str).drop(columns=list(results.LATER))
+    table.to_csv(path, index=False)
+    again = Pretender()
+    assert run(again, tmp_path) == 0
+    assert len(again.seen) == SMALL_COUNT - 15
+    assert len(timings.read(path)) == SMALL_COUNT
+
+
+def test_a_dry_run_of_todays_models_expects_their_times(capsys):
+    assert measure.main(["--dry-run", *FORWARD, "--dtype", "bf16,fp8"]) == 0
+    assert re.search(r"^forward_decode +forward +8 +8$", capsys.readouterr().out, re.M)
+    card = wb.gpu("h100-sxm")
+    (kernel,) = forward_kernels(
+        Grid(["llama-3-8b"], phases=["decode"], batch_sizes=[8], seq_lens=[512], dtypes=["fp16"])
+    )
+    (time,) = expected.expected_times([kernel], card)
+    ds = wb.roofline_grid(card, "llama-3-8b", phase="decode", batch_size=8, seq_len=512, time_model="kernel")
+    assert time == pytest.approx(wb.forward_pass(ds).time.item(), rel=1e-9)
+    assert measure.main(["--dry-run", "--eager"]) == 1
+    assert capsys.readouterr().err == "measure: --eager goes with --forward\n"

@@ -2,68 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
 
 from .catalog import Model
 from .common.errors import unknown
 from .common.yaml_records import Count, validated
-from .config_keys import check_architecture, check_keys, check_modules
+from .config_keys import FAMILIES, SPELLINGS, Family, check_architecture, check_keys, check_modules
 from .files.reading import check_depth, given_file, parse_json, read_small
 
 Index = Annotated[int, Field(ge=0)]
 Layers = Annotated[int, Field(gt=0, lt=10**5)]  # they are counted one by one
 
-
-class Family(NamedTuple):
-    """What a `model_type` implies: transformers' class defaults, and what config.json does not say."""
-
-    defaults: Mapping[str, object] = {}  # of the fields that published files leave out
-    gated: bool = True
-    mlp_ratio: int | None = None  # MLP size over hidden size, where the file may leave the MLP size out
-    expert_size: str | None = None  # the field with the MLP size of one expert
-    latent: bool = False
-    extra_positions: int | None = None  # rows of the position table beyond the context; None: no such table
-    nested: str | None = None  # the object inside config.json that holds the language model
-
-
-_TIED: dict[str, object] = {"tie_word_embeddings": True}
-_QWEN: dict[str, object] = {"use_sliding_window": False, "sliding_window": 4096}
-_LATENT: dict[str, object] = {"q_lora_rank": 1536}
-_GEMMA3 = _TIED | {
-    "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
-    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072,
-    "sliding_window": 4096, "sliding_window_pattern": 6,
-}  # fmt: skip
-
-#: model_type: what transformers' configuration_<model_type>.py fills in. The RefinedWeb types are Falcon's first ones.
-FAMILIES: dict[str, Family] = {
-    "llama": Family(),
-    "mistral": Family({"num_key_value_heads": 8, "sliding_window": 4096}),
-    "mixtral": Family({"num_key_value_heads": 8}, expert_size="intermediate_size"),
-    "qwen2": Family(_QWEN | {"num_key_value_heads": 32, "max_window_layers": 28}),
-    "qwen3": Family(_QWEN | {"num_key_value_heads": 32, "max_window_layers": 28, "head_dim": 128}),
-    "qwen3_moe": Family(_QWEN | {"num_key_value_heads": 4}, expert_size="moe_intermediate_size"),
-    "gemma2": Family(
-        _TIED | {"num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096, "sliding_window_pattern": 2}
-    ),
-    "gemma3": Family(_GEMMA3, nested="text_config"),
-    "gemma3_text": Family(_GEMMA3),
-    "phi": Family(gated=False),
-    "phi3": Family(),
-    "gpt2": Family(_TIED, gated=False, mlp_ratio=4, extra_positions=0),
-    "opt": Family(_TIED, gated=False, extra_positions=2),  # positions are counted from row 2 of the table
-    "falcon": Family(_TIED | {"multi_query": True}, gated=False, mlp_ratio=4),
-    "RefinedWeb": Family(_TIED | {"new_decoder_architecture": True}, gated=False, mlp_ratio=4),
-    "RefinedWebModel": Family(_TIED, gated=False, mlp_ratio=4),
-    "deepseek_v2": Family(_LATENT, expert_size="moe_intermediate_size", latent=True),
-    "deepseek_v3": Family(_LATENT | {"first_k_dense_replace": 3}, expert_size="moe_intermediate_size", latent=True),
-    "gpt_oss": Family(
-        {"num_key_value_heads": 8, "head_dim": 64, "sliding_window": 128, "sliding_window_pattern": 2},
-        expert_size="intermediate_size",
-    ),
-}
 
 #: quant_method: the catalog's fields for it.
 QUANTIZATION: dict[str, dict[str, object]] = {
@@ -71,21 +22,6 @@ QUANTIZATION: dict[str, dict[str, object]] = {
     "gptq": {"format": "gptq", "group_size": 128},
     "fp8": {"format": "fp8"},
     "mxfp4": {"format": "mxfp4", "scope": "experts"},
-}
-
-#: Field: its spellings, the one that wins first. Other fields have one.
-SPELLINGS = {
-    "hidden_size": ("hidden_size", "n_embd", "n_embed"),
-    "num_hidden_layers": ("num_hidden_layers", "n_layer"),
-    "num_attention_heads": ("num_attention_heads", "n_head"),
-    "num_key_value_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv"),
-    "intermediate_size": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"),
-    "max_position_embeddings": ("max_position_embeddings", "n_positions"),
-    "sliding_window_pattern": ("_sliding_window_pattern", "sliding_window_pattern"),
-    "n_experts": ("num_local_experts", "n_routed_experts", "num_experts"),
-    "num_experts_per_tok": ("num_experts_per_tok", "experts_per_token"),
-    "bits": ("bits", "w_bit"),
-    "group_size": ("group_size", "q_group_size"),
 }
 
 

@@ -74,7 +74,8 @@ ATTENTION_KINDS: dict[str, FittedKind] = {
     ),
     "mla_decode": FittedKind(
         (*_STEP, "n_heads"), ["n_heads", "batch_size"], _latent, mla.absorbed_seconds,
-        _DECODE | {"overlap": (2.0, 1.0, 8.0), "block_gbs": (30.0, 2.0, 1000.0), "reread": (0.2, 0.0, 1.0)},
+        _DECODE | {"overlap": (2.0, 1.0, 8.0), "block_gbs": (30.0, 2.0, 1000.0), "reread": (0.2, 0.0, 1.0)}
+        | {"joined_splits": (2.0, 0.0, 64.0)},
         variants=[
             {"tile_rows": rows, "wide_rows": wide}
             for rows, wide in ((16, None), (64, None), (128, None), (16, 64), (16, 128))

@@ -72,18 +72,21 @@ _GEMM: Bounds = {
 #: used in turn.
 _MORE: Bounds = {
     "fill_depth": (150.0, 0.0, 3000.0), "half_tile": (15.0, 0.0, 200.0), "loop_us": (3.0, 0.0, 30.0),
-    "compute_fraction": (0.7, 0.1, 1.0), "walk_ns": (0.2, 0.0, 8.0),
+    "compute_fraction": (0.7, 0.1, 1.0), "walk_ns": (1.5, 0.0, 8.0),
 }  # fmt: skip
-_QUANTIZED: Bounds = {"quantize_fraction": (0.4, 0.03, 1.0)}
-_HOST: Bounds = {"host_us": (100.0, 1.0, 900.0)}
-_SPLITS = [{"max_splits": most, "split_us": 1.0} for most in (1.0, 4.0, 16.0)]
+_SETS: Bounds = {"l2_speedup": (2.0, 1.0, 10.0), "l2_share": (0.8, 0.2, 1.0)}
+_QUANTIZED: Bounds = {"quantize_fraction": (0.4, 0.03, 4.0)}
+_HOST: Bounds = {"host_us": (100.0, 1.0, 900.0), "launch_us": (4.0, 0.0, 10.0), "loop_us": (3.0, 0.0, 10.0)}
+_SPLITS = [{"max_splits": most, "split_us": 1.0, "loop_depth": 1000.0} for most in (1.0, 4.0, 16.0)]
 
 
 def _gemm(kind: FittedKind, form: str, rows: pd.DataFrame) -> FittedKind:
-    """By format and benchmark: the walk along k, the quantization of activations, and the host that launches it."""
-    if form == "bf16" and "copies" not in rows:
+    """By format and benchmark: the walk along k, quantization, the L2 cache, and the host that launches it."""
+    sets = "copies" in rows
+    if form == "bf16" and not sets:
         return kind
-    bounds = kind.bounds | _MORE | (_QUANTIZED if form in gemm.QUANTIZED else {})
+    bounds = kind.bounds | _MORE | (_QUANTIZED if form in gemm.QUANTIZED else {}) | (_SETS if sets else {})
+    bounds = {name: limits for name, limits in bounds.items() if name not in _SPLITS[0]}
     if "launched" in rows and (rows.launched == "host").all():
         bounds |= _HOST
     return replace(kind, bounds=bounds, variants=_SPLITS)

@@ -25,9 +25,7 @@ MOST_STEPS, INSIDE = 100, 1e-6
 #: Regimes of a kernel, by which of computing and moving takes longer on the roof; "between" is within a factor of 2.
 REGIMES = ("memory-bound", "between", "compute-bound")
 #: Fitted as well, where more than this share of the rows of a kind that is `replayed` beat the memory roof.
-REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0)}
-#: And where the rows say how many sets of operands they used in turn.
-SETS = {"l2_share": (0.8, 0.2, 2.0)}
+REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0), "l2_share": (1.0, 0.3, 2.0)}
 
 
 class Timings:
@@ -53,9 +51,10 @@ class Timings:
         self.usable = (self.time > self.ideal) & ~(cached & fitted.cached)
         self.copies = rows.copies.fillna(1).to_numpy() if "copies" in rows else 1
         if fitted.replayed and (self.time < moving).mean() > REPLAYED_ROWS:
-            shared = "copies" in rows and "l2_share" in self.record.model_fields
+            known = {name: bounds for name, bounds in REPLAYED.items() if name in self.record.model_fields}
+            self.bounds = known | fitted.bounds
+        if "l2_speedup" in self.bounds:
             self.usable = np.ones(len(rows), dtype=bool)
-            self.bounds = fitted.bounds | REPLAYED | (SETS if shared else {})
 
     def predict(self, fit: Any) -> np.ndarray:
         """Times by the model [s]."""

@@ -52,9 +52,11 @@ FAMILIES = {
         "trtllm": "trtllm-gen", "marlin": "marlin", "triton": "triton", "vllm_fused_moe": "triton",
         "cutlass": "cutlass", "nongated": "cutlass", "": "trtllm",
     },
+    "gdn": {"flashinfer": "flashinfer", "": "triton"},
+    "kda": {"flashkda": "flashkda", "fused_kda": "cuda", "kda_fused": "cuda", "": "triton-kda"},
     "": {
         "trtllm": "trtllm-gen", "fa3": "fa3", "flashmla": "flashmla", "triton": "triton", "flashinfer": "flashinfer",
-        "flash_attn_mla": "fa3", "flash_attn": "fa2", "flash_attention": "fa2", "flashkda": "flashkda",
+        "flash_attn_mla": "fa3", "flash_attn": "fa2", "flash_attention": "fa2",
         "nccl": "nccl", "custom": "one-shot", "": "trtllm",
     },
 }  # fmt: skip
@@ -179,6 +181,11 @@ def _left_out(texts: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.Series]:
         "SGLang's Triton attention": sglang & kernel.eq("triton") & operator.str.startswith("attention"),
         "decoding over fewer than 128 tokens": short,
         "more than 16 query heads a KV head": shared,
-        "prompts of fewer than 128 tokens": operator.eq("attention_prefill") & (table.seq_len_q < 128),
+        "prompts of fewer than 128 tokens": operator.str.endswith("_prefill") & (table.seq_len_q < 128),
+        "latent decoding over fewer than 256 tokens": operator.eq("mla_decode") & (table.seq_len_kv < 256),
+        "decoding of shared KV heads by TensorRT-LLM 1.0 on an A100, faster than its memory": engine.eq("trtllm")
+        & table.gpu.eq("a100-80gb-sxm") & operator.eq("attention_decode") & (table.n_heads > table.n_kv_heads),
+        "linear attention that moves less than its state in fp32": operator.isin(LINEAR)
+        & kernel.eq("fused_recurrent_gated_delta_rule"),
         "collectives launched eagerly": kernel.str.endswith("_eager"),
     }  # fmt: skip

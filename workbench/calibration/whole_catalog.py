@@ -19,13 +19,16 @@ from ..common.machine import cores
 from ..files.writing import write_text
 from ..signatures import typed
 from .kinds import FITTED
-from .least_squares import Timings
+from .least_squares import REGIMES, Timings
 from .rows import FEWEST_ROWS, FOLDS, Group, by_group, held_together
 
 #: Rows of a group that are fitted on, drawn by a seed: more of one make hardly another fit [1].
 MOST_ROWS = 600
-#: What a judgement's rows are by.
-JUDGED = ["gpu", "kind", "format", "engine", "version", "family"]
+#: Columns of a judgement.
+JUDGED = [
+    *("gpu", "kind", "format", "engine", "version", "family", "regime", "rows", "ideal_error_percent"),
+    *("error_percent", "bias_percent", "held_out_percent", "elsewhere_percent", "noise_percent", "fit"),
+]
 
 
 @typed(table=("gpu", "engine", "version", "family", "format", "operator_class", "time_s"))
@@ -166,25 +169,30 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        A row a GPU, kind, format, engine, version and family: rows [1]; ideal_error_percent, error_percent,
-        bias_percent of the roofline, and of the fit that the GPU, engine and format compute with [%]; held_out_percent
-        and elsewhere_percent, what that fit's record says [%]; fit, whose it is.
+        A row a GPU, kind, format, engine, version, family and regime ("all" as well): rows [1]; ideal_error_percent,
+        error_percent, bias_percent of the roofline, and of the fit that the GPU, engine and format compute with [%];
+        held_out_percent, elsewhere_percent and noise_percent, what that fit's record says [%]; fit, whose it is.
     """
-    rows = []
+    found = []
     for name, own in table.groupby("gpu", sort=True):
         card = find_gpu(str(name))
-        for group, part in by_group(own.drop(columns="gpu"), fewest=1)[0].items():
+        for group, rows in by_group(own.drop(columns="gpu"), fewest=1)[0].items():
             engine = group.engine if group.engine in engines() else None
             used = kernel_fit(card, group.kind, group.format, engine, family=group.family)
-            rows.append({"gpu": name} | group._asdict() | _judged(Timings(group.kind, group.format, part, card), used))
-    return pd.DataFrame(rows).sort_values(["kind", "format", "engine", "gpu"], ignore_index=True)
+            judged = _judged(Timings(group.kind, group.format, rows, card), used)
+            found.append(judged.assign(gpu=name, **group._asdict()))
+    return pd.concat(found).sort_values(["kind", "format", "engine", "gpu", "family"], kind="stable")[JUDGED]
 
 
-def _judged(timings: Timings, used: KernelFit) -> dict[str, object]:
-    seen = timings.seen(used.fit)
-    off, ideal = (100 * (times / timings.time - 1)[seen] for times in (timings.predict(used.fit), timings.ideal))
-    return {
-        "rows": len(off), "ideal_error_percent": np.abs(ideal).mean(), "error_percent": np.abs(off).mean(),
-        "bias_percent": off.mean(), "held_out_percent": used.record.error_percent,
-        "elsewhere_percent": used.record.elsewhere_percent, "fit": used.label,
-    }  # fmt: skip
+def _judged(timings: Timings, used: KernelFit) -> pd.DataFrame:
+    """Errors of one fit by regime [%]."""
+    off, ideal = (100 * (times / timings.time - 1) for times in (timings.predict(used.fit), timings.ideal))
+    table = pd.DataFrame({"ideal_error_percent": np.abs(ideal), "error_percent": np.abs(off), "bias_percent": off})
+    table = table.assign(regime=timings.regime, rows=1)[timings.seen(used.fit)]
+    both = pd.concat([table.assign(regime="all"), table])
+    means = both.groupby("regime").agg(dict.fromkeys(table.columns[:3], "mean") | {"rows": "sum"})
+    record = used.record
+    return means.reindex([name for name in ("all", *REGIMES) if name in means.index]).reset_index().assign(
+        held_out_percent=record.error_percent, elsewhere_percent=record.elsewhere_percent,
+        noise_percent=record.noise_percent, fit=used.label,
+    )  # fmt: skip

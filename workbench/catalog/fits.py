@@ -53,8 +53,9 @@ class GemmFit(Record):
     walk_ns: Annotated[float, Field(ge=0, le=100), Unit("ns")] = 0.0  #: least time of a tile's step of 1 along k [ns]
     max_splits: Annotated[float, Field(ge=1, le=64), Unit("1")] = 16.0  #: parts that k is split into at most [1]
     split_us: Microseconds = 0.0  #: adding up the parts, where k is split [us]
-    #: Achievable share of the bandwidth in quantizing the activations; None: the timings do not hold it [1].
-    quantize_fraction: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Unit("1")] = None
+    #: Achieved share of the bandwidth in quantizing activations, above 1 where a large L2 cache holds them; None: the
+    #: timings do not hold it [1].
+    quantize_fraction: Annotated[Annotated[float, Field(gt=0, le=4)] | None, Unit("1")] = None
     quantize_us: Microseconds = 0.0  #: launch of a kernel of its own that quantizes them [us]
     host_us: Microseconds = 0.0  #: least time of a call that the benchmark's host launches, without a CUDA graph [us]
 
@@ -111,6 +112,8 @@ class DecodeFit(Record):
     #: Whose contexts are split: "all", only those of KV heads that query heads "share", in which each query head is on
     #: its own under a window (FlashAttention-2), or only those of KV heads for a "single" query head.
     split: Literal["all", "shared", "single"] = "all"
+    #: Splits that a kernel makes of every context, however short, whose outputs go through memory [1].
+    joined_splits: Annotated[float, Field(ge=0, le=64), Unit("1")] = 0.0
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
     l2_share: L2Share = 1.0  #: as for a GEMM [1]
 

@@ -329,11 +329,11 @@ def borrowed_fit(
         parts.append(f"{fit.format} in place of {form}")
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
     parameters = scaled(fit.parameters, lender, card)
-    quantizes = getattr(parameters, "quantize_fraction", None) is not None
-    if quantizes and find_engine(engine).quantizes_apart:
+    apart = engine in engines() and find_engine(engine).quantizes_apart
+    if apart and getattr(parameters, "quantize_fraction", None) is not None:
         own = kernel_fit(card, "elementwise", engine=engine)
-        apart = {"quantize_fraction": own.fit.bandwidth_fraction, "quantize_us": own.fit.launch_us}
-        parameters = parameters.model_copy(update=apart)
+        kernel = {"quantize_fraction": own.fit.bandwidth_fraction, "quantize_us": own.fit.launch_us}
+        parameters = parameters.model_copy(update=kernel)
         parts.append(f"activations quantized by an elementwise kernel, of {own.gpu}")
     return KernelFit(parameters, lender.id, ", ".join(parts) or "fitted on this GPU", fit, error)
 

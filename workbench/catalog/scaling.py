@@ -22,21 +22,22 @@ LEAST_LEAD, MOST_LEAD = 1.0, 10.0
 
 
 def power_share(gpu: Any) -> float | None:
-    """Share of its 16-bit peak that a GPU's power limit sustains, at most 1; None where energy or limit are not known.
+    """Share of its 16-bit peak that a GPU's power limit sustains, above 1 with power to spare; None: not known [1].
 
     That of another format is the same: half the width takes half the energy, and has twice the peak.
     """
     energy = ENERGY.get(gpu.chip) if gpu.chip else None
-    return None if energy is None or gpu.tdp_w is None else min(1.0, gpu.tdp_w / (energy * gpu.peak_16_bit))
+    return None if energy is None or gpu.tdp_w is None else gpu.tdp_w / (energy * gpu.peak_16_bit)
 
 
 def scaled(parameters: Record, lender: Any, borrower: Any) -> Any:
     """A fit of the lender, as the borrower's datasheet has it.
 
-    Launches and shares of the bandwidth stay. Of the peak, the borrower reaches the share that the lender would without
-    its power limit (that of kernels too short to feel it, or what it makes of the power it has), as far as its own
-    limit allows; the lender's share where neither limit is known. A latency in cycles follows the boost clock; what it
-    costs in FLOPs, and the reuse that feeds the tensor cores, those of an SM and clock; the L2 cache's lead over memory
+    Launches and shares of the bandwidth stay. Of the peak, the borrower reaches the lender's share, or what its own
+    power limit allows, if that is less. If the lender runs into its limit, a borrower with more power to its peak
+    reaches more, at most what the lender would without a limit: the share of kernels too short to feel it, or what it
+    makes of the power it has. A latency in cycles follows the boost clock; what it costs in FLOPs, and the reuse that
+    feeds the tensor cores, those of an SM and clock, a softmax those of an exponential; the L2 cache's lead over memory
     SMs, clock and bandwidth: where they are known of both.
 
     Parameters
@@ -54,7 +55,11 @@ def scaled(parameters: Record, lender: Any, borrower: Any) -> Any:
     if lender.id == borrower.id:
         return parameters
     fields = parameters.model_dump()
-    changed = _of_the_peak(fields, power_share(lender), power_share(borrower)) if "compute_fraction" in fields else {}
+    known = fields.get("compute_fraction") is not None
+    changed = _of_the_peak(fields, power_share(lender), power_share(borrower)) if known else {}
+    if fields.get("softmax_flops") and lender.exponential_rate and borrower.exponential_rate:
+        theirs, own = (card.peak_16_bit / card.exponential_rate for card in (lender, borrower))
+        changed["softmax_flops"] = fields["softmax_flops"] * own / theirs
     if borrower.boost_mhz is None or lender.boost_mhz is None:
         return parameters.model_copy(update=changed)
     clocks = borrower.boost_mhz / lender.boost_mhz
@@ -76,8 +81,10 @@ def _of_the_peak(fields: dict[str, Any], lenders: float | None, own: float | Non
     share, boost = fields["compute_fraction"], fields.get("boost", 0.0)
     if own is None:
         return {}
-    unlimited = share if lenders is None else min(1.0, max(share / (1 - boost), share / lenders))
-    sustained = min(unlimited, own)
-    if "boost" not in fields:
-        return {"compute_fraction": sustained}
-    return {"compute_fraction": sustained, "boost": 1 - sustained / unlimited if lenders is not None else boost}
+    unlimited, sustained = share / (1 - boost), share
+    if lenders is not None and lenders < 1:
+        unlimited, sustained = max(unlimited, share / lenders), share * max(1.0, own / lenders)
+    unlimited = min(1.0, unlimited)
+    sustained = min(unlimited, own, sustained)
+    changed = {"compute_fraction": sustained}
+    return changed | {"boost": 1 - sustained / unlimited} if "boost" in fields else changed

@@ -23,6 +23,8 @@ CONTEXT_DEPTH = 1024
 KV_PASSES = 3
 #: Query heads of a KV head above which a decoding kernel of higher tiles runs, where there is one [1].
 WIDE_HEADS = 32
+#: What an element of a split's output costs, which is written in fp32 and read again to be joined with others [byte].
+PART = 8.0
 #: Tokens of context below which a block is not split further [token].
 LEAST_SPLIT = 128
 
@@ -87,6 +89,8 @@ def decode_seconds(fit: DecodeFit, softmax: PrefillFit | None, gpu: GPU, cost: C
         assert softmax is not None
         compute = padded * score_seconds(softmax, gpu, cost, peak_flop_rate)
     moved = cost.bytes + fit.reread * (tiles - 1) * (cost.bytes - cost.activations) if fit.reread else cost.bytes
+    if fit.joined_splits:
+        moved = moved + fit.joined_splits * PART * cost.batch * cost.m * (cost.score_flops / 2 - cost.k)
     moving = moved / (fit.bandwidth_fraction * gpu.bandwidth)
     waves = 1e-6 * fit.wave_us * whole_waves(groups * np.ceil(rows / QUERY_TILE), gpu)
     unsplit = np.equal(shared, 1) & (fit.unsplit_gbs is not None or fit.split == "shared")

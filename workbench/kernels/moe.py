@@ -26,14 +26,15 @@ OVERLAP = 2
 
 def padded_flops(cost: Cost, *, sm_count: int | None, fill_depth: float, half_tile: float) -> Array:
     """FLOPs of a grouped GEMM in whole waves of whole output tiles, by the best height of them [FLOP]."""
-    assert cost.routed is not None
+    routed = cost.routed
+    assert routed is not None
     sms, whole = (1, np.positive) if sm_count is None else (sm_count, np.ceil)
     rows, columns, depth = cost.m * cost.batch, np.ceil(cost.n / COLUMNS), cost.k + fill_depth
 
     def flops(height: int) -> Array:
         side = 2 * height * COLUMNS / (height + COLUMNS)
         reuse = side / (side + half_tile) * (1 + half_tile / COLUMNS)
-        tiles = cost.routed.row_tiles(rows, cost.batch, height) * columns
+        tiles = routed.row_tiles(rows, cost.batch, height) * columns
         return (2.0 * height * COLUMNS / reuse * sms) * whole(tiles / sms) * depth
 
     return reduce(np.minimum, map(flops, ROW_TILES))
@@ -50,9 +51,10 @@ def moe_seconds(fit: MoeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Arr
     flops = padded_flops(cost, sm_count=gpu.sm_count, fill_depth=fit.fill_depth, half_tile=fit.half_tile)
     weights = (cost.bytes - cost.activations) / (fit.bandwidth_fraction * gpu.bandwidth)
     seconds = smooth_maximum(flops / (fit.compute_fraction * peak_flop_rate), weights, OVERLAP)
-    hidden = cost.k if routed.first else cost.n
-    rows = routed.tokens * routed.experts_per_token if fit.every_pair else cost.m * cost.batch
-    moved = 4.0 * rows * (cost.k + cost.n) + 2.0 * routed.tokens * hidden
+    hidden, rows = cost.k if routed.first else cost.n, cost.m * cost.batch
+    width = cost.activations / (rows * (cost.k + cost.n))
+    handed = routed.tokens * routed.experts_per_token if fit.every_pair else rows
+    moved = width * (2 * handed * (cost.k + cost.n) + routed.tokens * hidden)
     seconds = seconds + moved / (fit.rows_fraction * gpu.bandwidth)
     if not routed.first:
         return seconds
@@ -62,7 +64,7 @@ def moe_seconds(fit: MoeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Arr
 def layer_seconds(fit: MoeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     """The whole layer [s]; what a replay finds in L2 is in the bytes of the layer, and so in those of its parts."""
     share = cost.bytes / sum(part.bytes for part in cost.parts)
-    parts = (replace(part, bytes=share * part.bytes, activations=share * part.activations) for part in cost.parts)
+    parts = (replace(part, bytes=part.activations + share * (part.bytes - part.activations)) for part in cost.parts)
     return reduce(np.add, (moe_seconds(fit, gpu, part, peak_flop_rate) for part in parts))
 
 
@@ -169,4 +171,5 @@ def moe_time(
     if replayed:
         layer = replayed_cost(card, layer, fit.l2_speedup)
         ideal = ideal_time(layer.flops, layer.bytes, peak, card.bandwidth)
-    return np.maximum(layer_seconds(fit, card, layer, peak), ideal)
+    seconds: np.ndarray = np.maximum(layer_seconds(fit, card, layer, peak), ideal)
+    return seconds

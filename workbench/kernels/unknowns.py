@@ -23,7 +23,7 @@ def kernel_kinds(operators: Iterable[str]) -> list[str]:
         "elementwise": "elementwise" in rows,
     }
     found |= {kind: kind in named for kind in LINK_KINDS}
-    return [kind for kind in KINDS if found[kind]]
+    return [kind for kind in KINDS if found.get(kind)]
 
 
 def assumptions(gpus: Iterable[GPU], time_model: str = "kernel", kinds: Iterable[str] = KINDS) -> str:

@@ -17,7 +17,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from .plan import WARM_UPS, Kernel, fewer
+from .forward import ForwardPass, compiled, quantized
+from .plan import WARM_UPS, fewer
+from .timed_kernels import Kernel
 
 Call = Callable[[], object]
 
@@ -60,6 +62,8 @@ class TorchBackend:
         self.framework = f"torch {torch.__version__}"
         self.dtypes = {"fp16": torch.float16, "bf16": torch.bfloat16}
         self.sdpa_backend = "FLASH_ATTENTION"
+        self.grouped = False  #: whether `torch._grouped_mm` runs there, in bf16
+        self.passes: ForwardPass | None = None  #: the model whose passes were timed last
 
     def supports(self, dtype: str) -> bool:
         """Whether the device has matrix products in that format."""
@@ -78,9 +82,15 @@ class TorchBackend:
 
     def call(self, kernel: Kernel) -> Call:
         """A call of the kernel on operands of its own; results go into tensors made beforehand, where PyTorch can."""
+        if kernel.model:
+            return self._forward(kernel)
         if kernel.operator_class == "elementwise":
             return self._elementwise(kernel)
-        if kernel.operator_class.startswith("attention"):
+        if kernel.operator_class == "moe":
+            return self._experts(kernel)
+        if kernel.operator_class == "mla_decode":
+            return self._latent(kernel)
+        if kernel.operator_class.startswith(("attention", "mla")):
             return self._attention(kernel)
         if kernel.dtype == "fp8":
             return self._scaled_mm(kernel)
@@ -94,35 +104,86 @@ class TorchBackend:
         return lambda: matmul(a, b, out=out)
 
     def _scaled_mm(self, kernel: Kernel) -> Call:
-        torch = self.torch
+        """In fp8, with a scale for every row of activations and of weights, as engines quantize on the way."""
+        torch, one = self.torch, {"device": self.device, "dtype": self.torch.float32}
         a, b = self.random(kernel, kernel.m, kernel.k), self.random(kernel, kernel.n, kernel.k).t()
-        one = torch.ones((), device=self.device, dtype=torch.float32)
+        scales = {"scale_a": torch.ones((kernel.m, 1), **one), "scale_b": torch.ones((1, kernel.n), **one)}
         fast = torch.version.hip is None  # fast accumulation, as engines use it, is NVIDIA's
-        return lambda: torch._scaled_mm(
-            a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16, use_fast_accum=fast
-        )  # fmt: skip
+        return lambda: torch._scaled_mm(a, b, **scales, out_dtype=torch.bfloat16, use_fast_accum=fast)
+
+    def _experts(self, kernel: Kernel) -> Call:
+        """A grouped GEMM over the experts that get tokens, each of which chooses at random."""
+        rows = self._routed(kernel)
+        if self.grouped and kernel.dtype == "bf16":
+            a, ends = self.random(kernel, int(rows.sum()), kernel.k), rows.cumsum(0).to(self.torch.int32)
+            b = self.random(kernel, len(rows), kernel.n, kernel.k).transpose(-1, -2)
+            return lambda: self.torch._grouped_mm(a, b, offs=ends)
+        most, matmul = int(rows.max()), self.torch.matmul  # padded to the busiest
+        a, out = (self.random(kernel, len(rows), most, width) for width in (kernel.k, kernel.n))
+        b = self.random(kernel, len(rows), kernel.n, kernel.k).transpose(-1, -2)
+        return lambda: matmul(a, b, out=out)
+
+    def _routed(self, kernel: Kernel) -> Any:
+        """Rows of each expert that gets any; the same each time."""
+        torch, most = self.torch, 2**16
+        generator = torch.Generator(device=self.device).manual_seed(0)
+        rows = torch.zeros(kernel.n_experts, device=self.device, dtype=torch.int64)
+        for start in range(0, kernel.m, most):
+            tokens = min(most, kernel.m - start)
+            liked = torch.rand((tokens, kernel.n_experts), device=self.device, generator=generator)
+            chosen = liked.topk(kernel.experts_per_token).indices
+            rows += torch.bincount(chosen.flatten(), minlength=kernel.n_experts)
+        return rows[rows > 0]
+
+    def _latent(self, kernel: Kernel) -> Call:
+        """Absorbed latent attention as plain products: all heads share a sequence's latent keys and values."""
+        torch, heads = self.torch, kernel.n_heads * kernel.seq_len_q
+        q = self.random(kernel, kernel.batch_size, heads, kernel.head_dim)
+        cache = self.random(kernel, kernel.batch_size, kernel.seq_len_kv, kernel.head_dim)
+        values, keys = cache[..., : kernel.v_head_dim], cache.transpose(1, 2)
+        return lambda: torch.matmul(torch.softmax(torch.matmul(q, keys), -1), values)
+
+    def _forward(self, kernel: Kernel) -> Call:
+        """A whole forward pass; its model's weights stay until another model's come."""
+        if self.passes is None or not self.passes.runs(kernel):
+            self.passes = None
+            gc.collect()
+            self._release()
+            chosen = self._attention_by(self.sdpa_backend)
+            self.passes = ForwardPass(self.torch, self.device, kernel, grouped=self.grouped, attention=chosen)
+        return self.passes.call(kernel)
 
     def _attention(self, kernel: Kernel) -> Call:
         """Fused attention; candidates of a Medusa tree see the whole cache, their mask among themselves is left out."""
-        backend = import_module("torch.nn.attention")
-        chosen = getattr(backend.SDPBackend, self.sdpa_backend)
+        several = ("CUDNN_ATTENTION", "EFFICIENT_ATTENTION", "MATH")  # flash kernels have no values of another size
+        chosen = self._attention_by(*(several if kernel.v_head_dim else (self.sdpa_backend,)))
         sdpa = self.torch.nn.functional.scaled_dot_product_attention
         batch, dim = kernel.batch_size, kernel.head_dim
         q = self.random(kernel, batch, kernel.seq_len_q, kernel.n_heads, dim).transpose(1, 2)
         k = self.random(kernel, batch, kernel.seq_len_kv, kernel.n_kv_heads, dim).transpose(1, 2)
-        v = self.random(kernel, batch, kernel.seq_len_kv, kernel.n_kv_heads, dim).transpose(1, 2)
-        options: dict[str, bool] = {"is_causal": kernel.operator_class == "attention_prefill"}
+        v = self.random(kernel, batch, kernel.seq_len_kv, kernel.n_kv_heads, kernel.v_size).transpose(1, 2)
+        options: dict[str, bool] = {"is_causal": kernel.operator_class.endswith("prefill")}
         if kernel.n_kv_heads != kernel.n_heads:
             options["enable_gqa"] = True
 
         def attention() -> object:
-            with backend.sdpa_kernel(chosen):
+            with chosen():
                 return sdpa(q, k, v, **options)
 
         return attention
 
+    def _attention_by(self, *names: str) -> Callable[[], Any]:
+        """A context in which attention is one of these kernels of PyTorch, by its own order."""
+        backend = import_module("torch.nn.attention")
+        chosen = [getattr(backend.SDPBackend, name) for name in names]
+        return lambda: backend.sdpa_kernel(chosen)
+
     def _elementwise(self, kernel: Kernel) -> Call:
         torch, functional = self.torch, self.torch.nn.functional
+        if kernel.operator == "quantize":
+            x = torch.randn((kernel.m, kernel.n), device=self.device, dtype=torch.bfloat16)
+            fused, fp8 = compiled(torch, quantized, self.device), self.dtypes["fp8"]
+            return lambda: fused(x, fp8)
         a, b, out = (self.random(kernel, kernel.m, kernel.n) for _ in range(3))
         weight = self.random(kernel, kernel.n)
         calls: dict[str, Call] = {
@@ -137,7 +198,9 @@ class TorchBackend:
         """Times of one call [s], a mean over `calls` in each of `runs`; raises MemoryError or RuntimeError."""
         try:
             with self.torch.inference_mode():
-                return self._times([self.call(kernel) for _ in range(calls)], runs)
+                made = [self.call(kernel) for _ in range(calls)]
+                timed = self._host_times if kernel.operator.endswith("eager") else self._times
+                return timed(made, runs)
         except self.torch.cuda.OutOfMemoryError:
             raise MemoryError from None
         finally:
@@ -145,18 +208,26 @@ class TorchBackend:
             self._release()
 
     def _times(self, calls: list[Call], runs: int) -> list[float]:
-        """By the wall clock, for a device that runs a call before it returns [s]."""
+        """As the device times them [s]: by the wall clock, where it runs a call before it returns."""
+        return self._host_times(calls, runs)
+
+    def _host_times(self, calls: list[Call], runs: int) -> list[float]:
+        """By the wall clock, launched one by one [s]."""
 
         def once() -> float:
             began = time.perf_counter()
             for call in calls:
                 call()
+            self._wait()
             return time.perf_counter() - began
 
         once()  # warms up
         return [once() / len(calls) for _ in range(fewer(runs, once()))]
 
     def _release(self) -> None:
+        pass
+
+    def _wait(self) -> None:
         pass
 
 
@@ -176,6 +247,7 @@ class GpuBackend(TorchBackend):
         self.memory = 0.9 * torch.cuda.mem_get_info(number)[0]
         self.dtypes = supported_formats(torch, self.card)
         self.sdpa_backend = "FLASH_ATTENTION" if "bf16" in self.dtypes else "EFFICIENT_ATTENTION"
+        self.grouped = hasattr(torch, "_grouped_mm") and not torch.version.hip and self.card.major >= 9
 
     def facts(self) -> list[str]:
         """Comment lines about the machine; clocks are those right after the large matrix products."""
@@ -189,6 +261,8 @@ class GpuBackend(TorchBackend):
             f"driver and clocks: {_smi(self.number) if not version.hip else 'not asked (ROCm)'}",
             f"cache: {self.other.nbytes / 2**20:.0f} MiB written and read before each run, so operands are in memory",
             f"attention: {self.sdpa_backend} of scaled_dot_product_attention; runs are replays of CUDA graphs",
+            f"experts: {'torch._grouped_mm in bf16' if self.grouped else 'products padded to the busiest expert'}",
+            "fp8: torch._scaled_mm, a scale a token and an output; the quantization is `quantize`, timed apart",
         ]
 
     def _flush(self) -> None:
@@ -221,6 +295,9 @@ class GpuBackend(TorchBackend):
 
     def _release(self) -> None:
         self.torch.cuda.empty_cache()
+
+    def _wait(self) -> None:
+        self.torch.cuda.synchronize()
 
 
 class CpuBackend(TorchBackend):

@@ -21,8 +21,10 @@ from ..common.errors import unknown
 from ..ending import end_interrupted, one_line, printed, was_interrupted
 from ..operators import PHASES
 from . import plan
-from .plan import Grid, Kernel
+from .models import ModelSizes, catalog_models, find_model
+from .plan import Grid
 from .results import Results, alone, open_results, row_of
+from .timed_kernels import ELEMENT_BYTES, Kernel
 
 SAVE_EVERY, REPORT_EVERY = 5.0, 10.0  # [s]
 RESUMED = "what was measured is kept, run again to go on"
@@ -172,6 +174,14 @@ def _names(allowed: Sequence[str], groups: Mapping[str, Sequence[str]] | None = 
     return parse
 
 
+def _models(text: str) -> list[ModelSizes]:
+    """Models by id, or by the path of a config.json."""
+    try:
+        return list({model.id: model for model in map(find_model, text.split(","))}.values())
+    except (ValueError, OSError) as error:
+        raise argparse.ArgumentTypeError(one_line(error)) from None
+
+
 def _counts(text: str) -> list[int]:
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
@@ -192,6 +202,7 @@ def _positive(text: str) -> float:
 def parser(command: str) -> argparse.ArgumentParser:
     """The options; lists are separated by commas."""
     options, grid = _Parser(prog=command, description=(__doc__ or "").split("\n")[0]), Grid()
+    names = plan.MEDUSA_MODELS
     add = options.add_argument
     add("-o", "--output", type=Path, metavar="FILE", help="CSV to write or go on with; default timings-<gpu>.csv")
     add("--minutes", type=_positive, default=float("inf"), help="stop after that time; default: when all is measured")
@@ -199,14 +210,25 @@ def parser(command: str) -> argparse.ArgumentParser:
     add("--gpu", default="h100-sxm", metavar="ID", help="whose times a dry run expects; default h100-sxm")
     add("--device", default="cuda", help="cuda (also ROCm), cuda:N; cpu only to try this out, on a small grid")
     add("--memory-gb", type=_positive, help="memory to use; default 90%% of what is free, 80 in a dry run")
-    add("--model", type=_names(tuple(plan.MODELS)), default=grid.models, help=", ".join(plan.MODELS))
+    add(
+        "--model",
+        type=_models,
+        default=_models(",".join(names)),
+        help=f"any of the catalog's {len(catalog_models())}, or a path to a config.json; default: {', '.join(names)}",
+    )
+    add(
+        "--forward",
+        action="store_true",
+        help="time whole forward passes with random weights, as CUDA graphs, in place of kernels",
+    )
+    add("--eager", action="store_true", help="with --forward: each pass launched by the host, too")
     add("--operator", type=_names(grid.operators, plan.operator_groups()), default=grid.operators,
         help="fused, unfused, or names")  # fmt: skip
     add("--phase", type=_names(PHASES), default=grid.phases, help="prefill, decode")
     add("--batch-size", type=_counts, default=grid.batch_sizes, help="sequences")
     add("--seq-len", type=_counts, default=grid.seq_lens, help="prompt, or cached context")
     add("--candidates", type=_counts, default=grid.candidates, help="new tokens per sequence in decode")
-    add("--dtype", type=_names(tuple(plan.ELEMENT_BYTES)), default=grid.dtypes, help="fp16, bf16, fp8; the first most")
+    add("--dtype", type=_names(tuple(ELEMENT_BYTES)), default=grid.dtypes, help="fp16, bf16, fp8; the first most")
     return options
 
 
@@ -257,20 +279,23 @@ def main(
 
 def _measure(arguments: Sequence[str], command: str, open_backend: OpenBackend, clock: Callable[[], float]) -> int:
     o = parser(command).parse_args(arguments)
-    found = plan.in_order(
-        plan.grid_kernels(Grid(o.model, o.operator, o.phase, o.batch_size, o.seq_len, o.candidates, o.dtype)),
-        o.dtype[0],
-    )
+    grid = Grid(o.model, o.operator, o.phase, o.batch_size, o.seq_len, o.candidates, o.dtype)
+    if o.eager and not o.forward:
+        raise ValueError("--eager goes with --forward")
+    if o.forward:
+        found = plan.forward_kernels(grid, eager=o.eager)
+    else:
+        found = plan.in_order(plan.grid_kernels(grid), o.dtype[0])
     if o.dry_run:
         memory = (o.memory_gb or DRY_RUN_MEMORY / 1e9) * 1e9
-        fitting = [kernel for kernel in found if kernel.bytes <= memory]
+        fitting = [kernel for kernel in found if kernel.memory <= memory]
         calls, assumed = _expected_calls(fitting, o.gpu)
         print(plan.describe(fitting, len(found) - len(fitting), memory, calls, assumed), flush=True)
         return 0
     backend = open_backend(o.device)
     backend.memory = min(backend.memory, (o.memory_gb or float("inf")) * 1e9)
     dtypes = [dtype for dtype in o.dtype if backend.supports(dtype)]
-    fitting = [kernel for kernel in found if kernel.bytes <= backend.memory and kernel.dtype in dtypes]
+    fitting = [kernel for kernel in found if kernel.memory <= backend.memory and kernel.dtype in dtypes]
     words = "".join(character if character.isalnum() else " " for character in backend.gpu.lower()).split()
     path = o.output or Path(f"timings-{'-'.join(words)}.csv")
     with alone(path):
@@ -289,7 +314,7 @@ def _measure(arguments: Sequence[str], command: str, open_backend: OpenBackend, 
     return 0
 
 
-def _expected_calls(kernels: list[plan.Kernel], gpu: str) -> tuple[list[float], str]:
+def _expected_calls(kernels: list[Kernel], gpu: str) -> tuple[list[float], str]:
     """Times of one call of each kernel [s], and what they assume: the kernel-time model, where the package is whole."""
     rooflines = [plan.roofline_seconds(kernel) for kernel in kernels]
     try:

@@ -7,140 +7,38 @@ PyTorch.
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 from ..operators import OPERATORS, PHASES, Conventions, Cost, Step, Widths, decode, operator_set, prefill
-from ..operators.cost import Heads, attention, gemm
-from .columns import SIZES
+from .models import ModelSizes, find_model
+from .timed_kernels import ELEMENT_BYTES, ELEMENTWISE, Kernel
 
-
-@dataclass(frozen=True)
-class ModelSizes:
-    """What operators read of a gated model without grouped heads, sizes in [1].
-
-    It stands in for the catalog's `Model`, which needs more than the standard library; an operator that such a model
-    lacks is left out.
-    """
-
-    hidden_size: int
-    intermediate_size: int
-    n_layers: int
-    n_heads: int
-    head_dim: int
-    vocab_size: int
-    gated: bool = True
-    learned_positions: None = None
-    sliding_window: None = None
-    moe: None = None
-    mla: None = None
-
-    @property
-    def n_kv_heads(self) -> int:
-        """As many as there are query heads."""
-        return self.n_heads
-
-    @property
-    def dense_layers(self) -> int:
-        """All layers."""
-        return self.n_layers
-
-    @property
-    def kv_elements_per_token(self) -> int:
-        """Keys and values of all layers."""
-        return 2 * self.n_layers * self.n_heads * self.head_dim
-
-
-#: The models of the Medusa paper (Cai et al. 2024, arXiv 2401.10774); sizes of Touvron et al. 2023, arXiv 2302.13971.
-MODELS: dict[str, Any] = {
-    "llama-7b": ModelSizes(4096, 11008, 32, 32, 128, 32000),
-    "llama-13b": ModelSizes(5120, 13824, 40, 40, 128, 32000),
-    "llama-33b": ModelSizes(6656, 17920, 60, 52, 128, 32000),
-}
-
-#: Width of each elementwise operator of PyTorch, and the tensors of m x n that it reads and writes.
-ELEMENTWISE: dict[str, tuple[Callable[[ModelSizes], int], int]] = {
-    "rms_norm": (lambda s: s.hidden_size, 2),
-    "add": (lambda s: s.hidden_size, 3),
-    "silu_mul": (lambda s: s.intermediate_size, 5),  # two kernels in PyTorch: silu(gate), then the product with up
-}
-ELEMENT_BYTES = {"fp16": 2, "bf16": 2, "fp8": 1}
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One kernel call. Sizes [1] are those of `SIZES`, 0 where they do not apply."""
-
-    operator_class: str
-    #: Model and operators, as in ``llama-7b:q_proj+k_proj+v_proj+o_proj``, which are one and the same kernel.
-    name: str
-    dtype: str
-    m: int = 0
-    n: int = 0
-    k: int = 0
-    batch_size: int = 0
-    seq_len_q: int = 0
-    seq_len_kv: int = 0
-    n_heads: int = 0
-    n_kv_heads: int = 0
-    head_dim: int = 0
-
-    @property
-    def operator(self) -> str:
-        """The name without its model."""
-        return self.name.split(":")[1]
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What tells a kernel from any other, as it stands in a CSV."""
-        operator = "" if self.operator_class == "gemm" else self.operator
-        return (self.operator_class, operator, self.dtype, *(str(getattr(self, name) or "") for name in SIZES))
-
-    @property
-    def cost(self) -> Cost:
-        """What one call works on; elementwise kernels are counted as PyTorch runs them (`ELEMENTWISE`)."""
-        width = ELEMENT_BYTES[self.dtype]
-        if not self.operator_class.startswith("attention"):
-            batch = max(1, self.batch_size * self.n_heads)
-            return gemm(self.m, self.k, self.n, weight=width, activation=width, batch=batch)
-        cached = 0 if self.operator_class == "attention_prefill" else self.seq_len_kv
-        a_token = self.n_kv_heads * self.head_dim * width
-        heads = Heads(self.n_heads, self.head_dim, self.head_dim, a_token, a_token, group=1)
-        return attention(Step(self.batch_size, self.seq_len_q, self.seq_len_kv, cached), heads, width)
-
-    @property
-    def flops(self) -> float:
-        """FLOPs of one call; a causal prompt has s (s + 1) / 2 scores [FLOP]."""
-        return 5.0 * self.m * self.n if self.operator_class == "elementwise" else float(self.cost.flops)
-
-    @property
-    def bytes(self) -> float:
-        """Operands and results of one call; what it needs of memory, and the least that it moves [byte]."""
-        width = ELEMENT_BYTES[self.dtype]
-        if self.operator_class == "elementwise":
-            return float(ELEMENTWISE.get(self.operator, (None, 2))[1] * self.m * self.n * width)
-        cost = self.cost
-        return float(cost.bytes + cost.batch * self.m * self.n * (2 - width))  # the product of fp8 is in 16 bit
+#: The models of the Medusa paper (Cai et al. 2024, arXiv 2401.10774).
+MEDUSA_MODELS = ("llama-7b", "llama-13b", "llama-33b")
+#: Models that have every operator between them.
+EXAMPLES = ("llama-7b", "gpt-oss-20b", "deepseek-v3")
 
 
 def operator_groups() -> dict[str, tuple[str, ...]]:
     """Operators to measure: those that engines run, what the papers' view has besides, PyTorch's elementwise ones."""
+    models: list[Any] = [find_model(name) for name in EXAMPLES]
     views = {
-        view: dict.fromkeys(
-            name for model in MODELS.values() for name in operator_set(model, view) if _cost(name, model, prefill(1, 1))
-        )
+        view: {name for model in models for name in operator_set(model, view) if _cost(name, model, prefill(1, 1))}
         for view in ("fused", "unfused")
     }
-    besides = (name for name in views["unfused"] if name not in views["fused"])
-    return {"fused": tuple(views["fused"]), "unfused": tuple(besides), "elementwise": tuple(ELEMENTWISE)}
+    fused = tuple(name for name in OPERATORS if name in views["fused"])
+    besides = tuple(name for name in OPERATORS if name in views["unfused"] and name not in fused)
+    return {"fused": fused, "unfused": besides, "elementwise": tuple(ELEMENTWISE)}
 
 
 @dataclass(frozen=True)
 class Grid:
     """The settings to measure; the defaults are those of the Medusa paper's charts."""
 
-    models: Sequence[str] = tuple(MODELS)
+    models: Sequence[str | ModelSizes] = MEDUSA_MODELS
     operators: Sequence[str] = field(default_factory=lambda: sum(operator_groups().values(), ()))
     phases: Sequence[str] = PHASES
     batch_sizes: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)
@@ -160,13 +58,11 @@ def grid_kernels(grid: Grid) -> list[Kernel]:
 
 
 def _every_kernel(grid: Grid) -> Iterator[Kernel]:
-    for dtype in grid.dtypes:
-        for model in grid.models:
-            for batch in grid.batch_sizes:
-                for seq_len in grid.seq_lens:
-                    for phase, step in _steps(grid, batch, seq_len):
-                        found = (_kernel(model, operator, dtype, phase, step) for operator in grid.operators)
-                        yield from filter(None, found)
+    models = [find_model(model) for model in grid.models]
+    for dtype, model, batch, seq_len in product(grid.dtypes, models, grid.batch_sizes, grid.seq_lens):
+        for phase, step in _steps(grid, batch, seq_len):
+            for operator in grid.operators:
+                yield from _kernels(model, operator, dtype, phase, step)
 
 
 def _steps(grid: Grid, batch: int, seq_len: int) -> Iterator[tuple[str, Step]]:
@@ -179,32 +75,84 @@ def _steps(grid: Grid, batch: int, seq_len: int) -> Iterator[tuple[str, Step]]:
 
 def _cost(operator: str, model: Any, step: Step) -> Cost | None:
     """What an operator's one kernel works on; None where a model lacks it, and where PyTorch has no kernel for it."""
-    cost = OPERATORS[operator](model, step, Widths(), Conventions())
-    if cost is None or cost.kernel not in ("gemm", "attention", "unfused"):
+    row = OPERATORS[operator]
+    cost = row(model, step, Widths(), Conventions())
+    if cost is None or (row.view == "unfused" and row.operand == "kv" and model.mla):
         return None
-    return None if cost.kernel == "gemm" and cost.batch != 1 else cost  # grouped: one GEMM of another kind
+    return cost if row.routed or row.operand == "kv" or cost.kernel == "gemm" else None
 
 
-def _kernel(model: str, operator: str, dtype: str, phase: str, step: Step) -> Kernel | None:
-    """The kernel of an operator in one layer and step; None where there is none."""
-    name, sizes = f"{model}:{operator}", MODELS[model]
+def _kernels(model: ModelSizes, operator: str, dtype: str, phase: str, step: Step) -> Iterator[Kernel]:
+    """The kernels of an operator in one layer and step: one, or none; of an elementwise one each width."""
+    name, fp8 = f"{model.id}:{operator}", dtype == "fp8"
     if operator in ELEMENTWISE:
-        width, _ = ELEMENTWISE[operator]
-        return None if dtype == "fp8" else Kernel("elementwise", name, dtype, m=int(step.tokens), n=width(sizes))
-    cost = _cost(operator, sizes, step)
-    if cost is None or (dtype == "fp8" and cost.kernel != "gemm"):  # PyTorch has fp8 matrix products and no more
-        return None
-    product = {"m": int(cost.m), "n": int(cost.n), "k": int(cost.k)}
-    if cost.kernel == "gemm":
-        return Kernel("gemm", name, dtype, **product)
-    n_heads = int(cost.batch / cost.sequences)
-    heads = {
+        if fp8 == (operator == "quantize"):
+            widths, _ = ELEMENTWISE[operator]
+            yield from (Kernel("elementwise", name, dtype, m=int(step.tokens), n=width) for width in widths(model))
+        return
+    cost, row = _cost(operator, model, step), OPERATORS[operator]
+    if cost is None or (fp8 and (row.routed or row.operand == "kv")):  # PyTorch has fp8 matrix products and no more
+        return
+    if row.routed and model.moe:
+        experts: dict[str, Any] = {"n_experts": model.moe.n_experts, "experts_per_token": model.moe.experts_per_token}
+        yield Kernel("moe", name, dtype, m=int(step.tokens), n=int(cost.n), k=int(cost.k), **experts)
+    elif row.operand != "kv":
+        sizes: dict[str, Any] = {"m": int(cost.m), "n": int(cost.n), "k": int(cost.k)}
+        yield Kernel("gemm", name, dtype, **sizes, scales="token" if fp8 else "")
+    elif row.view == "unfused":
+        sizes = {"m": int(cost.m), "n": int(cost.n), "k": int(cost.k), **_heads(model, step)}
+        yield Kernel("other", name, dtype, **sizes)
+    else:
+        yield from _attention(model, name, dtype, phase, step)
+
+
+def _heads(model: ModelSizes, step: Step) -> dict[str, Any]:
+    return {
         "batch_size": int(step.sequences), "seq_len_q": int(step.new_tokens), "seq_len_kv": int(step.context),
-        "n_heads": n_heads, "n_kv_heads": int(n_heads / cost.group), "head_dim": sizes.head_dim,
+        "n_heads": model.n_heads, "n_kv_heads": model.n_kv_heads, "head_dim": model.head_dim,
     }  # fmt: skip
-    if cost.kernel == "attention":
-        return Kernel(f"attention_{phase}", name, dtype, **heads)
-    return Kernel("other", name, dtype, **product, **heads)
+
+
+def _attention(model: ModelSizes, name: str, dtype: str, phase: str, step: Step) -> Iterator[Kernel]:
+    """Fused attention; under a window, decode over its last tokens, and prompts that fit into it."""
+    heads, window = _heads(model, step), model.sliding_window
+    if mla := model.mla:
+        latent = {"n_kv_heads": 1, "head_dim": mla.latent_dim, "v_head_dim": mla.kv_lora_rank}
+        expanded = {"head_dim": mla.qk_head_dim, "v_head_dim": mla.v_head_dim}
+        yield Kernel(f"mla_{phase}", name, dtype, **(heads | (expanded if phase == "prefill" else latent)))
+        return
+    if window and ("sliding" in name.split(":")[1] or window.layers == model.n_layers):
+        if phase == "prefill" and step.context > window.size:
+            return
+        heads["seq_len_kv"] = min(heads["seq_len_kv"], window.size)
+    yield Kernel(f"attention_{phase}", name, dtype, **heads)
+
+
+def forward_kernels(grid: Grid, *, eager: bool = False) -> list[Kernel]:
+    """Whole forward passes of a grid, those of one model and format together: as CUDA graphs, or launched eagerly.
+
+    Not there: mixtures of experts in fp8, prompts longer than a window or than a table of positions.
+    """
+    passes = ("forward", "forward_eager") if eager else ("forward",)
+    found = []
+    for model, dtype in product(map(find_model, grid.models), grid.dtypes):
+        if dtype == "fp8" and model.moe:
+            continue
+        group = [
+            Kernel(f"forward_{phase}", f"{model.id}:{name}", dtype, batch_size=batch, seq_len_kv=length, model=model,
+                   seq_len_q=length if phase == "prefill" else 1)
+            for name, phase, batch, length in product(passes, grid.phases, grid.batch_sizes, grid.seq_lens)
+            if length <= _longest(model, phase)
+        ]  # fmt: skip
+        random.Random(0).shuffle(group)
+        found += group
+    return found
+
+
+def _longest(model: ModelSizes, phase: str) -> float:
+    """Sequences that a pass can have [token]."""
+    positions = model.learned_positions or math.inf
+    return min(positions, model.sliding_window.size if phase == "prefill" and model.sliding_window else math.inf)
 
 
 def in_order(found: Iterable[Kernel], first_dtype: str) -> list[Kernel]:
@@ -256,6 +204,8 @@ def fewer(runs: int, once: float) -> int:
 def schedule(kernel: Kernel, memory: float) -> Schedule:
     """Calls per run for 200 us of work, as far as they fit in `memory` [byte]; 5 to 25 runs, for a second of work."""
     once = roofline_seconds(kernel)
+    if kernel.model:
+        return Schedule(1, fewer(15, once))
     calls = min(32, math.ceil(200e-6 / once), int(memory // kernel.bytes))
     return Schedule(max(1, calls), fewer(25, once))
 

@@ -12,9 +12,12 @@ from ..files.formulas import as_given, inert
 from ..files.reading import Texts, csv_rows, given_file
 from ..files.writing import check_output, remove_left, whole
 from .columns import SIZES, TIMING_COLUMNS
-from .plan import Kernel
+from .timed_kernels import Kernel, told_apart
 
-MEASURED = (*TIMING_COLUMNS, "p10_s", "p90_s", "runs", "note")
+#: Columns of the file. `scales` says of fp8 operands that there is one a "token" (a row of each), or else one a tensor.
+MEASURED = (*TIMING_COLUMNS, "p10_s", "p90_s", "runs", "note", "scales")
+#: Those that a file from before they were there lacks.
+LATER = ("v_head_dim", "n_experts", "experts_per_token", "scales")
 MAX_ROWS = 300_000  # of a file to go on with; a grid has some thousands
 
 
@@ -42,8 +45,8 @@ class Results:
 
 def _key(row: dict[str, str]) -> tuple[str, ...]:
     """`Kernel.key` of a row."""
-    operator = "" if row["operator_class"] == "gemm" else row["name"].split(":")[-1]
-    return (row["operator_class"], operator, row["dtype"], *(row[name] for name in SIZES))
+    kind = row["operator_class"]
+    return (kind, told_apart(kind, row["name"]), row["dtype"], row["scales"], *(row[name] for name in SIZES))
 
 
 def open_results(path: Path, gpu: str) -> Results:
@@ -52,12 +55,14 @@ def open_results(path: Path, gpu: str) -> Results:
         return Results(path)
     results, texts = Results(path), Texts(path)
     table = csv_rows(given_file(path), results.comments)
-    if tuple(next(table, (0, list[str]()))[1]) != MEASURED:
+    names = next(table, (0, list[str]()))[1]
+    if tuple(names) not in (MEASURED, tuple(name for name in MEASURED if name not in LATER)):
         raise ValueError(f"{path}: not a file of `workbench measure`: choose another with -o")
     for number, (_, cells) in enumerate(table, 1):
-        if len(cells) != len(MEASURED):
-            raise ValueError(f"{path}: row {number} has not {len(MEASURED)} fields: mend it, or choose another with -o")
-        row = {name: texts.held(as_given(cell)) for name, cell in zip(MEASURED, cells, strict=True)}
+        if len(cells) != len(names):
+            raise ValueError(f"{path}: row {number} has not {len(names)} fields: mend it, or choose another with -o")
+        row = dict.fromkeys(MEASURED, "")
+        row |= {name: texts.held(as_given(cell)) for name, cell in zip(names, cells, strict=True)}
         if row["gpu"] != gpu:
             found = row["gpu"][:80]
             raise ValueError(f"{path}: has timings of gpu = {found!r}, this is {gpu!r}: choose another with -o")
@@ -90,6 +95,7 @@ def row_of(kernel: Kernel, gpu: str, framework: str, times: Sequence[float], not
     row = dict.fromkeys(MEASURED, "") | {
         "source": "workbench", "gpu": gpu, "framework": framework, "note": note,
         "operator_class": kernel.operator_class, "name": kernel.name, "dtype": kernel.dtype,
+        "scales": kernel.scales,
     }  # fmt: skip
     row |= {name: str(getattr(kernel, name) or "") for name in SIZES}
     if times:

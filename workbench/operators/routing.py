@@ -11,9 +11,9 @@ SPARSE_RATIO = 200.0
 #: Share of a batch that the busiest expert of a power law gets at most, were the least busy one to get one token [1].
 BUSIEST_SHARE = 0.8
 #: Of several draws, the quantile from the top at which the largest one is expected, times their number [1].
-LARGEST = 0.56
+TOP_QUANTILE = 0.56
 #: Numbers of rows that a power law's rounding is added up over, where there are fewer rows than experts [1].
-COUNTS = range(1, 7)
+ROUNDED_TO = range(1, 7)
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,15 @@ class PowerLaw:
         """About the largest of some draws."""
         q = 1 - self.exponent
         q = np.where(np.abs(q) < 1e-6, 1e-6, q)
-        return (self.ratio**q + (1 - self.ratio**q) * LARGEST / draws) ** (1 / q)
+        load: Array = (self.ratio**q + (1 - self.ratio**q) * TOP_QUANTILE / draws) ** (1 / q)
+        return load
 
 
 def _integral(power: Array, low: Array, high: Array) -> Array:
     """Integral of x^(power - 1)."""
     power = np.where(np.abs(power) < 1e-6, 1e-6, power)
-    return low**power * np.expm1(power * np.log(high / low)) / power
+    area: Array = low**power * np.expm1(power * np.log(high / low)) / power
+    return area
 
 
 def experts_drawn(tokens: Array, n_experts: Array, experts_per_token: Array) -> Array:
@@ -115,9 +117,9 @@ def skewed_load(
     pairs, local = tokens * experts_per_token, n_experts / ep
     mean, sparse = pairs / n_experts, pairs <= n_experts
     unit = mean / law.mean
-    share = [law.above((count - 0.5) / unit) for count in COUNTS]
+    share = [law.above((count - 0.5) / unit) for count in ROUNDED_TO]
     kept = np.where(sparse, sum(share), unit * law.above(0.5 / unit, 1))
-    square = sum((2 * count - 1) * part for count, part in zip(COUNTS, share, strict=True))
+    square = sum((2 * count - 1) * part for count, part in zip(ROUNDED_TO, share, strict=True))
     square = np.where(sparse, square, unit**2 * law.above(0.5 / unit, 2))
     spread = np.sqrt(2) * (np.sqrt(1 + np.log2(ep)) - 1)
     busy = local * kept + spread * np.sqrt(local * np.maximum(square - kept**2, 0.0))

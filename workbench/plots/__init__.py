@@ -11,14 +11,13 @@ from .rooflines import ceilings, published_ranges, roofline
 from .servers import costs, latencies, pareto, queue, requests, token_rate
 from .speedups import speculation
 from .style import hold, log_axes
-from .timings import against_batch, biases, fidelity, predicted_against_measured, residuals
+from .timings import against_batch, fidelity, predicted_against_measured, residuals
 
 __all__ = [
     "COLORS",
     "MARKERS",
     "SERIES_COLORS",
     "against_batch",
-    "biases",
     "candidate_color",
     "ceilings",
     "cell_costs",

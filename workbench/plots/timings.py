@@ -1,6 +1,6 @@
 """Charts of kernel times: against batch size, and how far off the kernel-time model is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,7 +17,10 @@ from .style import finish
 
 #: Columns of a fit's table, and of `tables.fidelity`, that the charts show.
 FITTED_COLUMNS = ("kind", "time_s", "ideal_s", "held_out_s")
-ERRORS = ("gpu", "kind", "source", "ideal [%]", "error [%]", "bias [%]")
+ERRORS = ("gpu", "kind", "format", "engine", "ideal [%]", "held out [%]", "elsewhere [%]")
+#: Kinds whose formats have fits of their own, and engines in the order of their colours.
+FORMATTED = ("gemm", "moe", "prefill", "decode", "mla_prefill", "mla_decode")
+ENGINE_ORDER = ("vllm", "sglang", "trtllm", "pytorch", "nccl")
 
 
 @typed(table=FITTED_COLUMNS)
@@ -167,71 +170,41 @@ def _ridges(batch_sizes: pd.Series, ax: Axes) -> None:
 
 
 @typed(table=ERRORS)
-def fidelity(table: pd.DataFrame, ax: Axes | None = None, *, floor: float) -> Axes:
-    """Mean errors by GPU and kind of kernel: the ideal roofline's hollow, the kernel model's filled, a line between.
+def fidelity(table: pd.DataFrame, ax: Axes | None = None, *, error: str = "held out [%]") -> Axes:
+    """Mean errors by class of kernels: a dot a GPU, a colour and mark an engine; hollow, the ideal roofline's mean.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Rows of `tables.fidelity` of one regime; where a kind has several sources, each has its own dots.
+        Rows of `tables.fidelity` of one regime.
     ax : Axes, optional
         Where to draw; the current axes unless given.
-    floor : float
-        How far apart two frameworks are on one GPU [%].
+    error : str
+        Which errors: "held out [%]", on shapes that the fit did not see, or "elsewhere [%]", of another GPU's fit.
 
     Returns
     -------
     Axes
         The axes drawn on.
     """
+    column = one_of("error", error, ("held out [%]", "elsewhere [%]", "error [%]"))
     ax = plt.gca() if ax is None else ax
-    for y, rows, i in _dodged(table, ax):
-        style: dict[str, Any] = {"color": SERIES_COLORS[i], "ms": 6.5}
-        ax.hlines(y, rows["error [%]"], rows["ideal [%]"], color=SERIES_COLORS[i], linewidth=1.2, alpha=0.35)
-        ax.plot(rows["ideal [%]"], y, MARKS[i], mfc="none", **style)
-        ax.plot(rows["error [%]"], y, MARKS[i], label=KINDS[i], **style)
-    ax.plot([], [], "o", color=COLORS["black"], mfc="none", ms=6.5, label="ideal roofline")
-    ax.axvline(floor, color=COLORS["black"], linestyle=":", linewidth=1.2, label=f"two frameworks: {floor:g} %")
-    ax.set(xlabel="Mean absolute error (%)", xlim=(0, None))
-    return ax
-
-
-@typed(table=ERRORS)
-def biases(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Mean error of the kernel model by GPU and kind of kernel; above 0 it is too slow.
-
-    Parameters
-    ----------
-    table : pd.DataFrame
-        As for `fidelity`.
-    ax : Axes, optional
-        Where to draw; the current axes unless given.
-
-    Returns
-    -------
-    Axes
-        The axes drawn on.
-    """
-    ax = plt.gca() if ax is None else ax
-    for y, rows, i in _dodged(table, ax):
-        ax.hlines(y, 0, rows["bias [%]"], color=SERIES_COLORS[i], linewidth=1.2, alpha=0.5)
-        ax.plot(rows["bias [%]"], y, MARKS[i], color=SERIES_COLORS[i], ms=6.5)
-    ax.axvline(0, color=COLORS["black"], linewidth=0.8)
-    ax.set(xlabel="Mean error of the kernel model (%)")
-    return ax
-
-
-def _dodged(table: pd.DataFrame, ax: Axes) -> Iterator[tuple[np.ndarray, pd.DataFrame, int]]:
-    """The rows of each kind and source with their heights, beside one another within their GPU's band."""
-    names = list(dict.fromkeys(table.gpu))
+    keys = table.kind.str.replace("_", " ") + " " + table["format"].where(table.kind.isin(FORMATTED), "")
+    order = table.assign(key=keys.str.strip())
+    order = order.sort_values("kind", key=lambda kind: kind.map(KINDS.index), kind="stable")
+    names = list(dict.fromkeys(order.key))
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    for edge in range(1, len(names)):
-        ax.axhline(edge - 0.5, color=COLORS["grey"], linewidth=0.5)
+    for edge in range(1, len(names), 2):
+        ax.axhspan(edge - 0.5, edge + 0.5, color=COLORS["grey"], alpha=0.12, linewidth=0)
+    ideal = order.groupby("key")["ideal [%]"].mean()
+    mean: dict[str, Any] = {"color": COLORS["black"], "mfc": "none", "ms": 5, "label": "ideal roofline"}
+    ax.plot(ideal.reindex(names), range(len(names)), "D", **mean)
+    makers = [name for name in ENGINE_ORDER if name in set(order.engine)]
+    for i, name in enumerate(makers):
+        rows = order[order.engine == name]
+        y = rows.key.map(names.index) + 0.7 * ((i + 0.5) / len(makers) - 0.5)
+        ax.plot(rows[column], y, MARKS[i], color=SERIES_COLORS[i], ms=4.5, alpha=0.8, mew=0, label=name)
+    ax.set(xlabel="Mean absolute error (%)", xlim=(0, 100))
     ax.grid(axis="x", alpha=0.25, linewidth=0.6)
-    lines = list(table[["kind", "source"]].drop_duplicates().itertuples(index=False))
-    lines.sort(key=lambda line: KINDS.index(line.kind))
-    for j, (kind, source) in enumerate(lines):
-        rows = table[(table.kind == kind) & (table.source == source)]
-        dodge = 0.78 * (j - (len(lines) - 1) / 2) / len(lines)
-        yield np.array([names.index(name) for name in rows.gpu]) + dodge, rows, KINDS.index(kind)
+    return ax

@@ -16,7 +16,7 @@ from .charts import (
     series_ranges,
     speedups,
 )
-from .evidence import BENCHMARK_UNITS, NOISE_FLOOR, benchmarks, fidelity, fit_parameters, fits, lenders
+from .evidence import BENCHMARK_UNITS, benchmarks, fidelity, fit_parameters, fits, lenders
 from .looks import candidate_color
 from .notebook import Readable
 from .own_timings import measured, measured_points, measurements, series_errors
@@ -24,7 +24,6 @@ from .own_timings import measured, measured_points, measurements, series_errors
 __all__ = [
     "BENCHMARK_UNITS",
     "LOOKS",
-    "NOISE_FLOOR",
     "SELECTORS",
     "Panel",
     "Readable",

@@ -10,9 +10,8 @@ from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.gpu_entries import gpus, kernel_fit
 from ..common.project import DATA
 
-#: Mean difference of the nine GEMMs (n, k >= 1024) that the samples of vidur and of aiconfigurator have in common, on
-#: an A100 under two frameworks: a model with one set of numbers a GPU cannot come much closer to both [%].
-NOISE_FLOOR = 5.0
+#: What tells the fits of the catalog apart.
+IDENTITY = ["gpu", "kind", "format", "engine", "family"]
 #: What the columns of `benchmarks` are called in a chart's table.
 BENCHMARK_UNITS = {
     "seconds": "time [s]", "copy_seconds": "copy [s]", "result_bytes": "result [byte]", "peak_bytes": "peak [byte]",
@@ -47,14 +46,19 @@ def fidelity() -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        A row a GPU, kind, source (a repository) and regime: rows timed [1]; ideal, error, bias, refit [%]: mean
-        absolute error of the ideal roofline; mean absolute and mean error of the catalog's parameters, which were
-        fitted on these rows, too; and mean absolute error on held-out shapes of a refit to the rest of that source.
-        ``data/fidelity.csv`` says how.
+        A row a fit and regime: gpu, kind, format, engine, version, family; regime, "all" or what limits the kernel;
+        rows timed [1]; ideal, error, bias [%]: mean absolute error of the ideal roofline; mean absolute and mean error
+        of the fit on the timings that it was made from; held out [%], its mean absolute error on shapes that it did not
+        see; elsewhere [%], that of a fit to another GPU of the architecture; noise [%], how far apart engines are on
+        the same shapes. Where the timings are not at hand, only what the fit's record says, and NaN.
     """
-    table = pd.read_csv(str(DATA / "fidelity.csv"), comment="#")
-    names = {"ideal_error_percent": "ideal [%]", "refit_error_percent": "refit [%]"}
-    return table.rename(columns=names | {f"{name}_percent": f"{name} [%]" for name in ("error", "bias")})
+    table = pd.read_csv(str(DATA / "fidelity.csv"), comment="#").drop(columns="fit")
+    percent = {name: name.removesuffix("_percent").replace("_", " ") + " [%]" for name in table if "_percent" in name}
+    table = table.rename(columns=percent | {"ideal_error_percent": "ideal [%]"})
+    known = pd.MultiIndex.from_frame(table[IDENTITY])
+    records = fits().rename(columns={"error [%]": "held out [%]"}).drop(columns="bias [%]").assign(regime="all")
+    other = records[~pd.MultiIndex.from_frame(records[IDENTITY]).isin(known)]
+    return pd.concat([table, other[[name for name in table if name in other]]], ignore_index=True)
 
 
 def fit_parameters() -> pd.DataFrame:

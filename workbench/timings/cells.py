@@ -14,7 +14,7 @@ from ..measure.columns import SIZES, TEXTS, TIMING_COLUMNS
 
 LARGEST = 2**53  # above it not every whole number is one in float64
 SHORTEST, LONGEST = 1e-200, 1e200  # of times, in any unit
-MAX_CELLS = 17  # columns of a table with as many rows as there may be
+MAX_CELLS = 20  # columns of a table with as many rows as there may be
 COUNT, NATURAL, TIME = "a whole number above 0", "a whole number from 0", "a time above 0"
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from ..files import reading
 from ..files.json_streams import json_events
 from ..files.reading import Texts
-from ..measure.columns import TIMING_COLUMNS
+from ..measure.columns import SIZES, TIMING_COLUMNS
 from .cells import LARGEST, LONGEST, SHORTEST, TIME, Cells, Problems, read_cells, shortened
 
 #: What a kernel's name says of its class; the first match counts. (?>...) is never tried again: a name may be long.
@@ -197,6 +197,7 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     columns |= {"gpu": [gpu for gpu, _ in kernels.values()], "time_s": list(times.values())}
     frame = pd.DataFrame(columns).assign(source="torch.profiler", framework="torch")
     cells = Cells(path, frame, problems=trace.problems, unit="event")
+    frame = frame.astype(dict.fromkeys(SIZES, float))
     return cells.table(**{name: frame[name] for name in TIMING_COLUMNS}), cells
 
 
