@@ -7,7 +7,6 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 
