@@ -29,6 +29,8 @@ JUDGED = [
     *("gpu", "kind", "format", "engine", "version", "family", "regime", "rows", "ideal_error_percent"),
     *("error_percent", "bias_percent", "held_out_percent", "elsewhere_percent", "noise_percent", "fit"),
 ]
+#: Parameters of a collective that timings between two GPUs determine.
+OF_A_PAIR = ("launch_us", "small_fraction", "pair_fraction")
 
 
 @typed(table=("gpu", "engine", "version", "family", "format", "operator_class", "time_s"))
