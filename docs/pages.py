@@ -77,8 +77,8 @@ def fidelity() -> str:
     return "\n".join([
         "# Fidelity of the kernel-time model\n",
         "Errors on public timings: ideal, of the ideal roofline; error and bias, mean absolute and mean, of the fit "
-        "on the timings that it was made from; held out, on shapes that it did not see; elsewhere, of the fit to another "
-        "GPU of the architecture; noise, how far apart engines are on the same shapes.\n",
+        "on the timings that it was made from; held out, on shapes that it did not see; elsewhere, of the fit to "
+        "another GPU of the architecture; noise, how far apart engines are on the same shapes.\n",
         table(errors.columns, errors[errors.regime == "all"].itertuples(index=False)),
         "## The catalog's fits\n",
         "Mean absolute and mean relative error on the timings that a fit did not see, by GPU and kind of kernel.\n",

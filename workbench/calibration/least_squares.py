@@ -45,7 +45,7 @@ class Timings:
         self.roof = LAWS[self.cost.kernel].ideal
         self.ideal = np.asarray(self.roof(card, self.cost, self.peak))
         self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
-        in_cache = False if card.l2_mb is None else self.cost.bytes < 1e6 * card.l2_mb
+        in_cache = self.cost.bytes < (0.0 if card.l2_mb is None else 1e6 * card.l2_mb)
         self.replayed = in_cache & fitted.replayed  # they may beat the roof of memory
         cached = in_cache & (self.time < 2 * moving)
         self.usable = (self.time > self.ideal) & ~(cached & fitted.cached)

@@ -13,6 +13,7 @@ from .fits import (
     ElementwiseFit,
     Fit,
     GemmFit,
+    MoeFit,
     PrefillFit,
     read_fits,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Mla",
     "Model",
     "Moe",
+    "MoeFit",
     "PrefillFit",
     "Quantization",
     "ServingEngine",

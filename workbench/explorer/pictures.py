@@ -310,7 +310,7 @@ def notes(view: View, served: Mapping[str, Any], assumed: str) -> list[str]:
         found.append(f"Memory is too small at {where}. All other times are computed as if it held the model.")
     if view.tp > 1:
         found.append(f"All is per GPU: each of {view.tp} runs its part of every layer (tensor parallelism).")
-    of_memory = memory.assumed(chosen_gpus(view), "ideal")
+    of_memory = ". ".join(filter(None, map(memory.memory_assumed, chosen_gpus(view))))
     found += [f"Assumed of {sentence}." for text in (assumed, of_memory) for sentence in text.split(". ") if sentence]
     if view.peak_tflops is not None:
         found.append(f"The roof is drawn at {view.peak_tflops:g} TFLOP/s, as the published chart prints it.")

@@ -138,7 +138,12 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     if sweep.timing.time_model == "kernel":
         known["fit"], known["expected_error"], names = _fits(sweep)
         dims["fit"] = dims["expected_error"] = full[:4]
-    told = assumptions(sweep.gpus.values(), sweep.timing.time_model, kernel_kinds(sweep.operators))
+    run = {
+        kind: None
+        for name, model in sweep.models.items()
+        for kind in kernel_kinds(model, sweep.operators, sweep.formats[name])
+    }
+    told = assumptions(sweep.gpus.values(), sweep.timing.time_model, list(run), engine=sweep.timing.engine)
     attrs = sweep.attrs | {"assumed": told}
     ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, attrs)
     if names:

@@ -2,31 +2,30 @@
 
 from collections.abc import Iterable, Iterator
 
-from ..catalog import KINDS, LINK_KINDS, KernelFit, kernel_fit
+from ..catalog import DEFAULT_ENGINE, KINDS, LINK_KINDS, NEAR_FORMATS, KernelFit, Model, kernel_fit
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..common.arguments import as_list, checked_names, one_of
-from ..operators import OPERATORS
+from ..operators import COLLECTIVES, has_operator, kernel_of
+from .formats import OperandFormats
 from .roofline import TIME_MODELS
 from .times import LAWS
 
 
-def kernel_kinds(operators: Iterable[str]) -> list[str]:
-    """Kinds of kernel that some operators and collectives run, in the order of `KINDS`."""
-    named = [*operators]
-    rows = {name: OPERATORS[name] for name in named if name in OPERATORS}
-    scores = {row.view for row in rows.values() if row.operand == "kv"}
-    found = {"unfused": "unfused" in scores} | dict.fromkeys(("prefill", "decode"), "fused" in scores)
-    found |= {
-        "gemm": any(row.operand not in ("kv", "experts") for name, row in rows.items() if name != "elementwise"),
-        "moe": any(row.routed for row in rows.values()),
-        "elementwise": "elementwise" in rows,
+def kernel_kinds(model: Model, operators: Iterable[str], formats: OperandFormats) -> list[str]:
+    """Kinds of kernel that some operators of a model and collectives run, each with its format: "gemm fp8"."""
+    found = {
+        f"{kind} {'bf16' if name in COLLECTIVES else formats.kernel_format(name)}"
+        for name in operators
+        if name in COLLECTIVES or has_operator(model, name)
+        for kind in LAWS[kernel_of(model, name)].kinds
     }
-    found |= {kind: kind in named for kind in LINK_KINDS}
-    return [kind for kind in KINDS if found.get(kind)]
+    return sorted(found, key=lambda each: (KINDS.index(each.split()[0]), each))
 
 
-def assumptions(gpus: Iterable[GPU], time_model: str = "kernel", kinds: Iterable[str] = KINDS) -> str:
+def assumptions(
+    gpus: Iterable[GPU], time_model: str = "kernel", kinds: Iterable[str] = KINDS, *, engine: str | None = None
+) -> str:
     """What the times of some GPUs' kernels assume, for want of numbers in the catalog.
 
     Parameters
@@ -34,7 +33,9 @@ def assumptions(gpus: Iterable[GPU], time_model: str = "kernel", kinds: Iterable
     gpus, time_model : iterable of GPU, str
         Catalog entries; "kernel", or "ideal", which assumes nothing of kernels.
     kinds : iterable of str
-        Kinds of kernel that are run (`kernel_kinds`).
+        Kinds of kernel that are run, alone or with their format: "gemm", "gemm fp8".
+    engine : str, optional
+        As for `operator_time`.
 
     Returns
     -------
@@ -43,9 +44,10 @@ def assumptions(gpus: Iterable[GPU], time_model: str = "kernel", kinds: Iterable
     """
     cards = [find_gpu(gpu) for gpu in as_list("gpus", gpus)]
     none = isinstance(kinds, list | tuple) and not kinds
-    run = set() if none else set(checked_names("kinds", kinds, KINDS))
+    known = [*KINDS, *(f"{kind} {form}" for kind in KINDS for form in NEAR_FORMATS)]
+    run = [] if none else checked_names("kinds", kinds, known)
     kernel = one_of("time_model", time_model, TIME_MODELS) == "kernel"
-    told = {card.id: list(_kernels(card, run)) for card in cards if kernel}
+    told = {card.id: list(_kernels(card, run, engine)) for card in cards if kernel}
     return joined(f"{name}: {'; '.join(found)}" for name, found in told.items() if found)
 
 
@@ -79,15 +81,28 @@ def joined(texts: Iterable[str]) -> str:
     return ". ".join(dict.fromkeys(sentence for text in texts for sentence in text.split(". ") if sentence))
 
 
-def _kernels(gpu: GPU, kinds: set[str]) -> Iterator[str]:
+def _kernels(gpu: GPU, run: list[str], engine: str | None) -> Iterator[str]:
     borrowed: dict[str, list[str]] = {}
-    for kind in KINDS:
-        if kind in kinds and (lender := kernel_fit(gpu, kind).gpu) != gpu.id:
-            borrowed.setdefault(lender, []).append(kind)
-    yield from (f"{', '.join(kinds)} by the fit of {lender}" for lender, kinds in borrowed.items())
+    kinds = {each.split()[0] for each in run}
+    for each in run:
+        kind, _, form = each.partition(" ")
+        used = kernel_fit(gpu, kind, form or "bf16", engine)
+        if lent := _lent(gpu, used, form or "bf16", engine or DEFAULT_ENGINE):
+            borrowed.setdefault(lent, []).append(each.removesuffix(" bf16"))
+    yield from (f"{', '.join(kinds)} by {lent}" for lent, kinds in borrowed.items())
     if gpu.sm_count is None and kinds - {"elementwise", *LINK_KINDS}:
         yield "SM count unknown, so tiles make no further waves"
     if gpu.l2_mb is None and kinds & {"gemm", "unfused", "prefill"}:
         yield "L2 cache unknown, so activations come from memory"
     if not {"fp16", "bf16"} & gpu.dense_tflops.keys() and kinds & {"prefill", "decode"}:
         yield f"no 16-bit peak, so softmax at that of {[*gpu.dense_tflops][-1]}"
+
+
+def _lent(gpu: GPU, used: KernelFit, form: str, engine: str) -> str:
+    """Whose fit it is, where it is not the GPU's own of that engine and format."""
+    record = used.record
+    other = [record.engine] if record.engine != engine and used.gpu != gpu.id else []
+    other += [f"in {record.format}"] if record.format != form and record.kind not in LINK_KINDS else []
+    if used.gpu == gpu.id and record.engine != engine:
+        return " ".join([f"{record.engine}'s fit", *other])
+    return f"the fit of {used.gpu}{f' ({chr(32).join(other)})' if other else ''}" if used.gpu != gpu.id or other else ""

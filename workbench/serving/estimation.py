@@ -170,14 +170,16 @@ def estimate(
         for entry in models.values():
             batch.draft.check(entry, (p + o).max())
     answers: dict[Place, dict[str, Any]] = {}
+    told: list[str] = []
     for (i, (g, card)), (j, entry), (k, t) in product(
         enumerate(cards.items()), enumerate(models.values()), enumerate(tps.tolist())
     ):
         replica = Replica(card, entry, tp=t, **options)
         room = memory_fit(replica, batch, gpu_memory_utilization=gpu_memory_utilization, workspace=workspace)
         times = batch_latency(replica, batch)
+        told.append(assumed(replica))
         answers[i, j, k] = room | _performance(replica, batch, times, prices.get(g), power_floor)
-    told = [assumed(list(cards.values()), time_model)]
+    told = list(dict.fromkeys(told))
     told += [line for entry in models.values() for line in beyond_context(entry, batch.max_model_len)]
     told.append(host_assumed(replica))
     coords = {"gpu": list(cards), "model": list(models), "phase": list(PHASES), **axes, "tp": tps}

@@ -5,8 +5,6 @@ device memory, loads the weights, runs its largest step once for the activations
 cache (Kwon et al. 2023, arXiv 2309.06180).
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from ..catalog import GPU, Model
@@ -16,7 +14,6 @@ from ..common.arrays import Array
 from ..common.errors import CannotRun
 from ..kernels import Formats, assumptions
 from ..kernels.unknowns import joined, kernel_kinds
-from ..operators import OPERATORS
 from .batch import Batch
 from .drafts import Draft, drafting_replica
 from .replica import Replica
@@ -29,8 +26,6 @@ ALL_FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 WORKSPACE = 0.3e9
 #: Tokens in a block of the KV cache, vLLM's default [token].
 BLOCK_SIZE = 16
-#: Kinds of kernel that an engine's steps run.
-SERVED_KINDS = kernel_kinds(name for name, row in OPERATORS.items() if row.view != "unfused")
 
 
 def weights(replica: Replica) -> float:
@@ -120,13 +115,19 @@ def device_memory(replica: Replica) -> float:
     return replica.gpu.memory_bytes
 
 
-def assumed(gpus: Iterable[GPU], time_model: str) -> str:
-    """What an answer assumes of its GPUs: of kernels (`kernels.assumptions`), and of memory."""
-    vendors = [
-        f"{gpu.id}: memory is the vendor's {gpu.memory.capacity_gb:g} GB, for want of what its driver reports"
-        for gpu in gpus if gpu.memory.reported_gib is None and gpu.memory.capacity_gb is not None
-    ]  # fmt: skip
-    return joined([assumptions(gpus, time_model, SERVED_KINDS), *vendors])
+def assumed(replica: Replica) -> str:
+    """What an answer assumes of a replica's GPU: of kernels (`kernels.assumptions`), and of memory."""
+    shared = [name for name, gpus in (("all_reduce", replica.tp), ("all_to_all", replica.ep)) if gpus > 1]
+    run = kernel_kinds(replica.model, [*replica.operators, *shared], replica.formats)
+    kernels = assumptions([replica.gpu], replica.time_model, run, engine=replica.engine)
+    return joined([kernels, memory_assumed(replica.gpu)])
+
+
+def memory_assumed(gpu: GPU) -> str:
+    """Whether a GPU's memory is its vendor's; empty where its driver's is known."""
+    if gpu.memory.reported_gib is not None or gpu.memory.capacity_gb is None:
+        return ""
+    return f"{gpu.id}: memory is the vendor's {gpu.memory.capacity_gb:g} GB, for want of what its driver reports"
 
 
 def left_for_cache(

@@ -78,7 +78,7 @@ def simulate(
             update(client.ended, len(workload))
     frame = client.table()
     settings = {"server": server.settings(), "workload": workload.settings, "client": asdict(options)}
-    told = [memory.assumed([server.gpu], server.time_model), *beyond_context(server.model, server.max_model_len)]
+    told = [memory.assumed(server), *beyond_context(server.model, server.max_model_len)]
     if server.model.sliding_window:
         told.append(f"{server.model.id}: layers with a sliding window keep the whole cache")
     frame.attrs = settings | {

@@ -53,8 +53,8 @@ def fidelity() -> pd.DataFrame:
         the same shapes. Where the timings are not at hand, only what the fit's record says, and NaN.
     """
     table = pd.read_csv(str(DATA / "fidelity.csv"), comment="#").drop(columns="fit")
-    percent = {name: name.removesuffix("_percent").replace("_", " ") + " [%]" for name in table if "_percent" in name}
-    table = table.rename(columns=percent | {"ideal_error_percent": "ideal [%]"})
+    table = table.rename(columns={"ideal_error_percent": "ideal_percent"})
+    table.columns = [re.sub("_percent$", " [%]", str(name)).replace("held_out", "held out") for name in table]
     known = pd.MultiIndex.from_frame(table[IDENTITY])
     records = fits().rename(columns={"error [%]": "held out [%]"}).drop(columns="bias [%]").assign(regime="all")
     other = records[~pd.MultiIndex.from_frame(records[IDENTITY]).isin(known)]
