@@ -4,6 +4,7 @@ import copy
 import csv
 import gzip
 import io
+import json
 import tracemalloc
 
 import numpy as np
@@ -24,6 +25,7 @@ from workbench.common.yaml_records import validated
 from workbench.files import reading
 from workbench.files.json_streams import json_events
 from workbench.files.yaml_files import read_mapping, read_yaml
+from workbench.measure.models import find_model
 
 ONE_LINE = r"\A[^\n]*\Z"
 
@@ -223,8 +225,34 @@ def test_bytes_that_are_no_config_are_refused_in_one_line(tmp_path_factory, cont
     assert str(path) in str(error.value)
 
 
-def test_the_name_in_a_config_is_no_path():
+@given(spoiled(CONFIG))
+@example(CONFIG | {"num_hidden_layers": 10**8, "moe_layer_freq": 10**8})
+@example(CONFIG | {"num_attention_heads": 10**6})
+def test_a_spoiled_config_is_measured_or_refused_in_one_line(tmp_path_factory, config):
+    path = tmp_path_factory.getbasetemp() / "config.json"
+    path.write_text(json.dumps(config, default=str), encoding="utf-8")
+    try:
+        sizes = find_model(str(path))
+    except ValueError as error:
+        one_line_of(error, str(path))
+    else:
+        assert sizes.kv_elements_per_token > 0
+
+
+@given(st.binary(max_size=60))
+@example(b"[" * 200_000)
+def test_bytes_that_are_no_config_are_not_measured(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=ONE_LINE) as error:
+        find_model(str(path))
+    assert str(path) in str(error.value)
+
+
+def test_the_name_in_a_config_is_no_path(tmp_path):
     assert wb.from_hf_config(CONFIG).id == "passwd"
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    assert find_model(str(tmp_path)).id == "passwd"
 
 
 # Kernel timings ---------------------------------------------------------------------------------------------------

@@ -81,7 +81,9 @@ def charts(params):
     """The grids of the two charts, by figure."""
     names = ("files", "model", "operator", "phase", "batch_size", "seq_len")
     return {
-        figure: studies.operator_times(*(values[name] for name in names), candidates=values["candidates"])
+        figure: studies.operator_times(
+            *(values[name] for name in names), candidates=values["candidates"], engine=values["engine"]
+        )
         for figure, values in params.items()
     }
 
@@ -110,13 +112,19 @@ def test_no_measured_operator_beats_its_roof(charts):
         assert (ds.ideal_time / ds.measured_time).max() < 1
 
 
-@pytest.mark.parametrize(("figure", "gpu", "error"), [
-    ("fig09", "h100-sxm", 9), ("fig09", "h200-sxm", 9), ("fig18", "h100-sxm", 9), ("fig18", "h200-sxm", 13),
-])  # fmt: skip
-def test_operators_are_predicted_well(charts, params, figure, gpu, error):
-    errors = tables.series_errors(charts[figure], params[figure]["series"]).query("gpu == @gpu")
-    mean = {name: (errors[name] * errors.points).sum() / errors.points.sum() for name in ("error [%]", "ideal [%]")}
-    assert mean["error [%]"] <= error < mean["ideal [%]"]
+#: Mean absolute errors that the kernel-time model keeps to [%], of GEMMs and of attention's matmuls.
+OPERATOR_LIMITS = {"fig09 gemm": 8, "fig09 unfused": 26, "fig18 unfused": 19}
+
+
+@pytest.mark.parametrize("gpu", ["h100-sxm", "h200-sxm"])
+@pytest.mark.parametrize("what", OPERATOR_LIMITS)
+def test_operators_are_predicted_well(charts, params, what, gpu):
+    figure, kind = what.split()
+    rows = tables.series_errors(charts[figure], params[figure]["series"]).query("gpu == @gpu")
+    rows = rows[rows.series.str.startswith("qk/pv") == (kind == "unfused")]
+    error, ideal = ((rows[name] * rows.points).sum() / rows.points.sum() for name in ("error [%]", "ideal [%]"))
+    assert error <= OPERATOR_LIMITS[what]
+    assert error < ideal
 
 
 def test_the_tables_of_a_chart_have_its_points(charts, params):
@@ -166,13 +174,13 @@ def test_what_was_not_measured_is_refused_in_one_line(change, message):
 
 # Forward passes ---------------------------------------------------------------------------------------------------
 
-#: Mean absolute errors that the kernel-time model keeps to [%], by format and phase.
-LIMITS = {("bf16", "decode"): 5, ("bf16", "prefill"): 8.1, ("fp8", "decode"): 17, ("fp8", "prefill"): 19}
+#: Mean absolute errors that the kernel-time model keeps to [%], by format and phase, with PyTorch's kernels.
+LIMITS = {("bf16", "decode"): 5, ("bf16", "prefill"): 8, ("fp8", "decode"): 8, ("fp8", "prefill"): 10}
 
 
 @pytest.fixture(scope="module")
 def passes():
-    return studies.forward_passes()
+    return studies.forward_passes("pytorch")
 
 
 def test_forward_passes_are_those_of_cuda_graphs(passes):

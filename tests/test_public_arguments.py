@@ -144,10 +144,13 @@ CALLS = {
         "n": 64,
         "k": 128,
         "dtype": "fp16",
+        "weight_dtype": None,
         "batch": 1,
         "time_model": "kernel",
+        "engine": None,
         "replayed": False,
     },
+    "kernels.quantize_time": lambda: {"gpu": GPU, "m": [1, 64], "k": 128, "dtype": "fp8", "engine": None},
     "kernels.moe_time": lambda: {
         "gpu": GPU,
         "tokens": [1, 64],

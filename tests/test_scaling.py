@@ -31,7 +31,9 @@ def test_cards_with_power_to_spare(name):
 def test_without_an_energy_or_a_limit_nothing_is_known_of_power():
     assert power_share(wb.gpu("b300-sxm")) is power_share(wb.gpu("tpu-v5e")) is power_share(card(tdp_w=None)) is None
     assert scaled(FIT, wb.gpu("b200-sxm"), wb.gpu("b300-sxm")) == FIT
-    assert scaled(FIT, wb.gpu("a100-80gb-sxm"), wb.gpu("mi300x")) == FIT
+    assert scaled(FIT, wb.gpu("mi300x"), wb.gpu("mi325x")) == scaled(FIT, wb.gpu("mi300x"), wb.gpu("tpu-v5e")) == FIT
+    a100, mi300x = wb.gpu("a100-80gb-sxm"), wb.gpu("mi300x")  # which are not of one architecture
+    assert scaled(FIT, a100, mi300x).compute_fraction == 0.6
     assert {wb.gpu(name).chip for name in wb.gpus()} >= set(ENERGY)
 
 
@@ -84,6 +86,24 @@ def test_latencies_follow_the_clock_and_the_cache_its_sms():
     for lacking in ({"boost_mhz": None}, {"sm_count": None}):
         assert scaled(fit, card("lender"), card(**lacking)).l2_speedup == 4
     assert scaled(fit, card("lender", boost_mhz=None), card()).walk_ns == 1
+
+
+def test_a_peak_that_was_raised_on_paper_needs_the_power():
+    b200, b300 = wb.gpu("b200-sxm"), wb.gpu("b300-sxm")
+    # 13.5 PFLOP/s of fp4 in place of 9, at 1.1 times the power; 16 and 8 bits have the same peaks
+    assert scaled(FIT, b200, b300, "nvfp4").compute_fraction == pytest.approx(0.6 / 1.5 * 1.1)
+    for form in ("bf16", "fp8", "fp8_block", "int4_wo"):
+        assert scaled(FIT, b200, b300, form) == FIT
+    assert scaled(FIT, b300, b200, "nvfp4") == FIT
+    assert scaled(FIT, b200, b300.model_copy(update={"tdp_w": None}), "nvfp4") == FIT
+
+
+def test_narrow_formats_take_less_energy():
+    assert power_share(card(), "fp8") == pytest.approx(power_share(card()), rel=0.02)  # twice the peak
+    half_rate = wb.gpu("rtx-3090")  # 71 TFLOP/s in 16 bits, 284 in 8
+    assert power_share(half_rate, "int8") == pytest.approx(power_share(half_rate) / 2)
+    assert power_share(half_rate, "nvfp4") is None
+    assert scaled(FIT, wb.gpu("rtx-pro-6000-ws"), half_rate, "nvfp4").compute_fraction <= 1
 
 
 def test_depths_and_tiles_follow_the_flops_of_an_sm_and_clock():

@@ -129,7 +129,8 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
         own = [each.parameters for each in fits if each.kind == "prefill" and each.engine == group.engine]
         timings = Timings(group.kind, group.format, rows, card, own[-1] if own else None)
         large = timings.ideal > LARGE  # small ones take their launch, however little they do
-        beaten = ((timings.time < timings.ideal) & ~timings.replayed).mean()
+        from_memory = ~timings.replayed
+        beaten = (timings.time < timings.ideal)[from_memory].mean() if from_memory.any() else 0.0
         slow = np.median((timings.time / timings.ideal)[large]) if large.any() else 0.0
         if beaten > MOST_BEATEN:
             raise ValueError(f"{beaten:.0%} of the {group.kind} rows beat the roof of {card.id}: are they of that GPU?")

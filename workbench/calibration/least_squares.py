@@ -45,7 +45,7 @@ class Timings:
         self.roof = LAWS[self.cost.kernel].ideal
         self.ideal = np.asarray(self.roof(card, self.cost, self.peak))
         self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
-        in_cache = False if card.l2_mb is None else self.cost.bytes < 1e6 * card.l2_mb
+        in_cache = self.cost.bytes < (0.0 if card.l2_mb is None else 1e6 * card.l2_mb)
         self.replayed = in_cache & fitted.replayed  # they may beat the roof of memory
         cached = in_cache & (self.time < 2 * moving)
         self.usable = (self.time > self.ideal) & ~(cached & fitted.cached)
@@ -93,11 +93,7 @@ class Timings:
                 diff_step=np.full(len(names), 1e-4), max_nfev=MOST_STEPS,
             )  # fmt: skip
             if best is None or solution.cost < best[1].cost:
-                silent = np.where(
-                    np.any(np.asarray(solution.jac), axis=0), solution.x, start
-                )  # the rows say nothing of the others
-                same = np.array_equal(residuals(silent), residuals(solution.x))
-                best = record(silent if same else solution.x), solution
+                best = record(solution.x), solution
         assert best is not None
         return best
 

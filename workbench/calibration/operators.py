@@ -15,6 +15,7 @@ from ..catalog.dtypes import KERNEL_FORMATS
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.gpu_entries import gpus
 from ..files.reading import given_file
+from ..kernels.gemm import replayed_sets
 from ..timings.cells import Cells
 from ..timings.tables import read_parquet
 
@@ -137,13 +138,13 @@ def _family(operator: str, kernel: str, gpu: str) -> str:
 
 def _copies(table: pd.DataFrame) -> np.ndarray:
     """Sets of weights that an engine's benchmark of GEMMs uses in turn, 1 elsewhere [1]."""
-    cards = {name: find_gpu(name) for name in table.gpu.unique() if name in gpus()}
-    l2 = table.gpu.map({name: 1e6 * (card.l2_mb or np.nan) for name, card in cards.items()})
-    width = table.format.map({name: form.stored for name, form in KERNEL_FORMATS.items()})
-    filled = np.clip(np.ceil(l2 / (table.n * table.k * width)), 1, 5)
-    once = table.engine.eq("vllm") & table.format.isin(["fp8_block", "nvfp4"])
-    copies = np.where(table.engine.eq("trtllm"), filled, np.where(once, 1.0, 6.0))
-    return np.where(table.operator_class.eq("gemm"), copies, 1.0)
+    copies = pd.Series(1.0, table.index)
+    products = table[table.operator_class.eq("gemm") & table.gpu.isin(gpus())]
+    for key, rows in products.groupby(["gpu", "engine", "format"]):
+        name, engine, form = map(str, key)
+        stored = KERNEL_FORMATS[form].stored * (rows.n * rows.k).to_numpy()
+        copies[rows.index] = replayed_sets(engine, form, stored, find_gpu(name))
+    return copies.to_numpy()
 
 
 def _gated(numbers: pd.DataFrame, kernel: pd.Series) -> np.ndarray:

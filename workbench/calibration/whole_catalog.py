@@ -11,10 +11,10 @@ import pandas as pd
 
 from ..catalog.choosing import SAME_ARCHITECTURE, Candidate, catalog_fits, gpus_apart
 from ..catalog.engine_entries import engines
-from ..catalog.fits import LINK_KINDS, Fit, fits_file
-from ..catalog.gpu_entries import KernelFit, borrowed_fit, kernel_fit
+from ..catalog.fits import LINK_KINDS, CollectiveFit, Fit, fits_file
+from ..catalog.gpu_entries import GPU, KernelFit, borrowed_fit, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
-from ..catalog.links import link_of
+from ..catalog.links import link_of, nearest_link_fit
 from ..common.machine import cores
 from ..files.writing import write_text
 from ..signatures import typed
@@ -29,6 +29,8 @@ JUDGED = [
     *("gpu", "kind", "format", "engine", "version", "family", "regime", "rows", "ideal_error_percent"),
     *("error_percent", "bias_percent", "held_out_percent", "elsewhere_percent", "noise_percent", "fit"),
 ]
+#: Parameters of a collective that timings between two GPUs determine.
+OF_A_PAIR = ("launch_us", "small_fraction", "pair_fraction")
 
 
 @typed(table=("gpu", "engine", "version", "family", "format", "operator_class", "time_s"))
@@ -59,12 +61,21 @@ def fit_catalog(
         for name, own in table.groupby("gpu", sort=True)
         for group, rows in by_group(own.drop(columns="gpu"))[0].items()
     ]
+    pairs = [task for task in tasks if task[1].kind in LINK_KINDS and task[2].gpus.nunique() == 1]
+    whole = [task for task in tasks if not any(task is pair for pair in pairs)]
     fits: dict[str, list[Fit]] = {}
     with ProcessPoolExecutor(processes or cores()) as pool:
-        for done, (task, found) in enumerate(zip(tasks, pool.map(partial(_fitted, source), tasks), strict=True), 1):
-            fits.setdefault(task[0], []).append(found)
+        found = pool.map(partial(_fitted, source), whole)
+        for done, (task, fit) in enumerate(zip(whole, found, strict=True), 1):
+            fits.setdefault(task[0], []).append(fit)
             if tick:
                 tick(done, len(tasks))
+    lenders = [Candidate(find_gpu(name), fit) for name, own in fits.items() for fit in own]
+    for done, (name, group, rows) in enumerate(pairs, len(whole) + 1):
+        lent = _of_the_link(find_gpu(name), group.kind, group.engine, lenders)
+        fits.setdefault(name, []).append(_fitted(source, (name, group, rows), lent))
+        if tick:
+            tick(done, len(tasks))
     noise = _noise(table)
     candidates = [Candidate(find_gpu(name), fit) for name, own in fits.items() for fit in own]
     rows_of: dict[tuple[str, ...], pd.DataFrame] = {(name, *group): rows for name, group, rows in tasks}
@@ -82,13 +93,25 @@ def fit_catalog(
     return fits
 
 
+def _of_the_link(card: GPU, kind: str, engine: str, lenders: list[Candidate]) -> CollectiveFit | None:
+    """Parameters of the nearest fit of an engine's collectives over the same generation of link."""
+    like = [each for each in lenders if each.fit.kind == kind and each.fit.engine == engine]
+    like = [each for each in like if link_of(each.gpu) == link_of(card)]
+    parameters = nearest_link_fit(card, kind, engine, like).fit.parameters if like else None
+    return parameters if isinstance(parameters, CollectiveFit) else None
+
+
 def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sample(MOST_ROWS, random_state=0) if len(rows) > MOST_ROWS else rows
 
 
-def _fitted(source: str, task: tuple[str, Group, pd.DataFrame]) -> Fit:
+def _fitted(source: str, task: tuple[str, Group, pd.DataFrame], lent: CollectiveFit | None = None) -> Fit:
+    """One fit; of a link that was measured between two GPUs alone, what more of them do is lent."""
     name, group, rows = task
     timings = Timings(group.kind, group.format, rows, find_gpu(name))
+    if lent is not None:
+        timings.bounds = {each: timings.bounds[each] for each in OF_A_PAIR}
+        timings.variants = [lent.model_dump(exclude=set(OF_A_PAIR))]
     record, solution = timings.fit(timings.usable)
     together = held_together(group.kind, rows)
     off = 100 * (timings.held_out(together, rows, record) / timings.time - 1)[timings.seen(record)]

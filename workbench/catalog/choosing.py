@@ -55,7 +55,7 @@ def nearest_fit(
             own,
             each.gpu.id != DEFAULT_GPU and apart > 2,
             ridges,
-            -each.fit.rows,
+            0 if own else -each.fit.rows,  # an engine's usual kernel has most of its timings
             each.fit.engine != DEFAULT_ENGINE,
         )
 

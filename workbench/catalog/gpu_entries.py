@@ -328,7 +328,7 @@ def borrowed_fit(
     if fit.format != form and kind not in LINK_KINDS:
         parts.append(f"{fit.format} in place of {form}")
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
-    parameters = scaled(fit.parameters, lender, card)
+    parameters = scaled(fit.parameters, lender, card, fit.format)
     apart = engine in engines() and find_engine(engine).quantizes_apart
     if apart and getattr(parameters, "quantize_fraction", None) is not None:
         own = kernel_fit(card, "elementwise", engine=engine)

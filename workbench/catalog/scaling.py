@@ -7,6 +7,7 @@ how much power a card has. A card of less power reaches less of its peak, and on
 from typing import Any
 
 from ..common.yaml_records import Record
+from .dtypes import KERNEL_FORMATS, WIDTH
 
 #: Board power over the rate of large 16-bit products, by chip: what a FLOP takes, memory and all, where the power limit
 #: holds [J]. The best rates of torch.matmul in bf16, and fp16 on T4, are of zzc0721/torch-performance-test-data on
@@ -21,24 +22,36 @@ ENERGY = {
 LEAST_LEAD, MOST_LEAD = 1.0, 10.0
 
 
-def power_share(gpu: Any) -> float | None:
-    """Share of its 16-bit peak that a GPU's power limit sustains, above 1 with power to spare; None: not known [1].
+def power_share(gpu: Any, form: str = "bf16") -> float | None:
+    """Share of a format's peak that a GPU's power limit sustains, above 1 with power to spare; None: not known [1].
 
-    That of another format is the same: half the width takes half the energy, and has twice the peak.
+    Half the width takes half the energy.
     """
-    energy = ENERGY.get(gpu.chip) if gpu.chip else None
-    return None if energy is None or gpu.tdp_w is None else gpu.tdp_w / (energy * gpu.peak_16_bit)
+    energy, peak = ENERGY.get(gpu.chip) if gpu.chip else None, _peak(gpu, form)
+    if energy is None or peak is None or gpu.tdp_w is None:
+        return None
+    energy = energy * WIDTH[KERNEL_FORMATS[form].computes] / WIDTH["bf16"]
+    return float(gpu.tdp_w / (energy * peak))
 
 
-def scaled(parameters: Record, lender: Any, borrower: Any) -> Any:
+def _peak(gpu: Any, form: str) -> float | None:
+    """Of what a format computes in, any of 16 bits in 16 bits; None where the vendor prints none [FLOP/s]."""
+    computes = KERNEL_FORMATS[form].computes
+    if WIDTH[computes] == WIDTH["bf16"]:
+        return float(gpu.peak_16_bit)
+    return gpu.peak_flop_rate(computes) if computes in gpu.dense_tflops else None
+
+
+def scaled(parameters: Record, lender: Any, borrower: Any, form: str = "bf16") -> Any:
     """A fit of the lender, as the borrower's datasheet has it.
 
     Launches and shares of the bandwidth stay. Of the peak, the borrower reaches the lender's share, or what its own
     power limit allows, if that is less. If the lender runs into its limit, a borrower with more power to its peak
     reaches more, at most what the lender would without a limit: the share of kernels too short to feel it, or what it
-    makes of the power it has. A latency in cycles follows the boost clock; what it costs in FLOPs, and the reuse that
-    feeds the tensor cores, those of an SM and clock, a softmax those of an exponential; the L2 cache's lead over memory
-    SMs, clock and bandwidth: where they are known of both.
+    makes of the power it has. Where the energy of a FLOP is not known, a peak that the vendor raised more than that of
+    16 bits is reached as far as there is more power. A latency in cycles follows the boost clock; what it costs in
+    FLOPs, and the reuse that feeds the tensor cores, those of an SM and clock, a softmax those of an exponential; the
+    L2 cache's lead over memory SMs, clock and bandwidth: where they are known of both.
 
     Parameters
     ----------
@@ -46,6 +59,8 @@ def scaled(parameters: Record, lender: Any, borrower: Any) -> Any:
         Of any kind of kernel, such as `GemmFit`.
     lender, borrower : GPU
         The GPU that they were fitted on, and the one that they are to serve.
+    form : str
+        Format of the kernel, a key of `catalog.dtypes.KERNEL_FORMATS`.
 
     Returns
     -------
@@ -56,7 +71,7 @@ def scaled(parameters: Record, lender: Any, borrower: Any) -> Any:
         return parameters
     fields = parameters.model_dump()
     known = fields.get("compute_fraction") is not None
-    changed = _of_the_peak(fields, power_share(lender), power_share(borrower)) if known else {}
+    changed: dict[str, Any] = _of_the_peak(fields, lender, borrower, form) if known else {}
     if fields.get("softmax_flops") and lender.exponential_rate and borrower.exponential_rate:
         theirs, own = (card.peak_16_bit / card.exponential_rate for card in (lender, borrower))
         changed["softmax_flops"] = fields["softmax_flops"] * own / theirs
@@ -76,15 +91,27 @@ def scaled(parameters: Record, lender: Any, borrower: Any) -> Any:
     return parameters.model_copy(update=changed)
 
 
-def _of_the_peak(fields: dict[str, Any], lenders: float | None, own: float | None) -> dict[str, float]:
+def _of_the_peak(fields: dict[str, Any], lender: Any, borrower: Any, form: str) -> dict[str, float]:
     """Of a fit's fields, those that say what share of the peak it reaches, under another power limit."""
     share, boost = fields["compute_fraction"], fields.get("boost", 0.0)
-    if own is None:
-        return {}
+    lenders, own = power_share(lender, form), power_share(borrower, form)
     unlimited, sustained = share / (1 - boost), share
+    if own is None:
+        return {"compute_fraction": share / (_raised(lender, borrower, form) if lenders is None else 1)}
     if lenders is not None and lenders < 1:
         unlimited, sustained = max(unlimited, share / lenders), share * max(1.0, own / lenders)
     unlimited = min(1.0, unlimited)
     sustained = min(unlimited, own, sustained)
     changed = {"compute_fraction": sustained}
     return changed | {"boost": 1 - sustained / unlimited} if "boost" in fields else changed
+
+
+def _raised(lender: Any, borrower: Any, form: str) -> float:
+    """How much more a format's peak over that of 16 bits is than the lender's, beyond the power for it; at least 1."""
+    theirs, own = _peak(lender, form), _peak(borrower, form)
+    same = lender.architecture.split()[0] == borrower.architecture.split()[0]
+    if not same or theirs is None or own is None or lender.tdp_w is None or borrower.tdp_w is None:
+        return 1.0
+    raised = own / borrower.peak_16_bit / (theirs / lender.peak_16_bit)
+    power = borrower.tdp_w / borrower.peak_16_bit / (lender.tdp_w / lender.peak_16_bit)
+    return float(max(1.0, raised / max(1.0, power)))

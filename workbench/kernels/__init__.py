@@ -12,9 +12,10 @@ from .collectives import (
     send_time,
 )
 from .formats import Formats, OperandFormats
+from .gemm_times import gemm_time, quantize_time
 from .moe import moe_time
 from .roofline import TIME_MODELS, attainable, bound, ideal_time, longest, ridge_point
-from .times import EAGER_LAUNCH, LAWS, Law, Timing, gemm_time, operator_time, timed
+from .times import EAGER_LAUNCH, LAWS, Law, Timing, operator_time, timed
 from .unknowns import assumptions, fit_of
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "mla_time",
     "moe_time",
     "operator_time",
+    "quantize_time",
     "reduce_scatter_time",
     "ridge_point",
     "send_time",

@@ -5,6 +5,7 @@ As CUDA graphs replay them: launched one by one from the host, a collective take
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,14 +143,18 @@ def ideal_collective(gpu: GPU, cost: Cost, _: Array = 1.0) -> Array:
 def linked_seconds(fits: Callable[..., CollectiveFit], gpu: GPU, cost: Cost, _: Array = 1.0) -> Array:
     """Time of a collective, by the fit of the vendor's own link as far as it reaches, and of PCIe beyond [s].
 
-    Of its work, bytes are read once and written once: half of them are the message.
+    Of its work, bytes are read once and written once: half of them are the message. Beyond the link it takes no less
+    than among as many GPUs as that joins.
     """
     own = joined_by_link(gpu, cost.gpus)
-    times = [
-        collective_seconds(fits(cost.kernel, pcie=pcie), gpu, cost)
-        for pcie in (False, True) if np.any(own != pcie)
-    ]  # fmt: skip
-    return times[0] if len(times) == 1 else np.where(own, *times)
+    if not joined_by_link(gpu, 2):
+        return collective_seconds(fits(cost.kernel), gpu, cost)
+    linked = replace(cost, gpus=np.minimum(cost.gpus, reach(gpu)))
+    times = collective_seconds(fits(cost.kernel), gpu, linked)
+    if np.all(own):
+        return times
+    beyond = collective_seconds(fits(cost.kernel, pcie=True), gpu, cost)
+    return np.where(own, times, np.maximum(times, beyond))[()]
 
 
 # Collectives ------------------------------------------------------------------------------------------------------
@@ -284,7 +289,7 @@ def _time(kind: str, gpu: str | GPU, bytes_: Any, gpus: Any, time_model: str, en
     work = Cost(0.0, 2 * size, size, 1, 1, kernel=kind, gpus=count)  # type: ignore[arg-type]  # an array of them
     least = ideal_collective(card, work)
 
-    def fits(kind: str, *, pcie: bool) -> CollectiveFit:
+    def fits(kind: str, *, pcie: bool = False) -> CollectiveFit:
         fit: CollectiveFit = kernel_fit(card, kind, engine=engine, pcie=pcie).fit
         return fit
 

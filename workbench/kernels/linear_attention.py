@@ -1,5 +1,7 @@
 """Time of gated linear attention: steps that carry the state of every head on, and prompts in chunks."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..catalog.fits import LinearChunkFit, LinearStepFit
@@ -10,7 +12,7 @@ from .attention import whole_waves
 from .gemm import l2_misses, smooth_maximum
 
 #: Tokens of a chunk, within which attention is computed as products of matrices [token].
-CHUNK = 64
+CHUNK_TOKENS = 64
 #: Products with the state for every token and head: what it holds of a key, its update, what a query reads [1].
 PRODUCTS = 3
 
@@ -52,8 +54,8 @@ def chunk_seconds(fit: LinearChunkFit, gpu: GPU, cost: Cost, peak_flop_rate: Arr
     Within a chunk of C tokens four products of C x C, by two of keys and queries and two of values; what a kernel
     leaves to the next comes from memory as far as the L2 cache cannot hold it.
     """
-    chunks = np.ceil(cost.m / CHUNK)
-    products = 4.0 * CHUNK**2 * (cost.k + cost.n) + 2.0 * PRODUCTS * CHUNK * cost.k * cost.n
+    chunks = np.ceil(cost.m / CHUNK_TOKENS)
+    products = 4.0 * CHUNK_TOKENS**2 * (cost.k + cost.n) + 2.0 * PRODUCTS * CHUNK_TOKENS * cost.k * cost.n
     computing = cost.batch * chunks * products / (fit.compute_fraction * peak_flop_rate)
     moved = cost.bytes + (fit.passes - 1) * cost.activations
     moving = l2_misses(moved, gpu, fit.l2_share) / (fit.bandwidth_fraction * gpu.bandwidth)
@@ -64,10 +66,12 @@ def chunk_seconds(fit: LinearChunkFit, gpu: GPU, cost: Cost, peak_flop_rate: Arr
 def linear_attention_seconds(
     step: LinearStepFit, chunk: LinearChunkFit, gpu: GPU, cost: Cost, peak_flop_rate: Array
 ) -> Array:
-    """One new token by the kernel that steps, more by the faster of the two [s]."""
+    """One new token by the kernel that steps, more by the faster of the two, but no faster than one [s]."""
     stepping = step_seconds(step, gpu, cost, peak_flop_rate)
     if np.all(np.equal(cost.m, 1)):
         return stepping
-    return np.where(
-        np.equal(cost.m, 1), stepping, np.minimum(stepping, chunk_seconds(chunk, gpu, cost, peak_flop_rate))
-    )
+    tokens = cost.activations / cost.m
+    first = replace(cost, m=1.0, bytes=cost.bytes - cost.activations + tokens, activations=tokens)
+    one = step_seconds(step, gpu, first, peak_flop_rate)
+    faster = np.minimum(stepping, chunk_seconds(chunk, gpu, cost, peak_flop_rate))
+    return np.where(np.equal(cost.m, 1), stepping, np.maximum(faster, one))

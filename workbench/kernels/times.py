@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..catalog import GPU, LINK_KINDS, engines, kernel_fit
-from ..catalog import gpu as find_gpu
-from ..catalog.dtypes import plain_width
-from ..common.arguments import check_broadcast, check_range, one_of, positive_numbers
+from ..common.arguments import check_range, one_of
 from ..common.arrays import Array
-from ..operators import Cost, cost
+from ..operators import Cost
 from .attention import attention_seconds
 from .collectives import ideal_collective, linked_seconds
 from .elementwise import elementwise_seconds
-from .gemm import gemm_seconds, replayed_cost
+from .gemm import gemm_seconds
 from .linear_attention import linear_attention_seconds
 from .mla import mla_seconds
 from .moe import moe_seconds
@@ -144,46 +142,3 @@ def timed(gpu: GPU, call: Cost, peak_flop_rate: Array, timing: Timing, *, calls:
     if timing.launch_latency:
         seconds = seconds + timing.launch_latency
     return seconds if calls == 1 else calls * seconds
-
-
-def gemm_time(
-    gpu: str | GPU, *, m: Any, n: Any, k: Any, dtype: str = "fp16", batch: Any = 1, time_model: str = "kernel",
-    replayed: bool = False,
-) -> Array:  # fmt: skip
-    """Time of `batch` products (m x k) (k x n) in one kernel.
-
-    Parameters
-    ----------
-    gpu : str or GPU
-        Id or catalog entry.
-    m, n, k : array_like
-        Sizes, which broadcast [1].
-    dtype : str
-        Of all three matrices.
-    batch : array_like
-        Products in the kernel [1].
-    time_model : str
-        "kernel" or "ideal".
-    replayed : bool
-        The same call has just run, as in a benchmark that repeats one: operands that fit into L2 are read from there,
-        where the GPU's fit knows that rate. In an engine other layers' weights come between.
-
-    Returns
-    -------
-    float or ndarray
-        [s]
-
-    Raises
-    ------
-    ValueError
-        For an unknown name, a dtype that the GPU has no peak for, or a size that is not a positive number.
-    """
-    card = find_gpu(gpu)
-    check_time_model(time_model)
-    m, n, k, batch = (positive_numbers(name, value) for name, value in (("m", m), ("n", n), ("k", k), ("batch", batch)))
-    check_broadcast(m=m, n=n, k=k, batch=batch)
-    width, replayed = plain_width(dtype), one_of("replayed", replayed, (True, False))
-    call = cost.gemm(m, k, n, weight=width, activation=width, batch=batch)
-    if replayed and time_model == "kernel":
-        call = replayed_cost(card, call, kernel_fit(card, "gemm").fit.l2_speedup)
-    return operator_time(card, call, card.peak_flop_rate(dtype), time_model)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..catalog.dtypes import WIDTH
 from ..catalog.gpu_entries import GPU, kernel_fit
-from ..kernels import attention_time, elementwise, times
+from ..kernels import attention_time, elementwise, gemm_time, times
 from ..operators import cost
 from .columns import SIZES
 from .timed_kernels import Kernel
@@ -41,7 +41,7 @@ def _class_times(kind: str, dtype: str, rows: pd.DataFrame, gpu: GPU) -> np.ndar
     if kind == "elementwise":
         return np.asarray(elementwise.elementwise_seconds(kernel_fit(gpu, kind).fit, gpu, size["bytes"], 1))
     if kind == "gemm":
-        return np.asarray(times.gemm_time(gpu, m=size["m"], n=size["n"], k=size["k"], dtype=dtype))
+        return np.asarray(gemm_time(gpu, m=size["m"], n=size["n"], k=size["k"], dtype=dtype))
     if kind == "other":
         batch = size["batch_size"] * size["n_heads"]
         width = WIDTH[dtype]

@@ -133,6 +133,9 @@ def _value(key: str, text: str) -> Any:
 # A config.json ----------------------------------------------------------------------------------------------------
 
 
+MOST_LAYERS = 10**5  # they are counted one by one
+
+
 class _Config:
     """The fields of a config.json with the defaults of its family; remembers which were read."""
 
@@ -141,13 +144,32 @@ class _Config:
         self.read = {"quantization_config"}
 
     def get(self, name: str, default: Any = None, *, least: int = 1) -> Any:
-        """A whole number from `least` on, a bool or a list, or the default where there is none."""
+        """A whole number from `least` on, or the default where there is none."""
+        value = self._found(name)
+        if value is None:
+            return default
+        if type(value) is not int or not least <= value < 10**9:
+            raise ValueError(f"{self.where}: {name} = {shown(value)}: expected a whole number from {least}")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A bool."""
+        value = self._found(name)
+        if value is not None and type(value) is not bool:
+            raise ValueError(f"{self.where}: {name} = {shown(value)}: expected true or false")
+        return default if value is None else value
+
+    def listed(self, name: str) -> list[Any] | None:
+        """A list."""
+        value = self._found(name)
+        if value is not None and type(value) is not list:
+            raise ValueError(f"{self.where}: {name} = {shown(value)}: expected a list")
+        return value
+
+    def _found(self, name: str) -> Any:
         keys = SPELLINGS.get(name, (name,))
         self.read |= set(keys)
-        value = next((self.given[key] for key in keys if self.given.get(key) is not None), None)
-        if isinstance(value, float | str | dict) or (type(value) is int and not least <= value < 10**12):
-            raise ValueError(f"{self.where}: {name} = {shown(value)}: expected a whole number from {least}")
-        return default if value is None else value
+        return next((self.given[key] for key in keys if self.given.get(key) is not None), None)
 
     def need(self, name: str) -> Any:
         """A field that has to be there."""
@@ -161,16 +183,17 @@ class _Config:
         if self.family.expert_size is None:
             return None
         size, shared = self.need(self.family.expert_size), self.get("n_shared_experts", 0, least=0)
-        first, dense = self.get("first_k_dense_replace", 0, least=0), self.get("mlp_only_layers", [])
+        first, dense = self.get("first_k_dense_replace", 0, least=0), self.listed("mlp_only_layers") or []
         every, step = self.get("moe_layer_freq", 1), self.get("decoder_sparse_step", 1)
-        sparse = (i % every == 0 and (i + 1) % step == 0 and i not in dense for i in range(first, layers))
+        last = min(layers, MOST_LAYERS)
+        sparse = (i % every == 0 and (i + 1) % step == 0 and i not in dense for i in range(first, last))
         counts = self.need("n_experts"), self.need("num_experts_per_tok"), size, sum(sparse)
         return ExpertSizes(*counts, shared * size or None) if counts[-1] else None
 
     def window(self, layers: int) -> WindowSizes | None:
         """The sliding window, and how many layers have it."""
-        size, types = self.get("sliding_window"), self.get("layer_types")
-        uses, full = self.get("use_sliding_window", True), self.get("max_window_layers", 0, least=0)
+        size, types = self.get("sliding_window"), self.listed("layer_types")
+        uses, full = self.flag("use_sliding_window", True), self.get("max_window_layers", 0, least=0)
         pattern = self.get("sliding_window_pattern")
         windowed = layers - (layers // pattern if pattern else min(full, layers))
         windowed = windowed if types is None else types.count("sliding_attention")
@@ -213,18 +236,20 @@ def _sizes(config: _Config, name: str) -> ModelSizes:
     if experts and experts.layers == layers:  # no layer has a dense MLP
         width = experts.intermediate_size
     positions = config.get("max_position_embeddings", 0)
-    new, kv = config.get("new_decoder_architecture", False), config.get("num_key_value_heads", heads)
-    kv = 1 if config.get("multi_query", False) and not new else kv
+    new, kv = config.flag("new_decoder_architecture", False), config.get("num_key_value_heads", heads)
+    kv = 1 if config.flag("multi_query", False) and not new else kv
     head_dim = config.get("head_dim") or hidden // heads
     sizes = ModelSizes(
         hidden, width or config.need("intermediate_size"), layers, heads,
         latent.qk_head_dim if latent else head_dim, config.need("vocab_size"), heads if latent else kv, family.gated,
-        config.get("tie_word_embeddings", False),
+        config.flag("tie_word_embeddings", False),
         None if family.extra_positions is None else positions + family.extra_positions,
         config.window(layers), experts, latent, re.sub(r"[^a-z0-9._-]+", "-", PurePosixPath(name).name.lower()),
     )  # fmt: skip
     config.get("num_nextn_predict_layers", least=0)
     check_keys(config.given, config.read, config.where, "not read, and changes the arithmetic")
+    if not sizes.head_dim or layers >= MOST_LAYERS:
+        raise ValueError(f"{config.where}: {heads} heads of {hidden} in {layers} layers: no model has these")
     if heads % sizes.n_kv_heads:
         raise ValueError(f"{config.where}: n_heads {heads} is not a multiple of n_kv_heads {sizes.n_kv_heads}")
     return sizes
