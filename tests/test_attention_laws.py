@@ -57,7 +57,9 @@ def test_a_window_that_hides_nothing_changes_nothing():
 
 def test_large_heads_reach_a_share_of_their_own():
     given = fit(PROMPT, large_head=0.5, bandwidth_fraction=1.0)
-    small, large = (prefill_seconds(given, H100, cost(65_536.0, 65_536.0, head_dim=size), PEAK) for size in (128.0, 256.0))
+    small, large = (
+        prefill_seconds(given, H100, cost(65_536.0, 65_536.0, head_dim=size), PEAK) for size in (128.0, 256.0)
+    )
     assert large / small == pytest.approx(4, rel=0.02)  # twice the FLOPs at half the rate; operands aside
 
 
@@ -114,6 +116,14 @@ def test_whose_contexts_are_split(split, shared, single, windowed):
     whole = 4096 * 512 / 1e9
     parts = [decode_seconds(given, None, H100, work, PEAK) / whole for work in works]
     assert parts == pytest.approx([shared, single, windowed], rel=1e-3)
+
+
+@pytest.mark.parametrize(("field", "sizes"), [("large_head", {"head_dim": 256.0}), ("single_head", {"n_heads": 8.0})])
+def test_large_and_single_heads_are_read_at_a_share_of_their_own(field, sizes):
+    slower = fit(STEP, **{field: 0.5})
+    for own, ratio in ((sizes, 2), ({}, 1)):
+        plain, other = (decode_seconds(f, None, H100, cost(context=1e6, **own), PEAK) for f in (STEP, slower))
+        assert other / plain == pytest.approx(ratio, rel=1e-3)
 
 
 def test_contexts_that_are_not_split_have_no_latency_of_it():

@@ -60,7 +60,8 @@ ATTENTION_KINDS: dict[str, FittedKind] = {
         cached=True, replayed=True, alias="attention_prefill",
     ),
     "decode": FittedKind(
-        (*_STEP, *_HEADS), [*_HEADS, "window"], _attention, attention.decode_seconds, _DECODE,
+        (*_STEP, *_HEADS), [*_HEADS, "window"], _attention, attention.decode_seconds,
+        _DECODE | {"large_head": (1.0, 0.3, 2.0), "single_head": (1.0, 0.3, 2.0)},
         variants=[
             {"tile_rows": rows} | split
             for rows in (16, 64) for split in ({}, {"whole_context": True}, {"split": "shared"}, {"split": "single"})

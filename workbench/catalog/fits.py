@@ -94,6 +94,9 @@ class DecodeFit(Record):
     whole_context: bool = False  #: whether tokens that a window hides count in that
     wave_us: Microseconds  #: starting one wave of sequence x KV-head blocks [us]
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth [1]
+    #: What heads of `LARGE_HEAD` and more reach of that, and KV heads that no query heads share [1].
+    large_head: Annotated[float, Field(gt=0, le=4), Unit("1")] = 1.0
+    single_head: Annotated[float, Field(gt=0, le=4), Unit("1")] = 1.0
     overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
     #: Achievable share of the peak; None: that of prompts, with their softmax [1].
     compute_fraction: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Unit("1")] = None

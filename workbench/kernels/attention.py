@@ -92,6 +92,10 @@ def decode_seconds(fit: DecodeFit, softmax: PrefillFit | None, gpu: GPU, cost: C
     if fit.joined_splits:
         moved = moved + fit.joined_splits * PART * cost.batch * cost.m * (cost.score_flops / 2 - cost.k)
     moving = moved / (fit.bandwidth_fraction * gpu.bandwidth)
+    if fit.single_head != 1:
+        moving = moving / np.where(np.equal(cost.group, 1), fit.single_head, 1.0)
+    if fit.large_head != 1:
+        moving = moving / np.where(np.greater_equal(cost.k, LARGE_HEAD), fit.large_head, 1.0)
     waves = 1e-6 * fit.wave_us * whole_waves(groups * np.ceil(rows / QUERY_TILE), gpu)
     unsplit = np.equal(shared, 1) & (fit.unsplit_gbs is not None or fit.split == "shared")
     context = cost.n + cost.hidden if fit.whole_context else cost.n

@@ -7,7 +7,15 @@ import numpy as np
 
 from ..catalog import GPU, kernel_fit
 from ..catalog import gpu as find_gpu
-from ..catalog.dtypes import KERNEL_FORMATS, WIDTH, compute_dtype, element_bytes, kernel_format, plain_width
+from ..catalog.dtypes import (
+    KERNEL_FORMATS,
+    WIDTH,
+    check_dtype,
+    compute_dtype,
+    element_bytes,
+    kernel_format,
+    plain_width,
+)
 from ..common.arguments import check_broadcast, one_of, positive_numbers
 from ..common.arrays import Array
 from ..operators import Cost, cost
@@ -115,7 +123,7 @@ def _product(m: Array, k: Array, n: Array, batch: Array, dtype: str, weight_dtyp
         known, form = KERNEL_FORMATS[dtype], dtype
         widths, computes = (known.stored, known.activation), known.computes
     else:
-        stored = dtype if weight_dtype is None else weight_dtype
+        stored = dtype if weight_dtype is None else check_dtype("weight", weight_dtype)
         widths, form = (element_bytes(stored), plain_width(dtype)), kernel_format(stored, dtype)
         computes = compute_dtype(stored, dtype)
     call = cost.gemm(m, k, n, weight=widths[0], activation=widths[1], batch=batch)
