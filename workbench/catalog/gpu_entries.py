@@ -4,7 +4,7 @@ Entries are frozen and print themselves with units. Vendor numbers stay as print
 convert them to SI. What a vendor does not publish is absent, never 0.
 """
 
-from functools import cache
+from functools import cache, partial
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -312,22 +312,21 @@ def borrowed_fit(
     pcie: bool = False,
 ) -> KernelFit:  # fmt: skip
     """The nearest of some candidates, as `kernel_fit` gives that of the catalog's."""
-    if kind in LINK_KINDS:
-        lender, fit = nearest_link_fit(card, kind, engine, candidates, family, pcie=pcie)
-    else:
-        lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
-    parts = [] if lender.id == card.id else [f"those of {lender.id}"]
-    if kind in LINK_KINDS:
-        parts += [] if lender.id == card.id else [link_reason(card, lender, pcie=pcie)]
-    elif lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
+    nearest = partial(nearest_link_fit, pcie=pcie) if kind in LINK_KINDS else partial(nearest_fit, form=form)
+    lender, fit = nearest(card, kind, engine=engine, candidates=candidates, family=family)
+    lent = lender.id != card.id
+    parts = [f"those of {lender.id}"] if lent else []
+    if lent and kind in LINK_KINDS:
+        parts.append(link_reason(card, lender, pcie=pcie))
+    elif lent and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
         parts.append("the same architecture")
-    elif lender.id != card.id:
+    elif lent:
         parts[0] += f" for want of a fit of {card.architecture}"
     if fit.engine != engine:
         parts.append(f"{fit.engine}'s {fit.family} kernels")
     if fit.format != form and kind not in LINK_KINDS:
         parts.append(f"{fit.format} in place of {form}")
-    error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
+    error = (lent and fit.elsewhere_percent) or fit.error_percent
     parameters = scaled(fit.parameters, lender, card, fit.format)
     apart = engine in engines() and find_engine(engine).quantizes_apart
     if apart and getattr(parameters, "quantize_fraction", None) is not None:
@@ -340,8 +339,7 @@ def borrowed_fit(
 
 @cache
 def _candidates(kind: str) -> list[Candidate]:
-    entries = [(gpu(name), catalog_fits(name)) for name in gpus() if catalog_fits(name)]
-    return [Candidate(entry, fit) for entry, fits in entries for fit in fits if fit.kind == kind]
+    return [Candidate(gpu(name), fit) for name in gpus() for fit in catalog_fits(name) if fit.kind == kind]
 
 
 def _kernel_fits(card: GPU) -> list[str]:
