@@ -47,6 +47,9 @@ def test_a_windows_edge_wastes_its_half_tiles_for_every_row_that_it_cuts():
     plain, edged = (prefill_seconds(fit(PROMPT, window_edge=edge), ONE_SM, work, PEAK) for edge in (0.0, 3.0))
     assert edged - plain == pytest.approx(3 * 64 * 1536 * 4 * 128 / (0.5 * PEAK), rel=1e-9)
     assert work.flops == 4 * 128 * (512 * 513 / 2 + 1536 * 512)
+    chunk = cost(300.0, 2048.0, n_heads=1.0, n_kv_heads=1.0, window=512.0)  # it cuts no more rows than there are
+    plain, edged = (prefill_seconds(fit(PROMPT, window_edge=edge), ONE_SM, chunk, PEAK) for edge in (0.0, 3.0))
+    assert edged - plain < 3 * 64 * 300 * 4 * 128 / (0.5 * PEAK) * 1.001
 
 
 def test_a_window_that_hides_nothing_changes_nothing():
@@ -66,10 +69,10 @@ def test_large_heads_reach_a_share_of_their_own():
 def test_the_softmax_follows_the_exponentials_of_all_sms():
     """132 SMs, 16 a clock at 1.98 GHz: 4.18e12 a second. Blackwell Ultra has twice as many, a TPU none known."""
     two = fit(PROMPT, exponentials=2.0, softmax_flops=1e4)
-    assert softmax_seconds(two, H100) == pytest.approx(2 / (132 * 16 * 1.98e9))
+    assert softmax_seconds(two, H100) == pytest.approx(2 / (132 * 16 * 1.98e9), rel=1e-9, abs=0)
     ultra, plain = (wb.gpu(name) for name in ("b300-sxm", "b200-sxm"))
     clocks = ultra.boost_mhz / plain.boost_mhz
-    assert softmax_seconds(two, plain) == pytest.approx(2 * clocks * softmax_seconds(two, ultra))
+    assert softmax_seconds(two, plain) == pytest.approx(2 * clocks * softmax_seconds(two, ultra), rel=1e-9, abs=0)
     assert softmax_seconds(two, wb.gpu("tpu-v5p")) == 0
     assert softmax_seconds(fit(PROMPT, softmax_flops=300.0), H100) == 300 / H100.peak_16_bit
 
@@ -156,6 +159,10 @@ def test_further_tiles_read_again_and_splits_are_joined_through_memory():
     short = cost(context=1.0, batch_size=1e4)
     joined, alone = (decode_seconds(fit(STEP, joined_splits=s), None, H100, short, PEAK) for s in (4.0, 0.0))
     assert joined - alone == pytest.approx(4 * 8 * 32e4 * 128 / BANDWIDTH, rel=1e-6)
+    joined, alone = (
+        decode_seconds(fit(STEP, joined_splits=s), None, H100, latent(batch_size=1e4), PEAK) for s in (4e3, 0.0)
+    )
+    assert joined - alone == pytest.approx(4e3 * 8 * 128e4 * 512 / BANDWIDTH, rel=0.01)  # of values, not of keys
 
 
 # Latent attention -------------------------------------------------------------------------------------------------
@@ -314,6 +321,16 @@ def test_a_cache_of_8_bits_has_a_kernel_of_its_own():
     both = {"dtype": "fp8", "new_tokens": 4096, "time_model": "ideal"}
     half = timed("attention_time", new_tokens=4096, time_model="ideal") / 2
     assert timed("attention_time", **both) == pytest.approx(half, rel=1e-3)  # peaks of 989.4 and 1978.9
+
+
+def test_a_latent_of_8_bits_has_a_kernel_of_its_own():
+    card = wb.gpu("b200-sxm")
+    work = mla_cost(DEEPSEEK, 1.0, 65_536.0, 8.0, 16.0, 2.0, kv_width=1.0)
+    parameters = kernel_fit(card, "mla_decode", "fp8_cache", "sglang").fit
+    expected = absorbed_seconds(parameters, card, kernels.attention_times.replace(work, format="fp8_cache"), PEAK)
+    given = {"gpu": "b200-sxm", "engine": "sglang", "context": 65_536, "kv_dtype": "fp8", "dtype": "bf16"}
+    assert timed("mla_time", **given) == pytest.approx(expected, rel=1e-9)
+    assert timed("mla_time", **given | {"kv_dtype": None}) > 1.3 * expected
 
 
 def test_a_window_of_attention_time_sees_its_tokens_alone():
