@@ -74,6 +74,13 @@ def test_a_step_along_k_takes_its_latency_however_small_the_tile():
     assert tiled_flops(256, 128 * 132, 4096, 1, step_flops=tile, **options) == large * (4096 + 200)
 
 
+def test_without_a_number_of_sms_no_step_takes_its_latency():
+    unknown = H100.model_copy(update={"sm_count": None})
+    large = product("bf16", m=8192.0, n=8192.0)
+    with_, without = (gemm_seconds(plain(walk_ns=walk), unknown, large, 1e15) for walk in (8.0, 0.0))
+    assert with_ == without
+
+
 def test_a_split_k_is_added_up():
     options = {"sm_count": 132, "fill_depth": 200, "half_tile": 0, "max_splits": 16}
     tile = 2.0 * 32 * 64 * 132

@@ -45,8 +45,9 @@ def tiled_flops(
     """FLOPs in whole waves of whole output tiles, a tile to an SM, by the best tile and split of k [FLOP].
 
     At least 2 batch m n k, and tends to it. Stairs in m, n and batch: a library picks the fastest of a few kernels.
-    m, n, k, batch: sizes of the GEMM [1]; the others: of the GPU (None: whole tiles, no waves) and its `GemmFit` [1],
-    and in the time of a tile's step along k, at least, and of adding up the parts of a split k, what all SMs do [FLOP].
+    m, n, k, batch: sizes of the GEMM [1]; the others: of the GPU (None: whole tiles, no waves, and no least time of a
+    step) and its `GemmFit` [1], and in the time of a tile's step along k, at least, and of adding up the parts of a
+    split k, what all SMs do [FLOP].
     """
     sizes, each = (
         (m, n, k, batch),
@@ -76,7 +77,9 @@ def _tile_flops(
     """FLOPs in whole waves of output tiles of (rows x columns), by the best split of k [FLOP]."""
     sms, whole = (1, np.positive) if sm_count is None else (sm_count, np.ceil)
     tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
-    step: Array = np.maximum(2.0 * rows * columns * sms / _reuse(rows, columns, half_tile), step_flops)
+    step: Array = 2.0 * rows * columns * sms / _reuse(rows, columns, half_tile)
+    if sm_count is not None:
+        step = np.maximum(step, step_flops)
     if small_tile_waves is not None and sm_count is not None:
         allowed = (rows >= LARGE_TILE) | (m <= rows) | (tiles <= small_tile_waves * sm_count)
         step = np.where(allowed, step, np.inf)
