@@ -217,7 +217,7 @@ def test_a_prompt_pays_for_writing_every_token_into_the_cache():
 
 
 def test_a_replayed_cache_is_read_from_l2():
-    """L40S: 34 MB of its 96 MB L2 come faster, by the fitted ratio; 3.4 GB do not fit. No other fit has seen it."""
+    """L40S: 34 MB of its 96 MB L2 come faster, by the fitted ratio; 3.4 GB do not fit."""
     card = wb.gpu("l40s")
     rate = kernel_fit(card, "decode").fit.l2_speedup
     work = attention_cost(new_tokens=1, context=8192, batch_size=1, n_heads=32, n_kv_heads=8, head_dim=128, width=2)
@@ -228,7 +228,7 @@ def test_a_replayed_cache_is_read_from_l2():
     large = [attention("l40s", context=8192, batch_size=100, replayed=replayed) for replayed in (True, False)]
     assert large[0] == pytest.approx(large[1], rel=1e-3)
     assert attention("h100-sxm", replayed=True) == attention("h100-sxm")
-    assert gemm("l40s", replayed=True) == gemm("l40s")
+    assert gemm("l40s", replayed=True) <= gemm("l40s")
 
 
 def test_activations_stay_in_the_l2_cache_as_far_as_they_fit():

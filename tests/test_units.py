@@ -105,7 +105,17 @@ def converted(card, dimension):
         )
 
     own = []
-    for kind in ("gemm", "unfused", "prefill", "decode", "mla_prefill", "mla_decode", "moe", "elementwise", *LINK_KINDS):
+    for kind in (
+        "gemm",
+        "unfused",
+        "prefill",
+        "decode",
+        "mla_prefill",
+        "mla_decode",
+        "moe",
+        "elementwise",
+        *LINK_KINDS,
+    ):
         found = kernel_fit(card, kind)
         assert found.gpu == card.id  # nothing is borrowed from a GPU that is not converted
         parameters = record(found.fit, {field: UNITS[field] for field in UNITS if hasattr(found.fit, field)})
