@@ -328,7 +328,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "kernels/mla.py": [
         ("kv_passes=1", "kv_passes=3", "an expanded cache that is written"),
-        ("np.where(cost.latent, absorbed", "np.where(~cost.latent, absorbed", "kernels of MLA swapped"),
+        ("np.where(np.asarray(cost.latent)", "np.where(~np.asarray(cost.latent)", "kernels of MLA swapped"),
     ],
     "kernels/linear_attention.py": [
         ("state * (1 + cost.m)", "state * 2", "states kept of the last token alone"),
@@ -380,7 +380,6 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("np.ceil(left - 1e-6), left)", "left, left)", "parts of rows dealt"),
     ],
     "kernels/attention.py": [
-        ("fit.softmax_flops / gpu.peak_16_bit", "fit.softmax_flops / peak_flop_rate", "a softmax in fp8"),
         ("np.minimum(cost.hidden, cost.m)) / 2", "np.minimum(cost.hidden, cost.m))", "a whole tile wasted"),
         ("np.minimum(cost.hidden, cost.m))", "cost.hidden)", "edges of tokens that are not new"),
         ("fit.exponentials / gpu.exponential_rate", "fit.exponentials / gpu.peak_16_bit", "exponentials as FLOPs"),
@@ -392,7 +391,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("fit.token_ns * cost.sequences * cost.m", "fit.token_ns * cost.m", "one sequence is written"),
         ("groups * tiles * height * cost.n", "groups * rows * cost.n", "rows not padded"),
         ("cost.batch / shared\n", "cost.batch\n", "KV heads read once a query head"),
-        ("np.where(unsplit, 0.0, fit.context_us", "np.where(~unsplit, 0.0, fit.context_us", "splits where there are none"),
+        ("np.where(unsplit, 0.0, fit.context", "np.where(~unsplit, 0.0, fit.context", "splits where there are none"),
         ("np.equal(cost.group, 1), fit.single_head", "np.equal(cost.group, 2), fit.single_head", "pairs of heads"),
         ('single == (fit.split == "single")', 'single != (fit.split == "single")', "the wrong heads split"),
         ("np.minimum(tiles * splits, gpu.sm_count)", "tiles * splits", "more blocks than SMs"),

@@ -50,7 +50,7 @@ def scaled(parameters: Record, lender: Any, borrower: Any, form: str = "bf16") -
     reaches more, at most what the lender would without a limit: the share of kernels too short to feel it, or what it
     makes of the power it has. Where the energy of a FLOP is not known, a peak that the vendor raised more than that of
     16 bits is reached as far as there is more power. A latency in cycles follows the boost clock; what it costs in
-    FLOPs, and the reuse that feeds the tensor cores, those of an SM and clock, a softmax those of an exponential; the
+    FLOPs, and the reuse that feeds the tensor cores, those of an SM and clock; the
     L2 cache's lead over memory SMs, clock and bandwidth: where they are known of both.
 
     Parameters
@@ -72,9 +72,6 @@ def scaled(parameters: Record, lender: Any, borrower: Any, form: str = "bf16") -
     fields = parameters.model_dump()
     known = fields.get("compute_fraction") is not None
     changed: dict[str, Any] = _of_the_peak(fields, lender, borrower, form) if known else {}
-    if fields.get("softmax_flops") and lender.exponential_rate and borrower.exponential_rate:
-        theirs, own = (card.peak_16_bit / card.exponential_rate for card in (lender, borrower))
-        changed["softmax_flops"] = fields["softmax_flops"] * own / theirs
     if borrower.boost_mhz is None or lender.boost_mhz is None:
         return parameters.model_copy(update=changed)
     clocks = borrower.boost_mhz / lender.boost_mhz
