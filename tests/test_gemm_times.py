@@ -120,7 +120,7 @@ def test_what_no_product_has_is_refused():
         ("rtx-5090", 8192, 222, 242), ("rtx-3090", 8192, 75, 77), ("rtx-pro-6000-ws", 8192, 418, 418),
         ("rtx-pro-6000-server", 8192, 409, 417), ("rtx-4090", 2048, 159, 173), ("l4", 8192, 53, 59),
         ("rtx-a6000", 8192, 123, 123), ("h100-pcie", 8192, 493, 500), ("a10g", 8192, 69, 70),
-        ("a100-80gb-pcie", 8192, 252, 256),
+        ("h20-96gb", 8192, 142, 142), ("a100-80gb-pcie", 8192, 252, 256),
     ],
 )  # fmt: skip
 def test_large_products_reach_what_cards_were_measured_at(name, m, low, high):
