@@ -101,6 +101,12 @@ def test_skewed_loads_are_about_those_that_are_drawn(tokens, experts, each, ep, 
         assert routed.row_tiles(rows, touched, height) == pytest.approx(tiles, rel=0.12)
 
 
+def test_one_token_has_eight_experts_on_eight_of_sixteen_gpus():
+    """All its loads round to none, so that its rows are dealt."""
+    rows, touched = skewed_load(1.0, 256, 8, 16, law=power_law(1.0, 256, 8, 1.2))
+    assert (rows, touched) == (1, 1)
+
+
 def test_tiles_cover_each_experts_rows():
     even = Routed(1, 8, 1, balanced=True)
     assert even.row_tiles(8 * 16.0, 8, 16) == 8
@@ -132,6 +138,13 @@ def test_a_layer_by_hand():
     start = 20e-6 + 0.1e-6 + 128 * 5e-9
     assert moe_seconds(FIT, card, call.parts[0], 1e15) == pytest.approx(product + handed + start)
     assert layer_seconds(FIT, card, call, 1e15) == pytest.approx(2 * (product + handed) + start)
+
+
+def test_tokens_come_and_go_in_the_width_of_the_layer():
+    for part, routing in zip(layer(64.0).parts, (64 * 5e-9, 0), strict=True):
+        twice = replace(part, routed=replace(part.routed, tokens=128.0))
+        more = moe_seconds(FIT, H100, twice, 1e15) - moe_seconds(FIT, H100, part, 1e15)
+        assert more == pytest.approx(64 * 2048 * 2 / (2 * 3.35e12) + routing)
 
 
 def test_rows_are_padded_to_tiles_and_tiles_to_waves():
