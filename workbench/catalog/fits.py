@@ -207,6 +207,9 @@ KINDS = tuple(FITS)
 #: Those that go over links between GPUs.
 LINK_KINDS = tuple(kind for kind, record in FITS.items() if record is CollectiveFit)
 
+#: Kinds whose formats have fits of their own; those of the others are of 16 bits.
+FORMATTED = ("gemm", "prefill", "decode", "mla_prefill", "mla_decode", "moe")
+
 #: By format of a kernel (`dtypes.KERNEL_FORMATS`), those whose fit is the next best.
 NEAR_FORMATS: dict[str, tuple[str, ...]] = {
     "bf16": (),

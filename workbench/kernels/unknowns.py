@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from ..catalog import DEFAULT_ENGINE, KINDS, LINK_KINDS, NEAR_FORMATS, KernelFit, Model, kernel_fit
+from ..catalog.fits import FORMATTED
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..common.arguments import as_list, checked_names, one_of
@@ -15,7 +16,7 @@ from .times import LAWS
 def kernel_kinds(model: Model, operators: Iterable[str], formats: OperandFormats) -> list[str]:
     """Kinds of kernel that some operators of a model and collectives run, each with its format: "gemm fp8"."""
     found = {
-        f"{kind} {'bf16' if name in COLLECTIVES else formats.kernel_format(name)}"
+        f"{kind} {formats.kernel_format(name) if kind in FORMATTED else 'bf16'}"
         for name in operators
         if name in COLLECTIVES or has_operator(model, name)
         for kind in LAWS[kernel_of(model, name)].kinds
@@ -73,7 +74,10 @@ def fit_of(gpu: GPU, kernel: str, format: str, phase: str, engine: str | None = 
         None for a law without fitted parameters.
     """
     kinds = LAWS[kernel].kinds
-    return kernel_fit(gpu, kinds[phase == "decode" and len(kinds) > 1], format, engine) if kinds else None
+    if not kinds:
+        return None
+    kind = kinds[phase == "decode" and len(kinds) > 1]
+    return kernel_fit(gpu, kind, format if kind in FORMATTED else "bf16", engine)
 
 
 def joined(texts: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 
-from ..catalog.fits import KINDS
+from ..catalog.fits import FORMATTED, KINDS
 from ..common.arguments import one_of
 from ..signatures import typed
 from ..tables.looks import COLORS, SERIES_COLORS
@@ -18,8 +18,7 @@ from .style import finish
 #: Columns of a fit's table, and of `tables.fidelity`, that the charts show.
 FITTED_COLUMNS = ("kind", "time_s", "ideal_s", "held_out_s")
 ERRORS = ("gpu", "kind", "format", "engine", "ideal [%]", "held out [%]", "elsewhere [%]")
-#: Kinds whose formats have fits of their own, and engines in the order of their colours.
-FORMATTED = ("gemm", "moe", "prefill", "decode", "mla_prefill", "mla_decode")
+#: Engines in the order of their colours.
 ENGINE_ORDER = ("vllm", "sglang", "trtllm", "pytorch", "nccl")
 
 

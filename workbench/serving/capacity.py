@@ -79,7 +79,8 @@ def plan(
         [1/s]; memory_gb of a GPU [GB]; largest_batch [1]; cost of a million output tokens, of a full replica, or of the
         replicas that `request_rate` takes; replicas and gpus for it [1]; and verdict: "best", the cheapest that meets
         the service level; "meets the SLO"; or why not: it cannot run or does not fit, "TTFT over", "TPOT over", or
-        "dominated by" a row that is no slower in either and no dearer. The attribute `assumed` is as of `estimate`.
+        "dominated by" a row that is no slower in either and no dearer; expected_error of decoding, as of `estimate`
+        [%]. The attribute `assumed` is as of `estimate`.
 
     Raises
     ------
@@ -154,6 +155,8 @@ def _rows(ds: xr.Dataset) -> pd.DataFrame:
         "requests_per_second": at.requests_per_second, "memory_gb": at.memory / 1e9, "largest_batch": at.largest_batch,
         "cost": at.cost, "verdict": at.unfit,
     }  # fmt: skip
+    if "expected_error" in at:
+        columns["expected_error"] = at.expected_error.sel(phase="decode", drop=True)
     table = xr.Dataset(columns).to_dataframe(dim_order=["gpu", "tp", "batch_size"]).reset_index()
     return table.assign(verdict=table.verdict.map(UNFIT))
 

@@ -19,8 +19,8 @@ from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.arrays import Array
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, flags, labelled
-from ..kernels.unknowns import joined
-from ..operators import COLLECTIVES, OPERATORS, PHASES
+from ..kernels.unknowns import fit_of, joined
+from ..operators import COLLECTIVES, OPERATORS, PHASES, kernel_of
 from .batch import Batch
 from .drafts import Draft
 from .latency import Latency, batch_latency
@@ -128,7 +128,8 @@ def estimate(
         fits, unfit (what does not), largest_batch. Times [s]: ttft, tpot (without the first token; the mean,
         tpot_first, tpot_last), end_to_end_latency, step_time by phase. Rates [1/s]: tokens_per_second,
         tokens_per_second_per_user, requests_per_second. By phase: mfu, mbu [1], bound (`kernels.longest`), share [%] by
-        operator. energy_per_token [J], an estimate; cost of a million tokens. What does not fit has NaN in all of these
+        operator, expected_error [%], that of the operators' fits on timings that they did not see, by their shares.
+        energy_per_token [J], an estimate; cost of a million tokens. What does not fit has NaN in all of these
         but memory's, and bound -1. The attribute `assumed` says what is not from the GPU's own catalog entry.
 
     Raises
@@ -225,6 +226,8 @@ def _performance(
         "bound": _by_phase([phase.bound for phase in phases]), "energy_per_token": replica.gpus * drawn / tokens,
         "share": _shares(replica, batch, times),
     }  # fmt: skip
+    if replica.time_model == "kernel":
+        result["expected_error"] = _by_phase(_expected_errors(replica, result["share"]))
     if price is not None:
         result["cost"] = 1e6 * replica.gpus * price / 3600 / result["tokens_per_second"]
     return result
@@ -247,6 +250,21 @@ def _shares(replica: Replica, batch: Batch, times: Latency) -> dict[str, np.ndar
     return {name: _by_phase([share[name] for share in shares]) for name in shares[0]}
 
 
+def _expected_errors(replica: Replica, shares: dict[str, np.ndarray]) -> list[Array]:
+    """By phase, the errors of the fits that its operators go by, weighted by their shares of its time [%]."""
+    errors: list[Array] = []
+    for p, phase in enumerate(PHASES):
+        total: Array = 0.0
+        weight: Array = 0.0
+        for name in shares.keys() & {*OPERATORS, *COLLECTIVES}:
+            form = replica.formats.kernel_format(name) if name in OPERATORS else "bf16"
+            if used := fit_of(replica.gpu, kernel_of(replica.model, name), form, phase, replica.engine):
+                total = total + shares[name][p] * used.error_percent
+                weight = weight + shares[name][p]
+        errors.append(total / weight)
+    return errors
+
+
 # The Dataset ------------------------------------------------------------------------------------------------------
 
 _FULL = ("gpu", "model", *SIZE_DIMS, "tp")
@@ -257,7 +275,7 @@ DIMS: dict[str, tuple[str, ...]] = {
     "largest_batch": ("gpu", "model", "prompt", "output", "tp"),
     "ttft": _FULL, "tpot": _FULL, "tpot_first": _FULL, "tpot_last": _FULL, "end_to_end_latency": _FULL,
     "tokens_per_second": _FULL, "tokens_per_second_per_user": _FULL, "requests_per_second": _FULL,
-    "step_time": _PHASED, "mfu": _PHASED, "mbu": _PHASED, "bound": _PHASED,
+    "expected_error": _PHASED, "step_time": _PHASED, "mfu": _PHASED, "mbu": _PHASED, "bound": _PHASED,
     "share": ("gpu", "model", "phase", "operator", *SIZE_DIMS, "tp"), "energy_per_token": _FULL, "cost": _FULL,
 }  # fmt: skip
 """The variables of an estimate, in order, each with the dims that it depends on."""
