@@ -7,7 +7,7 @@ import workbench as wb
 from workbench.catalog import catalog_fits, engines, kernel_fit
 from workbench.catalog.dtypes import KERNEL_FORMATS
 from workbench.kernels import gemm_time, quantize_time
-from workbench.kernels.gemm_times import FORMATS
+from workbench.kernels.gemm_times import PRODUCT_FORMATS
 
 SIZES = {"m": [1.0, 64, 4096], "n": 4096, "k": 8192}
 
@@ -32,7 +32,7 @@ def test_a_format_is_its_operands(dtype, spelled):
 
 def test_the_ideal_time_moves_each_operand_once():
     card, m, n, k = wb.gpu("b200-sxm"), 8, 4096, 8192
-    for form in FORMATS:
+    for form in PRODUCT_FORMATS:
         known = KERNEL_FORMATS[form]
         moved = known.stored * n * k + known.activation * m * (n + k)
         assert gemm_time(card, m=m, n=n, k=k, dtype=form, time_model="ideal") == pytest.approx(moved / card.bandwidth)
@@ -42,7 +42,7 @@ def test_the_ideal_time_moves_each_operand_once():
 @pytest.mark.parametrize("name", wb.gpus())
 def test_every_gpu_has_a_time_in_every_format_that_it_computes_in(name, engine):
     card = wb.gpu(name)
-    for form in FORMATS:
+    for form in PRODUCT_FORMATS:
         if KERNEL_FORMATS[form].computes not in card.dense_tflops:
             if form == "fp8_block":
                 with pytest.raises(ValueError, match=f"^{name} has no fp8 peak[^\n]*$"):
