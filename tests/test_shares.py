@@ -20,7 +20,8 @@ LAWS = {
     f"gemm {form} {m}": (KERNEL_FORMATS[form].computes, partial(kernels.gemm_time, m=m, n=8192, k=8192, dtype=form))
     for form in PRODUCT_FORMATS for m in (32, 8192)
 } | {
-    f"moe {form}": (KERNEL_FORMATS[form].computes, partial(kernels.moe_time, **LAYER, format=form)) for form in PRODUCT_FORMATS
+    f"moe {form}": (KERNEL_FORMATS[form].computes, partial(kernels.moe_time, **LAYER, format=form))
+    for form in PRODUCT_FORMATS
 } | {
     "moe bf16": ("bf16", partial(kernels.moe_time, **LAYER)),
     "gemm decode": ("", partial(kernels.gemm_time, m=32, n=8192, k=8192)),
