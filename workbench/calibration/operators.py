@@ -179,6 +179,10 @@ def _left_out(texts: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.Series]:
         "MLA prefill by TensorRT-LLM 1.0 in fp8 on an A100, which has none": table.gpu.eq("a100-80gb-sxm")
         & operator.str.match("mla") & texts.kv_dtype.eq("fp8"),
         "FlashInfer's CUTLASS MoE on Hopper, untuned": hopper & operator.eq("moe") & untuned,
+        "MoE of vLLM 0.14 and TensorRT-LLM 1.0, whose benchmarks put few rows on one GPU": operator.eq("moe")
+        & (vllm & texts.version.str.startswith("0.14") | engine.eq("trtllm") & texts.version.str.startswith("1.0"))
+        & (table.ep > 1)
+        & (table.m * table.experts_per_token <= table.n_experts),
         "SGLang's Triton attention": sglang & kernel.eq("triton") & operator.str.startswith("attention"),
         "decoding over fewer than 128 tokens": short,
         "more than 16 query heads a KV head": shared,

@@ -119,7 +119,7 @@ def moe_time(
         GPUs that share every expert, and GPUs with whole experts each, every one of which has all tokens [1].
     routing : str
         "random", every token chooses its experts at random, as in a grid; "balanced", every expert gets the same; or
-        "skewed", by a power law.
+        "skewed", by a power law, whose loads are rounded: of few tokens, more may take less time.
     skew : array_like
         Exponent of that power law, such as 1.01 or 1.2; for "skewed" alone [1].
     engine : str, optional

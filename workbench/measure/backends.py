@@ -9,17 +9,16 @@ memory.
 import gc
 import os
 import platform
-import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from .cards import driver_and_clocks, supported_formats
 from .forward import ForwardPass, compiled, quantized
 from .plan import WARM_UPS, fewer
-from .timed_kernels import Kernel
+from .timed_kernels import Kernel, LeftOut
 
 Call = Callable[[], object]
 
@@ -55,6 +54,7 @@ class TorchBackend:
     memory: float
     gemm_size: int
     copy_bytes: int
+    graphs = False  #: whether calls are captured in a graph
 
     def __init__(self, torch: Any, device: str):
         """Remember PyTorch and the name that it has for the device."""
@@ -145,6 +145,9 @@ class TorchBackend:
 
     def _forward(self, kernel: Kernel) -> Call:
         """A whole forward pass; its model's weights stay until another model's come."""
+        graph = self.graphs and kernel.operator == "forward"
+        if graph and kernel.model and kernel.model.moe and not (self.grouped and kernel.dtype == "bf16"):
+            raise LeftOut("no grouped GEMM of experts that a graph could hold (bf16, compute capability 9.0): --eager")
         if self.passes is None or not self.passes.runs(kernel):
             self.passes = None
             gc.collect()
@@ -235,6 +238,7 @@ class GpuBackend(TorchBackend):
     """An NVIDIA or AMD GPU."""
 
     gemm_size, copy_bytes = GPU_CEILINGS
+    graphs = True
 
     def __init__(self, torch: Any, number: int):
         """Look at the card, and set memory aside to empty its cache with."""
@@ -258,7 +262,7 @@ class GpuBackend(TorchBackend):
             *super().facts(),
             f"card: {architecture}, {card.multi_processor_count} SMs or CUs, {card.total_memory / 1e9:.1f} GB",
             f"versions: {self.framework}, {platform_version}, Python {platform.python_version()}",
-            f"driver and clocks: {_smi(self.number) if not version.hip else 'not asked (ROCm)'}",
+            f"driver and clocks: {driver_and_clocks(self.number) if not version.hip else 'not asked (ROCm)'}",
             f"cache: {self.other.nbytes / 2**20:.0f} MiB written and read before each run, so operands are in memory",
             f"attention: {self.sdpa_backend} of scaled_dot_product_attention; runs are replays of CUDA graphs",
             f"experts: {'torch._grouped_mm in bf16' if self.grouped else 'products padded to the busiest expert'}",
@@ -318,29 +322,3 @@ class CpuBackend(TorchBackend):
             "device: CPU, no GPU: the benchmark was only tried out",
             f"versions: {self.framework}",
         ]
-
-
-def supported_formats(torch: Any, card: Any) -> dict[str, Any]:
-    """PyTorch's types of the formats that a card has matrix products in; before Ampere, also no FlashAttention."""
-    found = {"fp16": torch.float16}
-    capability = (card.major, card.minor)
-    if torch.version.hip or capability >= (8, 0):
-        found["bf16"] = torch.bfloat16
-    if torch.version.hip and card.gcnArchName.startswith("gfx94"):  # MI300
-        found["fp8"] = torch.float8_e4m3fnuz
-    elif card.gcnArchName.startswith("gfx95") if torch.version.hip else capability >= (8, 9):
-        found["fp8"] = torch.float8_e4m3fn
-    return found
-
-
-def _smi(number: int) -> str:
-    """Driver, clocks and power limit of an NVIDIA GPU, or why they are unknown."""
-    fields = "driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu"
-    if not (program := shutil.which("nvidia-smi")):
-        return "unknown (no nvidia-smi)"
-    asked = [program, f"--query-gpu={fields}", "--format=csv,noheader", "-i", str(number)]
-    try:
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"unknown ({type(error).__name__})"
-    return f"{fields} = {answer}"

@@ -24,7 +24,7 @@ from . import plan
 from .models import ModelSizes, catalog_models, find_model
 from .plan import Grid
 from .results import Results, alone, open_results, row_of
-from .timed_kernels import ELEMENT_BYTES, Kernel
+from .timed_kernels import ELEMENT_BYTES, Kernel, LeftOut
 
 SAVE_EVERY, REPORT_EVERY = 5.0, 10.0  # [s]
 RESUMED = "what was measured is kept, run again to go on"
@@ -87,18 +87,27 @@ def _reason(error: BaseException) -> str:
     """Why a kernel was not measured, in one line."""
     if isinstance(error, MemoryError):
         return "out of memory"
+    if isinstance(error, LeftOut):
+        return str(error)
     return f"failed: {(str(error).splitlines() or ['?'])[0][:200]}"
 
 
 def run(
     todo: Sequence[Kernel], backend: Backend, results: Results, *, seconds: float, clock: Callable[[], float]
 ) -> int:
-    """Measure kernels in order until all are done or `seconds` are over on the clock; returns how many were."""
+    """Measure kernels in order until all are done or `seconds` are over on the clock; returns how many were.
+
+    One that would take longer than what is left is passed over.
+    """
     began = saved = reported = clock()
-    failures = 0
-    for number, kernel in enumerate(todo, 1):
-        if clock() - began >= seconds:
-            return number - 1
+    failures = number = 0
+    for kernel in todo:
+        left = seconds - (clock() - began)
+        if left <= 0:
+            break
+        if plan.expected(kernel, backend.memory, plan.roofline_seconds(kernel)) > left:
+            continue
+        number += 1
         note, times = "", []
         try:
             times = backend.times(kernel, *plan.schedule(kernel, backend.memory))
@@ -117,7 +126,7 @@ def run(
         if clock() - reported >= REPORT_EVERY:
             reported = clock()
             _say(f"{number} of {len(todo)} kernels, {(reported - began) / 60:.1f} min, last {kernel.name} {note}")
-    return len(todo)
+    return number
 
 
 def _say(text: str) -> None:

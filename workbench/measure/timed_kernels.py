@@ -18,6 +18,10 @@ ELEMENTWISE: dict[str, tuple[Callable[[ModelSizes], tuple[int, ...]], int]] = {
 ELEMENT_BYTES = {"fp16": 2, "bf16": 2, "fp8": 1}
 
 
+class LeftOut(RuntimeError):
+    """A kernel that the device has no way to run, and why."""
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One kernel call. Sizes [1] are those of `SIZES`, 0 where they do not apply."""
