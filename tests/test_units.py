@@ -109,7 +109,7 @@ def converted(card, dimension):
         assert found.gpu == card.id  # nothing is borrowed from a GPU that is not converted
         parameters = record(found.fit, {field: UNITS[field] for field in UNITS if hasattr(found.fit, field)})
         own.append(found.record.model_copy(update={"parameters": parameters}))
-    return record(card, {"l2_mb": "byte", "tdp_w": "W"}).model_copy(
+    return record(card, {"l2_mb": "byte", "tdp_w": "W", "boost_mhz": "1/s"}).model_copy(
         update={
             "dense_tflops": {name: grown(rate, "FLOP/s", dimension) for name, rate in card.dense_tflops.items()},
             "memory": record(card.memory, {"capacity_gb": "byte", "reported_gib": "byte", "bandwidth_gbs": "byte/s"}),
