@@ -14,7 +14,7 @@ import workbench as wb
 from workbench import calibration, catalog, plots, studies, tables
 from workbench.catalog import fits, kernel_fit
 from workbench.plots import timings
-from workbench.tables.evidence import IDENTITY
+from workbench.tables.evidence import OF_A_FIT
 
 LAYER = ["q_proj", "k_proj", "v_proj", "qk", "pv", "o_proj", "up_proj", "down_proj"]
 TIME = {"quantity": "time", "operator": ["q_proj", "up_proj"], "phase": "decode", "seq_len": [128], "ridge": True}
@@ -162,14 +162,14 @@ def test_fidelity_is_of_every_fit_by_regime():
     table = tables.fidelity()
     assert set(table.regime) == {"all", *calibration.REGIMES}
     whole, fitted = table[table.regime == "all"], tables.fits()
-    assert set(whole[IDENTITY].itertuples(index=False, name=None)) == set(
-        fitted[IDENTITY].itertuples(index=False, name=None)
+    assert set(whole[OF_A_FIT].itertuples(index=False, name=None)) == set(
+        fitted[OF_A_FIT].itertuples(index=False, name=None)
     )
     known = whole.dropna(subset="ideal [%]")
     assert len(known) > 0.9 * len(whole)
     assert (known["held out [%]"] < known["ideal [%]"]).mean() > 0.98
-    parts = table[(table.regime != "all")].groupby(IDENTITY).rows.sum()
-    assert (known.groupby(IDENTITY).rows.sum() == parts).all()
+    parts = table[(table.regime != "all")].groupby(OF_A_FIT).rows.sum()
+    assert (known.groupby(OF_A_FIT).rows.sum() == parts).all()
 
 
 @pytest.mark.parametrize("error", ["held out [%]", "elsewhere [%]"])

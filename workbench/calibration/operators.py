@@ -20,13 +20,13 @@ from ..timings.cells import Cells
 from ..timings.tables import read_parquet
 
 #: Columns of numbers under the names that the fits know them by.
-NUMBERS = {
+COLUMNS_AS = {
     "m": "m", "n": "n", "k": "k", "batch_size": "batch_size", "new_tokens": "seq_len_q", "context": "seq_len_kv",
     "n_heads": "n_heads", "n_kv_heads": "n_kv_heads", "head_dim": "head_dim", "window": "window",
     "n_experts": "n_experts", "top_k": "experts_per_token", "tp": "tp", "ep": "ep", "gpus": "gpus",
     "message_bytes": "message_bytes", "time_s": "time_s",
 }  # fmt: skip
-TEXTS = ("gpu", "engine", "version", "operator", "dtype", "kv_dtype", "kernel_source", "distribution", "phase")
+WORDS = ("gpu", "engine", "version", "operator", "dtype", "kv_dtype", "kernel_source", "distribution", "phase")
 #: GPUs whose id in the catalog is not their name with dashes.
 NAMES = {"a100-sxm": "a100-80gb-sxm"}
 BLACKWELL, HOPPER = ("b200-sxm", "b300-sxm", "gb200", "gb300"), ("h100-sxm", "h200-sxm")
@@ -38,12 +38,12 @@ KINDS_OF = {
 }  # fmt: skip
 LINEAR = ("gdn", "kda")
 #: Formats by dtype, where it is not the format's own name.
-FORMATS = {
+FORMAT_OF = {
     "": "bf16", "bfloat16": "bf16", "float16": "bf16", "half": "bf16", "sq": "int8", "w4a16_mxfp4": "mxfp4_wo",
     "w4a8_mxfp4_mxfp8": "mxfp4_fp8",
 }  # fmt: skip
 #: Kernel libraries by what a kernel's name holds, the first that is found.
-FAMILIES = {
+LIBRARIES = {
     "gemm": {
         "deepgemm": "deepgemm", "triton": "triton", "cutedsl": "cutedsl", "cutlass": "cutlass",
         "sgl_kernel": "cutlass", "flashinferfp8block": "trtllm-gen", "plugin": "trtllm-plugin", "linear": "cublas",
@@ -84,18 +84,18 @@ def read_operators(path: str | Path) -> pd.DataFrame:
     ValueError
         In one line, for a file that is not such a table.
     """
-    cells = read_parquet(given_file(path), {*TEXTS, *NUMBERS})
+    cells = read_parquet(given_file(path), {*WORDS, *COLUMNS_AS})
     cells.require("gpu", "engine", "operator", "dtype", "time_s")
-    texts = pd.DataFrame({name: cells.text(name) for name in TEXTS})
-    numbers = pd.DataFrame({name: pd.to_numeric(column(cells, name)) for name in NUMBERS})
+    texts = pd.DataFrame({name: cells.text(name) for name in WORDS})
+    numbers = pd.DataFrame({name: pd.to_numeric(column(cells, name)) for name in COLUMNS_AS})
     ids = texts.gpu.str.replace("_", "-").replace(NAMES)
     linear = np.where(texts.kernel_source.str.contains("chunk|flashkda"), "linear_chunk", "linear_step")
     kinds = texts.operator.map(KINDS_OF).mask(texts.operator.isin(LINEAR), pd.Series(linear, texts.index))
-    form = texts["dtype"].replace(FORMATS)
+    form = texts["dtype"].replace(FORMAT_OF)
     attention = texts.operator.str.contains("attention|mla")
     cached = attention & texts.kv_dtype.eq("fp8") & form.ne("fp8")
     collective = numbers.message_bytes.notna()
-    table = numbers.rename(columns=NUMBERS).assign(
+    table = numbers.rename(columns=COLUMNS_AS).assign(
         gpu=ids, operator_class=kinds, engine=texts.engine, version=texts.version, kernel=texts.kernel_source,
         family=[_family(*row) for row in zip(texts.operator, texts.kernel_source, ids, strict=True)],
         format=form.mask(cached, "fp8_cache").mask(collective, "bf16"),
@@ -123,7 +123,7 @@ def column(cells: Cells, name: str) -> pd.Series:
 
 
 def _family(operator: str, kernel: str, gpu: str) -> str:
-    names = FAMILIES.get(operator, FAMILIES[""])
+    names = LIBRARIES.get(operator, LIBRARIES[""])
     found = next(family for part, family in names.items() if part in kernel.lower())
     if found == "fa2" and operator.startswith("mla"):
         found = "fa3"

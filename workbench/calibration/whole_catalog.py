@@ -23,7 +23,7 @@ from .least_squares import REGIMES, Timings
 from .rows import FEWEST_ROWS, FOLDS, Group, by_group, held_together
 
 #: Rows of a group that are fitted on, drawn by a seed: more of one make hardly another fit [1].
-MOST_ROWS = 600
+DRAWN_ROWS = 600
 #: Columns of a judgement.
 JUDGED = [
     *("gpu", "kind", "format", "engine", "version", "family", "regime", "rows", "ideal_error_percent"),
@@ -102,7 +102,7 @@ def _of_the_link(card: GPU, kind: str, engine: str, lenders: list[Candidate]) ->
 
 
 def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.sample(MOST_ROWS, random_state=0) if len(rows) > MOST_ROWS else rows
+    return rows.sample(DRAWN_ROWS, random_state=0) if len(rows) > DRAWN_ROWS else rows
 
 
 def _fitted(source: str, task: tuple[str, Group, pd.DataFrame], lent: CollectiveFit | None = None) -> Fit:

@@ -62,6 +62,22 @@ def nearest_fit(
     return min(known, key=distance)
 
 
+def lending(card: Any, lender: Any, fit: Fit, form: str, engine: str, link: str | None) -> list[str]:
+    """What is said of a fit that is not the GPU's own of that format and engine; `link`, why for a collective's."""
+    parts = [] if lender.id == card.id else [f"those of {lender.id}"]
+    if lender.id != card.id and link is not None:
+        parts.append(link)
+    elif lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
+        parts.append("the same architecture")
+    elif lender.id != card.id:
+        parts[0] += f" for want of a fit of {card.architecture}"
+    if fit.engine != engine:
+        parts.append(f"{fit.engine}'s {fit.family} kernels")
+    if fit.format != form and link is None:
+        parts.append(f"{fit.format} in place of {form}")
+    return parts
+
+
 def gpus_apart(card: Any, other: Any) -> float:
     """How far a GPU is from another: itself, its chip, its architecture with the same kind of memory or not [1]."""
     if card.id == other.id:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from ..common.arguments import LEAST, check_range, one_of
 from ..common.errors import CannotRun, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
-from .choosing import Candidate, catalog_fits, nearest_fit
+from .choosing import Candidate, catalog_fits, lending, nearest_fit
 from .dtypes import WIDTH
 from .engine_entries import DEFAULT_ENGINE, engines
 from .engine_entries import engine as find_engine
@@ -314,19 +314,11 @@ def borrowed_fit(
         lender, fit = nearest_link_fit(card, kind, engine, candidates, family, pcie=pcie)
     else:
         lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
-    parts = [] if lender.id == card.id else [f"those of {lender.id}"]
-    if kind in LINK_KINDS:
-        parts += [] if lender.id == card.id else [link_reason(card, lender, pcie=pcie)]
-    elif lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
-        parts.append("the same architecture")
-    elif lender.id != card.id:
-        parts[0] += f" for want of a fit of {card.architecture}"
-    if fit.engine != engine:
-        parts.append(f"{fit.engine}'s {fit.family} kernels")
-    if fit.format != form and kind not in LINK_KINDS:
-        parts.append(f"{fit.format} in place of {form}")
+    parts = lending(
+        card, lender, fit, form, engine, link_reason(card, lender, pcie=pcie) if kind in LINK_KINDS else None
+    )
     error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
-    parameters = scaled(fit.parameters, lender, card, fit.format)
+    parameters = fit.parameters if kind == "unfused" else scaled(fit.parameters, lender, card, fit.format)
     apart = engine in engines() and find_engine(engine).quantizes_apart
     if apart and getattr(parameters, "quantize_fraction", None) is not None:
         own = kernel_fit(card, "elementwise", engine=engine)

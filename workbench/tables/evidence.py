@@ -11,7 +11,7 @@ from ..catalog.gpu_entries import gpus, kernel_fit
 from ..common.project import DATA
 
 #: What tells the fits of the catalog apart.
-IDENTITY = ["gpu", "kind", "format", "engine", "family"]
+OF_A_FIT = ["gpu", "kind", "format", "engine", "family"]
 #: What the columns of `benchmarks` are called in a chart's table.
 BENCHMARK_UNITS = {
     "seconds": "time [s]", "copy_seconds": "copy [s]", "result_bytes": "result [byte]", "peak_bytes": "peak [byte]",
@@ -55,9 +55,9 @@ def fidelity() -> pd.DataFrame:
     table = pd.read_csv(str(DATA / "fidelity.csv"), comment="#").drop(columns="fit")
     table = table.rename(columns={"ideal_error_percent": "ideal_percent"})
     table.columns = [re.sub("_percent$", " [%]", str(name)).replace("held_out", "held out") for name in table]
-    known = pd.MultiIndex.from_frame(table[IDENTITY])
+    known = pd.MultiIndex.from_frame(table[OF_A_FIT])
     records = fits().rename(columns={"error [%]": "held out [%]"}).drop(columns="bias [%]").assign(regime="all")
-    other = records[~pd.MultiIndex.from_frame(records[IDENTITY]).isin(known)]
+    other = records[~pd.MultiIndex.from_frame(records[OF_A_FIT]).isin(known)]
     return pd.concat([table, other[[name for name in table if name in other]]], ignore_index=True)
 
 
