@@ -74,6 +74,11 @@ def test_a_step_along_k_takes_its_latency_however_small_the_tile():
     assert tiled_flops(256, 128 * 132, 4096, 1, step_flops=tile, **options) == large * (4096 + 200)
 
 
+def test_the_largest_tile_hides_the_latency_of_its_steps():
+    slow, fast = (gemm_seconds(plain(walk_ns=walk), H100, product("bf16", 2**20, 2**20), 1e15) for walk in (99.0, 0.0))
+    assert slow == pytest.approx(fast, rel=1e-3)
+
+
 def test_without_a_number_of_sms_no_step_takes_its_latency():
     unknown = H100.model_copy(update={"sm_count": None})
     large = product("bf16", m=8192.0, n=8192.0)

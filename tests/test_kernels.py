@@ -159,7 +159,7 @@ def test_the_kernel_time_of_one_decode_gemm_by_hand():
 def test_the_kernel_time_of_a_matmul_of_activations_by_hand():
     """204,800 x 64 x 64 in whole tiles of one SM; of 52.4 MB of activations 38 miss half of a 40 MB L2 cache."""
     card = wb.gpu("a100-80gb-sxm").model_copy(update={"sm_count": 1})
-    whole = {"fill_depth": 0.0, "half_tile": 0.0, "boost": 0.0, "small_tile_waves": None}
+    whole = {"fill_depth": 0.0, "half_tile": 0.0, "boost": 0.0, "small_tile_waves": None, "walk_ns": 0.0}
     fit = kernel_fit(card, "gemm").fit.model_copy(update=whole)
     activations = 2 * 204_800 * (64 + 64)
     missed = activations**2 / (activations + 20e6)

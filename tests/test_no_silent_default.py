@@ -115,14 +115,13 @@ def test_every_attention_starts_a_wave():
 
 
 def test_without_a_number_of_sms_a_tile_more_starts_no_wave():
-    full, lacking = wb.gpu("h100-sxm"), without(wb.gpu("h100-sxm"), "sm_count")
+    fit = {"fill_depth": 200, "half_tile": 30, "max_splits": 1}
     steps = [
-        kernels.gemm_time(card, m=256, n=128, k=4096, batch=133)
-        / kernels.gemm_time(card, m=256, n=128, k=4096, batch=132)
-        for card in (full, lacking)
+        tiled_flops(256, 128, 4096, 133, sm_count=sms, **fit) / tiled_flops(256, 128, 4096, 132, sm_count=sms, **fit)
+        for sms in (132, None)
     ]
-    assert steps[1] == pytest.approx(133 / 132, rel=1e-3)
-    assert steps[0] > 1.03  # 132 SMs
+    assert steps[1] == pytest.approx(133 / 132, rel=1e-12)
+    assert steps[0] > 1.1
     assert tiled_flops(32, 64, 64, 1.5, sm_count=None, fill_depth=0, half_tile=0) >= 2 * 32 * 64 * 64 * 1.5
 
 

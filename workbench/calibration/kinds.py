@@ -72,7 +72,7 @@ _GEMM: Bounds = {
 #: used in turn.
 _MORE: Bounds = {
     "fill_depth": (150.0, 0.0, 3000.0), "half_tile": (15.0, 0.0, 200.0), "loop_us": (3.0, 0.0, 30.0),
-    "compute_fraction": (0.7, 0.1, 1.0), "walk_ns": (1.5, 0.0, 8.0),
+    "compute_fraction": (0.7, 0.1, 1.0), "walk_ns": (1.0, 0.0, 8.0),
 }  # fmt: skip
 _SETS: Bounds = {"l2_speedup": (2.0, 1.0, 10.0), "l2_share": (0.8, 0.2, 1.0)}
 _QUANTIZED: Bounds = {"quantize_fraction": (0.4, 0.03, 4.0)}

@@ -53,8 +53,7 @@ class GemmFit(Record):
     walk_ns: Annotated[float, Field(ge=0, le=100), Unit("ns")] = 0.0  #: least time of a tile's step of 1 along k [ns]
     max_splits: Annotated[float, Field(ge=1, le=64), Unit("1")] = 16.0  #: parts that k is split into at most [1]
     split_us: Microseconds = 0.0  #: adding up the parts, where k is split [us]
-    #: Achieved share of the bandwidth in quantizing activations, above 1 where a large L2 cache holds them; None: the
-    #: timings do not hold it [1].
+    #: Share of the bandwidth in quantizing activations, above 1 where L2 holds them; None: timings do not hold it [1].
     quantize_fraction: Annotated[Annotated[float, Field(gt=0, le=4)] | None, Unit("1")] = None
     quantize_us: Microseconds = 0.0  #: launch of a kernel of its own that quantizes them [us]
     host_us: Microseconds = 0.0  #: least time of a call that the benchmark's host launches, without a CUDA graph [us]

@@ -4,7 +4,7 @@ Entries are frozen and print themselves with units. Vendor numbers stay as print
 convert them to SI. What a vendor does not publish is absent, never 0.
 """
 
-from functools import cache, partial
+from functools import cache
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -24,9 +24,7 @@ from .scaling import scaled
 
 #: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
 #: fp32's special functions for compute capability 7.x to 10.0 and 12.x, 32 for 10.3), by architecture [1].
-EXPONENTIALS = {
-    **dict.fromkeys(("volta", "turing", "ampere", "ada", "hopper", "blackwell"), 16), "blackwell ultra": 32,
-}  # fmt: skip
+EXPONENTIALS = dict.fromkeys(("volta", "turing", "ampere", "ada", "hopper", "blackwell"), 16) | {"blackwell ultra": 32}
 
 
 def _known_dtypes(table: dict[str, float]) -> dict[str, float]:

@@ -42,16 +42,25 @@ def _peak(gpu: Any, form: str) -> float | None:
     return gpu.peak_flop_rate(computes) if computes in gpu.dense_tflops else None
 
 
+def per_cycle(lender: Any, borrower: Any, form: str = "bf16") -> float | None:
+    """FLOPs of the borrower's SMs in a clock over those of the lender's, in a format; None where not known [1]."""
+    rates: list[float] = []
+    for gpu in (lender, borrower):
+        peak = _peak(gpu, form)
+        if peak is None or gpu.sm_count is None or gpu.boost_mhz is None:
+            return None
+        rates.append(peak / (gpu.sm_count * gpu.boost_mhz))
+    return rates[1] / rates[0]
+
+
 def scaled(parameters: Record, lender: Any, borrower: Any, form: str = "bf16") -> Any:
     """A fit of the lender, as the borrower's datasheet has it.
 
-    Launches and shares of the bandwidth stay. Of the peak, the borrower reaches the lender's share, or what its own
-    power limit allows, if that is less. If the lender runs into its limit, a borrower with more power to its peak
-    reaches more, at most what the lender would without a limit: the share of kernels too short to feel it, or what it
-    makes of the power it has. Where the energy of a FLOP is not known, a peak that the vendor raised more than that of
-    16 bits is reached as far as there is more power. A latency in cycles follows the boost clock; what it costs in
-    FLOPs, and the reuse that feeds the tensor cores, those of an SM and clock; the
-    L2 cache's lead over memory SMs, clock and bandwidth: where they are known of both.
+    Launches and shares of the bandwidth stay. Latencies in cycles follow the boost clock, and as FLOPs those of an SM
+    in a clock: what a FLOP takes besides its share of the peak, the depth of a pipeline, and the reuse that feeds it. The
+    L2 cache's lead over memory follows SMs, clock and bandwidth; all where they are known of both. The power limit comes last: no more of the peak is reached than it sustains, and if the lender runs
+    into its own, a borrower with more power to its peak reaches more, at most what the lender would without a limit:
+    the share of kernels too short to feel it, or what it makes of the power it has.
 
     Parameters
     ----------
@@ -70,45 +79,34 @@ def scaled(parameters: Record, lender: Any, borrower: Any, form: str = "bf16") -
     if lender.id == borrower.id:
         return parameters
     fields = parameters.model_dump()
-    known = fields.get("compute_fraction") is not None
-    changed: dict[str, Any] = _of_the_peak(fields, lender, borrower, form) if known else {}
+    changed: dict[str, Any] = {}
+    if fields.get("compute_fraction") is not None:
+        changed |= _of_the_peak(fields, lender, borrower, form)
+    if (depth := per_cycle(lender, borrower, form)) is not None:
+        changed |= {name: depth * fields[name] for name in ("fill_depth", "half_tile") if name in fields}
     if borrower.boost_mhz is None or lender.boost_mhz is None:
         return parameters.model_copy(update=changed)
     clocks = borrower.boost_mhz / lender.boost_mhz
     if "walk_ns" in fields:
         changed["walk_ns"] = fields["walk_ns"] / clocks
-    if borrower.sm_count is None or lender.sm_count is None:
-        return parameters.model_copy(update=changed)
-    cycles = clocks * borrower.sm_count / lender.sm_count
-    per_cycle = borrower.peak_16_bit / lender.peak_16_bit / cycles
-    changed |= {name: per_cycle * fields[name] for name in ("fill_depth", "half_tile") if name in fields}
-    if fields.get("l2_speedup") is not None:
+    if fields.get("l2_speedup") is not None and borrower.sm_count and lender.sm_count:
+        cycles = clocks * borrower.sm_count / lender.sm_count
         lead = fields["l2_speedup"] * cycles * lender.bandwidth / borrower.bandwidth
         changed["l2_speedup"] = min(MOST_LEAD, max(LEAST_LEAD, lead))
     return parameters.model_copy(update=changed)
 
 
 def _of_the_peak(fields: dict[str, Any], lender: Any, borrower: Any, form: str) -> dict[str, float]:
-    """Of a fit's fields, those that say what share of the peak it reaches, under another power limit."""
+    """Of a fit's fields, those that say what share of the peak it reaches."""
     share, boost = fields["compute_fraction"], fields.get("boost", 0.0)
     lenders, own = power_share(lender, form), power_share(borrower, form)
-    unlimited, sustained = share / (1 - boost), share
-    if own is None:
-        return {"compute_fraction": share / (_raised(lender, borrower, form) if lenders is None else 1)}
-    if lenders is not None and lenders < 1:
-        unlimited, sustained = max(unlimited, share / lenders), share * max(1.0, own / lenders)
-    unlimited = min(1.0, unlimited)
-    sustained = min(unlimited, own, sustained)
+    faster = per_cycle(lender, borrower, form)
+    unlimited, spare = share / (1 - boost), 1.0
+    if lenders is not None and own is not None and lenders < 1:
+        unlimited, spare = max(unlimited, share / lenders), max(1.0, own / lenders)
+    unlimited, sustained = (
+        1 / (1 + (1 / min(1.0, part) - 1) * (1.0 if faster is None else faster)) for part in (unlimited, share)
+    )
+    sustained = min(unlimited, spare * sustained, *([] if own is None else [own]))
     changed = {"compute_fraction": sustained}
     return changed | {"boost": 1 - sustained / unlimited} if "boost" in fields else changed
-
-
-def _raised(lender: Any, borrower: Any, form: str) -> float:
-    """How much more a format's peak over that of 16 bits is than the lender's, beyond the power for it; at least 1."""
-    theirs, own = _peak(lender, form), _peak(borrower, form)
-    same = lender.architecture.split()[0] == borrower.architecture.split()[0]
-    if not same or theirs is None or own is None or lender.tdp_w is None or borrower.tdp_w is None:
-        return 1.0
-    raised = own / borrower.peak_16_bit / (theirs / lender.peak_16_bit)
-    power = borrower.tdp_w / borrower.peak_16_bit / (lender.tdp_w / lender.peak_16_bit)
-    return float(max(1.0, raised / max(1.0, power)))

@@ -47,7 +47,7 @@ def tiled_flops(
     At least 2 batch m n k, and tends to it. Stairs in m, n and batch: a library picks the fastest of a few kernels.
     m, n, k, batch: sizes of the GEMM [1]; the others: of the GPU (None: whole tiles, no waves, and no least time of a
     step) and its `GemmFit` [1], and in the time of a tile's step along k, at least, and of adding up the parts of a
-    split k, what all SMs do [FLOP].
+    split k, what all SMs do [FLOP]. The step of the largest tile always hides its latency.
     """
     sizes, each = (
         (m, n, k, batch),
@@ -79,7 +79,7 @@ def _tile_flops(
     tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
     step: Array = 2.0 * rows * columns * sms / _reuse(rows, columns, half_tile)
     if sm_count is not None:
-        step = np.maximum(step, step_flops)
+        step = np.maximum(step, np.minimum(step_flops, 2.0 * prod(TILES[-1]) * sm_count))
     if small_tile_waves is not None and sm_count is not None:
         allowed = (rows >= LARGE_TILE) | (m <= rows) | (tiles <= small_tile_waves * sm_count)
         step = np.where(allowed, step, np.inf)

@@ -24,7 +24,7 @@ from .roofline import check_time_model, ideal_time
 from .times import operator_time
 
 #: Formats of products besides the plain ones.
-FORMATS = [form for form in KERNEL_FORMATS if form not in (*WIDTH, "fp8_cache")]
+PRODUCT_FORMATS = [form for form in KERNEL_FORMATS if form not in (*WIDTH, "fp8_cache")]
 
 
 def gemm_time(
@@ -119,7 +119,7 @@ def quantize_time(gpu: str | GPU, *, m: Any, k: Any, dtype: str = "fp8", engine:
 
 def _product(m: Array, k: Array, n: Array, batch: Array, dtype: str, weight_dtype: str | None) -> tuple[Cost, str]:
     """The work of a product in a format of kernels, or of operands in their own, and what it computes in."""
-    if weight_dtype is None and one_of("dtype", dtype, [*WIDTH, *FORMATS]) in FORMATS:
+    if weight_dtype is None and one_of("dtype", dtype, [*WIDTH, *PRODUCT_FORMATS]) in PRODUCT_FORMATS:
         known, form = KERNEL_FORMATS[dtype], dtype
         widths, computes = (known.stored, known.activation), known.computes
     else:
