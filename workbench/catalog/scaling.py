@@ -57,10 +57,11 @@ def scaled(parameters: Record, lender: Any, borrower: Any, form: str = "bf16") -
     """A fit of the lender, as the borrower's datasheet has it.
 
     Launches and shares of the bandwidth stay. Latencies in cycles follow the boost clock, and as FLOPs those of an SM
-    in a clock: what a FLOP takes besides its share of the peak, the depth of a pipeline, and the reuse that feeds it. The
-    L2 cache's lead over memory follows SMs, clock and bandwidth; all where they are known of both. The power limit comes last: no more of the peak is reached than it sustains, and if the lender runs
-    into its own, a borrower with more power to its peak reaches more, at most what the lender would without a limit:
-    the share of kernels too short to feel it, or what it makes of the power it has.
+    in a clock: what a FLOP takes besides its share of the peak, the depth of a pipeline, and the reuse that feeds it.
+    The L2 cache's lead over memory follows SMs, clock and bandwidth; all where they are known of both. The power limit
+    comes last: no more of the peak is reached than it sustains, and if the lender runs into its own, a borrower with
+    more power to its peak reaches more, at most what the lender would without a limit: the share of kernels too short
+    to feel it, or what it makes of the power it has.
 
     Parameters
     ----------
