@@ -60,7 +60,7 @@ def synthetic(kind, rows=600, noise=0.03, outliers=0.05, seed=1):
     """Timings that the model would give, with 3 % noise and 5 % of the rows three times too slow."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16"} | shapes(kind, rng, rows))
-    timings = least_squares.Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu(GPU), TRUTH["prefill"])
+    timings = least_squares.Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu(GPU))
     slow = np.where(rng.random(rows) < outliers, 3.0, 1.0)
     return table.assign(time_s=timings.predict(TRUTH[kind]) * np.exp(noise * rng.standard_normal(rows)) * slow)
 
@@ -108,8 +108,9 @@ def test_what_the_rows_do_not_determine_has_no_interval():
     table = synthetic("prefill")
     parameters = calibration.fit(table[(table.head_dim == 128) & table.window.isna()], GPU).parameters
     unknown = set(parameters.parameter[parameters.low.isna()])
-    assert {"exponentials", "large_head", "window_edge"} <= unknown
+    assert "exponentials" in unknown
     assert not unknown & {"launch_us", "wave_us", "bandwidth_fraction"}
+    assert not set(parameters.parameter) & {"large_head", "window_edge"}
 
 
 def test_held_out_errors_are_the_noise_and_the_outliers(result):
@@ -149,7 +150,7 @@ def test_replays_give_the_rate_of_the_l2_cache(kind, copies, rel):
     """
     rng = np.random.default_rng(2)
     table = pd.DataFrame({"operator_class": kind, "dtype": "fp16", "copies": copies} | shapes(kind, rng, 600))
-    timings = least_squares.Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu("l40s"), TRUTH["prefill"])
+    timings = least_squares.Timings(kind, "bf16", table.assign(time_s=1.0), wb.gpu("l40s"))
     truth = TRUTH[kind].model_copy(update={"l2_speedup": 4.0, "launch_us": 1.0})
     table["time_s"] = timings.predict(truth)
     result = calibration.fit(table, "l40s")

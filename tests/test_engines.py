@@ -91,6 +91,7 @@ def test_launching_hides_kernels_or_is_hidden(made_up):
     assert step_time(replica(), many) == step_time(replica(engine=None), many) > 32e-3
     frame = simulate(Server("h100-sxm", "llama-3-8b"), closed_loop(2, requests=2, prompt=10, output=11))
     assert (frame.last_token_s - frame.first_token_s).to_numpy() == pytest.approx(0.32)
+    assert frame.first_token_s.to_numpy() == pytest.approx(0.032)
     ds = serving.estimate("h100-sxm", "llama-3-8b", 2, 10, 11).squeeze()
     assert ds.tpot == pytest.approx(0.032)
     assert ds.bound.values.tolist() == [3, 3]  # the host

@@ -211,9 +211,10 @@ def test_a_link_whose_rate_is_not_known_is_refused(pcie):
     assert kernels.link_rate(card, 1) == np.inf
 
 
-def test_a_softmax_without_a_16_bit_peak_is_said():
-    card = wb.gpu("h100-sxm").model_copy(update={"dense_tflops": {"fp8": 1979.0, "int8": 1979.0}})
-    assert "no 16-bit peak, so softmax at that of int8" in kernels.assumptions([card])
+def test_a_softmax_without_a_rate_of_exponentials_is_said():
+    words = "rate of exponentials unknown, so softmax takes no time"
+    assert words in kernels.assumptions([wb.gpu("mi300x")])
+    assert words not in kernels.assumptions([wb.gpu("h100-sxm")])
 
 
 # Whole numbers of any size ----------------------------------------------------------------------------------------

@@ -241,7 +241,7 @@ def test_the_lender_is_of_the_same_link():
     assert lender("a800-80gb-sxm").gpu == lender("rtx-3090").gpu == "a100-80gb-sxm"
     assert lender("b300-sxm").gpu == "b200-sxm"
     assert lender("gb300").gpu == "gb200"  # it joins as many
-    assert lender("gb300", engine="trtllm").gpu == "b200-sxm"
+    assert lender("gb300", engine="trtllm").gpu == "gb200"
     assert lender("rtx-4090").gpu == lender("a10").gpu == lender("a40", pcie=True).gpu == "l40s"
     assert lender("rtx-5090").gpu == "rtx-pro-6000-server"
     assert lender("v100-sxm2-16gb").gpu == "a100-80gb-sxm"  # the nearest rate

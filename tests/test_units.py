@@ -15,6 +15,7 @@ from workbench import kernels
 from workbench.catalog import dtypes, kernel_fit
 from workbench.catalog.fits import LINK_KINDS, UNITS
 from workbench.common.variables import VARIABLES
+from workbench.kernels import attention as attention_law
 from workbench.kernels import collectives
 from workbench.kernels import gemm as gemm_law
 from workbench.operators import OPERATORS, Conventions, Widths, cost, prefill
@@ -104,7 +105,17 @@ def converted(card, dimension):
         )
 
     own = []
-    for kind in ("gemm", "unfused", "prefill", "decode", "moe", "elementwise", *LINK_KINDS):
+    for kind in (
+        "gemm",
+        "unfused",
+        "prefill",
+        "decode",
+        "mla_prefill",
+        "mla_decode",
+        "moe",
+        "elementwise",
+        *LINK_KINDS,
+    ):
         found = kernel_fit(card, kind)
         assert found.gpu == card.id  # nothing is borrowed from a GPU that is not converted
         parameters = record(found.fit, {field: UNITS[field] for field in UNITS if hasattr(found.fit, field)})
@@ -126,6 +137,7 @@ def asked_twice(question, dimension):
     """
     before = question(A100, lambda value, unit: value)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention_law, "PART", grown(attention_law.PART, "byte", dimension))
         patch.setattr(gemm_law, "BOOST_TIME", grown(gemm_law.BOOST_TIME, "s", dimension))
         for table, unit in ((dtypes.WIDTH, "byte"), (collectives.PCIE_LANE_GBS, "byte/s")):
             for name, value in table.items():
@@ -218,6 +230,7 @@ def test_times_of_single_kernels_are_seconds(dimension):
         lambda card, _: kernels.gemm_time(card, m=[1, 100, 5000], n=4096, k=4096, batch=2),
         lambda card, _: kernels.attention_time(card, n_heads=32, n_kv_heads=8, **sizes),
         lambda card, _: kernels.attention_time(card, n_heads=32, n_kv_heads=32, **sizes),
+        lambda card, _: kernels.mla_time(card, n_heads=16, new_tokens=[1, 3000], context=3000, batch_size=4),
     ):
         before, after = asked_twice(question, dimension)
         np.testing.assert_allclose(after, grown(before, "s", dimension), rtol=1e-12)

@@ -1,5 +1,7 @@
 """How attention is fitted: of heads, of a latent cache, and linear."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -39,6 +41,18 @@ def _linear(_: pd.DataFrame, sizes: Sizes, widths: OperandWidths) -> Cost:
     )
 
 
+def _shapes(kind: FittedKind, _: str, rows: pd.DataFrame) -> FittedKind:
+    """What large heads, single heads and windows do is fitted where there are such rows and others, else left as is."""
+    single = rows.n_heads == rows.n_kv_heads
+    seen = {
+        "large_head": rows.head_dim >= attention.LARGE_HEAD, "single_head": single,
+        "window_edge": (rows.window > 0) & (rows.seq_len_kv > rows.window) if "window" in rows else single & False,
+    }  # fmt: skip
+    fixed = {name: kind.bounds[name][0] for name, one in seen.items() if name in kind.bounds and one.nunique() < 2}
+    bounds = {name: bound for name, bound in kind.bounds.items() if name not in fixed}
+    return replace(kind, bounds=bounds, variants=[variant | fixed for variant in kind.variants])
+
+
 _PREFILL: Bounds = {
     "launch_us": (8.0, 0.0, 100.0), "wave_us": (1.0, 0.0, 20.0), "token_ns": (1.0, 0.0, 60.0),
     "exponentials": (1.3, 0.0, 10.0), "compute_fraction": (0.7, 0.1, 1.0), "bandwidth_fraction": (0.7, 0.1, 1.0),
@@ -57,7 +71,7 @@ ATTENTION_KINDS: dict[str, FittedKind] = {
         (*_STEP, *_HEADS), [*_HEADS, "window"], _attention, attention.prefill_seconds,
         _PREFILL | {"large_head": (1.0, 0.3, 2.0), "window_edge": (2.0, 0.0, 12.0)},
         variants=[{"packed_heads": p, "operands_in_l2": c} for p in _BOTH for c in _BOTH],
-        cached=True, replayed=True, alias="attention_prefill",
+        cached=True, replayed=True, alias="attention_prefill", adapted=_shapes,
     ),
     "decode": FittedKind(
         (*_STEP, *_HEADS), [*_HEADS, "window"], _attention, attention.decode_seconds,
@@ -66,7 +80,7 @@ ATTENTION_KINDS: dict[str, FittedKind] = {
             {"tile_rows": rows} | split
             for rows in (16, 64) for split in ({}, {"whole_context": True}, {"split": "shared"}, {"split": "single"})
         ],
-        cached=True, replayed=True, alias="attention_decode",
+        cached=True, replayed=True, alias="attention_decode", adapted=_shapes,
     ),
     "mla_prefill": FittedKind(
         (*_STEP, "n_heads"), ["n_heads", "batch_size"], _latent, mla.expanded_seconds, _PREFILL,

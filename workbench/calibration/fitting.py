@@ -126,8 +126,7 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
     parameters, tables = [], []
     groups, skipped = by_group(table)
     for group, rows in groups.items():
-        own = [each.parameters for each in fits if each.kind == "prefill" and each.engine == group.engine]
-        timings = Timings(group.kind, group.format, rows, card, own[-1] if own else None)
+        timings = Timings(group.kind, group.format, rows, card)
         large = timings.ideal > LARGE  # small ones take their launch, however little they do
         from_memory = ~timings.replayed
         beaten = (timings.time < timings.ideal)[from_memory].mean() if from_memory.any() else 0.0

@@ -1,7 +1,6 @@
 """The rows of one kind of kernel, the fit to them by least squares, and the intervals of its parameters."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from scipy.optimize import OptimizeResult, least_squares
 
 from ..catalog.dtypes import KERNEL_FORMATS
 from ..catalog.fits import FITS
-from ..catalog.gpu_entries import GPU, kernel_fit
+from ..catalog.gpu_entries import GPU
 from ..kernels.gemm import replayed_cost
 from ..kernels.times import LAWS
 from .kinds import FITTED, call_costs
@@ -31,12 +30,10 @@ REPLAYED_ROWS, REPLAYED = 0.02, {"l2_speedup": (2.0, 1.0, 10.0), "l2_share": (1.
 class Timings:
     """The rows of one kind of kernel and format of a GPU as arrays, and the fit to them."""
 
-    def __init__(self, kind: str, form: str, rows: pd.DataFrame, card: GPU, prefill: Any = None) -> None:
-        """Prepare the rows; decoding takes the softmax of `prefill`, or of the GPU's own fit of that."""
+    def __init__(self, kind: str, form: str, rows: pd.DataFrame, card: GPU) -> None:
+        """Prepare the rows of a GPU."""
         fitted, self.card = FITTED[kind].adapted(FITTED[kind], form, rows), card
         self.record, self.law, self.variants, self.bounds = FITS[kind], fitted.law, fitted.variants, fitted.bounds
-        if kind == "decode":
-            self.law = partial(fitted.law, softmax=prefill or kernel_fit(card, "prefill", form).fit)
         self.time = rows.time_s.to_numpy(dtype=float)
         self.cost = call_costs(kind, form, rows)
         computes = rows["dtype"] if form == "bf16" else [KERNEL_FORMATS[form].computes] * len(rows)
@@ -46,7 +43,7 @@ class Timings:
         self.ideal = np.asarray(self.roof(card, self.cost, self.peak))
         self.regime = np.array(REGIMES)[(computing > moving / 2).astype(int) + (computing > 2 * moving)]
         in_cache = self.cost.bytes < (0.0 if card.l2_mb is None else 1e6 * card.l2_mb)
-        self.replayed = in_cache & fitted.replayed  # they may beat the roof of memory
+        self.replayed = np.asarray(in_cache & fitted.replayed)  # they may beat the roof of memory
         cached = in_cache & (self.time < 2 * moving)
         self.usable = (self.time > self.ideal) & ~(cached & fitted.cached)
         self.copies = rows.copies.fillna(1).to_numpy() if "copies" in rows else 1

@@ -33,7 +33,7 @@ class FittedKind:
     work : callable
         ``(rows, sizes, widths) -> Cost``; sizes are `columns` as arrays, the widths those of the operands [byte].
     law : callable
-        ``(fit, gpu, cost, peak_flop_rate) -> seconds``; decoding takes the softmax of prefill as well.
+        ``(fit, gpu, cost, peak_flop_rate) -> seconds``.
     bounds : dict
         Start, lower and upper bound of each fitted parameter; units as in `catalog.fits`.
     variants : list of dict

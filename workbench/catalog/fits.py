@@ -64,11 +64,8 @@ class PrefillFit(Record):
     wave_us: Microseconds  #: starting one wave of tiles, a tile on every SM [us]
     #: Writing a new token's keys and values into the cache, a thread block each [ns].
     token_ns: Annotated[float, Field(ge=0, le=1000), Unit("ns")] = 0.0
-    #: FLOPs that the 16-bit peak would do in the time of one score's softmax, mostly its exponential; an SM's 16
-    #: exponentials a clock are 128 FLOPs on GA100, 256 on GH100, 512 on GB100 [FLOP].
-    softmax_flops: Annotated[float, Field(ge=0, le=1e4), Unit("FLOP")] = 0.0
-    #: In its place, the exponentials that all SMs would do at the boost clock in that time [1].
-    exponentials: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Unit("1")] = None
+    #: Exponentials that all SMs would do at the boost clock in the time of one score's softmax, which has one [1].
+    exponentials: Annotated[float, Field(ge=0, le=100), Unit("1")]
     compute_fraction: Fraction  #: achievable share of the peak [1]
     #: What heads of `LARGE_HEAD` and more reach of that, as their tiles are others [1].
     large_head: Annotated[float, Field(gt=0, le=4), Unit("1")] = 1.0
@@ -95,17 +92,13 @@ class DecodeFit(Record):
     large_head: Annotated[float, Field(gt=0, le=4), Unit("1")] = 1.0
     single_head: Annotated[float, Field(gt=0, le=4), Unit("1")] = 1.0
     overlap: Sharpness  #: exponent of the smooth maximum, as for a GEMM [1]
-    #: Achievable share of the peak; None: that of prompts, with their softmax [1].
-    compute_fraction: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Unit("1")] = None
+    compute_fraction: Fraction  #: achievable share of the peak [1]
     tile_rows: Annotated[Count, Unit("1")] = 16  #: rows of queries that one tile computes [1]
     #: The same where more than `WIDE_HEADS` query heads share a KV head; None: the same number [1].
     wide_rows: Annotated[Count | None, Unit("1")] = None
     #: Share of the cache that every further tile of a KV head's rows reads from memory again [1].
     reread: Annotated[float, Field(ge=0, le=1), Unit("1")] = 0.0
-    #: Where no query heads share a KV head, the context is not split, and a block reads its own at this rate; None: it
-    #: is always split [GB/s].
-    unsplit_gbs: Annotated[Number | None, Unit("GB/s")] = None
-    #: Rate at which a thread block, one an SM, reads its part of a context, in place of that; None: no limit [GB/s].
+    #: Rate at which a thread block, one an SM, reads its part of a context; None: no limit [GB/s].
     block_gbs: Annotated[Number | None, Unit("GB/s")] = None
     #: Thread blocks that share the context of one tile at most; None: as many as there are [1].
     max_splits: Annotated[Number | None, Unit("1")] = None

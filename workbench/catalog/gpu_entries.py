@@ -314,10 +314,9 @@ def borrowed_fit(
         lender, fit = nearest_link_fit(card, kind, engine, candidates, family, pcie=pcie)
     else:
         lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
-    parts = lending(
-        card, lender, fit, form, engine, link_reason(card, lender, pcie=pcie) if kind in LINK_KINDS else None
-    )
-    error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent or fit.error_percent
+    link = link_reason(card, lender, pcie=pcie) if kind in LINK_KINDS else None
+    parts = lending(card, lender, fit, form, engine, link)
+    error = (lender.id != card.id and fit.elsewhere_percent) or fit.error_percent
     parameters = fit.parameters if kind == "unfused" else scaled(fit.parameters, lender, card, fit.format)
     apart = engine in engines() and find_engine(engine).quantizes_apart
     if apart and getattr(parameters, "quantize_fraction", None) is not None:
@@ -330,8 +329,7 @@ def borrowed_fit(
 
 @cache
 def _candidates(kind: str) -> list[Candidate]:
-    entries = [(gpu(name), catalog_fits(name)) for name in gpus() if catalog_fits(name)]
-    return [Candidate(entry, fit) for entry, fits in entries for fit in fits if fit.kind == kind]
+    return [Candidate(gpu(name), fit) for name in gpus() for fit in catalog_fits(name) if fit.kind == kind]
 
 
 def _kernel_fits(card: GPU) -> list[str]:

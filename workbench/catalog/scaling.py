@@ -57,11 +57,11 @@ def scaled(parameters: Record, lender: Any, borrower: Any, form: str = "bf16") -
     """A fit of the lender, as the borrower's datasheet has it.
 
     Launches and shares of the bandwidth stay. Latencies in cycles follow the boost clock, and as FLOPs those of an SM
-    in a clock: what a FLOP takes besides its share of the peak, the depth of a pipeline, and the reuse that feeds it. A
-    softmax follows the exponentials, and the L2 cache's lead over memory SMs, clock and bandwidth; all where they are
-    known of both. The power limit comes last: no more of the peak is reached than it sustains, and if the lender runs
-    into its own, a borrower with more power to its peak reaches more, at most what the lender would without a limit:
-    the share of kernels too short to feel it, or what it makes of the power it has.
+    in a clock: what a FLOP takes besides its share of the peak, the depth of a pipeline, and the reuse that feeds it.
+    The L2 cache's lead over memory follows SMs, clock and bandwidth; all where they are known of both. The power limit
+    comes last: no more of the peak is reached than it sustains, and if the lender runs into its own, a borrower with
+    more power to its peak reaches more, at most what the lender would without a limit: the share of kernels too short
+    to feel it, or what it makes of the power it has.
 
     Parameters
     ----------
@@ -85,9 +85,6 @@ def scaled(parameters: Record, lender: Any, borrower: Any, form: str = "bf16") -
         changed |= _of_the_peak(fields, lender, borrower, form)
     if (depth := per_cycle(lender, borrower, form)) is not None:
         changed |= {name: depth * fields[name] for name in ("fill_depth", "half_tile") if name in fields}
-    if fields.get("softmax_flops") and lender.exponential_rate and borrower.exponential_rate:
-        theirs, own = (card.peak_16_bit / card.exponential_rate for card in (lender, borrower))
-        changed["softmax_flops"] = fields["softmax_flops"] * own / theirs
     if borrower.boost_mhz is None or lender.boost_mhz is None:
         return parameters.model_copy(update=changed)
     clocks = borrower.boost_mhz / lender.boost_mhz

@@ -36,8 +36,6 @@ def whole_waves(tiles: Array, gpu: GPU) -> Array:
 
 def softmax_seconds(fit: PrefillFit, gpu: GPU) -> float:
     """What the softmax of one score takes, the same in every format [s]; 0 where exponentials have no known rate."""
-    if fit.exponentials is None:
-        return fit.softmax_flops / gpu.peak_16_bit
     return 0.0 if gpu.exponential_rate is None else fit.exponentials / gpu.exponential_rate
 
 
@@ -72,22 +70,18 @@ def prefill_seconds(
     return 1e-6 * (fit.launch_us + fit.wave_us * waves) + writing + compute + moving
 
 
-def decode_seconds(fit: DecodeFit, softmax: PrefillFit | None, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+def decode_seconds(fit: DecodeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     """Launch, latency of the context, and the smooth maximum of reading the cache, starting waves and computing [s].
 
     The query heads of one KV head, times the new tokens, share the rows of a tile; no causal skipping. Split over the
-    context: flash-decoding (Dao et al. 2023). `softmax` is for a fit that has no rate of its own.
+    context: flash-decoding (Dao et al. 2023).
     """
     shared = np.where(np.isfinite(cost.window), 1, cost.group) if fit.split == "shared" else cost.group
     rows, groups = cost.m * shared, cost.batch / shared
     height = fit.tile_rows if fit.wide_rows is None else np.where(shared > WIDE_HEADS, fit.wide_rows, fit.tile_rows)
     tiles = np.ceil(rows / height)
     padded = groups * tiles * height * cost.n
-    if fit.compute_fraction is not None:
-        compute = padded * cost.score_flops / (fit.compute_fraction * peak_flop_rate)
-    else:
-        assert softmax is not None
-        compute = padded * score_seconds(softmax, gpu, cost, peak_flop_rate)
+    compute = padded * cost.score_flops / (fit.compute_fraction * peak_flop_rate)
     moved = cost.bytes + fit.reread * (tiles - 1) * (cost.bytes - cost.activations) if fit.reread else cost.bytes
     if fit.joined_splits:
         moved = moved + fit.joined_splits * PART * cost.batch * cost.m * (cost.score_flops / 2 - cost.k)
@@ -97,7 +91,7 @@ def decode_seconds(fit: DecodeFit, softmax: PrefillFit | None, gpu: GPU, cost: C
     if fit.large_head != 1:
         moving = moving / np.where(np.greater_equal(cost.k, LARGE_HEAD), fit.large_head, 1.0)
     waves = 1e-6 * fit.wave_us * whole_waves(groups * np.ceil(rows / QUERY_TILE), gpu)
-    unsplit = np.equal(shared, 1) & (fit.unsplit_gbs is not None or fit.split == "shared")
+    unsplit = np.equal(shared, 1) & (fit.split == "shared")
     context = cost.n + cost.hidden if fit.whole_context else cost.n
     latency = 1e-6 * (fit.launch_us + np.where(unsplit, 0.0, fit.context_us * context / (context + CONTEXT_DEPTH)))
     walk = _walk_seconds(fit, gpu, cost, groups * tiles, np.equal(shared, 1))
@@ -107,9 +101,6 @@ def decode_seconds(fit: DecodeFit, softmax: PrefillFit | None, gpu: GPU, cost: C
 
 def _walk_seconds(fit: DecodeFit, gpu: GPU, cost: Cost, tiles: Array, single: Array) -> Array:
     """How long a thread block walks along its share of the tiles' contexts [s]; 0 without a rate."""
-    if fit.unsplit_gbs is not None:
-        a_head = (cost.bytes - cost.activations) * cost.group / cost.batch  # byte
-        return np.where(single, a_head / (1e9 * fit.unsplit_gbs), 0.0)
     if fit.block_gbs is None:
         return 0.0
     splits = np.maximum(cost.n / LEAST_SPLIT, 1)
@@ -129,7 +120,7 @@ def attention_seconds(prefill: PrefillFit, decode: DecodeFit, gpu: GPU, cost: Co
     one = prefill_seconds(prefill, gpu, cost, peak_flop_rate)
     if np.all(np.greater_equal(cost.m, cost.n) & np.greater(cost.m, 1)):  # whole prompts: `alone` is `one`
         return one
-    faster = np.minimum(one, decode_seconds(decode, prefill, gpu, cost, peak_flop_rate))
+    faster = np.minimum(one, decode_seconds(decode, gpu, cost, peak_flop_rate))
     if not np.any(np.greater(cost.m, 1)):
         return faster
     alone = prefill_seconds(prefill, gpu, _new_tokens_alone(cost), peak_flop_rate)

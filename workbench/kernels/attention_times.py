@@ -195,7 +195,7 @@ def attention_cost(
 
 
 def mla_cost(
-    mla: Mla, new_tokens: Array, context: Array, batch_size: Array, n_heads: Array, width: Array, *, kv_width: Array,
+    mla: Mla, new_tokens: Array, context: Array, batch_size: Array, n_heads: Array, width: Any, *, kv_width: Any,
     causal: bool = True,
 ) -> Cost:  # fmt: skip
     """Work of fused latent attention, queries of `width` and latent of `kv_width` [byte]; the rest as `mla_time`."""

@@ -24,7 +24,7 @@ def absorbed_seconds(fit: DecodeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array
 
     Queries are multiplied with the up-projection of keys, which absorbs it. DeepSeek-AI 2024 (arXiv 2405.04434).
     """
-    return decode_seconds(fit, None, gpu, cost, _computing_rate(gpu, cost, peak_flop_rate))
+    return decode_seconds(fit, gpu, cost, _computing_rate(gpu, cost, peak_flop_rate))
 
 
 def mla_seconds(prefill: PrefillFit, decode: DecodeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
@@ -34,4 +34,4 @@ def mla_seconds(prefill: PrefillFit, decode: DecodeFit, gpu: GPU, cost: Cost, pe
     absorbed = absorbed_seconds(decode, gpu, cost, peak_flop_rate)
     if np.all(cost.latent):
         return absorbed
-    return np.where(cost.latent, absorbed, expanded_seconds(prefill, gpu, cost, peak_flop_rate))
+    return np.where(np.asarray(cost.latent), absorbed, expanded_seconds(prefill, gpu, cost, peak_flop_rate))

@@ -98,8 +98,8 @@ def _kernels(gpu: GPU, run: list[str], engine: str | None) -> Iterator[str]:
         yield "SM count unknown, so tiles make no further waves"
     if gpu.l2_mb is None and kinds & {"gemm", "unfused", "prefill"}:
         yield "L2 cache unknown, so activations come from memory"
-    if not {"fp16", "bf16"} & gpu.dense_tflops.keys() and kinds & {"prefill", "decode"}:
-        yield f"no 16-bit peak, so softmax at that of {[*gpu.dense_tflops][-1]}"
+    if gpu.exponential_rate is None and kinds & {"prefill", "mla_prefill"}:
+        yield "rate of exponentials unknown, so softmax takes no time"
 
 
 def _lent(gpu: GPU, used: KernelFit, form: str, engine: str) -> str:

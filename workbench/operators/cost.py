@@ -163,7 +163,7 @@ class Heads:
     latent: Array | None = None
 
 
-def scores_per_sequence(step: Step, window: int | None, *, causal: bool) -> Array:
+def scores_per_sequence(step: Step, window: Array | None, *, causal: bool) -> Array:
     """Scores that one head computes for one sequence [1].
 
     Every new token sees at most `window` tokens; with `causal`, no token sees a later one: prefill has s (s + 1) / 2.
@@ -174,7 +174,7 @@ def scores_per_sequence(step: Step, window: int | None, *, causal: bool) -> Arra
 
 
 def attention(
-    step: Step, heads: Heads, activation: Array, *, part: str = "fused", window: int | None = None,
+    step: Step, heads: Heads, activation: Array, *, part: str = "fused", window: Array | None = None,
     causal: bool = True, scores: str = "chip", calls: int = 1,
 ) -> Cost:  # fmt: skip
     """Work of one layer's attention: 2 B T C H (D_qk + D_v) FLOPs for B sequences of T new tokens over C of context.
@@ -190,7 +190,7 @@ def attention(
         Width of queries, scores and outputs [byte].
     part : str
         "qk", "pv", or "fused" for both in one kernel.
-    window : int, optional
+    window : float or ndarray, optional
         Tokens that a new one sees at most [token].
     causal : bool
         Skip the scores that the causal mask leaves out.
