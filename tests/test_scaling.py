@@ -55,6 +55,8 @@ def test_the_share_of_the_peak_is_that_of_the_borrowers_power():
     limited = FIT.model_copy(update={"compute_fraction": 0.76})  # 0.95 of what its power allows
     assert scaled(limited, lender, card(tdp_w=whole)).compute_fraction == pytest.approx(0.95)
     assert scaled(limited, lender, card(tdp_w=half)).boost == pytest.approx(1 - 0.5 / 0.95)
+    steady = limited.model_copy(update={"boost": 0.0})  # timings that were too long to see the clock fall
+    assert scaled(steady, lender, card(tdp_w=whole)).compute_fraction == pytest.approx(0.95)
     unknown = card("lender", chip="AD999")
     assert same(scaled(FIT, unknown, card(tdp_w=whole)), FIT)
     assert scaled(FIT, unknown, card(tdp_w=half)).compute_fraction == pytest.approx(0.5)

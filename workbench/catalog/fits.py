@@ -38,16 +38,14 @@ class GemmFit(Record):
     loop_depth: Depth = 0.0  #: k at which half of that is paid [1]
     fill_depth: Depth = 0.0  #: filling the pipeline and writing the tile out, as additional k of every output tile [1]
     half_tile: Depth = 0.0  #: side of the tile that keeps half of the tensor cores busy, as it reuses operands less [1]
-    #: Tiles with fewer than 128 rows are used only where they make no more waves than this, or cover all of m; None:
-    #: wherever they are faster, so that the stairs are low [1].
+    #: Waves up to which tiles of fewer than 128 rows are used, unless they cover all of m; None: wherever faster [1].
     small_tile_waves: Annotated[Number | None, Unit("1")] = None
     #: Share of the computing time that a short kernel saves, before the power limit lowers the clock [1].
     boost: Annotated[float, Field(ge=0, lt=1), Unit("1")] = 0.0
     compute_fraction: Fraction  #: achievable share of the peak in the limit of large work [1]
     bandwidth_fraction: Fraction  #: the same of the bandwidth [1]
     overlap: Sharpness  #: exponent p of the smooth maximum of computing and moving: 1 adds, infinity hides one [1]
-    #: How much faster operands come from the L2 cache than from memory, in a benchmark that repeats one call; None: not
-    #: seen in the timings [1].
+    #: How much faster L2 is than memory, in a benchmark that repeats one call; None: not seen in the timings [1].
     l2_speedup: L2Speedup = None
     l2_share: L2Share = 1.0  #: of the L2 cache that such operands find room in [1]
     walk_ns: Annotated[float, Field(ge=0, le=100), Unit("ns")] = 0.0  #: least time of a tile's step of 1 along k [ns]
