@@ -433,7 +433,10 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "kernels/unknowns.py": [
         ("if gpu.sm_count is None and", "if gpu.sm_count == 0 and", "nothing said of SMs"),
-        ("if kind in kinds and", "if", "fits that are not used"),
+        ("    for each in run:", "    for each in KINDS:", "fits that are not used"),
+        ('[f"in {record.format}"]', "[]", "another format's fit, unsaid"),
+        ("formats.kernel_format(name) if kind in FORMATTED", "formats.kernel_format(name) if True",
+         "a format of kinds that have none"),
     ],
     "operators/cost.py": [
         ("float(size)", "size", "integers that overflow"),

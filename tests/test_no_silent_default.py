@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from workbench import kernels, serving
+from workbench.catalog import KINDS
 from workbench.catalog.dtypes import WIDTH
 from workbench.common.arguments import MAX_SIZE
 from workbench.kernels.attention import whole_waves
@@ -95,7 +96,8 @@ def test_every_operator_of_every_model_has_a_time_on_every_gpu(model):
 
 def test_what_a_gpu_lacks_is_left_out_and_said():
     full, lacking = wb.gpu("h100-sxm"), without(wb.gpu("h100-sxm"), "sm_count", "l2_mb")
-    assert kernels.assumptions([full]) == "h100-sxm: unfused by the fit of a100-80gb-sxm"
+    assert "unknown" not in kernels.assumptions([full])
+    assert kernels.assumptions([full], kinds=["gemm", "decode fp8_cache"]) == ""  # its own numbers
     for words in (
         "SM count unknown, so tiles make no further waves",
         "L2 cache unknown, so activations come from memory",
@@ -128,7 +130,7 @@ def test_without_a_number_of_sms_a_tile_more_starts_no_wave():
 def test_answers_carry_what_they_assume():
     bf16 = dict.fromkeys(("weight_dtype", "activation_dtype", "kv_dtype"), "bf16")
     ds = wb.roofline_grid(["tpu-v5e", "a100-80gb-sxm"], "gpt2", time_model="kernel", tp=[1, 2], **bf16)
-    borrowed = "tpu-v5e: gemm, prefill, decode, elementwise by the fit of a100-80gb-sxm; SM count unknown"
+    borrowed = "tpu-v5e: gemm, prefill, decode, elementwise, all_reduce by the fit of a100-80gb-sxm; SM count unknown"
     assert ds.attrs["assumed"].startswith(borrowed)
     assert "a100-80gb-sxm:" not in ds.attrs["assumed"]  # its own numbers
     assert wb.forward_pass(ds).attrs["assumed"] == ds.attrs["assumed"]
@@ -145,7 +147,9 @@ def test_answers_carry_what_they_assume():
     assert "by the fit of b200-sxm" in frame.attrs["assumed"]
     server = wb.simulation.Server("a100-80gb-sxm", "gpt-oss-20b", max_model_len=256, engine=None)
     frame = wb.simulation.simulate(server, wb.simulation.poisson(1, requests=1, prompt=10, output=5))
-    assert frame.attrs["assumed"] == "gpt-oss-20b: layers with a sliding window keep the whole cache"
+    of_experts = "a100-80gb-sxm: moe mxfp4_wo by the fit of a100-80gb-sxm (in bf16)"
+    of_cache = "gpt-oss-20b: layers with a sliding window keep the whole cache"
+    assert frame.attrs["assumed"] == f"{of_experts}. {of_cache}"
 
 
 def test_nothing_is_said_of_kernels_that_are_not_run():
@@ -153,26 +157,42 @@ def test_nothing_is_said_of_kernels_that_are_not_run():
     assert serving.estimate(h100, "llama-3-8b", engine=None).attrs["assumed"] == ""
     grids = {view: wb.roofline_grid(h100, "llama-3-8b", view, time_model="kernel") for view in ("fused", "unfused")}
     said = {view: ds.attrs["assumed"] for view, ds in grids.items()}
-    assert said == {"fused": "", "unfused": "h100-sxm: unfused by the fit of a100-80gb-sxm"}
+    assert said == {"fused": "", "unfused": "h100-sxm: unfused by the fit of a100-80gb-sxm (pytorch)"}
     lacking = without(h100, "sm_count", "l2_mb")
     assert kernels.assumptions([lacking], kinds=["elementwise"]) == kernels.assumptions([lacking], kinds=[]) == ""
-    assert (
-        kernels.assumptions([lacking], kinds=["decode"]) == "h100-sxm: SM count unknown, so tiles make no further waves"
-    )
+    said = "h100-sxm: SM count unknown, so tiles make no further waves"
+    assert kernels.assumptions([lacking], kinds=["decode"]) == said
+    in_l2 = ["gemm", "unfused", "prefill", "mla_prefill", "linear_chunk"]
+    assert all(("L2 cache" in kernels.assumptions([lacking], kinds=[kind])) == (kind in in_l2) for kind in KINDS)
     with pytest.raises(ValueError, match="^unknown kinds 'gem'"):
         kernels.assumptions([h100], kinds=["gem"])
 
 
+#: Kinds of fit that a kernel's time takes: of prompts, and of decoding where that is another one.
+OF_KERNEL = {"attention": ["prefill", "decode"], "mla": ["mla_prefill", "mla_decode"]}
+
+
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_an_operator_has_the_kind_of_its_kernel(operator):
-    ran = {
-        call.kernel
-        for name in MODELS
-        if (call := OPERATORS[operator](wb.model(name), Step(1, 8, 8, 0), Widths(), Conventions()))
-    }
-    (kernel,) = ran
-    assert kernel_kinds([operator]) == (["prefill", "decode"] if kernel == "attention" else [kernel])
-    assert kernel_kinds([operator, *COLLECTIVES]) == kernel_kinds([operator])
+    """With its format where the kind has fits by format, whatever operators of other models stand beside it."""
+    ran = 0
+    for name in MODELS:
+        model = wb.model(name)
+        call = OPERATORS[operator](model, Step(1, 8, 8, 0), Widths(), Conventions())
+        found = kernel_kinds(model, [operator], kernels.Formats(weight="fp16").of(model))
+        assert found == ([f"{kind} bf16" for kind in OF_KERNEL.get(call.kernel, [call.kernel])] if call else [])
+        ran += call is not None
+    assert ran
+
+
+def test_a_kind_is_named_with_the_format_that_its_operand_has():
+    model = wb.model("llama-3-8b")
+    formats = kernels.Formats(weight="fp8", activation="fp8", kv="fp8", lm_head="fp16").of(model)
+    run = ["qkv_proj", "attention", "elementwise", "lm_head", "all_reduce"]
+    assert kernel_kinds(model, run, formats) == [
+        *("gemm bf16", "gemm fp8", "prefill fp8", "decode fp8", "elementwise bf16", "all_reduce bf16")
+    ]  # fmt: skip
+    assert kernel_kinds(model, [*run, "router", *COLLECTIVES], formats)[-2:] == ["all_reduce bf16", "all_to_all bf16"]
 
 
 def test_what_is_made_of_answers_says_what_they_assume():
@@ -199,7 +219,8 @@ def test_what_is_made_of_answers_says_what_they_assume():
     ds = wb.roofline_grid("t4", "gpt2", time_model="kernel")
     assert wb.tables.points(ds).attrs["assumed"] == said == wb.best(ds, "time").attrs["assumed"]
     speedup = wb.speculation.speedup("t4", "llama-7b", 1, 64, [1, 2])
-    assert speedup.attrs["assumed"] == "t4: gemm, unfused by the fit of a100-80gb-sxm"
+    borrowed = "t4: gemm by the fit of a100-80gb-sxm; unfused by the fit of a100-80gb-sxm (pytorch)"
+    assert speedup.attrs["assumed"] == borrowed
     assert wb.tables.speedups(speedup).attrs["assumed"] == speedup.attrs["assumed"]
 
 
@@ -309,13 +330,13 @@ def test_memory_is_what_the_driver_reports_where_that_is_known(name):
     card = wb.gpu(name)
     if card.memory.reported_gib is None:
         assert card.memory_bytes == 1e9 * card.memory.capacity_gb
-        assert f"{name}: memory is the vendor's" in memory.assumed([card], "ideal")
+        assert f"{name}: memory is the vendor's" in memory.memory_assumed(card)
     else:
         assert card.memory_bytes == 2**30 * card.memory.reported_gib
         assert 0.96 < card.memory_bytes / (1e9 * card.memory.capacity_gb) < 1.075  # GB of 10^9 or of 2^30, less ECC
         address = "https://" in card.sources["memory"]
         assert address or "memory.reported_gib=" in (card.weaker_fields or "")
-        assert memory.assumed([card], "ideal") == ""
+        assert memory.memory_assumed(card) == ""
 
 
 @pytest.mark.parametrize(
