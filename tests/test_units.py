@@ -12,7 +12,7 @@ import pytest
 
 import workbench as wb
 from workbench import kernels
-from workbench.catalog import dtypes, kernel_fit
+from workbench.catalog import catalog_fits, dtypes
 from workbench.catalog.fits import LINK_KINDS, UNITS
 from workbench.common.variables import VARIABLES
 from workbench.kernels import attention as attention_law
@@ -104,45 +104,40 @@ def converted(card, dimension):
             update={field: grown(getattr(entry, field), units[field], dimension) for field in units}
         )
 
-    own = []
-    for kind in (
-        "gemm",
-        "unfused",
-        "prefill",
-        "decode",
-        "mla_prefill",
-        "mla_decode",
-        "moe",
-        "elementwise",
-        *LINK_KINDS,
-    ):
-        found = kernel_fit(card, kind)
-        assert found.gpu == card.id  # nothing is borrowed from a GPU that is not converted
-        parameters = record(found.fit, {field: UNITS[field] for field in UNITS if hasattr(found.fit, field)})
-        own.append(found.record.model_copy(update={"parameters": parameters}))
+    def in_units(fit):
+        units = {name: UNITS[name] for name in type(fit.parameters).model_fields if name in UNITS}
+        return fit.model_copy(update={"parameters": record(fit.parameters, units)})
+
     return record(card, {"l2_mb": "byte", "tdp_w": "W", "boost_mhz": "1/s"}).model_copy(
         update={
             "dense_tflops": {name: grown(rate, "FLOP/s", dimension) for name, rate in card.dense_tflops.items()},
             "memory": record(card.memory, {"capacity_gb": "byte", "reported_gib": "byte", "bandwidth_gbs": "byte/s"}),
             "link": record(card.link, {"gbs_per_direction": "byte/s"}),
-            "fits": tuple(own),
+            "fits": tuple(map(in_units, catalog_fits(card.id))),
         }
     )
 
 
-def asked_twice(question, dimension):
+def asked_twice(question, dimension, card=None):
     """What a question gives as it is, and where all numbers are in the smaller unit.
 
     question : function of the GPU, and of a function that converts a number by its unit
     """
-    before = question(A100, lambda value, unit: value)
+    card = card or A100
+    before = question(card, lambda value, unit: value)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention_law, "PART", grown(attention_law.PART, "byte", dimension))
         patch.setattr(gemm_law, "BOOST_TIME", grown(gemm_law.BOOST_TIME, "s", dimension))
         for table, unit in ((dtypes.WIDTH, "byte"), (collectives.PCIE_LANE_GBS, "byte/s")):
             for name, value in table.items():
                 patch.setitem(table, name, grown(value, unit, dimension))
-        return before, question(converted(A100, dimension), lambda value, unit: grown(value, unit, dimension))
+        for name, known in dtypes.KERNEL_FORMATS.items():
+            widths = {each: grown(getattr(known, each), "byte", dimension) for each in ("stored", "activation")}
+            patch.setitem(dtypes.KERNEL_FORMATS, name, known._replace(**widths))
+        patch.setattr(gemm_law, "WIDE", grown(gemm_law.WIDE, "byte", dimension))
+        for name, width in gemm_law.QUANTIZED.items():
+            patch.setitem(gemm_law.QUANTIZED, name, grown(width, "byte", dimension))
+        return before, question(converted(card, dimension), lambda value, unit: grown(value, unit, dimension))
 
 
 A100 = wb.gpu("a100-80gb-sxm")
@@ -223,17 +218,40 @@ def test_links_carry_bytes_a_second(dimension, own):
     assert after == pytest.approx(grown(before, "byte/s", dimension), rel=1e-12)
 
 
+ATTENTION = {"new_tokens": [1, 40, 3000], "context": [3000, 3000, 3000], "batch_size": 4}
+HEADS = {"n_heads": 32, "n_kv_heads": 8, "head_dim": 128}
+PRODUCT = {"m": [1, 100, 5000], "n": 4096, "k": 4096}
+EXPERTS = {
+    "tokens": [1, 64, 4096], "hidden_size": 2048, "intermediate_size": 1024, "n_experts": 64, "experts_per_token": 4,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("dimension", DIMENSIONS)
-def test_times_of_single_kernels_are_seconds(dimension):
-    sizes = {"new_tokens": [1, 40, 3000], "context": [3000, 3000, 3000], "batch_size": 4, "head_dim": 128}
-    for question in (
-        lambda card, _: kernels.gemm_time(card, m=[1, 100, 5000], n=4096, k=4096, batch=2),
-        lambda card, _: kernels.attention_time(card, n_heads=32, n_kv_heads=8, **sizes),
-        lambda card, _: kernels.attention_time(card, n_heads=32, n_kv_heads=32, **sizes),
-        lambda card, _: kernels.mla_time(card, n_heads=16, new_tokens=[1, 3000], context=3000, batch_size=4),
-    ):
-        before, after = asked_twice(question, dimension)
-        np.testing.assert_allclose(after, grown(before, "s", dimension), rtol=1e-12)
+@pytest.mark.parametrize(
+    ("card", "time", "sizes"),
+    [
+        ("a100-80gb-sxm", kernels.gemm_time, PRODUCT | {"batch": 2}),
+        ("a100-80gb-sxm", kernels.gemm_time, PRODUCT | {"dtype": "int4_wo"}),
+        ("a100-80gb-sxm", kernels.attention_time, ATTENTION | HEADS),
+        ("a100-80gb-sxm", kernels.attention_time, ATTENTION | HEADS | {"n_kv_heads": 32}),
+        ("a100-80gb-sxm", kernels.mla_time, ATTENTION | {"n_heads": 16}),
+        ("h200-sxm", kernels.gemm_time, PRODUCT | {"dtype": "fp8"}),
+        ("h200-sxm", kernels.gemm_time, PRODUCT | {"dtype": "fp8_block", "replayed": True}),
+        ("h200-sxm", kernels.gemm_time, PRODUCT | {"dtype": "fp8", "engine": "trtllm", "replayed": True}),
+        ("h200-sxm", kernels.quantize_time, {"m": [1, 5000], "k": 4096, "dtype": "fp8_block"}),
+        ("h200-sxm", kernels.attention_time, ATTENTION | HEADS | {"dtype": "bf16", "kv_dtype": "fp8"}),
+        ("h200-sxm", kernels.mla_time, ATTENTION | {"n_heads": 16, "dtype": "bf16", "kv_dtype": "fp8"}),
+        ("h200-sxm", kernels.linear_attention_time, {
+            "new_tokens": [1, 3, 3000], "batch_size": 4, "n_heads": 32, "n_key_heads": 16,
+        }),
+        ("h200-sxm", kernels.moe_time, EXPERTS),
+        ("h200-sxm", kernels.moe_time, EXPERTS | {"format": "fp8_block", "routing": "skewed", "skew": 1.2, "ep": 4}),
+        ("h200-sxm", kernels.moe_time, EXPERTS | {"format": "fp8", "replayed": True}),
+    ],
+)  # fmt: skip
+def test_times_of_single_kernels_are_seconds(card, time, sizes, dimension):
+    before, after = asked_twice(lambda gpu, _: time(gpu, **sizes), dimension, wb.gpu(card))
+    np.testing.assert_allclose(after, grown(before, "s", dimension), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ..catalog.fits import LINK_KINDS, CollectiveFit, Fit, fits_file
 from ..catalog.gpu_entries import GPU, KernelFit, borrowed_fit, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.links import link_of, nearest_link_fit
+from ..common.arguments import whole_number
 from ..common.machine import cores
 from ..files.writing import write_text
 from ..signatures import typed
@@ -56,6 +57,7 @@ def fit_catalog(
         By GPU. Each has its errors on shapes that it did not see, those of the fit that the GPU would borrow had it
         none, and how far apart engines are on the same shapes.
     """
+    workers = cores() if processes is None else whole_number("processes", processes)
     tasks = [
         (str(name), group, _drawn(rows))
         for name, own in table.groupby("gpu", sort=True)
@@ -64,7 +66,7 @@ def fit_catalog(
     pairs = [task for task in tasks if task[1].kind in LINK_KINDS and task[2].gpus.nunique() == 1]
     whole = [task for task in tasks if not any(task is pair for pair in pairs)]
     fits: dict[str, list[Fit]] = {}
-    with ProcessPoolExecutor(processes or cores()) as pool:
+    with ProcessPoolExecutor(workers) as pool:
         found = pool.map(partial(_fitted, source), whole)
         for done, (task, fit) in enumerate(zip(whole, found, strict=True), 1):
             fits.setdefault(task[0], []).append(fit)

@@ -39,9 +39,9 @@ def check_dtype(role: str, dtype: str) -> str:
     return str(one_of(f"{role}_dtype", dtype, WEIGHT_DTYPES if role in ("weight", "lm_head") else WIDTH))
 
 
-def plain_width(dtype: str) -> float:
-    """Width of a plain format [byte]; ValueError for any other."""
-    return WIDTH[one_of("dtype", dtype, WIDTH)]
+def plain_width(dtype: str, name: str = "dtype") -> float:
+    """Width of a plain format [byte]; ValueError for any other, by the argument's name."""
+    return WIDTH[one_of(name, dtype, WIDTH)]
 
 
 def element_bytes(dtype: str, group_size: int | None = None) -> float:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field
 
-from ..common.arguments import LEAST, check_range, one_of
-from ..common.errors import CannotRun, unknown
+from ..common.arguments import LEAST, check_range, one_of, plain
+from ..common.errors import CannotRun, shown, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
 from .choosing import Candidate, catalog_fits, lending, nearest_fit
 from .dtypes import WIDTH
@@ -294,6 +294,9 @@ def kernel_fit(
     card, kind = gpu(card), one_of("kind", kind, KINDS)
     form = one_of("format", format, NEAR_FORMATS)
     engine = one_of("engine", DEFAULT_ENGINE if engine is None else engine, engines())
+    pcie, family = one_of("pcie", pcie, (True, False)), plain(family)
+    if not isinstance(family, str | None):
+        raise ValueError(f"family = {shown(family)}: expected the name of a kernel library")
     if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
         own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
         return borrowed_fit(card, kind, form, engine, [*own, *_candidates(kind)], family, pcie=pcie)

@@ -40,6 +40,9 @@ def grid(
     scores: Annotated[str | None, typer.Option(help="Attention scores through 'memory' or on 'chip'.")] = None,
     time_model: TimeModel = "ideal",
     launch_latency: Annotated[float, typer.Option(help="Seconds added to every kernel call.")] = 0.0,
+    engine: Annotated[
+        str | None, typer.Option(help="Whose kernels 'kernel' times are of, such as 'vllm', the default.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="'float64' or 'float32'.")] = "float64",
     variable: Annotated[
         list[str] | None, typer.Option(help="Write only this one of flops, bytes, ..., bound; repeat.")
@@ -59,7 +62,8 @@ def grid(
             integers("--batch-size", batch_size) or 1, integers("--seq-len", seq_len) or 1024,
             candidates=integers("--candidates", candidates), tp=integers("--tp", tp), weight_dtype=weight_dtype,
             activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
-            logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, dtype=dtype,
+            logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, engine=engine,
+            dtype=dtype,
         )  # fmt: skip
         with progress_bar("chunks") as progress:
             store.write(

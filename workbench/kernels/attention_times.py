@@ -47,7 +47,7 @@ def attention_time(
     time_model : str
         "kernel" or "ideal".
     engine : str, optional
-        Whose kernels run, one of `catalog.ENGINES`; None is the best measured, the first.
+        Whose kernels run, as for `operator_time`.
     replayed : bool
         As for `gemm_time`: a KV cache that fits into L2 is read from there.
 
@@ -69,7 +69,8 @@ def attention_time(
     given = _checked(sizes, causal=causal)
     if np.any(given["n_heads"] % given["n_kv_heads"]):
         raise ValueError(f"n_heads = {shown(n_heads)} is not a multiple of n_kv_heads = {shown(n_kv_heads)}")
-    width, kv_width = plain_width(dtype), plain_width(kv_dtype or dtype)
+    width = plain_width(dtype)
+    kv_width = width if kv_dtype is None else plain_width(kv_dtype, "kv_dtype")
     call = attention_cost(**given, width=width, kv_width=kv_width, causal=causal)
     return _time(gpu, call, dtype, kv_dtype, time_model, engine, replayed)
 
@@ -110,7 +111,8 @@ def mla_time(
     }  # fmt: skip
     mla = Mla(**{name: whole_number(name, size) for name, size in ranks.items()})
     given = _checked(sizes, causal=causal)
-    width, kv_width = plain_width(dtype), plain_width(kv_dtype or dtype)
+    width = plain_width(dtype)
+    kv_width = width if kv_dtype is None else plain_width(kv_dtype, "kv_dtype")
     call = mla_cost(mla, **given, width=width, kv_width=kv_width, causal=causal)
     return _time(gpu, call, dtype, kv_dtype, time_model, engine, replayed)
 
@@ -155,7 +157,7 @@ def linear_attention_time(
     given = _checked(sizes)
     if np.any(given["n_heads"] % given["n_key_heads"]):
         raise ValueError(f"n_heads = {shown(n_heads)} is not a multiple of n_key_heads = {shown(n_key_heads)}")
-    call = linear_attention_cost(**given, width=plain_width(dtype), state_width=plain_width(state_dtype))
+    call = linear_attention_cost(**given, width=plain_width(dtype), state_width=plain_width(state_dtype, "state_dtype"))
     return _time(gpu, call, dtype, None, time_model, engine, replayed)
 
 

@@ -6,7 +6,7 @@ from ..catalog import DEFAULT_ENGINE, KINDS, LINK_KINDS, NEAR_FORMATS, KernelFit
 from ..catalog.fits import FORMATTED
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
-from ..common.arguments import as_list, checked_names, one_of
+from ..common.arguments import as_list, check_unique, one_of
 from ..operators import COLLECTIVES, has_operator, kernel_of
 from .formats import OperandFormats
 from .roofline import TIME_MODELS
@@ -44,12 +44,21 @@ def assumptions(
         By GPU, whose fits it borrows and which terms are left out; empty where there is nothing to say.
     """
     cards = [find_gpu(gpu) for gpu in as_list("gpus", gpus)]
-    none = isinstance(kinds, list | tuple) and not kinds
-    known = [*KINDS, *(f"{kind} {form}" for kind in KINDS for form in NEAR_FORMATS)]
-    run = [] if none else checked_names("kinds", kinds, known)
+    run = [] if isinstance(kinds, list | tuple) and not kinds else _checked(kinds)
     kernel = one_of("time_model", time_model, TIME_MODELS) == "kernel"
     told = {card.id: list(_kernels(card, run, engine)) for card in cards if kernel}
     return joined(f"{name}: {'; '.join(found)}" for name, found in told.items() if found)
+
+
+def _checked(kinds: Iterable[str]) -> list[str]:
+    """Kinds of kernel, each once, with a format or without."""
+    run = as_list("kinds", kinds)
+    for each in run:
+        kind, _, form = each.partition(" ") if isinstance(each, str) else (each, "", "")
+        one_of("kinds", kind, KINDS)
+        one_of("format of kinds", form or "bf16", NEAR_FORMATS)
+    check_unique("kinds", run)
+    return run
 
 
 def fit_of(gpu: GPU, kernel: str, format: str, phase: str, engine: str | None = None) -> KernelFit | None:
