@@ -611,7 +611,8 @@ def t4(batch_size=1, model="llama-2-7b-awq", gpu="t4", tp=1, **options):
 def test_roadmap_batch_size():
     ds = t4([1, 8, 32, 128])
     gain = (ds.tokens_per_second / ds.tokens_per_second[0]).values
-    assert (np.diff(gain) > 0).all()
+    assert (np.diff(gain[:3]) > 0).all()
+    assert gain[3] == pytest.approx(gain[2], rel=0.05)  # compute and the host bound both
     assert (gain < ds.batch_size.values)[1:].all()
 
 

@@ -97,8 +97,8 @@ def test_breakdown_of_a_file_by_hand(path):
 
 
 def test_prefill_alone_pays_for_every_16_rows():
-    assert 1e3 * studies.prefill_time(20) == pytest.approx(57.9, abs=0.05)
-    assert 1e3 * studies.prefill_time(20, cached_prefix=16) == pytest.approx(30.2, abs=0.05)
+    assert 1e3 * studies.prefill_time(20) == pytest.approx(57.8, abs=0.05)
+    assert 1e3 * studies.prefill_time(20, cached_prefix=16) == pytest.approx(30.1, abs=0.05)
     assert 1e3 * studies.prefill_time(50) == pytest.approx(113, abs=0.5)
     kernels = [studies.prefill_time(rows) - T4_CALIBRATED["sequence_overhead"] for rows in (16, 17, 48, 64)]
     assert np.array(kernels[1:]) / kernels[0] == pytest.approx([2, 3, 4], rel=0.05)
@@ -136,7 +136,7 @@ def test_without_a_file_the_run_is_simulated(simulated):
     assert 4 < table.loc["finished of those sent", "simulated"] < 10
     assert table.loc["TTFT p99", "simulated"] == pytest.approx(50_674, rel=0.05)
     running = loadtest.timeline(simulated).running
-    assert running.max() <= 100  # what the client opens
+    assert running.max() <= 100 * (1 + 1e-12)  # what the client opens
     assert running.sel(time=slice(20, 50)).min() > 90
 
 
@@ -258,8 +258,8 @@ def test_replicas_serve_the_load():
 def test_the_prices_at_which_another_card_is_cheaper():
     said = next(s.not_computable for s in audit.sources()["t4-report"].sentences if 220 in s.numbers)
     needed = studies.replicas_needed().set_index("gpu").replicas
-    assert (needed["t4"] / needed).to_dict() == {"t4": 1, "l4": 1.5, "a10g": 1.5, "l40s": 3}
-    assert "an L4 or A10G breaks even at 1.5 T4s', an L40S at 3" in said
+    assert (needed["t4"] / needed).to_dict() == {"t4": 1, "l4": 1, "a10g": 1.5, "l40s": 3}
+    assert "an L4 breaks even at a T4's, an A10G at 1.5 T4s', an L40S at 3" in said
 
 
 # The roadmap ------------------------------------------------------------------------------------------------------
@@ -314,8 +314,8 @@ def test_guesses_are_the_claims(roadmap, change, claim):
 def test_the_gain_of_a_card_is_that_of_the_roadmap(roadmap):
     for card, claim in (("L4", "t4-l4-gain"), ("A10G", "t4-a10g-gain")):
         assert CLAIMS[claim].ours == range_of(roadmap[roadmap.change == card].gain)
-    assert CLAIMS["t4-l4-gain"].ours == pytest.approx((1.07, 1.40), abs=0.005)
-    assert CLAIMS["t4-a10g-gain"].ours == pytest.approx((1.22, 1.34), abs=0.005)
+    assert CLAIMS["t4-l4-gain"].ours == pytest.approx((1.00, 1.20), abs=0.005)
+    assert CLAIMS["t4-a10g-gain"].ours == pytest.approx((1.30, 1.51), abs=0.005)
     assert CLAIMS["t4-l4-efficiency"].ours == pytest.approx(np.array(CLAIMS["t4-l4-gain"].ours) * 70 / 72)
     two, four = (roadmap[roadmap.setting == f"{count} T4 over PCIe"].gain for count in (2, 4))
     assert CLAIMS["t4-tp-cost"].ours == pytest.approx(range_of([*(2 / two), *(4 / four)]))
@@ -368,7 +368,7 @@ def test_kv_cache_saved_by_hand():
 def test_a_smaller_batch_than_the_runs():
     table = studies.t4_replay("default", max_num_seqs=4)
     running = loadtest.timeline(table).running
-    assert 3.5 < running.max() <= 4
+    assert 3.5 < running.max() <= 4 * (1 + 1e-12)
 
 
 def test_an_unknown_run():

@@ -157,7 +157,7 @@ def _noise(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 
 def write_fits(fits: Mapping[str, Iterable[Fit]], folder: Path) -> list[Path]:
-    """Write a file of fits a GPU, beside those that the catalog has of it and that these do not replace.
+    """Write a file of fits a GPU, beside those that the catalog has of it from other timings or of other kernels.
 
     Parameters
     ----------
@@ -173,8 +173,11 @@ def write_fits(fits: Mapping[str, Iterable[Fit]], folder: Path) -> list[Path]:
     """
     paths = []
     for name, own in fits.items():
-        new = {(fit.kind, fit.format, fit.engine, fit.family): fit for fit in own}
-        kept = [fit for fit in catalog_fits(name) if (fit.kind, fit.format, fit.engine, fit.family) not in new]
+        new = {(fit.kind, fit.format, fit.engine, fit.family, fit.source): fit for fit in own}
+        kept = [
+            fit for fit in catalog_fits(name)
+            if (fit.kind, fit.format, fit.engine, fit.family, fit.source) not in new
+        ]  # fmt: skip
         order = {kind: place for place, kind in enumerate(FITTED)}
         every = sorted([*kept, *new.values()], key=lambda fit: (order[fit.kind], fit.format, fit.engine, fit.family))
         paths.append(folder / f"{name}.yaml")
