@@ -323,7 +323,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("step = Step(batch_size, new_tokens, context, context - new_tokens)\n    return",
          "step = Step(batch_size, new_tokens, context, context)\n    return", "nothing hidden by the mask"),
         ('np.any(given["context"] < given', 'np.any(given["context"] <= given', "whole prompts refused"),
-        ("plain_width(kv_dtype or dtype)\n    call = mla", "plain_width(dtype)\n    call = mla", "a latent of 16 bits"),
+        ('plain_width(kv_dtype, "kv_dtype")\n    call = mla', "plain_width(dtype)\n    call = mla",
+         "a latent of 16 bits"),
         ("kernel_format(stored, dtype, cache=True)", '"bf16"', "one format for all"),
     ],
     "kernels/mla.py": [
@@ -433,7 +434,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "kernels/unknowns.py": [
         ("if gpu.sm_count is None and", "if gpu.sm_count == 0 and", "nothing said of SMs"),
-        ("    for each in run:", "    for each in KINDS:", "fits that are not used"),
+        ('for each in run:\n        kind, _, form = each.partition(" ")\n        used',
+         'for each in KINDS:\n        kind, _, form = each.partition(" ")\n        used', "fits that are not used"),
         ('[f"in {record.format}"]', "[]", "another format's fit, unsaid"),
         ("formats.kernel_format(name) if kind in FORMATTED", "formats.kernel_format(name) if True",
          "a format of kinds that have none"),

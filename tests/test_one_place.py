@@ -151,7 +151,9 @@ def forget():
 
 @pytest.fixture
 def made_up(tmp_path, monkeypatch):
-    """A catalog with a file more in each of its two folders."""
+    """A catalog with a GPU and a model more."""
+    for folder in ("engines", "fits"):
+        shutil.copytree(str(loading.DATA / folder), tmp_path / folder)
     for folder, name, entry in (("gpus", "made-up-gpu", CARD), ("models", "made-up-model", TINY)):
         shutil.copytree(str(loading.DATA / folder), tmp_path / folder)
         (tmp_path / folder / f"{name}.yaml").write_text(yaml.safe_dump(entry))

@@ -149,12 +149,17 @@ def test_lenders_are_those_that_kernel_times_are_computed_with():
 
 
 def test_every_fitted_number_has_a_unit():
-    table = tables.fit_parameters().set_index(["gpu", "kind", "parameter"])
-    assert table.loc[("h100-sxm", "gemm", "launch_us"), "unit"] == "us"
-    assert table.loc[("h100-sxm", "gemm", "launch_us"), "value"] == kernel_fit("h100-sxm", "gemm").fit.launch_us
-    assert ("a100-80gb-sxm", "unfused", "half_tile") not in table.index  # a default, not fitted
+    table = tables.fit_parameters().set_index([*OF_A_FIT, "parameter"])
+    used = kernel_fit("h100-sxm", "gemm", "fp8", "sglang")
+    row = table.loc[("h100-sxm", "gemm", "fp8", "sglang", used.record.family, "launch_us")]
+    assert (row.value, row.unit) == (used.fit.launch_us, "us")
+    assert ("a100-80gb-sxm", "unfused", "bf16", "pytorch", "cublas", "fill_depth") in table.index
+    assert ("a100-80gb-sxm", "unfused", "bf16", "pytorch", "cublas", "half_tile") not in table.index  # a default
     numbers = {name for record in fits.FITS.values() for name in record.model_fields}
-    assert set(fits.UNITS) == numbers - {"packed_heads", "operands_in_l2", "one_shot", "every_pair"}
+    assert numbers - set(fits.UNITS) == {
+        *("packed_heads", "operands_in_l2", "one_shot", "every_pair", "whole_context", "split")
+    }  # fmt: skip
+    assert set(fits.UNITS) <= numbers
 
 
 def test_fidelity_is_of_every_fit_by_regime():
@@ -178,6 +183,6 @@ def test_fidelity_has_a_dot_for_every_fit(ax, error):
     plots.fidelity(whole, ax, error=error)
     filled = [line for line in ax.get_lines() if line.get_label() in timings.ENGINE_ORDER]
     dots = np.concatenate([line.get_xdata() for line in filled])
-    np.testing.assert_allclose(sorted(dots), sorted(whole[error]))
+    np.testing.assert_allclose(np.sort(dots), np.sort(whole[error]))  # NaN last
     assert {line.get_label() for line in filled} == set(whole.engine)
     assert "gemm fp8" in [text.get_text() for text in ax.get_yticklabels()]

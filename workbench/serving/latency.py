@@ -124,12 +124,12 @@ def _whole_prompts(replica: Replica, batch: Batch) -> Phase:
 
 
 def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
-    """Continuous batching: one prompt in chunks, each in a step with a token of all the other sequences.
+    """Continuous batching: one prompt in chunks, each in a step with a token of all the others that decode.
 
     Returns the phase, and what the chunks add to those steps [s]. Agrawal et al. 2024, "Sarathi-Serve"
     (arXiv 2403.02310).
     """
-    others = batch.batch_size[..., None] - 1
+    others = np.where(batch.output > 1, batch.batch_size - 1, 0)[..., None]  # one token each comes of the prompt
     room = batch.max_num_batched_tokens - others * batch.candidates
     prompt = np.minimum(batch.prompt, batch.longest(replica.model))  # longer ones do not fit
     left = np.maximum(prompt - batch.cached_prefix, 1)[..., None]
