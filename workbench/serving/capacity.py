@@ -118,6 +118,8 @@ def plan(
             tables.append(_rows(ds))
             told.append(ds.attrs["assumed"])
     table = pd.concat(tables, ignore_index=True).reindex(columns=PLAN_COLUMNS)
+    if options.get("time_model") == "ideal":
+        table = table.drop(columns="expected_error")
     if request_rate is None:
         table = table.drop(columns=["replicas", "gpus"])
     else:
@@ -133,7 +135,7 @@ def plan(
 
 PLAN_COLUMNS = (
     "gpu", "tp", "batch_size", "ttft_s", "tpot_s", "tokens_per_second", "requests_per_second", "memory_gb",
-    "largest_batch", "cost", "replicas", "gpus", "verdict",
+    "largest_batch", "cost", "replicas", "gpus", "expected_error", "verdict",
 )  # fmt: skip
 
 

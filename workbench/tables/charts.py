@@ -270,6 +270,11 @@ def plan_rows(table: pd.DataFrame) -> pd.DataFrame:
     pd.DataFrame
         By GPU, tp and batch size, units in the header.
     """
-    units = {"ttft_s": "ttft [s]", "tpot_s": "tpot [s]", "memory_gb": "memory [GB]"}
+    units = {
+        "ttft_s": "ttft [s]",
+        "tpot_s": "tpot [s]",
+        "memory_gb": "memory [GB]",
+        "expected_error": "expected error [%]",
+    }
     rates = {name: f"{name} [1/s]" for name in ("tokens_per_second", "requests_per_second")}
     return table.sort_values(["gpu", "tp", "batch_size"]).rename(columns=units | rates)

@@ -1,0 +1,188 @@
+"""Whose fit is used: the order of GPU, engine and format, what is said of it, and the error to expect."""
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from workbench import serving
+from workbench.catalog import Fit, GemmFit, catalog_fits, engine, engines, kernel_fit
+from workbench.catalog.choosing import Candidate, nearest_fit
+from workbench.kernels.formats import Formats
+from workbench.kernels.unknowns import fit_of
+from workbench.operators import OPERATORS, kernel_of
+
+H20, H100, H200, B200, L40S, A100 = map(
+    wb.gpu, ("h20-141gb", "h100-sxm", "h200-sxm", "b200-sxm", "l40s", "a100-80gb-sxm")
+)
+LAW = {"launch_us": 3.0, "compute_fraction": 0.7, "bandwidth_fraction": 0.8, "overlap": 2.0}
+
+
+def made(engine="sglang", family="deepgemm", form="bf16", rows=100, kind="gemm", **fields):
+    return Fit(
+        kind=kind, format=form, engine=engine, version="1", family=family, source="made up", rows=rows,
+        held_out="none", error_percent=5.0, bias_percent=0.0, parameters=GemmFit(**LAW), **fields,
+    )  # fmt: skip
+
+
+def chosen(card, *pairs, form="bf16", engine="sglang", family=None):
+    """Of (GPU, fit), the nearest, whatever their order."""
+    candidates = [Candidate(*pair) for pair in pairs]
+    first, last = (nearest_fit(card, "gemm", form, engine, each, family) for each in (candidates, candidates[::-1]))
+    assert first == last
+    return tuple(first)
+
+
+# The order --------------------------------------------------------------------------------------------------------
+
+
+def test_a_gpu_and_engine_go_before_a_library_before_an_architecture_before_others():
+    lent, unrelated = made("vllm"), made("pytorch", "eager")
+    order = [
+        (H200, made()), (H200, lent), (H100, made()), (H100, lent), (H200, unrelated), (H100, unrelated),
+        (A100, made()), (A100, lent), (A100, unrelated),
+    ]  # fmt: skip
+    for place, nearest in enumerate(order):
+        assert chosen(H200, *order[place:]) == nearest
+
+
+def test_a_near_format_goes_after_the_same_format_of_another_card_of_the_architecture_alone():
+    fp8, int8, bf16 = (made(form=form) for form in ("fp8", "int8", "bf16"))
+    order = [(H200, fp8), (H100, fp8), (H200, int8), (H200, bf16), (L40S, fp8), (L40S, bf16)]
+    for place, nearest in enumerate(order):
+        assert chosen(H200, *order[place:], form="fp8") == nearest
+    assert chosen(H200, (H100, bf16), (H200, fp8), form="bf16") == (H100, bf16)  # wide ones never go by narrow ones
+
+
+def test_memory_and_chip_are_nearer_than_the_architecture():
+    gddr = wb.gpu("rtx-pro-6000-server")
+    assert chosen(wb.gpu("gb200"), (gddr, made()), (B200, made()))[0] == B200
+    assert chosen(wb.gpu("rtx-5090"), (B200, made()), (gddr, made()))[0] == gddr
+    assert chosen(wb.gpu("rtx-5090"), (B200, made()), (A100, made()))[0] == B200
+    # of one chip, the nearest ridge point: H20 has 37 FLOP/byte, H200 206, H100 295
+    assert chosen(H20, (H100, made()), (H200, made()))[0] == H200
+
+
+def test_other_architectures_go_by_the_most_measured_gpu():
+    others = [(card, made()) for card in (H100, B200, A100, L40S)]
+    for name in ("t4", "mi300x", "tpu-v5e", "gaudi3"):
+        assert chosen(wb.gpu(name), *others)[0] == A100
+
+
+def test_an_engines_usual_library_has_most_of_its_timings_and_another_may_be_asked_for():
+    usual, rare = made(family="cutlass", rows=300), made(family="deepgemm", rows=40)
+    both = [(H200, usual), (H200, rare)]
+    assert chosen(H200, *both) == (H200, usual)
+    assert chosen(H200, *both, family="deepgemm") == (H200, rare)
+    assert chosen(H200, *both, family="marlin") == (H200, usual)
+    assert chosen(H200, (H200, usual), (H100, rare), family="deepgemm") == (H200, usual)  # the GPU's own engine first
+
+
+def test_fits_of_ones_own_go_first_whatever_they_are_of():
+    own = made("trtllm", "mine")
+    card = H200.model_copy(update={"fits": (own,)})
+    used = kernel_fit(card, "gemm", "fp8", "sglang")
+    assert used.record is own
+    assert used.why == "trtllm's mine kernels, bf16 in place of fp8"
+    assert kernel_fit(H200, "gemm", "fp8", "sglang").why == "fitted on this GPU"
+    other = kernel_fit(card, "decode", "bf16", "sglang")  # of which there is none of one's own
+    assert other.record is kernel_fit(H200, "decode", "bf16", "sglang").record
+
+
+@pytest.mark.parametrize("name", [name for name in wb.gpus() if catalog_fits(name)])
+def test_every_fit_of_the_catalog_is_used_where_it_was_made(name):
+    def names(fit):
+        return fit.kind, fit.format, fit.engine, fit.family
+
+    most = {names(fit): fit for fit in sorted(catalog_fits(name), key=lambda fit: fit.rows)}
+    for fit in most.values():
+        if fit.engine in engines():
+            used = kernel_fit(name, fit.kind, fit.format, fit.engine, family=fit.family)
+            assert used.record is fit
+            assert used.error_percent == fit.error_percent
+            assert fit.family in (*engine(fit.engine).families, fit.engine)
+
+
+@pytest.mark.parametrize(("argument", "message"), [
+    ({"family": 3}, "^family = 3: expected the name of a kernel library"), ({"pcie": "yes"}, "^unknown pcie 'yes'"),
+    ({"engine": "vlm"}, "^unknown engine 'vlm'. Did you mean 'vllm'"), ({"format": "fp6"}, "^unknown format 'fp6'"),
+])  # fmt: skip
+def test_what_there_is_not_is_refused(argument, message):
+    with pytest.raises(ValueError, match=message):
+        kernel_fit("h100-sxm", "gemm", **argument)
+
+
+def test_an_engine_whose_quantization_is_a_kernel_of_its_own():
+    apart, fused = (kernel_fit("h100-sxm", "gemm", "fp8", name) for name in ("pytorch", "vllm"))
+    kernel = kernel_fit("h100-sxm", "elementwise", engine="pytorch")
+    assert (engine("pytorch").quantizes_apart, engine("vllm").quantizes_apart) == (True, False)
+    assert apart.fit.quantize_fraction == kernel.fit.bandwidth_fraction
+    assert apart.fit.quantize_us == kernel.fit.launch_us > 0
+    assert "activations quantized by an elementwise kernel" in apart.why
+    assert fused.fit == fused.record.parameters
+    assert kernel_fit("h100-sxm", "gemm", "bf16", "pytorch").fit.quantize_fraction is None
+
+
+# The error to expect ----------------------------------------------------------------------------------------------
+
+
+def test_a_borrowed_fit_is_as_far_off_as_on_another_gpu_where_that_is_known():
+    for name, kind in (("t4", "gemm"), ("h20-141gb", "decode"), ("b300-sxm", "moe"), ("h100-sxm", "gemm")):
+        used = kernel_fit(name, kind)
+        lent = used.gpu != name and used.record.elsewhere_percent
+        assert used.error_percent == (lent or used.record.error_percent)
+
+
+@pytest.mark.parametrize("name", [None, "trtllm"])
+def test_a_grid_says_whose_fit_each_operator_goes_by(name):
+    gpus, models = ["h100-sxm", "t4"], ["llama-3-8b", "mixtral-8x7b"]
+    ds = wb.roofline_grid(gpus, models, batch_size=[1, 8], time_model="kernel", engine=name)
+    assert ds.fit.dims == ds.expected_error.dims == ("gpu", "model", "operator", "phase")
+    assert ds.expected_error.attrs["units"] == "%"
+    meaning = dict(zip(ds.fit.attrs["flag_values"], ds.fit.attrs["flag_meanings"].split(), strict=True))
+    used = set()
+    for gpu in gpus:
+        for model in models:
+            entry, formats = wb.model(model), Formats().of(wb.model(model))
+            for operator in ds.operator.values:
+                for phase in ("prefill", "decode"):
+                    at = ds.sel(gpu=gpu, model=model, operator=operator, phase=phase)
+                    if not at.calls.item():
+                        assert meaning[at.fit.item()] == "none"
+                        assert np.isnan(at.expected_error)
+                        continue
+                    kind = kernel_of(entry, operator)
+                    known = fit_of(wb.gpu(gpu), kind, formats.kernel_format(operator), phase, name)
+                    assert meaning[at.fit.item()] == known.label
+                    assert at.expected_error.item() == known.error_percent
+                    if kind == "attention":
+                        assert known.record.kind == phase
+                    used.add(known.record.engine)
+    assert used == {"vllm", name or "vllm"}  # elementwise kernels are timed of vLLM alone
+    assert {"fit", "expected_error"}.isdisjoint(wb.roofline_grid(gpus, models))
+
+
+def test_the_error_of_an_estimate_is_that_of_its_operators_by_their_shares():
+    ds = serving.estimate("h100-sxm", "llama-3-8b", 8, 1000, 100, tp=2).squeeze()
+    formats = Formats().of(wb.model("llama-3-8b"))
+    for phase in ("prefill", "decode"):
+        share = ds.share.sel(phase=phase).to_series()
+        share = share[[name in OPERATORS or name == "all_reduce" for name in share.index]]
+        share = share[share > 0]
+        kinds = {name: kernel_of(wb.model("llama-3-8b"), name) for name in share.index}
+        errors = [
+            fit_of(H100, kind, formats.kernel_format(name) if name in OPERATORS else "bf16", phase).error_percent
+            for name, kind in kinds.items()
+        ]
+        mean = (share * errors).sum() / share.sum()
+        assert ds.expected_error.sel(phase=phase).item() == pytest.approx(mean, rel=1e-12)
+        assert min(errors) < mean < max(errors)
+    assert "expected_error" not in serving.estimate("h100-sxm", "llama-3-8b", time_model="ideal")
+
+
+def test_a_plan_has_the_error_of_decoding():
+    sizes = {"prompt": 100, "output": 10, "gpu": ["h100-sxm", "t4"], "tp": 1, "batch_size": [1, 4]}
+    table = serving.plan("llama-3.2-1b", **sizes)
+    for row in table.itertuples():
+        ds = serving.estimate(row.gpu, "llama-3.2-1b", row.batch_size, 100, 10, schedule="continuous")
+        assert row.expected_error == pytest.approx(ds.expected_error.sel(phase="decode").item(), rel=1e-12)
+    assert "expected_error" not in serving.plan("llama-3.2-1b", **sizes, time_model="ideal")
