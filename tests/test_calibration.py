@@ -306,6 +306,20 @@ def test_one_models_rows_are_judged_at_other_sizes():
     assert result.fits[0].held_out == "3 folds by batch_size, seq_len_q, seq_len_kv, n_heads, n_kv_heads, head_dim"
 
 
+def test_models_are_held_out_together():
+    table = synthetic("gemm")
+    names = np.array(["llama:q_proj", "qwen:q_proj", "phi:q_proj", "phi:down_proj"])[np.arange(len(table)) % 4]
+    assert calibration.fit(table.assign(name=names), GPU, by="model").fits[0].held_out == "3 folds by model"
+    assert calibration.fit(table.assign(name="llama:q"), GPU, by="model").fits[0].held_out == "3 folds by n, k"
+
+
+def test_grouped_products_alone_are_no_layer():
+    """The project's own timings of experts have neither routing nor tp and ep: no fit of a layer is made of them."""
+    rows = calibration.usable(wb.measured("today-kernels-h100"))
+    assert "moe" not in set(rows.operator_class)
+    assert {"gemm", "attention_prefill", "attention_decode"} <= set(rows.operator_class)
+
+
 def test_each_engine_and_format_has_a_fit_of_its_own():
     bf16, fp8 = (
         synthetic("gemm").assign(framework=name, dtype=d) for name, d in (("vllm-0.9", "bf16"), ("sglang-1", "fp8"))

@@ -9,6 +9,7 @@ import pandas as pd
 from ..catalog.fits import Fit, fits_file
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
+from ..common.arguments import one_of
 from ..common.errors import unknown
 from ..signatures import typed
 from .least_squares import REGIMES, Timings, intervals
@@ -91,7 +92,7 @@ class CalibrationResult:
 
 
 @typed()
-def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
+def fit(table: pd.DataFrame, gpu: str | GPU, *, by: str = "shape") -> CalibrationResult:
     """Fit every kind of kernel of which a table of timings has enough rows, each by itself.
 
     Parameters
@@ -103,6 +104,8 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
         benchmark used in turn (1 unless given) [1].
     gpu : str or GPU
         The GPU that was measured.
+    by : str
+        What is held out together: a "shape", or a "model", which the timings' names begin with.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
     fitted on. Where many GEMM or decode rows beat the memory roof, the benchmark found its operands in L2: that rate is
     fitted as well, and the predictions are of replays. Held-out errors are of fits that did not see the row's shape.
     """
-    card = find_gpu(gpu)
+    card, by = find_gpu(gpu), one_of("by", by, ("shape", "model"))
     fits: list[Fit] = []
     parameters, tables = [], []
     groups, skipped = by_group(table)
@@ -142,7 +145,7 @@ def fit(table: pd.DataFrame, gpu: str | GPU) -> CalibrationResult:
         parameters.append(
             interval.assign(kind=group.kind, format=group.format, engine=group.engine, family=group.family)
         )
-        together = held_together(group.kind, rows)
+        together = held_together(group.kind, rows, by)
         held_out = timings.held_out(together, rows, record)
         off = 100 * (held_out / timings.time - 1)
         fits.append(

@@ -75,7 +75,10 @@ def usable(timings: pd.DataFrame) -> pd.DataFrame:
     table["batch"] = table.batch_size * table.get("n_heads", pd.Series(1.0, table.index)).fillna(1)
     name = table.name.str.split(":").str[-1]
     table["bytes"] = table.m * table.n * name.map(TRAFFIC) * table["dtype"].map(WIDTH)
-    known = table.operator_class.isin([*FITTED, *ALIASES]) & table["dtype"].isin(list(WIDTH))
+    cached = table["dtype"].isin(["bf16/fp8", "fp16/fp8"]) & table.operator_class.str.contains("attention")
+    known = table.operator_class.isin([*FITTED, *ALIASES]) & (table["dtype"].isin(list(WIDTH)) | cached)
+    if not {"tp", "ep"} <= {*table}:
+        known &= table.operator_class != "moe"  # grouped products alone, without the routing of their layer
     return table[known & ~((table.operator_class == "elementwise") & table.bytes.isna())]
 
 
@@ -105,6 +108,7 @@ def with_groups(table: pd.DataFrame) -> pd.DataFrame:
     given: dict[str, Any] = {
         "engine": parts[0].replace(FRAMEWORKS), "version": parts[2].mask(parts[2] == "", "not stated"),
         "family": "not stated", "format": table["dtype"].map(DTYPE_FORMATS).fillna("bf16"),
+        "model": table["name"].fillna("").str.rpartition(":")[0] if "name" in table else "",
     }  # fmt: skip
     return table.assign(**{column: values for column, values in given.items() if column not in table})
 
@@ -142,11 +146,14 @@ def by_group(table: pd.DataFrame, fewest: int = FEWEST_ROWS) -> tuple[dict[Group
     return enough, skipped
 
 
-def held_together(kind: str, rows: pd.DataFrame) -> list[str]:
+def held_together(kind: str, rows: pd.DataFrame, by: str = "shape") -> list[str]:
     """Columns in which rows agree that are held out together: the kind's, or where they have too few shapes, all sizes.
 
-    One model's rows, of one head shape, so are judged at other batch sizes and lengths alone.
+    One model's rows, of one head shape, so are judged at other batch sizes and lengths alone. By "model" it is the
+    model, where rows name three or more.
     """
+    if by == "model" and rows.model.nunique() >= FOLDS:
+        return ["model"]
     fitted = FITTED[kind]
     groups = [column for column in fitted.groups if column in rows]
     return groups if len(rows.drop_duplicates(groups)) >= FOLDS else list(fitted.columns)

@@ -23,6 +23,7 @@ def calibrate(
     measured_on: Annotated[
         str | None, typer.Option(help="Of which GPU, where FILE has timings of several; as FILE names it.")
     ] = None,
+    by: Annotated[str, typer.Option(help="Held out together: 'shape' or 'model'.")] = "shape",
     plot: Annotated[
         Path | None, typer.Option(help="Draw predicted against measured, with the residuals: PNG, SVG or PDF.")
     ] = None,
@@ -53,7 +54,7 @@ def calibrate(
     rows = calibration.usable(table)
     if len(rows) < len(table):
         typer.echo(f"workbench: {len(table) - len(rows)} of {len(table)} rows are of no kind that is fitted", err=True)
-    result = calibration.fit(rows, card)
+    result = calibration.fit(rows, card, by=by)
     snippet = result.to_yaml(source or file.name)
     if plot:
         _draw_fit(result, plot)
