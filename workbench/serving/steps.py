@@ -259,8 +259,7 @@ def expected_errors(replica: Replica, shares: dict[str, np.ndarray]) -> list[Arr
     """
     errors: list[Array] = []
     for p, phase in enumerate(PHASES):
-        total: Array = 0.0
-        weight: Array = 0.0
+        weight = total = np.zeros(np.shape(next(iter(shares.values()))[p]))
         for name, share in shares.items():
             if name not in OPERATORS and name not in COLLECTIVES:
                 continue
