@@ -558,7 +558,7 @@ CALLS = {
     },
     "plots.speculation": lambda: {"ds": m().speedup, "ax": None, "printed": None, "title": "a"},
     "plots.token_rate": lambda: {"ds": m().timeline, "ax": None, "title": "a"},
-    "calibration.fit": lambda: {"table": m().timings, "gpu": GPU},
+    "calibration.fit": lambda: {"table": m().timings, "gpu": GPU, "by": "model"},
     "calibration.fit_catalog": lambda: {"table": m().products, "source": "x", "processes": 1, "tick": None},
     "calibration.judge": lambda: {"table": m().products},
     "calibration.of_one_gpu": lambda: {"timings": m().kernels_timed, "name": "A"},

@@ -175,7 +175,7 @@ def _left_out(texts: pd.DataFrame, table: pd.DataFrame) -> dict[str, pd.Series]:
         "SGLang's MLA on Hopper, which casts the fp8 cache": sglang & hopper & operator.eq("mla_decode")
         & texts.kv_dtype.eq("fp8"),
         "SGLang's MLA prefill by FA3 and Triton, several times slower than others": sglang & operator.eq("mla_prefill")
-        & (kernel.eq("triton") | hopper & texts.kv_dtype.eq("bfloat16")),
+        & (kernel.eq("triton") | hopper),
         "MLA prefill by TensorRT-LLM 1.0 in fp8 on an A100, which has none": table.gpu.eq("a100-80gb-sxm")
         & operator.str.match("mla") & texts.kv_dtype.eq("fp8"),
         "FlashInfer's CUTLASS MoE on Hopper, untuned": hopper & operator.eq("moe") & untuned,

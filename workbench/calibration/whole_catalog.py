@@ -157,7 +157,7 @@ def _noise(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 
 def write_fits(fits: Mapping[str, Iterable[Fit]], folder: Path) -> list[Path]:
-    """Write a file of fits a GPU, beside those that the catalog has of it from other timings or of other kernels.
+    """Write a file of fits a GPU, beside those that the catalog has of other kernels, or of more and other timings.
 
     Parameters
     ----------
@@ -173,11 +173,12 @@ def write_fits(fits: Mapping[str, Iterable[Fit]], folder: Path) -> list[Path]:
     """
     paths = []
     for name, own in fits.items():
-        new = {(fit.kind, fit.format, fit.engine, fit.family, fit.source): fit for fit in own}
-        kept = [
-            fit for fit in catalog_fits(name)
-            if (fit.kind, fit.format, fit.engine, fit.family, fit.source) not in new
-        ]  # fmt: skip
+        new = {(fit.kind, fit.format, fit.engine, fit.family): fit for fit in own}
+        kept = []
+        for fit in catalog_fits(name):
+            successor = new.get((fit.kind, fit.format, fit.engine, fit.family))
+            if successor is None or (fit.source != successor.source and fit.rows > successor.rows):
+                kept.append(fit)
         order = {kind: place for place, kind in enumerate(FITTED)}
         every = sorted([*kept, *new.values()], key=lambda fit: (order[fit.kind], fit.format, fit.engine, fit.family))
         paths.append(folder / f"{name}.yaml")
@@ -207,13 +208,15 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
         for group, rows in by_group(own.drop(columns="gpu"), fewest=1)[0].items():
             engine = group.engine if group.engine in engines() else None
             used = kernel_fit(card, group.kind, group.format, engine, family=group.family)
-            judged = _judged(Timings(group.kind, group.format, rows, card), used)
+            fitted = (used.gpu, used.record.format, used.record.engine, used.record.family)
+            its = fitted == (name, group.format, group.engine, group.family)
+            judged = _judged(Timings(group.kind, group.format, rows, card), used, own=its)
             found.append(judged.assign(gpu=name, **group._asdict()))
     return pd.concat(found).sort_values(["kind", "format", "engine", "gpu", "family"], kind="stable")[JUDGED]
 
 
-def _judged(timings: Timings, used: KernelFit) -> pd.DataFrame:
-    """Errors of one fit by regime [%]."""
+def _judged(timings: Timings, used: KernelFit, *, own: bool) -> pd.DataFrame:
+    """Errors of one fit by regime, and what its record says where it is of `own` timings, not borrowed [%]."""
     off, ideal = (100 * (times / timings.time - 1) for times in (timings.predict(used.fit), timings.ideal))
     table = pd.DataFrame({"ideal_error_percent": np.abs(ideal), "error_percent": np.abs(off), "bias_percent": off})
     table = table.assign(regime=timings.regime, rows=1)[timings.seen(used.fit)]
@@ -221,6 +224,7 @@ def _judged(timings: Timings, used: KernelFit) -> pd.DataFrame:
     means = both.groupby("regime").agg(dict.fromkeys(table.columns[:3], "mean") | {"rows": "sum"})
     record = used.record
     return means.reindex([name for name in ("all", *REGIMES) if name in means.index]).reset_index().assign(
-        held_out_percent=record.error_percent, elsewhere_percent=record.elsewhere_percent,
-        noise_percent=record.noise_percent, fit=used.label,
+        held_out_percent=record.error_percent if own else np.nan,
+        elsewhere_percent=record.elsewhere_percent if own else np.nan,
+        noise_percent=record.noise_percent if own else np.nan, fit=used.label,
     )  # fmt: skip

@@ -11,6 +11,8 @@ from .engine_entries import engine as find_engine
 from .fits import NEAR_FORMATS, Fit, read_fits
 from .loading import entry_files
 
+#: Further than any engine's fit of a GPU with the same kind of memory: HBM cards are no large GDDR cards [1].
+OTHER_MEMORY = 2.6
 #: How far apart two GPUs are at most that have the chip in common, or the architecture and the kind of memory [1].
 SAME_CHIP, SAME_ARCHITECTURE = 0.9, 1.0
 #: The most measured GPU of the catalog, whose fits serve where the architecture has none.
@@ -45,6 +47,8 @@ def nearest_fit(
 
     def distance(each: Candidate) -> tuple[Any, ...]:
         apart = gpus_apart(card, each.gpu)
+        if card is each.gpu and card.fits and each.fit.format == form:
+            apart = -9.0  # fits of one's own go first, in their format
         own = 0.0 if each.fit.engine == engine else 0.5 if each.fit.family in runs else 1.5
         if own > 1 and apart > 2:
             own = 4.0
@@ -81,10 +85,10 @@ def lending(card: Any, lender: Any, fit: Fit, form: str, engine: str, link: str 
 def gpus_apart(card: Any, other: Any) -> float:
     """How far a GPU is from another: itself, its chip, its architecture with the same kind of memory or not [1]."""
     if card.id == other.id:
-        return -9.0 if card is other and card.fits else 0.0  # fits of one's own go first
+        return 0.0
     if card.architecture.lower().split()[0] != other.architecture.lower().split()[0]:
         return 3.0
     if card.chip == other.chip:
         return SAME_CHIP
     kind, others = ((entry.memory.type or "")[:3] for entry in (card, other))
-    return SAME_ARCHITECTURE if kind == others else 1.4
+    return SAME_ARCHITECTURE if kind == others else OTHER_MEMORY

@@ -8,12 +8,13 @@ from functools import cache
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
+import numpy as np
 from pydantic import AfterValidator, Field
 
 from ..common.arguments import LEAST, check_range, one_of, plain
 from ..common.errors import CannotRun, shown, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
-from .choosing import Candidate, catalog_fits, lending, nearest_fit
+from .choosing import SAME_ARCHITECTURE, Candidate, catalog_fits, gpus_apart, lending, nearest_fit
 from .dtypes import WIDTH
 from .engine_entries import DEFAULT_ENGINE, engines
 from .engine_entries import engine as find_engine
@@ -247,7 +248,9 @@ class KernelFit(NamedTuple):
     gpu: str  #: id of the GPU that they were fitted on
     why: str  #: why it is that one
     record: Fit  #: engine, version, format, source, rows and error of the fit
-    error_percent: float  #: to expect of it on this GPU: the held-out one, or where known that of another GPU's fit [%]
+    #: To expect of it on this GPU: the held-out one, or that of another GPU's fit within the architecture; NaN where no
+    #: timings of the architecture and format show it [%].
+    error_percent: float
 
     @property
     def label(self) -> str:
@@ -320,7 +323,9 @@ def borrowed_fit(
         lender, fit = nearest_fit(card, kind, form, engine, candidates, family)
     link = link_reason(card, lender, pcie=pcie) if kind in LINK_KINDS else None
     parts = lending(card, lender, fit, form, engine, link)
-    error = (lender.id != card.id and fit.elsewhere_percent) or fit.error_percent
+    error = fit.error_percent if lender.id == card.id else fit.elsewhere_percent
+    if fit.format != form or (gpus_apart(card, lender) > SAME_ARCHITECTURE and kind not in LINK_KINDS):
+        error = None
     parameters = fit.parameters if kind == "unfused" else scaled(fit.parameters, lender, card, fit.format)
     apart = engine in engines() and find_engine(engine).quantizes_apart
     if apart and getattr(parameters, "quantize_fraction", None) is not None:
@@ -328,7 +333,8 @@ def borrowed_fit(
         kernel = {"quantize_fraction": own.fit.bandwidth_fraction, "quantize_us": own.fit.launch_us}
         parameters = parameters.model_copy(update=kernel)
         parts.append(f"activations quantized by an elementwise kernel, of {own.gpu}")
-    return KernelFit(parameters, lender.id, ", ".join(parts) or "fitted on this GPU", fit, error)
+    why = ", ".join(parts) or "fitted on this GPU"
+    return KernelFit(parameters, lender.id, why, fit, np.nan if error is None else error)
 
 
 @cache

@@ -159,13 +159,14 @@ def _fits(sweep: Sweep) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     shape = sweep.shape[:4]
     number, error = np.full(shape, ABSENT, dtype=np.int16), np.full(shape, np.nan)
     names: dict[str, int] = {}
+    gpus = int(max(sweep.sizes["tp"])) if "tp" in sweep.sizes else 1
     runs = product(enumerate(sweep.gpus.values()), enumerate(sweep.models), enumerate(sweep.operators))
     for (g, gpu), (i, model), (j, operator) in runs:
         if operator not in sweep.has[model]:
             continue
         kernel, form = kernel_of(sweep.models[model], operator), sweep.formats[model].kernel_format(operator)
         for p, phase in enumerate(sweep.phases):
-            if used := fit_of(gpu, kernel, form, phase, sweep.timing.engine):
+            if used := fit_of(gpu, kernel, form, phase, sweep.timing.engine, gpus=gpus):
                 number[g, i, j, p] = names.setdefault(used.label, len(names))
                 error[g, i, j, p] = used.error_percent
     return number, error, {ABSENT: "none"} | {place: name for name, place in names.items()}

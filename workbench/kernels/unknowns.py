@@ -8,6 +8,7 @@ from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..common.arguments import as_list, check_unique, one_of
 from ..operators import COLLECTIVES, has_operator, kernel_of
+from .collectives import joined_by_link
 from .formats import OperandFormats
 from .roofline import TIME_MODELS
 from .times import LAWS
@@ -61,7 +62,9 @@ def _checked(kinds: Iterable[str]) -> list[str]:
     return run
 
 
-def fit_of(gpu: GPU, kernel: str, format: str, phase: str, engine: str | None = None) -> KernelFit | None:
+def fit_of(
+    gpu: GPU, kernel: str, format: str, phase: str, engine: str | None = None, *, gpus: int = 1
+) -> KernelFit | None:
     """The fit that a kernel's times are computed with.
 
     Parameters
@@ -76,6 +79,8 @@ def fit_of(gpu: GPU, kernel: str, format: str, phase: str, engine: str | None = 
         "prefill" or "decode".
     engine : str, optional
         As for `operator_time`.
+    gpus : int
+        GPUs that take part in a collective: beyond their own link they go by PCIe [1].
 
     Returns
     -------
@@ -86,7 +91,8 @@ def fit_of(gpu: GPU, kernel: str, format: str, phase: str, engine: str | None = 
     if not kinds:
         return None
     kind = kinds[phase == "decode" and len(kinds) > 1]
-    return kernel_fit(gpu, kind, format if kind in FORMATTED else "bf16", engine)
+    pcie = kind in LINK_KINDS and not joined_by_link(gpu, gpus)
+    return kernel_fit(gpu, kind, format if kind in FORMATTED else "bf16", engine, pcie=pcie)
 
 
 def joined(texts: Iterable[str]) -> str:

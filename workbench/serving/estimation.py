@@ -19,13 +19,14 @@ from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.arrays import Array
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, flags, labelled
-from ..kernels.unknowns import fit_of, joined
-from ..operators import COLLECTIVES, OPERATORS, PHASES, kernel_of
+from ..kernels.unknowns import joined
+from ..operators import COLLECTIVES, OPERATORS, PHASES
 from .batch import Batch
 from .drafts import Draft
 from .latency import Latency, batch_latency
 from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, assumed, memory_fit
 from .replica import Replica, beyond_context, host_assumed
+from .steps import expected_errors
 
 #: Share of its TDP that a GPU draws however little it does while it serves [1]. A guess: of A100s, decoding draws well
 #: under the TDP and prefill reaches it (Patel et al. 2023, POLCA, arXiv 2308.12908).
@@ -227,7 +228,7 @@ def _performance(
         "share": _shares(replica, batch, times),
     }  # fmt: skip
     if replica.time_model == "kernel":
-        result["expected_error"] = _by_phase(_expected_errors(replica, result["share"]))
+        result["expected_error"] = _by_phase(expected_errors(replica, result["share"]))
     if price is not None:
         result["cost"] = 1e6 * replica.gpus * price / 3600 / result["tokens_per_second"]
     return result
@@ -248,21 +249,6 @@ def _shares(replica: Replica, batch: Batch, times: Latency) -> dict[str, np.ndar
         for share, phase in zip(shares, phases, strict=True):
             share["drafting"] = 100 * phase.drafting / phase.total
     return {name: _by_phase([share[name] for share in shares]) for name in shares[0]}
-
-
-def _expected_errors(replica: Replica, shares: dict[str, np.ndarray]) -> list[Array]:
-    """By phase, the errors of the fits that its operators go by, weighted by their shares of its time [%]."""
-    errors: list[Array] = []
-    for p, phase in enumerate(PHASES):
-        total: Array = 0.0
-        weight: Array = 0.0
-        for name in shares.keys() & {*OPERATORS, *COLLECTIVES}:
-            form = replica.formats.kernel_format(name) if name in OPERATORS else "bf16"
-            if used := fit_of(replica.gpu, kernel_of(replica.model, name), form, phase, replica.engine):
-                total = total + shares[name][p] * used.error_percent
-                weight = weight + shares[name][p]
-        errors.append(total / weight)
-    return errors
 
 
 # The Dataset ------------------------------------------------------------------------------------------------------

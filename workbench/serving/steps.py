@@ -15,7 +15,8 @@ from ..catalog.dtypes import WIDTH, element_bytes
 from ..common.arrays import Array
 from ..common.variables import COMPUTE, MEMORY
 from ..kernels import OperandFormats, bound, longest, operator_time, send_time, timed
-from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step, Widths
+from ..kernels.unknowns import fit_of
+from ..operators import COLLECTIVES, OPERATORS, PHASES, Conventions, Cost, Step, Widths, kernel_of
 from ..operators.parallel import spread_experts
 from ..signatures import typed
 from .replica import Replica
@@ -245,3 +246,28 @@ def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Arr
     ordinary, written = run(rows, wide)
     widening = (run(rows, widths)[1] + written) / replica.gpu.bandwidth
     return np.where(rows >= calibration.dequantize_rows, widening + ordinary, seconds)
+
+
+#: Share of a phase's time whose fits' errors have to be known, for an error to be expected of all of it [%].
+KNOWN_SHARE = 75.0
+
+
+def expected_errors(replica: Replica, shares: dict[str, np.ndarray]) -> list[Array]:
+    """By phase, the errors of the fits that its operators go by, weighted by their shares of its time [%].
+
+    NaN where less than `KNOWN_SHARE` of the time is by fits whose errors are known on that GPU.
+    """
+    errors: list[Array] = []
+    for p, phase in enumerate(PHASES):
+        weight = total = np.zeros(np.shape(next(iter(shares.values()))[p]))
+        for name, share in shares.items():
+            if name not in OPERATORS and name not in COLLECTIVES:
+                continue
+            form = replica.formats.kernel_format(name) if name in OPERATORS else "bf16"
+            kernel, gpus = kernel_of(replica.model, name), max(replica.tp, replica.ep)
+            used = fit_of(replica.gpu, kernel, form, phase, replica.engine, gpus=gpus)
+            if used and not np.isnan(used.error_percent):
+                total, weight = total + share[p] * used.error_percent, weight + share[p]
+        known = np.greater_equal(weight, KNOWN_SHARE)
+        errors.append(np.where(known, total / np.where(known, weight, 1.0), np.nan))
+    return errors
