@@ -191,7 +191,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("generation is None or link_of(each.gpu, own=own) != generation", "False", "a lender of any link"),
         ("0 if each.fit.engine == engine", "2 if each.fit.engine == engine", "any engine but one's own"),
         ("own and not other and reach != its_reach", "False", "a rack by the fit of a board"),
-        ("abs(log(_link_gbs(each.gpu, own=own) / rate))", "0", "any rate"),
+        ("abs(log(one / other))", "0", "any rate"),
+        ("inf if one is None", "0.0 if one is None", "a link that is not known as the nearest"),
     ],
     "simulation/engine.py": [
         ("return max(seconds, self.times.least)", "return seconds", "prompts that are launched for nothing"),
@@ -319,7 +320,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
          "computing and moving one after the other"),
     ],
     "kernels/times.py": [
-        ("np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), ideal)", "law.seconds(gpu, call, peak_flop_rate)",
+        ("np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), floor)", "law.seconds(gpu, call, peak_flop_rate)",
          "faster than the roof"),
         ("seconds = seconds + timing.launch_latency", "seconds = seconds - timing.launch_latency",
          "launches save time"),
@@ -333,8 +334,12 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("kernel_format(stored, dtype, cache=True)", '"bf16"', "one format for all"),
     ],
     "kernels/mla.py": [
-        ("kv_passes=1", "kv_passes=3", "an expanded cache that is written"),
-        ("np.where(np.asarray(cost.latent)", "np.where(~np.asarray(cost.latent)", "kernels of MLA swapped"),
+        ("rate, prompt=expanded, kv_passes=1", "rate, prompt=expanded", "an expanded cache that is written"),
+        ("of(latent.expanded, tokens[0]), of(latent.absorbed", "of(latent.absorbed, tokens[0]), of(latent.expanded",
+         "kernels of MLA swapped"),
+        ("np.maximum(least, ideal_time", "np.minimum(least, ideal_time", "one token more is faster"),
+        ("rate = computing_rate(gpu, cost, peak_flop_rate)\n    least", "rate = peak_flop_rate\n    least",
+         "8 bits on the roof of 16"),
     ],
     "kernels/linear_attention.py": [
         ("state * (1 + cost.m)", "state * 2", "states kept of the last token alone"),

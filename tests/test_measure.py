@@ -774,7 +774,7 @@ def one_pass(model, phase, batch, length, dtype="bf16"):
 
 def tiny_pass(model, dtype="bf16"):
     kernel = one_pass(model, "prefill", 3, 12, dtype)
-    run = forward.ForwardPass(NumpyTorch(), "cpu", kernel, grouped=False, attention=contextlib.nullcontext)
+    run = forward.ForwardPass(NumpyTorch(), "cpu", kernel, grouped=False)
     return run, kernel
 
 

@@ -115,7 +115,8 @@ class GPU(Entry):
     @property
     def exponential_rate(self) -> float | None:
         """Exponentials of all SMs at the boost clock [1/s]; None where SMs, clock or their rate are not known."""
-        a_clock = EXPONENTIALS.get(self.architecture)
+        name = self.architecture.lower()
+        a_clock = EXPONENTIALS.get(name) or EXPONENTIALS.get(name.split()[0])
         if a_clock is None or self.sm_count is None or self.boost_mhz is None:
             return None
         return 1e6 * a_clock * self.sm_count * self.boost_mhz

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from math import log
+from math import inf, log
 from typing import Any
 
 from .choosing import Candidate
@@ -29,7 +29,7 @@ def nearest_link_fit(
             family not in (None, each.fit.family),
             0 if each.fit.engine == engine else 1 if each.fit.family in runs else 2,
             other, each.gpu.id != card.id, own and not other and reach != its_reach,
-            abs(log(_link_gbs(each.gpu, own=own) / rate)), each.gpu.id,
+            _rates_apart(_link_gbs(each.gpu, own=own), rate), each.gpu.id,
         )  # fmt: skip
 
     known = (each for each in candidates if each.fit.kind == kind and has_link(each.gpu) == own)
@@ -50,15 +50,20 @@ def link_of(card: Any, *, own: bool | None = None) -> str | None:
     return found and f"PCIe {found[0]}"
 
 
-def _link_gbs(card: Any, *, own: bool) -> float:
-    """Rate to compare links by: PCIe's doubles with every generation [GB/s]."""
+def _link_gbs(card: Any, *, own: bool) -> float | None:
+    """Rate to compare links by [GB/s]: PCIe's doubles with every generation; None where that is not known."""
     link = link_of(card, own=False)
-    return float(card.link.gbs_per_direction) if own else 2.0 ** int(link[-1]) if link else 1.0
+    return float(card.link.gbs_per_direction) if own else 2.0 ** int(link[-1]) if link else None
+
+
+def _rates_apart(one: float | None, other: float | None) -> float:
+    """How far two rates are apart, as a logarithm; a rate that is not known is furthest from any other [1]."""
+    return inf if one is None or other is None else abs(log(one / other))
 
 
 def link_reason(card: Any, lender: Any, *, pcie: bool = False) -> str:
     """Why a GPU's collectives go by the fit of another one, in a few words."""
     own = has_link(card) and not pcie
     link, lent = (link_of(entry, own=own) for entry in (card, lender))
-    name = card.link.name if own else f"PCIe {card.pcie}"
+    name = card.link.name if own else f"PCIe {card.pcie}" if card.pcie else "an unknown link"
     return f"{link} as well" if link and link == lent else f"{lent} in place of {name}"

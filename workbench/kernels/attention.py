@@ -111,19 +111,24 @@ def _walk_seconds(fit: DecodeFit, gpu: GPU, cost: Cost, tiles: Array, single: Ar
     return cost.cache * cost.group / cost.batch * tiles / (1e9 * fit.block_gbs * blocks)
 
 
-def attention_seconds(prefill: PrefillFit, decode: DecodeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
+def attention_seconds(
+    prefill: PrefillFit, decode: DecodeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array, *, prompt: Cost | None = None,
+    kv_passes: int = KV_PASSES,
+) -> Array:  # fmt: skip
     """The faster of the two kernels that engines have, but no less than a prompt of the new tokens alone would take.
 
     A whole prompt so runs the prefill kernel, one new token the decode kernel, and a chunk or a few candidates over a
-    long context whatever suits them; no token more and no longer context makes it faster.
+    long context whatever suits them; no token more and no longer context makes it faster. `prompt` is the work as the
+    prefill kernel does it, where that differs.
     """
-    one = prefill_seconds(prefill, gpu, cost, peak_flop_rate)
+    prompt = cost if prompt is None else prompt
+    one = prefill_seconds(prefill, gpu, prompt, peak_flop_rate, kv_passes=kv_passes)
     if np.all(np.greater_equal(cost.m, cost.n) & np.greater(cost.m, 1)):  # whole prompts: `alone` is `one`
         return one
     faster = np.minimum(one, decode_seconds(decode, gpu, cost, peak_flop_rate))
     if not np.any(np.greater(cost.m, 1)):
         return faster
-    alone = prefill_seconds(prefill, gpu, _new_tokens_alone(cost), peak_flop_rate)
+    alone = prefill_seconds(prefill, gpu, _new_tokens_alone(prompt), peak_flop_rate, kv_passes=kv_passes)
     return np.where(np.greater(cost.m, 1), np.maximum(faster, alone), faster)
 
 

@@ -83,7 +83,8 @@ def mla_time(
 ) -> Array:  # fmt: skip
     """Time of one layer's multi-head latent attention, without its projections.
 
-    Prompts attend over the cache expanded to heads, new tokens over the latent, whichever takes fewer FLOPs.
+    Prompts attend over the cache expanded to heads, new tokens over the latent: ideally whichever takes fewer FLOPs,
+    as kernels whichever is faster.
 
     Parameters
     ----------

@@ -2,8 +2,9 @@
 
 Every time is at least the ideal roofline's (but for operands `replayed` from a cache), never falls when a kernel
 has more work, and tends to the ideal time over the achievable fraction as the work grows (in attention, with the time
-of the softmax). Latent attention may choose another kernel for more work, the one with fewer FLOPs. The parameters are
-fitted (`calibration`) and kept in the catalog (`catalog.fits`); the constants here are the same for all GPUs.
+of the softmax). Over an 8-bit latent kernels compute in 8 bits, where the GPU has them, and so may be faster than the
+ideal, in 16. The parameters are fitted (`calibration`) and kept in the catalog (`catalog.fits`); the constants here are
+the same for all GPUs.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from .collectives import ideal_collective, linked_seconds
 from .elementwise import elementwise_seconds
 from .gemm import gemm_seconds
 from .linear_attention import linear_attention_seconds
-from .mla import mla_seconds
+from .mla import mla_floor, mla_seconds
 from .moe import moe_seconds
 from .roofline import check_time_model, ideal_time
 
@@ -60,6 +61,7 @@ class Law(NamedTuple):
     ideal: Callable[[GPU, Cost, Array], Array] = lambda gpu, call, peak: ideal_time(
         call.flops, call.bytes, peak, gpu.bandwidth
     )
+    floor: Callable[[GPU, Cost, Array], Array] | None = None  #: None: the ideal
 
 
 #: The law of each kind of kernel, by `Cost.kernel`.
@@ -73,6 +75,7 @@ LAWS: dict[str, Law] = {
     "mla": Law(
         lambda fits, gpu, call, peak: mla_seconds(fits("mla_prefill"), fits("mla_decode"), gpu, call, peak),
         ("mla_prefill", "mla_decode"),
+        floor=mla_floor,
     ),
     "linear_attention": Law(
         lambda fits, gpu, call, peak: linear_attention_seconds(
@@ -111,14 +114,14 @@ def operator_time(
         [s], with the dims of the work.
     """
     law = LAWS[call.kernel]
-    ideal = law.ideal(gpu, call, peak_flop_rate)
     if time_model == "ideal":
-        return ideal
+        return law.ideal(gpu, call, peak_flop_rate)
 
     def fits(kind: str, *, pcie: bool = False) -> Any:
         return kernel_fit(gpu, kind, call.format, engine, pcie=pcie).fit
 
-    return np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), ideal)
+    floor = (law.floor or law.ideal)(gpu, call, peak_flop_rate)
+    return np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), floor)
 
 
 def timed(gpu: GPU, call: Cost, peak_flop_rate: Array, timing: Timing, *, calls: int = 1) -> Array:

@@ -152,8 +152,7 @@ class TorchBackend:
             self.passes = None
             gc.collect()
             self._release()
-            chosen = self._attention_by(self.sdpa_backend)
-            self.passes = ForwardPass(self.torch, self.device, kernel, grouped=self.grouped, attention=chosen)
+            self.passes = ForwardPass(self.torch, self.device, kernel, grouped=self.grouped)
         return self.passes.call(kernel)
 
     def _attention(self, kernel: Kernel) -> Call:

@@ -37,12 +37,6 @@ def _rotated(x: Any, cos: Any, sin: Any) -> Any:
     return x * cos + rotated * sin
 
 
-#: What the compiler makes one kernel of.
-FUSED: dict[str, Callable[..., Any]] = {
-    "quantize": quantized, "norm": _norm_added, "gate": _gated, "rotate": _rotated,
-}  # fmt: skip
-
-
 def compiled(torch: Any, function: Callable[..., Any], device: str) -> Callable[..., Any]:
     """One kernel of an elementwise function, where PyTorch can compile; on a CPU, as it stands."""
     if not device.startswith("cuda"):
@@ -58,12 +52,12 @@ def compiled(torch: Any, function: Callable[..., Any], device: str) -> Callable[
 class ForwardPass:
     """One model in one format, and its passes."""
 
-    def __init__(self, torch: Any, device: str, kernel: Kernel, *, grouped: bool, attention: Callable[[], Any]):
-        """Fill the weights with random numbers; `attention` is a context that chooses the kernel of attention."""
+    def __init__(self, torch: Any, device: str, kernel: Kernel, *, grouped: bool):
+        """Fill the weights with random numbers; PyTorch chooses the kernel of attention."""
         model = kernel.model
         assert model is not None
         self.torch, self.device, self.model, self.grouped = torch, device, model, grouped
-        self.format, self.id, self.chosen = kernel.dtype, model.id, attention
+        self.format, self.id = kernel.dtype, model.id
         self.sdpa = torch.nn.functional.scaled_dot_product_attention
         self.dtype = torch.float16 if kernel.dtype == "fp16" else torch.bfloat16
         self.fp8 = None
@@ -178,10 +172,8 @@ class ForwardPass:
         seen = slice(None) if prompt or layer["window"] is None else slice(-layer["window"], None)
         keys, values = (stored[:, seen].transpose(1, 2) for stored in cache)
         options = {"enable_gqa": True} if model.n_heads != model.n_kv_heads else {}
-        sdpa = self.torch.nn.functional.scaled_dot_product_attention
-        return (
-            sdpa(q.transpose(1, 2), keys, values, is_causal=prompt, **options).transpose(1, 2).reshape(batch * new, -1)
-        )
+        out = self.sdpa(q.transpose(1, 2), keys, values, is_causal=prompt, **options)
+        return out.transpose(1, 2).reshape(batch * new, -1)
 
     def _latent_attention(
         self, layer: Any, x: Any, cache: list[Any], start: int, prompt: bool, angles: list[Any]

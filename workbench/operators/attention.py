@@ -6,18 +6,29 @@ from typing import TYPE_CHECKING
 
 from ..common.arrays import Array, np
 from . import cost
-from .cost import Conventions, Cost, Heads, Step, Widths
+from .cost import Conventions, Cost, Heads, Latent, Step, Widths
 
 if TYPE_CHECKING:
     from ..catalog import Mla, Model
 
 
+def _sizes(mla: Mla) -> tuple[int, int, int]:
+    """Multiply-adds of a head: to expand a token, and for a score of expanded heads and of the latent [1]."""
+    up = mla.kv_lora_rank * (mla.qk_nope_head_dim + mla.v_head_dim)
+    return up, mla.qk_head_dim + mla.v_head_dim, mla.latent_dim + mla.kv_lora_rank
+
+
 def expands_cache(mla: Mla, step: Step) -> Array:
     """Whether latent attention is cheaper [FLOP] with the cache expanded to heads (prompts) or absorbed (decoding)."""
-    up = mla.kv_lora_rank * (mla.qk_nope_head_dim + mla.v_head_dim)
-    head = mla.qk_head_dim + mla.v_head_dim
-    latent = mla.latent_dim + mla.kv_lora_rank
+    up, head, latent = _sizes(mla)
     return step.context * (up + step.new_tokens * head) < step.new_tokens * (up + step.context * latent)
+
+
+def _most_absorbed(mla: Mla, context: Array) -> Array:
+    """New tokens up to which `expands_cache` is false [token]."""
+    up, head, latent = _sizes(mla)
+    saved = up + context * (latent - head)
+    return np.where(np.greater(saved, 0), context * up / np.maximum(saved, 1), np.inf)
 
 
 def latent_heads(mla: Mla, n_heads: Array, step: Step, w: Widths, *, fused: bool) -> Heads:
@@ -25,14 +36,17 @@ def latent_heads(mla: Mla, n_heads: Array, step: Step, w: Widths, *, fused: bool
     expand = expands_cache(mla, step)
     head, latent = mla.qk_head_dim, mla.latent_dim
     again = 0 if fused else mla.kv_lora_rank * w.kv  # absorbed, the values are part of the latent keys
+    wide, value = n_heads * head * w.activation, n_heads * mla.v_head_dim * w.activation
+    expanded = Heads(n_heads, head, mla.v_head_dim, wide, value, 1)
+    absorbed = Heads(n_heads, latent, mla.kv_lora_rank, latent * w.kv, again, n_heads)
     return Heads(
         n_heads,
-        np.where(expand, head, latent),
-        np.where(expand, mla.v_head_dim, mla.kv_lora_rank),
-        np.where(expand, n_heads * head * w.activation, latent * w.kv),
-        np.where(expand, n_heads * mla.v_head_dim * w.activation, again),
-        np.where(expand, 1, n_heads),
-        np.where(expand, False, True),
+        np.where(expand, expanded.qk_dim, absorbed.qk_dim),
+        np.where(expand, expanded.v_dim, absorbed.v_dim),
+        np.where(expand, expanded.k_bytes, absorbed.k_bytes),
+        np.where(expand, expanded.v_bytes, absorbed.v_bytes),
+        np.where(expand, expanded.group, absorbed.group),
+        Latent(expanded, absorbed, np.logical_not(expand), _most_absorbed(mla, step.context)),
     )
 
 

@@ -113,7 +113,7 @@ class Cost:
     gpus: int = 1  #: GPUs that take part in a collective [1]
     format: str = "bf16"  #: of the kernel, one of `catalog.fits.NEAR_FORMATS`
     cache: Array = 0.0  #: those of the bytes that are keys and values, be they in memory or replayed from L2 [byte]
-    latent: Array | None = None  #: as for `Heads`
+    latent: Latent | None = None  #: as for `Heads`
     window: Array = float("inf")  #: tokens that a new one of an attention sees at most [token]
     hidden: Array = 0.0  #: tokens of a sequence that the window hides from its last new one [token]
     routed: Routed | None = None  #: how a grouped GEMM of routed experts got its rows
@@ -159,8 +159,17 @@ class Heads:
     k_bytes: Array  #: keys of one token of the context, of all heads [byte]
     v_bytes: Array  #: its values [byte]
     group: Array  #: query heads that share a KV head [1]
-    #: Whether values are part of their keys, in a latent cache that all query heads share; None: no latent attention.
-    latent: Array | None = None
+    latent: Latent | None = None  #: of which other heads they are a choice; None: no latent attention
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The two ways of latent attention, and which of them has the fewer FLOPs."""
+
+    expanded: Heads  #: heads that the cache is expanded to
+    absorbed: Heads  #: query heads that share the latent, whose values are part of its keys
+    absorbs: Array  #: whether the work is that of the absorbed ones
+    most_absorbed: Array  #: up to how many new tokens it is, over the same context [token]
 
 
 def scores_per_sequence(step: Step, window: Array | None, *, causal: bool) -> Array:
