@@ -28,7 +28,7 @@ def _most_absorbed(mla: Mla, context: Array) -> Array:
     """New tokens up to which `expands_cache` is false [token]."""
     up, head, latent = _sizes(mla)
     saved = up + context * (latent - head)
-    return np.where(np.greater(saved, 0), context * up / np.maximum(saved, 1), np.inf)
+    return np.where(saved > 0, context * up / np.maximum(saved, 1), float("inf"))
 
 
 def latent_heads(mla: Mla, n_heads: Array, step: Step, w: Widths, *, fused: bool) -> Heads:
@@ -46,7 +46,7 @@ def latent_heads(mla: Mla, n_heads: Array, step: Step, w: Widths, *, fused: bool
         np.where(expand, expanded.k_bytes, absorbed.k_bytes),
         np.where(expand, expanded.v_bytes, absorbed.v_bytes),
         np.where(expand, expanded.group, absorbed.group),
-        Latent(expanded, absorbed, np.logical_not(expand), _most_absorbed(mla, step.context)),
+        Latent(expanded, absorbed, np.where(expand, False, True), _most_absorbed(mla, step.context)),
     )
 
 
