@@ -51,6 +51,9 @@ def test_a_near_format_goes_after_the_same_format_of_another_card_of_the_archite
     for place, nearest in enumerate(order):
         assert chosen(H200, *order[place:], form="fp8") == nearest
     assert chosen(H200, (H100, bf16), (H200, fp8), form="bf16") == (H100, bf16)  # wide ones never go by narrow ones
+    unrelated = made("pytorch", "eager", "fp8")
+    assert chosen(L40S, (H100, unrelated), (H100, bf16), form="fp8") == (H100, bf16)
+    assert chosen(H200, (H100, unrelated), (H100, bf16), form="fp8") == (H100, unrelated)
 
 
 def test_memory_and_chip_are_nearer_than_the_architecture():

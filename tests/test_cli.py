@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from workbench import cli
+from workbench import cli, roofline_grid
 from workbench.audit import verdicts
 from workbench.catalog import engine
 from workbench.common import project
@@ -36,6 +36,19 @@ def test_grid_writes_netcdf(tmp_path):
     with xr.open_dataset(tmp_path / "g.nc") as ds:
         assert dict(ds.sizes)["batch_size"] == 2
         assert ds.time.attrs["units"] == "s"
+
+
+def test_a_grid_of_an_engines_kernels(tmp_path):
+    options = ("--operator", "o_proj", "--phase", "decode", "--time-model", "kernel", "--engine")
+    result = invoke(*GRID, *options, "trtllm", "-o", tmp_path / "g.nc")
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(tmp_path / "g.nc") as ds:
+        known = roofline_grid("t4", "llama-7b", "o_proj", "decode", time_model="kernel", engine="trtllm")
+        assert ds.time.item() == known.time.item()
+        assert ds.attrs["engine"] == "trtllm"
+    result = invoke(*GRID, *options, "trt", "-o", tmp_path / "h.nc")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("workbench: unknown engine 'trt'. Did you mean 'trtllm'")
 
 
 def test_grid_takes_ranges(tmp_path):

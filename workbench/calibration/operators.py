@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 
 from ..catalog.dtypes import KERNEL_FORMATS
+from ..catalog.engine_entries import engines
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.gpu_entries import gpus
-from ..files.reading import given_file
+from ..common.errors import unknown
+from ..files.reading import given_file, starts_with
 from ..kernels.gemm import replayed_sets
 from ..timings.cells import Cells
-from ..timings.tables import read_parquet
+from ..timings.tables import PARQUET, read_parquet
 
 #: Columns of numbers under the names that the fits know them by.
 COLUMNS_AS = {
@@ -84,7 +86,10 @@ def read_operators(path: str | Path) -> pd.DataFrame:
     ValueError
         In one line, for a file that is not such a table.
     """
-    cells = read_parquet(given_file(path), {*WORDS, *COLUMNS_AS})
+    path = given_file(path)
+    if not starts_with(path, PARQUET):
+        raise ValueError(f"{path}: not a table of operators, which is a parquet file")
+    cells = read_parquet(path, {*WORDS, *COLUMNS_AS})
     cells.require("gpu", "engine", "operator", "dtype", "time_s")
     texts = pd.DataFrame({name: cells.text(name) for name in WORDS})
     numbers = pd.DataFrame({name: pd.to_numeric(column(cells, name)) for name in COLUMNS_AS})
@@ -108,11 +113,17 @@ def read_operators(path: str | Path) -> pd.DataFrame:
     table["launched"] = np.where(
         kinds.eq("gemm") & table.format.eq("fp8_block") & texts.engine.eq("vllm"), "host", "graph"
     )
+    if bad := sorted(set(table.format) - set(KERNEL_FORMATS)):
+        raise unknown(f"dtype of {path}", bad[0], [*FORMAT_OF, *KERNEL_FORMATS])
+    if strange := sorted(set(table.engine) - {*engines(), "nccl"}):
+        raise unknown(f"engine of {path}", strange[0], [*engines(), "nccl"])
     reasons = _left_out(texts, table)
     why = pd.Series("", index=table.index)
     for reason, rows in reasons.items():
         why = why.mask(rows & why.eq(""), reason)
     kept = table[why.eq("")].reset_index(drop=True)
+    if kept.empty:
+        raise ValueError(f"{path}: no row that a fit is to see: {', '.join(set(why)) or 'the table is empty'}")
     kept.attrs["left_out"] = why[why.ne("")].value_counts().to_dict()
     return kept
 

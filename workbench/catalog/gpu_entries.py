@@ -255,8 +255,8 @@ class KernelFit(NamedTuple):
     @property
     def label(self) -> str:
         """GPU, engine and version, kernel library and format, in one word."""
-        version = self.record.version.replace(" ", "-")
-        return f"{self.gpu}/{self.record.engine}-{version}/{self.record.family}/{self.record.format}"
+        label = f"{self.gpu}/{self.record.engine}-{self.record.version}/{self.record.family}/{self.record.format}"
+        return label.replace(" ", "-")
 
 
 def kernel_fit(

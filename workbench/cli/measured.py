@@ -38,6 +38,12 @@ def calibrate(
 ) -> None:
     """Fit the kernel-time model to timings: parameters as a file of fits for the catalog, errors beside it."""
     check_apart(file, output, plot)
+    if catalog and judge:
+        raise ValueError("--catalog and --judge: choose one, as the second fits nothing")
+    if (catalog or judge) and (gpu or plot or measured_on):
+        raise ValueError(
+            "--gpu, --measured-on and --plot are of one GPU's timings: leave them out with --catalog or --judge"
+        )
     if catalog or judge:
         _whole_catalog(file, source or file.name, catalog, output)
         return
@@ -73,6 +79,8 @@ def _whole_catalog(file: Path, source: str, folder: Path | None, output: Path | 
     from ..files.formulas import inert_table
     from ..files.writing import write_text
 
+    if folder and not folder.is_dir():
+        raise ValueError(f"--catalog {folder}: expected a folder that is there, such as workbench/data/fits")
     table = calibration.read_operators(file)
     for reason, rows in table.attrs["left_out"].items():
         typer.echo(f"workbench: {rows:,} rows left out: {reason}", err=True)

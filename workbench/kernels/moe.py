@@ -158,6 +158,8 @@ def moe_time(
         raise ValueError(f"experts_per_token = {shown(experts_per_token)} exceeds n_experts = {shown(n_experts)}")
     if np.any(sizes["n_experts"] % sizes["ep"]):
         raise ValueError(f"n_experts = {shown(n_experts)} is not a multiple of ep = {shown(ep)}")
+    if np.any(sizes["tp"] != np.floor(sizes["tp"])) or np.any(sizes["intermediate_size"] % sizes["tp"]):
+        raise ValueError(f"intermediate_size = {shown(intermediate_size)} is not a multiple of tp = {shown(tp)}")
     tp, width = sizes.pop("tp"), sizes.pop("intermediate_size")
     layer = layer_cost(
         **sizes, intermediate_size=width / tp, gated=gated, weight=known.stored, activation=known.activation,
