@@ -79,6 +79,8 @@ def test_what_is_unknown_is_absent():
 def test_exponentials_are_those_of_all_sms(name, rate):
     assert wb.gpu(name).exponential_rate == (rate and pytest.approx(rate, rel=1e-12))
     assert wb.gpu(name).model_copy(update={"boost_mhz": None}).exponential_rate is None
+    capital = wb.gpu(name).model_copy(update={"architecture": wb.gpu(name).architecture.title()})
+    assert capital.exponential_rate == wb.gpu(name).exponential_rate
 
 
 def test_an_entry_is_frozen():

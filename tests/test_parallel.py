@@ -6,6 +6,8 @@ import pytest
 import workbench as wb
 from workbench import kernels, operators
 from workbench.catalog import LINK_KINDS, CollectiveFit
+from workbench.catalog.choosing import Candidate
+from workbench.catalog.links import nearest_link_fit
 from workbench.kernels import collectives
 from workbench.operators import OPERATORS, Conventions, Cost, Widths, decode, operator_set
 
@@ -250,6 +252,19 @@ def test_the_lender_is_of_the_same_link():
     assert lender("h100-sxm", engine="pytorch").record.family == "nccl"
     said = wb.roofline_grid("mi300x", "llama-3-8b", tp=[1, 2], time_model="kernel").attrs["assumed"]
     assert "all_reduce by the fit of h100-sxm" in said
+
+
+def test_a_lender_of_an_unknown_link_comes_last():
+    def without_link(name, pcie):
+        return wb.gpu(name).model_copy(update={"pcie": pcie})
+
+    fit = next(each for each in wb.catalog.catalog_fits("l40s") if (each.kind, each.engine) == ("all_reduce", "vllm"))
+    unknown, known = (Candidate(without_link("l40s", pcie), fit) for pcie in (None, "5.0 x16"))
+    for pcie in ("1.0 x16", "4.0 x16", "5.0 x16"):
+        assert nearest_link_fit(without_link("l4", pcie), "all_reduce", "vllm", [unknown, known]) is known
+    lent = wb.catalog.kernel_fit(without_link("rtx-4090", None), "all_reduce")
+    assert lent.why.startswith(f"those of {lent.gpu}, PCIe ")
+    assert lent.why.endswith(" in place of an unknown link")
 
 
 def test_sends_by_hand():

@@ -20,7 +20,7 @@ LAYER = {"hidden_size": 4096, "intermediate_size": 2048, "n_experts": 64, "exper
 STATES = {"n_heads": 32, "n_key_heads": 16, "batch_size": 64}
 #: Formats of products besides 16 bits.
 FORMATS = [form for form in KERNEL_FORMATS if form not in ("bf16", "fp8_cache")]
-#: Architectures that were measured; of others every generation is one of its own.
+#: Architectures that were measured; of others every GPU is one of its own.
 MEASURED = {wb.gpu(name).architecture.split()[0] for name in wb.gpus() if catalog.catalog_fits(name)}
 MOST = 3.0
 
@@ -32,7 +32,6 @@ KNOWN = {
     "moe int8 8192": ("gb200", "gb300"),  # the same
     "moe int8_wo 8192": ("gb200", "gb300"),
     "linear prompt": ("gh200-144gb", "h100-nvl", "h200-nvl", "h200-sxm"),  # Triton's, at a sixth of the bandwidth
-    "mla prompt fp8": ("mi325x",),  # borrowed from Hopper, and MI300X's from Blackwell, by their ridge points
 }
 
 
@@ -84,7 +83,7 @@ def group(card, law):
         return link_of(card, own=bool(joined_by_link(card, int(law.split()[1]))))
     word = card.architecture.split()[0]
     weak = card.id.startswith("h20-")  # a seventh of the FLOPs to a byte that its architecture has elsewhere
-    return word if word in MEASURED else card.architecture, (card.memory.type or "")[:3], weak
+    return word if word in MEASURED else card.id, (card.memory.type or "")[:3], weak
 
 
 def shares(law, engine):
