@@ -378,7 +378,6 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("whole(tiles / sms) * depth", "(tiles / sms) * depth", "parts of waves of experts' tiles"),
         ("side / (side + half_tile)", "half_tile / (side + half_tile)", "small tiles of experts reuse more"),
         ("cost.k if routed.first else cost.n", "cost.n if routed.first else cost.k", "tokens in the experts' width"),
-        ("l2_misses(moved, gpu) /", "moved /", "no rows of experts stay in L2"),
         ("if fit.every_pair else rows", "if fit.every_pair else 0 * rows", "rows are never moved"),
         ("    if not routed.first:\n        return seconds\n", "", "both halves launched"),
         ("intermediate_size=width / tp", "intermediate_size=width", "experts not shared"),

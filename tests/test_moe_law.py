@@ -133,8 +133,7 @@ def test_a_layer_by_hand():
     compute = 2 * side * (128 + 100) / (0.5 * 1e15)
     weights = 2 * side / (0.8 * 3.35e12)
     product = np.hypot(compute, weights)
-    moved = 2 * (2 * 2 * side + side)  # rows written and read, of both operands; tokens once
-    handed = moved**2 / (moved + 25e6) / (2 * 3.35e12)  # what half of 50 MB of L2 do not keep
+    handed = 2 * (2 * 2 * side + side) / (2 * 3.35e12)  # rows written and read, of both operands; tokens once
     assert moe_seconds(FIT, card, call.parts[1], 1e15) == pytest.approx(product + handed)
     start = 20e-6 + 0.1e-6 + 128 * 5e-9
     assert moe_seconds(FIT, card, call.parts[0], 1e15) == pytest.approx(product + handed + start)
@@ -142,10 +141,9 @@ def test_a_layer_by_hand():
 
 
 def test_tokens_come_and_go_in_the_width_of_the_layer():
-    card = H100.model_copy(update={"l2_mb": None})  # whatever L2 keeps
     for part, routing in zip(layer(64.0).parts, (64 * 5e-9, 0), strict=True):
         twice = replace(part, routed=replace(part.routed, tokens=128.0))
-        more = moe_seconds(FIT, card, twice, 1e15) - moe_seconds(FIT, card, part, 1e15)
+        more = moe_seconds(FIT, H100, twice, 1e15) - moe_seconds(FIT, H100, part, 1e15)
         assert more == pytest.approx(64 * 2048 * 2 / (2 * 3.35e12) + routing)
 
 

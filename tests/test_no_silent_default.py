@@ -162,7 +162,7 @@ def test_nothing_is_said_of_kernels_that_are_not_run():
     assert kernels.assumptions([lacking], kinds=["elementwise"]) == kernels.assumptions([lacking], kinds=[]) == ""
     said = "h100-sxm: SM count unknown, so tiles make no further waves"
     assert kernels.assumptions([lacking], kinds=["decode"]) == said
-    in_l2 = ["gemm", "unfused", "prefill", "mla_prefill", "linear_chunk", "moe"]
+    in_l2 = ["gemm", "unfused", "prefill", "mla_prefill", "linear_chunk"]
     assert all(("L2 cache" in kernels.assumptions([lacking], kinds=[kind])) == (kind in in_l2) for kind in KINDS)
     with pytest.raises(ValueError, match="^unknown kinds 'gem'"):
         kernels.assumptions([h100], kinds=["gem"])

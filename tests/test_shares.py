@@ -29,7 +29,7 @@ MOST = 3.0
 KNOWN = {
     "moe int8 16": ("b300-sxm", "gb300"),  # of so few int8 FLOPs that rows, padded to tiles, take longer than weights
     "moe bf16 8192": ("gb200", "gb300"),  # SGLang's were timed there by Triton's kernels, and by faster ones on B200
-    "moe int8 8192": ("gb200",),  # the same
+    "moe int8 8192": ("gb200", "gb300"),  # the same
     "moe int8_wo 8192": ("gb200", "gb300"),
     "linear prompt": ("gh200-144gb", "h100-nvl", "h200-nvl", "h200-sxm"),  # Triton's, at a sixth of the bandwidth
 }

@@ -116,7 +116,7 @@ FITTED: dict[str, FittedKind] = {
             "launch_us": (20.0, 0.0, 300.0), "expert_us": (0.02, 0.0, 1.0), "token_ns": (2.0, 0.0, 300.0),
             "fill_depth": (200.0, 0.0, 5000.0), "half_tile": (40.0, 0.0, 400.0),
             "compute_fraction": (0.6, 0.05, 1.0), "bandwidth_fraction": (0.75, 0.1, 1.0),
-            "rows_fraction": (0.6, 0.02, 1.0),
+            "rows_fraction": (1.0, 0.03, 4.0),
         },
         variants=[{"every_pair": False}, {"every_pair": True}], replayed=True,
     ),

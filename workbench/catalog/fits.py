@@ -147,8 +147,9 @@ class MoeFit(Record):
     half_tile: Depth = 0.0  #: as for a GEMM [1]
     compute_fraction: Fraction  #: achievable share of the peak [1]
     bandwidth_fraction: Fraction  #: achievable share of the bandwidth, of the weights [1]
-    #: The same of the rows that go from one of its kernels to the next, which may stay in L2 [1].
-    rows_fraction: Annotated[float, Field(gt=0, le=10), Unit("1")] = 1.0
+    #: The same of the rows that go from one of its kernels to the next by way of memory; above 1 where kernels are
+    #: fused and leave some of these passes out [1].
+    rows_fraction: Annotated[float, Field(gt=0, le=4), Unit("1")] = 1.0
     every_pair: bool = False  #: whether rows of experts on other GPUs go through those kernels as well
     l2_speedup: L2Speedup = None  #: as for a GEMM [1]
 

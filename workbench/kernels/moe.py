@@ -15,7 +15,7 @@ from ..common.arrays import Array
 from ..common.errors import shown
 from ..operators.cost import Cost, gemm
 from ..operators.routing import Routed, balanced_load, power_law, random_load, skewed_load
-from .gemm import l2_misses, replayed_cost, smooth_maximum
+from .gemm import replayed_cost, smooth_maximum
 from .roofline import check_time_model, ideal_time
 
 #: Rows of a grouped GEMM's output tiles, and their columns [1].
@@ -55,7 +55,7 @@ def moe_seconds(fit: MoeFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Arr
     width = cost.activations / (rows * (cost.k + cost.n))
     handed = routed.tokens * routed.experts_per_token if fit.every_pair else rows
     moved = width * (2 * handed * (cost.k + cost.n) + routed.tokens * hidden)
-    seconds = seconds + l2_misses(moved, gpu) / (fit.rows_fraction * gpu.bandwidth)
+    seconds = seconds + moved / (fit.rows_fraction * gpu.bandwidth)
     if not routed.first:
         return seconds
     return seconds + 1e-6 * (fit.launch_us + fit.expert_us * routed.experts + 1e-3 * fit.token_ns * routed.tokens)

@@ -111,7 +111,7 @@ def _kernels(gpu: GPU, run: list[str], engine: str | None) -> Iterator[str]:
     yield from (f"{', '.join(kinds)} by {lent}" for lent, kinds in borrowed.items())
     if gpu.sm_count is None and kinds - {"elementwise", *LINK_KINDS}:
         yield "SM count unknown, so tiles make no further waves"
-    if gpu.l2_mb is None and kinds & {"gemm", "unfused", "prefill", "mla_prefill", "linear_chunk", "moe"}:
+    if gpu.l2_mb is None and kinds & {"gemm", "unfused", "prefill", "mla_prefill", "linear_chunk"}:
         yield "L2 cache unknown, so activations come from memory"
     if gpu.exponential_rate is None and kinds & {"prefill", "mla_prefill"}:
         yield "rate of exponentials unknown, so softmax takes no time"
