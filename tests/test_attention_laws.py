@@ -231,21 +231,17 @@ def test_no_token_more_makes_latent_attention_faster(engine):
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
-def test_over_an_8_bit_latent_the_fit_is_seen(engine):
-    """Kernels that compute in 8 bits may be faster than the roof of 16; they are never on it throughout."""
+def test_over_an_8_bit_latent_no_kernel_beats_the_roof(engine):
+    """Kernels compute in 8 bits there; the roof is that of the 16 bits of the queries."""
     for name in wb.gpus():
-        card = wb.gpu(name)
-        if not {"fp8", "bf16"} <= {*card.dense_tflops} or not catalog.catalog_fits(name):
+        if "bf16" not in wb.gpu(name).dense_tflops:
             continue
-        for new in (1, 8192):
-            given = {"new_tokens": new, "context": [8192, 16_384, 32_768], "batch_size": 64, "n_heads": 128}
-            both = [
-                kernels.mla_time(name, **given, dtype="bf16", kv_dtype="fp8", time_model=model, engine=engine)
-                for model in ("kernel", "ideal")
-            ]
-            assert not np.any(np.isclose(*both, rtol=1e-9)), (name, new)
-            share = card.peak_flop_rate("bf16") / card.peak_flop_rate("fp8")
-            assert np.all(both[0] >= share * both[1] * (1 - 1e-12))
+        given = {"new_tokens": [[1], [8192]], "context": [8192, 16_384, 32_768], "batch_size": 64, "n_heads": 128}
+        kernel, ideal = (
+            kernels.mla_time(name, **given, dtype="bf16", kv_dtype="fp8", time_model=model, engine=engine)
+            for model in ("kernel", "ideal")
+        )
+        assert np.all(kernel >= ideal * (1 - 1e-12)), name
 
 
 def test_expanded_keys_and_values_are_read_once():

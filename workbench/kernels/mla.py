@@ -49,9 +49,8 @@ def _of_one_token(cost: Cost) -> Cost:
 
 
 def mla_floor(gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
-    """The roof in the format that kernels compute in, nowhere below that of fewer new tokens, which absorb [s]."""
-    rate = computing_rate(gpu, cost, peak_flop_rate)
-    least: Array = ideal_time(cost.flops, cost.bytes, rate, gpu.bandwidth)
+    """The roof, nowhere below that of fewer new tokens, which absorb [s]."""
+    least: Array = ideal_time(cost.flops, cost.bytes, peak_flop_rate, gpu.bandwidth)
     if cost.latent is None or np.all(cost.latent.absorbs):
         return least
     _, absorbed = _both_ways(cost)
@@ -60,7 +59,7 @@ def mla_floor(gpu: GPU, cost: Cost, peak_flop_rate: Array) -> Array:
     masked = masked * new * np.maximum(new - 1, 0) / np.maximum(cost.m * (cost.m - 1), 1)
     flops = cost.batch * (new * cost.n - masked) * absorbed.score_flops
     moved = absorbed.bytes - absorbed.activations + new / cost.m * absorbed.activations
-    least = np.maximum(least, ideal_time(flops, moved, rate, gpu.bandwidth))
+    least = np.maximum(least, ideal_time(flops, moved, peak_flop_rate, gpu.bandwidth))
     return least
 
 

@@ -2,9 +2,8 @@
 
 Every time is at least the ideal roofline's (but for operands `replayed` from a cache), never falls when a kernel
 has more work, and tends to the ideal time over the achievable fraction as the work grows (in attention, with the time
-of the softmax). Over an 8-bit latent kernels compute in 8 bits, where the GPU has them, and so may be faster than the
-ideal, in 16. The parameters are fitted (`calibration`) and kept in the catalog (`catalog.fits`); the constants here are
-the same for all GPUs.
+of the softmax). The parameters are fitted (`calibration`) and kept in the catalog (`catalog.fits`); the constants here
+are the same for all GPUs.
 """
 
 from collections.abc import Callable
