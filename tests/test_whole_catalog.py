@@ -225,5 +225,5 @@ def test_a_file_that_is_no_table_of_operators(tmp_path):
         calibration.read_operators(path)
     assert "\n" not in str(error.value)
     path.write_text("gpu,engine\n")
-    with pytest.raises(ValueError, match="o.parquet: not a readable parquet file"):
+    with pytest.raises(ValueError, match="o.parquet: not a table of operators, which is a parquet file"):
         calibration.read_operators(path)
