@@ -5,23 +5,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import OptimizeResult
 
-from ..catalog.fits import Fit, fits_file
+from ..catalog.fits import IDENTITY, Fit, fits_file
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..common.arguments import one_of
 from ..common.errors import unknown
 from ..signatures import typed
 from .least_squares import REGIMES, Timings, intervals
-from .rows import FOLDS, by_group, held_together
+from .rows import FOLDS, Group, by_group, held_together
 
 #: Limits beyond which a table must be of something else: the share of rows above the roof [1], and the median of times
 #: over the roof's time [1], among rows for which that is longer than `LARGE` [s].
 MOST_BEATEN, MOST_SLOW, LARGE = 0.5, 100.0, 1e-5
-
-
-#: What tells fits of one GPU apart.
-IDENTITY = ("kind", "format", "engine", "family")
 
 
 @dataclass(frozen=True)
@@ -142,19 +139,11 @@ def fit(table: pd.DataFrame, gpu: str | GPU, *, by: str = "shape") -> Calibratio
             )
         record, solution = timings.fit(timings.usable)
         interval = intervals(list(timings.bounds), record, solution)
-        parameters.append(
-            interval.assign(kind=group.kind, format=group.format, engine=group.engine, family=group.family)
-        )
+        parameters.append(interval.assign(**{name: getattr(group, name) for name in IDENTITY}))
         together = held_together(group.kind, rows, by)
         held_out = timings.held_out(together, rows, record)
         off = 100 * (held_out / timings.time - 1)
-        fits.append(
-            Fit(
-                **group._asdict(), source="not stated", rows=int(timings.usable.sum()),
-                held_out=f"{FOLDS} folds by {', '.join(together)}", error_percent=float(np.abs(off).mean()),
-                bias_percent=float(off.mean()), parameters=record, intervals_percent=timings.spread(record, solution),
-            )
-        )  # fmt: skip
+        fits.append(described(group, timings, record, solution, together, off, source="not stated"))
         tables.append(
             rows.assign(
                 regime=timings.regime, ideal_s=timings.ideal, predicted_s=timings.predict(record), held_out_s=held_out
@@ -164,6 +153,18 @@ def fit(table: pd.DataFrame, gpu: str | GPU, *, by: str = "shape") -> Calibratio
     return CalibrationResult(
         card.id, tuple(fits), pd.concat(parameters, ignore_index=True), errors(used), used, tuple(skipped)
     )
+
+
+def described(
+    group: Group, timings: Timings, record: Any, solution: OptimizeResult, together: list[str], off: np.ndarray,
+    source: str, date: str | None = None,
+) -> Fit:  # fmt: skip
+    """The entry of a fit: of how many rows, and how far `off` those are that were held out `together` [%]."""
+    return Fit(
+        **group._asdict(), source=source, date=date, rows=int(timings.usable.sum()),
+        held_out=f"{FOLDS} folds by {', '.join(together)}", error_percent=float(np.abs(off).mean()),
+        bias_percent=float(off.mean()), parameters=record, intervals_percent=timings.spread(record, solution),
+    )  # fmt: skip
 
 
 @typed(table=("kind", "regime", "time_s", "ideal_s", "held_out_s"))

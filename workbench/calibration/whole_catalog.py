@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from ..catalog.choosing import SAME_ARCHITECTURE, Candidate, catalog_fits, gpus_apart
 from ..catalog.engine_entries import engines
-from ..catalog.fits import LINK_KINDS, CollectiveFit, Fit, fits_file
+from ..catalog.fits import IDENTITY, LINK_KINDS, CollectiveFit, Fit, fits_file
 from ..catalog.gpu_entries import GPU, KernelFit, borrowed_fit, kernel_fit
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.links import link_of, nearest_link_fit
@@ -19,9 +20,10 @@ from ..common.arguments import whole_number
 from ..common.machine import cores
 from ..files.writing import write_text
 from ..signatures import typed
+from .fitting import described
 from .kinds import FITTED
 from .least_squares import REGIMES, Timings
-from .rows import FEWEST_ROWS, FOLDS, Group, by_group, held_together
+from .rows import FEWEST_ROWS, Group, by_group, held_together
 
 #: Rows of a group that are fitted on, drawn by a seed: more of one make hardly another fit [1].
 DRAWN_ROWS = 600
@@ -63,8 +65,10 @@ def fit_catalog(
         for name, own in table.groupby("gpu", sort=True)
         for group, rows in by_group(own.drop(columns="gpu"))[0].items()
     ]
-    pairs = [task for task in tasks if task[1].kind in LINK_KINDS and task[2].gpus.nunique() == 1]
-    whole = [task for task in tasks if not any(task is pair for pair in pairs)]
+    whole: list[tuple[str, Group, pd.DataFrame]] = []
+    pairs: list[tuple[str, Group, pd.DataFrame]] = []
+    for task in tasks:
+        (pairs if task[1].kind in LINK_KINDS and task[2].gpus.nunique() == 1 else whole).append(task)
     fits: dict[str, list[Fit]] = {}
     with ProcessPoolExecutor(workers) as pool:
         found = pool.map(partial(_fitted, source), whole)
@@ -117,11 +121,8 @@ def _fitted(source: str, task: tuple[str, Group, pd.DataFrame], lent: Collective
     record, solution = timings.fit(timings.usable)
     together = held_together(group.kind, rows)
     off = 100 * (timings.held_out(together, rows, record) / timings.time - 1)[timings.seen(record)]
-    return Fit(
-        **group._asdict(), source=source, date=date.today().isoformat(), rows=int(timings.usable.sum()),
-        held_out=f"{FOLDS} folds by {', '.join(together)}", error_percent=float(np.abs(off).mean()),
-        bias_percent=float(off.mean()), parameters=record, intervals_percent=timings.spread(record, solution),
-    )  # fmt: skip
+    today = date.today().isoformat()
+    return described(group, timings, record, solution, together, off, source=source, date=today)
 
 
 def _elsewhere(
@@ -173,10 +174,11 @@ def write_fits(fits: Mapping[str, Iterable[Fit]], folder: Path) -> list[Path]:
     """
     paths = []
     for name, own in fits.items():
-        new = {(fit.kind, fit.format, fit.engine, fit.family): fit for fit in own}
+        identity = attrgetter(*IDENTITY)
+        new = {identity(fit): fit for fit in own}
         kept = []
         for fit in catalog_fits(name):
-            successor = new.get((fit.kind, fit.format, fit.engine, fit.family))
+            successor = new.get(identity(fit))
             if successor is None or (fit.source != successor.source and fit.rows > successor.rows):
                 kept.append(fit)
         order = {kind: place for place, kind in enumerate(FITTED)}

@@ -71,7 +71,7 @@ def lending(card: Any, lender: Any, fit: Fit, form: str, engine: str, link: str 
     parts = [] if lender.id == card.id else [f"those of {lender.id}"]
     if lender.id != card.id and link is not None:
         parts.append(link)
-    elif lender.id != card.id and lender.architecture.split()[0] == card.architecture.lower().split()[0]:
+    elif lender.id != card.id and same_architecture(card, lender):
         parts.append("the same architecture")
     elif lender.id != card.id:
         parts[0] += f" for want of a fit of {card.architecture}"
@@ -82,11 +82,17 @@ def lending(card: Any, lender: Any, fit: Fit, form: str, engine: str, link: str 
     return parts
 
 
+def same_architecture(card: Any, other: Any) -> bool:
+    """Whether two GPUs have it in common, whatever is said of it after its name."""
+    first, second = (entry.architecture.lower().split()[0] for entry in (card, other))
+    return bool(first == second)
+
+
 def gpus_apart(card: Any, other: Any) -> float:
     """How far a GPU is from another: itself, its chip, its architecture with the same kind of memory or not [1]."""
     if card.id == other.id:
         return 0.0
-    if card.architecture.lower().split()[0] != other.architecture.lower().split()[0]:
+    if not same_architecture(card, other):
         return 3.0
     if card.chip == other.chip:
         return SAME_CHIP

@@ -198,6 +198,8 @@ KINDS = tuple(FITS)
 #: Those that go over links between GPUs.
 LINK_KINDS = tuple(kind for kind, record in FITS.items() if record is CollectiveFit)
 
+#: What tells fits of one GPU apart.
+IDENTITY = ("kind", "format", "engine", "family")
 #: Kinds whose formats have fits of their own; those of the others are of 16 bits.
 FORMATTED = ("gemm", "prefill", "decode", "mla_prefill", "mla_decode", "moe")
 

@@ -166,12 +166,11 @@ def moe_time(
         skew=exponent, balanced=routing == "balanced",
     )  # fmt: skip
     peak = card.peak_flop_rate(known.computes)
-    ideal = ideal_time(layer.flops, layer.bytes, peak, card.bandwidth)
     if time_model == "ideal":
-        return ideal
+        return ideal_time(layer.flops, layer.bytes, peak, card.bandwidth)
     fit = kernel_fit(card, "moe", format, engine).fit
     if replayed:
         layer = replayed_cost(card, layer, fit.l2_speedup)
-        ideal = ideal_time(layer.flops, layer.bytes, peak, card.bandwidth)
+    ideal = ideal_time(layer.flops, layer.bytes, peak, card.bandwidth)
     seconds: np.ndarray = np.maximum(layer_seconds(fit, card, layer, peak), ideal)
     return seconds

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..operators import OPERATORS, Conventions, Cost, Step, Widths, decode, operator_set, prefill
 from ..operators.cost import Heads, attention, gemm
+from ..operators.routing import experts_drawn
 from .columns import SIZES
 from .models import ModelSizes
 
@@ -80,7 +81,7 @@ class Kernel:
     @property
     def touched(self) -> float:
         """Experts that get tokens, each token choosing at random, on average [1]."""
-        return self.n_experts * (1 - (1 - self.experts_per_token / self.n_experts) ** self.m)
+        return float(experts_drawn(self.m, self.n_experts, self.experts_per_token))
 
     @property
     def flops(self) -> float:

@@ -5,13 +5,13 @@ import re
 import pandas as pd
 
 from ..catalog.choosing import catalog_fits
-from ..catalog.fits import KINDS, UNITS
+from ..catalog.fits import IDENTITY, KINDS, UNITS
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.gpu_entries import gpus, kernel_fit
 from ..common.project import DATA
 
 #: What tells the fits of the catalog apart.
-OF_A_FIT = ["gpu", "kind", "format", "engine", "family"]
+OF_A_FIT = ["gpu", *IDENTITY]
 #: What the columns of `benchmarks` are called in a chart's table.
 BENCHMARK_UNITS = {
     "seconds": "time [s]", "copy_seconds": "copy [s]", "result_bytes": "result [byte]", "peak_bytes": "peak [byte]",
