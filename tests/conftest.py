@@ -1,5 +1,7 @@
 """What several test modules draw on."""
 
+import signal
+
 import matplotlib as mpl
 
 mpl.use("Agg")
@@ -7,6 +9,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import pytest
 from hypothesis import settings
+
+# a shell lets what it starts in the background ignore Ctrl-C, and what the tests start would, too
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # the same examples every time; `pytest --hypothesis-profile default` looks for new ones
 settings.register_profile("fixed", derandomize=True, deadline=None)

@@ -9,8 +9,8 @@ from workbench.catalog import DEFAULT_ENGINE, engine, engines
 from workbench.catalog.engine_entries import ServingEngine
 from workbench.common.yaml_records import validated
 from workbench.operators import decode
+from workbench.servers.steps import prefill_piece
 from workbench.serving import Replica, step, step_time
-from workbench.serving.steps import prefill_piece
 from workbench.simulation import Server, closed_loop, simulate
 
 MADE_UP = {
@@ -25,7 +25,7 @@ def made_up(monkeypatch):
 
     def host(**changes):
         entry = ServingEngine.model_validate(MADE_UP | {"id": DEFAULT_ENGINE} | changes)
-        monkeypatch.setattr("workbench.serving.replica.find_engine", lambda _: entry)
+        monkeypatch.setattr("workbench.servers.replica.find_engine", lambda _: entry)
 
     host()
     return host

@@ -3,7 +3,7 @@
 import pytest
 
 import workbench as wb
-from workbench.serving import Replica, memory
+from workbench.servers import Replica, memory
 
 
 def server(gpu, model, **options):

@@ -20,7 +20,7 @@ from workbench.kernels.attention import whole_waves
 from workbench.kernels.gemm import l2_misses, tiled_flops
 from workbench.kernels.unknowns import kernel_kinds
 from workbench.operators import COLLECTIVES, OPERATORS, Conventions, Step, Widths, cost, operator_set
-from workbench.serving import Replica, memory
+from workbench.servers import Replica, memory
 
 GPUS = wb.gpus()
 #: As dense, grouped, latent, windowed and routed as they come.

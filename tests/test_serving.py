@@ -9,9 +9,10 @@ from strategies import models, servers
 import workbench as wb
 from workbench import serving
 from workbench.operators import decode
-from workbench.serving import Replica, estimation, memory, step, step_time
+from workbench.servers import Replica, memory, step, step_time
+from workbench.servers.steps import prefill_piece
+from workbench.serving import estimation, room
 from workbench.serving.batch import SCHEDULES
-from workbench.serving.steps import prefill_piece
 
 A100, H100 = "a100-80gb-sxm", "h100-sxm"
 
@@ -295,7 +296,7 @@ def test_what_just_fits_fits():
         ds = estimate(gpu_memory_utilization=1, workspace=wb.gpu(H100).memory_bytes - needed - spare)
         assert value(ds, "fits") == fits
     ds = estimate(prompt=8000, output=[192, 193])  # Llama 3 sees 8,192 tokens
-    assert ds.unfit.squeeze().values.tolist() == [memory.ALL_FITS, memory.CONTEXT_LENGTH]
+    assert ds.unfit.squeeze().values.tolist() == [room.ALL_FITS, room.CONTEXT_LENGTH]
 
 
 def test_no_batch_is_largest_where_nothing_fits():

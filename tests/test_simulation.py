@@ -12,8 +12,8 @@ import workbench as wb
 from workbench import forward_pass, roofline_grid
 from workbench.operators import decode
 from workbench.published import T4_LOAD_TESTS, T4_SERVER, t4_requests
+from workbench.servers.steps import prefill_piece
 from workbench.serving import step_time
-from workbench.serving.steps import prefill_piece
 from workbench.simulation import Server, bursty, closed_loop, poisson, simulate, trace
 from workbench.simulation.step_times import StepTimes
 from workbench.studies import t4_calibration, t4_comparison, t4_metrics, t4_replay

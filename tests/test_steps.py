@@ -9,8 +9,8 @@ from strategies import models, servers
 import workbench as wb
 from workbench.kernels import Formats, send_time
 from workbench.operators import decode, prefill
+from workbench.servers.steps import model_computing, prefill_piece
 from workbench.serving import Replica, step, step_time
-from workbench.serving.steps import model_computing, prefill_piece
 
 
 def server(model="llama-3-8b", gpu="h100-sxm", **options):

@@ -19,7 +19,7 @@ from workbench.kernels import attention as attention_law
 from workbench.kernels import collectives
 from workbench.kernels import gemm as gemm_law
 from workbench.operators import OPERATORS, Conventions, Widths, cost, prefill
-from workbench.serving import Replica, medusa, memory
+from workbench.servers import Replica, medusa, memory
 
 #: What there is and nothing else, so that a mistyped unit is not known.
 registry = pint.UnitRegistry(None)

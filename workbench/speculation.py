@@ -17,8 +17,8 @@ from .common.variables import stamp
 from .grid import roofline_grid
 from .operators import OPERATOR_GROUPS, OPERATORS
 from .published import medusa_acceleration_rate
-from .serving import Draft, draft_model, expected_tokens, medusa, mtp
-from .serving.drafts import Acceptance, acceptance_rates
+from .servers import Draft, draft_model, expected_tokens, medusa, mtp
+from .servers.drafts import Acceptance, acceptance_rates
 
 __all__ = ["BLOCK", "Draft", "draft_model", "expected_tokens", "medusa", "mtp", "speedup"]
 

@@ -183,5 +183,5 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
         t4_recorded,
     )
 }  # fmt: skip
-# what these two recompute has a function of that name already, in `kernels` and `serving.memory`
+# what these two recompute has a function of that name already, in `kernels` and `servers.memory`
 QUANTITIES |= {"ridge_point": ridge_of_ceilings, "kv_bytes_per_token": cached_per_token}

@@ -12,7 +12,7 @@ import xarray as xr
 
 from ..common.errors import unknown
 from ..kernels import attainable
-from ..serving import memory
+from ..servers import memory
 from ..tables import Series
 from . import published_charts
 from .bounds import MAX_MARKERS

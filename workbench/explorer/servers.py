@@ -9,7 +9,7 @@ import numpy as np
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.model_entries import model as find_model
 from ..serving import estimate
-from ..serving.memory import ALL_FITS, CONTEXT_LENGTH, WEIGHTS
+from ..serving.room import ALL_FITS, CONTEXT_LENGTH, WEIGHTS
 from .view import View, options, own_model
 
 #: Output of the request; its prompt is the setting's length [token].

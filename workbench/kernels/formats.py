@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..catalog import Model
-from ..catalog.dtypes import GROUP_FORMATS, check_dtype, compute_dtype, element_bytes, kernel_format
+from ..catalog.dtypes import GROUP_FORMATS, WIDTH, check_dtype, compute_dtype, element_bytes, kernel_format
 from ..operators import OPERATORS, Widths
 
 
@@ -25,7 +25,10 @@ class OperandFormats:
 
     def kernel_format(self, operator: str) -> str:
         """The kind of kernel, by formats, that an operator runs: a key of `catalog.fits.NEAR_FORMATS`."""
-        cache = operator in OPERATORS and OPERATORS[operator].operand == "kv"
+        operand = OPERATORS[operator].operand if operator in OPERATORS else "weight"
+        if operand == "activation" and WIDTH[self.activation] < WIDTH["bf16"]:
+            return "bf16"  # the router's product is in the residual's width
+        cache = operand == "kv"
         return kernel_format(self.stored(operator), self.activation, cache=cache)
 
     def computes_in(self, operator: str) -> str:
@@ -51,7 +54,8 @@ class Formats:
         """What they come to for a model."""
         stored, rest = model.quantization, self.weight or "fp16"
         own = stored if stored and not self.weight else None
-        head = self.lm_head or ("fp16" if own or self.weight in GROUP_FORMATS else rest)
+        narrow = self.weight in GROUP_FORMATS or WIDTH.get(rest, 2) < WIDTH["fp16"]
+        head = self.lm_head or ("fp16" if own or narrow else rest)  # checkpoints of 8 and 4 bits leave the head out
         kinds = {
             "weight": str(own.format) if own and own.scope == "linear" else rest,
             "experts": str(own.format) if own else rest,

@@ -83,6 +83,11 @@ class Widths:
     lm_head: float = 2
     experts: float = 2
 
+    @property
+    def residual(self) -> float:
+        """Of what passes between the matrix products, which only their inputs are narrowed from: 16 bits or more."""
+        return max(self.activation, 2.0)
+
 
 @dataclass(frozen=True)
 class Conventions:

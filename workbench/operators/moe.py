@@ -20,10 +20,10 @@ def experts_touched(step: Step, n_experts: int, experts_per_token: int) -> Array
 
 
 def router(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Scores of all experts: h -> E, in the activations' width."""
+    """Scores of all experts: h -> E, in the residual's width."""
     if not (moe := model.moe):
         return None
-    width = w.activation
+    width = w.residual
     return gemm(step.tokens, model.hidden_size, moe.n_experts, weight=width, activation=width, calls=moe.layers)
 
 

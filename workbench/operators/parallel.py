@@ -83,13 +83,13 @@ def _uneven(model: Model, tp: int) -> str:
 def all_reduce(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
     """The sum of what the shards put out, after attention and after the MLP of every layer; None on one GPU.
 
-    Each GPU reads its own T h activations, adds up its share of the sum (g - 1 additions for each of T h / g elements)
+    Each GPU reads its own T h activations, in the residual's 16 bits, adds up its share of the sum (g - 1 additions for each of T h / g elements)
     and writes the whole. What crosses the link is in its time alone. The gather of the logits is left out.
     """
     if gpus == 1:
         return None
     elements = step.tokens * model.hidden_size
-    moved = 2 * elements * w.activation
+    moved = 2 * elements * w.residual
     return Cost(
         (gpus - 1) / gpus * elements, moved, step.tokens, model.hidden_size, 1, calls=2 * model.n_layers,
         kernel="all_reduce", activations=moved, gpus=gpus,
@@ -100,12 +100,12 @@ def all_to_all(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
     """One of the two exchanges around the routed experts of a layer; None on one GPU, or without experts.
 
     Each of a GPU's own tokens, which the step has, sends its activations to the GPUs of its k experts, from where they
-    come back weighted (DeepSeek-V3, arXiv 2412.19437, section 3.2). Experts are taken to be loaded evenly; the bytes
-    are read once and written once.
+    come back weighted, in the residual's 16 bits (DeepSeek-V3, arXiv 2412.19437, section 3.2): the mean of the two.
+    Experts are taken to be loaded evenly; the bytes are read once and written once.
     """
     if gpus == 1 or model.moe is None:
         return None
-    sent = step.tokens * model.moe.experts_per_token * model.hidden_size * w.activation
+    sent = step.tokens * model.moe.experts_per_token * model.hidden_size * (w.activation + w.residual) / 2
     return Cost(
         0.0 * sent, 2 * sent, step.tokens, model.hidden_size, 1, calls=2 * model.moe.layers,
         kernel="all_to_all", activations=2 * sent, gpus=gpus,

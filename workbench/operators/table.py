@@ -2,7 +2,7 @@
 
 An operator is a function of a family's file and a row of `OPERATORS`. The row says all that grids, steps, drafts,
 measurements, the documentation and the explorer need. Its weights are counted elsewhere: those of a model in
-`catalog.model_entries` (`attention_parameters`, `_parameters`), what they take on a GPU in `serving.memory`
+`catalog.model_entries` (`attention_parameters`, `_parameters`), what they take on a GPU in `servers.memory`
 (`layer_weights`).
 
 The unfused operators are table 5 of the Medusa paper (Cai et al. 2024, arXiv 2401.10774v3), which follows Chen,

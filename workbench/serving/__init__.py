@@ -1,10 +1,11 @@
 """Serving: steps of an engine, memory, latency, drafts, and the capacity that a service level takes."""
 
+from ..servers import memory, steps
+from ..servers.drafts import Draft, draft_model, expected_tokens, medusa, mtp
+from ..servers.replica import Replica
+from ..servers.steps import step, step_time
 from .capacity import plan, plan_text
-from .drafts import Draft, draft_model, expected_tokens, medusa, mtp
 from .estimation import estimate
-from .replica import Replica
-from .steps import step, step_time
 
 __all__ = [
     "Draft",
@@ -13,9 +14,11 @@ __all__ = [
     "estimate",
     "expected_tokens",
     "medusa",
+    "memory",
     "mtp",
     "plan",
     "plan_text",
     "step",
     "step_time",
+    "steps",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 from ..catalog import Model
 from ..common.arguments import one_of, whole_number
 from ..common.errors import shown
-from .drafts import Draft
+from ..servers.drafts import Draft
 
 SCHEDULES = ("static", "continuous")
 

@@ -14,11 +14,12 @@ from ..catalog.loading import entries
 from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.errors import CannotRun
 from ..kernels.unknowns import joined
+from ..servers.memory import device_memory
+from ..servers.replica import Replica
 from ..signatures import typed
 from .estimation import estimate
-from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, device_memory
 from .pareto import pareto_front
-from .replica import Replica
+from .room import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS
 
 TPS = (1, 2, 4, 8)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

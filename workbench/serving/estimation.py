@@ -21,12 +21,13 @@ from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, flags, labelled
 from ..kernels.unknowns import joined
 from ..operators import COLLECTIVES, OPERATORS, PHASES
+from ..servers.drafts import Draft
+from ..servers.memory import WORKSPACE, assumed
+from ..servers.replica import Replica, beyond_context, host_assumed
+from ..servers.steps import expected_errors
 from .batch import Batch
-from .drafts import Draft
 from .latency import Latency, batch_latency
-from .memory import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, WORKSPACE, assumed, memory_fit
-from .replica import Replica, beyond_context, host_assumed
-from .steps import expected_errors
+from .room import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS, memory_fit
 
 #: Share of its TDP that a GPU draws however little it does while it serves [1]. A guess: of A100s, decoding draws well
 #: under the TDP and prefill reaches it (Patel et al. 2023, POLCA, arXiv 2308.12908).

@@ -11,10 +11,10 @@ import numpy as np
 from ..common.arrays import Array
 from ..kernels import longest
 from ..operators import COLLECTIVES, Step, decode
+from ..servers.drafts import drafting_replica, drafting_time
+from ..servers.replica import Replica
+from ..servers.steps import model_computing, overhead, prefill_piece, step, step_time
 from .batch import Batch
-from .drafts import drafting_replica, drafting_time
-from .replica import Replica
-from .steps import model_computing, overhead, prefill_piece, step, step_time
 
 #: Weights of the first, three intermediate and the last decoding step in the mean over all (trapezoids): a step's time
 #: is nearly linear in its context [1].

@@ -1,7 +1,7 @@
 """Simulation: requests through a scheduler like vLLM's, every step timed by the kernel model."""
 
+from ..servers.server import Server
 from .client import simulate
-from .server import Server
 from .workloads import Workload, bursty, closed_loop, poisson, trace
 
 __all__ = [

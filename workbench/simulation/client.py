@@ -13,11 +13,11 @@ from ..common.arguments import LEAST, check_range, one_of, whole_number
 from ..common.errors import shown
 from ..common.progress import progress_bar
 from ..kernels.unknowns import joined
-from ..serving import memory
-from ..serving.replica import beyond_context, host_assumed
+from ..servers import memory
+from ..servers.replica import beyond_context, host_assumed
+from ..servers.server import Server
 from .batch import Request
 from .engine import Engine, StepOutcome
-from .server import Server
 from .workloads import Workload
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..servers.server import Server
 from .batch import Request
 from .scheduler import PromptPart, Scheduler
-from .server import Server
 from .step_times import StepTimes
 
 

@@ -14,8 +14,8 @@ preempted sequence finds them again).
 from collections import deque
 from typing import NamedTuple
 
+from ..servers.server import Server
 from .batch import DecodingBatch, Request
-from .server import Server
 
 
 class PromptPart(NamedTuple):

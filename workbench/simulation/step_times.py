@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ..operators import Step, decode, sees
-from ..serving import steps
-from .server import Server
+from ..servers import steps
+from ..servers.server import Server
 
 #: How many contexts times are tabulated at, in equal ratios; between them they are interpolated [1].
 CONTEXTS = 256

@@ -40,11 +40,11 @@ from ..published.t4 import (
     T4_SERVER,
     t4_requests,
 )
+from ..servers.memory import BLOCK_SIZE
+from ..servers.server import Server
 from ..serving import estimation
-from ..serving.memory import BLOCK_SIZE
 from ..signatures import typed
 from ..simulation.client import simulate
-from ..simulation.server import Server
 from ..simulation.workloads import trace
 
 # Simulated beside recorded ----------------------------------------------------------------------------------------

@@ -28,10 +28,11 @@ from ..published.t4 import (
     T4_SERVER,
     t4_requests,
 )
-from ..serving import drafts, estimation
+from ..servers import drafts
+from ..servers.server import Server
+from ..serving import estimation
 from ..signatures import typed
 from ..simulation.client import simulate
-from ..simulation.server import Server
 from ..simulation.workloads import closed_loop
 from .t4_static import batching_gain
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common.arguments import check_range, one_of, whole_number
-from ..serving import memory, replica
+from . import memory, replica
 
 #: Largest settings: a table has a row for each.
 SETTING_LIMITS = {
@@ -15,7 +15,7 @@ SETTING_LIMITS = {
 
 @dataclass(frozen=True)
 class Server(replica.Replica):
-    """A `serving.Replica` with the scheduler's settings, by the names and the defaults of vLLM.
+    """A `Replica` with the scheduler's settings, by the names and the defaults of vLLM.
 
     Stages (pp) and spread experts (ep) are not simulated.
 

@@ -14,12 +14,8 @@ from ..common.arrays import Array
 from ..common.errors import CannotRun
 from ..kernels import Formats, assumptions
 from ..kernels.unknowns import joined, kernel_kinds
-from .batch import Batch
 from .drafts import Draft, drafting_replica
 from .replica import Replica
-
-#: Of `unfit`: what a batch finds no room for.
-ALL_FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 
 #: CUDA context, library workspaces and collectives' buffers [byte]; engines print theirs. "non_torch_memory" of a dozen
 #: logs of vLLM 0.6 to 0.8 is 0.05 to 3.6 GiB, in the middle 0.3, of one GPU 0.26 (A100), 0.35 (RTX 3090), 1.4 and 1.8.
@@ -50,7 +46,7 @@ def layer_weights(replica: Replica) -> float:
     if moe := part.moe:
         routed = moe.n_experts / replica.ep * moe.intermediate_size * w.experts
         shared = (moe.shared_intermediate_size or 0) * w.weight
-        layers += moe.layers * h * (matrices * (routed + shared) + moe.n_experts * w.activation)
+        layers += moe.layers * h * (matrices * (routed + shared) + moe.n_experts * w.residual)
     return layers * _stage(replica)
 
 
@@ -86,12 +82,13 @@ def activations(replica: Replica, *, tokens: int, sequences: int) -> float:
     """Activations that are alive at once in a step of `tokens` with logits of `sequences`, on one GPU [byte].
 
     A token's hidden state and residual, and the widest of: Q, K, V and the heads' outputs; gate, up and their product;
-    those of its experts, with their outputs. Logits in the activations' format and in fp32, of the whole vocabulary.
+    those of its experts, with their outputs. All in the
+    residual's 16 bits, from which products narrow their inputs; logits in fp32 as well, of the whole vocabulary.
     """
     part, w = replica.shard, replica.formats.widths
     elements = 2 * part.hidden_size + max(_widest(part))
-    logits = replica.model.vocab_size * (w.activation + WIDTH["fp32"])
-    return tokens * elements * w.activation + sequences * logits
+    logits = replica.model.vocab_size * (w.residual + WIDTH["fp32"])
+    return tokens * elements * w.residual + sequences * logits
 
 
 def _widest(part: Model) -> list[int]:
@@ -173,39 +170,3 @@ def draft_weights(replica: Replica, draft: Draft) -> float:
         return layer_weights(drafter) if draft.mtp else weights(drafter)
     h, vocab = replica.shard.hidden_size, replica.shard.vocab_size
     return draft.heads * h * (h + vocab) * element_bytes("fp16")
-
-
-def memory_fit(
-    replica: Replica, batch: Batch, *, gpu_memory_utilization: float = 0.9, workspace: float = WORKSPACE
-) -> dict[str, Array]:
-    """Memory of a batch on one GPU, and whether it fits; arrays by batch_size, prompt, output.
-
-    Parameters and results are named and measured as those of `estimate`. A draft model's caches count as well. The
-    whole blocks of a cached prefix are held once; what is left of it in a block, each sequence has of its own.
-    """
-    drafter = batch.draft and drafting_replica(replica, batch.draft)
-    holders = [replica, drafter] if drafter else [replica]
-    added = draft_weights(replica, batch.draft) if batch.draft else 0.0
-    stored = weights(replica) + added
-    alive = activations(replica, tokens=batch.max_num_batched_tokens, sequences=batch.max_num_seqs)
-    left = left_for_cache(
-        replica, tokens=batch.max_num_batched_tokens, sequences=batch.max_num_seqs,
-        gpu_memory_utilization=gpu_memory_utilization, workspace=workspace,
-    ) - added  # fmt: skip
-
-    def cache(tokens: Array) -> Array:
-        return sum(kv_bytes_per_sequence(holder, tokens) for holder in holders)
-
-    per_token = sum(kv_bytes_per_token(holder) for holder in holders)
-    blocks = np.floor(max(left, 0.0) / per_token / BLOCK_SIZE)
-    shared = batch.cached_prefix // BLOCK_SIZE * BLOCK_SIZE
-    prefix = cache(shared)
-    each = cache(batch.prompt + batch.output + batch.candidates - 1 - shared)
-    needed = prefix + np.ceil(batch.batch_size / replica.ep) * each
-    too_long = batch.prompt + batch.output > batch.longest(replica.model)
-    unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], ALL_FITS)
-    return {
-        "weights": stored, "activations": alive, "kv_bytes_per_token": per_token,
-        "kv_capacity": blocks * BLOCK_SIZE * replica.ep, "memory": stored + alive + workspace + needed,
-        "unfit": unfit, "largest_batch": np.where(too_long, 0, np.floor(max(left - prefix, 0.0) / each) * replica.ep),
-    }  # fmt: skip
