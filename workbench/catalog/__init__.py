@@ -2,7 +2,7 @@
 
 from .choosing import catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
-from .engine_entries import DEFAULT_ENGINE, ServingEngine, engine, engines
+from .engine_entries import DEFAULT_ENGINE, POLICIES, ServingEngine, engine, engines
 from .fits import (
     FITS,
     KINDS,
@@ -30,6 +30,7 @@ __all__ = [
     "KINDS",
     "LINK_KINDS",
     "NEAR_FORMATS",
+    "POLICIES",
     "WEIGHT_DTYPES",
     "WIDTH",
     "CollectiveFit",

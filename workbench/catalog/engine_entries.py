@@ -2,16 +2,21 @@
 
 from functools import cache
 from importlib.resources.abc import Traversable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ..common.errors import unknown
-from ..common.yaml_records import Text
+from ..common.yaml_records import Count, Text
 from .loading import Entry, describe_entry, entry_files, load_entry
 
 #: The best measured engine, whose kernels times are of unless another is named.
 DEFAULT_ENGINE = "vllm"
+
+#: What a scheduler does with prompts and a full KV cache: "recompute", prompts in chunks beside decoding sequences, the
+#: latest preempted and computed again (vLLM, and TensorRT-LLM's MAX_UTILIZATION); "guaranteed_no_evict", a request
+#: starts when its whole cache has room (TensorRT-LLM); "prefill_first", prompts in steps of their own (SGLang).
+POLICIES = ("recompute", "guaranteed_no_evict", "prefill_first")
 
 HostTime = Annotated[float, Field(ge=0, lt=1e6)]
 
@@ -24,8 +29,19 @@ class ServingEngine(Entry):
     #: Of launching a layer's kernels one by one, while the GPU runs earlier ones: a step takes no less than that of all
     #: its layers; 0 where CUDA graphs launch them together [us].
     layer_us: HostTime = 0.0
+    #: The same of a step that no CUDA graph holds, as it has prompts or too many tokens [us].
+    eager_us: HostTime = 0.0
+    graph_tokens: Count | None = None  #: that a CUDA graph holds at most, by default [token]
+    #: Mean of what a request takes to the scheduler, exponentially distributed: network, server, tokens [ms].
+    request_ms: HostTime = 0.0
+    elementwise_kernels: Annotated[float, Field(ge=0, le=10)] = (
+        4.0  #: that a layer waits for, of norms and the like [1]
+    )
+    #: Activations are quantized within the kernel before a product, not by one of their own, which fits of GEMMs have.
+    fuses_quantization: bool = False
     #: Activations are quantized by a kernel of their own, as elementwise ones are, not as in the fits of GEMMs.
     quantizes_apart: bool = False
+    policy: Literal["recompute", "guaranteed_no_evict", "prefill_first"] = "recompute"  #: of its scheduler: `POLICIES`
     covers: Text  #: what is in these times
     #: Kernel libraries that it runs, whose fits serve where it has none of its own.
     families: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..catalog import GPU, LINK_KINDS, engines, kernel_fit
+from ..catalog import DEFAULT_ENGINE, GPU, LINK_KINDS, engines, kernel_fit
+from ..catalog import engine as find_engine
 from ..common.arguments import check_range, one_of
 from ..common.arrays import Array
 from ..operators import Cost
 from .attention import attention_seconds
 from .collectives import ideal_collective, linked_seconds
-from .elementwise import elementwise_seconds
+from .elementwise import ELEMENTWISE_KERNELS, elementwise_seconds
 from .gemm import gemm_seconds
 from .linear_attention import linear_attention_seconds
 from .mla import mla_floor, mla_seconds
@@ -38,6 +39,8 @@ class Timing:
     time_model: str = "ideal"  #: "ideal", each kernel on its roof, or "kernel", by its law
     launch_latency: float = 0.0  #: what every call takes besides [s]
     engine: str | None = None  #: whose kernels run, one of `catalog.engines()`; None is the best measured
+    #: As in a step of that engine, which fuses elementwise kernels and quantization; not as a benchmark times each one.
+    fused: bool = False
 
     def __post_init__(self) -> None:
         check_time_model(self.time_model)
@@ -92,8 +95,9 @@ LAWS: dict[str, Law] = {
 
 
 def operator_time(
-    gpu: GPU, call: Cost, peak_flop_rate: Array, time_model: str = "kernel", *, engine: str | None = None
-) -> Array:
+    gpu: GPU, call: Cost, peak_flop_rate: Array, time_model: str = "kernel", *, engine: str | None = None,
+    fused: bool = False,
+) -> Array:  # fmt: skip
     """Time of one kernel call, or of one collective.
 
     Parameters
@@ -106,6 +110,8 @@ def operator_time(
         "kernel" or "ideal".
     engine : str, optional
         Whose kernels run, one of `catalog.engines()`; None is the best measured.
+    fused : bool
+        As in a step of the engine: quantization and elementwise kernels as it fuses them (`catalog.ServingEngine`).
 
     Returns
     -------
@@ -117,10 +123,24 @@ def operator_time(
         return law.ideal(gpu, call, peak_flop_rate)
 
     def fits(kind: str, *, pcie: bool = False) -> Any:
-        return kernel_fit(gpu, kind, call.format, engine, pcie=pcie).fit
+        fit = kernel_fit(gpu, kind, call.format, engine, pcie=pcie).fit
+        return _in_a_step(fit, gpu, kind, engine) if fused else fit
 
     floor = (law.floor or law.ideal)(gpu, call, peak_flop_rate)
     return np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), floor)
+
+
+def _in_a_step(fit: Any, gpu: GPU, kind: str, engine: str | None) -> Any:
+    """A fit as an engine's step has it: fewer elementwise kernels, quantization within the kernel before a product."""
+    own = find_engine(engine or DEFAULT_ENGINE)
+    if kind == "elementwise":
+        return fit.model_copy(update={"launch_us": fit.launch_us * own.elementwise_kernels / ELEMENTWISE_KERNELS})
+    if kind == "gemm" and own.fuses_quantization and fit.quantize_fraction is not None:
+        wide = kernel_fit(gpu, "gemm", "bf16", engine).fit  # a benchmark's launch has that of quantizing in it
+        least = min((fit, wide), key=lambda each: each.launch_us + each.loop_us)
+        latency = {name: getattr(least, name) for name in ("launch_us", "loop_us", "loop_depth")}
+        return fit.model_copy(update=latency | {"quantize_fraction": None, "quantize_us": 0.0})
+    return fit
 
 
 def timed(gpu: GPU, call: Cost, peak_flop_rate: Array, timing: Timing, *, calls: int = 1) -> Array:
@@ -140,7 +160,7 @@ def timed(gpu: GPU, call: Cost, peak_flop_rate: Array, timing: Timing, *, calls:
     float or ndarray
         Of all of them together [s].
     """
-    seconds = operator_time(gpu, call, peak_flop_rate, timing.time_model, engine=timing.engine)
+    seconds = operator_time(gpu, call, peak_flop_rate, timing.time_model, engine=timing.engine, fused=timing.fused)
     if timing.launch_latency:
         seconds = seconds + timing.launch_latency
     return seconds if calls == 1 else calls * seconds

@@ -97,6 +97,8 @@ class Conventions:
     causal: bool | None = None
     #: Attention scores go through "memory" or stay on "chip". None: fused on chip, unfused through memory.
     scores: str | None = None
+    #: How much more popular some experts are than others, the standard deviation of its logarithm; 0: all alike [1].
+    expert_spread: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..common.arrays import Array
 from .cost import Conventions, Cost, Step, Widths, gemm
 from .mlp import mlp_shape
 from .routing import Routed, experts_drawn
 
 if TYPE_CHECKING:
     from ..catalog import Model
-
-
-def experts_touched(step: Step, n_experts: int, experts_per_token: int) -> Array:
-    """Expected experts that a batch reads [1]."""
-    return experts_drawn(step.tokens, n_experts, experts_per_token)
 
 
 def router(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
@@ -27,10 +21,10 @@ def router(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
     return gemm(step.tokens, model.hidden_size, moe.n_experts, weight=width, activation=width, calls=moe.layers)
 
 
-def _routed(model: Model, step: Step, w: Widths, *, down: bool) -> Cost | None:
+def _routed(model: Model, step: Step, w: Widths, conventions: Conventions, *, down: bool) -> Cost | None:
     if not (moe := model.moe):
         return None
-    touched = experts_touched(step, moe.n_experts, moe.experts_per_token)
+    touched = experts_drawn(step.tokens, moe.n_experts, moe.experts_per_token, conventions.expert_spread)
     rows = step.tokens * moe.experts_per_token / touched
     k, n = mlp_shape(model, moe.intermediate_size, down=down)
     cost = gemm(
@@ -39,14 +33,14 @@ def _routed(model: Model, step: Step, w: Widths, *, down: bool) -> Cost | None:
     return replace(cost, routed=Routed(step.tokens, moe.n_experts, moe.experts_per_token, first=not down))
 
 
-def moe_gate_up_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
+def moe_gate_up_proj(model: Model, step: Step, w: Widths, conventions: Conventions) -> Cost | None:
     """Routed experts, gate and up as one grouped GEMM over the experts that the batch touches: h -> 2 i."""
-    return _routed(model, step, w, down=False)
+    return _routed(model, step, w, conventions, down=False)
 
 
-def moe_down_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
+def moe_down_proj(model: Model, step: Step, w: Widths, conventions: Conventions) -> Cost | None:
     """Routed experts, down: i -> h."""
-    return _routed(model, step, w, down=True)
+    return _routed(model, step, w, conventions, down=True)
 
 
 def _shared(model: Model, step: Step, w: Widths, *, down: bool) -> Cost | None:

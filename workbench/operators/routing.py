@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import exp
+from operator import mul
 
 from ..common.arrays import Array, np
 
@@ -14,6 +16,16 @@ BUSIEST_SHARE = 0.8
 TOP_QUANTILE = 0.56
 #: Numbers of rows that a power law's rounding is added up over, where there are fewer rows than experts [1].
 ROUNDED_TO = range(1, 7)
+
+#: Places and weights of Gauss-Hermite quadrature over a normal distribution, 9 of them [1].
+NORMAL = (
+    -4.512745863399781, -3.205429002856470, -2.076847978677830, -1.023255663789133, 0.0, 1.023255663789133,
+    2.076847978677830, 3.205429002856470, 4.512745863399781,
+)  # fmt: skip
+NORMAL_WEIGHTS = (
+    2.23458440077e-5, 2.78914132123e-3, 4.99164067653e-2, 0.244097502894939, 0.406349206349206, 0.244097502894939,
+    4.99164067653e-2, 2.78914132123e-3, 2.23458440077e-5,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,9 +98,21 @@ def _integral(power: Array, low: Array, high: Array) -> Array:
     return area
 
 
-def experts_drawn(tokens: Array, n_experts: Array, experts_per_token: Array) -> Array:
-    """Expected experts of which some tokens choose at least one, each k of E at random: E (1 - (1 - k/E)^T) [1]."""
-    return n_experts * (1 - (1 - experts_per_token / n_experts) ** tokens)
+def experts_drawn(tokens: Array, n_experts: Array, experts_per_token: Array, spread: float = 0.0) -> Array:
+    """Expected experts of which some tokens choose at least one, each k of E at random: E (1 - (1 - k/E)^T) [1].
+
+    With a spread s, experts are chosen with chances p = min(c exp(s z), 1), z normally distributed, of mean k/E: the
+    mean of 1 - (1 - p)^T over z takes the place of that of k/E.
+    """
+    chance = experts_per_token / n_experts
+    if not spread:
+        return n_experts * (1 - (1 - chance) ** tokens)
+    missed: Array = 0.0
+    popularity = [min(exp(spread * z - spread**2 / 2), 1 / chance) for z in NORMAL]
+    mean = sum(map(mul, NORMAL_WEIGHTS, popularity))
+    for weight, each in zip(NORMAL_WEIGHTS, popularity, strict=True):
+        missed = missed + weight * (1 - min(chance * each / mean, 1.0)) ** tokens
+    return n_experts * (1 - missed)
 
 
 def random_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array) -> tuple[Array, Array]:

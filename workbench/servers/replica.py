@@ -131,7 +131,7 @@ class Replica:
     @cached_property
     def timing(self) -> Timing:
         """How its kernels are timed."""
-        return Timing(self.time_model, self.launch_latency, self.engine)
+        return Timing(self.time_model, self.launch_latency, self.engine, fused=self.engine is not None)
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ..catalog import DEFAULT_ENGINE, POLICIES, ServingEngine
+from ..catalog import engine as find_engine
 from ..common.arguments import check_range, one_of, whole_number
 from . import memory, replica
 
@@ -36,6 +38,8 @@ class Server(replica.Replica):
         activations (`memory.left_for_cache`); None: never full.
     gpu_memory_utilization : float
         Share of the memory that "fit" may use [1].
+    policy : str, optional
+        One of `POLICIES`; None is the engine's.
 
     Raises
     ------
@@ -50,6 +54,7 @@ class Server(replica.Replica):
     block_size: int = 16
     kv_tokens: int | str | None = None
     gpu_memory_utilization: float = 0.9
+    policy: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,6 +68,7 @@ class Server(replica.Replica):
         share = check_range("gpu_memory_utilization", self.gpu_memory_utilization, 1, "shares")
         object.__setattr__(self, "gpu_memory_utilization", share)
         object.__setattr__(self, "chunked_prefill", one_of("chunked_prefill", self.chunked_prefill, (True, False)))
+        object.__setattr__(self, "policy", one_of("policy", self.policy or self._engine.policy, POLICIES))
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} is less than max_num_seqs ="
@@ -78,6 +84,19 @@ class Server(replica.Replica):
                 f"kv_tokens = {self.kv_tokens!r} makes {self.kv_blocks} blocks of {self.block_size}, fewer than"
                 f" max_model_len = {self.max_model_len} needs: a single request may need more than the whole cache"
             )
+
+    @property
+    def request_latency(self) -> float:
+        """What a request takes to arrive at the scheduler, on average [s]; nothing with the kernels alone (engine=None)."""
+        return 1e-3 * find_engine(self.engine).request_ms if self._timed_host else 0.0
+
+    @property
+    def _timed_host(self) -> bool:
+        return self.engine is not None and self.time_model == "kernel"
+
+    @property
+    def _engine(self) -> ServingEngine:
+        return find_engine(self.engine or DEFAULT_ENGINE)
 
     @property
     def kv_blocks(self) -> int:

@@ -3,6 +3,7 @@
 import warnings
 from collections import deque
 from dataclasses import asdict, dataclass
+from heapq import heappop, heappush
 from math import inf
 from typing import Any
 
@@ -72,7 +73,7 @@ def simulate(
     if not isinstance(workload, Workload):
         raise ValueError(f"workload = {shown(workload)}: expected one of poisson, bursty, closed_loop or trace")
     _check_fits(server)
-    client = Client(workload, options, Engine(server), server.max_model_len)
+    client = Client(workload, options, Engine(server), server)
     with progress_bar("requests", show=one_of("progress", progress, (True, False))) as update:
         while client.step():
             update(client.ended, len(workload))
@@ -154,11 +155,12 @@ class Client:
         Its connections, its timeout and when the test ends.
     engine : Engine
         What it sends to, at time 0.
-    max_model_len : int
-        Prompt and output of one request at most [token]; longer outputs end there.
+    server : Server
+        The engine's: prompt and output of a request have its max_model_len at most, longer outputs end there, and a
+        request takes some time to arrive.
     """
 
-    def __init__(self, workload: Workload, options: ClientOptions, engine: Engine, max_model_len: int) -> None:
+    def __init__(self, workload: Workload, options: ClientOptions, engine: Engine, server: Server) -> None:
         """Begin with nothing sent."""
         n = len(workload)
         self.engine = engine
@@ -168,7 +170,7 @@ class Client:
 
         self.sent: list[float] = workload.sent_s.tolist()
         self.prompt: list[int] = workload.prompt_tokens.tolist()
-        room = np.maximum(max_model_len - workload.prompt_tokens, 0)
+        room = np.maximum(server.max_model_len - workload.prompt_tokens, 0)
         self.output: list[int] = np.minimum(workload.output_tokens, room).tolist()
         self.cached: list[int] = workload.cached_tokens.tolist()
 
@@ -178,6 +180,10 @@ class Client:
         self.next = self.ended = 0  # requests sent, requests ended
         self.without_connection: deque[int] = deque()
         self.open: dict[int, Request] = {}
+        #: What each takes to the engine [s].
+        self.latency: list[float] = (server.request_latency * np.random.default_rng(0).exponential(size=n)).tolist()
+        self.arriving: list[tuple[float, int]] = []  # at the engine, when, as a heap
+        self.at_engine: set[int] = set()
         self.deadlines: deque[int] = deque()  # those that may time out, in the order in which they would
         self.in_system_area = 0.0  # requests sent but not ended, over time [s]
 
@@ -186,6 +192,7 @@ class Client:
         self._send()
         if self.deadlines:
             self._give_up()
+        self._arrive()
         if self.engine.idle:
             return self._wait()
         outcome = self.engine.step(self._next_arrival(), self._next_deadline(), self.horizon)
@@ -218,8 +225,16 @@ class Client:
             if self.output[i] < 1:
                 self._end(i, "failed", f"prompt of {self.prompt[i]} tokens: max_model_len is too short")
                 continue
-            self.open[i] = request = Request(i, self.prompt[i], self.output[i], self.cached[i])
-            self.engine.add(request)
+            self.open[i] = Request(i, self.prompt[i], self.output[i], self.cached[i])
+            heappush(self.arriving, (self.engine.now + self.latency[i], i))
+
+    def _arrive(self) -> None:
+        """Hand over to the engine what has arrived there."""
+        while self.arriving and self.arriving[0][0] <= self.engine.now:
+            i = heappop(self.arriving)[1]
+            if i in self.open:
+                self.engine.add(self.open[i])
+                self.at_engine.add(i)
 
     def _give_up(self) -> None:
         """End the requests whose timeout has come."""
@@ -228,7 +243,8 @@ class Client:
             if self.status[i] != "unfinished":
                 continue
             if i in self.open:
-                self.engine.cancel(self.open[i])
+                if i in self.at_engine:
+                    self.engine.cancel(self.open[i])
                 self._close(i)
             else:
                 self.without_connection.remove(i)
@@ -239,17 +255,18 @@ class Client:
 
     def _wait(self) -> bool:
         """Let the idle engine wait for the next request; False where none comes. A closed loop sends it at once."""
-        if self.next == len(self.sent):
+        upcoming = self._next_arrival()
+        if upcoming == inf:
             return False
-        if not self.closed_loop:
-            self.engine.wait_until(min(self.sent[self.next], self.horizon))
+        self.engine.wait_until(min(upcoming, self._next_deadline(), self.horizon))
         return self.engine.now < self.horizon
 
     def _next_arrival(self) -> float:
-        """When the engine gets another request, if none ends before [s]."""
+        """When the engine gets another request, or the client has one to send, if none ends before [s]."""
+        first = self.arriving[0][0] if self.arriving else inf
         if self.closed_loop or self.next == len(self.sent) or len(self.open) >= self.connections:
-            return inf
-        return self.sent[self.next]
+            return first
+        return min(first, self.sent[self.next])
 
     def _next_deadline(self) -> float:
         """When the next request times out, if it has not ended before [s]."""
@@ -273,6 +290,7 @@ class Client:
     def _close(self, i: int) -> None:
         """Take back the connection of a request that the engine has let go."""
         self.generated[i] = self.open.pop(i).generated
+        self.at_engine.discard(i)
 
     def _end(self, i: int, status: str, error: str = "") -> None:
         self.status[i], self.error[i] = status, error

@@ -100,11 +100,13 @@ class Engine:
 
     def _mixed_step(self, horizon: float) -> StepOutcome | None:
         parts = self.scheduler.schedule()
-        seconds = self._mixed_time(parts)
+        decodes = not (parts and self.scheduler.prompts_first)
+        seconds = self._mixed_time(parts, self.batch.size if decodes else 0)
         if self.now + seconds > horizon:
             return None
         self._advance(seconds, 1)
-        self.generated_tokens += self.batch.advance(1)
+        if decodes:
+            self.generated_tokens += self.batch.advance(1)
         completed = self.scheduler.complete(parts)
         first_tokens = [request for request in completed if not request.generated]
         self.generated_tokens += len(completed)
@@ -113,9 +115,8 @@ class Engine:
             self.batch.join(request)
         return StepOutcome(seconds, first_tokens, self.scheduler.finish())
 
-    def _mixed_time(self, parts: list[PromptPart]) -> float:
-        """Time of a step with parts of prompts [s]."""
-        decoding = self.batch.size
+    def _mixed_time(self, parts: list[PromptPart], decoding: int) -> float:
+        """Time of a step with parts of prompts and some decoding sequences, all that there are or none [s]."""
         tokens = decoding + sum(part.upto - part.start for part in parts)
         seconds = self.times.linear[tokens] + self.times.head[decoding + len(parts)]
         if decoding:

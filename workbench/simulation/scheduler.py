@@ -50,6 +50,10 @@ class Scheduler:
         self.partial: PromptPart | None = None  # the latest, of a prompt that is not complete
         self.batch = DecodingBatch(server.block_size)
         self.preemptions = 0
+        #: Prompts go in steps of their own, before any decoding.
+        self.prompts_first = server.policy == "prefill_first"
+        #: Of the running sequences, blocks that they will have taken at their ends; None where none are set aside [1].
+        self.promised: int | None = 0 if server.policy == "guaranteed_no_evict" else None
 
     # What a policy decides -----------------------------------------------------------------------------------------
 
@@ -80,16 +84,18 @@ class Scheduler:
             return False
         if not self.waiting or len(self.running) >= self.max_sequences:
             return True
-        request, budget = self._next_in_queue(), self.max_tokens - self.batch.size
-        return budget <= 0 or self._part_of(request, request.cached, budget) is None
+        request, budget = self._next_in_queue(), self._budget()
+        return budget <= 0 or not self._has_room(request) or self._part_of(request, request.cached, budget) is None
 
     def schedule(self) -> list[PromptPart]:
-        """Make room for the decoding sequences, then choose the parts of prompts that the step computes."""
+        """Make room for the decoding sequences, then choose the parts of prompts that the step computes.
+
+        Where prompts go first, a step that has any has no decoding sequences.
+        """
         preempted = self.preemptions
-        while self.batch.next_blocks() > self.free:
-            self._preempt()
-        self.free -= self.batch.next_blocks()
-        budget = self.max_tokens - self.batch.size
+        if not self.prompts_first:
+            self._make_room()
+        budget = self._budget()
         parts = []
         if self.partial:
             part = self._part_of(self.partial.request, self.partial.upto, budget)
@@ -100,7 +106,27 @@ class Scheduler:
                 parts.append(part)
         if self.preemptions == preempted:
             parts += self._admit(budget)
+        if self.prompts_first and not parts:
+            self._make_room()
         return parts
+
+    def _make_room(self) -> None:
+        """Take the blocks that the decoding sequences need for a step, preempting until there are enough."""
+        while self.batch.next_blocks() > self.free:
+            self._preempt()
+        self.free -= self.batch.next_blocks()
+
+    def _budget(self) -> int:
+        """Tokens of prompts that a step has room for [token]."""
+        return self.max_tokens - (0 if self.prompts_first else self.batch.size)
+
+    def _has_room(self, request: Request) -> bool:
+        """Whether a request may start: without eviction, only where all that it will need is left."""
+        return self.promised is None or self.promised + self._whole(request) <= self.blocks
+
+    def _whole(self, request: Request) -> int:
+        """Blocks that a request holds at its end [1]."""
+        return -(-(request.prompt + request.output - 1) // self.block_size)
 
     def _admit(self, budget: int) -> list[PromptPart]:
         parts = []
@@ -108,11 +134,13 @@ class Scheduler:
             if self.partial and not self.partial.completes:  # a policy may leave budget
                 break
             request = self._next_in_queue()
-            part = self._part_of(request, request.cached, budget)
+            part = self._part_of(request, request.cached, budget) if self._has_room(request) else None
             if part is None:
                 break
             self.waiting.remove(request)
             self.running[request] = None
+            if self.promised is not None:
+                self.promised += self._whole(request)
             budget -= self._take(part)
             parts.append(part)
         return parts
@@ -139,7 +167,7 @@ class Scheduler:
         finished, blocks = self.batch.pop_finished()
         self.free += blocks
         for request in finished:
-            del self.running[request]
+            self._leave(request)
         return finished
 
     # Before the end ------------------------------------------------------------------------------------------------
@@ -157,8 +185,13 @@ class Scheduler:
         self._requeue(request)
         self.preemptions += 1
 
-    def _stop(self, request: Request) -> None:
+    def _leave(self, request: Request) -> None:
         del self.running[request]
+        if self.promised is not None:
+            self.promised -= self._whole(request)
+
+    def _stop(self, request: Request) -> None:
+        self._leave(request)
         if self.partial and self.partial.request is request:
             self.free += -(-self.partial.upto // self.block_size)
             self.partial = None
