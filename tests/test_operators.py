@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import workbench as wb
 from workbench.operators import OPERATORS, Conventions, Step, Widths, decode, operator_set, prefill
 from workbench.operators.cost import scores_per_sequence
-from workbench.operators.moe import experts_touched
+from workbench.operators.routing import experts_drawn
 
 W = Widths()
 PAPER = Conventions()
@@ -118,11 +118,11 @@ def test_mla_prefill_expands_the_latent_to_heads():
     assert c.flops == 2 * s * (s + 1) / 2 * 128 * (192 + 128)
 
 
-def test_experts_touched_limits():
+def test_experts_drawn_limits():
     # one token touches its k experts, many tokens all; 2 of 8 with 2 tokens: 8 (1 - 0.75^2) = 3.5
-    assert experts_touched(prefill(1, 1), 8, 2) == pytest.approx(2)
-    assert experts_touched(prefill(1, 2), 8, 2) == pytest.approx(3.5)
-    assert experts_touched(prefill(64, 1024), 8, 2) == pytest.approx(8)
+    assert experts_drawn(1.0, 8, 2) == pytest.approx(2)
+    assert experts_drawn(2.0, 8, 2) == pytest.approx(3.5)
+    assert experts_drawn(65536.0, 8, 2) == pytest.approx(8)
 
 
 def test_moe_flops_follow_the_tokens_and_bytes_the_experts():

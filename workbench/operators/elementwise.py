@@ -17,8 +17,8 @@ def elementwise_layer(model: Model, step: Step, w: Widths, _: Conventions) -> Co
     Q and K (3 FLOPs an element); K and V are read and written to the cache; the activation reads gate and up and
     writes one (5 FLOPs an element); the sum of k experts' outputs reads k and writes one (a FLOP each). The embedding
     look-up (2 h) and the final norm (4 h), once a pass, are spread over the layers, as are MoE and dense MLPs where a
-    model has both. Two norms for every model, although some have four or one, or norms on queries and keys. All of it in
-    the residual's 16 bits, whatever the products compute in. Always far below the ridge point.
+    model has both. Two norms for every model, although some have four or one, or norms on queries and keys. All of it
+    is in the residual's 16 bits, whatever the products compute in. Always far below the ridge point.
     """
     layers, h, mla, moe = model.n_layers, model.hidden_size, model.mla, model.moe
     rotated = model.n_heads * mla.qk_rope_head_dim + mla.qk_rope_head_dim if mla else 0

@@ -87,12 +87,9 @@ class Server(replica.Replica):
 
     @property
     def request_latency(self) -> float:
-        """What a request takes to arrive at the scheduler, on average [s]; nothing with the kernels alone (engine=None)."""
-        return 1e-3 * find_engine(self.engine).request_ms if self._timed_host else 0.0
-
-    @property
-    def _timed_host(self) -> bool:
-        return self.engine is not None and self.time_model == "kernel"
+        """What a request takes to the scheduler, on average [s]; nothing with the kernels alone (engine=None)."""
+        alone = self.engine is None or self.time_model == "ideal"
+        return 0.0 if alone else 1e-3 * self._engine.request_ms
 
     @property
     def _engine(self) -> ServingEngine:
