@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..common.errors import unknown
-from ..common.yaml_records import Count, Text
+from ..common.yaml_records import Count, Record, Text
 from .loading import Entry, describe_entry, entry_files, load_entry
 
 #: The best measured engine, whose kernels times are of unless another is named.
@@ -21,6 +21,15 @@ POLICIES = ("recompute", "guaranteed_no_evict", "prefill_first")
 HostTime = Annotated[float, Field(ge=0, lt=1e6)]
 
 
+class Caps(Record):
+    """Of a step, the most tokens [token] and sequences [1] by default, on GPUs of at least some memory [GiB]."""
+
+    max_num_batched_tokens: Count
+    max_num_seqs: Count
+    from_gib: Annotated[float, Field(ge=0)] = 0.0
+    except_chips: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+
+
 class ServingEngine(Entry):
     """What an engine's host adds to the kernels of a step. Printed, it shows all with units."""
 
@@ -29,19 +38,15 @@ class ServingEngine(Entry):
     #: Of launching a layer's kernels one by one, while the GPU runs earlier ones: a step takes no less than that of all
     #: its layers; 0 where CUDA graphs launch them together [us].
     layer_us: HostTime = 0.0
-    #: The same of a step that no CUDA graph holds, as it has prompts or too many tokens [us].
-    eager_us: HostTime = 0.0
-    graph_tokens: Count | None = None  #: that a CUDA graph holds at most, by default [token]
     #: Mean of what a request takes to the scheduler, exponentially distributed: network, server, tokens [ms].
     request_ms: HostTime = 0.0
-    elementwise_kernels: Annotated[float, Field(ge=0, le=10)] = (
-        4.0  #: that a layer waits for, of norms and the like [1]
-    )
+    elementwise_kernels: Annotated[float, Field(ge=0, le=10)] = 4.0  #: that a layer waits for, such as norms [1]
     #: Activations are quantized within the kernel before a product, not by one of their own, which fits of GEMMs have.
     fuses_quantization: bool = False
     #: Activations are quantized by a kernel of their own, as elementwise ones are, not as in the fits of GEMMs.
     quantizes_apart: bool = False
     policy: Literal["recompute", "guaranteed_no_evict", "prefill_first"] = "recompute"  #: of its scheduler: `POLICIES`
+    caps: Annotated[tuple[Caps, ...], Field(strict=False, min_length=1)]  #: of a step, by default; the last that fits
     covers: Text  #: what is in these times
     #: Kernel libraries that it runs, whose fits serve where it has none of its own.
     families: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
@@ -60,6 +65,11 @@ class ServingEngine(Entry):
     def sequence_overhead(self) -> float:
         """What it takes besides for each of its sequences [s]."""
         return self.sequence_us * 1e-6
+
+    def caps_of(self, chip: str | None, memory: float | None) -> Caps:
+        """The default caps on a GPU of some chip and memory [byte]."""
+        gib = (memory or 0.0) / 2**30
+        return [each for each in self.caps if each.from_gib <= gib and chip not in each.except_chips][-1]
 
     @property
     def layer_launch(self) -> float:

@@ -84,7 +84,8 @@ def all_reduce(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
     """The sum of what the shards put out, after attention and after the MLP of every layer; None on one GPU.
 
     Each GPU reads its own T h activations, in the residual's 16 bits, adds up its share of the sum (g - 1 additions for
-    each of T h / g elements) and writes the whole. What crosses the link is in its time alone. The gather of the logits is left out.
+    each of T h / g elements) and writes the whole. What crosses the link is in its time alone. The gather of the
+    logits is left out.
     """
     if gpus == 1:
         return None

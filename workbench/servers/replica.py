@@ -168,6 +168,11 @@ class Replica:
         return shard(self.model, self.tp)
 
     @property
+    def dp_ranks(self) -> int:
+        """Groups of GPUs that each have sequences of their own [1]."""
+        return self.ep
+
+    @property
     def gpus(self) -> int:
         """GPUs of the replica [1]."""
         return self.tp * self.pp * self.ep

@@ -15,6 +15,25 @@ SETTING_LIMITS = {
 }  # fmt: skip
 
 
+def caps(
+    replica: replica.Replica, max_num_seqs: int | None, max_num_batched_tokens: int | None
+) -> dict[str, int]:  # fmt: skip
+    """The caps of a step by name, the engine's default where one is not given.
+
+    Of defaults, tokens are no fewer than the sequences that were asked for, and sequences no more than the tokens.
+    """
+    default = find_engine(replica.engine or DEFAULT_ENGINE).caps_of(replica.gpu.chip, replica.gpu.memory_bytes)
+    tokens, sequences = (
+        None if given is None else whole_number(name, given, high=SETTING_LIMITS[name])
+        for name, given in (("max_num_batched_tokens", max_num_batched_tokens), ("max_num_seqs", max_num_seqs))
+    )
+    if tokens is None:
+        tokens = default.max_num_batched_tokens if sequences is None else max(default.max_num_batched_tokens, sequences)
+    if sequences is None:
+        sequences = min(default.max_num_seqs, tokens)
+    return {"max_num_seqs": sequences, "max_num_batched_tokens": tokens}
+
+
 @dataclass(frozen=True)
 class Server(replica.Replica):
     """A `Replica` with the scheduler's settings, by the names and the defaults of vLLM.
@@ -23,10 +42,10 @@ class Server(replica.Replica):
 
     Parameters
     ----------
-    max_num_seqs : int
-        Sequences in a step at most [1].
-    max_num_batched_tokens : int
-        Tokens in a step at most [token].
+    max_num_seqs : int, optional
+        Sequences in a step at most [1]; None is the engine's default on that GPU (`catalog.Caps`).
+    max_num_batched_tokens : int, optional
+        Tokens in a step at most [token]; None is the engine's default.
     max_model_len : int
         Prompt and output of one request at most [token].
     chunked_prefill : bool
@@ -47,8 +66,8 @@ class Server(replica.Replica):
         For what `Replica` refuses, and for a number outside its range.
     """
 
-    max_num_seqs: int = 256
-    max_num_batched_tokens: int = 2048
+    max_num_seqs: int = None  # type: ignore[assignment]  # until __post_init__
+    max_num_batched_tokens: int = None  # type: ignore[assignment]  # until __post_init__
     max_model_len: int = 2048
     chunked_prefill: bool = True
     block_size: int = 16
@@ -60,6 +79,8 @@ class Server(replica.Replica):
         super().__post_init__()
         if self.pp * self.ep > 1:
             raise ValueError("a simulated server has pp = ep = 1: give tp")
+        for name, default in caps(self, self.max_num_seqs, self.max_num_batched_tokens).items():
+            object.__setattr__(self, name, default)
         for name, most in SETTING_LIMITS.items():
             words = ("fit", None) if name == "kv_tokens" else ()
             value, also = getattr(self, name), "".join(f", {word!r}" for word in words)

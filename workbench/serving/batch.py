@@ -1,6 +1,6 @@
 """A batch of requests, and how an engine schedules it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,6 +8,8 @@ from ..catalog import Model
 from ..common.arguments import one_of, whole_number
 from ..common.errors import shown
 from ..servers.drafts import Draft
+from ..servers.replica import Replica
+from ..servers.server import caps
 
 SCHEDULES = ("static", "continuous")
 
@@ -37,8 +39,8 @@ class Batch:
     schedule: str = "static"
     cached_prefix: int = 0
     draft: Draft | None = None
-    max_num_batched_tokens: int = 2048
-    max_num_seqs: int = 256
+    max_num_batched_tokens: int = None  # type: ignore[assignment]  # until `on`
+    max_num_seqs: int = None  # type: ignore[assignment]  # until `on`
     max_model_len: int | None = None
 
     def __post_init__(self) -> None:
@@ -46,7 +48,7 @@ class Batch:
         if self.draft is not None and not isinstance(self.draft, Draft):
             raise ValueError(f"draft = {shown(self.draft)}: make one with serving.draft_model, medusa or mtp")
         for name in ("max_num_batched_tokens", "max_num_seqs", "max_model_len", "cached_prefix"):
-            if (value := getattr(self, name)) is not None or name != "max_model_len":
+            if (value := getattr(self, name)) is not None or name == "cached_prefix":
                 object.__setattr__(self, name, whole_number(name, value, low=int(name != "cached_prefix")))
         shortest = int(np.min(self.prompt))
         if self.cached_prefix >= shortest:
@@ -54,11 +56,27 @@ class Batch:
                 f"cached_prefix = {self.cached_prefix}: allowed is less than the shortest prompt, {shortest}"
             )
         decoding = (int(np.max(self.batch_size)) - 1) * self.candidates
-        if self.schedule == "continuous" and decoding >= self.max_num_batched_tokens:
+        if self.schedule == "continuous" and decoding >= (self.max_num_batched_tokens or np.inf):
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} leaves no room for a prompt: the other"
                 f" sequences of batch_size = {int(np.max(self.batch_size))} decode {decoding} tokens a step"
             )
+
+    def on(self, replica: Replica) -> "Batch":
+        """The batch with the caps of a step that a replica's engine has, where they are not given.
+
+        By default an engine takes as many sequences as there are in the largest batch.
+        """
+        most = -(-int(np.max(self.batch_size)) // replica.dp_ranks)
+        known = caps(replica, self.max_num_seqs, self.max_num_batched_tokens)
+        if self.max_num_seqs is None and known["max_num_seqs"] < most:
+            known = caps(replica, most, self.max_num_batched_tokens)
+        if most > known["max_num_seqs"]:
+            raise ValueError(
+                f"batch_size = {int(np.max(self.batch_size))}: an engine of max_num_seqs = {known['max_num_seqs']} and"
+                f" ep = {replica.ep} runs {replica.dp_ranks * known['max_num_seqs']:,} at a time"
+            )
+        return replace(self, **known)  # type: ignore[arg-type]
 
     @property
     def candidates(self) -> int:

@@ -61,8 +61,8 @@ def estimate(
     schedule: str = "static",
     cached_prefix: int = 0,
     draft: Draft | None = None,
-    max_num_batched_tokens: int = 2048,
-    max_num_seqs: int = 256,
+    max_num_batched_tokens: int | None = None,
+    max_num_seqs: int | None = None,
     max_model_len: int | None = None,
     gpu_memory_utilization: float = 0.9,
     workspace: float = WORKSPACE,
@@ -94,16 +94,17 @@ def estimate(
     time_model : str
         "kernel", or "ideal" for every operator on its roof.
     schedule : str
-        "static", the batch's prompts together and then its tokens; or "continuous", the steady state of an engine that
-        takes a new request whenever one ends: its prompt goes, in chunks, through steps with the others' tokens.
+        "static", the batch's prompts together and then its tokens; or "continuous", the steady state of an engine whose
+        users send the next request when one ends, as simulated (`simulation.steady`): prompts wait and are computed as
+        the engine's scheduler has it.
     cached_prefix : int
         Tokens of every prompt that the KV cache has already, and holds once for all, in whole blocks [token].
     draft : Draft, optional
         Speculative decoding, made by `draft_model`, `medusa` or `mtp`.
-    max_num_batched_tokens : int
-        Of one step; sizes a prompt's chunks and the activations [token].
-    max_num_seqs : int
-        Of one step; sizes the logits [1].
+    max_num_batched_tokens : int, optional
+        Of one step; sizes a prompt's chunks and the activations; None is the engine's default (`catalog.Caps`) [token].
+    max_num_seqs : int, optional
+        Of one step; sizes the logits; None is the engine's default, or the largest batch if that is more [1].
     max_model_len : int, optional
         Longest prompt and output together; None is the model's own context [token].
     gpu_memory_utilization : float
@@ -157,11 +158,6 @@ def estimate(
     )  # fmt: skip
     if batch.schedule == "continuous" and (pp, ep) != (1, 1):
         raise ValueError(f"schedule = 'continuous' with pp = {pp} and ep = {ep}: allowed are pp = ep = 1, or 'static'")
-    if (most := axes["batch_size"].max()) > ep * batch.max_num_seqs:
-        raise ValueError(
-            f"batch_size = {most}: an engine of max_num_seqs = {batch.max_num_seqs} and ep = {ep} runs"
-            f" {ep * batch.max_num_seqs:,} at a time"
-        )
     options: dict[str, Any] = {
         "pp": pp, "ep": ep, "weight_dtype": weight_dtype, "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "lm_head_dtype": lm_head_dtype, "time_model": time_model, "launch_latency": launch_latency,
@@ -178,10 +174,11 @@ def estimate(
         enumerate(cards.items()), enumerate(models.values()), enumerate(tps.tolist())
     ):
         replica = Replica(card, entry, tp=t, **options)
-        room = memory_fit(replica, batch, gpu_memory_utilization=gpu_memory_utilization, workspace=workspace)
-        times = batch_latency(replica, batch)
+        own = batch.on(replica)
+        room = memory_fit(replica, own, gpu_memory_utilization=gpu_memory_utilization, workspace=workspace)
+        times = batch_latency(replica, own, np.equal(room["unfit"], ALL_FITS))
         told.append(assumed(replica))
-        answers[i, j, k] = room | _performance(replica, batch, times, prices.get(g), power_floor)
+        answers[i, j, k] = room | _performance(replica, own, times, prices.get(g), power_floor)
     told = list(dict.fromkeys(told))
     told += [line for entry in models.values() for line in beyond_context(entry, batch.max_model_len)]
     told.append(host_assumed(replica))
@@ -190,7 +187,7 @@ def estimate(
         "title": "Estimate of a server", "schedule": batch.schedule, "time_model": time_model, "pp": pp, "ep": ep,
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "cached_prefix": batch.cached_prefix, "gpu_memory_utilization": gpu_memory_utilization,
-        "max_num_batched_tokens": batch.max_num_batched_tokens, "max_num_seqs": batch.max_num_seqs,
+        "max_num_batched_tokens": batch.max_num_batched_tokens or "", "max_num_seqs": batch.max_num_seqs or "",
         "max_model_len": batch.max_model_len or "", "workspace": workspace, "power_floor": power_floor,
         "engine": replica.engine or "", "launch_latency": replica.launch_latency,
         **{name: getattr(replica.calibration, name) for name in SERVER_FIELDS}, "gemm_rows": replica.gemm_rows or "",

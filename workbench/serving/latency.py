@@ -4,7 +4,7 @@ Arrays have the dims batch_size, prompt, output; a fourth, inside, runs over the
 the contexts that decoding passes through.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from ..kernels import longest
 from ..operators import COLLECTIVES, Step, decode
 from ..servers.drafts import drafting_replica, drafting_time
 from ..servers.replica import Replica
+from ..servers.server import Server
 from ..servers.steps import model_computing, overhead, prefill_piece, step, step_time
+from ..simulation.steady import steady_state
+from ..simulation.step_times import StepTimes
 from .batch import Batch
 
 #: Weights of the first, three intermediate and the last decoding step in the mean over all (trapezoids): a step's time
@@ -86,11 +89,13 @@ class Latency:
     decode: Phase
 
 
-def batch_latency(replica: Replica, batch: Batch) -> Latency:
-    """Times of a batch on a replica; `tpot` is NaN where only one token is put out."""
+def batch_latency(replica: Replica, batch: Batch, fits: np.ndarray) -> Latency:
+    """Times of a batch on a replica, where it fits; `tpot` is NaN where only one token is put out."""
     steps, drafted = _decoding(replica, batch), _draft_prefill(replica, batch)
     if batch.schedule == "static":
         prefill, others = _whole_prompts(replica, batch), 0.0
+    elif not batch.draft:
+        return _steady(replica, batch, fits, _chunks(replica, batch)[0], steps)
     else:
         prefill, marginal = _chunks(replica, batch)
         others = (batch.batch_size - 1) * (marginal + drafted) / np.maximum(batch.output - 1, 1)
@@ -103,6 +108,30 @@ def batch_latency(replica: Replica, batch: Batch) -> Latency:
     return Latency(
         ttft, (times * SAMPLES).sum(-1), times[..., 0], times[..., -1], prefill, steps.weighted(SAMPLES)
     )  # fmt: skip
+
+
+def _steady(replica: Replica, batch: Batch, fits: np.ndarray, prefill: Phase, steps: Phase) -> Latency:
+    """Continuous batching: the times of the simulated steady state; the phases are those of one prompt and of decoding.
+
+    What a step with prompts delays the others by is in the time of each of their tokens.
+    """
+    sizes = [size.astype(int) for size in np.broadcast_arrays(batch.batch_size, batch.prompt, batch.output)]
+    ttft, tpot = np.full(sizes[0].shape, np.nan), np.full(sizes[0].shape, np.nan)
+    fits = np.broadcast_to(fits, ttft.shape)
+    if fits.any():
+        users, longest = int(sizes[0][fits].max()), int((sizes[1] + sizes[2])[fits].max())
+        own = {each.name: getattr(replica, each.name) for each in fields(Replica)}
+        server = Server(
+            **own, max_num_seqs=users, max_num_batched_tokens=batch.max_num_batched_tokens, max_model_len=longest
+        )
+        times = StepTimes(server)
+        for place in zip(*np.nonzero(fits), strict=True):
+            count, prompt, output = (int(size[place]) for size in sizes)
+            found = steady_state(server, times, count, prompt=prompt, output=output, cached=batch.cached_prefix)
+            ttft[place], tpot[place] = found.ttft, found.tpot
+    decoding = steps.weighted(SAMPLES)
+    delay, total = tpot - decoding.total, np.asarray(steps.total)
+    return Latency(ttft, tpot, total[..., 0] + delay, total[..., -1] + delay, prefill, decoding)
 
 
 # Prefill ----------------------------------------------------------------------------------------------------------

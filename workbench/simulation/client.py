@@ -141,6 +141,10 @@ def _cut_short(server: Server, workload: Workload, sent: int) -> list[str]:
     return [f"max_model_len = {server.max_model_len} cuts {cut:,} of {sent:,} outputs short: give Server a larger one"]
 
 
+#: Its multiples, modulo 1, fill the interval from 0 to 1 evenly (Weyl) [1].
+GOLDEN = (5**0.5 - 1) / 2
+
+
 class Client:
     """The sender of a workload, and what it sees of each request.
 
@@ -180,8 +184,8 @@ class Client:
         self.next = self.ended = 0  # requests sent, requests ended
         self.without_connection: deque[int] = deque()
         self.open: dict[int, Request] = {}
-        #: What each takes to the engine [s].
-        self.latency: list[float] = (server.request_latency * np.random.default_rng(0).exponential(size=n)).tolist()
+        #: What each takes to the engine, exponentially distributed, evenly in any number of them [s].
+        self.latency: list[float] = (-server.request_latency * np.log1p(-((np.arange(n) + 0.5) * GOLDEN % 1))).tolist()
         self.arriving: list[tuple[float, int]] = []  # at the engine, when, as a heap
         self.at_engine: set[int] = set()
         self.deadlines: deque[int] = deque()  # those that may time out, in the order in which they would

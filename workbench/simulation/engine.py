@@ -39,11 +39,13 @@ class Engine:
     ----------
     server : Server
         Whose scheduler, and whose steps.
+    times : StepTimes, optional
+        Its steps, where they have been tabulated.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, times: StepTimes | None = None) -> None:
         """Begin idle, at time 0."""
-        self.scheduler, self.times = Scheduler(server), StepTimes(server)
+        self.scheduler, self.times = Scheduler(server), times or StepTimes(server)
         self.batch = self.scheduler.batch
         self.now = self.busy = self.running_area = 0.0
         self.steps = self.generated_tokens = 0
