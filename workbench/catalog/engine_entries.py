@@ -41,6 +41,8 @@ class ServingEngine(Entry):
     #: Mean of what a request takes to the scheduler, exponentially distributed: network, server, tokens [ms].
     request_ms: HostTime = 0.0
     elementwise_kernels: Annotated[float, Field(ge=0, le=10)] = 4.0  #: that a layer waits for, such as norms [1]
+    #: Of a product, it tries the kernels that all engines' fits are of, and takes the fastest.
+    autotunes: bool = False
     #: Activations are quantized within the kernel before a product, not by one of their own, which fits of GEMMs have.
     fuses_quantization: bool = False
     #: Activations are quantized by a kernel of their own, as elementwise ones are, not as in the fits of GEMMs.

@@ -8,6 +8,7 @@ are the same for all GPUs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,12 +123,18 @@ def operator_time(
     if time_model == "ideal":
         return law.ideal(gpu, call, peak_flop_rate)
 
-    def fits(kind: str, *, pcie: bool = False) -> Any:
-        fit = kernel_fit(gpu, kind, call.format, engine, pcie=pcie).fit
-        return _in_a_step(fit, gpu, kind, engine) if fused else fit
+    def seconds(kernels_of: str | None) -> Array:
+        def fits(kind: str, *, pcie: bool = False) -> Any:
+            fit = kernel_fit(gpu, kind, call.format, kernels_of, pcie=pcie).fit
+            return _in_a_step(fit, gpu, kind, kernels_of) if fused else fit
 
+        return law.seconds(fits, gpu, call, peak_flop_rate)
+
+    tried = [engine]
+    if fused and call.kernel == "gemm" and find_engine(engine or DEFAULT_ENGINE).autotunes:
+        tried += [other for other in engines() if other != engine and find_engine(other).fuses_quantization]
     floor = (law.floor or law.ideal)(gpu, call, peak_flop_rate)
-    return np.maximum(law.seconds(fits, gpu, call, peak_flop_rate), floor)
+    return np.maximum(reduce(np.minimum, map(seconds, tried)), floor)
 
 
 def _in_a_step(fit: Any, gpu: GPU, kind: str, engine: str | None) -> Any:

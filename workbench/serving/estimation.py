@@ -152,9 +152,10 @@ def estimate(
     cells = prod(map(len, axes.values())) * len(tps) * len(cards) * len(models)
     check_memory(f"an estimate of {cells:,} settings", CELL_BYTES * cells, "give fewer, or use estimates")
     b, p, o = np.meshgrid(*(values.astype(float) for values in axes.values()), indexing="ij", sparse=True)
+    given: dict[str, Any] = {"max_num_batched_tokens": max_num_batched_tokens, "max_num_seqs": max_num_seqs}
     batch = Batch(
         b, p, o, schedule=schedule, cached_prefix=cached_prefix, draft=draft,
-        max_num_batched_tokens=max_num_batched_tokens, max_num_seqs=max_num_seqs, max_model_len=max_model_len,
+        max_model_len=max_model_len, **given,
     )  # fmt: skip
     if batch.schedule == "continuous" and (pp, ep) != (1, 1):
         raise ValueError(f"schedule = 'continuous' with pp = {pp} and ep = {ep}: allowed are pp = ep = 1, or 'static'")
