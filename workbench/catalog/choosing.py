@@ -15,6 +15,8 @@ from .loading import entry_files
 OTHER_MEMORY = 2.6
 #: How far apart two GPUs are at most that have the chip in common, or the architecture and the kind of memory [1].
 SAME_CHIP, SAME_ARCHITECTURE = 0.9, 1.0
+#: How far apart two GPUs are without an architecture in common, of one vendor or of two [1].
+SAME_VENDOR, OTHER_VENDOR = 3.0, 4.0
 #: The most measured GPU of the catalog, whose fits serve where the architecture has none.
 DEFAULT_GPU = "a100-80gb-sxm"
 
@@ -58,6 +60,7 @@ def nearest_fit(
             apart + own + (near and 1.5 + 0.5 * near) + (0.25 if family not in (None, each.fit.family) else 0),
             own,
             each.gpu.id != DEFAULT_GPU and apart > 2,
+            -each.fit.rows if apart > SAME_VENDOR else 0,
             ridges,
             0 if own else -each.fit.rows,  # an engine's usual kernel has most of its timings
             each.fit.engine != DEFAULT_ENGINE,
@@ -93,7 +96,7 @@ def gpus_apart(card: Any, other: Any) -> float:
     if card.id == other.id:
         return 0.0
     if not same_architecture(card, other):
-        return 3.0
+        return SAME_VENDOR if card.vendor == other.vendor else OTHER_VENDOR
     if card.chip == other.chip:
         return SAME_CHIP
     kind, others = ((entry.memory.type or "")[:3] for entry in (card, other))
