@@ -3,6 +3,7 @@
 from .choosing import catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
 from .engine_entries import DEFAULT_ENGINE, ServingEngine, engine, engines
+from .engine_memory import EngineMemory, Reserve
 from .fits import (
     FITS,
     KINDS,
@@ -35,6 +36,7 @@ __all__ = [
     "CollectiveFit",
     "DecodeFit",
     "ElementwiseFit",
+    "EngineMemory",
     "Fit",
     "GemmFit",
     "KernelFit",
@@ -48,6 +50,7 @@ __all__ = [
     "MoeFit",
     "PrefillFit",
     "Quantization",
+    "Reserve",
     "ServingEngine",
     "SlidingWindow",
     "catalog_fits",
