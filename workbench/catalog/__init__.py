@@ -3,6 +3,7 @@
 from .choosing import catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
 from .engine_entries import DEFAULT_ENGINE, POLICIES, ServingEngine, engine, engines
+from .engine_memory import EngineMemory, Reserve
 from .fits import (
     FITS,
     KINDS,
@@ -36,6 +37,7 @@ __all__ = [
     "CollectiveFit",
     "DecodeFit",
     "ElementwiseFit",
+    "EngineMemory",
     "Fit",
     "GemmFit",
     "KernelFit",
@@ -49,6 +51,7 @@ __all__ = [
     "MoeFit",
     "PrefillFit",
     "Quantization",
+    "Reserve",
     "ServingEngine",
     "SlidingWindow",
     "catalog_fits",

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ..common.errors import unknown
 from ..common.yaml_records import Count, Record, Text
+from .engine_memory import EngineMemory
 from .loading import Entry, describe_entry, entry_files, load_entry
 
 #: The best measured engine, whose kernels times are of unless another is named.
@@ -49,6 +50,7 @@ class ServingEngine(Entry):
     quantizes_apart: bool = False
     policy: Literal["recompute", "guaranteed_no_evict", "prefill_first"] = "recompute"  #: of its scheduler: `POLICIES`
     caps: Annotated[tuple[Caps, ...], Field(strict=False, min_length=1)]  #: of a step, by default; the last that fits
+    memory: EngineMemory  #: how it shares out a GPU's memory
     covers: Text  #: what is in these times
     #: Kernel libraries that it runs, whose fits serve where it has none of its own.
     families: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
@@ -83,6 +85,7 @@ class ServingEngine(Entry):
         rows = {
             "a step": f"{self.step_ms:g} ms", "a sequence": f"{self.sequence_us:g} us",
             "launching a layer": self.layer_us and f"{self.layer_us:g} us", "covers": self.covers,
+            "memory": self.memory,
             "version": f"{self.version}, {self.date}", "error, held out": off,
         }  # fmt: skip
         return describe_entry(f"Engine {self.id}: {self.name}", rows, self)

@@ -96,7 +96,9 @@ def plan(
     kv_dtype: KvDtype = "fp16",
     schedule: Annotated[str, typer.Option(help="'continuous' or 'static' batching.")] = "continuous",
     time_model: TimeModel = "kernel",
-    gpu_memory_utilization: Annotated[float, typer.Option(help="Share of the memory that a server may use.")] = 0.9,
+    gpu_memory_utilization: Annotated[
+        float | None, typer.Option(help="Share of the memory that a server may use; default: the engine's.")
+    ] = None,
     max_num_seqs: Annotated[int, typer.Option(help="Sequences in a step at most.")] = 256,
     max_num_batched_tokens: Annotated[int, typer.Option(help="Tokens in a step at most.")] = 2048,
     max_model_len: Annotated[int | None, typer.Option(help="Longest prompt and output; default: the model's.")] = None,

@@ -67,6 +67,10 @@ VARIABLES: dict[str, Variable] = {
     "output": Variable("token", "output of a request"),
     "weights": Variable("byte", "weights on one GPU"),
     "activations": Variable("byte", "activations of the largest step and its logits, on one GPU"),
+    "workspace": Variable(
+        "byte", "CUDA, its libraries, collectives and graphs on one GPU, of what the server may fill"
+    ),
+    "usable_memory": Variable("byte", "memory of one GPU that the server may fill"),
     "kv_bytes_per_token": Variable("byte", "KV cache of one token on one GPU"),
     "kv_capacity": Variable("token", "tokens that the KV cache of the replica holds", more=True),
     "memory": Variable("byte", "memory that the batch needs on one GPU"),

@@ -45,9 +45,9 @@ def _replica(
         ds = estimate(gpu, entry, batch_size, seq_len, OUTPUT, **dict(given)).squeeze()
     except ValueError as error:
         return dict.fromkeys(SERVER_NUMBERS) | {"fits": str(error), "memory_short": False}
-    fixed = ds.weights.item() + ds.activations.item() + ds.attrs["workspace"]
-    share = ds.attrs["gpu_memory_utilization"]
-    usable = share * (find_gpu(gpu).memory_bytes or np.nan)
+    fixed = ds.weights.item() + ds.activations.item() + ds.workspace.item()
+    usable = ds.usable_memory.item()
+    share = usable / (find_gpu(gpu).memory_bytes or np.nan)
     values = {name: ds[name].item() for name in SERVER_NUMBERS if name in ds}
     values |= {"cache": values["memory"] - fixed, "usable": usable}
     unfit = ds.unfit.item()

@@ -1,14 +1,16 @@
 """What a server's memory holds on each GPU: weights, activations, workspace, and what is left for the KV cache.
 
-Everything is per GPU, and that of the fullest one where they differ. An engine such as vLLM may use a share of the
-device memory, loads the weights, runs its largest step once for the activations, and takes the rest for blocks of KV
-cache (Kwon et al. 2023, arXiv 2309.06180).
+Everything is per GPU, and that of the fullest one where they differ. vLLM may use a share of the device memory, loads
+the weights, runs its largest step once for the activations, and takes the rest for blocks of KV cache (Kwon et al.
+2023, arXiv 2309.06180); TensorRT-LLM takes a share of what is then free; SGLang, a share for weights and KV cache
+together. What they print when they start is in `data/serving/startup-logs.csv`.
 """
 
 import numpy as np
 
-from ..catalog import GPU, Model
-from ..catalog.dtypes import WIDTH, element_bytes
+from ..catalog import DEFAULT_ENGINE, GPU, EngineMemory, Model
+from ..catalog import engine as find_engine
+from ..catalog.dtypes import element_bytes
 from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
@@ -17,9 +19,6 @@ from ..kernels.unknowns import joined, kernel_kinds
 from .drafts import Draft, drafting_replica
 from .replica import Replica
 
-#: CUDA context, library workspaces and collectives' buffers [byte]; engines print theirs. "non_torch_memory" of a dozen
-#: logs of vLLM 0.6 to 0.8 is 0.05 to 3.6 GiB, in the middle 0.3, of one GPU 0.26 (A100), 0.35 (RTX 3090), 1.4 and 1.8.
-WORKSPACE = 0.3e9
 #: Tokens in a block of the KV cache, vLLM's default [token].
 BLOCK_SIZE = 16
 
@@ -81,14 +80,14 @@ def kv_bytes_per_sequence(replica: Replica, tokens: Array, *, block_size: int = 
 def activations(replica: Replica, *, tokens: int, sequences: int) -> float:
     """Activations that are alive at once in a step of `tokens` with logits of `sequences`, on one GPU [byte].
 
-    A token's hidden state and residual, and the widest of: Q, K, V and the heads' outputs; gate, up and their product;
-    those of its experts, with their outputs. All in the
-    residual's 16 bits, from which products narrow their inputs; logits in fp32 as well, of the whole vocabulary.
+    The larger of the layers' and the sampler's, as the sampler runs after them. In a layer, a token's residual, hidden
+    state and its normalized copy, and the widest of: Q, K, V and the heads' outputs; gate, up and their product; those
+    of its experts, with their outputs; all in the residual's 16 bits, from which products narrow their inputs. In the
+    sampler, logits of the whole vocabulary on each GPU, `logit_bytes` of the engine each.
     """
-    part, w = replica.shard, replica.formats.widths
-    elements = 2 * part.hidden_size + max(_widest(part))
-    logits = replica.model.vocab_size * (w.residual + WIDTH["fp32"])
-    return tokens * elements * w.residual + sequences * logits
+    elements = 3 * replica.shard.hidden_size + max(_widest(replica.shard))
+    logits = sequences * replica.model.vocab_size * memory_rule(replica).logit_bytes
+    return max(tokens * elements * replica.formats.widths.residual, logits)
 
 
 def _widest(part: Model) -> list[int]:
@@ -103,6 +102,16 @@ def _widest(part: Model) -> list[int]:
         routed = moe.experts_per_token * (mlp * moe.intermediate_size + part.hidden_size)
         sizes.append(routed + mlp * (moe.shared_intermediate_size or 0))
     return sizes
+
+
+def memory_rule(replica: Replica) -> EngineMemory:
+    """How the engine shares out a GPU's memory; the kernels alone, as the default one."""
+    return find_engine(replica.engine or DEFAULT_ENGINE).memory
+
+
+def workspace_of(replica: Replica, workspace: float | None = None) -> float:
+    """What CUDA and its libraries take, on one GPU, of what the server may use: as given, or its engine's [byte]."""
+    return memory_rule(replica).workspace(replica.gpus) if workspace is None else workspace
 
 
 def device_memory(replica: Replica) -> float:
@@ -132,8 +141,8 @@ def left_for_cache(
     *,
     tokens: int,
     sequences: int,
-    gpu_memory_utilization: float = 0.9,
-    workspace: float = WORKSPACE,
+    gpu_memory_utilization: float | None = None,
+    workspace: float | None = None,
 ) -> float:
     """What weights and the activations of the largest step leave for the KV cache, on one GPU; negative if none [byte].
 
@@ -143,25 +152,35 @@ def left_for_cache(
         What runs the model.
     tokens, sequences : int
         Of the largest step, as for `activations` [token], [1].
-    gpu_memory_utilization : float
-        Share of the memory that the server may use [1].
-    workspace : float
-        Of that, what CUDA and its libraries take [byte].
+    gpu_memory_utilization : float, optional
+        Share of the memory that the server may use, by its engine's rule; None is the engine's own [1].
+    workspace : float, optional
+        Of that, what CUDA, its libraries, collectives and graphs take; None is the engine's [byte].
 
     Returns
     -------
     float
-        That share of the memory, less weights, activations and workspace [byte].
+        vLLM: that share of the memory, less weights, activations and workspace. TensorRT-LLM: that share of what these
+        three leave. SGLang: that share of what the workspace leaves, less weights [byte].
 
     Raises
     ------
     ValueError
         For numbers out of their range, and a GPU whose catalog entry has no capacity.
     """
-    check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
-    check_range("workspace", workspace, np.inf, "bytes")
-    taken = weights(replica) + activations(replica, tokens=tokens, sequences=sequences) + workspace
-    return gpu_memory_utilization * device_memory(replica) - taken
+    rule, total = memory_rule(replica), device_memory(replica)
+    stored, alive = weights(replica), activations(replica, tokens=tokens, sequences=sequences)
+    taken = check_range("workspace", workspace_of(replica, workspace), np.inf, "bytes")
+    share = rule.share if gpu_memory_utilization is None else gpu_memory_utilization
+    if share is None and rule.reserve is not None:
+        step = {"tokens": tokens, "sequences": sequences, "gpus": replica.gpus, "memory": total}
+        share = 1 - rule.reserve.bytes(**step) / total
+    share = check_range("gpu_memory_utilization", share, 1, "shares")
+    if rule.of == "free":
+        return share * (total - taken - stored - alive)
+    if rule.of == "static":
+        return share * (total - taken) - stored
+    return share * total - taken - stored - alive
 
 
 def draft_weights(replica: Replica, draft: Draft) -> float:

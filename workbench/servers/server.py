@@ -55,8 +55,8 @@ class Server(replica.Replica):
     kv_tokens : int, "fit" or None
         Size of the KV cache [token]; "fit": what fits in gpu_memory_utilization of the memory beside weights and
         activations (`memory.left_for_cache`); None: never full.
-    gpu_memory_utilization : float
-        Share of the memory that "fit" may use [1].
+    gpu_memory_utilization : float, optional
+        Share of the memory that "fit" may use, by the engine's rule (`memory.left_for_cache`); None: its own [1].
     policy : str, optional
         One of `POLICIES`; None is the engine's.
 
@@ -72,7 +72,7 @@ class Server(replica.Replica):
     chunked_prefill: bool = True
     block_size: int = 16
     kv_tokens: int | str | None = None
-    gpu_memory_utilization: float = 0.9
+    gpu_memory_utilization: float | None = None
     policy: str | None = None
 
     def __post_init__(self) -> None:
@@ -86,8 +86,9 @@ class Server(replica.Replica):
             value, also = getattr(self, name), "".join(f", {word!r}" for word in words)
             if not isinstance(value, str | None) or value not in words:
                 object.__setattr__(self, name, whole_number(name, value, high=most, also=also))
-        share = check_range("gpu_memory_utilization", self.gpu_memory_utilization, 1, "shares")
-        object.__setattr__(self, "gpu_memory_utilization", share)
+        if (share := self.gpu_memory_utilization) is not None:
+            share = check_range("gpu_memory_utilization", share, 1, "shares")
+            object.__setattr__(self, "gpu_memory_utilization", share)
         object.__setattr__(self, "chunked_prefill", one_of("chunked_prefill", self.chunked_prefill, (True, False)))
         object.__setattr__(self, "policy", one_of("policy", self.policy or self._engine.policy, POLICIES))
         if self.max_num_batched_tokens < self.max_num_seqs:

@@ -22,7 +22,7 @@ from ..common.variables import ABSENT, LIMITS, flags, labelled
 from ..kernels.unknowns import joined
 from ..operators import COLLECTIVES, OPERATORS, PHASES
 from ..servers.drafts import Draft
-from ..servers.memory import WORKSPACE, assumed
+from ..servers.memory import assumed
 from ..servers.replica import Replica, beyond_context, host_assumed
 from ..servers.steps import expected_errors
 from .batch import Batch
@@ -64,8 +64,8 @@ def estimate(
     max_num_batched_tokens: int | None = None,
     max_num_seqs: int | None = None,
     max_model_len: int | None = None,
-    gpu_memory_utilization: float = 0.9,
-    workspace: float = WORKSPACE,
+    gpu_memory_utilization: float | None = None,
+    workspace: float | None = None,
     price: float | Mapping[str, float] | None = None,
     power_floor: float = POWER_FLOOR,
     launch_latency: float = 0.0,
@@ -107,10 +107,11 @@ def estimate(
         Of one step; sizes the logits; None is the engine's default, or the largest batch if that is more [1].
     max_model_len : int, optional
         Longest prompt and output together; None is the model's own context [token].
-    gpu_memory_utilization : float
-        Share of a GPU's memory, as its driver reports it, that the server may use [1].
-    workspace : float
-        Of that, what CUDA and its libraries take [byte].
+    gpu_memory_utilization : float, optional
+        Share of a GPU's memory, as its driver reports it, that the server may use, by its engine's rule
+        (`left_for_cache`); None is the engine's own [1].
+    workspace : float, optional
+        Of that, what CUDA, its libraries, collectives and graphs take; None is the engine's [byte].
     price : float or dict, optional
         Of a GPU and hour, one or by GPU id; without it there is no `cost`.
     power_floor : float
@@ -127,7 +128,8 @@ def estimate(
     -------
     xarray.Dataset
         Each variable with only the dims it depends on (gpu, model, phase, operator, batch_size, prompt, output, tp).
-        Memory, on one GPU: weights, activations, kv_bytes_per_token, memory [byte]; kv_capacity of the replica [token];
+        Memory, on one GPU: weights, activations, workspace, kv_bytes_per_token, memory, usable_memory (what the server
+        may fill) [byte]; kv_capacity of the replica [token];
         fits, unfit (what does not), largest_batch. Times [s]: ttft, tpot (without the first token; the mean,
         tpot_first, tpot_last), end_to_end_latency, step_time by phase. Rates [1/s]: tokens_per_second,
         tokens_per_second_per_user, requests_per_second. By phase: mfu, mbu [1], bound (`kernels.longest`), share [%] by
@@ -145,8 +147,10 @@ def estimate(
     axes = {name: whole_numbers(name, values) for name, values in sizes.items()}
     tps = whole_numbers("tp", tp)
     power_floor = check_range("power_floor", power_floor, 1, "shares")
-    gpu_memory_utilization = check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
-    workspace = check_range("workspace", workspace, unit="bytes")
+    if gpu_memory_utilization is not None:
+        gpu_memory_utilization = check_range("gpu_memory_utilization", gpu_memory_utilization, 1, "shares")
+    if workspace is not None:
+        workspace = check_range("workspace", workspace, unit="bytes")
     prices = _prices(price, cards)
     pp, ep = whole_number("pp", pp), whole_number("ep", ep)
     cells = prod(map(len, axes.values())) * len(tps) * len(cards) * len(models)
@@ -187,9 +191,10 @@ def estimate(
     attrs = {
         "title": "Estimate of a server", "schedule": batch.schedule, "time_model": time_model, "pp": pp, "ep": ep,
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
-        "cached_prefix": batch.cached_prefix, "gpu_memory_utilization": gpu_memory_utilization,
+        "cached_prefix": batch.cached_prefix,
+        "gpu_memory_utilization": "as the engine" if gpu_memory_utilization is None else gpu_memory_utilization,
         "max_num_batched_tokens": batch.max_num_batched_tokens or "", "max_num_seqs": batch.max_num_seqs or "",
-        "max_model_len": batch.max_model_len or "", "workspace": workspace, "power_floor": power_floor,
+        "max_model_len": batch.max_model_len or "", "power_floor": power_floor,
         "engine": replica.engine or "", "launch_latency": replica.launch_latency,
         **{name: getattr(replica.calibration, name) for name in SERVER_FIELDS}, "gemm_rows": replica.gemm_rows or "",
         "dequantize_rows": replica.dequantize_rows or "", "draft": str(draft or ""),
@@ -256,6 +261,7 @@ _FULL = ("gpu", "model", *SIZE_DIMS, "tp")
 _PHASED = ("gpu", "model", "phase", *SIZE_DIMS, "tp")
 DIMS: dict[str, tuple[str, ...]] = {
     "weights": ("model", "tp"), "activations": ("model", "tp"), "kv_bytes_per_token": ("model", "tp"),
+    "workspace": ("tp",), "usable_memory": ("gpu", "model", "tp"),
     "kv_capacity": ("gpu", "model", "tp"), "memory": ("model", *SIZE_DIMS, "tp"), "unfit": _FULL,
     "largest_batch": ("gpu", "model", "prompt", "output", "tp"),
     "ttft": _FULL, "tpot": _FULL, "tpot_first": _FULL, "tpot_last": _FULL, "end_to_end_latency": _FULL,
@@ -265,7 +271,10 @@ DIMS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The variables of an estimate, in order, each with the dims that it depends on."""
 
-_MEMORY = {"weights", "activations", "kv_bytes_per_token", "kv_capacity", "memory", "unfit", "largest_batch"}
+_MEMORY = {
+    "weights", "activations", "workspace", "usable_memory", "kv_bytes_per_token", "kv_capacity", "memory", "unfit",
+    "largest_batch",
+}  # fmt: skip
 #: Variables whose values are flags, and what they mean.
 FLAGS = {
     "unfit": {ALL_FITS: "fits", WEIGHTS: "weights", KV_CACHE: "kv_cache", CONTEXT_LENGTH: "context_length"},

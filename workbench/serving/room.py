@@ -6,13 +6,13 @@ from ..common.arrays import Array
 from ..servers.drafts import drafting_replica
 from ..servers.memory import (
     BLOCK_SIZE,
-    WORKSPACE,
     activations,
     draft_weights,
     kv_bytes_per_sequence,
     kv_bytes_per_token,
     left_for_cache,
     weights,
+    workspace_of,
 )
 from ..servers.replica import Replica
 from .batch import Batch
@@ -22,7 +22,7 @@ ALL_FITS, WEIGHTS, KV_CACHE, CONTEXT_LENGTH = range(4)
 
 
 def memory_fit(
-    replica: Replica, batch: Batch, *, gpu_memory_utilization: float = 0.9, workspace: float = WORKSPACE
+    replica: Replica, batch: Batch, *, gpu_memory_utilization: float | None = None, workspace: float | None = None
 ) -> dict[str, Array]:
     """Memory of a batch on one GPU, and whether it fits; arrays by batch_size, prompt, output.
 
@@ -32,11 +32,11 @@ def memory_fit(
     drafter = batch.draft and drafting_replica(replica, batch.draft)
     holders = [replica, drafter] if drafter else [replica]
     added = draft_weights(replica, batch.draft) if batch.draft else 0.0
-    stored = weights(replica) + added
+    stored, taken = weights(replica) + added, workspace_of(replica, workspace)
     alive = activations(replica, tokens=batch.max_num_batched_tokens, sequences=batch.max_num_seqs)
     left = left_for_cache(
         replica, tokens=batch.max_num_batched_tokens, sequences=batch.max_num_seqs,
-        gpu_memory_utilization=gpu_memory_utilization, workspace=workspace,
+        gpu_memory_utilization=gpu_memory_utilization, workspace=taken,
     ) - added  # fmt: skip
 
     def cache(tokens: Array) -> Array:
@@ -52,6 +52,7 @@ def memory_fit(
     unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], ALL_FITS)
     return {
         "weights": stored, "activations": alive, "kv_bytes_per_token": per_token,
-        "kv_capacity": blocks * BLOCK_SIZE * replica.ep, "memory": stored + alive + workspace + needed,
+        "kv_capacity": blocks * BLOCK_SIZE * replica.ep, "memory": stored + alive + taken + needed,
+        "workspace": taken, "usable_memory": stored + alive + taken + left,
         "unfit": unfit, "largest_batch": np.where(too_long, 0, np.floor(max(left - prefix, 0.0) / each) * replica.ep),
     }  # fmt: skip
