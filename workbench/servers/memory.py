@@ -173,8 +173,8 @@ def left_for_cache(
     taken = check_range("workspace", workspace_of(replica, workspace), np.inf, "bytes")
     share = rule.share if gpu_memory_utilization is None else gpu_memory_utilization
     if share is None and rule.reserve is not None:
-        step = {"tokens": tokens, "sequences": sequences, "gpus": replica.gpus, "memory": total}
-        share = 1 - rule.reserve.bytes(**step) / total
+        kept = rule.reserve.bytes(tokens=tokens, sequences=sequences, gpus=replica.gpus, memory=total)
+        share = 1 - kept / total
     share = check_range("gpu_memory_utilization", share, 1, "shares")
     if rule.of == "free":
         return share * (total - taken - stored - alive)
