@@ -109,13 +109,14 @@ def test_a_draft_by_hand_is_checked_as_well(fields, message):
 
 
 def test_a_batch_beyond_what_the_engine_runs_is_refused():
-    message = "^batch_size = 512: an engine of max_num_seqs = 256 and ep = 1 runs 256 at a time$"
-    refused(message, serving.estimate, "h200-sxm", "llama-3-8b", [1, 512])
-    refused(message, serving.plan, "llama-3-8b", gpu="h200-sxm", prompt=10, output=10, batch_size=512)
+    message = "^batch_size = 512: an engine of max_num_seqs = 256 runs 256 at a time$"
+    refused(message, serving.estimate, "h200-sxm", "llama-3-8b", [1, 512], max_num_seqs=256)
+    sizes = {"prompt": 10, "output": 10, "batch_size": 512}
+    refused(message, serving.plan, "llama-3-8b", gpu="h200-sxm", **sizes, max_num_seqs=256)
     assert serving.estimate("h200-sxm", "llama-3-8b", 512, max_num_seqs=512).attrs["max_num_seqs"] == 512
-    serving.estimate("h200-sxm", "deepseek-v3", 2048, ep=8)  # 256 on each
+    serving.estimate("h200-sxm", "deepseek-v3", 2048, ep=8, max_num_seqs=256)  # 256 on each
     message = "^batch_size = 4096: an engine of max_num_seqs = 256 and ep = 8 runs 2,048 at a time$"
-    refused(message, serving.estimate, "h200-sxm", "deepseek-v3", 4096, ep=8)
+    refused(message, serving.estimate, "h200-sxm", "deepseek-v3", 4096, ep=8, max_num_seqs=256)
 
 
 def test_what_plan_may_be_told_to_change_is_an_option_of_the_command():

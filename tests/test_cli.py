@@ -48,7 +48,13 @@ def test_a_grid_of_an_engines_kernels(tmp_path):
         assert ds.attrs["engine"] == "trtllm"
     result = invoke(*GRID, *options, "trt", "-o", tmp_path / "h.nc")
     assert result.exit_code == 1
-    assert result.stderr.startswith("workbench: unknown engine 'trt'. Did you mean 'trtllm'")
+    known = "pytorch, sglang, trtllm, vllm"
+    assert result.stderr == f"workbench: unknown engine 'trt'. Did you mean 'trtllm'? Allowed: {known}.\n"
+    result = invoke(*GRID, "--scores", "l2", "-o", tmp_path / "h.nc")
+    assert (result.exit_code, result.stderr) == (1, "workbench: unknown scores 'l2'. Allowed: memory, chip.\n")
+    result = invoke(*PLAN, "--engine", "vlm")  # which has a word for the kernels alone
+    assert result.exit_code == 1
+    assert result.stderr == f"workbench: unknown engine 'vlm'. Did you mean 'vllm'? Allowed: none, {known}.\n"
 
 
 def test_grid_takes_ranges(tmp_path):

@@ -20,6 +20,10 @@ def test_every_public_name_is_there_and_listed():
 
 def test_submodules_are_attributes():
     assert wb.kernels.ridge_point(312e12, 2e12) == 156
+    wings = {"kernels", "loadtest", "plots", "search", "serving", "simulation"}
+    code = f"import workbench as wb; print({wings} - {{*dir(wb)}})"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert listed.stdout == "set()\n"  # before any of them is imported
     with pytest.raises(AttributeError, match="module 'workbench' has no attribute 'rooflines'"):
         wb.rooflines  # noqa: B018
 

@@ -57,4 +57,6 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        from pkgutil import iter_modules
+
+        return sorted({*globals(), *__all__, *(module.name for module in iter_modules(__path__))})

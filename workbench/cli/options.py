@@ -25,6 +25,13 @@ Engine = Annotated[str, typer.Option(help="Engine, whose host takes time in a st
 TimeModel = Annotated[str, typer.Option(help="'ideal' or 'kernel'.")]
 
 
+def chosen(option: str, given: str | None, *allowed: str) -> str | None:
+    """An option's name; None for 'none', where that is allowed, and without the option."""
+    from ..common.arguments import one_of
+
+    return None if given is None or one_of(option, given, allowed) == "none" else given
+
+
 def integers(option: str, given: list[str] | None) -> list[int] | None:
     """An option's whole numbers, and ranges with their last, "1,2,4" or "64:8192:64"; None without the option."""
     numbers: list[int] = []

@@ -14,6 +14,7 @@ from .options import (
     Scheduler,
     TimeModel,
     WeightDtype,
+    chosen,
     integers,
     interruptible,
     prices,
@@ -53,6 +54,7 @@ def grid(
 ) -> None:
     """Compute a roofline grid, of any size, and write it to a file with a manifest; run it again to resume it."""
     from .. import store
+    from ..catalog import engines
     from ..grid.sweep import COSTS, RATES, checked
     from ..operators.cost import PHASES
 
@@ -62,8 +64,8 @@ def grid(
             integers("--batch-size", batch_size) or 1, integers("--seq-len", seq_len) or 1024,
             candidates=integers("--candidates", candidates), tp=integers("--tp", tp), weight_dtype=weight_dtype,
             activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
-            logits=logits, scores=scores, time_model=time_model, launch_latency=launch_latency, engine=engine,
-            dtype=dtype,
+            logits=logits, scores=chosen("scores", scores, "memory", "chip"), time_model=time_model,
+            launch_latency=launch_latency, engine=chosen("engine", engine, *engines()), dtype=dtype,
         )  # fmt: skip
         with progress_bar("chunks") as progress:
             store.write(
@@ -116,6 +118,7 @@ def plan(
     file: Annotated[Path | None, typer.Option("-o", "--output", help="Write all rows to FILE.csv or .parquet.")] = None,
 ) -> None:
     """Plan capacity: GPU x tp x batch for a model, a workload and a service level, and why each loser loses."""
+    from ..catalog import engines
     from ..files.writing import write_table
     from ..serving import capacity as planner
 
@@ -127,7 +130,7 @@ def plan(
         time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens, max_model_len=max_model_len, step_overhead=step_overhead,
         sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
-        dequantize_rows=dequantize_rows, engine=None if engine == "none" else engine,
+        dequantize_rows=dequantize_rows, engine=chosen("engine", engine, "none", *engines()),
     )  # fmt: skip
     if file:
         write_table(table, file, (".csv", ".parquet"))

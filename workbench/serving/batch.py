@@ -72,9 +72,10 @@ class Batch:
         if self.max_num_seqs is None and known["max_num_seqs"] < most:
             known = caps(replica, most, self.max_num_batched_tokens)
         if most > known["max_num_seqs"]:
+            spread = f" and ep = {replica.ep}" if replica.ep > 1 else ""
             raise ValueError(
-                f"batch_size = {int(np.max(self.batch_size))}: an engine of max_num_seqs = {known['max_num_seqs']} and"
-                f" ep = {replica.ep} runs {replica.dp_ranks * known['max_num_seqs']:,} at a time"
+                f"batch_size = {int(np.max(self.batch_size))}: an engine of max_num_seqs ="
+                f" {known['max_num_seqs']}{spread} runs {replica.dp_ranks * known['max_num_seqs']:,} at a time"
             )
         return replace(self, **known)  # type: ignore[arg-type]
 
