@@ -415,7 +415,7 @@ def test_steps_have_the_fastest_of_their_roofs():
     ds = wb.roofline_grid("h100-sxm", "llama-3-8b", weight_dtype="fp8", activation_dtype="fp8")
     steps = explorer.drawn(ds, "steps")
     assert steps.peak_flop_rate.item() == pytest.approx(1978.9e12)
-    assert (steps.performance <= steps.attainable).all()
+    assert (steps.performance <= steps.attainable * (1 + 1e-15)).all()  # on the roof, by another order of products
     assert steps.attrs == ds.attrs
     assert steps.attainable.attrs["units"] == "FLOP/s"
 

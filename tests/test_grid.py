@@ -144,9 +144,15 @@ def test_a_view_in_a_list_of_one():
 
 
 def test_lm_head_dtype():
-    ds = wb.roofline_grid("h100-sxm", "llama-2-7b", ["lm_head"], "decode", weight_dtype="fp8", lm_head_dtype="fp16")
-    plain = wb.roofline_grid("h100-sxm", "llama-2-7b", ["lm_head"], "decode")
-    assert ds.bytes.item() == plain.bytes.item()
+    def head(**dtypes):
+        return wb.roofline_grid("h100-sxm", "llama-2-7b", ["lm_head"], "decode", **dtypes).bytes.item()
+
+    activations, weights = 2 * (4096 + 32000), 4096 * 32000
+    assert head() == head(weight_dtype="bf16") == head(weight_dtype="fp8", lm_head_dtype="fp16")
+    for narrow in ("fp8", "int8", "fp4", "awq", "fp8_block"):  # checkpoints of 8 and 4 bits leave the head out
+        assert head(weight_dtype=narrow) == activations + 2 * weights
+    assert head(weight_dtype="fp32") == activations + 4 * weights
+    assert head(weight_dtype="fp8", lm_head_dtype="fp8") == activations + weights
 
 
 def test_forward_pass_adds_up_operators_times_calls(ds):

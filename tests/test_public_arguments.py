@@ -21,8 +21,8 @@ from workbench import audit, figures, loadtest, operators, serving, simulation, 
 
 #: Wings whose functions users call; those of the others are the insides of commands, and of reading files.
 WINGS = (
-    "catalog", "kernels", "grid", "published", "serving", "simulation", "search", "speculation", "hugging_face",
-    "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures",
+    "catalog", "kernels", "grid", "published", "servers", "serving", "simulation", "search", "speculation",
+    "hugging_face", "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures",
 )  # fmt: skip
 #: Equations, in loops over operators or claims, whose callers have checked what they hand on.
 EQUATIONS = {
@@ -132,7 +132,7 @@ CALLS = {
     "catalog.model": lambda: {"name": MODEL},
     "catalog.models": dict,
     "kernels.Formats": lambda: {"weight": "fp16", "activation": "fp16", "kv": "fp8", "lm_head": "fp16"},
-    "kernels.Timing": lambda: {"engine": "trtllm", "time_model": "kernel", "launch_latency": 1e-6},
+    "kernels.Timing": lambda: {"engine": "trtllm", "time_model": "kernel", "launch_latency": 1e-6, "fused": True},
     "kernels.assumptions": lambda: {
         "gpus": [m().card],
         "time_model": "kernel",
@@ -290,7 +290,7 @@ CALLS = {
     },
     "published.t4_report": lambda: {"phase": "decode", "batch_size": [1, 2], "seq_len": 100},
     "published.t4_requests": lambda: {"rate": 2, "duration": 4},
-    "serving.Draft": lambda: {
+    "servers.Draft": lambda: {
         "candidates": 3,
         "tokens_per_step": 2.0,
         "model": m().model,
@@ -298,7 +298,7 @@ CALLS = {
         "mtp": False,
         "heads": 0,
     },
-    "serving.Replica": lambda: {
+    "servers.Replica": lambda: {
         "gpu": GPU,
         "model": MODEL,
         "tp": 2,
@@ -317,11 +317,11 @@ CALLS = {
         "dequantize_rows": 64,
         "engine": "vllm",
     },
-    "serving.draft_model": lambda: {"model": MODEL, "depth": 2, "alpha": 0.5},
-    "serving.mtp": lambda: {"depth": 2, "alpha": 0.5},
-    "serving.medusa": lambda: {"candidates": 4, "heads": 2, "acceptance": {4: 2.0}},
-    "serving.medusa/list": lambda: {"candidates": 4, "acceptance": [2]},
-    "serving.expected_tokens": lambda: {"alpha": [0.5, 0.25], "depth": 2},
+    "servers.draft_model": lambda: {"model": MODEL, "depth": 2, "alpha": 0.5},
+    "servers.mtp": lambda: {"depth": 2, "alpha": 0.5},
+    "servers.medusa": lambda: {"candidates": 4, "heads": 2, "acceptance": {4: 2.0}},
+    "servers.medusa/list": lambda: {"candidates": 4, "acceptance": [2]},
+    "servers.expected_tokens": lambda: {"alpha": [0.5, 0.25], "depth": 2},
     "serving.estimate": lambda: {
         "gpu": [GPU],
         "model": MODEL,
@@ -376,9 +376,9 @@ CALLS = {
         "schedule": "continuous",
     },
     "serving.plan_text": lambda: {"table": m().plan, "rows": 2},
-    "serving.step": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64)},
-    "serving.step_time": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64)},
-    "simulation.Server": lambda: {
+    "servers.step": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64)},
+    "servers.step_time": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64)},
+    "servers.Server": lambda: {
         "gpu": GPU,
         "model": MODEL,
         "tp": 2,
@@ -781,7 +781,7 @@ def test_every_public_function_has_an_example():
         whole[name.partition("/")[0]] |= set(example())
     for name, given in whole.items():
         left = set(inspect.signature(FUNCTIONS[name]).parameters) - {"options", "changes"} - given
-        assert not left or name == "simulation.Server", (name, left)  # which has those of `Replica`, too
+        assert not left or name == "servers.Server", (name, left)  # which has those of `Replica`, too
 
 
 @pytest.mark.parametrize("name", CALLS)

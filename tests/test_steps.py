@@ -108,8 +108,24 @@ def test_launches_are_paid_by_every_call():
     assert eager - graphs == pytest.approx(2e-5 * (6 * 32 + 1))  # six operators a layer, and lm_head
 
 
-def test_a_pipeline_hands_over_between_its_stages():
-    one, four = (step_time(server(pp=pp), decode(8, 500)) for pp in (1, 4))
+def test_what_passes_between_products_has_16_bits_in_every_format():
+    def works(activations, **options):
+        formats = {"weight_dtype": "bf16", "kv_dtype": "bf16", "activation_dtype": activations}
+        return step(server("mixtral-8x7b", "h200-sxm", **formats, **options), decode(8, 500))
+
+    narrow, wide = works("fp8", tp=2), works("bf16", tp=2)
+    for name in ("router", "elementwise", "all_reduce"):
+        assert (narrow[name].time, narrow[name].bytes) == (wide[name].time, wide[name].bytes), name
+    assert narrow["router"].computing == wide["router"].computing
+    # two a layer, which read and write a hidden state of every token
+    assert narrow["all_reduce"].bytes == 2 * 32 * 2 * 8 * 4096 * 2
+    # to two experts a token in 1 byte, and back in 2
+    assert works("fp8", ep=2)["all_to_all"].bytes == 32 * 2 * 4 * 2 * 4096 * (1 + 2)
+
+
+@pytest.mark.parametrize("activations", ["fp16", "fp8"])
+def test_a_pipeline_hands_over_between_its_stages(activations):
+    one, four = (step_time(server(pp=pp, activation_dtype=activations), decode(8, 500)) for pp in (1, 4))
     assert four - one == pytest.approx(3 * send_time("h100-sxm", bytes_=8 * 4096 * 2, gpus=4))
 
 

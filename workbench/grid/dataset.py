@@ -66,11 +66,12 @@ def roofline_grid(
         adds a dim. All is then per GPU, and "fused" has the operator `all_reduce`, which waits for the link [1].
     weight_dtype : str, optional
         None is the checkpoint's own (fp16 unless it is quantized); else a plain format for every matrix, or "awq",
-        "gptq", "mxfp4", "nvfp4": 4 bits with their group scales, embeddings and lm_head left in 16 bit.
+        "gptq", "mxfp4", "nvfp4": 4 bits with their group scales. In each of 8 or 4 bits embeddings and lm_head are left
+        in fp16, as checkpoints leave them.
     activation_dtype, kv_dtype : str
         Formats of activations and of the KV cache.
     lm_head_dtype : str, optional
-        Format of lm_head's weights where it is not what `weight_dtype` implies.
+        Format of lm_head's weights; None is that of the other weights, or fp16 where those have 8 or 4 bits.
     causal : bool, optional
         Credit for scores that the causal mask leaves out. None: `attention` yes (flash kernels skip them), `qk` and
         `pv` no (the papers' count).

@@ -18,6 +18,12 @@ class OperandFormats:
     kv: str
     widths: Widths
 
+    @property
+    def residual(self) -> str:
+        """Of what passes between the matrix products: the activations', or of 16 bits where those are narrower."""
+        wide = (form for form in (self.activation, self.lm_head) if WIDTH.get(form, 0) >= WIDTH["fp16"])
+        return next(wide, "fp16")
+
     def stored(self, operator: str) -> str:
         """The format of the stored operand that an operator multiplies activations with."""
         kind = OPERATORS[operator].operand if operator in OPERATORS else "weight"
@@ -25,10 +31,7 @@ class OperandFormats:
 
     def kernel_format(self, operator: str) -> str:
         """The kind of kernel, by formats, that an operator runs: a key of `catalog.fits.NEAR_FORMATS`."""
-        operand = OPERATORS[operator].operand if operator in OPERATORS else "weight"
-        if operand == "activation" and WIDTH[self.activation] < WIDTH["bf16"]:
-            return "bf16"  # the router's product is in the residual's width
-        cache = operand == "kv"
+        cache = operator in OPERATORS and OPERATORS[operator].operand == "kv"
         return kernel_format(self.stored(operator), self.activation, cache=cache)
 
     def computes_in(self, operator: str) -> str:
@@ -43,7 +46,7 @@ class Formats:
     weight: str | None = None  #: of every matrix; None is the checkpoint's own (fp16 unless it is quantized)
     activation: str = "fp16"  #: of activations
     kv: str = "fp16"  #: of the KV cache
-    lm_head: str | None = None  #: of lm_head's weights, where it is not what `weight` implies
+    lm_head: str | None = None  #: of lm_head's weights; None: the other weights', or fp16 where those are narrower
 
     def __post_init__(self) -> None:
         for role in ("weight", "lm_head", "activation", "kv"):

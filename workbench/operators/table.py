@@ -29,7 +29,8 @@ class Operator:
 
     #: ``(model, step, widths, conventions) -> Cost | None``.
     function: Callable[[Model, Step, Widths, Conventions], Cost | None]
-    #: The stored operand that activations are multiplied with: "weight", "experts", "lm_head", "kv"; else "activation".
+    #: The stored operand that activations are multiplied with: "weight", "experts", "lm_head", "kv", or one in the
+    #: "residual" format; else "activation".
     operand: str = "weight"
     #: "fused", one kernel for several of the papers' operators; "unfused", of the papers' view alone; or "both".
     view: str = "both"
@@ -73,7 +74,7 @@ OPERATORS: dict[str, Operator] = {
     "gate_proj": Operator(mlp.gate_proj, view="unfused", within="gate_up_proj", **_MLP),
     "up_proj": Operator(mlp.up_proj, within="gate_up_proj", **_MLP),
     "down_proj": Operator(mlp.down_proj, **_MLP),
-    "router": Operator(moe.router, operand="activation"),
+    "router": Operator(moe.router, operand="residual"),
     "moe_gate_up_proj": Operator(moe.moe_gate_up_proj, **_EXPERTS),
     "moe_down_proj": Operator(moe.moe_down_proj, **_EXPERTS),
     "shared_gate_up_proj": Operator(moe.shared_gate_up_proj, **_MLP),

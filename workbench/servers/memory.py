@@ -26,7 +26,7 @@ BLOCK_SIZE = 16
 def weights(replica: Replica) -> float:
     """Weights on one GPU, scales of quantized formats included, norms and biases (under 0.3 %) not [byte].
 
-    Embeddings are stored as lm_head is by default (in 16 bit where the checkpoint is quantized), once where the two are
+    Embeddings are stored as lm_head is by default (in 16 bit where other weights are narrower), once where the two are
     tied.
     """
     part, w = replica.shard, replica.formats.widths

@@ -119,7 +119,7 @@ def overhead(replica: Replica, kernels: Array, *pieces: Step) -> Array:
     if replica.pp == 1:
         return host
     tokens = sum(piece.tokens for piece in pieces)
-    moved = tokens * replica.model.hidden_size * element_bytes(replica.activation_dtype)
+    moved = tokens * replica.model.hidden_size * replica.formats.widths.residual
     send = send_time(replica.gpu, bytes_=moved, gpus=replica.gpus, time_model=replica.time_model)
     return host + (replica.pp - 1) * send
 

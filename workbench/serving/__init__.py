@@ -1,4 +1,4 @@
-"""Serving: steps of an engine, memory, latency, drafts, and the capacity that a service level takes."""
+"""Serving: latency and cost of a batch, whether it fits, and the capacity that a service level takes."""
 
 from ..servers import memory, steps
 from ..servers.drafts import Draft, draft_model, expected_tokens, medusa, mtp
