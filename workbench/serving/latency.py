@@ -15,7 +15,7 @@ from ..servers.drafts import drafting_replica, drafting_time
 from ..servers.replica import Replica
 from ..servers.server import Server
 from ..servers.steps import model_computing, overhead, prefill_piece, step, step_time
-from ..simulation.steady import steady_state
+from ..simulation.steady import loop_times
 from ..simulation.step_times import StepTimes
 from .batch import Batch
 
@@ -95,7 +95,7 @@ def batch_latency(replica: Replica, batch: Batch, fits: np.ndarray) -> Latency:
     if batch.schedule == "static":
         prefill, others = _whole_prompts(replica, batch), 0.0
     elif not batch.draft:
-        return _steady(replica, batch, fits, _chunks(replica, batch)[0], steps)
+        return _looped(replica, batch, fits, _chunks(replica, batch)[0], steps)
     else:
         prefill, marginal = _chunks(replica, batch)
         others = (batch.batch_size - 1) * (marginal + drafted) / np.maximum(batch.output - 1, 1)
@@ -110,8 +110,8 @@ def batch_latency(replica: Replica, batch: Batch, fits: np.ndarray) -> Latency:
     )  # fmt: skip
 
 
-def _steady(replica: Replica, batch: Batch, fits: np.ndarray, prefill: Phase, steps: Phase) -> Latency:
-    """Continuous batching: the times of the simulated steady state; the phases are those of one prompt and of decoding.
+def _looped(replica: Replica, batch: Batch, fits: np.ndarray, prefill: Phase, steps: Phase) -> Latency:
+    """Continuous batching: the times of a simulated closed loop; the phases are those of one prompt and of decoding.
 
     What a step with prompts delays the others by is in the time of each of their tokens.
     """
@@ -127,7 +127,7 @@ def _steady(replica: Replica, batch: Batch, fits: np.ndarray, prefill: Phase, st
         times = StepTimes(server)
         for place in zip(*np.nonzero(fits), strict=True):
             count, prompt, output = (int(size[place]) for size in sizes)
-            found = steady_state(server, times, count, prompt=prompt, output=output, cached=batch.cached_prefix)
+            found = loop_times(server, times, count, prompt=prompt, output=output, cached=batch.cached_prefix)
             ttft[place], tpot[place] = found.ttft, found.tpot
     decoding = steps.weighted(SAMPLES)
     delay, total = tpot - decoding.total, np.asarray(steps.total)

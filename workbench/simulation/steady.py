@@ -1,6 +1,6 @@
-"""The steady state of a server whose users each send the next request when the last one has ended."""
+"""What the users of a server see of it on average: the closed loop that `serving.estimate` answers by."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,28 +10,19 @@ from .engine import Engine
 from .step_times import StepTimes
 from .workloads import closed_loop
 
-#: Requests that are looked at, at least; they come after one of every user, which arrive together [1].
-REQUESTS = 256
+#: Requests of each user, who begin together, as public benchmarks have them (InferenceX: ten times the users) [1].
+REQUESTS = 10
 
 
-@dataclass(frozen=True)
-class Steady:
-    """Means over the requests of a steady state.
-
-    Parameters
-    ----------
-    ttft, tpot : float
-        To the first token, and for each token after it; NaN where there is none after it [s].
-    """
+class LoopTimes(NamedTuple):
+    """Means over the requests of a closed loop, to the first token and for each after it; NaN where none is [s]."""
 
     ttft: float
     tpot: float
 
 
-def steady_state(
-    server: Server, times: StepTimes, users: int, *, prompt: int, output: int, cached: int = 0
-) -> Steady:  # fmt: skip
-    """The times of requests of one size, of so many users.
+def loop_times(server: Server, times: StepTimes, users: int, *, prompt: int, output: int, cached: int = 0) -> LoopTimes:
+    """Simulate users who each send `REQUESTS` of one size, the next when one has ended.
 
     Parameters
     ----------
@@ -44,16 +35,12 @@ def steady_state(
 
     Returns
     -------
-    Steady
-        Of the requests after the first of every user: one of each, or `REQUESTS` where the users are fewer.
+    LoopTimes
+        The same as of `simulate` with `closed_loop(users, requests=REQUESTS * users, ...)`.
     """
-    looked_at = max(users, REQUESTS)
-    workload = closed_loop(users, requests=2 * users + looked_at, prompt=prompt, output=output, cached=cached)
+    workload = closed_loop(users, requests=REQUESTS * users, prompt=prompt, output=output, cached=cached)
     client = Client(workload, ClientOptions(), Engine(server, times), server)
-    while client.ended < users + looked_at and client.step():
+    while client.step():
         pass
-    sent, first, last = (
-        np.array(each[users : users + looked_at]) for each in (client.sent, client.first, client.last)
-    )  # fmt: skip
-    after = output - 1
-    return Steady(float(np.nanmean(first - sent)), float(np.nanmean(last - first)) / after if after else np.nan)
+    sent, first, last = (float(np.mean(each)) for each in (client.sent, client.first, client.last))
+    return LoopTimes(first - sent, (last - first) / (output - 1) if output > 1 else np.nan)
