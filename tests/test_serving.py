@@ -286,7 +286,7 @@ def test_the_cache_of_expert_parallel_gpus_is_that_of_all():
 def test_candidates_take_room_in_the_cache():
     # 1,000 + 100 tokens and 63 candidates more than one: 1,163, in 73 blocks of 16
     ds = estimate(batch_size=8, draft=serving.medusa(candidates=64))
-    held = value(ds, "memory") - value(ds, "weights") - value(ds, "activations") - memory.WORKSPACE
+    held = value(ds, "memory") - value(ds, "weights") - value(ds, "activations") - value(ds, "workspace")
     assert held == pytest.approx(8 * 73 * 16 * 131_072)
 
 

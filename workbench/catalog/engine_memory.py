@@ -14,15 +14,14 @@ class Reserve(Record):
     """Memory that an engine keeps for its largest step, by its own count: a constant and what grows."""
 
     mib: Size  #: whatever it runs [MiB]
-    token_mib: Size  #: for each token of its largest step [MiB]
-    sequence_mib: Size  #: for each sequence of its CUDA graphs [MiB]
+    token_mib: Size  #: for each token of its largest step, CUDA graphs included [MiB]
     gpu_mib: Size  #: for each GPU of the replica [MiB]
     large_gpu_gib: Size  #: GPUs with more memory than this [GiB]
     least_gib: Size  #: keep no less than this [GiB]
 
-    def bytes(self, *, tokens: int, sequences: int, gpus: int, memory: float) -> float:
-        """What is kept free of a GPU with `memory` [byte] for a step of `tokens` and `sequences` [byte]."""
-        grown = self.mib + self.token_mib * tokens + self.sequence_mib * sequences + self.gpu_mib * gpus
+    def bytes(self, memory: float, *, tokens: int, gpus: int) -> float:
+        """What is kept free of each of `gpus` with `memory` [byte] for a step of `tokens` [byte]."""
+        grown = self.mib + self.token_mib * tokens + self.gpu_mib * gpus
         least = self.least_gib if memory > 2**30 * self.large_gpu_gib else 0.0
         return max(2**20 * grown, 2**30 * least)
 
@@ -39,8 +38,8 @@ class EngineMemory(Record):
     peers_gib: Size  #: further with more GPUs: NCCL's channels, buffers of its own all-reduce [GiB]
     graphs_gib: Size | None = None  #: CUDA graphs; None is not known [GiB]
     graphs_counted: bool = False  #: the share has to hold them
-    #: Alive at once of each logit of the largest step, in the 16 bits of the model and the sampler's copies [byte].
-    logit_bytes: Annotated[float, Field(ge=2, le=100)]
+    #: Values in fp32 that are alive at once for each logit of the largest step: its own, and the sampler's [1].
+    logit_copies: Annotated[float, Field(ge=0.5, le=100)]
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
