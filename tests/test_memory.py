@@ -137,7 +137,11 @@ LOGS = pd.read_csv(str(DATA / "serving" / "startup-logs.csv"), comment="#")
 LOGS["weight_dtype"] = LOGS.weight_dtype.astype(object).where(LOGS.weight_dtype.notna(), None)
 #: Logs that come out more than 6 % off, and why.
 OFF = {
-    ("vllm", "main of 2023-12", "llama-2-70b"): "memory that PyTorch had cached counted as used",
+    (
+        "vllm",
+        "main of 2023-12",
+        "llama-2-70b",
+    ): "13 GiB that its thread puts down to NCCL, in a version that counted all",
     ("vllm", "unstated (2025-07)", "qwen3-235b-a22b"): "a connector for the cache's transfer ran beside it",
     ("vllm", "unstated (2026-01)", "gpt-oss-120b"): "4-bit experts are padded: weights of 64.4 GiB in place of 60.7",
     ("vllm", "unstated (2025-10)", "gpt-oss-120b"): "4-bit experts are padded: weights of 64.4 GiB in place of 60.7",
@@ -239,22 +243,21 @@ def test_sglang_s_share_is_what_its_reserve_leaves():
     # 0.828 of an H100 for Qwen3-32B (github.com/sgl-project/sglang/issues/29092): steps of 8,192 tokens, graphs of 256
     one = server("h100-sxm", "qwen3-32b", engine="sglang")
     reserve = find_engine("sglang").memory.reserve
-    kept = reserve.bytes(tokens=8192, sequences=256, gpus=1, memory=one.gpu.memory_bytes)
+    kept = reserve.bytes(one.gpu.memory_bytes, tokens=8192, gpus=1)
     assert kept == 2**20 * (512 + 1.5 * 8192 + 2 * 256 + 128)
     assert 1 - kept / one.gpu.memory_bytes == pytest.approx(0.828, abs=0.01)
     left = memory.left_for_cache(one, tokens=8192, sequences=256)
     share = 1 - kept / one.gpu.memory_bytes
     assert left == memory.left_for_cache(one, tokens=8192, sequences=256, gpu_memory_utilization=share)
-    assert reserve.bytes(tokens=1, sequences=1, gpus=1, memory=80e9) == 10 * 2**30
-    assert reserve.bytes(tokens=1, sequences=1, gpus=1, memory=24e9) == 2**20 * (512 + 1.5 + 2 + 128)
+    assert reserve.bytes(80e9, tokens=1, gpus=1) == 10 * 2**30
+    assert reserve.bytes(24e9, tokens=16, gpus=2) == 2**20 * (512 + 16 * 1.5625 + 2 * 128)
 
 
-def test_what_runs_in_reality_fits():
-    # TensorRT-LLM publishes Llama-3.1-70B in fp8 on one H100 80GB, and Qwen2.5-72B in 16 bits runs on two A100-80GB
+def test_70b_in_fp8_fits_one_h100_with_tensorrt_llm():
+    # TensorRT-LLM publishes Llama-3.1-70B in fp8 on one H100 80GB (3,378 tokens/s of 128 and 128)
     fp8 = {"weight_dtype": "fp8", "activation_dtype": "fp8", "kv_dtype": "fp8"}
     ds = wb.serving.estimate("h100-sxm", "llama-3.1-70b", 64, 128, 128, engine="trtllm", **fp8)
     assert ds.fits.item()
-    assert wb.serving.estimate("a100-80gb-sxm", "qwen2.5-72b", 1, 2048, 128, tp=2).fits.item()
 
 
 def test_what_a_server_may_fill_is_what_fits():
@@ -287,7 +290,7 @@ def test_graphs_that_the_share_holds_are_in_the_workspace():
     ],
 )
 def test_a_rule_that_cannot_be_is_refused(fields, message):
-    rule = {"of": "total", "share": 0.9, "context_gib": 0.3, "peers_gib": 0.4, "logit_bytes": 6.0}
+    rule = {"of": "total", "share": 0.9, "context_gib": 0.3, "peers_gib": 0.4, "logit_copies": 1.5}
     assert validated(EngineMemory, rule, "here").share == 0.9
     with pytest.raises(ValueError, match=message):
         validated(EngineMemory, rule | fields, "here")

@@ -362,31 +362,6 @@ def test_a_memory_of_ones_own():
         wb.gpu("h100-sxm").override(memory_gib=-1)
 
 
-#: Tokens of KV cache in engines' logs (vllm-project/vllm#10517, #2031 and #10511, the last one's memory less what it
-#: prints for weights, activations and the rest), and of the T4 report's vLLM 0.15.1. `tokens` are
-#: those of its largest step; of the A100 and of 8B on the H100 (a card of 79.2 GiB, not named) vLLM's defaults.
-LOGS = [
-    ("rtx-3090", "llama-3-8b", {"tokens": 20_000}, 31_232), ("rtx-3090", "llama-3-8b", {"tokens": 29_000}, 23_648),
-    ("a100-80gb-sxm", "llama-2-7b", {"tokens": 4096}, 117_616), ("t4", "llama-2-7b-awq", {"tokens": 2048}, 18_608),
-    ("h100-sxm", "llama-3-8b", {"tokens": 8192}, 436_551),
-    ("h100-sxm", "llama-3-8b", {"tokens": 8192, "tp": 2}, 966_164),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("gpu", "model", "step", "logged"), LOGS)
-def test_kv_caches_are_as_large_as_engines_log_them(gpu, model, step, logged):
-    replica = Replica(gpu, model, tp=step.get("tp", 1))
-    left = memory.left_for_cache(replica, tokens=step["tokens"], sequences=256)
-    assert left / memory.kv_bytes_per_token(replica) == pytest.approx(logged, rel=0.07)
-
-
-def test_a_cache_that_comes_out_too_large_is_recorded():
-    """Llama 2 70B on four A100s has 20,865 blocks, which its thread puts down to what NCCL takes beside PyTorch."""
-    replica = Replica("a100-80gb-sxm", "llama-2-70b", tp=4)
-    left = memory.left_for_cache(replica, tokens=4096, sequences=256)
-    assert left / memory.kv_bytes_per_token(replica) / (16 * 20_865) == pytest.approx(1.51, abs=0.01)
-
-
 def test_qwen_72b_runs_on_two_a100():
     ds = serving.estimate("a100-80gb-sxm", "qwen2.5-72b", 1, 512, 128, 2)
     assert ds.fits.item()
@@ -410,7 +385,7 @@ def test_a_prefix_is_shared_in_whole_blocks(sizes, cached, each):
     assert (ds.memory.diff("batch_size") == each * 16 * 131_072).all()
     assert np.isfinite(ds.largest_batch)
     replica = Replica("h100-sxm", "llama-3-8b")
-    left = memory.left_for_cache(replica, tokens=2048, sequences=256)
+    left = memory.left_for_cache(replica, tokens=8192, sequences=1024)  # vLLM's of an H100
     shared = cached // 16 * 16 * 131_072
     assert ds.largest_batch == (left - shared) // (each * 16 * 131_072)
 

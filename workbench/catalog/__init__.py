@@ -2,8 +2,7 @@
 
 from .choosing import catalog_fits
 from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, compute_dtype, element_bytes
-from .engine_entries import DEFAULT_ENGINE, POLICIES, ServingEngine, engine, engines
-from .engine_memory import EngineMemory, Reserve
+from .engine_entries import DEFAULT_ENGINE, POLICIES, EngineMemory, Reserve, ServingEngine, engine, engines
 from .fits import (
     FITS,
     KINDS,

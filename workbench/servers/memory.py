@@ -10,7 +10,7 @@ import numpy as np
 
 from ..catalog import DEFAULT_ENGINE, GPU, EngineMemory, Model
 from ..catalog import engine as find_engine
-from ..catalog.dtypes import element_bytes
+from ..catalog.dtypes import WIDTH, element_bytes
 from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
@@ -83,10 +83,10 @@ def activations(replica: Replica, *, tokens: int, sequences: int) -> float:
     The larger of the layers' and the sampler's, as the sampler runs after them. In a layer, a token's residual, hidden
     state and its normalized copy, and the widest of: Q, K, V and the heads' outputs; gate, up and their product; those
     of its experts, with their outputs; all in the residual's 16 bits, from which products narrow their inputs. In the
-    sampler, logits of the whole vocabulary on each GPU, `logit_bytes` of the engine each.
+    sampler, logits of the whole vocabulary on each GPU, and `logit_copies` of the engine of each.
     """
     elements = 3 * replica.shard.hidden_size + max(_widest(replica.shard))
-    logits = sequences * replica.model.vocab_size * memory_rule(replica).logit_bytes
+    logits = sequences * replica.model.vocab_size * memory_rule(replica).logit_copies * WIDTH["fp32"]
     return max(tokens * elements * replica.formats.widths.residual, logits)
 
 
@@ -173,8 +173,7 @@ def left_for_cache(
     taken = check_range("workspace", workspace_of(replica, workspace), np.inf, "bytes")
     share = rule.share if gpu_memory_utilization is None else gpu_memory_utilization
     if share is None and rule.reserve is not None:
-        kept = rule.reserve.bytes(tokens=tokens, sequences=sequences, gpus=replica.gpus, memory=total)
-        share = 1 - kept / total
+        share = 1 - rule.reserve.bytes(total, tokens=tokens, gpus=replica.gpus) / total
     share = check_range("gpu_memory_utilization", share, 1, "shares")
     if rule.of == "free":
         return share * (total - taken - stored - alive)

@@ -259,9 +259,9 @@ def _shares(replica: Replica, batch: Batch, times: Latency) -> dict[str, np.ndar
 _FULL = ("gpu", "model", *SIZE_DIMS, "tp")
 _PHASED = ("gpu", "model", "phase", *SIZE_DIMS, "tp")
 DIMS: dict[str, tuple[str, ...]] = {
-    "weights": ("model", "tp"), "activations": ("model", "tp"), "kv_bytes_per_token": ("model", "tp"),
+    "weights": ("model", "tp"), "activations": ("gpu", "model", "tp"), "kv_bytes_per_token": ("model", "tp"),
     "workspace": ("tp",), "usable_memory": ("gpu", "model", "tp"),
-    "kv_capacity": ("gpu", "model", "tp"), "memory": ("model", *SIZE_DIMS, "tp"), "unfit": _FULL,
+    "kv_capacity": ("gpu", "model", "tp"), "memory": _FULL, "unfit": _FULL,
     "largest_batch": ("gpu", "model", "prompt", "output", "tp"),
     "ttft": _FULL, "tpot": _FULL, "tpot_first": _FULL, "tpot_last": _FULL, "end_to_end_latency": _FULL,
     "tokens_per_second": _FULL, "tokens_per_second_per_user": _FULL, "requests_per_second": _FULL,
