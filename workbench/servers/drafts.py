@@ -233,7 +233,10 @@ def drafting_time(replica: Replica, draft: Draft, sequences: Any, context: Any) 
 def drafting_replica(replica: Replica, draft: Draft) -> Replica | None:
     """What runs the draft's passes, beside the target on the same GPUs; None for heads, which have none."""
     passes = draft.passes_of(replica.model)
-    return replace(replica, model=passes, pp=1) if passes else None
+    if not passes:
+        return None
+    whole = {} if passes.moe else {"ep": 1, "redundant_experts": 0, "expert_skew": 0.0}
+    return replace(replica, model=passes, pp=1, **whole)
 
 
 def acceptance_rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:

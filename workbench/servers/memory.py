@@ -43,7 +43,7 @@ def layer_weights(replica: Replica) -> float:
     layers = part.n_layers * part.attention_parameters * w.weight
     layers += part.dense_layers * matrices * h * part.intermediate_size * w.weight
     if moe := part.moe:
-        routed = moe.n_experts / replica.ep * moe.intermediate_size * w.experts
+        routed = (moe.n_experts + replica.redundant_experts) / replica.ep * moe.intermediate_size * w.experts
         shared = (moe.shared_intermediate_size or 0) * w.weight
         layers += moe.layers * h * (matrices * (routed + shared) + moe.n_experts * w.residual)
     return layers * _stage(replica)
@@ -123,7 +123,8 @@ def device_memory(replica: Replica) -> float:
 
 def assumed(replica: Replica) -> str:
     """What an answer assumes of a replica's GPU: of kernels (`kernels.assumptions`), and of memory."""
-    shared = [name for name, gpus in (("all_reduce", replica.tp), ("all_to_all", replica.ep)) if gpus > 1]
+    exchanging = replica.groups if replica.model.moe else 1
+    shared = [name for name, gpus in (("all_reduce", replica.tp), ("all_to_all", exchanging)) if gpus > 1]
     run = kernel_kinds(replica.model, [*replica.operators, *shared], replica.formats)
     kernels = assumptions([replica.gpu], replica.time_model, run, engine=replica.engine)
     return joined([kernels, memory_assumed(replica.gpu)])
