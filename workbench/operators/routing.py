@@ -128,7 +128,8 @@ def random_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: A
 
 def top_of(gpus: Array) -> Array:
     """Standard deviations that the largest of g sums is above their mean, sqrt(2) (sqrt(1 + log2 g) - 1) [1]."""
-    return np.sqrt(2) * (np.sqrt(1 + np.log2(gpus)) - 1)
+    above: Array = np.sqrt(2) * (np.sqrt(1 + np.log2(gpus)) - 1)
+    return above
 
 
 def busiest_load(
@@ -171,7 +172,8 @@ def busiest_load(
     rows = np.maximum(rows, np.minimum(pairs, 1.0))
     rows = np.minimum(rows, tokens * np.minimum(experts_per_token, local))
     missed = (1 - experts_per_token / (n_experts + copies)) ** tokens
-    return rows, np.minimum(local * (1 - missed ** (rows / mean)), rows)
+    touched = np.maximum(local * (1 - missed ** (rows / mean)), np.minimum(rows, 1.0))
+    return rows, np.minimum(touched, rows)
 
 
 def balanced_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array) -> tuple[Array, Array]:

@@ -235,7 +235,7 @@ def drafting_replica(replica: Replica, draft: Draft) -> Replica | None:
     passes = draft.passes_of(replica.model)
     if not passes:
         return None
-    whole = {} if passes.moe else {"ep": 1, "redundant_experts": 0, "expert_skew": 0.0}
+    whole: dict[str, Any] = {} if passes.moe else {"ep": 1, "redundant_experts": 0, "expert_skew": 0.0}
     return replace(replica, model=passes, pp=1, **whole)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..common.arrays import Array
+from ..kernels import machine_size
 from ..operators import COLLECTIVES, Cost, Step
 from ..operators.parallel import all_to_all, gathered
 from .network import collective_time, stages_time
@@ -20,19 +21,25 @@ def exchanges(replica: Replica, own: Step, whole: Step) -> Iterator[tuple[str, C
     """
     part, widths = replica.shard, replica.formats.widths
 
-    def seconds(cost: Cost) -> Array:
-        return cost.calls * collective_time(replica.gpu, cost, replica.timing, replica.network)
+    def seconds(cost: Cost, forwarded: Array | None = None) -> Array:
+        one = collective_time(replica.gpu, cost, replica.timing, replica.network, forwarded=forwarded)
+        return cost.calls * one
 
     if reduced := COLLECTIVES["all_reduce"](part, own, widths, replica.tp):
         yield "all_reduce", reduced, seconds(reduced)
     gpus = replica.tp * replica.groups
     if replica.groups == 1 or part.moe is None:
         return
-    sent = Step(own.sequences / replica.tp, 1, 1, 0)
-    exchanged = all_to_all(part, sent, widths, gpus, shared_by=replica.expert_gpus)
+    sent, shared_by = Step(own.sequences / replica.tp, 1, 1, 0), replica.expert_gpus
+    exchanged = all_to_all(part, sent, widths, gpus, shared_by=shared_by)
     assert exchanged
+    forwarded: Array | None = None
+    if (machines := -(-gpus // machine_size(replica.gpu))) > 1:
+        once = all_to_all(part, sent, widths, machines, shared_by=max(shared_by * machines // gpus, 1))
+        forwarded = once.bytes / 2 if once else None
     gather, scatter = gathered(part, whole, widths, gpus)
-    yield "all_to_all", exchanged, np.minimum(seconds(exchanged), seconds(gather) + seconds(scatter))
+    taken = np.minimum(seconds(exchanged, forwarded), seconds(gather) + seconds(scatter))
+    yield "all_to_all", exchanged, taken
 
 
 def between_stages(replica: Replica, own: Step) -> Array:

@@ -47,12 +47,14 @@ class Network:
         return np.asarray(bytes_) / (1e9 * self.gbs) + latency
 
 
-def collective_time(gpu: GPU, call: Cost, timing: Timing, network: Network | None) -> Array:
+def collective_time(
+    gpu: GPU, call: Cost, timing: Timing, network: Network | None, *, forwarded: Array | None = None
+) -> Array:
     """Time of one collective, within a machine or between several.
 
     Between machines an all-reduce is one inside each machine and one between the GPUs of the same place in them, each
     with its share of the sum; gathers and scatters likewise. In an all-to-all what goes to other machines is on its way
-    at the same time as what stays.
+    at the same time as what stays; or, if that is faster, every machine gets its part once and forwards it by its link.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ def collective_time(gpu: GPU, call: Cost, timing: Timing, network: Network | Non
         The time model and the latency of a launch.
     network : Network, optional
         What joins machines; None where all GPUs are in one.
+    forwarded : float or ndarray, optional
+        Of an all-to-all, each GPU's bytes where every machine gets them once [byte].
 
     Returns
     -------
@@ -80,9 +84,13 @@ def collective_time(gpu: GPU, call: Cost, timing: Timing, network: Network | Non
     inside = -(-call.gpus // machines)
     size, crossing = np.asarray(call.bytes) / 2, (machines - 1) / machines
     if call.kernel == "all_to_all":
-        stays = replace(call, bytes=call.bytes / machines, gpus=inside)
-        between = network.seconds(crossing * size, 1, timing)
-        return np.maximum(timed(gpu, stays, np.inf, timing) if inside > 1 else 0.0, between)
+
+        def exchanged(stays: Array, crosses: Array) -> Array:
+            linked = timed(gpu, replace(call, bytes=stays, gpus=inside), np.inf, timing) if inside > 1 else 0.0
+            return np.maximum(linked, network.seconds(crossing * crosses, 1, timing))
+
+        direct = exchanged(call.bytes / machines, size)
+        return direct if forwarded is None else np.minimum(direct, exchanged(call.bytes, np.asarray(forwarded)))
     passes = PASSES[call.kernel]
     between = network.seconds(passes * crossing * size / inside, passes * np.log2(machines), timing)
     return between + (timed(gpu, replace(call, gpus=inside), np.inf, timing) if inside > 1 else 0.0)
@@ -109,7 +117,8 @@ def stages_time(gpu: GPU, bytes_: Any, *, stages: int, gpus: int, timing: Timing
     """
     together = max(machine_size(gpu) // gpus, 1)
     crossing = sum(stage % together == 0 for stage in range(1, stages))
-    inside, seconds = stages - 1 - crossing, 0.0
+    inside = stages - 1 - crossing
+    seconds: Array = 0.0
     if network is None:
         inside, crossing = stages - 1, 0
     if inside:
