@@ -40,7 +40,7 @@ def deepseek(gpu=H200, **options):
 
 
 def test_groups_follow_from_tp_and_ep():
-    groups = {(tp, ep): deepseek(tp=tp, ep=ep).groups for tp, ep in ((1, 8), (8, 8), (2, 8), (8, 1), (8, 2))}
+    groups = {(tp, ep): deepseek(tp=tp, ep=ep).dp_ranks for tp, ep in ((1, 8), (8, 8), (2, 8), (8, 1), (8, 2))}
     assert groups == {(1, 8): 8, (8, 8): 1, (2, 8): 4, (8, 1): 1, (8, 2): 1}
     assert [deepseek(**how).gpus for how in ON_EIGHT] == [8] * len(ON_EIGHT)
     assert deepseek(tp=8, ep=2).shard.moe.intermediate_size == 2048 // 4  # each expert by 4 of the 8 GPUs
@@ -63,7 +63,7 @@ def test_whole_experts_weigh_as_much_as_shared_ones():
 def test_redundant_experts_take_room():
     network = {"network_gbs": 50.0, "ep": 144}
     replica = deepseek("h800-sxm", redundant_experts=32, **network)
-    assert replica.gpus == replica.groups == 144
+    assert replica.gpus == replica.dp_ranks == 144
     more = memory.weights(replica) - memory.weights(deepseek(ep=8)) + 58 * 30 * 3 * 7168 * 2048 * (1 + 4 / 128**2)
     assert more == pytest.approx(0, abs=1e6)  # 2 experts of each layer in place of 32
     refused("ep = 144 does not divide the experts of deepseek-v3, which has 256 experts: 32 more", deepseek, **network)

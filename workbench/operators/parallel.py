@@ -154,7 +154,7 @@ def spread_experts(cost: Cost, gpus: int, *, skew: float = 0.0, copies: int = 0,
     routed = cost.routed
     assert routed
     sizes = (routed.tokens, routed.experts, routed.experts_per_token)
-    rows, touched = busiest_load(*sizes, gpus, skew=skew, copies=copies)
+    rows, touched = busiest_load(*sizes, gpus, skew=skew, copies=copies, drawn=cost.batch)
     share, read = rows / (cost.m * cost.batch), touched / cost.batch
     kept = share * cost.activations
     part = routed.spread(gpus, copies=copies, everywhere=everywhere)

@@ -133,7 +133,14 @@ def top_of(gpus: Array) -> Array:
 
 
 def busiest_load(
-    tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array, *, skew: Array = 0.0, copies: Array = 0
+    tokens: Array,
+    n_experts: Array,
+    experts_per_token: Array,
+    ep: Array,
+    *,
+    skew: Array = 0.0,
+    copies: Array = 0,
+    drawn: Array | None = None,
 ) -> tuple[Array, Array]:
     """Rows of the busiest of `ep` GPUs and experts that they touch, where tokens choose at random or by a power law.
 
@@ -145,6 +152,8 @@ def busiest_load(
         Exponent of the power law; 0: at random [1].
     copies : float
         Second copies of the experts that have most, one each, which take half of what comes to them [1].
+    drawn : float or ndarray, optional
+        Experts that the batch touches on all GPUs, where some are more popular; None: `experts_drawn` [1].
 
     Returns
     -------
@@ -163,15 +172,16 @@ def busiest_load(
             tokens, n_experts, experts_per_token, ep, law=power_law(tokens, n_experts, experts_per_token, skew)
         )
     mean = pairs / ep
-    chosen = (n_experts - experts_per_token) / np.maximum(n_experts - 1, 1)
-    rows = mean + top_of(ep) * np.sqrt(mean * (1 - 1 / np.asarray(ep)) * chosen)
+    apart = (n_experts - experts_per_token) / np.maximum(n_experts - 1, 1)
+    rows = mean + top_of(ep) * np.sqrt(mean * (1 - 1 / np.asarray(ep)) * apart)
     if np.any(skew):
         law = power_law(tokens, n_experts, experts_per_token, skew)
         heaviest = np.maximum(law.largest(n_experts) / 2, law.largest(n_experts, copies))
         rows = np.maximum(rows, pairs / n_experts / law.mean * (heaviest + local - 1))
     rows = np.maximum(rows, np.minimum(pairs, 1.0))
     rows = np.minimum(rows, tokens * np.minimum(experts_per_token, local))
-    missed = (1 - experts_per_token / (n_experts + copies)) ** tokens
+    chosen = experts_drawn(tokens, n_experts, experts_per_token) if drawn is None else drawn
+    missed = np.maximum(1 - chosen / n_experts, 0.0) ** (n_experts / (n_experts + copies))
     touched = np.maximum(local * (1 - missed ** (rows / mean)), np.minimum(rows, 1.0))
     return rows, np.minimum(touched, rows)
 

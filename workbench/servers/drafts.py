@@ -221,9 +221,9 @@ def drafting_time(replica: Replica, draft: Draft, sequences: Any, context: Any) 
     """
     if drafter := drafting_replica(replica, draft):
         return draft.depth * step_time(drafter, decode(sequences, context))
-    shard, width = replica.shard, element_bytes("fp16")
+    shard, width, own = replica.shard, element_bytes("fp16"), np.ceil(np.asarray(sequences) / replica.dp_ranks)
     parts = [
-        cost.gemm(sequences, shard.hidden_size, columns, weight=width, activation=width)
+        cost.gemm(own, shard.hidden_size, columns, weight=width, activation=width)
         for columns in (shard.hidden_size, shard.vocab_size)
     ]
     peak = replica.gpu.peak_16_bit

@@ -27,8 +27,8 @@ def exchanges(replica: Replica, own: Step, whole: Step) -> Iterator[tuple[str, C
 
     if reduced := COLLECTIVES["all_reduce"](part, own, widths, replica.tp):
         yield "all_reduce", reduced, seconds(reduced)
-    gpus = replica.tp * replica.groups
-    if replica.groups == 1 or part.moe is None:
+    gpus = replica.tp * replica.dp_ranks
+    if replica.dp_ranks == 1 or part.moe is None:
         return
     sent, shared_by = Step(own.sequences / replica.tp, 1, 1, 0), replica.expert_gpus
     exchanged = all_to_all(part, sent, widths, gpus, shared_by=shared_by)
@@ -48,6 +48,6 @@ def between_stages(replica: Replica, own: Step) -> Array:
         return 0.0
     moved = own.tokens * replica.model.hidden_size * replica.formats.widths.residual
     return stages_time(
-        replica.gpu, moved, stages=replica.pp, gpus=replica.tp * replica.groups, timing=replica.timing,
+        replica.gpu, moved, stages=replica.pp, gpus=replica.tp * replica.dp_ranks, timing=replica.timing,
         network=replica.network,
     )  # fmt: skip

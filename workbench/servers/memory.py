@@ -123,7 +123,7 @@ def device_memory(replica: Replica) -> float:
 
 def assumed(replica: Replica) -> str:
     """What an answer assumes of a replica's GPU: of kernels (`kernels.assumptions`), and of memory."""
-    exchanging = replica.groups if replica.model.moe else 1
+    exchanging = replica.dp_ranks if replica.model.moe else 1
     shared = [name for name, gpus in (("all_reduce", replica.tp), ("all_to_all", exchanging)) if gpus > 1]
     run = kernel_kinds(replica.model, [*replica.operators, *shared], replica.formats)
     kernels = assumptions([replica.gpu], replica.time_model, run, engine=replica.engine)

@@ -153,9 +153,9 @@ class Replica:
                 raise CannotRun(f"{name} = {asked:g}: {self.model.id} has no experts", "no experts to spread")
         if not moe:
             return
-        if self.tp * self.groups % self.ep:
+        if self.tp * self.dp_ranks % self.ep:
             raise CannotRun(
-                f"ep = {self.ep} does not divide tp x dp = {self.tp * self.groups}, the GPUs that have the experts",
+                f"ep = {self.ep} does not divide tp x dp = {self.tp * self.dp_ranks}, the GPUs that have the experts",
                 "ep does not divide the GPUs",
             )
         if self.redundant_experts > (moe.n_experts if self.ep > 1 else 0):
@@ -227,25 +227,20 @@ class Replica:
         return shard(self.model, self.tp, self.expert_gpus if self.model.moe else None)
 
     @property
-    def groups(self) -> int:
-        """`dp` as a number: groups that share the sequences [1]."""
+    def dp_ranks(self) -> int:
+        """Groups of GPUs that each have sequences of their own [1]."""
         assert self.dp
         return self.dp
 
     @property
     def expert_gpus(self) -> int:
         """GPUs that share each routed expert [1]."""
-        return self.tp * self.groups // self.ep
-
-    @property
-    def dp_ranks(self) -> int:
-        """Groups of GPUs that each have sequences of their own [1]."""
-        return self.ep
+        return self.tp * self.dp_ranks // self.ep
 
     @property
     def gpus(self) -> int:
         """GPUs of the replica [1]."""
-        return self.tp * self.groups * self.pp
+        return self.tp * self.dp_ranks * self.pp
 
 
 def host_assumed(replica: Replica) -> str:

@@ -90,7 +90,7 @@ def step(replica: Replica, *pieces: Step, own: tuple[Step, ...] | None = None) -
         limited = _by_limit(replica, cost, peak, _where(present, seconds))
         work = Work(limited, flops, moved, flops / peak)
         works[name] = _sum(works[name], work) if name in works else work
-    for name, cost, seconds in exchanges(replica, _together(own) if replica.groups > 1 else whole, whole):
+    for name, cost, seconds in exchanges(replica, _together(own) if replica.dp_ranks > 1 else whole, whole):
         works[name] = Work((0.0, 0.0, seconds), cost.calls * cost.flops, cost.calls * cost.bytes, 0.0 * seconds)
     return works
 
@@ -148,7 +148,7 @@ def _costs(
     Of a group's own pieces, those that see each sequence's context come once for every piece; experts see the whole.
     """
     widths = replica.formats.widths
-    together = _together(pieces) if replica.groups > 1 else whole
+    together = _together(pieces) if replica.dp_ranks > 1 else whole
     logits = _logits(pieces)
     for name in replica.operators:
         operator = OPERATORS[name]
@@ -167,14 +167,14 @@ def _cost(replica: Replica, shard: Model, name: str, piece: Step, widths: Widths
     if not OPERATORS[name].routed or (replica.ep == 1 and not replica.expert_skew):
         return cost
     skew, copies = replica.expert_skew, replica.redundant_experts
-    return spread_experts(cost, replica.ep, skew=skew, copies=copies, everywhere=replica.groups == 1)
+    return spread_experts(cost, replica.ep, skew=skew, copies=copies, everywhere=replica.dp_ranks == 1)
 
 
 def _own(replica: Replica, pieces: tuple[Step, ...]) -> tuple[Step, ...]:
     """The share of the sequences that the fullest of `dp` groups has."""
-    if replica.groups == 1:
+    if replica.dp_ranks == 1:
         return pieces
-    return tuple(replace(piece, sequences=np.ceil(piece.sequences / replica.groups)) for piece in pieces)
+    return tuple(replace(piece, sequences=np.ceil(piece.sequences / replica.dp_ranks)) for piece in pieces)
 
 
 def _together(pieces: tuple[Step, ...]) -> Step:
@@ -267,7 +267,7 @@ def expected_errors(replica: Replica, shares: dict[str, np.ndarray]) -> list[Arr
             if name not in OPERATORS and name not in COLLECTIVES:
                 continue
             form = replica.formats.kernel_format(name) if name in OPERATORS else "bf16"
-            taking = replica.tp if name == "all_reduce" else replica.tp * replica.groups
+            taking = replica.tp if name == "all_reduce" else replica.tp * replica.dp_ranks
             kernel, gpus = kernel_of(replica.model, name), min(taking, machine_size(replica.gpu))
             used = fit_of(replica.gpu, kernel, form, phase, replica.engine, gpus=gpus)
             if used and not np.isnan(used.error_percent):

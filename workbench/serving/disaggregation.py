@@ -91,7 +91,7 @@ def disaggregate(
     rate = 1e9 * check_range("link_gbs", link_gbs, np.inf, "GB/s", low=LEAST)
     if (most := whole_number("gpus", gpus)) < prefill.gpus + decode.gpus:
         raise ValueError(f"gpus = {most}: a replica of each takes {prefill.gpus} + {decode.gpus}")
-    filling = prefill.groups * prefill.pp
+    filling = prefill.dp_ranks * prefill.pp
     prompts = filling if prefill_batch is None else whole_number("prefill_batch", prefill_batch)
     batches = whole_numbers("batch_size", batch_size)
 
@@ -105,8 +105,8 @@ def disaggregate(
     sent = kv_bytes / (rate * sending)
     seconds = taken.ttft.item()
     waited = seen_of_transfer(seconds, sent, prefill.model.n_layers)
-    prefill_rate = min(prompts / seconds, prefill.groups / sent)
-    decode_rates = np.minimum(batches / ((output - 1) * alone.tpot.values), decode.groups / sent)
+    prefill_rate = min(prompts / seconds, prefill.dp_ranks / sent)
+    decode_rates = np.minimum(batches / ((output - 1) * alone.tpot.values), decode.dp_ranks / sent)
 
     rows = []
     for place, (size, decode_rate) in enumerate(zip(batches.tolist(), decode_rates.tolist(), strict=True)):
@@ -158,7 +158,5 @@ def _estimate(replica: Replica, batches: Any, prompt: int, output: int, **option
     given = {name: getattr(replica, name) for name in own}
     if isinstance(replica, Server):
         given |= {name: getattr(replica, name) for name in SERVER_SETTINGS}
-    elif max(batches) > 256 * replica.groups:
-        given["max_num_seqs"] = -(-max(batches) // replica.groups)
     ds = estimate(replica.gpu, replica.model, batches, prompt, output, replica.tp, **given, **options)
     return ds.isel(gpu=0, model=0, prompt=0, output=0, tp=0, drop=True)

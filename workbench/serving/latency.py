@@ -99,7 +99,7 @@ def batch_latency(replica: Replica, batch: Batch, fits: np.ndarray) -> Latency:
     else:
         prefill, marginal = _chunks(replica, batch)
         others = (
-            (np.ceil(batch.batch_size / replica.groups) - 1) * (marginal + drafted) / np.maximum(batch.output - 1, 1)
+            (np.ceil(batch.batch_size / replica.dp_ranks) - 1) * (marginal + drafted) / np.maximum(batch.output - 1, 1)
         )
     waiting = np.where(
         batch.output > 1, 0.0, others
@@ -124,7 +124,10 @@ def _steady(replica: Replica, batch: Batch, fits: np.ndarray, prefill: Phase, st
         users, longest = int(sizes[0][fits].max()), int((sizes[1] + sizes[2])[fits].max())
         own = {each.name: getattr(replica, each.name) for each in fields(Replica)}
         server = Server(
-            **own, max_num_seqs=users, max_num_batched_tokens=batch.max_num_batched_tokens, max_model_len=longest
+            **own,
+            max_num_seqs=-(-users // replica.dp_ranks),
+            max_num_batched_tokens=batch.max_num_batched_tokens,
+            max_model_len=longest,
         )
         times = StepTimes(server)
         for place in zip(*np.nonzero(fits), strict=True):
@@ -146,7 +149,7 @@ def _whole_prompts(replica: Replica, batch: Batch) -> Phase:
     taken as an even share of the sequences, a part of one where a prompt is longer than that.
     """
     batches, rows = _micro_batches(replica, batch.batch_size)
-    new, each = batch.prompt - batch.cached_prefix, np.ceil(rows / replica.groups)
+    new, each = batch.prompt - batch.cached_prefix, np.ceil(rows / replica.dp_ranks)
     passes = np.ceil(each * new / batch.max_num_batched_tokens)
     piece, own = (
         prefill_piece((count / passes)[..., None], new[..., None], batch.cached_prefix) for count in (rows, each)
@@ -165,7 +168,7 @@ def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
     "Sarathi-Serve" (arXiv 2403.02310).
     """
     batches, rows = (each[..., None] for each in _micro_batches(replica, batch.batch_size))
-    fullest, prompts = np.ceil(rows / replica.groups), np.minimum(rows, replica.groups)
+    fullest, prompts = np.ceil(rows / replica.dp_ranks), np.minimum(rows, replica.dp_ranks)
     decoding = batch.output[..., None] > 1
     others, beside = (
         np.where(decoding, n, 0) for n in (rows - prompts, fullest - 1)
@@ -231,7 +234,7 @@ def _decoding(replica: Replica, batch: Batch) -> Phase:
 
 def _micro_batches(replica: Replica, batch_size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How many batches keep the stages of a pipeline busy, and the sequences in each [1]."""
-    batches = np.minimum(np.ceil(batch_size / replica.groups), replica.pp)
+    batches = np.minimum(np.ceil(batch_size / replica.dp_ranks), replica.pp)
     return batches, np.ceil(batch_size / batches)
 
 

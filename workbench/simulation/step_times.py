@@ -35,7 +35,7 @@ class StepTimes:
         tokens = np.arange(1, server.max_num_batched_tokens + 1)
         sequences = np.arange(1, server.max_num_seqs + 1)
         contexts = np.unique(np.geomspace(1, server.max_model_len, CONTEXTS).round()).astype(int)
-        groups, host = server.groups, server.calibration
+        groups, host = server.dp_ranks, server.calibration
         every = _parts(server, decode(groups * tokens, 1))
         by_sequences = _parts(server, decode(groups * sequences[:, None], contexts))
         heads, self._decode = by_sequences["sequences"], by_sequences["context"]
@@ -70,7 +70,7 @@ def _parts(server: Server, piece: Step) -> dict[str, Any]:
     """Times of a step's operators by what their work follows from: `sees`, or "experts" of several groups [s]."""
     parts: dict[str, Any] = dict.fromkeys(("tokens", "sequences", "context", "experts"), 0.0)
     for name, work in steps.step(server, piece).items():
-        spread = server.groups > 1 and name in OPERATORS and OPERATORS[name].routed
+        spread = server.dp_ranks > 1 and name in OPERATORS and OPERATORS[name].routed
         kind = "experts" if spread else sees(name)
         parts[kind] = parts[kind] + work.time
     return parts
