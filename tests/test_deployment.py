@@ -327,11 +327,12 @@ def run(requests=64, in_flight=32, prompt=512, output=64, **options):
 
 def test_one_request_takes_what_the_steps_take():
     for how in ({"tp": 8}, {"ep": 8}, {"tp": 4, "pp": 2}):
+        how |= {"engine": None}  # the kernels alone: no time of the host, nor on the way to it
         frame = run(1, 1, **how)
         replica = deepseek(**how)
         first = float(step_time(replica, serving.steps.prefill_piece(1, 512)))
         # contexts are tabulated, and exchanges those of groups that all have as many tokens
-        assert frame.first_token_s.item() == pytest.approx(first, rel=0.15 if "ep" in how else 2e-3)
+        assert frame.first_token_s.item() == pytest.approx(first, rel=0.25 if "ep" in how else 2e-3)
         ds = serving.estimate(H200, V3, 1, 512, 64, **FP8, **how)
         tpot = (frame.last_token_s - frame.first_token_s).item() / 63
         assert tpot == pytest.approx(ds.tpot.item(), rel=2e-3)
@@ -438,8 +439,10 @@ def test_deepseeks_own_deployment_is_of_that_size():
     hidden behind another micro-batch, which nothing here does. Not fitted: a check of the magnitude.
     """
     network = {"network_gbs": 50, "redundant_experts": 32, "engine": "sglang"}
-    prefill, decoding = (deepseek("h800-sxm", ep=ep, **network) for ep in (32, 144))
-    table = apart(prefill, decoding, prompt=4500, output=978, gpus=400, batch_size=144 * 96)
+    prefill = deepseek("h800-sxm", ep=32, **network)
+    settings = {"max_num_seqs": 128, "max_num_batched_tokens": 512, "max_model_len": 6000}
+    decoding = Server("h800-sxm", V3, **FP8, ep=144, **network, **settings)
+    table = apart(prefill, decoding, prompt=4500, output=978, gpus=400, batch_size=144 * 64)
     computed = 8 * 4500 * table.prefill_rate[0] / 32
     assert 0.5 < computed / (73_700 * (1 - 0.563)) < 1.5
     assert 0.5 < 8 * 978 * table.decode_rate[0] / 144 / 14_800 < 1.5

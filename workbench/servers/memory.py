@@ -111,7 +111,7 @@ def memory_rule(replica: Replica) -> EngineMemory:
 
 def workspace_of(replica: Replica, workspace: float | None = None) -> float:
     """What CUDA and its libraries take, on one GPU, of what the server may use: as given, or its engine's [byte]."""
-    return memory_rule(replica).workspace(replica.gpus) if workspace is None else workspace
+    return memory_rule(replica).workspace(replica.joined_gpus) if workspace is None else workspace
 
 
 def device_memory(replica: Replica) -> float:
@@ -174,7 +174,7 @@ def left_for_cache(
     taken = check_range("workspace", workspace_of(replica, workspace), np.inf, "bytes")
     share = rule.share if gpu_memory_utilization is None else gpu_memory_utilization
     if share is None and rule.reserve is not None:
-        kept = rule.reserve.bytes(tokens=tokens, sequences=sequences, gpus=replica.gpus, memory=total)
+        kept = rule.reserve.bytes(tokens=tokens, sequences=sequences, gpus=replica.joined_gpus, memory=total)
         share = 1 - kept / total
     share = check_range("gpu_memory_utilization", share, 1, "shares")
     if rule.of == "free":

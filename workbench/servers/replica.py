@@ -233,6 +233,11 @@ class Replica:
         return self.dp
 
     @property
+    def joined_gpus(self) -> int:
+        """GPUs that exchange with each other: all, but copies of a dense model each by themselves [1]."""
+        return self.gpus if self.model.moe else self.tp * self.pp
+
+    @property
     def expert_gpus(self) -> int:
         """GPUs that share each routed expert [1]."""
         return self.tp * self.dp_ranks // self.ep
