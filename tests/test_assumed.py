@@ -39,11 +39,14 @@ def refused(message, function, *arguments, **options):
 def test_more_gpus_than_a_machine_has_are_refused():
     beyond = "= 16: h100-sxm has no link.max_gpus above 8 in its catalog entry, and no network is modelled$"
     refused(f"^tp {beyond}", wb.roofline_grid, "h100-sxm", "llama-3-70b", tp=[1, 16])
-    refused(f"^tp x pp x ep {beyond}", serving.Replica, "h100-sxm", "llama-3-70b", tp=16)
-    refused(f"^tp x pp x ep {beyond}", serving.Replica, "h100-sxm", "llama-3-70b", tp=4, pp=4)
-    refused(f"^tp x pp x ep {beyond}", serving.estimate, "h100-sxm", "deepseek-v3", ep=16)
-    refused(f"^tp x pp x ep {beyond}", Server, "h100-sxm", "llama-3-70b", tp=16)
-    refused(f"^tp x pp x ep {beyond}", wb.best, wb.estimates("h100-sxm", "llama-3-70b", tp=16), "ttft")
+    network = (
+        r"^tp x dp x pp = 16: a machine of h100-sxm has 8. Give network_gbs, the rate of the network between machine"
+    )
+    refused(network, serving.Replica, "h100-sxm", "llama-3-70b", tp=16)
+    refused(network, serving.Replica, "h100-sxm", "llama-3-70b", tp=4, pp=4)
+    refused(network, serving.estimate, "h100-sxm", "deepseek-v3", ep=16)
+    refused(network, Server, "h100-sxm", "llama-3-70b", tp=16)
+    refused(network, wb.best, wb.estimates("h100-sxm", "llama-3-70b", tp=16), "ttft")
     for collective in (kernels.all_reduce_time, kernels.all_to_all_time, kernels.send_time):
         refused(f"^gpus {beyond}", collective, "h100-sxm", bytes_=1e6, gpus=[8, 16])
 
@@ -115,7 +118,7 @@ def test_a_batch_beyond_what_the_engine_runs_is_refused():
     refused(message, serving.plan, "llama-3-8b", gpu="h200-sxm", **sizes, max_num_seqs=256)
     assert serving.estimate("h200-sxm", "llama-3-8b", 512, max_num_seqs=512).attrs["max_num_seqs"] == 512
     serving.estimate("h200-sxm", "deepseek-v3", 2048, ep=8, max_num_seqs=256)  # 256 on each
-    message = "^batch_size = 4096: an engine of max_num_seqs = 256 and ep = 8 runs 2,048 at a time$"
+    message = "^batch_size = 4096: an engine of max_num_seqs = 256 and dp = 8 runs 2,048 at a time$"
     refused(message, serving.estimate, "h200-sxm", "deepseek-v3", 4096, ep=8, max_num_seqs=256)
 
 

@@ -184,14 +184,14 @@ def test_a_cancelled_request_gives_its_blocks_back(steps, blocks, generated):
     engine.add(cancelled)
     for _ in range(steps):
         engine.step(inf, engine.now, inf)
-    free = engine.scheduler.free
+    free = engine.ranks[0].free
     engine.cancel(cancelled)
-    assert engine.scheduler.free - free == blocks
+    assert engine.ranks[0].free - free == blocks
     assert cancelled.generated == generated
-    assert [*engine.scheduler.running, *engine.scheduler.waiting] == [other]
+    assert [*engine.ranks[0].running, *engine.ranks[0].waiting] == [other]
     while not engine.idle:
         engine.step(inf, inf, inf)
-    assert (other.generated, cancelled.generated, engine.scheduler.free) == (300, generated, engine.scheduler.blocks)
+    assert (other.generated, cancelled.generated, engine.ranks[0].free) == (300, generated, engine.ranks[0].blocks)
 
 
 # Many steps at once -----------------------------------------------------------------------------------------------

@@ -264,8 +264,8 @@ def test_experts_spread_over_gpus():
     spread = spread_experts(alone, 8)
     assert spread.routed.experts == 16
     assert spread.routed.tokens == pytest.approx(64 * (1 - (7 / 8) ** 8))  # the others have no expert there
-    assert spread.m * spread.batch == pytest.approx(64)  # of 512 rows
-    assert spread_experts(replace(alone, routed=None), 8).routed is None
+    # Of 512 rows 64 a GPU, with a variance of 64 x 7/8 x 120/127; the busiest of 8 has sqrt(2) deviations more
+    assert spread.m * spread.batch == pytest.approx(64 + np.sqrt(2 * 64 * 7 / 8 * 120 / 127))
 
 
 def test_the_sum_over_experts_is_timed_once():

@@ -556,18 +556,14 @@ def test_a_draft_that_is_accepted_more_often_is_faster(server, b, p, o, depth, o
         ({"max_num_seqs": [1, 2]}, r"max_num_seqs = \[1, 2\]: allowed are whole numbers"),
         ({"max_model_len": "2k"}, "max_model_len = '2k': allowed are whole numbers"),
         (
-            {"schedule": "continuous", "batch_size": 2049},
+            {"schedule": "continuous", "batch_size": 2049, "max_num_seqs": 4000},
             "2048 leaves no room for a prompt: the other sequences of batch_size = 2049 decode 2048 tokens",
         ),
         (
-            {"schedule": "continuous", "batch_size": 3000},
+            {"schedule": "continuous", "batch_size": 3000, "max_num_seqs": 4000},
             "2048 leaves no room for a prompt: the other sequences of batch_size = 3000 decode 2999 tokens",
         ),
         ({"pp": "2"}, "pp = '2': allowed are whole numbers from 1"),
-        (
-            {"schedule": "continuous", "pp": 2},
-            "schedule = 'continuous' with pp = 2 and ep = 1: allowed are pp = ep = 1, or 'static'",
-        ),
         ({"gpu_memory_utilization": 1.1}, "gpu_memory_utilization = 1.1: allowed are shares from 0 to 1"),
         ({"gpu_memory_utilization": float("nan")}, "gpu_memory_utilization = nan: allowed are shares"),
         ({"workspace": -1}, "workspace = -1: allowed are bytes from 0"),

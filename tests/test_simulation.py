@@ -565,7 +565,6 @@ def test_t4_load_tests():
         ({"kv_dtype": "fp17"}, "unknown kv_dtype 'fp17'"),
         ({"gpu": ["t4"]}, "unknown GPU"),
         ({"gemm_rows": 0}, "gemm_rows = 0: allowed are whole numbers from 1"),
-        ({"pp": 2}, "a simulated server has pp = ep = 1: give tp"),
         ({"tp": 3}, "tp = 3 does not divide n_heads = 32 of llama-2-7b"),
         ({"max_num_seqs": None}, "max_num_seqs = None: allowed are whole numbers from 1 to 10,000"),
         ({"max_num_seqs": 0}, "max_num_seqs = 0: allowed are whole numbers from 1"),

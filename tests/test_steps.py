@@ -134,11 +134,14 @@ def test_experts_are_spread_and_everything_else_is_whole():
     spread, alone, own = (
         step(server("mixtral-8x7b", "h200-sxm", ep=ep), decode(b, 500)) for ep, b in ((8, 64), (1, 64), (1, 8))
     )
-    assert spread["moe_down_proj"].flops == pytest.approx(alone["moe_down_proj"].flops / 8)
-    assert spread["moe_down_proj"].bytes == pytest.approx(alone["moe_down_proj"].bytes / 8)
+    # of 128 rows 16 a GPU, with a variance of 16 x 7/8 x 6/7 = 12; the busiest of 8 has sqrt(2) deviations more
+    assert spread["moe_down_proj"].flops == pytest.approx(alone["moe_down_proj"].flops / 128 * (16 + np.sqrt(24)))
+    assert spread["moe_down_proj"].bytes > alone["moe_down_proj"].bytes / 8
     for name in ("qkv_proj", "attention", "lm_head", "router"):
         assert spread[name].time == own[name].time, name
-    exchanged = 8 * 2 * 4096 * 2  # own tokens x experts a token x h x fp16, out and back in each of 32 layers
+    exchanged = (
+        8 * 8 * (1 - (7 / 8) ** 2) * 4096 * 2
+    )  # own tokens x GPUs of their experts x h x fp16, out and back in each of 32 layers
     ideal = step(server("mixtral-8x7b", "h200-sxm", ep=8, time_model="ideal"), decode(64, 500))["all_to_all"]
     assert ideal.time == pytest.approx(64 * 7 / 8 * exchanged / 450e9)
     assert "all_to_all" not in alone
@@ -268,9 +271,9 @@ def test_chunks_compute_what_the_prompt_does(server, lengths, b):
         ({"pp": 1.5}, "pp = 1.5: allowed are whole numbers from 1"),
         ({"ep": True}, "ep = True: allowed are whole numbers from 1"),
         ({"pp": 64}, "pp = 64: llama-3-8b has 32 layers"),
-        ({"ep": 2}, "ep = 2 does not divide the experts of llama-3-8b, which has no experts"),
+        ({"ep": 2}, "ep = 2: llama-3-8b has no experts"),
         ({"model": "mixtral-8x7b", "ep": 3}, "ep = 3 does not divide the experts of mixtral-8x7b, which has 8 experts"),
-        ({"model": "mixtral-8x7b", "ep": 2, "tp": 2}, "ep = 2 goes with tp = pp = 1"),
+        ({"model": "mixtral-8x7b", "ep": 2, "dp": 3}, "ep = 2 does not divide tp x dp = 3"),
         ({"time_model": "fast"}, "unknown time_model 'fast'"),
         ({"gpu": "a100"}, "unknown GPU 'a100'"),
         ({"gpu": ["t4"]}, "unknown GPU"),

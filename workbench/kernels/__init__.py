@@ -8,6 +8,7 @@ from .collectives import (
     all_to_all_time,
     check_machine,
     link_rate,
+    machine_size,
     reduce_scatter_time,
     send_time,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "linear_attention_time",
     "link_rate",
     "longest",
+    "machine_size",
     "mla_time",
     "moe_time",
     "operator_time",

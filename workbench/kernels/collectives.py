@@ -74,6 +74,11 @@ def reach(gpu: GPU) -> int:
     return (gpu.link and gpu.link.max_gpus) or MACHINE
 
 
+def machine_size(gpu: GPU) -> int:
+    """GPUs of a machine: those that its own link joins, or `MACHINE` by PCIe [1]."""
+    return max(MACHINE, reach(gpu))
+
+
 def joined_by_link(gpu: GPU, gpus: Array) -> Array:
     """Whether the vendor's own link joins all of them."""
     if not (gpu.link and gpu.link.gbs_per_direction):
@@ -98,7 +103,7 @@ def check_machine(gpu: GPU, gpus: Array, name: str = "gpus") -> None:
     ValueError
         For more than there are.
     """
-    if np.any(np.greater(gpus, most := max(MACHINE, reach(gpu)))):
+    if np.any(np.greater(gpus, most := machine_size(gpu))):
         raise CannotRun(
             f"{name} = {np.max(gpus):g}: {gpu.id} has no link.max_gpus above {most} in its catalog entry, and no"
             " network is modelled",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..common.errors import CannotRun
 from .cost import Cost, Step, Widths
+from .routing import busiest_load, power_law
 
 if TYPE_CHECKING:
     from ..catalog import Model
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # Shards -----------------------------------------------------------------------------------------------------------
 
 
-def shard(model: Model, tp: int) -> Model:
+def shard(model: Model, tp: int, experts: int | None = None) -> Model:
     """What each of `tp` GPUs runs of every layer: its share of the heads, of the MLP and of the vocabulary.
 
     A KV head is copied where there are fewer of them than GPUs; so are norms, routers, the latent cache of MLA with the
@@ -31,6 +32,8 @@ def shard(model: Model, tp: int) -> Model:
         Catalog entry.
     tp : int
         GPUs that share every layer [1].
+    experts : int, optional
+        GPUs that share each routed expert; None: `tp` as well [1].
 
     Returns
     -------
@@ -42,10 +45,18 @@ def shard(model: Model, tp: int) -> Model:
     ValueError
         Where the heads, KV heads or MLP sizes cannot be shared evenly.
     """
-    if tp == 1:
+    cut = tp if experts is None else experts
+    if tp == cut == 1:
         return model
-    if uneven := _uneven(model, tp):
-        allowed = [str(n) for n in range(1, model.n_heads + 1) if not _uneven(model, n)]
+    if cut != tp and model.moe and (size := model.moe.intermediate_size) % cut:
+        allowed = [str(n) for n in range(1, size + 1) if size % n == 0]
+        raise CannotRun(
+            f"tp x dp / ep = {cut} does not divide moe.intermediate_size = {size} of {model.id}: allowed are"
+            f" {', '.join(allowed)}",
+            "experts cannot be shared evenly",
+        )
+    if uneven := _uneven(model, tp, cut):
+        allowed = [str(n) for n in range(1, model.n_heads + 1) if not _uneven(model, n, n if experts is None else 1)]
         raise CannotRun(
             f"tp = {tp} does not divide {uneven} of {model.id}: allowed are {', '.join(allowed)}",
             "tp does not divide the model",
@@ -59,16 +70,16 @@ def shard(model: Model, tp: int) -> Model:
     }
     if moe := model.moe:
         shared = moe.shared_intermediate_size and moe.shared_intermediate_size // tp
-        sizes = {"intermediate_size": moe.intermediate_size // tp, "shared_intermediate_size": shared}
+        sizes = {"intermediate_size": moe.intermediate_size // cut, "shared_intermediate_size": shared}
         changes["moe"] = moe.model_copy(update=sizes)
     return model.model_copy(update=changes)
 
 
-def _uneven(model: Model, tp: int) -> str:
-    """The size that `tp` GPUs cannot share, or nothing."""
+def _uneven(model: Model, tp: int, experts: int) -> str:
+    """The size that `tp` GPUs cannot share, with each expert shared by `experts` of them, or nothing."""
     sizes = {"n_heads": model.n_heads, "intermediate_size": model.intermediate_size}
     if moe := model.moe:
-        sizes["moe.intermediate_size"] = moe.intermediate_size
+        sizes |= {"moe.intermediate_size": moe.intermediate_size} if experts == tp else {}
         sizes["moe.shared_intermediate_size"] = moe.shared_intermediate_size or tp
     for name, size in sizes.items():
         if size % tp:
@@ -97,27 +108,61 @@ def all_reduce(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
     )  # fmt: skip
 
 
-def all_to_all(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
+def all_to_all(model: Model, step: Step, w: Widths, gpus: int, *, shared_by: int = 1) -> Cost | None:
     """One of the two exchanges around the routed experts of a layer; None on one GPU, or without experts.
 
-    Each of a GPU's own tokens, which the step has, sends its activations to the GPUs of its k experts, from where they
-    come back weighted, in the residual's 16 bits (DeepSeek-V3, arXiv 2412.19437, section 3.2): the mean of the two.
-    Experts are taken to be loaded evenly; the bytes are read once and written once.
+    Each of a GPU's own tokens, which the step has, sends its activations once to every group of `shared_by` GPUs that
+    has some of its k experts, g (1 - (1 - 1 / g)^k) of g groups, and there to all of them. They come back weighted, in
+    the residual's 16 bits (DeepSeek-V3, arXiv 2412.19437, section 3.2): the bytes are the mean of the two ways, read
+    once and written once.
     """
     if gpus == 1 or model.moe is None:
         return None
-    sent = step.tokens * model.moe.experts_per_token * model.hidden_size * (w.activation + w.residual) / 2
+    reached = gpus * (1 - (1 - shared_by / gpus) ** model.moe.experts_per_token)
+    sent = step.tokens * reached * model.hidden_size * (w.activation + w.residual) / 2
     return Cost(
         0.0 * sent, 2 * sent, step.tokens, model.hidden_size, 1, calls=2 * model.moe.layers,
         kernel="all_to_all", activations=2 * sent, gpus=gpus,
     )  # fmt: skip
 
 
-def spread_experts(cost: Cost, gpus: int) -> Cost:
-    """One GPU's part of routed experts that are spread over `gpus` [1], with whole experts on each, loaded evenly."""
+def gathered(model: Model, step: Step, w: Widths, gpus: int) -> tuple[Cost, Cost]:
+    """In place of the two exchanges, with all tokens in the step: an all-gather before the experts, of a layer each.
+
+    Every GPU gets all tokens, in the activations' width, and a reduce-scatter after them adds up, in the residual's 16
+    bits, what the experts make of each.
+    """
+    assert model.moe
+    elements = step.tokens * model.hidden_size
+    first, second = (
+        Cost(
+            flops * elements, 2 * width * elements, step.tokens, model.hidden_size, 1, calls=model.moe.layers,
+            kernel=kernel, activations=2 * width * elements, gpus=gpus,
+        )
+        for kernel, flops, width in (
+            ("all_gather", 0.0, w.activation), ("reduce_scatter", (gpus - 1) / gpus, w.residual),
+        )
+    )  # fmt: skip
+    return first, second
+
+
+def spread_experts(cost: Cost, gpus: int, *, skew: float = 0.0, copies: int = 0, everywhere: bool = False) -> Cost:
+    """The busiest GPU's part of routed experts that are spread over `gpus` [1], with whole experts on each.
+
+    `skew` and `copies` are as for `operators.routing.busiest_load`; with `everywhere` every GPU has all tokens.
+    """
+    routed = cost.routed
+    assert routed
+    sizes = (routed.tokens, routed.experts, routed.experts_per_token)
+    rows, touched = busiest_load(*sizes, gpus, skew=skew, copies=copies, drawn=cost.batch)
+    share, read = rows / (cost.m * cost.batch), touched / cost.batch
+    kept = share * cost.activations
+    part = routed.spread(gpus, copies=copies, everywhere=everywhere)
+    if skew and not copies:
+        part = replace(part, skew=skew, ratio=power_law(*sizes, skew).ratio)
     return replace(
-        cost, flops=cost.flops / gpus, bytes=cost.bytes / gpus, batch=cost.batch / gpus,
-        activations=cost.activations / gpus, routed=cost.routed and cost.routed.spread(gpus),
+        cost, flops=share * cost.flops, bytes=read * (cost.bytes - cost.activations) + kept, m=rows / touched,
+        batch=touched, activations=kept, routed=part,
     )  # fmt: skip
 
 

@@ -41,10 +41,13 @@ class Routed:
     #: Every expert gets the same, as in some benchmarks; without that and a skew, tokens choose at random.
     balanced: Array = False
 
-    def spread(self, gpus: int) -> Routed:
-        """On one of `gpus`, each with its share of the experts: tokens none of whose experts it has stay away."""
-        reached = self.tokens * (1 - (1 - 1 / gpus) ** self.experts_per_token)
-        return replace(self, tokens=reached, experts=self.experts / gpus)
+    def spread(self, gpus: int, *, copies: int = 0, everywhere: bool = False) -> Routed:
+        """On one of `gpus`, each with its share of the experts and of `copies` of them besides.
+
+        Tokens none of whose experts it has stay away, unless every GPU has all tokens, `everywhere`.
+        """
+        reached = self.tokens if everywhere else self.tokens * (1 - (1 - 1 / gpus) ** self.experts_per_token)
+        return replace(self, tokens=reached, experts=(self.experts + copies) / gpus)
 
     def row_tiles(self, rows: Array, touched: Array, height: Array) -> Array:
         """Tiles of `height` rows that cover the `rows` of every one of `touched` experts, each padded by itself [1].
@@ -83,11 +86,11 @@ class PowerLaw:
         """Mean load."""
         return self.above(1.0, 1)
 
-    def largest(self, draws: Array) -> Array:
-        """About the largest of some draws."""
-        q = 1 - self.exponent
+    def largest(self, draws: Array, after: Array = 0) -> Array:
+        """About the largest of some draws, or the one after some that are larger."""
+        q, part = 1 - self.exponent, (after + TOP_QUANTILE) / draws
         q = np.where(np.abs(q) < 1e-6, 1e-6, q)
-        load: Array = (self.ratio**q + (1 - self.ratio**q) * TOP_QUANTILE / draws) ** (1 / q)
+        load: Array = (self.ratio**q + (1 - self.ratio**q) * np.minimum(part, 1.0)) ** (1 / q)
         return load
 
 
@@ -123,6 +126,66 @@ def random_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: A
     return tokens * experts_per_token / ep, experts_drawn(tokens, n_experts, experts_per_token) / ep
 
 
+def top_of(gpus: Array) -> Array:
+    """Standard deviations that the largest of g sums is above their mean, sqrt(2) (sqrt(1 + log2 g) - 1) [1]."""
+    above: Array = np.sqrt(2) * (np.sqrt(1 + np.log2(gpus)) - 1)
+    return above
+
+
+def busiest_load(
+    tokens: Array,
+    n_experts: Array,
+    experts_per_token: Array,
+    ep: Array,
+    *,
+    skew: Array = 0.0,
+    copies: Array = 0,
+    drawn: Array | None = None,
+) -> tuple[Array, Array]:
+    """Rows of the busiest of `ep` GPUs and experts that they touch, where tokens choose at random or by a power law.
+
+    Parameters
+    ----------
+    tokens, n_experts, experts_per_token, ep : float or ndarray
+        In the batch [token]; experts, without copies, and those of a token [1]; GPUs that share them [1].
+    skew : float
+        Exponent of the power law; 0: at random [1].
+    copies : float
+        Second copies of the experts that have most, one each, which take half of what comes to them [1].
+    drawn : float or ndarray, optional
+        Experts that the batch touches on all GPUs, where some are more popular; None: `experts_drawn` [1].
+
+    Returns
+    -------
+    tuple of float or ndarray
+        [1], [1]
+
+    Notes
+    -----
+    At random, a token has k (1 - 1 / ep) (E - k) / (E - 1) / ep of variance of its rows on one GPU. A power law without
+    copies is `skewed_load`. With copies, the fullest GPU has at least the most loaded copy, or the most loaded expert
+    that has no second one, beside the least loaded ones: experts are placed by their loads.
+    """
+    local, pairs = (n_experts + copies) / ep, tokens * experts_per_token
+    if np.any(skew) and not np.any(copies):
+        return skewed_load(
+            tokens, n_experts, experts_per_token, ep, law=power_law(tokens, n_experts, experts_per_token, skew)
+        )
+    mean = pairs / ep
+    apart = (n_experts - experts_per_token) / np.maximum(n_experts - 1, 1)
+    rows = mean + top_of(ep) * np.sqrt(mean * (1 - 1 / np.asarray(ep)) * apart)
+    if np.any(skew):
+        law = power_law(tokens, n_experts, experts_per_token, skew)
+        heaviest = np.maximum(law.largest(n_experts) / 2, law.largest(n_experts, copies))
+        rows = np.maximum(rows, pairs / n_experts / law.mean * (heaviest + local - 1))
+    rows = np.maximum(rows, np.minimum(pairs, 1.0))
+    rows = np.minimum(rows, tokens * np.minimum(experts_per_token, local))
+    chosen = experts_drawn(tokens, n_experts, experts_per_token) if drawn is None else drawn
+    missed = np.maximum(1 - chosen / n_experts, 0.0) ** (n_experts / (n_experts + copies))
+    touched = np.maximum(local * (1 - missed ** (rows / mean)), np.minimum(rows, 1.0))
+    return rows, np.minimum(touched, rows)
+
+
 def balanced_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array) -> tuple[Array, Array]:
     """Rows of the busiest GPU and experts that they touch, where all experts get the same."""
     pairs = tokens * experts_per_token
@@ -146,8 +209,7 @@ def skewed_load(
     kept = np.where(sparse, sum(share), unit * law.above(0.5 / unit, 1))
     square = sum((2 * count - 1) * part for count, part in zip(ROUNDED_TO, share, strict=True))
     square = np.where(sparse, square, unit**2 * law.above(0.5 / unit, 2))
-    spread = np.sqrt(2) * (np.sqrt(1 + np.log2(ep)) - 1)
-    busy = local * kept + spread * np.sqrt(local * np.maximum(square - kept**2, 0.0))
+    busy = local * kept + top_of(ep) * np.sqrt(local * np.maximum(square - kept**2, 0.0))
     largest = unit * law.largest(n_experts)
     others = (local - 1) * (n_experts * kept - largest) / np.maximum(n_experts - 1, 1)
     busy = np.where(sparse | (np.asarray(ep) == 1), busy, np.maximum(busy, largest + others))

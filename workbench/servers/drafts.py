@@ -221,9 +221,9 @@ def drafting_time(replica: Replica, draft: Draft, sequences: Any, context: Any) 
     """
     if drafter := drafting_replica(replica, draft):
         return draft.depth * step_time(drafter, decode(sequences, context))
-    shard, width = replica.shard, element_bytes("fp16")
+    shard, width, own = replica.shard, element_bytes("fp16"), np.ceil(np.asarray(sequences) / replica.dp_ranks)
     parts = [
-        cost.gemm(sequences, shard.hidden_size, columns, weight=width, activation=width)
+        cost.gemm(own, shard.hidden_size, columns, weight=width, activation=width)
         for columns in (shard.hidden_size, shard.vocab_size)
     ]
     peak = replica.gpu.peak_16_bit
@@ -233,7 +233,10 @@ def drafting_time(replica: Replica, draft: Draft, sequences: Any, context: Any) 
 def drafting_replica(replica: Replica, draft: Draft) -> Replica | None:
     """What runs the draft's passes, beside the target on the same GPUs; None for heads, which have none."""
     passes = draft.passes_of(replica.model)
-    return replace(replica, model=passes, pp=1) if passes else None
+    if not passes:
+        return None
+    whole: dict[str, Any] = {} if passes.moe else {"ep": 1, "redundant_experts": 0, "expert_skew": 0.0}
+    return replace(replica, model=passes, pp=1, **whole)
 
 
 def acceptance_rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:

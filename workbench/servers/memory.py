@@ -43,7 +43,7 @@ def layer_weights(replica: Replica) -> float:
     layers = part.n_layers * part.attention_parameters * w.weight
     layers += part.dense_layers * matrices * h * part.intermediate_size * w.weight
     if moe := part.moe:
-        routed = moe.n_experts / replica.ep * moe.intermediate_size * w.experts
+        routed = (moe.n_experts + replica.redundant_experts) / replica.ep * moe.intermediate_size * w.experts
         shared = (moe.shared_intermediate_size or 0) * w.weight
         layers += moe.layers * h * (matrices * (routed + shared) + moe.n_experts * w.residual)
     return layers * _stage(replica)
@@ -111,7 +111,7 @@ def memory_rule(replica: Replica) -> EngineMemory:
 
 def workspace_of(replica: Replica, workspace: float | None = None) -> float:
     """What CUDA and its libraries take, on one GPU, of what the server may use: as given, or its engine's [byte]."""
-    return memory_rule(replica).workspace(replica.gpus) if workspace is None else workspace
+    return memory_rule(replica).workspace(replica.joined_gpus) if workspace is None else workspace
 
 
 def device_memory(replica: Replica) -> float:
@@ -123,7 +123,8 @@ def device_memory(replica: Replica) -> float:
 
 def assumed(replica: Replica) -> str:
     """What an answer assumes of a replica's GPU: of kernels (`kernels.assumptions`), and of memory."""
-    shared = [name for name, gpus in (("all_reduce", replica.tp), ("all_to_all", replica.ep)) if gpus > 1]
+    exchanging = replica.dp_ranks if replica.model.moe else 1
+    shared = [name for name, gpus in (("all_reduce", replica.tp), ("all_to_all", exchanging)) if gpus > 1]
     run = kernel_kinds(replica.model, [*replica.operators, *shared], replica.formats)
     kernels = assumptions([replica.gpu], replica.time_model, run, engine=replica.engine)
     return joined([kernels, memory_assumed(replica.gpu)])
@@ -173,7 +174,7 @@ def left_for_cache(
     taken = check_range("workspace", workspace_of(replica, workspace), np.inf, "bytes")
     share = rule.share if gpu_memory_utilization is None else gpu_memory_utilization
     if share is None and rule.reserve is not None:
-        share = 1 - rule.reserve.bytes(total, tokens=tokens, gpus=replica.gpus) / total
+        share = 1 - rule.reserve.bytes(total, tokens=tokens, gpus=replica.joined_gpus) / total
     share = check_range("gpu_memory_utilization", share, 1, "shares")
     if rule.of == "free":
         return share * (total - taken - stored - alive)

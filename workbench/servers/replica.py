@@ -8,8 +8,10 @@ from ..catalog import engine as find_engine
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
 from ..common.arguments import check_range, whole_number
-from ..kernels import Formats, OperandFormats, Timing, check_machine, link_rate
+from ..common.errors import CannotRun
+from ..kernels import Formats, OperandFormats, Timing, link_rate, machine_size
 from ..operators import operator_set, shard
+from .network import NETWORK_US, Network
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,15 @@ class Replica:
     gpu, model : GPU, Model, or str
         Catalog entries or their ids.
     tp : int
-        GPUs that share every layer [1].
+        GPUs that share the attention and the dense layers (tensor parallel) [1].
     pp : int
-        Groups of them that each have some of the layers [1].
+        Stages of a pipeline, each of tp x dp GPUs with some of the layers [1].
     ep : int
-        GPUs that each have some of the experts and everything else whole, with a share of the sequences (attention
-        data parallel) [1].
+        GPUs, or groups of them, that the routed experts are spread over: each expert is shared by tp x dp / ep of them
+        [1].
+    dp : int, optional
+        Groups of tp GPUs that each serve a share of the sequences, in steps that they take together (attention data
+        parallel); of a dense model, copies behind one queue. None: ep / tp, and 1 at least [1].
     weight_dtype, activation_dtype, kv_dtype, lm_head_dtype, time_model, launch_latency
         As for `roofline_grid`; the latency in [s].
     step_overhead, sequence_overhead : float, optional
@@ -80,13 +85,20 @@ class Replica:
     engine : str, optional
         Whose kernels run and whose host takes time in a step (`catalog.engine`): "vllm", "sglang", "trtllm" or
         "pytorch"; None: the kernels of "vllm" alone.
+    network_gbs, network_us : float, optional
+        Of the network between machines, for replicas that pass one: rate of each GPU in one direction [GB/s], and what
+        a message takes besides [us] (`servers.network.NETWORK_US`).
+    expert_skew : float
+        Exponent of the power law by which tokens choose experts, such as 1.2; 0: at random [1].
+    redundant_experts : int
+        Second copies of the most loaded experts, of every layer, which `ep` spreads as well [1].
 
     Raises
     ------
     ValueError
         For an unknown name, a size that is not a positive whole number, and numbers out of their range; as a
-        `CannotRun` for sizes that do not divide the model, a format that the GPU has no peak for, and GPUs without a
-        link between them.
+        `CannotRun` for sizes that do not divide the model, a format that the GPU has no peak for, GPUs without a link
+        between them, and more of them than a machine has, without a network.
     """
 
     gpu: GPU
@@ -94,6 +106,7 @@ class Replica:
     tp: int = 1
     pp: int = 1
     ep: int = 1
+    dp: int | None = None
     weight_dtype: str | None = None
     activation_dtype: str = "fp16"
     kv_dtype: str = "fp16"
@@ -106,6 +119,10 @@ class Replica:
     gemm_rows: int | None = None
     dequantize_rows: int | None = None
     engine: str | None = DEFAULT_ENGINE
+    network_gbs: float | None = None
+    network_us: float = NETWORK_US
+    expert_skew: float = 0.0
+    redundant_experts: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gpu", find_gpu(self.gpu))
@@ -115,18 +132,60 @@ class Replica:
             object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         if self.pp > self.model.n_layers:
             raise ValueError(f"pp = {self.pp}: {self.model.id} has {self.model.n_layers} layers")
-        if self.ep > 1 and not (self.model.moe and self.model.moe.n_experts % self.ep == 0):
-            experts = f"{self.model.moe.n_experts} experts" if self.model.moe else "no experts"
-            raise ValueError(f"ep = {self.ep} does not divide the experts of {self.model.id}, which has {experts}")
-        if self.ep > 1 and self.tp * self.pp > 1:
-            raise ValueError(f"ep = {self.ep} goes with tp = pp = 1: every GPU has the attention of its own sequences")
+        object.__setattr__(self, "dp", max(self.ep // self.tp, 1) if self.dp is None else whole_number("dp", self.dp))
+        object.__setattr__(self, "expert_skew", check_range("expert_skew", self.expert_skew, 10))
+        copies = whole_number("redundant_experts", self.redundant_experts, low=0)
+        object.__setattr__(self, "redundant_experts", copies)
+        self._check_experts()
+        self._check_network()
         for checked in ("timing", "calibration", "formats", "peaks", "shard"):
             getattr(self, checked)
         for name, value in (*vars(self.timing).items(), *vars(self.calibration).items()):
             if getattr(self, name, None) is not None:
                 object.__setattr__(self, name, value)
-        check_machine(self.gpu, self.gpus, "tp x pp x ep")
-        link_rate(self.gpu, self.gpus)
+        link_rate(self.gpu, min(self.gpus, machine_size(self.gpu)))
+
+    def _check_experts(self) -> None:
+        """Refuse experts that cannot be spread as asked."""
+        moe = self.model.moe
+        for name, none in (("ep", 1), ("redundant_experts", 0), ("expert_skew", 0)):
+            if not moe and (asked := getattr(self, name)) != none:
+                raise CannotRun(f"{name} = {asked:g}: {self.model.id} has no experts", "no experts to spread")
+        if not moe:
+            return
+        if self.tp * self.dp_ranks % self.ep:
+            raise CannotRun(
+                f"ep = {self.ep} does not divide tp x dp = {self.tp * self.dp_ranks}, the GPUs that have the experts",
+                "ep does not divide the GPUs",
+            )
+        if self.redundant_experts > (moe.n_experts if self.ep > 1 else 0):
+            allowed = f"up to {moe.n_experts}, a second copy of each" if self.ep > 1 else "0 without ep"
+            raise ValueError(f"redundant_experts = {self.redundant_experts}: allowed are {allowed}")
+        if (experts := moe.n_experts + self.redundant_experts) % self.ep:
+            more = f" and {self.redundant_experts} copies" if self.redundant_experts else ""
+            raise CannotRun(
+                f"ep = {self.ep} does not divide the experts of {self.model.id}, which has {moe.n_experts} experts"
+                f"{more}: {-experts % self.ep} more redundant_experts would do",
+                "ep does not divide the experts",
+            )
+
+    def _check_network(self) -> None:
+        """Refuse more GPUs than a machine has without a network between machines."""
+        if self.network_gbs is not None or self.network_us != NETWORK_US:
+            network = Network(1.0 if self.network_gbs is None else self.network_gbs, self.network_us)
+            object.__setattr__(self, "network_us", network.us)
+            object.__setattr__(self, "network_gbs", self.network_gbs and network.gbs)
+        if self.network_gbs is None and self.gpus > (most := machine_size(self.gpu)):
+            raise CannotRun(
+                f"tp x dp x pp = {self.gpus}: a machine of {self.gpu.id} has {most}. Give network_gbs, the rate of the"
+                " network between machines for each GPU and direction (50 for 400 Gbit/s)",
+                "more GPUs than a machine has",
+            )
+
+    @property
+    def network(self) -> Network | None:
+        """What joins its machines; None where they are not said to be joined."""
+        return None if self.network_gbs is None else Network(self.network_gbs, self.network_us)
 
     @cached_property
     def timing(self) -> Timing:
@@ -164,18 +223,29 @@ class Replica:
 
     @cached_property
     def shard(self) -> Model:
-        """What one of the `tp` GPUs runs, of all layers."""
-        return shard(self.model, self.tp)
+        """What one of the `tp` GPUs runs, of all layers, and of the experts that it has."""
+        return shard(self.model, self.tp, self.expert_gpus if self.model.moe else None)
 
     @property
     def dp_ranks(self) -> int:
         """Groups of GPUs that each have sequences of their own [1]."""
-        return self.ep
+        assert self.dp
+        return self.dp
+
+    @property
+    def joined_gpus(self) -> int:
+        """GPUs that exchange with each other: all, but copies of a dense model each by themselves [1]."""
+        return self.gpus if self.model.moe else self.tp * self.pp
+
+    @property
+    def expert_gpus(self) -> int:
+        """GPUs that share each routed expert [1]."""
+        return self.tp * self.dp_ranks // self.ep
 
     @property
     def gpus(self) -> int:
         """GPUs of the replica [1]."""
-        return self.tp * self.pp * self.ep
+        return self.tp * self.dp_ranks * self.pp
 
 
 def host_assumed(replica: Replica) -> str:

@@ -38,14 +38,16 @@ def caps(
 class Server(replica.Replica):
     """A `Replica` with the scheduler's settings, by the names and the defaults of vLLM.
 
-    Stages (pp) and spread experts (ep) are not simulated.
+    Of `dp` groups each has its own queue, cache and budget of tokens, and takes its steps together with the others. The
+    sequences of a step go through the stages of `pp` in as many micro-batches, which keep all of them busy.
 
     Parameters
     ----------
     max_num_seqs : int, optional
-        Sequences in a step at most [1]; None is the engine's default on that GPU (`catalog.Caps`).
+        Sequences in a step at most, of each of `dp` groups [1]; None is the engine's default on that GPU
+        (`catalog.Caps`).
     max_num_batched_tokens : int, optional
-        Tokens in a step at most [token]; None is the engine's default.
+        Tokens in a step at most, of each of them [token]; None is the engine's default.
     max_model_len : int
         Prompt and output of one request at most [token].
     chunked_prefill : bool
@@ -53,8 +55,8 @@ class Server(replica.Replica):
     block_size : int
         Tokens in a block of the KV cache [token].
     kv_tokens : int, "fit" or None
-        Size of the KV cache [token]; "fit": what fits in gpu_memory_utilization of the memory beside weights and
-        activations (`memory.left_for_cache`); None: never full.
+        Size of the KV cache of each of them [token]; "fit": what fits in gpu_memory_utilization of the memory beside
+        weights and activations (`memory.left_for_cache`); None: never full.
     gpu_memory_utilization : float, optional
         Share of the memory that "fit" may use, by the engine's rule (`memory.left_for_cache`); None: its own [1].
     policy : str, optional
@@ -77,8 +79,6 @@ class Server(replica.Replica):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pp * self.ep > 1:
-            raise ValueError("a simulated server has pp = ep = 1: give tp")
         for name, default in caps(self, self.max_num_seqs, self.max_num_batched_tokens).items():
             object.__setattr__(self, name, default)
         for name, most in SETTING_LIMITS.items():
@@ -119,7 +119,7 @@ class Server(replica.Replica):
 
     @property
     def kv_blocks(self) -> int:
-        """Whole blocks of the KV cache [1]."""
+        """Whole blocks of the KV cache of each of `dp` groups [1]."""
         if self.kv_tokens is None:
             return self.max_num_seqs * -(-self.max_model_len // self.block_size)
         if not isinstance(self.kv_tokens, str):

@@ -14,11 +14,12 @@ from ..catalog import Model
 from ..catalog.dtypes import WIDTH, element_bytes
 from ..common.arrays import Array
 from ..common.variables import COMPUTE, MEMORY
-from ..kernels import OperandFormats, bound, longest, operator_time, send_time, timed
+from ..kernels import OperandFormats, bound, longest, machine_size, operator_time, timed
 from ..kernels.unknowns import fit_of
 from ..operators import COLLECTIVES, OPERATORS, PHASES, Conventions, Cost, Step, Widths, kernel_of
 from ..operators.parallel import spread_experts
 from ..signatures import typed
+from .exchange import between_stages, exchanges
 from .replica import Replica
 
 #: Spread of the experts' popularity in a batch of a server (`Conventions.expert_spread`): random prompts and their
@@ -56,7 +57,7 @@ class Work(NamedTuple):
 
 
 @typed()
-def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
+def step(replica: Replica, *pieces: Step, own: tuple[Step, ...] | None = None) -> dict[str, Work]:
     """The operators of one step over the sequences of all `pieces`, each with its work on one GPU, in order.
 
     With `pp` it is the pass of one micro-batch through all stages. What widening weights costs is in the time alone.
@@ -68,6 +69,8 @@ def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
     *pieces : Step
         Prompts, chunks of prompts over what is cached of them, decodes; their fields broadcast. A piece may have no
         sequences or no new tokens, the step may not.
+    own : tuple of Step, optional
+        What of them the fullest of `dp` groups has; None: an even share of the sequences of each, rounded up.
 
     Returns
     -------
@@ -75,8 +78,10 @@ def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
         By operator, in the order of the forward pass.
     """
     works: dict[str, Work] = {}
-    for name, piece, cost, present in _costs(replica, replica.shard, pieces):
-        peak = replica.peaks.get(name, np.inf)
+    own = _own(replica, pieces) if own is None else own
+    whole = _together(pieces)
+    for name, piece, cost, present in _costs(replica, replica.shard, whole, own):
+        peak = replica.peaks[name]
         if _widens(name, replica.formats):
             seconds = cost.calls * (_widening_time(replica, name, piece, peak) + replica.launch_latency)
         else:
@@ -85,16 +90,18 @@ def step(replica: Replica, *pieces: Step) -> dict[str, Work]:
         limited = _by_limit(replica, cost, peak, _where(present, seconds))
         work = Work(limited, flops, moved, flops / peak)
         works[name] = _sum(works[name], work) if name in works else work
+    for name, cost, seconds in exchanges(replica, _together(own) if replica.dp_ranks > 1 else whole, whole):
+        works[name] = Work((0.0, 0.0, seconds), cost.calls * cost.flops, cost.calls * cost.bytes, 0.0 * seconds)
     return works
 
 
 @typed()
-def step_time(replica: Replica, *pieces: Step) -> Array:
+def step_time(replica: Replica, *pieces: Step, own: tuple[Step, ...] | None = None) -> Array:
     """Time of one step, including the host's overhead and the hand-over between pipeline stages.
 
     Parameters
     ----------
-    replica, *pieces
+    replica, *pieces, own
         As for `step`.
 
     Returns
@@ -102,26 +109,21 @@ def step_time(replica: Replica, *pieces: Step) -> Array:
     float or ndarray
         With the dims of the pieces, broadcast [s].
     """
-    kernels = sum(work.time for work in step(replica, *pieces).values())
-    return kernels + overhead(replica, kernels, *pieces)
+    kernels = sum(work.time for work in step(replica, *pieces, own=own).values())
+    return kernels + overhead(replica, kernels, *pieces, own=own)
 
 
-def overhead(replica: Replica, kernels: Array, *pieces: Step) -> Array:
+def overhead(replica: Replica, kernels: Array, *pieces: Step, own: tuple[Step, ...] | None = None) -> Array:
     """What a step takes besides its operators, whose time is `kernels` [s]: the host, and sends between stages."""
     calibration = replica.calibration
     host: Array = calibration.step_overhead
+    own = _own(replica, pieces) if own is None else own
     if calibration.sequence_overhead:
-        own = _own(replica, pieces)
         sequences = sum(np.where(np.greater(piece.new_tokens, 0), piece.sequences, 0) for piece in own)
         host = host + calibration.sequence_overhead * sequences
     if calibration.launching:
         host = np.maximum(host, calibration.launching - kernels)
-    if replica.pp == 1:
-        return host
-    tokens = sum(piece.tokens for piece in pieces)
-    moved = tokens * replica.model.hidden_size * replica.formats.widths.residual
-    send = send_time(replica.gpu, bytes_=moved, gpus=replica.gpus, time_model=replica.time_model)
-    return host + (replica.pp - 1) * send
+    return host if replica.pp == 1 else host + between_stages(replica, _together(own))
 
 
 def prefill_piece(sequences: Array, new_tokens: Array, cached: Array = 0) -> Step:
@@ -131,22 +133,22 @@ def prefill_piece(sequences: Array, new_tokens: Array, cached: Array = 0) -> Ste
 
 def model_computing(replica: Replica, *pieces: Step) -> Array:
     """Time that the model's own FLOPs would take at their peaks on one GPU, without copies or collectives [s]."""
-    alone = replace(replica, tp=1, pp=1, ep=1)
+    alone = replace(replica, tp=1, pp=1, ep=1, dp=1, redundant_experts=0, expert_skew=0.0)
     return sum(
         _where(present, cost.calls * cost.flops) / alone.peaks[name]
-        for name, _, cost, present in _costs(alone, alone.model, pieces)
+        for name, _, cost, present in _costs(alone, alone.model, _together(pieces), pieces)
     )
 
 
-def _costs(replica: Replica, shard: Model, pieces: tuple[Step, ...]) -> Iterator[tuple[str, Step, Cost, Array]]:
+def _costs(
+    replica: Replica, shard: Model, whole: Step, pieces: tuple[Step, ...]
+) -> Iterator[tuple[str, Step, Cost, Array]]:
     """Every operator with what it works on, its cost on one GPU, and where there is such work.
 
-    Those that see each sequence's context come once for every piece.
+    Of a group's own pieces, those that see each sequence's context come once for every piece; experts see the whole.
     """
     widths = replica.formats.widths
-    whole = _together(pieces)
-    pieces = _own(replica, pieces)
-    together = _together(pieces) if replica.ep > 1 else whole
+    together = _together(pieces) if replica.dp_ranks > 1 else whole
     logits = _logits(pieces)
     for name in replica.operators:
         operator = OPERATORS[name]
@@ -155,10 +157,6 @@ def _costs(replica: Replica, shard: Model, pieces: tuple[Step, ...]) -> Iterator
             present = np.greater(each.tokens, 0)
             piece = _filled(each, present)
             yield name, piece, _cost(replica, shard, name, piece, widths), present
-    for name, gpus in (("all_reduce", replica.tp), ("all_to_all", replica.ep)):
-        collective = COLLECTIVES[name](shard, together, widths, gpus)
-        if collective is not None:
-            yield name, together, collective, True
 
 
 def _cost(replica: Replica, shard: Model, name: str, piece: Step, widths: Widths) -> Cost:
@@ -166,14 +164,17 @@ def _cost(replica: Replica, shard: Model, name: str, piece: Step, widths: Widths
     cost = OPERATORS[name](shard, piece, widths, Conventions(expert_spread=EXPERT_SPREAD))
     assert cost is not None
     cost = replace(cost, format=replica.formats.kernel_format(name))
-    return spread_experts(cost, replica.ep) if OPERATORS[name].routed and replica.ep > 1 else cost
+    if not OPERATORS[name].routed or (replica.ep == 1 and not replica.expert_skew):
+        return cost
+    skew, copies = replica.expert_skew, replica.redundant_experts
+    return spread_experts(cost, replica.ep, skew=skew, copies=copies, everywhere=replica.dp_ranks == 1)
 
 
 def _own(replica: Replica, pieces: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The share of the sequences that each of `ep` GPUs has."""
-    if replica.ep == 1:
+    """The share of the sequences that the fullest of `dp` groups has."""
+    if replica.dp_ranks == 1:
         return pieces
-    return tuple(replace(piece, sequences=np.ceil(piece.sequences / replica.ep)) for piece in pieces)
+    return tuple(replace(piece, sequences=np.ceil(piece.sequences / replica.dp_ranks)) for piece in pieces)
 
 
 def _together(pieces: tuple[Step, ...]) -> Step:
@@ -203,9 +204,7 @@ def _where(present: Array, amount: Array) -> Array:
 
 
 def _by_limit(replica: Replica, cost: Cost, peak: Array, seconds: Array) -> tuple[Array, Array, Array]:
-    """Time of calls by what limits each: memory, compute, link."""
-    if cost.gpus > 1:
-        return 0.0, 0.0, seconds
+    """Time of calls by what limits each: memory or compute, and none that the link does."""
     limit = bound(cost.flops / cost.bytes, peak / replica.gpu.bandwidth)
     return np.where(limit == MEMORY, seconds, 0.0), np.where(limit == COMPUTE, seconds, 0.0), 0.0
 
@@ -268,7 +267,8 @@ def expected_errors(replica: Replica, shares: dict[str, np.ndarray]) -> list[Arr
             if name not in OPERATORS and name not in COLLECTIVES:
                 continue
             form = replica.formats.kernel_format(name) if name in OPERATORS else "bf16"
-            kernel, gpus = kernel_of(replica.model, name), max(replica.tp, replica.ep)
+            taking = replica.tp if name == "all_reduce" else replica.tp * replica.dp_ranks
+            kernel, gpus = kernel_of(replica.model, name), min(taking, machine_size(replica.gpu))
             used = fit_of(replica.gpu, kernel, form, phase, replica.engine, gpus=gpus)
             if used and not np.isnan(used.error_percent):
                 total, weight = total + share[p] * used.error_percent, weight + share[p]

@@ -5,11 +5,13 @@ from ..servers.drafts import Draft, draft_model, expected_tokens, medusa, mtp
 from ..servers.replica import Replica
 from ..servers.steps import step, step_time
 from .capacity import plan, plan_text
+from .disaggregation import disaggregate
 from .estimation import estimate
 
 __all__ = [
     "Draft",
     "Replica",
+    "disaggregate",
     "draft_model",
     "estimate",
     "expected_tokens",

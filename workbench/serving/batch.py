@@ -55,12 +55,6 @@ class Batch:
             raise ValueError(
                 f"cached_prefix = {self.cached_prefix}: allowed is less than the shortest prompt, {shortest}"
             )
-        decoding = (int(np.max(self.batch_size)) - 1) * self.candidates
-        if self.schedule == "continuous" and decoding >= (self.max_num_batched_tokens or np.inf):
-            raise ValueError(
-                f"max_num_batched_tokens = {self.max_num_batched_tokens} leaves no room for a prompt: the other"
-                f" sequences of batch_size = {int(np.max(self.batch_size))} decode {decoding} tokens a step"
-            )
 
     def on(self, replica: Replica) -> "Batch":
         """The batch with the caps of a step that a replica's engine has, where they are not given.
@@ -72,7 +66,7 @@ class Batch:
         if self.max_num_seqs is None and known["max_num_seqs"] < most:
             known = caps(replica, most, self.max_num_batched_tokens)
         if most > known["max_num_seqs"]:
-            spread = f" and ep = {replica.ep}" if replica.ep > 1 else ""
+            spread = f" and dp = {replica.dp_ranks}" if replica.dp_ranks > 1 else ""
             raise ValueError(
                 f"batch_size = {int(np.max(self.batch_size))}: an engine of max_num_seqs ="
                 f" {known['max_num_seqs']}{spread} runs {replica.dp_ranks * known['max_num_seqs']:,} at a time"

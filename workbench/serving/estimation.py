@@ -23,6 +23,7 @@ from ..kernels.unknowns import joined
 from ..operators import COLLECTIVES, OPERATORS, PHASES
 from ..servers.drafts import Draft
 from ..servers.memory import assumed
+from ..servers.network import NETWORK_US
 from ..servers.replica import Replica, beyond_context, host_assumed
 from ..servers.steps import expected_errors
 from .batch import Batch
@@ -53,6 +54,7 @@ def estimate(
     *,
     pp: int = 1,
     ep: int = 1,
+    dp: int | None = None,
     weight_dtype: str | None = None,
     activation_dtype: str = "fp16",
     kv_dtype: str = "fp16",
@@ -75,6 +77,10 @@ def estimate(
     gemm_rows: int | None = None,
     dequantize_rows: int | None = None,
     engine: str | None = DEFAULT_ENGINE,
+    network_gbs: float | None = None,
+    network_us: float = NETWORK_US,
+    expert_skew: float = 0.0,
+    redundant_experts: int = 0,
 ) -> xr.Dataset:
     """What one replica of a model does for a batch of requests, over every combination of settings.
 
@@ -86,9 +92,9 @@ def estimate(
         Sequences at a time [1].
     prompt, output : int or list of int
         Of each sequence [token].
-    tp, pp, ep : int
-        GPUs that share every layer (one or several), stages of a pipeline, GPUs with some of the experts each: see
-        `Replica` [1].
+    tp, pp, ep, dp : int
+        GPUs that share attention and dense layers (one or several), stages of a pipeline, GPUs that experts are spread
+        over, groups that share the sequences: see `Replica` [1].
     weight_dtype, activation_dtype, kv_dtype, lm_head_dtype : str, optional
         As for `roofline_grid`.
     time_model : str
@@ -122,6 +128,8 @@ def estimate(
     engine : str, optional
         Whose kernels run, and whose host's time is in every step unless one of the two overheads is given: "vllm" (the
         best measured), "sglang", "trtllm" or "pytorch". None: the kernels of "vllm" alone.
+    network_gbs, network_us, expert_skew, redundant_experts
+        Of the network between machines, and of how experts are loaded, as for `Replica` [GB/s], [us], [1], [1].
 
     Returns
     -------
@@ -160,13 +168,13 @@ def estimate(
         b, p, o, schedule=schedule, cached_prefix=cached_prefix, draft=draft,
         max_model_len=max_model_len, **given,
     )  # fmt: skip
-    if batch.schedule == "continuous" and (pp, ep) != (1, 1):
-        raise ValueError(f"schedule = 'continuous' with pp = {pp} and ep = {ep}: allowed are pp = ep = 1, or 'static'")
     options: dict[str, Any] = {
-        "pp": pp, "ep": ep, "weight_dtype": weight_dtype, "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
-        "lm_head_dtype": lm_head_dtype, "time_model": time_model, "launch_latency": launch_latency,
-        "step_overhead": step_overhead, "sequence_overhead": sequence_overhead, "gemm_efficiency": gemm_efficiency,
-        "gemm_rows": gemm_rows, "dequantize_rows": dequantize_rows, "engine": engine,
+        "pp": pp, "ep": ep, "dp": dp, "weight_dtype": weight_dtype, "activation_dtype": activation_dtype,
+        "kv_dtype": kv_dtype, "lm_head_dtype": lm_head_dtype, "time_model": time_model,
+        "launch_latency": launch_latency, "step_overhead": step_overhead, "sequence_overhead": sequence_overhead,
+        "gemm_efficiency": gemm_efficiency, "gemm_rows": gemm_rows, "dequantize_rows": dequantize_rows,
+        "engine": engine, "network_gbs": network_gbs, "network_us": network_us, "expert_skew": expert_skew,
+        "redundant_experts": redundant_experts,
     }  # fmt: skip
 
     if batch.draft:
@@ -189,6 +197,8 @@ def estimate(
     coords = {"gpu": list(cards), "model": list(models), "phase": list(PHASES), **axes, "tp": tps}
     attrs = {
         "title": "Estimate of a server", "schedule": batch.schedule, "time_model": time_model, "pp": pp, "ep": ep,
+        "dp": dp or "", "network_gbs": replica.network_gbs or "", "network_us": replica.network_us,
+        "expert_skew": replica.expert_skew, "redundant_experts": replica.redundant_experts,
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "cached_prefix": batch.cached_prefix,
         "gpu_memory_utilization": "as the engine" if gpu_memory_utilization is None else gpu_memory_utilization,

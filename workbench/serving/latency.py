@@ -98,7 +98,9 @@ def batch_latency(replica: Replica, batch: Batch, fits: np.ndarray) -> Latency:
         return _looped(replica, batch, fits, _chunks(replica, batch)[0], steps)
     else:
         prefill, marginal = _chunks(replica, batch)
-        others = (batch.batch_size - 1) * (marginal + drafted) / np.maximum(batch.output - 1, 1)
+        others = (
+            (np.ceil(batch.batch_size / replica.dp_ranks) - 1) * (marginal + drafted) / np.maximum(batch.output - 1, 1)
+        )
     waiting = np.where(
         batch.output > 1, 0.0, others
     )  # without decoding steps, the others' prompts delay the first token
@@ -122,7 +124,10 @@ def _looped(replica: Replica, batch: Batch, fits: np.ndarray, prefill: Phase, st
         users, longest = int(sizes[0][fits].max()), int((sizes[1] + sizes[2])[fits].max())
         own = {each.name: getattr(replica, each.name) for each in fields(Replica)}
         server = Server(
-            **own, max_num_seqs=users, max_num_batched_tokens=batch.max_num_batched_tokens, max_model_len=longest
+            **own,
+            max_num_seqs=-(-users // replica.dp_ranks),
+            max_num_batched_tokens=batch.max_num_batched_tokens,
+            max_model_len=longest,
         )
         times = StepTimes(server)
         for place in zip(*np.nonzero(fits), strict=True):
@@ -140,14 +145,16 @@ def _looped(replica: Replica, batch: Batch, fits: np.ndarray, prefill: Phase, st
 def _whole_prompts(replica: Replica, batch: Batch) -> Phase:
     """Static batching: the prompts of the whole batch, in as many micro-batches as the pipeline has stages.
 
-    In passes of `max_num_batched_tokens` at most, which the activations' memory is for; each is taken as an even share
-    of the sequences, a part of one where a prompt is longer than that.
+    In passes of `max_num_batched_tokens` at most, of each of `dp` groups, which the activations' memory is for; each is
+    taken as an even share of the sequences, a part of one where a prompt is longer than that.
     """
     batches, rows = _micro_batches(replica, batch.batch_size)
-    new = batch.prompt - batch.cached_prefix
-    passes = np.ceil(rows * new / batch.max_num_batched_tokens)
-    piece = prefill_piece((rows / passes)[..., None], new[..., None], batch.cached_prefix)
-    phase = _steps(replica, [piece], batches[..., None])
+    new, each = batch.prompt - batch.cached_prefix, np.ceil(rows / replica.dp_ranks)
+    passes = np.ceil(each * new / batch.max_num_batched_tokens)
+    piece, own = (
+        prefill_piece((count / passes)[..., None], new[..., None], batch.cached_prefix) for count in (rows, each)
+    )
+    phase = _steps(replica, [piece], batches[..., None], own=(own,))
     filled = passes * (replica.pp + batches - 1) / replica.pp
     return phase.weighted(filled[..., None], work=passes[..., None])
 
@@ -155,11 +162,24 @@ def _whole_prompts(replica: Replica, batch: Batch) -> Phase:
 def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
     """Continuous batching: one prompt in chunks, each in a step with a token of all the others that decode.
 
-    Returns the phase, and what the chunks add to those steps [s]. Agrawal et al. 2024, "Sarathi-Serve"
-    (arXiv 2403.02310).
+    Returns the phase, and what one prompt adds to the steps of a sequence beside it [s]. Of `dp` groups, as many as
+    have sequences take in prompts at once. A pipeline has as many micro-batches on their way as stages: a chunk goes
+    with one of them, while the others decode, and holds up each by its share of a stage. Agrawal et al. 2024,
+    "Sarathi-Serve" (arXiv 2403.02310).
     """
-    others = np.where(batch.output > 1, batch.batch_size - 1, 0)[..., None]  # one token each comes of the prompt
-    room = batch.max_num_batched_tokens - others * batch.candidates
+    batches, rows = (each[..., None] for each in _micro_batches(replica, batch.batch_size))
+    fullest, prompts = np.ceil(rows / replica.dp_ranks), np.minimum(rows, replica.dp_ranks)
+    decoding = batch.output[..., None] > 1
+    others, beside = (
+        np.where(decoding, n, 0) for n in (rows - prompts, fullest - 1)
+    )  # one token each comes of the prompt
+    room = batch.max_num_batched_tokens - beside * batch.candidates
+    if np.any(room <= 0):
+        decoded = int(beside.max()) * batch.candidates
+        raise ValueError(
+            f"max_num_batched_tokens = {batch.max_num_batched_tokens} leaves no room for a prompt: the other sequences"
+            f" of batch_size = {int(np.max(batch.batch_size))} decode {decoded} tokens a step"
+        )
     prompt = np.minimum(batch.prompt, batch.longest(replica.model))  # longer ones do not fit
     left = np.maximum(prompt - batch.cached_prefix, 1)[..., None]
     if (count := int(np.ceil(left / room).max())) > MOST_CHUNKS:
@@ -168,11 +188,23 @@ def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
     new = np.clip(left - starts, 0, room)
     used = new > 0
     start = np.where(used, batch.cached_prefix + starts, 0)
-    chunk = prefill_piece(1.0, np.where(used, new, 1), start)
     context = (batch.prompt + batch.output / 2)[..., None]
-    mixed = _steps(replica, [chunk, Step(others, batch.candidates, context, context, batch.candidates)])
-    plain = step_time(replica, decode(np.maximum(others, 1), context, candidates=batch.candidates))
-    marginal = (used * (mixed.total - np.where(others > 0, plain, 0.0))).sum(-1)
+
+    def step_of(chunks: Array, decodes: Array) -> list[Step]:
+        chunk = prefill_piece(chunks, np.where(used, new, 1), start)
+        return [chunk, Step(decodes, batch.candidates, context, context, batch.candidates)]
+
+    mixed = _steps(replica, step_of(prompts, others), own=tuple(step_of(1.0, beside)))
+    plain = _steps(
+        replica, [decode(np.maximum(rows - prompts, 1), context, candidates=batch.candidates)],
+        own=(decode(np.maximum(fullest - 1, 1), context, candidates=batch.candidates),),
+    )  # fmt: skip
+    marginal = (used * (mixed.total - np.where(beside > 0, plain.total, 0.0))).sum(-1) / batches[..., 0]
+    if replica.pp > 1:
+        more = np.where(decoding, batches - 1, 0)
+        mixed = replace(
+            mixed, computing=mixed.computing + more * plain.computing, bytes=mixed.bytes + more * plain.bytes
+        )
     return mixed.weighted(used), marginal
 
 
@@ -202,25 +234,25 @@ def _decoding(replica: Replica, batch: Batch) -> Phase:
 
 def _micro_batches(replica: Replica, batch_size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How many batches keep the stages of a pipeline busy, and the sequences in each [1]."""
-    batches = np.minimum(batch_size, replica.pp)
+    batches = np.minimum(np.ceil(batch_size / replica.dp_ranks), replica.pp)
     return batches, np.ceil(batch_size / batches)
 
 
 # Steps as phases --------------------------------------------------------------------------------------------------
 
 
-def _steps(replica: Replica, pieces: list[Step], batches: Array = 1) -> Phase:
-    """Steps as they are, each of `batches` micro-batches that are on their way at a time."""
-    works = step(replica, *pieces)
+def _steps(replica: Replica, pieces: list[Step], batches: Array = 1, *, own: tuple[Step, ...] | None = None) -> Phase:
+    """Steps as they are, each of `batches` micro-batches that are on their way at a time; `own` as for `step`."""
+    works = step(replica, *pieces, own=own)
     seconds = np.zeros((len(works), 3, *np.broadcast_shapes(*(np.shape(work.time) for work in works.values()))))
     for place, work in zip(seconds, works.values(), strict=True):
         for limited, part in zip(place, work.by_limit, strict=True):
             limited[...] = part
     kernels = seconds.sum((0, 1))
-    other = overhead(replica, kernels, *pieces)
+    other = overhead(replica, kernels, *pieces, own=own)
     moved = sum(work.bytes for name, work in works.items() if name not in COLLECTIVES)
-    own = replica.tp == replica.ep == 1  # the works are those of the whole model
-    computing = sum(work.computing for work in works.values()) if own else model_computing(replica, *pieces)
+    one = replica.gpus == replica.pp and not replica.expert_skew  # the works are those of the whole model
+    computing = sum(work.computing for work in works.values()) if one else model_computing(replica, *pieces)
     return Phase(
         tuple(works),
         seconds,

@@ -47,12 +47,12 @@ def memory_fit(
     shared = batch.cached_prefix // BLOCK_SIZE * BLOCK_SIZE
     prefix = cache(shared)
     each = cache(batch.prompt + batch.output + batch.candidates - 1 - shared)
-    needed = prefix + np.ceil(batch.batch_size / replica.ep) * each
+    needed = prefix + np.ceil(batch.batch_size / replica.dp_ranks) * each
     too_long = batch.prompt + batch.output > batch.longest(replica.model)
     unfit = np.select([left <= 0, too_long, needed > left], [WEIGHTS, CONTEXT_LENGTH, KV_CACHE], ALL_FITS)
     return {
         "weights": stored, "activations": alive, "kv_bytes_per_token": per_token,
-        "kv_capacity": blocks * BLOCK_SIZE * replica.ep, "memory": stored + alive + taken + needed,
-        "workspace": taken, "usable_memory": stored + alive + taken + left,
-        "unfit": unfit, "largest_batch": np.where(too_long, 0, np.floor(max(left - prefix, 0.0) / each) * replica.ep),
+        "kv_capacity": blocks * BLOCK_SIZE * replica.dp_ranks, "memory": stored + alive + taken + needed,
+        "workspace": taken, "usable_memory": stored + alive + taken + left, "unfit": unfit,
+        "largest_batch": np.where(too_long, 0, np.floor(max(left - prefix, 0.0) / each) * replica.dp_ranks),
     }  # fmt: skip

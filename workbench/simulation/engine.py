@@ -1,9 +1,12 @@
 """The engine: steps of continuous batching, one by one or many in a leap, every one timed by the kernel model.
 
 Simplified: scheduling, sampling and sending tokens take the time of the engine's host (`Replica`); a step's attention
-is that of its sequences at their mean context; MoE experts are touched evenly.
+is that of its sequences at their mean context; MoE experts are touched evenly. Groups of attention data parallelism
+take their steps together, each as long as the fullest one's; a request goes to the one that has fewest (vLLM,
+vllm/v1/engine/core_client.py). In a pipeline all of a step's sequences and tokens are spread evenly over micro-batches.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,28 +48,38 @@ class Engine:
 
     def __init__(self, server: Server, times: StepTimes | None = None) -> None:
         """Begin idle, at time 0."""
-        self.scheduler, self.times = Scheduler(server), times or StepTimes(server)
-        self.batch = self.scheduler.batch
+        self.ranks = [Scheduler(server) for _ in range(server.dp_ranks)]
+        self.times = times or StepTimes(server)
+        self.stages = server.pp
+        self.serving: dict[Request, Scheduler] = {}  # of what has not ended
         self.now = self.busy = self.running_area = 0.0
         self.steps = self.generated_tokens = 0
-        self.least_free = self.scheduler.free
+        self.least_free = self.free
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.scheduler.running and not self.scheduler.waiting
+        return not self.serving
+
+    @property
+    def free(self) -> int:
+        """Free blocks of the KV cache [1]."""
+        return sum(rank.free for rank in self.ranks)
 
     def add(self, request: Request) -> None:
         """Put a request at the end of the queue."""
-        self.scheduler.waiting.append(request)
+        rank = min(self.ranks, key=lambda rank: len(rank.running) + len(rank.waiting))
+        self.serving[request] = rank
+        rank.waiting.append(request)
 
     def cancel(self, request: Request) -> None:
         """Drop a request that was added and has not finished; `Request.generated` has its tokens."""
-        self.scheduler.cancel(request)
+        self.serving.pop(request).cancel(request)
 
     def generated(self, request: Request) -> int:
         """Output tokens so far of a request that has not ended [token]."""
-        return self.batch.generated(request)
+        rank = self.serving.get(request)
+        return rank.batch.generated(request) if rank else request.generated
 
     def wait_until(self, time: float) -> None:
         """Let the time of an idle engine pass until `time` [s]."""
@@ -95,75 +108,110 @@ class Engine:
         StepOutcome or None
             None where the next step would end after the horizon.
         """
-        if not self.scheduler.only_decodes():
+        if not all(rank.only_decodes() for rank in self.ranks):
             return self._mixed_step(horizon)
-        room = len(self.scheduler.running) < self.scheduler.max_sequences and not self.scheduler.waiting
+        room = any(len(rank.running) < rank.max_sequences and not rank.waiting for rank in self.ranks)
         return self._leap(min(arrival, deadline) if room else deadline, horizon)
 
     def _mixed_step(self, horizon: float) -> StepOutcome | None:
-        parts = self.scheduler.schedule()
-        decodes = not (parts and self.scheduler.prompts_first)
-        seconds = self._mixed_time(parts, self.batch.size if decodes else 0)
+        parts = [rank.schedule() for rank in self.ranks]
+        decoding = [
+            0 if own and rank.prompts_first else rank.batch.size for rank, own in zip(self.ranks, parts, strict=True)
+        ]
+        seconds = self._mixed_time(parts, decoding)
         if self.now + seconds > horizon:
             return None
         self._advance(seconds, 1)
-        if decodes:
-            self.generated_tokens += self.batch.advance(1)
-        completed = self.scheduler.complete(parts)
-        first_tokens = [request for request in completed if not request.generated]
-        self.generated_tokens += len(completed)
-        for request in completed:
-            request.generated += 1
-            self.batch.join(request)
-        return StepOutcome(seconds, first_tokens, self.scheduler.finish())
+        first_tokens = []
+        for rank, own, decodes in zip(self.ranks, parts, decoding, strict=True):
+            if decodes:
+                self.generated_tokens += rank.batch.advance(1)
+            for request in rank.complete(own):
+                if not request.generated:
+                    first_tokens.append(request)
+                self.generated_tokens += 1
+                request.generated += 1
+                rank.batch.join(request)
+        return StepOutcome(seconds, first_tokens, self._finish())
 
-    def _mixed_time(self, parts: list[PromptPart], decoding: int) -> float:
-        """Time of a step with parts of prompts and some decoding sequences, all that there are or none [s]."""
-        tokens = decoding + sum(part.upto - part.start for part in parts)
-        seconds = self.times.linear[tokens] + self.times.head[decoding + len(parts)]
-        if decoding:
-            seconds += float(self.times.decode(decoding, self.batch.context / decoding))
-        if parts:
-            seconds += self.times.prefill([(part.start, part.upto) for part in parts])
-        return max(seconds, self.times.least)
+    def _finish(self) -> list[Request]:
+        """Take out the sequences that have come to their end, in the order of sends."""
+        finished = [request for rank in self.ranks for request in rank.finish()]
+        for request in finished:
+            del self.serving[request]
+        return finished if len(self.ranks) == 1 else sorted(finished, key=lambda request: request.place)
+
+    def _mixed_time(self, parts: list[list[PromptPart]], decoding: list[int]) -> float:
+        """Time of a step with parts of prompts and some decoding sequences of every group, all it has or none [s]."""
+        batches = self._micro_batches(n + len(own) for n, own in zip(decoding, parts, strict=True))
+        longest, computed = 0.0, 0
+        for rank, own, n in zip(self.ranks, parts, decoding, strict=True):
+            tokens = n + sum(part.upto - part.start for part in own)
+            seconds = self.times.linear[-(-tokens // batches)] + self.times.head[-(-(n + len(own)) // batches)]
+            if n:
+                seconds += float(self.times.decode(-(-n // batches), rank.batch.context / n))
+            if own:
+                seconds += self.times.prefill([(part.start, part.upto) for part in own]) / batches
+            longest, computed = max(longest, seconds), computed + tokens
+        return max(longest + self._experts(computed, batches), self.times.least)
+
+    def _micro_batches(self, sequences: Iterable[int]) -> int:
+        """How many the sequences of a step are spread over, by those of every group [1]."""
+        return 1 if self.stages == 1 else min(max(sequences), self.stages)
+
+    def _experts(self, tokens: int, batches: int) -> float:
+        """Time of routed experts for the tokens of all groups, where they are not in each one's own [s]."""
+        return self.times.experts[-(-tokens // (len(self.ranks) * batches))]
 
     def _leap(self, until: float, horizon: float) -> StepOutcome | None:
         """Decode until the next event: an end, an exhausted cache, or the time `until` [s]."""
-        n, now = self.batch.size, self.now
-        context = self.batch.context / n
-        steps = self.batch.steps_within(self.scheduler.free)
-        base = self.times.linear[n] + self.times.head[n]
-        first = max(base + float(self.times.decode(n, context)), self.times.least)
+        ranks, now = [rank for rank in self.ranks if rank.batch.size], self.now
+        batches = self._micro_batches(rank.batch.size for rank in ranks)
+        experts = self._experts(sum(rank.batch.size for rank in ranks), batches)
+
+        def times(ahead: Any) -> Any:
+            """Time of the steps some steps ahead [s]."""
+            longest = self.times.least
+            for rank in ranks:
+                n = -(-rank.batch.size // batches)
+                each = self.times.linear[n] + self.times.head[n]
+                each = each + self.times.decode(n, rank.batch.context / rank.batch.size + ahead) + experts
+                longest = np.maximum(each, longest)
+            return longest
+
+        steps = min(rank.batch.steps_within(rank.free) for rank in ranks)
+        first = float(times(0))
         steps = min(steps, int(min((min(until, horizon) - now) / first, steps)) + 2)
         if steps == 1:
             ends = np.array([first])
         else:
-            each = base + self.times.decode(n, context + np.arange(steps))
-            ends = np.cumsum(np.maximum(each, self.times.least))
+            ends = np.cumsum(times(np.arange(steps)))
             steps = 1 + int(np.searchsorted(ends[: steps - 1], until - now, side="left"))
         if now + ends[steps - 1] > horizon:
             steps = int(np.searchsorted(ends, horizon - now, side="right"))
         if not steps:
             return None
         seconds = float(ends[steps - 1])
-        self.scheduler.free -= self.batch.blocks_of(steps)
+        for rank in ranks:
+            rank.free -= rank.batch.blocks_of(steps)
         self._advance(seconds, steps)
-        self.generated_tokens += self.batch.advance(steps)
-        return StepOutcome(seconds, [], self.scheduler.finish())
+        self.generated_tokens += sum(rank.batch.advance(steps) for rank in ranks)
+        return StepOutcome(seconds, [], self._finish())
 
     def _advance(self, seconds: float, steps: int) -> None:
         """Let the time of some steps pass."""
-        self.running_area += seconds * len(self.scheduler.running)
+        self.running_area += seconds * sum(len(rank.running) for rank in self.ranks)
         self.now += seconds
         self.busy += seconds
         self.steps += steps
-        self.least_free = min(self.least_free, self.scheduler.free)
+        self.least_free = min(self.least_free, self.free)
 
     def counts(self) -> dict[str, Any]:
         """Its totals, by the names of `simulate`'s "engine"."""
-        blocks = self.scheduler.blocks
+        blocks = sum(rank.blocks for rank in self.ranks)
         return {
-            "duration": self.now, "busy": self.busy, "steps": self.steps, "preemptions": self.scheduler.preemptions,
+            "duration": self.now, "busy": self.busy, "steps": self.steps,
+            "preemptions": sum(rank.preemptions for rank in self.ranks),
             "generated_tokens": self.generated_tokens, "peak_kv_blocks": blocks - self.least_free, "kv_blocks": blocks,
             "mean_running": self.running_area / (self.now or 1.0),
         }  # fmt: skip

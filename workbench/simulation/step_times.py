@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ..operators import Step, decode, sees
+from ..operators import OPERATORS, Step, decode, sees
 from ..servers import steps
+from ..servers.exchange import between_stages
 from ..servers.server import Server
 
 #: How many contexts times are tabulated at, in equal ratios; between them they are interpolated [1].
@@ -13,12 +14,14 @@ CONTEXTS = 256
 
 
 class StepTimes:
-    """The parts that a step's time (`steps.step_time`) is the sum of.
+    """The parts that a step's time (`steps.step_time`) is the sum of; of one of `dp` groups, all of which have as much.
 
     Attributes
     ----------
     linear : list of float
-        By the tokens in the step: every operator but those below, and the step's overhead [s].
+        By the tokens in the step: every operator but those below, the step's overhead, and sends between stages [s].
+    experts : list of float
+        By the mean tokens of a group, of several: routed experts, which are in `linear` where there is one [s].
     head : list of float
         By the sequences in the step: lm_head and the sequences' overhead [s].
     least : float
@@ -32,12 +35,15 @@ class StepTimes:
         tokens = np.arange(1, server.max_num_batched_tokens + 1)
         sequences = np.arange(1, server.max_num_seqs + 1)
         contexts = np.unique(np.geomspace(1, server.max_model_len, CONTEXTS).round()).astype(int)
-        linear, _, _ = _parts(server, decode(tokens, 1))
-        _, heads, self._decode = _parts(server, decode(sequences[:, None], contexts))
-        _, _, self._prefill = _parts(server, steps.prefill_piece(1, contexts))
+        groups, host = server.dp_ranks, server.calibration
+        every = _parts(server, decode(groups * tokens, 1))
+        by_sequences = _parts(server, decode(groups * sequences[:, None], contexts))
+        heads, self._decode = by_sequences["sequences"], by_sequences["context"]
+        self._prefill = _parts(server, steps.prefill_piece(groups, contexts))["context"]
         self.contexts = contexts.astype(float)  # as np.interp wants them
-        host = server.calibration
-        self.linear: list[float] = [0.0, *(linear + host.step_overhead).tolist()]
+        linear = every["tokens"] + host.step_overhead + between_stages(server, decode(tokens, 1))
+        self.linear: list[float] = [0.0, *linear.tolist()]
+        self.experts: list[float] = [0.0, *np.broadcast_to(every["experts"], tokens.shape).tolist()]
         self.head: list[float] = [0.0, *(heads[:, 0] + sequences * host.sequence_overhead).tolist()]
         self.least = host.launching
 
@@ -60,9 +66,11 @@ class StepTimes:
         return launch + float((times - launch).sum())
 
 
-def _parts(server: Server, piece: Step) -> tuple[Any, Any, Any]:
-    """Times of a step's operators [s]: by its tokens, lm_head, and by its sequences' contexts."""
-    parts: dict[str, Any] = dict.fromkeys(("tokens", "sequences", "context"), 0.0)
+def _parts(server: Server, piece: Step) -> dict[str, Any]:
+    """Times of a step's operators by what their work follows from: `sees`, or "experts" of several groups [s]."""
+    parts: dict[str, Any] = dict.fromkeys(("tokens", "sequences", "context", "experts"), 0.0)
     for name, work in steps.step(server, piece).items():
-        parts[sees(name)] = parts[sees(name)] + work.time
-    return parts["tokens"], parts["sequences"], parts["context"]
+        spread = server.dp_ranks > 1 and name in OPERATORS and OPERATORS[name].routed
+        kind = "experts" if spread else sees(name)
+        parts[kind] = parts[kind] + work.time
+    return parts
