@@ -238,7 +238,10 @@ def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Arr
 
     def run(rows: Array, widths: Widths) -> tuple[Array, Array]:
         cost = _cost(replica, replica.shard, name, Step(rows, 1, 1, 0), widths)
-        seconds = operator_time(replica.gpu, cost, peak_flop_rate, replica.time_model, engine=replica.timing.engine)
+        seconds = operator_time(
+            replica.gpu, cost, peak_flop_rate, replica.time_model, engine=replica.timing.engine,
+            fused=replica.timing.fused,
+        )  # fmt: skip
         return seconds, cost.bytes - cost.activations
 
     parts = np.ceil(rows / part - 1e-9)  # an even share of a prompt's rows is whole but for rounding
