@@ -146,15 +146,17 @@ def gathered(model: Model, step: Step, w: Widths, gpus: int) -> tuple[Cost, Cost
     return first, second
 
 
-def spread_experts(cost: Cost, gpus: int, *, skew: float = 0.0, copies: int = 0, everywhere: bool = False) -> Cost:
+def spread_experts(
+    cost: Cost, gpus: int, *, skew: float = 0.0, copies: int = 0, spread: float = 0.0, everywhere: bool = False
+) -> Cost:  # fmt: skip
     """The busiest GPU's part of routed experts that are spread over `gpus` [1], with whole experts on each.
 
-    `skew` and `copies` are as for `operators.routing.busiest_load`; with `everywhere` every GPU has all tokens.
+    `skew`, `copies` and `spread` are as for `operators.routing.busiest_load`; with `everywhere` every GPU has all tokens.
     """
     routed = cost.routed
     assert routed
     sizes = (routed.tokens, routed.experts, routed.experts_per_token)
-    rows, touched = busiest_load(*sizes, gpus, skew=skew, copies=copies, drawn=cost.batch)
+    rows, touched = busiest_load(*sizes, gpus, skew=skew, copies=copies, spread=spread, drawn=cost.batch)
     share, read = rows / (cost.m * cost.batch), touched / cost.batch
     kept = share * cost.activations
     part = routed.spread(gpus, copies=copies, everywhere=everywhere)

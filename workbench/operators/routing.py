@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, expm1
 from operator import mul
 
 from ..common.arrays import Array, np
@@ -140,6 +140,7 @@ def busiest_load(
     *,
     skew: Array = 0.0,
     copies: Array = 0,
+    spread: float = 0.0,
     drawn: Array | None = None,
 ) -> tuple[Array, Array]:
     """Rows of the busiest of `ep` GPUs and experts that they touch, where tokens choose at random or by a power law.
@@ -152,6 +153,8 @@ def busiest_load(
         Exponent of the power law; 0: at random [1].
     copies : float
         Second copies of the experts that have most, one each, which take half of what comes to them [1].
+    spread : float
+        How much more popular some experts are than others, as for `experts_drawn`; second copies even that out [1].
     drawn : float or ndarray, optional
         Experts that the batch touches on all GPUs, where some are more popular; None: `experts_drawn` [1].
 
@@ -162,7 +165,8 @@ def busiest_load(
 
     Notes
     -----
-    At random, a token has k (1 - 1 / ep) (E - k) / (E - 1) / ep of variance of its rows on one GPU. A power law without
+    At random, a token has k (1 - 1 / ep) (E - k) / (E - 1) / ep of variance of its rows on one GPU, and a spread s of
+    the experts' popularity adds (exp(s^2) - 1) (ep - 1) / E of the squared mean. A power law without
     copies is `skewed_load`. With copies, the fullest GPU has at least the most loaded copy, or the most loaded expert
     that has no second one, beside the least loaded ones: experts are placed by their loads.
     """
@@ -173,7 +177,8 @@ def busiest_load(
         )
     mean = pairs / ep
     apart = (n_experts - experts_per_token) / np.maximum(n_experts - 1, 1)
-    rows = mean + top_of(ep) * np.sqrt(mean * (1 - 1 / np.asarray(ep)) * apart)
+    uneven = np.where(np.greater(copies, 0), 0.0, expm1(spread**2)) * (np.asarray(ep) - 1) / n_experts
+    rows = mean + top_of(ep) * np.sqrt(mean * (1 - 1 / np.asarray(ep)) * apart + mean**2 * uneven)
     if np.any(skew):
         law = power_law(tokens, n_experts, experts_per_token, skew)
         heaviest = np.maximum(law.largest(n_experts) / 2, law.largest(n_experts, copies))

@@ -167,7 +167,8 @@ def _cost(replica: Replica, shard: Model, name: str, piece: Step, widths: Widths
     if not OPERATORS[name].routed or (replica.ep == 1 and not replica.expert_skew):
         return cost
     skew, copies = replica.expert_skew, replica.redundant_experts
-    return spread_experts(cost, replica.ep, skew=skew, copies=copies, everywhere=replica.dp_ranks == 1)
+    everywhere = replica.dp_ranks == 1
+    return spread_experts(cost, replica.ep, skew=skew, copies=copies, spread=EXPERT_SPREAD, everywhere=everywhere)
 
 
 def _own(replica: Replica, pieces: tuple[Step, ...]) -> tuple[Step, ...]:
