@@ -28,7 +28,7 @@ READY := .venv/.ready
 # As the lock says, each file by its hash. The project is built by the locked build group, not by what is newest today.
 SYNC = $(BIN)/uv sync -q --frozen --inexact --compile-bytecode --no-build-isolation-package roofline-workbench --extra all --group build --python $(BIN)/python
 
-.PHONY: help figures check test lint audit audit-deps sbom screenshots explore lab notebooks docs bench clean
+.PHONY: help figures check test lint audit audit-deps sbom screenshots explore lab notebooks docs serving bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ notebooks: $(READY)  ## run all notebooks but the explorer's and store their out
 docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold
 	@$(SYNC) --group docs
 	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
+
+serving: $(READY)  ## simulate every published serving benchmark, into workbench/data/serving/predicted.csv (two minutes)
+	@$(BIN)/python -c 'from workbench import studies; studies.write_predictions()'
 
 bench: $(READY)  ## grids beside this machine's copy bandwidth and the batch beside papermill, into workbench/data/benchmarks.csv; a simulation; the explorer
 	@$(BIN)/python -m pytest -o addopts= -o python_functions='bench_*' tests/bench_grid.py tests/bench_figures.py --benchmark-json .cache/benchmarks.json --benchmark-storage file://.cache/benchmarks
