@@ -124,4 +124,5 @@ def served_scatter(table: pd.DataFrame, quantity: str, ax: Axes | None = None) -
         axis.set_major_formatter(EngFormatter(sep=" " if unit else "", unit=unit))
         axis.set_minor_formatter(NullFormatter())
     ax.grid(alpha=0.25, linewidth=0.6)
+    ax.legend(loc="upper left", fontsize=8.5)
     return ax

@@ -26,10 +26,10 @@ RUN = (
     "gpu", "tp", "model", "weight_dtype", "act_dtype", "kv_dtype", "engine", "isl", "osl", "len_dist", "load_kind",
     "load",
 )  # fmt: skip
-MEASURED = {"tokens_per_second": "output_tok_s_total", "ttft_s": "ttft_s", "tpot_s": "tpot_s"}
+BENCHMARK_VALUES = {"tokens_per_second": "output_tok_s_total", "ttft_s": "ttft_s", "tpot_s": "tpot_s"}
 LOAD_KINDS = ("closed_loop", "offline_max", "static_batch")
 #: The shortest of lengths that vary, over the longest, which gives a benchmark its name [1].
-SHORTEST = {"fixed": 1.0, "uniform 0.8-1": 0.8}
+SHORTEST_SHARE = {"fixed": 1.0, "uniform 0.8-1": 0.8}
 
 #: Tokens of a step: what InferenceX gives vLLM, and the default of vLLM's server, TensorRT-LLM and SGLang on GPUs of
 #: this size; no other source says it [token].
@@ -81,9 +81,14 @@ def serving_sources() -> pd.DataFrame:
     return table.assign(runs=table.source.map(serving_benchmarks().source.value_counts()))
 
 
+def runs_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """What was run, a dict a row."""
+    return [{str(name): value for name, value in row.items()} for row in rows[[*RUN]].to_dict("records")]
+
+
 def _output_tokens(table: pd.DataFrame) -> pd.Series:
     """Tokens of an output on average [token]."""
-    return table.osl * (1 + table.len_dist.map(SHORTEST)) / 2
+    return table.osl * (1 + table.len_dist.map(SHORTEST_SHARE)) / 2
 
 
 @typed(row=RUN)
@@ -128,7 +133,7 @@ def _at_once(row: Mapping[str, Any]) -> int:
 def _workload(row: Mapping[str, Any]) -> Workload:
     """The requests of a benchmark: all at once, or each user's next when an answer has come."""
     closed = one_of("load_kind", row["load_kind"], LOAD_KINDS) == "closed_loop"
-    shortest = SHORTEST[one_of("len_dist", row["len_dist"], SHORTEST)]
+    shortest = SHORTEST_SHARE[one_of("len_dist", row["len_dist"], SHORTEST_SHARE)]
     known = REQUESTS.get((row["isl"], row["osl"]), MANY)
     n = known if np.isinf(row["load"]) else _at_once(row) * (REQUESTS_OF_A_USER if closed else 1)
     rng = np.random.default_rng(0)
@@ -136,12 +141,12 @@ def _workload(row: Mapping[str, Any]) -> Workload:
     return Workload(np.zeros(n), prompt, output, np.zeros(n, int), _at_once(row) if closed else None)
 
 
-def served(row: Mapping[str, Any], *, engine: str | None = "as named", time_model: str = "kernel") -> dict[str, float]:
+def served(row: Mapping[str, Any], *, engine: str | None = "as named", time_model: str = "kernel") -> dict[str, Any]:
     """What a benchmark would have measured: tokens_per_second [token/s], ttft_s and tpot_s [s], means of its requests.
 
     All NaN where the server refuses the model, with what it says under "refused".
     """
-    names = dict.fromkeys(MEASURED, np.nan)
+    names: dict[str, Any] = dict.fromkeys(BENCHMARK_VALUES, np.nan)
     try:
         requests = simulate(server_of(row, engine=engine, time_model=time_model), _workload(row))
     except ValueError as error:
@@ -195,10 +200,10 @@ def predict_serving(
     if engine not in (None, "as named"):
         engine = find_engine(engine).id
     one_of("time_model", time_model, TIME_MODELS)
-    for name, known in (("load_kind", LOAD_KINDS), ("len_dist", tuple(SHORTEST))):
+    for name, known in (("load_kind", LOAD_KINDS), ("len_dist", tuple(SHORTEST_SHARE))):
         for value in rows[name].unique():
             one_of(name, value, known)
-    asked = [{str(name): value for name, value in row.items()} for row in rows[[*RUN]].to_dict("records")]
+    asked = runs_of(rows)
     predicted = []
     workers = cores() if processes is None else whole_number("processes", processes, high=MOST_PROCESSES)
     with progress_bar("benchmarks", show=progress) as tick, ProcessPoolExecutor(min(workers, len(asked))) as pool:
@@ -226,7 +231,8 @@ def write_predictions(path: Path | None = None, *, progress: bool = True) -> pd.
     """
     rows = serving_benchmarks()
     parts = [
-        predict_serving(rows, time_model=by, progress=progress)[[*MEASURED]].add_prefix(f"{by}_") for by in TIME_MODELS
+        predict_serving(rows, time_model=by, progress=progress)[[*BENCHMARK_VALUES]].add_prefix(f"{by}_")
+        for by in TIME_MODELS
     ]
     table = pd.concat(parts, axis=1).rename_axis("row")
     text = table.to_csv(float_format="%.6g", lineterminator="\n")

@@ -1,12 +1,13 @@
 """How far off predicted servers are from what was published of them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from ..common.arguments import LEAST, check_range, one_of
 from ..signatures import typed
-from .published_serving import FOLDER, MEASURED, serving_benchmarks
+from .published_serving import FOLDER, BENCHMARK_VALUES, serving_benchmarks
 
 #: Whose predictions there may be: the simulation with the kernels' times, with ideal ones and no host, and with the
 #: kernels' times by a fit that did not see the row's model.
@@ -38,11 +39,11 @@ def serving_predictions() -> pd.DataFrame:
         file = FOLDER / f"{name}.csv"
         if file.is_file():
             numbers = pd.read_csv(str(file), comment="#", index_col="row").add_prefix(prefix)
-            table = table.join(numbers[[column for column in numbers if column.endswith(tuple(MEASURED))]])
+            table = table.join(numbers[[column for column in numbers if str(column).endswith(tuple(BENCHMARK_VALUES))]])
     return table
 
 
-@typed(table=(*MEASURED, "kernel_tokens_per_second"))
+@typed(table=(*BENCHMARK_VALUES, "kernel_tokens_per_second"))
 def serving_errors(
     table: pd.DataFrame, by: list[str], *, quantity: list[str] | None = None, within: float = 0.25
 ) -> pd.DataFrame:
@@ -76,15 +77,15 @@ def serving_errors(
     for column in by:
         one_of("by", column, [str(name) for name in table])
     ratios = []
-    for name in MEASURED if quantity is None else quantity:
-        one_of("quantity", name, MEASURED)
+    for name in BENCHMARK_VALUES if quantity is None else quantity:
+        one_of("quantity", name, BENCHMARK_VALUES)
         rows = table[table[name].notna()]
         ratios += [
             rows[by].assign(quantity=name, predicted_by=whose, ratio=rows[f"{whose}_{name}"] / rows[name])
             for whose in PREDICTED_BY if f"{whose}_{name}" in rows
         ]  # fmt: skip
     if not ratios:
-        raise ValueError(f"quantity = {quantity!r}: give some of {', '.join(MEASURED)}")
+        raise ValueError(f"quantity = {quantity!r}: give some of {', '.join(BENCHMARK_VALUES)}")
     ratio = pd.concat(ratios)
     off = (ratio.ratio - 1).abs()
     parts = ratio.assign(off=off, near=(off <= within).where(off.notna()).astype(float), refused=off.isna()).groupby(
@@ -117,7 +118,7 @@ SUMMED = {
 }  # fmt: skip
 
 
-@typed(table=(*MEASURED, "kernel_tokens_per_second", "load_kind"))
+@typed(table=(*BENCHMARK_VALUES, "kernel_tokens_per_second", "load_kind"))
 def serving_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Errors of the workbench, of the ideal roofline and of another tool side by side, as texts.
 
@@ -148,7 +149,9 @@ def serving_summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["runs", "predicted by", "throughput", "TPOT", "TTFT"])
 
 
-def _in_words(row: dict[str, Any]) -> str:
+def _in_words(row: Mapping[Any, Any]) -> str:
     """Ratio, error and share within 25 %, those that are known."""
+    if pd.isna(row["ratio"]):
+        return f"{row['error [%]']:.0f} % off"
     shown = {"ratio": "{:.2f}", "error [%]": "{:.0f} %", "near [%]": "{:.0f} %"}
     return ", ".join(form.format(row[name]) for name, form in shown.items() if not pd.isna(row[name]))
