@@ -39,7 +39,8 @@ def record_claims() -> None:
         result = QUANTITIES[claim.quantity](**claim.inputs)
         entry["ours"] = float(f"{result.ours:.6g}")
         entry["verdict"] = audit.verdict(claim, result)
-        entry["reason"] = entry["reason"].removesuffix(EDGE) + EDGE * audit.hangs(claim, result)
+        reason = entry.pop("reason", "").removesuffix(EDGE.strip()).rstrip() + EDGE * audit.hangs(claim, result)
+        entry |= {"reason": reason.strip()} if reason else {}
         print(f"{claim.id}: {entry['ours'] / claim.published:.2f}, {entry['verdict']}")
     CLAIMS.write_text(head + yaml.safe_dump(fields, sort_keys=False, width=116))
 

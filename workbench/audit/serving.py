@@ -20,7 +20,7 @@ def _throughput(run: tuple[tuple[str, Any], ...]) -> float:
     rows = serving_benchmarks()
     for name, value in run:
         if name not in rows:
-            raise ValueError(f"no column {name!r}: a published run has {', '.join(rows)}")
+            raise ValueError(f"no column {name!r}: a published run has {', '.join(map(str, rows))}")
         rows = rows[rows[name] == value]
     if len(rows) != 1:
         raise ValueError(f"{len(rows)} published runs are {dict(run)}: name one")

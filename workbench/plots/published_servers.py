@@ -22,7 +22,7 @@ COMPARED = tuple(f"{whose}{name}" for whose in ("", "kernel_", "ideal_") for nam
 #: Whose predictions are drawn, in the order of the legend: what they are called, and their colour.
 PREDICTORS = {"kernel": ("kernels' times and host", "sky"), "ideal": ("ideal roofline", "orange")}
 #: What counts as near: predicted over measured, and the ends of the axis of such ratios [1].
-NEAR, RATIOS = (0.75, 1.25), (0.2, 10.0)
+NEAR, RATIOS = (0.75, 1.25), (0.2, 16.0)
 #: Engines as points of a scatter: colour and marker.
 ENGINE_LOOKS = {"vllm": ("blue", "o"), "sglang": ("green", "^"), "trtllm": ("orange", "s")}
 
@@ -70,7 +70,7 @@ def served_ratios(table: pd.DataFrame, by: str, ax: Axes | None = None, *, quant
     ax.axvline(1, color=COLORS["black"], linewidth=1, zorder=1)
     ax.set(xscale="log", xlim=RATIOS, ylim=(len(groups) - 0.5, -0.5))
     ax.set_yticks(range(len(groups)), [str(group[by].iloc[0]) for group in groups])
-    ax.xaxis.set_major_locator(FixedLocator([0.25, 0.5, 1, 2, 4, 8]))
+    ax.xaxis.set_major_locator(FixedLocator([0.25, 0.5, 1, 2, 4, 8, 16]))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(axis="x", alpha=0.25, linewidth=0.6)

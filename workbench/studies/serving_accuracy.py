@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..common.arguments import LEAST, check_range, one_of
 from ..signatures import typed
-from .published_serving import FOLDER, BENCHMARK_VALUES, serving_benchmarks
+from .published_serving import BENCHMARK_VALUES, FOLDER, serving_benchmarks
 
 #: Whose predictions there may be: the simulation with the kernels' times, with ideal ones and no host, and with the
 #: kernels' times by a fit that did not see the row's model.
