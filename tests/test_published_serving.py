@@ -73,7 +73,7 @@ def test_a_server_is_that_of_its_row(table):
     assert (server.gpu.id, server.model.id, server.tp, server.engine) == (row.gpu, row.model, row.tp, "vllm")
     assert (server.activation_dtype, server.kv_dtype) == (row.act_dtype, row.kv_dtype)
     assert server.max_num_seqs == row.load  # InferenceX gives vLLM as many as there are users
-    assert server.max_num_batched_tokens == 8192
+    assert server.max_num_batched_tokens == 8192  # as it does these
     assert server.max_model_len == row.isl + row.osl
     assert studies.server_of(row.to_dict() | {"engine": "sglang 0.5"}).engine == "sglang"
     assert studies.server_of(row.to_dict(), engine="trtllm").engine == "trtllm"

@@ -31,11 +31,6 @@ LOAD_KINDS = ("closed_loop", "offline_max", "static_batch")
 #: The shortest of lengths that vary, over the longest, which gives a benchmark its name [1].
 SHORTEST_SHARE = {"fixed": 1.0, "uniform 0.8-1": 0.8}
 
-#: Tokens of a step: what InferenceX gives vLLM, and the default of vLLM's server, TensorRT-LLM and SGLang on GPUs of
-#: this size; no other source says it [token].
-TOKEN_BUDGET = 8192
-#: Sequences of a step where all requests come at once, and the source has no limit: TensorRT-LLM's default [1].
-MOST_SEQUENCES = 2048
 #: Requests of TensorRT-LLM's tables by prompt and output [1]: its page lists them.
 REQUESTS = {
     (128, 128): 30_000, (128, 2048): 3000, (128, 4096): 1500, (500, 2000): 3000, (1000, 1000): 3000,
@@ -116,29 +111,30 @@ def server_of(row: Mapping[str, Any], *, engine: str | None = "as named", time_m
         For what `Server` refuses.
     """
     weights = row["weight_dtype"] if isinstance(row["weight_dtype"], str) else None
+    sequences: Any = _at_once(row)
     return Server(
         row["gpu"], row["model"], tp=whole_number("tp", row["tp"]), weight_dtype=weights,
         activation_dtype=row["act_dtype"], kv_dtype=row["kv_dtype"], time_model=time_model,
         engine=str(row["engine"]).partition(" ")[0] if engine == "as named" else engine,
-        max_num_seqs=_at_once(row), max_num_batched_tokens=TOKEN_BUDGET, kv_tokens="fit",
+        max_num_seqs=sequences, kv_tokens="fit",
         max_model_len=whole_number("isl", row["isl"]) + whole_number("osl", row["osl"]),
     )  # fmt: skip
 
 
-def _at_once(row: Mapping[str, Any]) -> int:
-    """Requests that a server of this load has in a step at most [1]."""
-    return MOST_SEQUENCES if np.isinf(row["load"]) else whole_number("load", int(row["load"]))
+def _at_once(row: Mapping[str, Any]) -> int | None:
+    """Requests that are open at once [1]; None where the source has no limit."""
+    return None if np.isinf(row["load"]) else whole_number("load", int(row["load"]))
 
 
 def _workload(row: Mapping[str, Any]) -> Workload:
     """The requests of a benchmark: all at once, or each user's next when an answer has come."""
     closed = one_of("load_kind", row["load_kind"], LOAD_KINDS) == "closed_loop"
     shortest = SHORTEST_SHARE[one_of("len_dist", row["len_dist"], SHORTEST_SHARE)]
-    known = REQUESTS.get((row["isl"], row["osl"]), MANY)
-    n = known if np.isinf(row["load"]) else _at_once(row) * (REQUESTS_OF_A_USER if closed else 1)
+    load = _at_once(row)
+    n = REQUESTS.get((row["isl"], row["osl"]), MANY) if load is None else load * (REQUESTS_OF_A_USER if closed else 1)
     rng = np.random.default_rng(0)
     prompt, output = (rng.integers(int(shortest * row[name]), row[name], n, endpoint=True) for name in ("isl", "osl"))
-    return Workload(np.zeros(n), prompt, output, np.zeros(n, int), _at_once(row) if closed else None)
+    return Workload(np.zeros(n), prompt, output, np.zeros(n, int), load if closed else None)
 
 
 def served(row: Mapping[str, Any], *, engine: str | None = "as named", time_model: str = "kernel") -> dict[str, Any]:
