@@ -32,7 +32,7 @@ LOAD_KINDS = ("closed_loop", "offline_max", "static_batch")
 SHORTEST_SHARE = {"fixed": 1.0, "uniform 0.8-1": 0.8}
 
 #: Requests of TensorRT-LLM's tables by prompt and output [1]: its page lists them.
-REQUESTS = {
+REQUESTS_BY_LENGTH = {
     (128, 128): 30_000, (128, 2048): 3000, (128, 4096): 1500, (500, 2000): 3000, (1000, 1000): 3000,
     (1000, 2000): 1500, (2048, 128): 3000, (2048, 2048): 1500, (5000, 500): 1500, (20_000, 2000): 1000,
 }  # fmt: skip
@@ -131,7 +131,11 @@ def _workload(row: Mapping[str, Any]) -> Workload:
     closed = one_of("load_kind", row["load_kind"], LOAD_KINDS) == "closed_loop"
     shortest = SHORTEST_SHARE[one_of("len_dist", row["len_dist"], SHORTEST_SHARE)]
     load = _at_once(row)
-    n = REQUESTS.get((row["isl"], row["osl"]), MANY) if load is None else load * (REQUESTS_OF_A_USER if closed else 1)
+    n = (
+        REQUESTS_BY_LENGTH.get((row["isl"], row["osl"]), MANY)
+        if load is None
+        else load * (REQUESTS_OF_A_USER if closed else 1)
+    )
     rng = np.random.default_rng(0)
     prompt, output = (rng.integers(int(shortest * row[name]), row[name], n, endpoint=True) for name in ("isl", "osl"))
     return Workload(np.zeros(n), prompt, output, np.zeros(n, int), load if closed else None)
