@@ -28,7 +28,7 @@ READY := .venv/.ready
 # As the lock says, each file by its hash. The project is built by the locked build group, not by what is newest today.
 SYNC = $(BIN)/uv sync -q --frozen --inexact --compile-bytecode --no-build-isolation-package roofline-workbench --extra all --group build --python $(BIN)/python
 
-.PHONY: help figures check test lint audit audit-deps sbom screenshots explore lab notebooks docs bench clean
+.PHONY: help figures check test lint audit audit-deps sbom screenshots explore lab notebooks docs serving bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -66,12 +66,18 @@ explore: $(READY)  ## open the explorer in a browser
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
 
+NOTEBOOKS ?= $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
 notebooks: $(READY)  ## run all notebooks but the explorer's and store their outputs in place
-	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
+	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
 
 docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold
 	@$(SYNC) --group docs
 	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
+
+serving: $(READY)  ## simulate every published serving benchmark again (minutes); then its claims, README's table, chart and notebook
+	@$(BIN)/python tests/record_serving.py
+	@$(BIN)/workbench figures serving-benchmarks
+	@$(MAKE) -s notebooks NOTEBOOKS='notebooks/serving_benchmarks.ipynb notebooks/audit.ipynb'
 
 bench: $(READY)  ## grids beside this machine's copy bandwidth and the batch beside papermill, into workbench/data/benchmarks.csv; a simulation; the explorer
 	@$(BIN)/python -m pytest -o addopts= -o python_functions='bench_*' tests/bench_grid.py tests/bench_figures.py --benchmark-json .cache/benchmarks.json --benchmark-storage file://.cache/benchmarks

@@ -11,7 +11,7 @@ from types import ModuleType
 import pandas as pd
 
 import workbench as wb
-from workbench import audit, figures, operators, tables
+from workbench import audit, figures, operators, studies, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,8 +72,10 @@ def audit_page() -> str:
 
 
 def fidelity() -> str:
-    """Errors of the ideal roofline and of the kernel-time model, of each fit, and whose fits the other GPUs borrow."""
+    """Errors of the kernel-time model and of each fit, whose fits are borrowed, and errors of whole servers."""
     errors, fits, lenders = tables.fidelity(), tables.fits(), tables.lenders()
+    served = studies.serving_predictions()
+    summary, sources = studies.serving_summary(served), studies.serving_sources()
     return "\n".join([
         "# Fidelity of the kernel-time model\n",
         "Errors on public timings: ideal, of the ideal roofline; error and bias, mean absolute and mean, of the fit "
@@ -85,7 +87,24 @@ def fidelity() -> str:
         table(fits.columns, fits.itertuples(index=False)),
         "## Whose fit each GPU computes with\n",
         table(["gpu", *lenders.columns], lenders.reset_index().itertuples(index=False)),
+        "## Servers, as they were measured\n",
+        "Published runs of whole servers, simulated: median of predicted over measured, mean absolute error, share "
+        "within 25 %. The other tool's are of its own set of runs, partly those that it is tested against.\n",
+        table(summary.columns, summary.itertuples(index=False)),
+        "![Predicted over measured of published runs](../../figures/serving-benchmarks.png)\n",
+        *(part for column in ("source", "engine", "gpu", "model") for part in _served_by(served, column)),
+        "Where the runs are from:\n",
+        table(sources.columns, sources.itertuples(index=False)),
     ])  # fmt: skip
+
+
+def _served_by(served: pd.DataFrame, column: str) -> list[str]:
+    """Errors of servers by the values of a column."""
+    errors = studies.serving_errors(served, [column]).round(2)
+    return [
+        f"By {column}, with the kernels' times and by the ideal roofline:\n",
+        table(errors.columns, errors.itertuples(index=False)),
+    ]
 
 
 def benchmarks() -> str:

@@ -97,7 +97,15 @@ def test_about_is_half_a_unit_of_the_last_digit_that_is_not_0_or_10_percent(each
 
 @pytest.mark.parametrize(
     ("basis", "within"),
-    [("exact", 1e-9), ("our reading", 1e-9), ("chart", 0.1), ("chart range", 0.25), ("range", 0.1), ("vendor", 0.01)],
+    [
+        ("exact", 1e-9),
+        ("our reading", 1e-9),
+        ("chart", 0.1),
+        ("chart range", 0.25),
+        ("range", 0.1),
+        ("server", 0.15),
+        ("vendor", 0.01),
+    ],
 )
 def test_a_basis_has_one_tolerance(basis, within):
     assert {claim.within for claim in ALL if claim.basis == basis} == {within}
@@ -127,8 +135,9 @@ def flipping():
 
 
 def test_the_verdicts_that_hang_on_a_tolerance_are_known_and_say_so(table, flipping):
-    assert set().union(*(found for basis, found in flipping.items() if basis not in claims.STRICT)) == EDGES
-    assert set(table[table.hangs].id) == EDGES
+    found = set().union(*(found for basis, found in flipping.items() if basis not in claims.STRICT))
+    assert found == set(table[table.hangs].id)
+    assert found - flipping["server"] == EDGES  # those of servers move with every number of an engine
     for row in table.itertuples():
         assert ("at the edge" in row.reason.lower()) == row.hangs, row.id
 
@@ -187,4 +196,4 @@ def test_the_text_says_it(table):
     line = next(line for line in audit.audit_text(table).splitlines() if "medusa-fig22-b4-q80:" in line)
     assert line.endswith("does not reproduce, at the edge of its tolerance")
     assert audit.show_verdict("reproduces", False) == "reproduces"
-    assert audit.summary(table).endswith(f"{len(EDGES)} are at the edge of their tolerance")
+    assert audit.summary(table).endswith(f"{table.hangs.sum()} are at the edge of their tolerance")

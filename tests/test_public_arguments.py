@@ -36,7 +36,7 @@ OTHERS = {
     "catalog.read_fits", "kernels.OperandFormats", "calibration.CalibrationResult", "calibration.read_operators",
     "calibration.write_fits", "loadtest.read", "loadtest.recognize", "loadtest.write",
     "figures.Figure", "figures.Outcome", "figures.differences", "figures.draw", "figures.find", "figures.is_current",
-    "figures.read_params", "figures.run", "figures.save", "figures.write_index",
+    "figures.read_params", "figures.run", "figures.save", "figures.write_index", "studies.write_predictions",
 }  # fmt: skip
 #: Those that simulate for seconds: what they refuse is refused before.
 SLOW = {
@@ -103,6 +103,7 @@ def made():
         speedup=speculation.speedup(GPU, MODEL, [1, 2], 128, [1, 4]),
         fidelity=tables.fidelity().query("regime == 'all'"), benchmarks=tables.benchmarks(),
         lines=tables.lines(batching, PANEL), beside=beside, passes=studies.forward_passes(),
+        served=studies.serving_predictions().iloc[260:300],
         config={"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
                 "num_attention_heads": 4, "max_position_embeddings": 128, "vocab_size": 100},
     )  # fmt: skip
@@ -589,6 +590,32 @@ CALLS = {
     "figures.check_parameters": dict,
     "figures.choose": lambda: {"figures": m().figures, "patterns": ["medusa-*"]},
     "figures.parts": lambda: {"figures": list(m().figures.values())},
+    "plots.predictor_legend": dict,
+    "plots.served_ratios": lambda: {"table": m().served, "by": "gpu", "ax": None, "quantity": "tpot_s"},
+    "plots.served_scatter": lambda: {"table": m().served, "quantity": "ttft_s", "ax": None},
+    "studies.other_tools": dict,
+    "studies.predict_serving": lambda: {
+        "rows": m().served.iloc[:1],
+        "engine": "as named",
+        "time_model": "ideal",
+        "processes": 1,
+        "progress": False,
+    },
+    "studies.server_of": lambda: {
+        "row": m().served.iloc[0].to_dict(),
+        "engine": "sglang",
+        "time_model": "ideal",
+    },
+    "studies.serving_benchmarks": dict,
+    "studies.serving_errors": lambda: {
+        "table": m().served,
+        "by": ["gpu", "model"],
+        "quantity": ["tpot_s"],
+        "within": 0.2,
+    },
+    "studies.serving_predictions": dict,
+    "studies.serving_sources": dict,
+    "studies.serving_summary": lambda: {"table": m().served},
     "studies.forward_passes": lambda: {"engine": "pytorch"},
     "studies.pass_errors": lambda: {"table": m().passes},
     "studies.operator_times": lambda: {

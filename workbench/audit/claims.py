@@ -33,6 +33,7 @@ BASES = {
     "chart": "10 %, the upper end of the 5 to 10 % that a value read off a picture carries",
     "chart range": "25 %, for the ends of a range read off a log axis: a tenth of a decade is 26 %",
     "range": "10 %, for the ends of a range of whole numbers, which stand for the size of an effect",
+    "server": "15 %, as runs of one configuration of a server are up to 6 % apart, and those of two dates 12 %",
     "vendor": "1 %, for peaks from units and clocks, which vendors round as they like",
 }
 #: Those that leave nothing to judge: a value either rounds to what is printed, or it does not.

@@ -1,7 +1,7 @@
 """The quantities that published numbers are about, each a function that gives the source's own figure and ours.
 
 Its arguments are the inputs of the claims that name it (``data/claims/*.yaml``). Those of the catalog and plain
-arithmetic are here, those of single sources in `medusa` and `t4`; `QUANTITIES` names them all.
+arithmetic are here, those of single sources in `medusa`, `t4` and `serving`; `QUANTITIES` names them all.
 """
 
 from collections.abc import Callable
@@ -35,6 +35,7 @@ from .medusa import (
     medusa_steepest_fall,
     medusa_table,
 )
+from .serving import served_throughput
 from .t4 import (
     t4_bandwidth_use,
     t4_batching_gain,
@@ -180,7 +181,7 @@ QUANTITIES: dict[str, Callable[..., Recomputed]] = {
         medusa_speedup, medusa_best_candidates, medusa_fall, medusa_steepest_fall,
         t4_static, t4_step, t4_growth, t4_bound, t4_batching_gain, t4_gain, t4_per_watt, t4_tp_price, t4_prefill,
         t4_decode_share, t4_bandwidth_use, t4_busy, t4_capacity, t4_utilization, t4_p99_reduction,
-        t4_recorded,
+        t4_recorded, served_throughput,
     )
 }  # fmt: skip
 # what these two recompute has a function of that name already, in `kernels` and `servers.memory`

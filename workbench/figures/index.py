@@ -18,7 +18,7 @@ PARTS = {
         "t4-prefill", "t4-decode", "t4-queue", "t4-roadmap",
     )),
     "Fidelity": ("{} charts of predictions beside measurements", (
-        "kernel-fidelity", "t4-comparison", "*-measured", "forward-passes",
+        "kernel-fidelity", "t4-comparison", "*-measured", "forward-passes", "serving-benchmarks",
     )),
     "The workbench's own charts": ("{} charts that no source prints", ("*",)),
 }  # fmt: skip

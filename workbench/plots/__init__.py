@@ -7,6 +7,7 @@ check_libraries("matplotlib")
 from ..tables.looks import COLORS, MARKERS, SERIES_COLORS, candidate_color
 from .benchmarks import cell_costs, point_rates
 from .measurements import measured_roofline, passes, time_ratios
+from .published_servers import predictor_legend, served_ratios, served_scatter
 from .rooflines import ceilings, published_ranges, roofline
 from .servers import costs, latencies, pareto, queue, requests, token_rate
 from .speedups import speculation
@@ -31,11 +32,14 @@ __all__ = [
     "passes",
     "point_rates",
     "predicted_against_measured",
+    "predictor_legend",
     "published_ranges",
     "queue",
     "requests",
     "residuals",
     "roofline",
+    "served_ratios",
+    "served_scatter",
     "speculation",
     "time_ratios",
     "token_rate",

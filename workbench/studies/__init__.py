@@ -6,6 +6,8 @@ check_libraries("ijson", "matplotlib", "scipy")
 
 from .against_measured import forward_passes, operator_times, pass_errors
 from .chen import batching_effects, ridge_batch_size
+from .published_serving import predict_serving, server_of, serving_benchmarks, serving_sources, write_predictions
+from .serving_accuracy import SERVING_UNITS, other_tools, serving_errors, serving_predictions, serving_summary
 from .t4_charts import draw_chart, gains_chart, ratios_chart
 from .t4_findings import bandwidth_use, capacity, p99_reduction, recommendations, replicas_needed, traffic, utilization
 from .t4_load_test import (
@@ -33,6 +35,7 @@ from .t4_static import (
 from .t4_static_charts import compare_sources, t4_roofline
 
 __all__ = [
+    "SERVING_UNITS",
     "STATIC_COLUMNS",
     "bandwidth_use",
     "batching_effects",
@@ -51,9 +54,11 @@ __all__ = [
     "load_test_requests",
     "load_test_table",
     "operator_times",
+    "other_tools",
     "p99_reduction",
     "pass_errors",
     "pass_limits",
+    "predict_serving",
     "prefill_time",
     "ratios_chart",
     "recommendations",
@@ -61,7 +66,13 @@ __all__ = [
     "replicas_needed",
     "ridge_batch_size",
     "roadmap",
+    "server_of",
     "server_rate",
+    "serving_benchmarks",
+    "serving_errors",
+    "serving_predictions",
+    "serving_sources",
+    "serving_summary",
     "side_by_side",
     "static_rows",
     "static_tables",
@@ -72,4 +83,5 @@ __all__ = [
     "t4_roofline",
     "traffic",
     "utilization",
+    "write_predictions",
 ]
