@@ -146,17 +146,31 @@ def _whole_prompts(replica: Replica, batch: Batch) -> Phase:
     """Static batching: the prompts of the whole batch, in as many micro-batches as the pipeline has stages.
 
     In passes of `max_num_batched_tokens` at most, of each of `dp` groups, which the activations' memory is for; each is
-    taken as an even share of the sequences, a part of one where a prompt is longer than that.
+    taken as an even share of the sequences, or as a chunk of one where a prompt is longer than that.
     """
-    batches, rows = _micro_batches(replica, batch.batch_size)
-    new, each = batch.prompt - batch.cached_prefix, np.ceil(rows / replica.dp_ranks)
-    passes = np.ceil(each * new / batch.max_num_batched_tokens)
+    batches, rows = (each[..., None] for each in _micro_batches(replica, batch.batch_size))
+    new, each = (batch.prompt - batch.cached_prefix)[..., None], np.ceil(rows / replica.dp_ranks)
+    starts, part = _parts(new, batch.max_num_batched_tokens)
+    used, long = part > 0, new > batch.max_num_batched_tokens
+    passes = used * np.where(long, each, np.ceil(each * new / batch.max_num_batched_tokens))
     piece, own = (
-        prefill_piece((count / passes)[..., None], new[..., None], batch.cached_prefix) for count in (rows, each)
+        prefill_piece(
+            np.where(long, fewest, count / np.maximum(passes, 1)),
+            np.where(used, part, 1),
+            np.where(used, batch.cached_prefix + starts, 0),
+        )
+        for count, fewest in ((rows, np.minimum(rows, replica.dp_ranks)), (each, 1.0))
     )
-    phase = _steps(replica, [piece], batches[..., None], own=(own,))
-    filled = passes * (replica.pp + batches - 1) / replica.pp
-    return phase.weighted(filled[..., None], work=passes[..., None])
+    phase = _steps(replica, [piece], batches, own=(own,))
+    return phase.weighted(passes * (replica.pp + batches - 1) / replica.pp, work=passes)
+
+
+def _parts(tokens: Array, room: Array) -> tuple[Array, Array]:
+    """Where the parts of `tokens` begin that steps with room for so many take, and how many each has [token]."""
+    if (count := int(np.ceil(tokens / room).max())) > MOST_CHUNKS:
+        raise ValueError(f"a prompt of {np.max(tokens):g} tokens in {count:,} chunks: allowed are {MOST_CHUNKS:,}")
+    starts = room * np.arange(count)
+    return starts, np.clip(tokens - starts, 0, room)
 
 
 def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
@@ -182,10 +196,7 @@ def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
         )
     prompt = np.minimum(batch.prompt, batch.longest(replica.model))  # longer ones do not fit
     left = np.maximum(prompt - batch.cached_prefix, 1)[..., None]
-    if (count := int(np.ceil(left / room).max())) > MOST_CHUNKS:
-        raise ValueError(f"prompt = {prompt.max():g} in {count:,} chunks: allowed are {MOST_CHUNKS:,}")
-    starts = room * np.arange(count)
-    new = np.clip(left - starts, 0, room)
+    starts, new = _parts(left, room)
     used = new > 0
     start = np.where(used, batch.cached_prefix + starts, 0)
     context = (batch.prompt + batch.output / 2)[..., None]
