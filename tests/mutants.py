@@ -279,7 +279,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("batch.prompt + batch.output > batch.longest(replica.model)",
          "batch.prompt + batch.output >= batch.longest(replica.model)", "off by one token"),
         ("needed > left]", "needed >= left]", "a batch that just fits"),
-        ("BLOCK_SIZE * replica.ep, ", "BLOCK_SIZE, ", "the cache of one GPU"),
+        ("BLOCK_SIZE * replica.dp_ranks, ", "BLOCK_SIZE, ", "the cache of one GPU"),
     ],
     "servers/drafts.py": [
         ("if self.mtp and target.mtp_layers is None", "if self.mtp and target.mtp_layers == 0", "layers not there"),

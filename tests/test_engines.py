@@ -16,6 +16,8 @@ from workbench.simulation import Server, closed_loop, simulate
 MADE_UP = {
     "id": "made-up", "name": "Made up", "step_ms": 2.0, "sequence_us": 500.0, "covers": "all", "families": ["one-shot"],
     "version": "1", "date": "2026-01", "sources": {"step_ms": "none"},
+    "memory": {"of": "total", "share": 0.9, "context_gib": 0.0, "peers_gib": 0.0, "logit_copies": 1.5},
+    "caps": [{"max_num_batched_tokens": 2048, "max_num_seqs": 256}],
 }  # fmt: skip
 
 
