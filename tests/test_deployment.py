@@ -335,7 +335,8 @@ def test_one_request_takes_what_the_steps_take():
         assert frame.first_token_s.item() == pytest.approx(first, rel=0.25 if "ep" in how else 2e-3)
         ds = serving.estimate(H200, V3, 1, 512, 64, **FP8, **how)
         tpot = (frame.last_token_s - frame.first_token_s).item() / 63
-        assert tpot == pytest.approx(ds.tpot.item(), rel=2e-3)
+        # of eight groups, seven compute a token of their own, as idle ones of vLLM do
+        assert tpot == pytest.approx(ds.tpot.item(), rel=0.25 if "ep" in how else 2e-3)
 
 
 def test_groups_decode_together():
