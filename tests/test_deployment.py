@@ -313,8 +313,10 @@ def test_what_cannot_be_deployed_is_one_clear_line(options, message):
 
 
 def test_a_plan_says_what_cannot_be_deployed():
-    table = serving.plan(V3, gpu=["h200-sxm", "gb200"], prompt=512, output=64, tp=1, batch_size=64, ep=16, **FP8)
-    assert table.set_index("gpu").verdict.to_dict() == {"gb200": "best", "h200-sxm": "more GPUs than a machine has"}
+    asked = {"prompt": 512, "output": 64, "tp": 1, "batch_size": 64, "ep": 16, "request_rate": 500.0}
+    table = serving.plan(V3, gpu=["h200-sxm", "gb200"], **asked, **FP8).set_index("gpu")
+    assert table.verdict.to_dict() == {"gb200": "best", "h200-sxm": "more GPUs than a machine has"}
+    assert table.gpus["gb200"] == 16 * table.replicas["gb200"]
 
 
 # Simulated ----------------------------------------------------------------------------------------------------------
