@@ -313,8 +313,10 @@ def test_what_cannot_be_deployed_is_one_clear_line(options, message):
 
 
 def test_a_plan_says_what_cannot_be_deployed():
-    table = serving.plan(V3, gpu=["h200-sxm", "gb200"], prompt=512, output=64, tp=1, batch_size=64, ep=16, **FP8)
-    assert table.set_index("gpu").verdict.to_dict() == {"gb200": "best", "h200-sxm": "more GPUs than a machine has"}
+    asked = {"prompt": 512, "output": 64, "tp": 1, "batch_size": 64, "ep": 16, "request_rate": 500.0}
+    table = serving.plan(V3, gpu=["h200-sxm", "gb200"], **asked, **FP8).set_index("gpu")
+    assert table.verdict.to_dict() == {"gb200": "best", "h200-sxm": "more GPUs than a machine has"}
+    assert table.gpus["gb200"] == 16 * table.replicas["gb200"]
 
 
 # Simulated ----------------------------------------------------------------------------------------------------------
@@ -335,7 +337,8 @@ def test_one_request_takes_what_the_steps_take():
         assert frame.first_token_s.item() == pytest.approx(first, rel=0.25 if "ep" in how else 2e-3)
         ds = serving.estimate(H200, V3, 1, 512, 64, **FP8, **how)
         tpot = (frame.last_token_s - frame.first_token_s).item() / 63
-        assert tpot == pytest.approx(ds.tpot.item(), rel=2e-3)
+        # of eight groups, seven compute a token of their own, as idle ones of vLLM do
+        assert tpot == pytest.approx(ds.tpot.item(), rel=0.25 if "ep" in how else 2e-3)
 
 
 def test_groups_decode_together():

@@ -91,7 +91,8 @@ def plan(
     Notes
     -----
     The replicas for a rate are request_rate / requests_per_second, rounded up: each is taken at its full throughput,
-    without a queue (`simulation` has one). All GPUs of a replica are within one machine: no network is modelled.
+    without a queue (`simulation` has one). Replicas of more GPUs than a machine has take `network_gbs`, as of
+    `estimate`.
     """
     entry = find_model(model)
     if isinstance(price, Mapping):
@@ -125,7 +126,8 @@ def plan(
         table = table.drop(columns=["replicas", "gpus"])
     else:
         table["replicas"] = np.ceil(request_rate / table.requests_per_second)
-        table["gpus"] = table.replicas * table.tp
+        dp, ep, pp = (options.get(name) for name in ("dp", "ep", "pp"))
+        table["gpus"] = table.replicas * table.tp * (dp or np.maximum((ep or 1) // table.tp, 1)) * (pp or 1)
         table["cost"] *= (
             table.replicas * table.requests_per_second / request_rate
         )  # replicas that are not full cost, too

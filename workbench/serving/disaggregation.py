@@ -111,7 +111,8 @@ def disaggregate(
     rows = []
     for place, (size, decode_rate) in enumerate(zip(batches.tolist(), decode_rates.tolist(), strict=True)):
         x, y = best_ratio(prefill_rate, decode_rate, prefill.gpus, decode.gpus, most)
-        used, done = x * prefill.gpus + y * decode.gpus, output * min(x * prefill_rate, y * decode_rate)
+        used = x * prefill.gpus + y * decode.gpus
+        done = output * min(x * prefill_rate, y * decode_rate) if used else np.nan
         rows.append({
             "batch_size": size, "ttft_s": seconds + waited, "prefill_s": seconds, "transfer_s": waited,
             "tpot_s": float(alone.tpot[place]), "prefill_rate": prefill_rate, "decode_rate": decode_rate,
