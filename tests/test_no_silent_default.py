@@ -203,7 +203,7 @@ def test_what_is_made_of_answers_says_what_they_assume():
     assert table.attrs["assumed"].startswith(said)
     shared = "Assumed of t4, v100-pcie-16gb: gemm, prefill, decode, elementwise by the fit of a100-80gb-sxm."
     for rows in range(1, len(table) + 1):
-        lines = serving.plan_text(table, rows).splitlines()
+        lines = serving.plan_text(table, rows, width=200).splitlines()
         for name in ("t4", "v100-pcie-16gb"):
             told = [line for line in lines if line.startswith("Assumed of") and name in line.split(":")[0]]
             assert bool(told) == (name in {*table.gpu.head(rows)})

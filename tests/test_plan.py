@@ -8,15 +8,17 @@ from strategies import TPS, gpus, models
 
 import workbench as wb
 from workbench.serving import plan, plan_text
-from workbench.serving.capacity import BEST, KEPT
+from workbench.serving.verdicts import BEST, FITTING, KEPT
+from workbench.simulation import closed_loop, trace
 
 WORKLOAD = {"prompt": 1000, "output": 200, "tp": [1, 2, 4], "batch_size": [1, 8, 64, 512], "max_num_seqs": 512}
+LEVEL = {"ttft": 0.5, "tpot": 0.03}
 
 
 @pytest.fixture(scope="module")
 def table():
     price = {"t4": 0.35, "l4": 0.7, "a100-80gb-sxm": 1.6, "h100-sxm": 2.5}
-    return plan("llama-3-8b", ttft=0.1, tpot=0.03, request_rate=20, price=price, **WORKLOAD)
+    return plan("llama-3-8b", **LEVEL, request_rate=20, price=price, confirm=0, **WORKLOAD)
 
 
 def test_every_combination_is_a_row(table):
@@ -29,15 +31,15 @@ def test_the_best_is_the_cheapest_that_meets_the_service_level(table):
     assert table.verdict[0] == BEST
     good = table[table.verdict.isin([BEST, KEPT])]
     assert (table.verdict == BEST).sum() == 1
-    assert ((good.ttft_s <= 0.1) & (good.tpot_s <= 0.03)).all()
+    assert ((good.ttft_s <= LEVEL["ttft"]) & (good.tpot_s <= LEVEL["tpot"])).all()
     assert table.cost[0] == good.cost.min()
     assert good.cost.is_monotonic_increasing
 
 
 def test_losers_lose_by_what_they_say(table):
-    assert (table[table.verdict == "TTFT over"].ttft_s > 0.1).all()
+    assert (table[table.verdict == "TTFT over"].ttft_s > LEVEL["ttft"]).all()
     over = table[table.verdict == "TPOT over"]
-    assert ((over.tpot_s > 0.03) & (over.ttft_s <= 0.1)).all()
+    assert ((over.tpot_s > 0.03) & (over.ttft_s <= LEVEL["ttft"])).all()
     unfit = table[table.verdict.str.endswith("not fit")]
     assert unfit[["ttft_s", "tpot_s", "cost"]].isna().all(axis=None)
     assert (unfit.batch_size > unfit.largest_batch).all()
@@ -59,7 +61,7 @@ def test_the_dominated_name_a_row_that_is_no_worse(table):
 def test_equals_do_not_dominate_each_other():
     twin = wb.gpu("l4").model_copy(update={"id": "l4-twin"})
     rows = plan("llama-3-8b", gpu=["l4", twin], prompt=1000, output=200, tp=1, batch_size=1)
-    assert set(rows.verdict) == {BEST, KEPT}
+    assert set(rows.verdict) == {BEST, FITTING}
     assert rows.cost[0] == rows.cost[1]
 
 
@@ -80,8 +82,9 @@ def test_rows_are_the_estimates(table):
 
 def test_little_traffic_is_served_by_the_cheapest_replica_and_not_by_the_cheapest_full_one():
     prices = {"l4": 0.7, "h100-sxm": 2.5}
-    few = plan("llama-3-8b", prompt=1000, output=200, ttft=1, tpot=0.08, request_rate=0.05, price=prices)
-    many = plan("llama-3-8b", prompt=1000, output=200, ttft=1, tpot=0.08, request_rate=50, price=prices)
+    asked = {"prompt": 1000, "output": 200, "ttft": 1, "tpot": 0.09, "price": prices, "confirm": 1}
+    few = plan("llama-3-8b", request_rate=0.05, **asked)
+    many = plan("llama-3-8b", request_rate=50, **asked)
     assert few.gpu[0] == "l4"
     assert few.gpus[0] * 0.7 < 2.5
     assert many.gpu[0] == "h100-sxm"
@@ -90,7 +93,7 @@ def test_little_traffic_is_served_by_the_cheapest_replica_and_not_by_the_cheapes
 def test_gpus_that_cannot_run_a_model_say_why():
     table = plan("llama-3-8b", gpu=["tpu-v5e", "jetson-agx-orin-64gb", "h100-sxm5"], **WORKLOAD | {"tp": [1, 3, 4]})
     verdicts = {(row.gpu, row.tp): row.verdict for row in table.itertuples() if row.batch_size == 1}
-    assert verdicts["tpu-v5e", 1] == "no fp16 peak"
+    assert verdicts["tpu-v5e", 1] == "weights do not fit"  # in its own 16 bits
     assert verdicts["jetson-agx-orin-64gb", 4] == "no link between GPUs"
     assert verdicts["h100-sxm", 3] == "tp does not divide the model"
     assert (table[table.verdict == BEST].gpu == "h100-sxm").all()
@@ -104,23 +107,31 @@ def test_without_prices_the_cost_is_in_gpu_hours():
     row = table[(table.tp == 4) & (table.batch_size == 8)].iloc[0]
     assert row.cost == pytest.approx(1e6 * 4 / 3600 / row.tokens_per_second)
     assert "replicas" not in table
-    assert "GPU-h/Mtoken" in plan_text(table).splitlines()[0]
+    assert "Cost: of a million output tokens, in GPU-hours." in plan_text(table)
 
 
 def test_the_report_is_legible(table):
-    text = plan_text(table, rows=5)
-    assert " cost/Mtoken " in text.splitlines()[0]
-    assert text.splitlines()[1].endswith("best")
-    assert "43 more rows." in text
-    *_, counts, assumed = text.splitlines()
+    lines = plan_text(table, rows=5).splitlines()
+    assert lines[1].split() == ["GPU", "tp", "batch", "ms", "ms", "replicas", "GPUs", "%", "cost"]
+    assert lines[2].endswith("best")
+    assert max(map(len, lines)) <= 80
+    large = (table.gpus > 64).sum()
+    assert f"{43 - large} more rows." in lines
+    assert f"{large} rows of more than 64 GPUs are left out (most_gpus)." in lines
+    assert "more than" not in plan_text(table, most_gpus=10**6)
+    said = " ".join(lines)
+    counts = said.split("(most_gpus). ")[1].split(". Replicas")[0]
     assert sum(int(part.split()[0]) for part in counts.split("; ")) == len(table)
-    assert assumed.startswith("Assumed of vllm: its host adds ")
+    assert "Cost: of a million output tokens, in the prices' currency." in said
+    assert "in EUR." in plan_text(table, currency="EUR")
+    assert lines[-1].startswith("Assumed of vllm: its host adds ")
 
 
 def test_the_report_says_what_the_numbers_leave_out(table):
-    assert "Replicas are those at 100 % load, without a queue" in plan_text(table)
+    said = "Replicas are those of the estimate's throughput, without a queue: nothing is simulated."
+    assert said in plan_text(table, width=200)
     large = plan("llama-3-8b", gpu=["gb200", "h100-sxm"], prompt=100, output=10, tp=[8, 16], batch_size=1)
-    assert "load" not in plan_text(large)
+    assert "replicas" not in plan_text(large)
     beyond = large[large.verdict == "more GPUs than a machine has"]
     assert beyond[["gpu", "tp"]].values.tolist() == [["h100-sxm", 16]]
 
@@ -170,7 +181,7 @@ def test_a_verdict_follows_from_the_numbers_in_its_row(model, cards, batches, tp
         if others.any():
             assert row.verdict.removeprefix("dominated by ") in set(names[others])
         else:
-            assert row.verdict == (BEST if place == 0 else KEPT)
+            assert row.verdict == (BEST if place == 0 else FITTING if (ttft, tpot) == (None, None) else KEPT)
     if len(good):
         assert rows.verdict[0] == BEST
         assert rows.cost[0] == good.cost.min()
@@ -195,6 +206,24 @@ def test_a_verdict_follows_from_the_numbers_in_its_row(model, cards, batches, tp
         ({"price": 0, "gpu": "t4"}, "price of t4 = 0: allowed are positive numbers"),
         ({"kv_dtype": "int3"}, "unknown kv_dtype 'int3'"),
         ({"speed": 1}, "speed"),
+        ({"gpus": 0, "gpu": "t4"}, "gpus = 0: allowed are whole numbers from 1"),
+        ({"gpus": 8}, "gpus = 8: say which GPU they are, by gpu"),
+        ({"gpus": 8, "gpu": "t4", "request_rate": 1}, "gpus = 8 with request_rate = 1: give one"),
+        ({"utilization": 0}, "utilization = 0: allowed are positive shares up to 1"),
+        ({"utilization": 1.5}, "utilization = 1.5: allowed are positive shares up to 1"),
+        ({"percentile": 0}, "percentile = 0: allowed are numbers from 1 to 100"),
+        ({"percentile": float("nan")}, "percentile = nan: allowed are numbers from 1 to 100"),
+        ({"arrivals": "posson"}, "unknown arrivals 'posson'. Did you mean 'poisson'"),
+        ({"arrivals": closed_loop(2, requests=3, prompt=9, output=9)}, "arrivals: a closed loop has no rate"),
+        ({"arrivals": trace(sent_s=[0], prompt_tokens=[9], output_tokens=[9])}, "arrivals = .* at two times at least"),
+        ({"confirm": -1}, "confirm = -1: allowed are whole numbers from 0"),
+        ({"seed": -1}, "seed = -1: allowed are whole numbers from 0"),
+        ({"progress": 1}, "unknown progress 1"),
+        ({"prompt": None}, "prompt = None: allowed are whole numbers"),
+        (
+            {"request_rate": 1, "gpu": "t4", "workspace": 1e9},
+            "workspace is not simulated: leave it out, or give confirm = 0",
+        ),
     ],
 )
 def test_a_careless_plan(options, message):

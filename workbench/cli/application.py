@@ -13,8 +13,10 @@ from ..common.extras import MissingLibrary
 from ..ending import one_line, printed, was_interrupted
 from .catalog import gpus, models
 from .measured import calibrate, loadtest, measure, timings
-from .predicted import explore, grid, plan
+from .planned import plan
+from .predicted import explore, grid
 from .published import audit, figures
+from .served import estimate, simulate
 
 
 class OneLine(TyperGroup):
@@ -55,7 +57,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 app.callback()(_workbench)
-first: list[Callable[..., None]] = [figures, audit, grid, plan, explore, calibrate, timings, loadtest]
+first: list[Callable[..., None]] = [
+    figures, audit, grid, estimate, plan, simulate, explore, calibrate, timings, loadtest,
+]  # fmt: skip
 for command in first:
     app.command()(command)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(measure)

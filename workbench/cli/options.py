@@ -1,5 +1,6 @@
 """Options that several commands have, how their text is read, and what ends a command early."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,6 @@ FileFormat = Annotated[str | None, typer.Option(help="Format of FILE; by default
 WeightDtype = Annotated[str | None, typer.Option()]
 ActivationDtype = Annotated[str, typer.Option()]
 KvDtype = Annotated[str, typer.Option()]
-Engine = Annotated[str, typer.Option(help="Engine, whose host takes time in a step; 'none': the kernels alone.")]
 TimeModel = Annotated[str, typer.Option(help="'ideal' or 'kernel'.")]
 
 
@@ -69,6 +69,28 @@ def prices(given: list[str] | None) -> dict[str, float] | None:
             raise ValueError(f"--price {text!r}: {card} has a price, {found[card]:g}: give one for each GPU")
         found[card] = hourly
     return found or None
+
+
+def names(given: list[str] | None) -> list[str]:
+    """An option's names, given one by one or separated by commas."""
+    return [name for text in given or [] for name in text.split(",")]
+
+
+#: What a time is written with, and its seconds.
+UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0}
+
+
+def seconds(option: str, given: str | None, most: float) -> float | None:
+    """A time, "40ms", "1.5s" or in seconds, which are not taken for milliseconds where there are more than `most`."""
+    if given is None:
+        return None
+    written = re.fullmatch(r"([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?) ?(ms|s|)", given.strip())
+    if not written:
+        raise ValueError(f"{option} {given!r}: expected a time, e.g. 40ms or 1.5s, or a number of seconds")
+    number, unit = written.groups()
+    if not unit and float(number) > most:
+        raise ValueError(f"{option} {number}: write {number}ms or {number}s, as a number is one of seconds")
+    return float(number) * UNITS[unit]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Commands on what is predicted: a grid of roofs and times, the capacity of a service, the explorer's page."""
+"""Commands on kernels as predicted: a grid of roofs and times, the explorer's page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,6 @@ from ..common.progress import progress_bar
 from .options import (
     CORES,
     ActivationDtype,
-    Engine,
     KvDtype,
     Scheduler,
     TimeModel,
@@ -17,7 +16,6 @@ from .options import (
     chosen,
     integers,
     interruptible,
-    prices,
     workers,
 )
 
@@ -73,68 +71,6 @@ def grid(
                 executor=pool, jobs=jobs, report=progress,
             )  # fmt: skip
     typer.echo(f"{output}: {', '.join(f'{n} {dim}' for dim, n in zip(sweep.coords, sweep.shape, strict=True))}")
-
-
-def plan(
-    model: Annotated[str, typer.Argument(help="Model id.")],
-    prompt: Annotated[int, typer.Option(min=1, help="Prompt of a request [token].")],
-    output: Annotated[int, typer.Option("--output-tokens", min=1, help="Output of a request [token].")],
-    ttft: Annotated[float | None, typer.Option(help="Longest time to first token [s].")] = None,
-    tpot: Annotated[float | None, typer.Option(help="Longest time per output token after it [s].")] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option("--rate", "--request-rate", help="Requests a second; adds the replicas that it takes."),
-    ] = None,
-    gpu: Annotated[list[str] | None, typer.Option("--gpu", help="GPU id; repeat. Default: all, or the priced.")] = None,
-    tp: Annotated[
-        list[str] | None, typer.Option(help="GPUs that share every layer, 1,2; repeat. Default: 1,2,4,8.")
-    ] = None,
-    batch_size: Annotated[
-        list[str] | None, typer.Option(help="8,64; repeat. Default: powers of two up to 256.")
-    ] = None,
-    price: Annotated[list[str] | None, typer.Option(help="GPU=PRICE of an hour; repeat. Default: GPU-hours.")] = None,
-    weight_dtype: WeightDtype = None,
-    activation_dtype: ActivationDtype = "fp16",
-    kv_dtype: KvDtype = "fp16",
-    schedule: Annotated[str, typer.Option(help="'continuous' or 'static' batching.")] = "continuous",
-    time_model: TimeModel = "kernel",
-    gpu_memory_utilization: Annotated[
-        float | None, typer.Option(help="Share of the memory that a server may use; default: the engine's.")
-    ] = None,
-    max_num_seqs: Annotated[int, typer.Option(help="Sequences in a step at most.")] = 256,
-    max_num_batched_tokens: Annotated[int, typer.Option(help="Tokens in a step at most.")] = 2048,
-    max_model_len: Annotated[int | None, typer.Option(help="Longest prompt and output; default: the model's.")] = None,
-    engine: Engine = "vllm",
-    step_overhead: Annotated[
-        float | None, typer.Option(help="Seconds that the host adds to every step; default: the engine's.")
-    ] = None,
-    sequence_overhead: Annotated[
-        float | None, typer.Option(help="Seconds that it adds for each sequence in one; default: the engine's.")
-    ] = None,
-    gemm_efficiency: Annotated[float, typer.Option(help="Of weight-only kernels (AWQ): their speed over ours.")] = 1.0,
-    gemm_rows: Annotated[int | None, typer.Option(help="Tokens for which they unpack the weights once.")] = None,
-    dequantize_rows: Annotated[int | None, typer.Option(help="Tokens from which weights are unpacked first.")] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 20,
-    file: Annotated[Path | None, typer.Option("-o", "--output", help="Write all rows to FILE.csv or .parquet.")] = None,
-) -> None:
-    """Plan capacity: GPU x tp x batch for a model, a workload and a service level, and why each loser loses."""
-    from ..catalog import engines
-    from ..files.writing import write_table
-    from ..serving import capacity as planner
-
-    table = planner.plan(
-        model, prompt=prompt, output=output, ttft=ttft, tpot=tpot, request_rate=rate, gpu=gpu or None,
-        tp=integers("--tp", tp) or planner.TPS,
-        batch_size=integers("--batch-size", batch_size) or planner.BATCH_SIZES, price=prices(price),
-        schedule=schedule, weight_dtype=weight_dtype, activation_dtype=activation_dtype, kv_dtype=kv_dtype,
-        time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=max_num_batched_tokens, max_model_len=max_model_len, step_overhead=step_overhead,
-        sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
-        dequantize_rows=dequantize_rows, engine=chosen("engine", engine, "none", *engines()),
-    )  # fmt: skip
-    if file:
-        write_table(table, file, (".csv", ".parquet"))
-    typer.echo(planner.plan_text(table, rows))
 
 
 def explore(

@@ -12,8 +12,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from ..common.arguments import LEAST, check_range
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..loadtest.summary import PERCENTILES
-from ..serving.capacity import TOO_SLOW, UNFIT
 from ..serving.pareto import pareto_front
+from ..serving.verdicts import TOO_SLOW, UNFIT
 from ..signatures import typed
 from ..tables.looks import COLORS, SERIES_COLORS
 

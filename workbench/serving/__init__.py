@@ -4,9 +4,10 @@ from ..servers import memory, steps
 from ..servers.drafts import Draft, draft_model, expected_tokens, medusa, mtp
 from ..servers.replica import Replica
 from ..servers.steps import step, step_time
-from .capacity import plan, plan_text
+from .capacity import plan
 from .disaggregation import disaggregate
 from .estimation import estimate
+from .plan_table import plan_text
 
 __all__ = [
     "Draft",

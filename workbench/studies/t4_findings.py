@@ -24,7 +24,8 @@ from ..published.t4 import (
     T4_TRAFFIC,
 )
 from ..serving import estimation
-from ..serving.capacity import BEST, KEPT, plan
+from ..serving.capacity import plan
+from ..serving.verdicts import BEST, KEPT
 from ..signatures import typed
 from .t4_load_test import recorded_step, t4_replay
 from .t4_roadmap import gains, kernel_rate, server_rate
@@ -266,7 +267,7 @@ def replicas_needed(offered: float = OFFERED, gpus: Sequence[str] = ("t4", "l4",
     table = plan(
         T4_SERVER["model"], prompt=T4_PROMPT, output=T4_ASKED_TOKENS, ttft=1.0, tpot=0.3, request_rate=offered,
         gpu=gpus, tp=1, batch_size=range(1, MOST_RUNNING + 1),
-        gemm_efficiency=T4_SERVER["gemm_efficiency"], max_model_len=T4_SERVER["max_model_len"], engine=None,
+        gemm_efficiency=T4_SERVER["gemm_efficiency"], max_model_len=T4_SERVER["max_model_len"], engine=None, confirm=0,
     )  # fmt: skip
     fine = table[table.verdict.isin([BEST, KEPT]) | table.verdict.str.startswith("dominated")]
     best = fine.loc[fine.groupby("gpu").replicas.idxmin()]
