@@ -123,19 +123,9 @@ def test_a_batch_beyond_what_the_engine_runs_is_refused():
 
 
 def test_what_plan_may_be_told_to_change_is_an_option_of_the_command():
-    command = [
-        "plan",
-        "llama-3-8b",
-        "--prompt",
-        "10",
-        "--output-tokens",
-        "10",
-        "--gpu",
-        "h200-sxm",
-        "--batch-size",
-        "512",
-    ]
-    assert "max_num_seqs = 256" in CliRunner().invoke(app, command).stderr
+    command = ["plan", "llama-3-8b", "--prompt", "10", "--output-tokens", "10", "--gpu", "h200-sxm"]
+    command += ["--batch-size", "512", "--tp", "1"]
+    assert "max_num_seqs = 256" in CliRunner().invoke(app, [*command, "--max-num-seqs", "256"]).stderr
     assert CliRunner().invoke(app, [*command, "--max-num-seqs", "512"]).exit_code == 0
     assert CliRunner().invoke(app, [*command[:4], "--output-tokens", "0"]).exit_code != 0
 

@@ -375,8 +375,19 @@ CALLS = {
         "batch_size": [1, 4],
         "price": {GPU: 2},
         "schedule": "continuous",
+        "arrivals": "bursty",
+        "percentile": 90,
+        "utilization": 0.5,
+        "confirm": 1,
+        "seed": 3,
+        "progress": False,
     },
-    "serving.plan_text": lambda: {"table": m().plan, "rows": 2},
+    "serving.plan/gpus": lambda: {
+        "model": MODEL, "prompt": 64, "output": 8, "gpus": 2, "gpu": GPU, "tp": 1, "batch_size": [4], "confirm": 0,
+    },
+    "serving.plan_text": lambda: {
+        "table": m().plan, "rows": 2, "width": 80, "currency": "EUR", "most_gpus": 8,
+    },
     "servers.step": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64)},
     "servers.step_time": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64)},
     "servers.Server": lambda: {

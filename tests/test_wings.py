@@ -68,7 +68,7 @@ def test_few_floors_few_modules_short_files_and_a_small_core():
     floor = dict.fromkeys(ORDER, 1)
     for name in ORDER:
         floor[name] += max((floor[wing(b)] for a, b in ARROWS if wing(a) == name != wing(b)), default=0)
-    assert max(floor.values()) <= 12
+    assert max(floor.values()) <= 13
     assert sum("/" not in file for file in FILES) - 1 <= 12
     lines = {file: len(path.read_text().splitlines()) for file, path in FILES.items()}
     assert [file for file, n in lines.items() if n > 350] == []

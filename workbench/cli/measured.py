@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import FileFormat, check_apart, tell
+from .options import LONG_E2E, LONG_TPOT, LONG_TTFT, FileFormat, check_apart, seconds, tell
 
 if TYPE_CHECKING:
     from ..calibration import CalibrationResult
@@ -140,9 +140,9 @@ def loadtest(
     window: Annotated[
         float | None, typer.Option(help="Seconds from the first send; default: to the last event.")
     ] = None,
-    slo_ttft: Annotated[float | None, typer.Option(help="Objective for the time to first token, in seconds.")] = None,
-    slo_tpot: Annotated[float | None, typer.Option(help="Objective for the time per output token, in seconds.")] = None,
-    slo_e2e: Annotated[float | None, typer.Option(help="Objective for the whole request, in seconds.")] = None,
+    slo_ttft: Annotated[str | None, typer.Option(help="Objective for the time to first token, e.g. 500ms.")] = None,
+    slo_tpot: Annotated[str | None, typer.Option(help="Objective for the time per output token, e.g. 40ms.")] = None,
+    slo_e2e: Annotated[str | None, typer.Option(help="Objective for the whole request, e.g. 30s.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the requests to FILE.csv.")] = None,
     format: FileFormat = None,
     run: Annotated[int | None, typer.Option(help="Which run, from 0, of a file that holds several.")] = None,
@@ -152,7 +152,14 @@ def loadtest(
     from ..loadtest import metrics, read, report, write
 
     table = read(file, format, run=run)
-    limits = {"ttft": slo_ttft, "tpot": slo_tpot, "e2e": slo_e2e}
+    limits = {
+        name: seconds(f"--slo-{name}", text, most)
+        for name, text, most in (
+            ("ttft", slo_ttft, LONG_TTFT),
+            ("tpot", slo_tpot, LONG_TPOT),
+            ("e2e", slo_e2e, LONG_E2E),
+        )
+    }
     wanted = {name: limit for name, limit in limits.items() if limit is not None}
     ds = metrics(table, window=window, slo=wanted or None)
     if output:

@@ -76,6 +76,8 @@ def names(given: list[str] | None) -> list[str]:
     return [name for text in given or [] for name in text.split(",")]
 
 
+#: Plain numbers beyond which a limit is asked for with its unit [s].
+LONG_TTFT, LONG_TPOT, LONG_E2E = 60.0, 1.0, 3600.0
 #: What a time is written with, and its seconds.
 UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0}
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import server_options as server
-from .options import WeightDtype, integers, names, prices, seconds
+from .options import LONG_TPOT, LONG_TTFT, WeightDtype, integers, names, prices, seconds
 
 
 def plan(
@@ -45,6 +45,8 @@ def plan(
     currency: Annotated[str | None, typer.Option(help="Of the prices, e.g. USD.")] = None,
     pp: server.Stages = None,
     ep: server.Experts = None,
+    dp: server.Groups = None,
+    network_gbs: server.Network = None,
     weight_dtype: WeightDtype = None,
     activation_dtype: server.Sixteen = None,
     kv_dtype: server.Cache = None,
@@ -78,15 +80,16 @@ def plan(
     if currency and not price:
         raise ValueError(f"--currency {currency}: of no prices; give them by --price GPU=PRICE")
     options = server.given(
-        engine, draft, pp=pp, ep=ep, weight_dtype=weight_dtype, activation_dtype=activation_dtype, kv_dtype=kv_dtype,
+        engine, draft, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
+        activation_dtype=activation_dtype, kv_dtype=kv_dtype,
         time_model=time_model, cached_prefix=cached_prefix, gpu_memory_utilization=gpu_memory_utilization,
         max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, max_model_len=max_model_len,
         step_overhead=step_overhead, sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency,
         gemm_rows=gemm_rows, dequantize_rows=dequantize_rows,
     )  # fmt: skip
     table = planner.plan(
-        model, prompt=prompt, output=output, ttft=seconds("--ttft", ttft, server.LONG_TTFT),
-        tpot=seconds("--tpot", tpot, server.LONG_TPOT), request_rate=rate, gpus=gpus, gpu=names(gpu) or None,
+        model, prompt=prompt, output=output, ttft=seconds("--ttft", ttft, LONG_TTFT),
+        tpot=seconds("--tpot", tpot, LONG_TPOT), request_rate=rate, gpus=gpus, gpu=names(gpu) or None,
         tp=integers("--tp", tp) or planner.TPS, batch_size=integers("--batch-size", batch_size) or planner.BATCH_SIZES,
         price=prices(price), schedule=schedule, arrivals=server.arriving(arrivals), percentile=percentile,
         utilization=utilization, confirm=confirm, seed=seed, progress=True, **options,

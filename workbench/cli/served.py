@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import server_options as server
-from .options import WeightDtype, integers, names, prices, seconds, tell
+from .options import LONG_TPOT, LONG_TTFT, WeightDtype, integers, names, prices, seconds, tell
 
 if TYPE_CHECKING:
     from ..simulation import Workload
@@ -24,6 +24,8 @@ def estimate(
     currency: Annotated[str | None, typer.Option(help="Of the prices, e.g. USD.")] = None,
     pp: server.Stages = None,
     ep: server.Experts = None,
+    dp: server.Groups = None,
+    network_gbs: server.Network = None,
     weight_dtype: WeightDtype = None,
     activation_dtype: server.Sixteen = None,
     kv_dtype: server.Cache = None,
@@ -54,7 +56,8 @@ def estimate(
     if currency and not price:
         raise ValueError(f"--currency {currency}: of no prices; give them by --price GPU=PRICE")
     options = server.given(
-        engine, draft, pp=pp, ep=ep, weight_dtype=weight_dtype, activation_dtype=activation_dtype, kv_dtype=kv_dtype,
+        engine, draft, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
+        activation_dtype=activation_dtype, kv_dtype=kv_dtype,
         time_model=time_model, cached_prefix=cached_prefix, gpu_memory_utilization=gpu_memory_utilization,
         max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, max_model_len=max_model_len,
         step_overhead=step_overhead, sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency,
@@ -88,6 +91,8 @@ def simulate(
     tp: Annotated[int, typer.Option(help="GPUs that share every layer.")] = 1,
     pp: server.Stages = None,
     ep: server.Experts = None,
+    dp: server.Groups = None,
+    network_gbs: server.Network = None,
     weight_dtype: WeightDtype = None,
     activation_dtype: server.Sixteen = None,
     kv_dtype: server.Cache = None,
@@ -117,15 +122,16 @@ def simulate(
     from ..files.writing import check_output, write_table
 
     options = server.given(
-        engine, draft, pp=pp, ep=ep, weight_dtype=weight_dtype, activation_dtype=activation_dtype, kv_dtype=kv_dtype,
+        engine, draft, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
+        activation_dtype=activation_dtype, kv_dtype=kv_dtype,
         time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens, step_overhead=step_overhead,
         sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
         dequantize_rows=dequantize_rows,
     )  # fmt: skip
     limits = {
-        "ttft": seconds("--slo-ttft", slo_ttft, server.LONG_TTFT),
-        "tpot": seconds("--slo-tpot", slo_tpot, server.LONG_TPOT),
+        "ttft": seconds("--slo-ttft", slo_ttft, LONG_TTFT),
+        "tpot": seconds("--slo-tpot", slo_tpot, LONG_TPOT),
     }
     if file:
         check_output(file)

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from ..serving import Draft
     from ..simulation import Workload
 
-#: Plain numbers beyond which a limit is asked for with its unit [s].
-LONG_TTFT, LONG_TPOT = 60.0, 1.0
-
 Stages = Annotated[int | None, typer.Option("--pp", help="Stages of a pipeline. Default: 1.")]
 Experts = Annotated[int | None, typer.Option("--ep", help="GPUs with some of the experts each. Default: 1.")]
+Groups = Annotated[int | None, typer.Option("--dp", help="Groups of tp GPUs that share the sequences.")]
+Network = Annotated[
+    float | None, typer.Option("--network-gbs", help="GB/s of each GPU between machines, where a replica passes one.")
+]
 Sixteen = Annotated[str | None, typer.Option("--activation-dtype", help="Format of the activations.")]
 Cache = Annotated[str | None, typer.Option("--kv-dtype", help="Format of the KV cache.")]
 Time = Annotated[str | None, typer.Option("--time-model", help="'kernel', the default, or 'ideal'.")]

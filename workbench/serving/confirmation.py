@@ -12,6 +12,7 @@ import pandas as pd
 from ..catalog import GPU, Model
 from ..common.arguments import check_range, one_of, whole_number
 from ..common.errors import shown
+from ..servers.replica import Replica
 from ..servers.server import Server
 from ..simulation import Workload, bursty, poisson, simulate
 from .fleet import Fleet, Trial, rounded
@@ -90,7 +91,7 @@ class Service:
 
     def judge(self, server: Server, rate: float, replicas: int) -> Trial:
         """What the requests see of one of the replicas, once it is filled."""
-        requests = max(SIMULATED_REQUESTS, REQUESTS_A_SEQUENCE * server.max_num_seqs)
+        requests = max(SIMULATED_REQUESTS, REQUESTS_A_SEQUENCE * server.max_num_seqs * server.dp_ranks)
         frame = simulate(server, self.share(rate, replicas, requests))
         frame = frame.iloc[int(FILLING * len(frame)) :]
         ended = (frame.status == "finished").to_numpy()
@@ -192,10 +193,11 @@ def simulated_server(
     card: GPU, model: Model, tp: int, batch_size: int, options: Mapping[str, Any], longest: int
 ) -> Server | None:
     """The server of a plan's row, with the estimate's options; None where its cache has no room for a request."""
-    own = {name: value for name, value in options.items() if name in Server.__dataclass_fields__}
+    own = {name: value for name, value in options.items() if name in Server.__dataclass_fields__} | {"tp": tp}
     if own.get("max_model_len") is None:
         own["max_model_len"] = longest
-    server = Server(card, model, **own | {"tp": tp, "max_num_seqs": batch_size})
+    replica = Replica(card, model, **{name: own[name] for name in own if name in Replica.__dataclass_fields__})
+    server = Server(card, model, **own | {"max_num_seqs": -(-batch_size // replica.dp_ranks)})
     try:
         return replace(server, kv_tokens="fit")
     except ValueError:

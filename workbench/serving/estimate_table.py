@@ -8,7 +8,7 @@ from ..catalog import model as find_model
 from ..common.arguments import whole_number
 from ..common.variables import LIMITS
 from ..signatures import typed
-from .text_tables import cell, text_table, folded
+from .text_tables import cell, folded, text_table
 from .verdicts import OWN_CURRENCY, reasons
 
 #: Columns in print: heading, variable, what it is multiplied with, digits.

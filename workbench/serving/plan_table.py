@@ -5,7 +5,7 @@ import pandas as pd
 
 from ..common.arguments import whole_number
 from ..signatures import typed
-from .text_tables import cell, text_table, folded
+from .text_tables import cell, folded, text_table
 from .verdicts import BEST, NOT_SIMULATED, OWN_CURRENCY, counted
 
 #: Lines of a plan in print that say what it assumes [1].
