@@ -8,14 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.simulation import Server, closed_loop, simulate, trace
-from workbench.simulation.batch import DecodingBatch, Request
+from workbench.simulation.batch import DecodingBatch
+from workbench.simulation.cache import Footprint
 from workbench.simulation.client import Client, ClientOptions
 from workbench.simulation.engine import Engine, StepOutcome
+from workbench.simulation.policies import SCHEDULERS
+from workbench.simulation.requests import Request
 from workbench.simulation.scheduler import Scheduler
 
 
 def server(**changes):
-    settings = {"max_num_batched_tokens": 512, "max_model_len": 512, "max_num_seqs": 64} | changes
+    settings = {"max_num_batched_tokens": 512, "max_model_len": 512, "max_num_seqs": 64, "engine": None} | changes
     return Server("a100-80gb-sxm", "llama-2-7b", **settings)
 
 
@@ -59,7 +62,7 @@ class OneASecond:
 
 
 def sent_by(workload, max_model_len=100, **options):
-    client = Client(workload, ClientOptions(**options), OneASecond(), max_model_len)
+    client = Client(workload, ClientOptions(**options), OneASecond(), server(max_model_len=max_model_len))
     while client.step():
         pass
     return client, client.table()
@@ -85,10 +88,10 @@ def test_a_closed_loop_sends_when_one_ends():
 
 
 def test_without_a_connection_a_request_waits_at_the_client():
-    client = Client(FOUR, ClientOptions(in_flight=1), OneASecond(), 100)
+    client = Client(FOUR, ClientOptions(in_flight=1), OneASecond(), server(max_model_len=100))
     client.step()
     client.step()
-    assert (client.next, client.ended, len(client.engine.queue)) == (3, 1, 1)  # a third is not handed over yet
+    assert (client.next, client.ended, len(client.open)) == (3, 1, 1)  # a third is not handed over yet
     assert sent_by(FOUR, in_flight=1)[1].last_token_s.tolist() == [1, 2, 3, 10]
 
 
@@ -184,14 +187,18 @@ def test_a_cancelled_request_gives_its_blocks_back(steps, blocks, generated):
     engine.add(cancelled)
     for _ in range(steps):
         engine.step(inf, engine.now, inf)
-    free = engine.ranks[0].free
+    free = engine.ranks[0].cache.free
     engine.cancel(cancelled)
-    assert engine.ranks[0].free - free == blocks
+    assert engine.ranks[0].cache.free - free == blocks
     assert cancelled.generated == generated
     assert [*engine.ranks[0].running, *engine.ranks[0].waiting] == [other]
     while not engine.idle:
         engine.step(inf, inf, inf)
-    assert (other.generated, cancelled.generated, engine.ranks[0].free) == (300, generated, engine.ranks[0].blocks)
+    assert (other.generated, cancelled.generated, engine.ranks[0].cache.free) == (
+        300,
+        generated,
+        engine.ranks[0].cache.units,
+    )
 
 
 # Many steps at once -----------------------------------------------------------------------------------------------
@@ -201,16 +208,19 @@ SEQUENCES = st.lists(st.tuples(st.integers(1, 40), st.integers(20, 60)), min_siz
 
 @given(sequences=SEQUENCES, block=st.integers(1, 20), before=st.integers(0, 9), steps=st.integers(0, 19))
 def test_a_leap_takes_the_blocks_of_its_steps(sequences, block, before, steps):
-    batch, requests = DecodingBatch(block), [Request(i, *lengths, 0, 1) for i, lengths in enumerate(sequences)]
+    batch, requests = (
+        DecodingBatch(Footprint(block)),
+        [Request(i, *lengths, 0, 1) for i, lengths in enumerate(sequences)],
+    )
     batch.advance(before)
     for request in requests:
         batch.join(request)
     expected = sum(-(-(r.prompt + steps) // block) - -(-r.prompt // block) for r in requests)
-    assert batch.blocks_of(steps) == expected
+    assert batch.units_of(steps) == expected
     free = expected
     within = batch.steps_within(free)
     assert within >= min(steps, min(r.output for r in requests) - 1)
-    assert batch.blocks_of(within) <= free
+    assert batch.units_of(within) <= free
     batch.advance(steps)
     assert [batch.generated(r) for r in requests] == [1 + steps] * len(requests)
     assert batch.context == sum(r.prompt + 1 + steps for r in requests)
@@ -228,15 +238,15 @@ class ShortestFirst(Scheduler):
     def _victim(self):
         return max(self.running, key=lambda request: request.prompt)
 
-    def _part_of(self, request, start, budget):
-        return super()._part_of(request, start, min(budget, 32))
+    def _part_of(self, request, budget):
+        return super()._part_of(request, min(budget, 32))
 
 
 def test_a_policy_is_its_decisions(monkeypatch):
     load = trace(sent_s=[0, 0, 0], prompt_tokens=[90, 60, 20], output_tokens=[40, 40, 40])
     small = server(max_num_seqs=2, max_model_len=160, kv_tokens=160)
     fcfs = simulate(small, load)
-    monkeypatch.setattr("workbench.simulation.engine.Scheduler", ShortestFirst)
+    monkeypatch.setitem(SCHEDULERS, "recompute", ShortestFirst)
     shortest = simulate(small, load)
     assert fcfs.first_token_s.argsort().tolist() == [0, 1, 2]
     assert shortest.first_token_s.argsort().tolist() == [2, 1, 0]

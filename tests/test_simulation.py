@@ -148,18 +148,72 @@ def test_a_cache_that_fits_is_what_the_engine_logged():
 # Step by step -----------------------------------------------------------------------------------------------------
 
 
+class Blocks:
+    """The blocks of a KV cache, each with its users and what is in it, the free ones in the order of their release."""
+
+    def __init__(self, server):
+        self.free = list(range(server.kv_tokens // server.block_size))
+        self.users, self.key, self.holder = [0] * len(self.free), {}, {}
+
+    def use(self, key):
+        """The block with that in it, or another one."""
+        if (block := self.holder.get(key)) is None:
+            block = self.free.pop(0)
+            self.holder.pop(self.key.pop(block, None), None)
+        elif not self.users[block]:
+            self.free.remove(block)
+        self.users[block] += 1
+        return block
+
+    def name(self, block, key):
+        """Say what is in a full block; returns the one that has it."""
+        if self.holder.setdefault(key, block) == block:
+            self.key[block] = key
+            return block
+        self.release([block])
+        return self.use(key)
+
+    def release(self, blocks):
+        for block in reversed(blocks):
+            self.users[block] -= 1
+            if not self.users[block]:
+                self.free.append(block)
+
+
 def step_by_step(server, workload):
-    """The scheduler written plainly: one step after another, every sequence by itself; its times and preemptions."""
-    times, block = StepTimes(server), server.block_size
-    free = server.kv_tokens // block
+    """The scheduler written plainly: one step after another, every sequence and every block by itself.
+
+    Its times, preemptions, and the tokens that were found in the cache.
+    """
+    times, block, pool = StepTimes(server), server.block_size, Blocks(server)
     n = len(workload)
     prompt, output, cached, sent = (
         list(map(float, v))
         for v in (workload.prompt_tokens, workload.output_tokens, workload.cached_tokens, workload.sent_s)
     )
-    generated, computed, held, target = [0] * n, [0] * n, [0] * n, [0] * n
+    generated, computed, held, target = [0] * n, [0] * n, [[] for _ in range(n)], [0] * n
     first, last = [np.nan] * n, [np.nan] * n
-    waiting, running, now, coming, preemptions = deque(), [], 0.0, 0, 0
+    waiting, running, now, coming, preemptions, hits, seen = deque(), [], 0.0, 0, 0, 0, set()
+
+    def what(i, k):
+        """What is in block k of a request."""
+        runs = workload.block_hashes[i] if workload.block_hashes else ()
+        j = (k + 1) * block - 1
+        return (
+            (runs[j // workload.block_tokens], k) if runs and j // workload.block_tokens < len(runs) else ("own", i, k)
+        )
+
+    def give(i, tokens):
+        """Give a request blocks for more of its tokens, and name those that become full."""
+        upto = computed[i] + tokens
+        for k in range(int(upto // block)):
+            if k == len(held[i]):
+                held[i].append(pool.use(what(i, k) if server.prefix_caching else None))
+            if server.prefix_caching and pool.key.get(held[i][k]) != what(i, k):
+                held[i][k] = pool.name(held[i][k], what(i, k))
+        if len(held[i]) * block < upto:
+            held[i].append(pool.use(None))
+
     while coming < n or waiting or running:
         if not waiting and not running:
             now = max(now, sent[coming])
@@ -169,33 +223,41 @@ def step_by_step(server, workload):
         budget, plan, before = server.max_num_batched_tokens, {}, preemptions
 
         def blocks_for(i, tokens):
-            return int(np.ceil((computed[i] + tokens) / block)) - held[i]
+            return int(np.ceil((computed[i] + tokens) / block)) - len(held[i])
 
         queue = list(running)
         while queue:
             i = queue.pop(0)
             tokens = min(prompt[i] + generated[i] - computed[i], budget)
-            while i in running and blocks_for(i, tokens) > free:
+            while i in running and blocks_for(i, tokens) > len(pool.free):
                 victim = running.pop()
                 queue = [j for j in queue if j != victim]
-                free += held[victim]
-                computed[victim] = held[victim] = 0
+                pool.release(held[victim])
+                computed[victim], held[victim] = 0, []
                 waiting.appendleft(victim)
                 preemptions += 1
             if i in running and tokens:
-                free, held[i] = free - blocks_for(i, tokens), held[i] + blocks_for(i, tokens)
+                give(i, tokens)
                 plan[i] = tokens
                 budget -= tokens
         while preemptions == before and waiting and budget and len(running) < server.max_num_seqs:
-            i = waiting[0]
-            computed[i] = cached[i]
-            tokens = min(prompt[i] + generated[i] - computed[i], budget)
-            short = computed[i] + tokens < prompt[i] + generated[i]
-            if blocks_for(i, tokens) > free or (short and not server.chunked_prefill):
-                break
-            running.append(waiting.popleft())
+            i, found = waiting[0], []
             target[i] = prompt[i] + generated[i]
-            free, held[i] = free - blocks_for(i, tokens), held[i] + blocks_for(i, tokens)
+            while server.prefix_caching and what(i, len(found)) in pool.holder and len(found) < target[i] // block:
+                found.append(pool.holder[what(i, len(found))])
+            computed[i] = max(cached[i], min(len(found) * block, (target[i] - 1) // block * block))
+            tokens = min(target[i] - computed[i], budget)
+            short = computed[i] + tokens < target[i]
+            idle = sum(not pool.users[each] for each in found)
+            room = blocks_for(i, tokens) - len(found) + idle <= len(pool.free)
+            if not room or (short and not server.chunked_prefill):
+                break
+            if i not in seen:
+                hits += min(len(found) * block, target[i] - 1)
+            seen.add(i)
+            running.append(waiting.popleft())
+            held[i] = [pool.use(what(i, k)) for k in range(len(found))]
+            give(i, tokens)
             plan[i] = tokens
             budget -= tokens
         decoding = [i for i in plan if computed[i] >= target[i]]
@@ -212,9 +274,9 @@ def step_by_step(server, workload):
                 generated[i] += 1
             if generated[i] == output[i]:
                 last[i] = now
-                free += held[i]
+                pool.release(held[i])
                 running.remove(i)
-    return first, last, preemptions
+    return first, last, preemptions, hits
 
 
 @st.composite
@@ -224,7 +286,7 @@ def small_servers(draw, **fixed):
     return server(
         max_num_seqs=draw(st.integers(1, 12)), max_model_len=128, block_size=8, chunked_prefill=chunked,
         max_num_batched_tokens=draw(st.sampled_from([16, 32])) if chunked else 128,
-        kv_tokens=draw(st.sampled_from([128, 160, 400, 5000])), **fixed,
+        kv_tokens=draw(st.sampled_from([128, 160, 400, 5000])), prefix_caching=draw(st.booleans()), **fixed,
     )  # fmt: skip
 
 
@@ -236,7 +298,15 @@ def traces(draw):
         "output_tokens": st.integers(1, 64), "cached_tokens": st.sampled_from([0, 0, 9, 40]),
     }  # fmt: skip
     count = draw(st.integers(1, 40))
-    return trace(**{name: draw(st.lists(values, min_size=count, max_size=count)) for name, values in columns.items()})
+    lists = {name: draw(st.lists(values, min_size=count, max_size=count)) for name, values in columns.items()}
+    if draw(st.booleans()):
+        alike = draw(st.lists(st.sampled_from([0, 1, 2, 4]), min_size=count, max_size=count))
+        lists["block_hashes"] = [
+            [j if j < same else 100 * i + j for j in range(prompt // 16)]
+            for i, (same, prompt) in enumerate(zip(alike, lists["prompt_tokens"], strict=True), 1)
+        ]
+        lists["block_tokens"] = 16
+    return trace(**lists)
 
 
 @st.composite
@@ -252,10 +322,11 @@ def closed_loops(draw):
 @given(small_servers(), traces())
 def test_leaps_are_what_single_steps_add_up_to(small, workload):
     frame = simulate(small, workload)
-    first, last, preemptions = step_by_step(small, workload)
+    first, last, preemptions, hits = step_by_step(small, workload)
     np.testing.assert_allclose(frame.first_token_s, first, rtol=1e-9)
     np.testing.assert_allclose(frame.last_token_s, last, rtol=1e-9)
-    assert frame.attrs["engine"]["preemptions"] == preemptions
+    engine = frame.attrs["engine"]
+    assert (engine["preemptions"], engine["hit_tokens"]) == (preemptions, hits)
 
 
 CLIENTS = st.fixed_dictionaries(
@@ -566,7 +637,6 @@ def test_t4_load_tests():
         ({"gpu": ["t4"]}, "unknown GPU"),
         ({"gemm_rows": 0}, "gemm_rows = 0: allowed are whole numbers from 1"),
         ({"tp": 3}, "tp = 3 does not divide n_heads = 32 of llama-2-7b"),
-        ({"max_num_seqs": None}, "max_num_seqs = None: allowed are whole numbers from 1 to 10,000"),
         ({"max_num_seqs": 0}, "max_num_seqs = 0: allowed are whole numbers from 1"),
         ({"block_size": "16"}, "block_size = '16': allowed are whole numbers"),
         ({"max_model_len": 2.5}, "max_model_len = 2.5: allowed are whole numbers"),

@@ -14,9 +14,10 @@ from .loading import Entry, describe_entry, entry_files, load_entry
 DEFAULT_ENGINE = "vllm"
 
 #: What a scheduler does with prompts and a full KV cache: "recompute", prompts in chunks beside decoding sequences, the
-#: latest preempted and computed again (vLLM, and TensorRT-LLM's MAX_UTILIZATION); "guaranteed_no_evict", a request
-#: starts when its whole cache has room (TensorRT-LLM); "prefill_first", prompts in steps of their own (SGLang).
-POLICIES = ("recompute", "guaranteed_no_evict", "prefill_first")
+#: latest preempted and computed again (vLLM); "max_utilization", the same, where a request starts when its whole prompt
+#: has room (TensorRT-LLM); "guaranteed_no_evict", when its whole cache has (TensorRT-LLM by default); "prefill_first",
+#: prompts in steps of their own, and a share of what may still be generated is left for it (SGLang).
+POLICIES = ("recompute", "max_utilization", "guaranteed_no_evict", "prefill_first")
 
 HostTime = Annotated[float, Field(ge=0, lt=1e6)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -105,7 +106,10 @@ class ServingEngine(Entry):
     fuses_quantization: bool = False
     #: Activations are quantized by a kernel of their own, as elementwise ones are, not as in the fits of GEMMs.
     quantizes_apart: bool = False
-    policy: Literal["recompute", "guaranteed_no_evict", "prefill_first"] = "recompute"  #: of its scheduler: `POLICIES`
+    policy: Literal["recompute", "max_utilization", "guaranteed_no_evict", "prefill_first"] = (
+        "recompute"  #: of its scheduler: `POLICIES`
+    )
+    prefix_caching: bool = True  #: finds blocks of the KV cache again, by default
     caps: Annotated[tuple[Caps, ...], Field(strict=False, min_length=1)]  #: of a step, by default; the last that fits
     memory: EngineMemory  #: how it shares out a GPU's memory
     covers: Text  #: what is in these times

@@ -1,7 +1,7 @@
 """Drafts of speculative decoding: what guesses ahead, how many tokens that yields, and what it takes."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,10 @@ class Draft:
             raise ValueError(
                 f"draft = {small.id}: its context is {small.max_context:,} tokens, sequences take {tokens:,g}"
             )
+
+    def settings(self) -> dict[str, Any]:
+        """The fields by name, the model as its id."""
+        return asdict(self) | {"model": self.model and self.model.id}
 
     def passes_of(self, target: Model) -> Model | None:
         """The model whose passes draft for `target`; an MTP layer is one of its last layers, with the same head.
@@ -233,10 +237,11 @@ def drafting_time(replica: Replica, draft: Draft, sequences: Any, context: Any) 
 def drafting_replica(replica: Replica, draft: Draft) -> Replica | None:
     """What runs the draft's passes, beside the target on the same GPUs; None for heads, which have none."""
     passes = draft.passes_of(replica.model)
-    if not passes:
+    if passes is None:
         return None
     whole: dict[str, Any] = {} if passes.moe else {"ep": 1, "redundant_experts": 0, "expert_skew": 0.0}
-    return replace(replica, model=passes, pp=1, **whole)
+    server: dict[str, Any] = {name: None for name in ("draft", "kv_tokens") if hasattr(replica, name)}
+    return replace(replica, model=passes, pp=1, **whole, **server)
 
 
 def acceptance_rates(acceptance: Acceptance, candidates: np.ndarray) -> np.ndarray:

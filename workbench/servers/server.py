@@ -1,12 +1,15 @@
 """A server: a replica with a scheduler, by the names and the defaults of vLLM."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from ..catalog import DEFAULT_ENGINE, POLICIES, ServingEngine
 from ..catalog import engine as find_engine
 from ..common.arguments import check_range, one_of, whole_number
+from ..common.errors import shown
 from . import memory, replica
+from .drafts import Draft, drafting_replica
 
 #: Largest settings: a table has a row for each.
 SETTING_LIMITS = {
@@ -61,6 +64,12 @@ class Server(replica.Replica):
         Share of the memory that "fit" may use, by the engine's rule (`memory.left_for_cache`); None: its own [1].
     policy : str, optional
         One of `POLICIES`; None is the engine's.
+    prefix_caching : bool, optional
+        Blocks of the KV cache are found again, by prompts that begin alike (`Workload.block_hashes`) and by preempted
+        requests; None is the engine's default.
+    draft : Draft, optional
+        Speculative decoding, made by `draft_model`, `medusa` or `mtp`: a step computes its candidates, and brings each
+        sequence its tokens per step on average, all of them alike.
 
     Raises
     ------
@@ -76,6 +85,8 @@ class Server(replica.Replica):
     kv_tokens: int | str | None = None
     gpu_memory_utilization: float | None = None
     policy: str | None = None
+    prefix_caching: bool | None = None
+    draft: Draft | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,17 +102,24 @@ class Server(replica.Replica):
             object.__setattr__(self, "gpu_memory_utilization", share)
         object.__setattr__(self, "chunked_prefill", one_of("chunked_prefill", self.chunked_prefill, (True, False)))
         object.__setattr__(self, "policy", one_of("policy", self.policy or self._engine.policy, POLICIES))
-        if self.max_num_batched_tokens < self.max_num_seqs:
+        caching = self._engine.prefix_caching if self.prefix_caching is None else self.prefix_caching
+        object.__setattr__(self, "prefix_caching", one_of("prefix_caching", caching, (True, False)))
+        if self.draft is not None:
+            if not isinstance(self.draft, Draft):
+                raise ValueError(f"draft = {shown(self.draft)}: make one with serving.draft_model, medusa or mtp")
+            self.draft.check(self.model, self.max_model_len)
+        if self.max_num_batched_tokens < self.max_num_seqs * self.candidates:
+            needed = "every sequence needs a token" if self.candidates == 1 else f"each needs {self.candidates} tokens"
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} is less than max_num_seqs ="
-                f" {self.max_num_seqs}: every sequence needs a token of the step"
+                f" {self.max_num_seqs}: {needed} of the step"
             )
         if not self.chunked_prefill and self.max_num_batched_tokens < self.max_model_len:
             raise ValueError(
                 f"max_num_batched_tokens = {self.max_num_batched_tokens} is less than max_model_len ="
                 f" {self.max_model_len}: without chunked_prefill a prompt must fit in one step"
             )
-        if self.kv_blocks * self.block_size < self.max_model_len:
+        if self._longest > self.kv_blocks * (1 + 1e-9):
             raise ValueError(
                 f"kv_tokens = {self.kv_tokens!r} makes {self.kv_blocks} blocks of {self.block_size}, fewer than"
                 f" max_model_len = {self.max_model_len} needs: a single request may need more than the whole cache"
@@ -118,20 +136,38 @@ class Server(replica.Replica):
         return find_engine(self.engine or DEFAULT_ENGINE)
 
     @property
+    def candidates(self) -> int:
+        """Tokens that a decoding step computes for a sequence [1]."""
+        return self.draft.candidates if self.draft else 1
+
+    @property
+    def _longest(self) -> float:
+        """Blocks of all layers that the cache of the longest sequence, with its candidates, is as large as [1]."""
+        tokens = self.max_model_len + (self.candidates if self.draft else 0)
+        block = memory.kv_bytes_per_token(self) * self.block_size
+        return float(memory.kv_bytes_per_sequence(self, tokens, block_size=self.block_size)) / block
+
+    @property
     def kv_blocks(self) -> int:
-        """Whole blocks of the KV cache of each of `dp` groups [1]."""
+        """Whole blocks of the KV cache of each of `dp` groups, in all layers [1]."""
         if self.kv_tokens is None:
-            return self.max_num_seqs * -(-self.max_model_len // self.block_size)
+            return self.max_num_seqs * math.ceil(self._longest - 1e-9)
         if not isinstance(self.kv_tokens, str):
             return self.kv_tokens // self.block_size
         left = memory.left_for_cache(
             self, tokens=self.max_num_batched_tokens, sequences=self.max_num_seqs,
             gpu_memory_utilization=self.gpu_memory_utilization,
         )  # fmt: skip
-        return int(max(left, 0.0) // (memory.kv_bytes_per_token(self) * self.block_size))
+        per_token = memory.kv_bytes_per_token(self)
+        if self.draft:
+            left -= memory.draft_weights(self, self.draft)
+            if drafter := drafting_replica(self, self.draft):
+                per_token += memory.kv_bytes_per_token(drafter)
+        return int(max(left, 0.0) // (per_token * self.block_size))
 
     def settings(self) -> dict[str, Any]:
         """The fields by name, GPU and model as ids, the host's time as it is used."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         host = {name: getattr(self.calibration, name) for name in ("step_overhead", "sequence_overhead")}
-        return fields | host | {"gpu": self.gpu.id, "model": self.model.id}
+        draft = None if self.draft is None else self.draft.settings()
+        return fields | host | {"gpu": self.gpu.id, "model": self.model.id, "draft": draft}

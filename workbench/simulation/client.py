@@ -17,8 +17,8 @@ from ..kernels.unknowns import joined
 from ..servers import memory
 from ..servers.replica import beyond_context, host_assumed
 from ..servers.server import Server
-from .batch import Request
 from .engine import Engine, StepOutcome
+from .requests import Request
 from .workloads import Workload
 
 
@@ -59,7 +59,8 @@ def simulate(
 
         `attrs` has the settings; "assumed", as of `serving.estimate`; "warnings", one line each, given as Python's as
         well: outputs that max_model_len cuts short; and, in "engine": duration and busy time [s], steps, preemptions,
-        requests_not_sent, generated_tokens, peak_kv_blocks, kv_blocks, and the time averages mean_running and
+        requests_not_sent, generated_tokens, peak_kv_blocks, kv_blocks; hit_tokens of prompts that were found in the
+        prefix cache, and refound_tokens of preempted requests [token]; and the time averages mean_running and
         mean_in_system of the requests in the batch and sent but not ended [1].
 
     Raises
@@ -73,6 +74,8 @@ def simulate(
     if not isinstance(workload, Workload):
         raise ValueError(f"workload = {shown(workload)}: expected one of poisson, bursty, closed_loop or trace")
     _check_fits(server)
+    if (tokens := workload.block_tokens) is not None and tokens < server.block_size:
+        raise ValueError(f"block_tokens = {tokens} is less than block_size = {server.block_size} of the server")
     client = Client(workload, options, Engine(server), server)
     with progress_bar("requests", show=one_of("progress", progress, (True, False))) as update:
         while client.step():
@@ -80,8 +83,6 @@ def simulate(
     frame = client.table()
     settings = {"server": server.settings(), "workload": workload.settings, "client": asdict(options)}
     told = [memory.assumed(server), *beyond_context(server.model, server.max_model_len)]
-    if server.model.sliding_window:
-        told.append(f"{server.model.id}: layers with a sliding window keep the whole cache")
     frame.attrs = settings | {
         "engine": client.counts(), "warnings": _cut_short(server, workload, len(frame)),
         "assumed": joined([*told, host_assumed(server)]),
@@ -177,6 +178,8 @@ class Client:
         room = np.maximum(server.max_model_len - workload.prompt_tokens, 0)
         self.output: list[int] = np.minimum(workload.output_tokens, room).tolist()
         self.cached: list[int] = workload.cached_tokens.tolist()
+        self.hashes: list[tuple[int, ...]] = [tuple(keys) for keys in workload.block_hashes or ()]
+        self.hashed, self.block_size = workload.block_tokens or 1, server.block_size
 
         self.first, self.last, self.generated = [np.nan] * n, [np.nan] * n, [0] * n
         self.status, self.error = ["unfinished"] * n, [""] * n
@@ -229,7 +232,10 @@ class Client:
             if self.output[i] < 1:
                 self._end(i, "failed", f"prompt of {self.prompt[i]} tokens: max_model_len is too short")
                 continue
-            self.open[i] = Request(i, self.prompt[i], self.output[i], self.cached[i])
+            self.open[i] = request = Request(i, self.prompt[i], self.output[i], self.cached[i])
+            if self.hashes:
+                full = self.prompt[i] // self.block_size * self.block_size  # what fills no block is not found
+                request.hashes, request.hashed = self.hashes[i][: -(-full // self.hashed)], self.hashed
             heappush(self.arriving, (self.engine.now + self.latency[i], i))
 
     def _arrive(self) -> None:
@@ -261,7 +267,7 @@ class Client:
         """Let the idle engine wait for the next request; False where none comes. A closed loop sends it at once."""
         upcoming = self._next_arrival()
         if upcoming == inf:
-            return False
+            return self.closed_loop and self.next < len(self.sent)
         self.engine.wait_until(min(upcoming, self._next_deadline(), self.horizon))
         return self.engine.now < self.horizon
 

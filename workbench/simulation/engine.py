@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..servers.server import Server
-from .batch import Request
+from .policies import SCHEDULERS
+from .requests import Request
 from .scheduler import PromptPart, Scheduler
 from .step_times import StepTimes
 
@@ -49,7 +50,7 @@ class Engine:
 
     def __init__(self, server: Server, times: StepTimes | None = None) -> None:
         """Begin idle, at time 0."""
-        self.ranks = [Scheduler(server) for _ in range(server.dp_ranks)]
+        self.ranks = [SCHEDULERS[server.policy or "recompute"](server) for _ in range(server.dp_ranks)]
         self.times = times or StepTimes(server)
         self.stages = server.pp
         self.serving: dict[Request, Scheduler] = {}  # of what has not ended
@@ -64,8 +65,8 @@ class Engine:
 
     @property
     def free(self) -> int:
-        """Free blocks of the KV cache [1]."""
-        return sum(rank.free for rank in self.ranks)
+        """Free units of the KV cache (`Footprint`) [1]."""
+        return sum(rank.cache.free for rank in self.ranks)
 
     def add(self, request: Request) -> None:
         """Put a request at the end of the queue."""
@@ -136,8 +137,10 @@ class Engine:
         return StepOutcome(seconds, first_tokens, self._finish())
 
     def _finish(self) -> list[Request]:
-        """Take out the sequences that have come to their end, in the order of sends."""
+        """Take out the sequences that have come to their end, in the order of sends; tokens beyond it do not count."""
+        beyond = sum(rank.batch.beyond for rank in self.ranks)
         finished = [request for rank in self.ranks for request in rank.finish()]
+        self.generated_tokens -= sum(rank.batch.beyond for rank in self.ranks) - beyond
         for request in finished:
             del self.serving[request]
         return finished if len(self.ranks) == 1 else sorted(finished, key=lambda request: request.place)
@@ -145,16 +148,14 @@ class Engine:
     def _mixed_time(self, parts: list[list[PromptPart]], decoding: list[int]) -> float:
         """Time of a step with parts of prompts and some decoding sequences of every group, all it has or none [s]."""
         batches = self._micro_batches(n + len(own) for n, own in zip(decoding, parts, strict=True))
-        longest, computed = 0.0, 0
+        longest, drafting, computed = 0.0, 0.0, 0
         for rank, own, n in zip(self.ranks, parts, decoding, strict=True):
-            tokens = n + sum(part.upto - part.start for part in own)
-            seconds = self.times.linear[-(-tokens // batches)] + self.times.head[-(-(n + len(own)) // batches)]
-            if n:
-                seconds += float(self.times.decode(-(-n // batches), rank.batch.context / n))
-            if own:
-                seconds += self.times.prefill([(part.start, part.upto) for part in own]) / batches
-            longest, computed = max(longest, seconds), computed + tokens
-        return max(longest + self._experts(computed, batches), self.times.least)
+            chunks = [(part.start, part.upto) for part in own]
+            context = rank.batch.context / n if n else 0.0
+            longest = max(longest, float(self.times.group(chunks, n, context, batches=batches)))
+            drafting = max(drafting, float(self.times.drafting(chunks, n, context)))
+            computed += n * self.times.candidates + sum(upto - start for start, upto in chunks)
+        return max(longest + self._experts(computed, batches), self.times.least) + drafting
 
     def _micro_batches(self, sequences: Iterable[int]) -> int:
         """How many the sequences of a step are spread over, by those of every group [1]."""
@@ -168,19 +169,20 @@ class Engine:
         """Decode until the next event: an end, an exhausted cache, or the time `until` [s]."""
         ranks, now = [rank for rank in self.ranks if rank.batch.size], self.now
         batches = self._micro_batches(rank.batch.size for rank in ranks)
-        experts = self._experts(sum(rank.batch.size for rank in ranks), batches)
+        experts = self._experts(sum(rank.batch.size for rank in ranks) * self.times.candidates, batches)
 
         def times(ahead: Any) -> Any:
             """Time of the steps some steps ahead [s]."""
-            longest = self.times.least
+            longest, drafting = self.times.least, 0.0
             for rank in ranks:
-                n = -(-rank.batch.size // batches)
-                each = self.times.linear[n] + self.times.head[n]
-                each = each + self.times.decode(n, rank.batch.context / rank.batch.size + ahead) + experts
-                longest = np.maximum(each, longest)
-            return longest
+                n = rank.batch.size
+                context = rank.batch.context / n + rank.batch.tokens(ahead)
+                longest = np.maximum(self.times.group([], n, context, batches=batches) + experts, longest)
+                if self.times.drafts:
+                    drafting = np.maximum(self.times.drafting([], n, context), drafting)
+            return longest + drafting
 
-        steps = min(rank.batch.steps_within(rank.free) for rank in ranks)
+        steps = min(rank.batch.steps_within(rank.cache.free) for rank in ranks)
         first = float(times(0))
         steps = min(steps, int(min((min(until, horizon) - now) / first, steps)) + 2)
         if steps == 1:
@@ -194,7 +196,7 @@ class Engine:
             return None
         seconds = float(ends[steps - 1])
         for rank in ranks:
-            rank.free -= rank.batch.blocks_of(steps)
+            rank.cache.take_units(rank.batch.units_of(steps))
         self._advance(seconds, steps)
         self.generated_tokens += sum(rank.batch.advance(steps) for rank in ranks)
         return StepOutcome(seconds, [], self._finish())
@@ -209,10 +211,15 @@ class Engine:
 
     def counts(self) -> dict[str, Any]:
         """Its totals, by the names of `simulate`'s "engine"."""
-        blocks = sum(rank.blocks for rank in self.ranks)
+        caches = [rank.cache for rank in self.ranks]
+        block = caches[0].footprint.block
+        blocks = sum(cache.units for cache in caches) // block
         return {
             "duration": self.now, "busy": self.busy, "steps": self.steps,
             "preemptions": sum(rank.preemptions for rank in self.ranks),
-            "generated_tokens": self.generated_tokens, "peak_kv_blocks": blocks - self.least_free, "kv_blocks": blocks,
+            "generated_tokens": self.generated_tokens,
+            "peak_kv_blocks": blocks - self.least_free // block, "kv_blocks": blocks,
+            "hit_tokens": sum(cache.hit_tokens for cache in caches),
+            "refound_tokens": sum(cache.refound_tokens for cache in caches),
             "mean_running": self.running_area / (self.now or 1.0),
         }  # fmt: skip

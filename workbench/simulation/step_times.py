@@ -6,6 +6,7 @@ import numpy as np
 
 from ..operators import OPERATORS, Step, decode, sees
 from ..servers import steps
+from ..servers.drafts import drafting_replica, drafting_time
 from ..servers.exchange import between_stages
 from ..servers.server import Server
 
@@ -23,7 +24,7 @@ class StepTimes:
     experts : list of float
         By the mean tokens of a group, of several: routed experts, which are in `linear` where there is one [s].
     head : list of float
-        By the sequences in the step: lm_head and the sequences' overhead [s].
+        By the tokens whose logits are computed, one of each sequence: lm_head and the sequences' overhead [s].
     least : float
         What the host takes to launch a step, which takes no less [s].
     contexts : numpy.ndarray
@@ -31,21 +32,64 @@ class StepTimes:
     """
 
     def __init__(self, server: Server) -> None:
-        """Tabulate the times of a server's steps."""
+        """Tabulate the times of a server's steps, and of its draft's."""
+        draft, self.candidates = server.draft, server.candidates
         tokens = np.arange(1, server.max_num_batched_tokens + 1)
         sequences = np.arange(1, server.max_num_seqs + 1)
         contexts = np.unique(np.geomspace(1, server.max_model_len, CONTEXTS).round()).astype(int)
         groups, host = server.dp_ranks, server.calibration
         every = _parts(server, decode(groups * tokens, 1))
-        by_sequences = _parts(server, decode(groups * sequences[:, None], contexts))
-        heads, self._decode = by_sequences["sequences"], by_sequences["context"]
+        rows = np.arange(1, server.max_num_seqs * self.candidates + 1)
+        heads = _parts(server, decode(groups * rows, 1))["sequences"]
+        decoding = decode(groups * sequences[:, None], contexts, candidates=self.candidates)
+        self._decode = _parts(server, decoding)["context"]
         self._prefill = _parts(server, steps.prefill_piece(groups, contexts))["context"]
         self.contexts = contexts.astype(float)  # as np.interp wants them
         linear = every["tokens"] + host.step_overhead + between_stages(server, decode(tokens, 1))
         self.linear: list[float] = [0.0, *linear.tolist()]
         self.experts: list[float] = [0.0, *np.broadcast_to(every["experts"], tokens.shape).tolist()]
-        self.head: list[float] = [0.0, *(heads[:, 0] + sequences * host.sequence_overhead).tolist()]
-        self.least = host.launching
+        self.head: list[float] = [0.0, *(heads + rows * host.sequence_overhead).tolist()]
+        self.sequence_overhead, self.least = host.sequence_overhead, host.launching
+        drafter = draft and drafting_replica(server, draft)
+        self._drafter = StepTimes(drafter) if isinstance(drafter, Server) else None
+        self._passes = draft.depth if draft else 0
+        self._heads = drafting_time(server, draft, sequences, 1) if draft and draft.heads else None
+        self.drafts = self._drafter is not None or self._heads is not None
+
+    def group(self, chunks: list[tuple[int, int]], sequences: int, context: Any, *, batches: int = 1) -> Any:
+        """A step of one group but for its routed experts, if they are spread, and for drafting [s].
+
+        Parameters
+        ----------
+        chunks, sequences, context
+            As for `prefill` and `decode`.
+        batches : int
+            Micro-batches that all of it is spread over [1].
+        """
+        both, rows = sequences + len(chunks), sequences * self.candidates + len(chunks)
+        tokens = sequences * self.candidates + sum(upto - start for start, upto in chunks)
+        if batches > 1:
+            tokens, both, rows = -(-tokens // batches), -(-both // batches), -(-rows // batches)
+        seconds = self.linear[tokens] + self.head[rows]
+        if rows > both:
+            seconds -= (rows - both) * self.sequence_overhead  # the host sees sequences
+        if chunks:
+            seconds += self.prefill(chunks) / batches
+        return seconds + self.decode(-(-sequences // batches), context) if sequences else seconds
+
+    def alone(self, chunks: list[tuple[int, int]], sequences: int, context: Any) -> Any:
+        """A whole step of groups that all have as much, without drafting; as for `group` [s]."""
+        tokens = sequences * self.candidates + sum(upto - start for start, upto in chunks)
+        return np.maximum(self.group(chunks, sequences, context) + self.experts[tokens], self.least)
+
+    def drafting(self, chunks: list[tuple[int, int]], sequences: int, context: Any) -> Any:
+        """What guessing ahead adds to a step: passes of the draft for its sequences and its prompts [s]."""
+        if self._heads is not None:
+            return float(self._heads[sequences - 1]) if sequences else 0.0
+        if self._drafter is None:
+            return 0.0
+        seconds = self._passes * self._drafter.alone([], sequences, context) if sequences else 0.0
+        return seconds + self._drafter.alone(chunks, 0, 0.0) if chunks else seconds
 
     def decode(self, sequences: int, context: Any) -> Any:
         """Attention of decoding sequences, each over the mean context [token], a number or one a step [s]."""

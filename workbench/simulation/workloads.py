@@ -1,6 +1,6 @@
 """Workloads: when requests are sent, and how many tokens they bring and ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,12 @@ class Workload:
         Requests that the client has open at once [1]; the next is sent when one ends. None: an open loop.
     settings : dict
         What it was made of.
+    block_hashes : sequence of sequences of int, optional
+        Of each prompt, a number for every `block_tokens` tokens from its first, the same in two prompts where those
+        tokens and all before them are the same. They may end before the prompt does: ``[[0]] * len(workload)``, of
+        prompts that begin with the same `block_tokens`, and go on each in its own way.
+    block_tokens : int, optional
+        [token]
     """
 
     sent_s: np.ndarray
@@ -40,6 +46,8 @@ class Workload:
     cached_tokens: np.ndarray
     concurrency: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    block_hashes: Sequence[Sequence[int]] | None = None
+    block_tokens: int | None = None
 
     def __post_init__(self) -> None:
         sent = _times(self.sent_s)
@@ -53,6 +61,13 @@ class Workload:
             raise ValueError("sent_s: expected ascending times from 0")
         if self.concurrency is not None:
             object.__setattr__(self, "concurrency", whole_number("concurrency", self.concurrency, high=MAX_REQUESTS))
+        if (self.block_hashes is None) != (self.block_tokens is None):
+            raise ValueError("block_hashes and block_tokens go together: give both or neither")
+        if self.block_hashes is not None:
+            object.__setattr__(self, "block_tokens", whole_number("block_tokens", self.block_tokens, high=MOST_TOKENS))
+            object.__setattr__(
+                self, "block_hashes", _hashes(self.block_hashes, arrays["prompt_tokens"], int(self.block_tokens or 1))
+            )
         if not isinstance(self.settings, dict):
             raise ValueError(f"settings = {shown(self.settings)}: expected a dict")
 
@@ -185,19 +200,26 @@ def trace(
     prompt_tokens: Any = None,
     output_tokens: Any = None,
     cached_tokens: Any = 0,
+    block_hashes: Any = None,
+    block_tokens: int | None = None,
 ) -> Workload:
     """A recorded trace, from a DataFrame (a load test's table) or from arrays.
 
     Parameters
     ----------
     frame : pandas.DataFrame, optional
-        With the others as columns, cached_tokens where it has them.
+        With the others as columns, cached_tokens and block_hashes where it has them.
     sent_s : array_like
         When each request was sent, in any order; counted from the first [s].
     prompt_tokens, output_tokens : array_like
         Of each request [token].
     cached_tokens : array_like
         Of each prompt, found in the prefix cache; a number is that of every prompt [token].
+    block_hashes : sequence of sequences of int, optional
+        Of each prompt, a number for every `block_tokens` tokens, as of `Workload`: the prefix caching of the server
+        finds those that are alike. Mooncake's traces have them as `hash_ids`, of 512 tokens.
+    block_tokens : int, optional
+        What each of them is of [token].
 
     Returns
     -------
@@ -215,6 +237,7 @@ def trace(
             raise ValueError("trace takes a frame, or sent_s, prompt_tokens and output_tokens: give one of them")
         sent_s, prompt_tokens, output_tokens = frame.sent_s, frame.prompt_tokens, frame.output_tokens
         cached_tokens = frame.get("cached_tokens", cached_tokens)
+        block_hashes = frame.get("block_hashes", block_hashes)
     sent = _times(sent_s)
     lengths = {}
     for name, given in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens)):
@@ -225,6 +248,7 @@ def trace(
     order = np.argsort(sent, kind="stable")
     return Workload(
         sent[order] - sent[order[0]], lengths["prompt_tokens"][order], lengths["output_tokens"][order], found[order],
+        block_hashes=None if block_hashes is None else _in_order(block_hashes, order), block_tokens=block_tokens,
         settings={"arrivals": "trace"},
     )  # fmt: skip
 
@@ -293,6 +317,27 @@ def _cached(given: Any, prompts: np.ndarray) -> np.ndarray:
     if tokens.shape not in ((), prompts.shape):
         raise ValueError(f"cached tokens = {shown(given)}: expected a whole number, or one a request")
     found: np.ndarray = np.minimum(tokens, prompts - 1).astype(np.int64)
+    return found
+
+
+def _in_order(block_hashes: Any, order: np.ndarray) -> list[Any]:
+    each = list(block_hashes) if isinstance(block_hashes, Iterable) else []
+    if len(each) != order.size:
+        raise ValueError(f"block_hashes: expected a list for each of {order.size} requests, not {len(each)}")
+    return [each[i] for i in order]
+
+
+def _hashes(given: Any, prompts: np.ndarray, tokens: int) -> tuple[tuple[int, ...], ...]:
+    """Hashes of each prompt as whole numbers, no more than it has runs of so many tokens."""
+    each = _in_order(given, np.arange(prompts.size))
+    found = tuple(tuple(keys) if isinstance(keys, Iterable) else (keys, None) for keys in each)
+    for i, keys in enumerate(found):
+        if not all(isinstance(key, int | np.integer) for key in keys):
+            raise ValueError(f"block_hashes[{i}] = {shown(each[i])}: expected whole numbers")
+        if len(keys) > (most := -(-int(prompts[i]) // tokens)):
+            raise ValueError(
+                f"block_hashes[{i}] has {len(keys)} numbers: {prompts[i]} tokens are {most} times {tokens}"
+            )
     return found
 
 
