@@ -91,25 +91,20 @@ class Latency:
 
 def batch_latency(replica: Replica, batch: Batch, fits: np.ndarray) -> Latency:
     """Times of a batch on a replica, where it fits; `tpot` is NaN where only one token is put out."""
-    steps, drafted = _decoding(replica, batch), _draft_prefill(replica, batch)
-    if batch.schedule == "static":
-        prefill, others = _whole_prompts(replica, batch), 0.0
-    elif not batch.draft:
-        return _looped(replica, batch, fits, _chunks(replica, batch)[0], steps)
-    else:
-        prefill, marginal = _chunks(replica, batch)
-        others = (
-            (np.ceil(batch.batch_size / replica.dp_ranks) - 1) * (marginal + drafted) / np.maximum(batch.output - 1, 1)
-        )
-    waiting = np.where(
-        batch.output > 1, 0.0, others
-    )  # without decoding steps, the others' prompts delay the first token
-    ttft = prefill.total + waiting + drafted
-    per_step = batch.draft.tokens_per_step if batch.draft else 1.0
-    times = np.where(batch.output[..., None] > 1, steps.total / per_step + np.asarray(others)[..., None], np.nan)
+    steps = _decoding(replica, batch)
+    if batch.schedule == "continuous":
+        return _looped(replica, batch, fits, _chunks(replica, batch), steps)
+    prefill = _whole_prompts(replica, batch)
+    ttft = prefill.total + _draft_prefill(replica, batch)
+    times = np.where(batch.output[..., None] > 1, steps.total / _tokens_per_step(batch), np.nan)
     return Latency(
         ttft, (times * SAMPLES).sum(-1), times[..., 0], times[..., -1], prefill, steps.weighted(SAMPLES)
     )  # fmt: skip
+
+
+def _tokens_per_step(batch: Batch) -> float:
+    """Tokens that a decoding step yields of a sequence [token]."""
+    return batch.draft.tokens_per_step if batch.draft else 1.0
 
 
 def _looped(replica: Replica, batch: Batch, fits: np.ndarray, prefill: Phase, steps: Phase) -> Latency:
@@ -128,14 +123,15 @@ def _looped(replica: Replica, batch: Batch, fits: np.ndarray, prefill: Phase, st
             max_num_seqs=-(-users // replica.dp_ranks),
             max_num_batched_tokens=batch.max_num_batched_tokens,
             max_model_len=longest,
+            draft=batch.draft,
         )
         times = StepTimes(server)
         for place in zip(*np.nonzero(fits), strict=True):
             count, prompt, output = (int(size[place]) for size in sizes)
             found = loop_times(server, times, count, prompt=prompt, output=output, cached=batch.cached_prefix)
             ttft[place], tpot[place] = found.ttft, found.tpot
-    decoding = steps.weighted(SAMPLES)
-    delay, total = tpot - decoding.total, np.asarray(steps.total)
+    decoding, total = steps.weighted(SAMPLES), np.asarray(steps.total) / _tokens_per_step(batch)
+    delay = tpot - (total * SAMPLES).sum(-1)
     return Latency(ttft, tpot, total[..., 0] + delay, total[..., -1] + delay, prefill, decoding)
 
 
@@ -173,13 +169,12 @@ def _parts(tokens: Array, room: Array) -> tuple[Array, Array]:
     return starts, np.clip(tokens - starts, 0, room)
 
 
-def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
+def _chunks(replica: Replica, batch: Batch) -> Phase:
     """Continuous batching: one prompt in chunks, each in a step with a token of all the others that decode.
 
-    Returns the phase, and what one prompt adds to the steps of a sequence beside it [s]. Of `dp` groups, as many as
-    have sequences take in prompts at once. A pipeline has as many micro-batches on their way as stages: a chunk goes
-    with one of them, while the others decode, and holds up each by its share of a stage. Agrawal et al. 2024,
-    "Sarathi-Serve" (arXiv 2403.02310).
+    Of `dp` groups, as many as have sequences take in prompts at once. A pipeline has as many micro-batches on their way
+    as stages: a chunk goes with one of them, while the others decode. Agrawal et al. 2024, "Sarathi-Serve" (arXiv
+    2403.02310).
     """
     batches, rows = (each[..., None] for each in _micro_batches(replica, batch.batch_size))
     fullest, prompts = np.ceil(rows / replica.dp_ranks), np.minimum(rows, replica.dp_ranks)
@@ -206,26 +201,24 @@ def _chunks(replica: Replica, batch: Batch) -> tuple[Phase, Array]:
         return [chunk, Step(decodes, batch.candidates, context, context, batch.candidates)]
 
     mixed = _steps(replica, step_of(prompts, others), own=tuple(step_of(1.0, beside)))
-    plain = _steps(
-        replica, [decode(np.maximum(rows - prompts, 1), context, candidates=batch.candidates)],
-        own=(decode(np.maximum(fullest - 1, 1), context, candidates=batch.candidates),),
-    )  # fmt: skip
-    marginal = (used * (mixed.total - np.where(beside > 0, plain.total, 0.0))).sum(-1) / batches[..., 0]
     if replica.pp > 1:
+        plain = _steps(
+            replica, [decode(np.maximum(rows - prompts, 1), context, candidates=batch.candidates)],
+            own=(decode(np.maximum(fullest - 1, 1), context, candidates=batch.candidates),),
+        )  # fmt: skip
         more = np.where(decoding, batches - 1, 0)
         mixed = replace(
             mixed, computing=mixed.computing + more * plain.computing, bytes=mixed.bytes + more * plain.bytes
         )
-    return mixed.weighted(used), marginal
+    return mixed.weighted(used)
 
 
 def _draft_prefill(replica: Replica, batch: Batch) -> Array:
-    """What a draft model, or an MTP layer, takes for the prompts [s]."""
+    """What a draft model, or an MTP layer, takes for the prompts of a static batch [s]."""
     drafter = batch.draft and drafting_replica(replica, batch.draft)
     if not drafter:
         return 0.0
-    sequences = batch.batch_size if batch.schedule == "static" else 1.0
-    return step_time(drafter, prefill_piece(sequences, batch.prompt - batch.cached_prefix, batch.cached_prefix))
+    return step_time(drafter, prefill_piece(batch.batch_size, batch.prompt - batch.cached_prefix, batch.cached_prefix))
 
 
 # Decode -----------------------------------------------------------------------------------------------------------
