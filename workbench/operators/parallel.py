@@ -151,7 +151,7 @@ def spread_experts(
 ) -> Cost:  # fmt: skip
     """The busiest GPU's part of routed experts that are spread over `gpus` [1], with whole experts on each.
 
-    `skew`, `copies` and `spread` are as for `operators.routing.busiest_load`; with `everywhere` every GPU has all tokens.
+    `skew`, `copies` and `spread` are as for `operators.routing.busiest_load`; with `everywhere` all have all tokens.
     """
     routed = cost.routed
     assert routed
