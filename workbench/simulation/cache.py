@@ -195,9 +195,12 @@ class KVCache:
             return
         if own := max(computed // self.footprint.block_size - request.shared, 0):
             request.own = Run(own, None, self.footprint.full)
-        self._put_lost(private - own * self.footprint.full)
+            private -= own * self.footprint.full
+        self._put_lost(private)
         if request.own:
             self._put_idle(request.own)
+        if not request.runs:
+            return
         for run in reversed(request.runs):
             run.users -= 1
             if not run.users:

@@ -163,7 +163,10 @@ class Scheduler:
         else:
             self.waiting.remove(part.request)
         self.running[part.request] = None
-        self.cache.take_found(part.request, part.found)
+        if part.found is NOTHING:
+            part.request.hits = part.request.hits or 0
+        else:
+            self.cache.take_found(part.request, part.found)
 
     def _take(self, part: PromptPart) -> int:
         """Give a part its blocks; returns its tokens [token]."""
