@@ -13,14 +13,15 @@ REQUESTS = 100_000
 
 
 def conversations() -> Workload:
-    """Turns of 2,000 conversations, each of which repeats the one before it and adds 512 tokens, up to 16 blocks."""
+    """Turns of 50 conversations at a time, each of which repeats the one before it and adds 512 tokens, up to 16 blocks."""
     rng = np.random.default_rng(0)
-    talks = rng.integers(0, 2000, REQUESTS)
-    turns = np.zeros(2000, int)
+    talks = rng.integers(0, 50, REQUESTS)
+    turns = np.zeros(50, int)
     hashes = []
     for talk in talks.tolist():
-        turns[talk] = turns[talk] % 16 + 1
-        hashes.append([100 * talk + turn for turn in range(turns[talk])])
+        turns[talk] += 1
+        begun, length = divmod(int(turns[talk]) - 1, 16)
+        hashes.append([16 * (begun * 50 + talk) + turn for turn in range(length + 1)])
     return trace(
         sent_s=np.cumsum(rng.exponential(1 / 10, REQUESTS)), prompt_tokens=[512 * len(keys) for keys in hashes],
         output_tokens=rng.integers(1, 300, REQUESTS), block_hashes=hashes, block_tokens=512,
@@ -45,7 +46,8 @@ WORKLOADS = {
 def main() -> None:
     """Print seconds, steps and the mean batch of each workload."""
     for name, (sequences, workload) in WORKLOADS.items():
-        server = Server("a100-80gb-sxm", "llama-2-7b", max_num_seqs=sequences, kv_tokens=120_000, max_model_len=8704)
+        room = 600_000 if workload.block_hashes else 120_000
+        server = Server("a100-80gb-sxm", "llama-2-7b", max_num_seqs=sequences, kv_tokens=room, max_model_len=8704)
         start = time.perf_counter()
         engine = simulate(server, workload).attrs["engine"]
         seconds = time.perf_counter() - start

@@ -108,12 +108,13 @@ class KVCache:
         """What it has of a request that waits."""
         if not self.caching or not (request.hashes or request.own):
             return NOTHING
-        runs = blocks = idle = 0
-        for j, key in enumerate(request.hashes):
-            run, size = self._runs.get(key), self._end(request, j + 1) - self._end(request, j)
-            if run is None:
+        runs = blocks = idle = end = 0
+        for key in request.hashes:
+            if (run := self._runs.get(key)) is None:
                 return Found(runs, blocks, idle)
             runs += 1
+            begin, end = end, self._end(request, runs)
+            size = end - begin
             blocks += min(run.blocks, size)
             idle += 0 if run.users else run.blocks * run.unit
             if run.blocks < size:
