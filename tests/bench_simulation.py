@@ -1,6 +1,6 @@
 """How long the simulation of 100,000 requests of 150 output tokens takes: `python tests/bench_simulation.py`.
 
-Of Mooncake's traces, the last has what counts: prompts of many blocks of 512 tokens, most of them alike in the first.
+As of Mooncake's traces, the last has what counts: prompts of many blocks of 512 tokens, most of them alike in the first.
 """
 
 import time
@@ -13,7 +13,7 @@ REQUESTS = 100_000
 
 
 def conversations() -> Workload:
-    """Turns of 50 conversations at a time, each of which repeats the one before it and adds 512 tokens, up to 16 blocks."""
+    """Turns of 50 conversations at a time: each repeats the one before it and adds 512 tokens, up to 16 times."""
     rng = np.random.default_rng(0)
     talks = rng.integers(0, 50, REQUESTS)
     turns = np.zeros(50, int)

@@ -70,7 +70,7 @@ class Found(NamedTuple):
     idle: int = 0  # units, of blocks that nobody uses: they are free until the request takes them
 
 
-NOTHING = Found()
+NOT_FOUND = Found()
 
 
 class KVCache:
@@ -107,7 +107,7 @@ class KVCache:
     def find(self, request: Request) -> Found:
         """What it has of a request that waits."""
         if not self.caching or not (request.hashes or request.own):
-            return NOTHING
+            return NOT_FOUND
         runs = blocks = idle = end = 0
         for key in request.hashes:
             if (run := self._runs.get(key)) is None:
@@ -130,7 +130,7 @@ class KVCache:
         last = (request.known - 1) // size * size
         return max(request.cached, min(found.blocks * size, last))
 
-    def needed(self, held: int, blocks: int, found: Found = NOTHING) -> int:
+    def needed(self, held: int, blocks: int, found: Found = NOT_FOUND) -> int:
         """Units of the free ones that a request takes which holds some blocks and needs so many, at most [1]."""
         fresh = self.footprint.units(blocks) - self.footprint.units(held)
         return fresh - self.footprint.full * found.blocks + found.idle
