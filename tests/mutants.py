@@ -46,6 +46,8 @@ TESTS = {
     "servers/steps.py": ["steps", "choosing", "engines", "serving", "simulation"],
     "servers/replica.py": ["engines", "steps", "serving"],
     "simulation/engine.py": ["engines", "simulation"],
+    "simulation/cache.py": ["prefix_cache", "policies"],
+    "simulation/policies.py": ["policies"],
     "catalog/choosing.py": ["choosing"],
     "catalog/links.py": ["parallel"],
     "calibration/operators.py": ["whole_catalog"],
@@ -201,8 +203,18 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "simulation/engine.py": [
         ("batches), self.times.least)", "batches), 0.0)", "prompts that are launched for nothing"),
-        ("longest = self.times.least", "longest = 0.0", "tokens that are launched for nothing"),
+        ("longest, drafting = self.times.least, 0.0", "longest, drafting = 0.0, 0.0", "tokens launched for nothing"),
         ("key=lambda rank: len(rank.running) + len(rank.waiting)", "key=id", "all requests to one group"),
+    ],
+    "simulation/cache.py": [
+        ("in reversed(request.runs)", "in request.runs", "the first blocks of a prompt go first"),
+        ("min(found.blocks * size, last)", "found.blocks * size", "a prompt of which nothing is computed"),
+        ("min(blocks, self.window)", "blocks", "windows that are outgrown"),
+    ],
+    "simulation/policies.py": [
+        ("self.promised + self._whole(part.request) - shared", "self.promised - shared", "no room for itself"),
+        ("max(self._ratio - fallen, LEAST_RATIO)", "self._ratio - fallen", "a ratio without a floor"),
+        ("-request.prompt))", "request.prompt))", "the shortest prompt is retracted"),
     ],
     "serving/estimation.py": [
         ("watts[1] * decoding", "watts[0] * decoding", "decoding at prefill's watts"),
@@ -296,7 +308,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("for columns in (shard.hidden_size, shard.vocab_size)", "for columns in (shard.vocab_size,)",
          "heads without their layer"),
         ("draft.heads * sum(", "sum(", "one head for all"),
-        ("model=passes, pp=1, **whole)", "model=passes, pp=1, tp=1, **whole)", "drafts on one GPU"),
+        ("model=passes, pp=1, **whole, **server)", "model=passes, pp=1, tp=1, **whole, **server)", "drafts on one GPU"),
         ("return Draft(depth + 1, expected_tokens(alpha, depth), find_model(model), depth)",
          "return Draft(depth, expected_tokens(alpha, depth), find_model(model), depth)", "no candidate but drafts"),
         ('update={"layers": 1}', 'update={"layers": target.moe.layers}', "an MTP layer with all experts"),

@@ -8,7 +8,7 @@ from .cache import Footprint
 from .requests import Request
 
 #: Parts of a token in which tokens per step are counted: whole numbers, so that no rounding adds up [1].
-PARTS = 2**20
+TOKEN_PARTS = 2**20
 
 
 class DecodingBatch:
@@ -29,11 +29,11 @@ class DecodingBatch:
     def __init__(self, footprint: Footprint, draft: Draft | None = None) -> None:
         """Begin empty."""
         self.footprint, self.block_size = footprint, footprint.block_size
-        self.rate = round(PARTS * draft.tokens_per_step) if draft else PARTS
+        self.rate = round(TOKEN_PARTS * draft.tokens_per_step) if draft else TOKEN_PARTS
         #: Tokens of a sequence that are written ahead of those that came [token].
-        self.ahead = draft.candidates - self.rate // PARTS if draft else 0
+        self.ahead = draft.candidates - self.rate // TOKEN_PARTS if draft else 0
         #: Those beyond the last token asked for, at most [token].
-        self.most_ahead = self.ahead + -(-self.rate // PARTS) - 1
+        self.most_ahead = self.ahead + -(-self.rate // TOKEN_PARTS) - 1
         self.clock = self.steps = self.size = 0  # tokens of a sequence, steps, sequences
         self.context = 0  # sum over the sequences [token]
         self.beyond = 0  # tokens that steps brought to sequences after their ends [token]
@@ -104,9 +104,9 @@ class DecodingBatch:
 
     def tokens(self, steps: Any) -> Any:
         """Tokens that each sequence gets in the next steps, a number or several [token]."""
-        if self.rate == PARTS:
+        if self.rate == TOKEN_PARTS:
             return steps
-        return (self.steps + steps) * self.rate // PARTS - self.clock
+        return (self.steps + steps) * self.rate // TOKEN_PARTS - self.clock
 
     def advance(self, steps: int) -> int:
         """Let every sequence generate tokens in each of the steps; returns how many that is [token]."""
@@ -120,7 +120,7 @@ class DecodingBatch:
 
     def next_units(self) -> int:
         """Units of the KV cache that the next step takes [1]."""
-        if self._sliding or self.rate != PARTS:
+        if self._sliding or self.rate != TOKEN_PARTS:
             return self.units_of(1)
         return self._growing[self.clock % self.block_size]
 
@@ -145,7 +145,7 @@ class DecodingBatch:
 
     def steps_within(self, free: int) -> int:
         """Steps until a sequence ends, or until the free units run out [1]."""
-        steps = -(-self._ends[0][0] * PARTS // self.rate) - self.steps
+        steps = -(-self._ends[0][0] * TOKEN_PARTS // self.rate) - self.steps
         if self.footprint.block * self.size * (self.tokens(steps) // self.block_size + 1) <= free:
             return steps
         if self.units_of(steps) <= free:

@@ -70,7 +70,7 @@ class Found(NamedTuple):
     idle: int = 0  # units, of blocks that nobody uses: they are free until the request takes them
 
 
-NOTHING = Found()
+NOT_FOUND = Found()
 
 
 class KVCache:
@@ -107,13 +107,14 @@ class KVCache:
     def find(self, request: Request) -> Found:
         """What it has of a request that waits."""
         if not self.caching or not (request.hashes or request.own):
-            return NOTHING
-        runs = blocks = idle = 0
-        for j, key in enumerate(request.hashes):
-            run, size = self._runs.get(key), self._end(request, j + 1) - self._end(request, j)
-            if run is None:
+            return NOT_FOUND
+        runs = blocks = idle = end = 0
+        for key in request.hashes:
+            if (run := self._runs.get(key)) is None:
                 return Found(runs, blocks, idle)
             runs += 1
+            begin, end = end, self._end(request, runs)
+            size = end - begin
             blocks += min(run.blocks, size)
             idle += 0 if run.users else run.blocks * run.unit
             if run.blocks < size:
@@ -129,7 +130,7 @@ class KVCache:
         last = (request.known - 1) // size * size
         return max(request.cached, min(found.blocks * size, last))
 
-    def needed(self, held: int, blocks: int, found: Found = NOTHING) -> int:
+    def needed(self, held: int, blocks: int, found: Found = NOT_FOUND) -> int:
         """Units of the free ones that a request takes which holds some blocks and needs so many, at most [1]."""
         fresh = self.footprint.units(blocks) - self.footprint.units(held)
         return fresh - self.footprint.full * found.blocks + found.idle
@@ -195,9 +196,12 @@ class KVCache:
             return
         if own := max(computed // self.footprint.block_size - request.shared, 0):
             request.own = Run(own, None, self.footprint.full)
-        self._put_lost(private - own * self.footprint.full)
+            private -= own * self.footprint.full
+        self._put_lost(private)
         if request.own:
             self._put_idle(request.own)
+        if not request.runs:
+            return
         for run in reversed(request.runs):
             run.users -= 1
             if not run.users:

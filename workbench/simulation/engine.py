@@ -66,7 +66,7 @@ class Engine:
     @property
     def free(self) -> int:
         """Free units of the KV cache (`Footprint`) [1]."""
-        return sum(rank.cache.free for rank in self.ranks)
+        return sum([rank.cache.free for rank in self.ranks])
 
     def add(self, request: Request) -> None:
         """Put a request at the end of the queue."""
@@ -137,10 +137,8 @@ class Engine:
         return StepOutcome(seconds, first_tokens, self._finish())
 
     def _finish(self) -> list[Request]:
-        """Take out the sequences that have come to their end, in the order of sends; tokens beyond it do not count."""
-        beyond = sum(rank.batch.beyond for rank in self.ranks)
+        """Take out the sequences that have come to their end, in the order of sends."""
         finished = [request for rank in self.ranks for request in rank.finish()]
-        self.generated_tokens -= sum(rank.batch.beyond for rank in self.ranks) - beyond
         for request in finished:
             del self.serving[request]
         return finished if len(self.ranks) == 1 else sorted(finished, key=lambda request: request.place)
@@ -171,16 +169,24 @@ class Engine:
         batches = self._micro_batches(rank.batch.size for rank in ranks)
         experts = self._experts(sum(rank.batch.size for rank in ranks) * self.times.candidates, batches)
 
+        loads = [
+            (
+                rank.batch,
+                self.times.base(0, 0, rank.batch.size, batches) + experts,
+                rank.batch.context / rank.batch.size,
+            )
+            for rank in ranks
+        ]
+
         def times(ahead: Any) -> Any:
             """Time of the steps some steps ahead [s]."""
             longest, drafting = self.times.least, 0.0
-            for rank in ranks:
-                n = rank.batch.size
-                context = rank.batch.context / n + rank.batch.tokens(ahead)
-                longest = np.maximum(self.times.group([], n, context, batches=batches) + experts, longest)
+            for batch, base, context in loads:
+                mean = context + batch.tokens(ahead)
+                longest = np.maximum(base + self.times.decode(-(-batch.size // batches), mean), longest)
                 if self.times.drafts:
-                    drafting = np.maximum(self.times.drafting([], n, context), drafting)
-            return longest + drafting
+                    drafting = np.maximum(self.times.drafting([], batch.size, mean), drafting)
+            return longest + drafting if self.times.drafts else longest
 
         steps = min(rank.batch.steps_within(rank.cache.free) for rank in ranks)
         first = float(times(0))
@@ -203,7 +209,7 @@ class Engine:
 
     def _advance(self, seconds: float, steps: int) -> None:
         """Let the time of some steps pass."""
-        self.running_area += seconds * sum(len(rank.running) for rank in self.ranks)
+        self.running_area += seconds * sum([len(rank.running) for rank in self.ranks])
         self.now += seconds
         self.busy += seconds
         self.steps += steps
@@ -217,7 +223,7 @@ class Engine:
         return {
             "duration": self.now, "busy": self.busy, "steps": self.steps,
             "preemptions": sum(rank.preemptions for rank in self.ranks),
-            "generated_tokens": self.generated_tokens,
+            "generated_tokens": self.generated_tokens - sum(rank.batch.beyond for rank in self.ranks),
             "peak_kv_blocks": blocks - self.least_free // block, "kv_blocks": blocks,
             "hit_tokens": sum(cache.hit_tokens for cache in caches),
             "refound_tokens": sum(cache.refound_tokens for cache in caches),

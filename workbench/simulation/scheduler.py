@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ..servers.server import Server
 from .batch import DecodingBatch
-from .cache import NOTHING, Found, KVCache
+from .cache import NOT_FOUND, Found, KVCache
 from .requests import Request
 
 
@@ -31,7 +31,7 @@ class PromptPart(NamedTuple):
     held: int  # blocks that the request has already, with what is found of it
     blocks: int  # that it has then
     completes: bool  # nothing is left
-    found: Found = NOTHING  # as it starts
+    found: Found = NOT_FOUND  # as it starts
 
 
 class Scheduler:
@@ -72,7 +72,7 @@ class Scheduler:
 
     def _part_of(self, request: Request, budget: int) -> PromptPart | None:
         """The next part of a prompt for a step that has `budget` tokens left; None where it must wait."""
-        found, before = NOTHING, self.partial
+        found, before = NOT_FOUND, self.partial
         if before and before.request is request:
             start, held, owned = before.upto, before.blocks, before.blocks
         else:
@@ -163,7 +163,10 @@ class Scheduler:
         else:
             self.waiting.remove(part.request)
         self.running[part.request] = None
-        self.cache.take_found(part.request, part.found)
+        if part.found is NOT_FOUND:
+            part.request.hits = part.request.hits or 0
+        else:
+            self.cache.take_found(part.request, part.found)
 
     def _take(self, part: PromptPart) -> int:
         """Give a part its blocks; returns its tokens [token]."""

@@ -66,16 +66,19 @@ class StepTimes:
         batches : int
             Micro-batches that all of it is spread over [1].
         """
-        both, rows = sequences + len(chunks), sequences * self.candidates + len(chunks)
-        tokens = sequences * self.candidates + sum(upto - start for start, upto in chunks)
-        if batches > 1:
-            tokens, both, rows = -(-tokens // batches), -(-both // batches), -(-rows // batches)
-        seconds = self.linear[tokens] + self.head[rows]
-        if rows > both:
-            seconds -= (rows - both) * self.sequence_overhead  # the host sees sequences
+        seconds = self.base(sum(upto - start for start, upto in chunks), len(chunks), sequences, batches)
         if chunks:
             seconds += self.prefill(chunks) / batches
         return seconds + self.decode(-(-sequences // batches), context) if sequences else seconds
+
+    def base(self, tokens: int, parts: int, sequences: int, batches: int = 1) -> float:
+        """What of `group` no context changes, by the tokens and number of its chunks [s]."""
+        tokens += sequences * self.candidates
+        both, rows = sequences + parts, sequences * self.candidates + parts
+        if batches > 1:
+            tokens, both, rows = -(-tokens // batches), -(-both // batches), -(-rows // batches)
+        seconds = self.linear[tokens] + self.head[rows]
+        return seconds - (rows - both) * self.sequence_overhead if rows > both else seconds  # the host sees sequences
 
     def alone(self, chunks: list[tuple[int, int]], sequences: int, context: Any) -> Any:
         """A whole step of groups that all have as much, without drafting; as for `group` [s]."""
