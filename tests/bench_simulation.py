@@ -1,6 +1,6 @@
 """How long the simulation of 100,000 requests of 150 output tokens takes: `python tests/bench_simulation.py`.
 
-As of Mooncake's traces, the last has what counts: prompts of many blocks of 512 tokens, most of them alike in the first.
+As of Mooncake's traces, the last has prompts of many blocks of 512 tokens, most of them alike in the first.
 """
 
 import time
