@@ -58,5 +58,6 @@ def record_readme() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] != ["--keep"]:
         studies.write_predictions()
+        studies.write_held_out()
     record_claims()
     record_readme()

@@ -22,10 +22,6 @@ from ..signatures import typed
 from .exchange import between_stages, exchanges
 from .replica import Replica
 
-#: Spread of the experts' popularity in a batch of a server (`Conventions.expert_spread`): random prompts and their
-#: outputs touch about 1.4 times fewer of 128 and 256 experts at 16 tokens than chances that are all alike [1].
-EXPERT_SPREAD = 1.3
-
 
 class Work(NamedTuple):
     """One operator in one step, all its calls on one GPU.
@@ -161,14 +157,16 @@ def _costs(
 
 def _cost(replica: Replica, shard: Model, name: str, piece: Step, widths: Widths) -> Cost:
     """Cost of an operator that the model has, on one GPU."""
-    cost = OPERATORS[name](shard, piece, widths, Conventions(expert_spread=EXPERT_SPREAD))
+    cost = OPERATORS[name](shard, piece, widths, Conventions(expert_spread=replica.expert_spread))
     assert cost is not None
     cost = replace(cost, format=replica.formats.kernel_format(name))
     if not OPERATORS[name].routed or (replica.ep == 1 and not replica.expert_skew):
         return cost
     skew, copies = replica.expert_skew, replica.redundant_experts
     everywhere = replica.dp_ranks == 1
-    return spread_experts(cost, replica.ep, skew=skew, copies=copies, spread=EXPERT_SPREAD, everywhere=everywhere)
+    return spread_experts(
+        cost, replica.ep, skew=skew, copies=copies, spread=replica.expert_spread, everywhere=everywhere
+    )
 
 
 def _own(replica: Replica, pieces: tuple[Step, ...]) -> tuple[Step, ...]:

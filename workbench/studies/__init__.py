@@ -8,6 +8,7 @@ from .against_measured import forward_passes, operator_times, pass_errors
 from .chen import batching_effects, ridge_batch_size
 from .published_serving import predict_serving, server_of, serving_benchmarks, serving_sources, write_predictions
 from .serving_accuracy import SERVING_UNITS, other_tools, serving_errors, serving_predictions, serving_summary
+from .serving_fit import closed_loops, fit_hosts, write_held_out
 from .t4_charts import draw_chart, gains_chart, ratios_chart
 from .t4_findings import bandwidth_use, capacity, p99_reduction, recommendations, replicas_needed, traffic, utilization
 from .t4_load_test import (
@@ -41,10 +42,12 @@ __all__ = [
     "batching_effects",
     "batching_gain",
     "capacity",
+    "closed_loops",
     "compare_sources",
     "decode_parts",
     "decode_share",
     "draw_chart",
+    "fit_hosts",
     "forward_passes",
     "gains",
     "gains_chart",
@@ -83,5 +86,6 @@ __all__ = [
     "t4_roofline",
     "traffic",
     "utilization",
+    "write_held_out",
     "write_predictions",
 ]

@@ -87,7 +87,9 @@ def _output_tokens(table: pd.DataFrame) -> pd.Series:
 
 
 @typed(row=RUN)
-def server_of(row: Mapping[str, Any], *, engine: str | None = "as named", time_model: str = "kernel") -> Server:
+def server_of(
+    row: Mapping[str, Any], *, engine: str | None = "as named", time_model: str = "kernel", **changes: Any
+) -> Server:
     """The server of a benchmark.
 
     Parameters
@@ -98,6 +100,8 @@ def server_of(row: Mapping[str, Any], *, engine: str | None = "as named", time_m
         Whose kernels and host are taken, as for `Server`; "as named": those of the row's engine.
     time_model : str
         "kernel" or "ideal", without a host.
+    **changes
+        Further settings of the `Server`.
 
     Returns
     -------
@@ -118,6 +122,7 @@ def server_of(row: Mapping[str, Any], *, engine: str | None = "as named", time_m
         engine=str(row["engine"]).partition(" ")[0] if engine == "as named" else engine,
         max_num_seqs=sequences, kv_tokens="fit",
         max_model_len=whole_number("isl", row["isl"]) + whole_number("osl", row["osl"]),
+        **changes,
     )  # fmt: skip
 
 
@@ -141,14 +146,18 @@ def _workload(row: Mapping[str, Any]) -> Workload:
     return Workload(np.zeros(n), prompt, output, np.zeros(n, int), load if closed else None)
 
 
-def served(row: Mapping[str, Any], *, engine: str | None = "as named", time_model: str = "kernel") -> dict[str, Any]:
+def served(
+    row: Mapping[str, Any], *, engine: str | None = "as named", time_model: str = "kernel",
+    changes: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """What a benchmark would have measured: tokens_per_second [token/s], ttft_s and tpot_s [s], means of its requests.
 
     All NaN where the server refuses the model, with what it says under "refused".
     """
     names: dict[str, Any] = dict.fromkeys(BENCHMARK_VALUES, np.nan)
     try:
-        requests = simulate(server_of(row, engine=engine, time_model=time_model), _workload(row))
+        own = (changes or {}).get(str(row["engine"]).partition(" ")[0], {})
+        requests = simulate(server_of(row, engine=engine, time_model=time_model, **own), _workload(row))
     except ValueError as error:
         return names | {"refused": str(error)}
     ttft = requests.first_token_s - requests.sent_s
@@ -168,6 +177,7 @@ def predict_serving(
     *,
     engine: str | None = "as named",
     time_model: str = "kernel",
+    changes: Mapping[str, Mapping[str, float]] | None = None,
     processes: int | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -179,6 +189,8 @@ def predict_serving(
         Rows of `serving_benchmarks`, or others with the same columns of what was run.
     engine, time_model
         As for `server_of`.
+    changes : mapping, optional
+        By engine, settings of its servers that are not the presets'.
     processes : int, optional
         How many simulate side by side [1]; one a core unless given.
     progress : bool
@@ -207,7 +219,7 @@ def predict_serving(
     predicted = []
     workers = cores() if processes is None else whole_number("processes", processes, high=MOST_PROCESSES)
     with progress_bar("benchmarks", show=progress) as tick, ProcessPoolExecutor(min(workers, len(asked))) as pool:
-        work = partial(served, engine=engine, time_model=time_model)
+        work = partial(served, engine=engine, time_model=time_model, changes=changes)
         for done, result in enumerate(pool.map(work, asked, chunksize=4), 1):
             predicted.append(result)
             tick(done, len(asked))
