@@ -32,6 +32,13 @@ class Caps(Record):
     from_gib: Annotated[float, Field(ge=0)] = 0.0
     except_chips: Annotated[tuple[Text, ...], Field(strict=False)] = ()
 
+    def __str__(self) -> str:
+        where = f" from {self.from_gib:g} GiB" if self.from_gib else ""
+        but = f", not {' or '.join(self.except_chips)}" if self.except_chips else ""
+        return f"{self.max_num_batched_tokens:,} tokens, {self.max_num_seqs:,} sequences{where}{but}"
+
+    __repr__ = __str__
+
 
 class Reserve(Record):
     """Memory that an engine keeps for its largest step, by its own count: a constant and what grows."""
@@ -90,7 +97,7 @@ class EngineMemory(Record):
 
 
 class ServingEngine(Entry):
-    """What an engine's host adds to the kernels of a step. Printed, it shows all with units."""
+    """What an engine's host adds to kernels, and what its server does by default. Printed, it shows all with units."""
 
     step_ms: HostTime = 0.0  #: to every step that the GPU waits for [ms]
     sequence_us: HostTime = 0.0  #: to it for every sequence in the step [us]
@@ -146,6 +153,15 @@ class ServingEngine(Entry):
         rows = {
             "a step": f"{self.step_ms:g} ms", "a sequence": f"{self.sequence_us:g} us",
             "launching a layer": self.layer_us and f"{self.layer_us:g} us", "covers": self.covers,
+            "a request on its way": self.request_ms and f"{self.request_ms:g} ms on average",
+            "elementwise kernels": f"{self.elementwise_kernels:g} a layer",
+            "of products": ", ".join(
+                text for text, said in {
+                    "quantized by the kernel before": self.fuses_quantization, "the fastest of all fits": self.autotunes,
+                }.items() if said
+            ),
+            "scheduler": f"{self.policy}{', finds blocks again' if self.prefix_caching else ''}",
+            "a step holds": "; ".join(map(str, self.caps)),
             "memory": self.memory,
             "version": f"{self.version}, {self.date}", "error, held out": off,
         }  # fmt: skip
