@@ -164,7 +164,7 @@ def _whole_prompts(replica: Replica, batch: Batch) -> Phase:
 def _parts(tokens: Array, room: Array) -> tuple[Array, Array]:
     """Where the parts of `tokens` begin that steps with room for so many take, and how many each has [token]."""
     if (count := int(np.ceil(tokens / room).max())) > MOST_CHUNKS:
-        raise ValueError(f"a prompt of {np.max(tokens):g} tokens in {count:,} chunks: allowed are {MOST_CHUNKS:,}")
+        raise ValueError(f"prompt = {np.max(tokens):g} in {count:,} chunks: allowed are {MOST_CHUNKS:,}")
     starts = room * np.arange(count)
     return starts, np.clip(tokens - starts, 0, room)
 
