@@ -72,6 +72,7 @@ def made():
     ds = wb.roofline_grid(GPU, MODEL, batch_size=[1, 2], seq_len=[128, 256])
     server = simulation.Server(GPU, MODEL, max_num_seqs=4, max_num_batched_tokens=64, max_model_len=128)
     requests = simulation.simulate(server, simulation.poisson(50, requests=6, prompt=20, output=5))
+    steps = simulation.simulate(server, simulation.closed_loop(2, requests=4, prompt=20, output=5), steps=True)
     static = studies.static_tables("decode", [1, 4], [512, 2048])
     batching = studies.batching_effects(GPU, MODEL, ["o_proj"], batch_size=[1, 2], seq_len=128)
     timings = pd.DataFrame({
@@ -95,8 +96,8 @@ def made():
     })  # fmt: skip
     return SimpleNamespace(
         products=products, claims=audit.run("t4-queue"), figures=figures.find(Path(__file__).resolve().parents[1]),
-        grid=ds, server=server, requests=requests, static=static, batching=batching, timings=timings, gains=gains,
-        kernels_timed=kernels_timed, card=wb.gpu(GPU), model=wb.model(MODEL), replica=serving.Replica(GPU, MODEL),
+        grid=ds, server=server, requests=requests, steps=steps, static=static, batching=batching, timings=timings,
+        gains=gains,        kernels_timed=kernels_timed, card=wb.gpu(GPU), model=wb.model(MODEL), replica=serving.Replica(GPU, MODEL),
         workload=simulation.poisson(50, requests=3, prompt=20, output=5),
         plan=serving.plan(MODEL, prompt=100, output=10, gpu=GPU, tp=1, batch_size=[1, 4], request_rate=2.0),
         metrics=loadtest.metrics(requests), timeline=loadtest.timeline(requests, step=0.1),
@@ -468,6 +469,7 @@ CALLS = {
         "timeout": 4,
         "horizon": 8,
         "progress": False,
+        "steps": True,
     },
     "search.best": lambda: {
         "source": m().grid,
@@ -531,6 +533,7 @@ CALLS = {
     },
     "tables.speedups": lambda: {"ds": m().speedup},
     "tables.best_candidates": lambda: {"ds": m().speedup},
+    "tables.step_rows": lambda: {"runs": {"a": m().steps}},
     "tables.plan_rows": lambda: {"table": m().plan},
     "tables.Readable": lambda: {"table": m().fidelity, "caption": "a", "index": True},
     "plots.against_batch": lambda: {
@@ -569,6 +572,7 @@ CALLS = {
     },
     "plots.queue": lambda: {"ds": m().timeline, "ax": None, "title": "a"},
     "plots.requests": lambda: {"table": m().requests, "ax": None, "title": "a"},
+    "plots.steps": lambda: {"table": m().steps, "ax": None, "title": "a"},
     "plots.residuals": lambda: {"table": m().timings, "ax": None, "title": "a"},
     "plots.roofline": lambda: {
         "ds": m().grid,

@@ -11,6 +11,7 @@ from .published_servers import predictor_legend, served_ratios, served_scatter
 from .rooflines import ceilings, published_ranges, roofline
 from .servers import costs, latencies, pareto, queue, requests, token_rate
 from .speedups import speculation
+from .steps import steps
 from .style import hold, log_axes
 from .timings import against_batch, fidelity, predicted_against_measured, residuals
 
@@ -41,6 +42,7 @@ __all__ = [
     "served_ratios",
     "served_scatter",
     "speculation",
+    "steps",
     "time_ratios",
     "token_rate",
 ]

@@ -100,8 +100,8 @@ def estimate(
     time_model : str
         "kernel", or "ideal" for every operator on its roof.
     schedule : str
-        "static", the batch's prompts together and then its tokens; or "continuous", a closed loop of so many users, who
-        each send the next request when one ends, ten in all: the means of what `simulation.simulate` says of it.
+        "static", the batch's prompts together and then its tokens; or "continuous", a closed loop of so many users, ten
+        requests of each: the means of what `simulation.simulate` says of it. ``docs/schedules.md`` has a picture.
     cached_prefix : int
         Tokens of every prompt that the KV cache has already, and holds once for all, in whole blocks [token].
     draft : Draft, optional

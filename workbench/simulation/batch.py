@@ -46,6 +46,10 @@ class DecodingBatch:
         """Output tokens of a request so far [token]."""
         return request.generated + (0 if request.joined is None else self.clock - request.joined)
 
+    def requests(self) -> list[Request]:
+        """Those that decode, in no order."""
+        return [request for _, _, request in self._ends]
+
     def join(self, request: Request) -> None:
         """Decode from the next step on."""
         request.joined = clock = self.clock

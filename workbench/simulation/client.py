@@ -30,6 +30,7 @@ def simulate(
     timeout: float | None = None,
     horizon: float | None = None,
     progress: bool = False,
+    steps: bool = False,
 ) -> pd.DataFrame:
     """Send the workload's requests to the server; one row a request, as in the table of a load test.
 
@@ -49,6 +50,8 @@ def simulate(
         When the test ends [s].
     progress : bool
         Show a bar on the terminal.
+    steps : bool
+        Keep what every step computes of every request, for `plots.steps`.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def simulate(
         well: outputs that max_model_len cuts short; and, in "engine": duration and busy time [s], steps, preemptions,
         requests_not_sent, generated_tokens, peak_kv_blocks, kv_blocks; hit_tokens of prompts that were found in the
         prefix cache, and refound_tokens of preempted requests [token]; and the time averages mean_running and
-        mean_in_system of the requests in the batch and sent but not ended [1].
+        mean_in_system of the requests in the batch and sent but not ended [1]. With `steps`, in "steps", a row for what
+        a step computes of a request: its start_s and end_s [s], request (its row), decoding (or prompt), tokens.
 
     Raises
     ------
@@ -76,7 +80,8 @@ def simulate(
     _check_fits(server)
     if (tokens := workload.block_tokens) is not None and tokens < server.block_size:
         raise ValueError(f"block_tokens = {tokens} is less than block_size = {server.block_size} of the server")
-    client = Client(workload, options, Engine(server), server)
+    one_of("steps", steps, (True, False))
+    client = Client(workload, options, Engine(server, record=steps), server)
     with progress_bar("requests", show=one_of("progress", progress, (True, False))) as update:
         while client.step():
             update(client.ended, len(workload))
@@ -87,6 +92,8 @@ def simulate(
         "engine": client.counts(), "warnings": _cut_short(server, workload, len(frame)),
         "assumed": joined([*told, host_assumed(server)]),
     }  # fmt: skip
+    if (record := client.engine.record) is not None:
+        frame.attrs["steps"] = [each._asdict() for each in record]
     for warning in frame.attrs["warnings"]:
         warnings.warn(warning, stacklevel=2)
     return frame

@@ -9,7 +9,8 @@ spread evenly over micro-batches.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,16 @@ class StepOutcome:
     finished: list[Request]
 
 
+class Computed(NamedTuple):
+    """What one step computes of one request: some of its prompt, or with `decoding` its next tokens or candidates."""
+
+    start_s: float
+    end_s: float
+    request: int  # its place in the workload
+    decoding: bool
+    tokens: int
+
+
 class Engine:
     """A server at work: the client adds and cancels requests, and lets it step.
 
@@ -46,9 +57,11 @@ class Engine:
         Whose scheduler, and whose steps.
     times : StepTimes, optional
         Its steps, where they have been tabulated.
+    record : bool
+        Keep what every step computes.
     """
 
-    def __init__(self, server: Server, times: StepTimes | None = None) -> None:
+    def __init__(self, server: Server, times: StepTimes | None = None, *, record: bool = False) -> None:
         """Begin idle, at time 0."""
         self.ranks = [SCHEDULERS[server.policy or "recompute"](server) for _ in range(server.dp_ranks)]
         self.times = times or StepTimes(server)
@@ -57,6 +70,7 @@ class Engine:
         self.now = self.busy = self.running_area = 0.0
         self.steps = self.generated_tokens = 0
         self.least_free = self.free
+        self.record: list[Computed] | None = [] if record else None
 
     @property
     def idle(self) -> bool:
@@ -123,6 +137,13 @@ class Engine:
         seconds = self._mixed_time(parts, decoding)
         if self.now + seconds > horizon:
             return None
+        if self.record is not None:
+            for rank, own, decodes in zip(self.ranks, parts, decoding, strict=True):
+                for part in own:
+                    computed = part.upto - part.start
+                    self.record.append(Computed(self.now, self.now + seconds, part.request.place, False, computed))
+                if decodes:
+                    self._record_decoding(rank, self.now, self.now + seconds)
         self._advance(seconds, 1)
         first_tokens = []
         for rank, own, decodes in zip(self.ranks, parts, decoding, strict=True):
@@ -201,11 +222,21 @@ class Engine:
         if not steps:
             return None
         seconds = float(ends[steps - 1])
+        if self.record is not None:
+            for start, end in pairwise([now, *(now + ends[:steps]).tolist()]):
+                for rank in ranks:
+                    self._record_decoding(rank, start, end)
         for rank in ranks:
             rank.cache.take_units(rank.batch.units_of(steps))
         self._advance(seconds, steps)
         self.generated_tokens += sum(rank.batch.advance(steps) for rank in ranks)
         return StepOutcome(seconds, [], self._finish())
+
+    def _record_decoding(self, rank: Scheduler, start: float, end: float) -> None:
+        """Keep that all sequences of a group decode in a step, from when to when [s]."""
+        assert self.record is not None
+        places = sorted(request.place for request in rank.batch.requests())
+        self.record += [Computed(start, end, place, True, self.times.candidates) for place in places]
 
     def _advance(self, seconds: float, steps: int) -> None:
         """Let the time of some steps pass."""

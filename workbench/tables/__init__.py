@@ -15,6 +15,7 @@ from .charts import (
     select,
     series_ranges,
     speedups,
+    step_rows,
 )
 from .evidence import BENCHMARK_UNITS, benchmarks, fidelity, fit_parameters, fits, lenders
 from .looks import candidate_color
@@ -48,4 +49,5 @@ __all__ = [
     "series_errors",
     "series_ranges",
     "speedups",
+    "step_rows",
 ]

@@ -278,3 +278,34 @@ def plan_rows(table: pd.DataFrame) -> pd.DataFrame:
     }
     rates = {name: f"{name} [1/s]" for name in ("tokens_per_second", "requests_per_second")}
     return table.sort_values(["gpu", "tp", "batch_size"]).rename(columns=units | rates)
+
+
+@typed()
+def step_rows(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """What every step of several simulations computes of every request.
+
+    Parameters
+    ----------
+    runs : dict of pd.DataFrame
+        By label, from `simulation.simulate` with ``steps=True``.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row for what a step computes of a request: schedule (the label), start, end [s], request (from 1), phase,
+        tokens.
+
+    Raises
+    ------
+    ValueError
+        For a run without steps.
+    """
+    for label, run in runs.items():
+        if not run.attrs.get("steps"):
+            raise ValueError(f"{label} has no steps: simulate with steps=True")
+    rows = pd.concat([pd.DataFrame(run.attrs["steps"]).assign(schedule=label) for label, run in runs.items()])
+    phase = rows.pop("decoding").map({False: "prefill", True: "decode"})
+    rows = rows.assign(phase=phase, request=rows.request + 1)[
+        ["schedule", "start_s", "end_s", "request", "phase", "tokens"]
+    ]
+    return rows.rename(columns={"start_s": "start [s]", "end_s": "end [s]"}).reset_index(drop=True)
