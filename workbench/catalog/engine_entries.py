@@ -155,11 +155,8 @@ class ServingEngine(Entry):
             "launching a layer": self.layer_us and f"{self.layer_us:g} us", "covers": self.covers,
             "a request on its way": self.request_ms and f"{self.request_ms:g} ms on average",
             "elementwise kernels": f"{self.elementwise_kernels:g} a layer",
-            "of products": ", ".join(
-                text for text, said in {
-                    "quantized by the kernel before": self.fuses_quantization, "the fastest of all fits": self.autotunes,
-                }.items() if said
-            ),
+            "quantization": self.fuses_quantization and "of activations within the kernel before",
+            "products": self.autotunes and "by the fastest of all engines' fits",
             "scheduler": f"{self.policy}{', finds blocks again' if self.prefix_caching else ''}",
             "a step holds": "; ".join(map(str, self.caps)),
             "memory": self.memory,
