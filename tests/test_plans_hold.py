@@ -209,10 +209,14 @@ def test_a_trace_brings_its_lengths_and_its_rate():
 
 
 def test_a_replica_gets_every_request_whose_turn_it_is():
-    load = trace(sent_s=[0, 1, 2, 3, 4], prompt_tokens=[1, 2, 3, 4, 5], output_tokens=[9, 8, 7, 6, 5])
+    load = trace(
+        sent_s=[0, 1, 2, 3, 4], prompt_tokens=[1, 2, 3, 4, 5], output_tokens=[9, 8, 7, 6, 5],
+        block_hashes=[[1], [2], [3], [4], [5]], block_tokens=1,
+    )  # fmt: skip
     service = confirmation.Service(load, 3, 7, 0, ServiceLevel(), 95, 0)
     part = service.share(2.0, 2, 99)
     assert part.sent_s.tolist() == [0, 1, 2]  # at twice the rate of its own
+    assert [list(each) for each in part.block_hashes] == [[1], [3], [5]]
     assert part.prompt_tokens.tolist() == [1, 3, 5]
     assert service.longest == 10
 

@@ -31,8 +31,8 @@ def small(**changes):
     ],
 )
 def test_prompts_in_parts_beside_decoding_or_before_it(policy, expected):
-    # 20 tokens a step: the first prompt takes two, the second what the latter has left. It ends with its second token, and
-    # the third takes its place.
+    # 20 tokens a step: the first prompt takes two, the second what the latter has left. It ends with its second token,
+    # and the third takes its place.
     work = trace(sent_s=[0, 0, 0], prompt_tokens=[32, 8, 8], output_tokens=[4, 2, 1])
     table = simulate(small(policy=policy), work, steps=True)
     rows = pd.DataFrame(table.attrs["steps"])

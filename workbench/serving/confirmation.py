@@ -76,6 +76,7 @@ class Service:
             return replace(
                 trace, sent_s=sent, prompt_tokens=trace.prompt_tokens[turn], output_tokens=trace.output_tokens[turn],
                 cached_tokens=trace.cached_tokens[turn],
+                block_hashes=None if trace.block_hashes is None else trace.block_hashes[turn],
             )  # fmt: skip
         sizes = {"requests": requests, "prompt": self.prompt, "output": self.output, "cached": self.cached}
         if self.arrivals == "poisson":
