@@ -1,5 +1,6 @@
 """Time of a matrix product: whole output tiles in whole waves, the walk along k, operands, and their quantization."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, reduce
 from math import prod
@@ -13,6 +14,9 @@ from ..operators.cost import Cost
 
 #: Rows and columns of a GEMM's output tiles [1].
 TILES = ((32, 64), (64, 64), (128, 128), (256, 128))
+#: Rows up to which a kernel that widens narrow weights multiplies them one by one, as matrix times vector, and the tile
+#: that this is worth: of A100's and L40S' weight-only products up to 4 rows 18 % off (24 with the tiles of more) [1].
+FEW_ROWS, VECTOR_TILE = 4, (8, 64)
 #: GEMMs that are computed with all tiles at once: of more, each tile's arrays are to stay in the caches [1].
 FEW = 2**12
 #: Rows from which on a tile is not a small one: see `catalog.GemmFit` [1].
@@ -41,13 +45,15 @@ def smooth_maximum(a: Array, b: Array, exponent: float) -> Array:
 def tiled_flops(
     m: Array, n: Array, k: Array, batch: Array, *, sm_count: int | None, fill_depth: float, half_tile: float,
     small_tile_waves: float | None = None, max_splits: float = 16.0, step_flops: Array = 0.0, split_flops: Array = 0.0,
+    vectors: bool = False,
 ) -> Array:  # fmt: skip
     """FLOPs in whole waves of whole output tiles, a tile to an SM, by the best tile and split of k [FLOP].
 
     At least 2 batch m n k, and tends to it. Stairs in m, n and batch: a library picks the fastest of a few kernels.
     m, n, k, batch: sizes of the GEMM [1]; the others: of the GPU (None: whole tiles, no waves, and no least time of a
     step) and its `GemmFit` [1], and in the time of a tile's step along k, at least, and of adding up the parts of a
-    split k, what all SMs do [FLOP]. The step of the largest tile always hides its latency.
+    split k, what all SMs do [FLOP]; vectors: up to `FEW_ROWS` rows are multiplied one by one. The step of the largest
+    tile always hides its latency.
     """
     sizes, each = (
         (m, n, k, batch),
@@ -62,6 +68,14 @@ def tiled_flops(
             split_flops=split_flops,
         ),
     )
+    if vectors and np.any(np.less_equal(m, FEW_ROWS)):
+        few = np.where(np.less_equal(m, FEW_ROWS), each(*sizes, *VECTOR_TILE), np.inf)
+        return np.minimum(few, _best(sizes, each))
+    return _best(sizes, each)
+
+
+def _best(sizes: tuple[Array, ...], each: Callable[..., np.ndarray]) -> Array:
+    """The FLOPs of the best of `TILES`."""
     shape = np.broadcast_shapes(*map(np.shape, sizes))
     if prod(shape) > FEW:
         return reduce(np.minimum, (each(*sizes, *tile) for tile in TILES))
@@ -152,6 +166,7 @@ def gemm_seconds(fit: GemmFit, gpu: GPU, cost: Cost, peak_flop_rate: Array) -> A
         cost.m, cost.n, cost.k, cost.batch, sm_count=gpu.sm_count, fill_depth=fit.fill_depth,
         half_tile=fit.half_tile, small_tile_waves=fit.small_tile_waves, max_splits=fit.max_splits,
         step_flops=1e-9 * fit.walk_ns * rate, split_flops=1e-6 * fit.split_us * rate,
+        vectors=cost.format.endswith("_wo") and not cost.row_tiles,
     )  # fmt: skip
     compute = flops / rate
     compute = compute * (1 - fit.boost * BOOST_TIME / (compute + BOOST_TIME))

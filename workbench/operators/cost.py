@@ -124,6 +124,7 @@ class Cost:
     window: Array = float("inf")  #: tokens that a new one of an attention sees at most [token]
     hidden: Array = 0.0  #: tokens of a sequence that the window hides from its last new one [token]
     routed: Routed | None = None  #: how a grouped GEMM of routed experts got its rows
+    row_tiles: bool = False  #: a product that widens its weights takes whole tiles of few rows, too
     parts: tuple[Cost, ...] = ()  #: the kernels of a fused layer, where this is all of them
     elsewhere: Array = 0.0  #: those of an elementwise kernel's bytes that another kernel's law has the time of [byte]
 

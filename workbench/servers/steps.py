@@ -237,6 +237,7 @@ def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Arr
 
     def run(rows: Array, widths: Widths) -> tuple[Array, Array]:
         cost = _cost(replica, replica.shard, name, Step(rows, 1, 1, 0), widths)
+        cost = replace(cost, row_tiles=calibration.gemm_rows is not None)
         seconds = operator_time(
             replica.gpu, cost, peak_flop_rate, replica.time_model, engine=replica.timing.engine,
             fused=replica.timing.fused,
