@@ -118,7 +118,7 @@ def test_a_calibrated_server_is_as_fast_in_an_estimate(batch):
     calibrated = {name: T4_SERVER[name] for name in CALIBRATION} | {"step_overhead": 1e-3}
     workload = closed_loop(batch, requests=batch, prompt=20, output=100)
     frame = simulate(Server(**T4_SERVER | calibrated), workload)
-    ds = wb.serving.estimate("t4", "llama-2-7b-awq", batch, 20, 100, **calibrated).squeeze()
+    ds = wb.serving.estimate("t4", "llama-2-7b-awq", batch, 20, 100, **calibrated, engine=None).squeeze()
     assert (frame.first_token_s - frame.sent_s).max() == pytest.approx(ds.ttft.item(), rel=0.02)
     tpot = (frame.last_token_s - frame.first_token_s) / 99
     assert tpot.to_numpy() == pytest.approx(ds.tpot.item(), rel=1e-3)
