@@ -114,6 +114,21 @@ def test_a_closed_loop_sends_when_one_times_out():
     assert client.in_system_area == 2  # one at a time, all the time
 
 
+@pytest.mark.parametrize("users", [1, 2])
+def test_a_closed_loop_does_not_wait_for_what_was_given_up_on_its_way(users):
+    far = server(max_model_len=100, engine="vllm")
+    timeout = far.request_latency / 1000  # the first takes 0.37 of the latency, the second 1.45
+    workload = closed_loop(users, requests=3 * users, prompt=5, output=7)
+    client = Client(workload, ClientOptions(timeout=timeout), OneASecond(), far)
+    while client.step():
+        pass
+    table = client.table()
+    assert table.sent_s.to_numpy() == pytest.approx(np.repeat([0, timeout, 2 * timeout], users), rel=1e-12)
+    assert set(table.status) == {"failed"}
+    assert client.engine.queue == []
+    assert client.engine.now == pytest.approx(3 * timeout, rel=1e-12)
+
+
 def test_the_horizon_leaves_requests_unfinished_and_unsent():
     client, table = sent_by(FOUR, horizon=1.75)
     assert table.status.tolist() == ["finished", "unfinished", "unfinished"]

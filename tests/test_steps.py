@@ -9,6 +9,7 @@ from strategies import models, servers
 import workbench as wb
 from workbench.kernels import Formats, send_time
 from workbench.operators import decode, prefill
+from workbench.servers import steps
 from workbench.servers.steps import model_computing, prefill_piece
 from workbench.serving import Replica, step, step_time
 
@@ -17,10 +18,16 @@ def server(model="llama-3-8b", gpu="h100-sxm", **options):
     return Replica(gpu, model, **options)
 
 
+@pytest.fixture
+def experts_alike(monkeypatch):
+    """Experts of a server chosen as in a grid, all with the same chance."""
+    monkeypatch.setattr(steps, "EXPERT_SPREAD", 0.0)
+
+
 @pytest.mark.parametrize("model", ["llama-3-8b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "gpt2"])
 @pytest.mark.parametrize("time_model", ["ideal", "kernel"])
 @pytest.mark.parametrize("tp", [1, 4])
-def test_a_step_of_one_piece_is_the_forward_pass_of_the_grid(model, time_model, tp):
+def test_a_step_of_one_piece_is_the_forward_pass_of_the_grid(model, time_model, tp, experts_alike):
     b, s = np.array([[1.0], [64]]), np.array([100.0, 3000])
     for phase, piece in (("prefill", prefill_piece(b, s)), ("decode", decode(b, s))):
         grid = wb.roofline_grid("h100-sxm", model, None, phase, [1, 64], [100, 3000], tp=tp, time_model=time_model)
@@ -119,8 +126,8 @@ def test_what_passes_between_products_has_16_bits_in_every_format():
     assert narrow["router"].computing == wide["router"].computing
     # two a layer, which read and write a hidden state of every token
     assert narrow["all_reduce"].bytes == 2 * 32 * 2 * 8 * 4096 * 2
-    # to two experts a token in 1 byte, and back in 2
-    assert works("fp8", ep=2)["all_to_all"].bytes == 32 * 2 * 4 * 2 * 4096 * (1 + 2)
+    # to the 2 (1 - 1/2 1/2) = 1.5 GPUs of a token's two experts in 1 byte, and back in 2
+    assert works("fp8", ep=2)["all_to_all"].bytes == 32 * 2 * 4 * 1.5 * 4096 * (1 + 2)
 
 
 @pytest.mark.parametrize("activations", ["fp16", "fp8"])
@@ -129,7 +136,7 @@ def test_a_pipeline_hands_over_between_its_stages(activations):
     assert four - one == pytest.approx(3 * send_time("h100-sxm", bytes_=8 * 4096 * 2, gpus=4))
 
 
-def test_experts_are_spread_and_everything_else_is_whole():
+def test_experts_are_spread_and_everything_else_is_whole(experts_alike):
     # 64 sequences: 8 on each of 8 GPUs; each has 1/8 of the experts, which see the tokens of all
     spread, alone, own = (
         step(server("mixtral-8x7b", "h200-sxm", ep=ep), decode(b, 500)) for ep, b in ((8, 64), (1, 64), (1, 8))
@@ -195,7 +202,9 @@ def test_the_operators_of_a_step_are_those_of_the_grid(kind, server, b, s, q):
     card, model, options = server
     phase, candidates = ("prefill", None) if kind == "prefill" else ("decode", int(q) if kind == "verification" else 1)
     ds = wb.roofline_grid(card, model, None, phase, int(b), int(s), candidates=candidates, **options).squeeze(drop=True)
-    works = step(Replica(card, model, **options), PIECES[kind](b, s, q))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "EXPERT_SPREAD", 0.0)
+        works = step(Replica(card, model, engine=None, **options), PIECES[kind](b, s, q))
     assert set(works) == set(ds.operator.values)
     for values in ("flops", "bytes", "time"):  # the same sums, if in another order
         expected = dict(zip(ds.operator.values, (ds[values] * ds.calls).values, strict=True))

@@ -246,15 +246,15 @@ class Client:
             heappush(self.arriving, (self.engine.now + self.latency[i], i))
 
     def _arrive(self) -> None:
-        """Hand over to the engine what has arrived there."""
-        while self.arriving and self.arriving[0][0] <= self.engine.now:
+        """Hand over to the engine what has arrived there; what was given up on its way never does."""
+        while self.arriving and (self.arriving[0][0] <= self.engine.now or self.arriving[0][1] not in self.open):
             i = heappop(self.arriving)[1]
             if i in self.open:
                 self.engine.add(self.open[i])
                 self.at_engine.add(i)
 
     def _give_up(self) -> None:
-        """End the requests whose timeout has come."""
+        """End the requests whose timeout has come; a closed loop sends others at once."""
         while self._next_deadline() <= self.engine.now:
             i = self.deadlines.popleft()
             if self.status[i] != "unfinished":
@@ -269,6 +269,7 @@ class Client:
         while self.deadlines and self.status[self.deadlines[0]] != "unfinished":
             self.deadlines.popleft()
         self._connect()
+        self._send()
 
     def _wait(self) -> bool:
         """Let the idle engine wait for the next request; False where none comes. A closed loop sends it at once."""
