@@ -97,8 +97,8 @@ def made():
     return SimpleNamespace(
         products=products, claims=audit.run("t4-queue"), figures=figures.find(Path(__file__).resolve().parents[1]),
         grid=ds, server=server, requests=requests, steps=steps, static=static, batching=batching, timings=timings,
-        gains=gains,        kernels_timed=kernels_timed, card=wb.gpu(GPU), model=wb.model(MODEL), replica=serving.Replica(GPU, MODEL),
-        workload=simulation.poisson(50, requests=3, prompt=20, output=5),
+        gains=gains, kernels_timed=kernels_timed, card=wb.gpu(GPU), model=wb.model(MODEL),
+        replica=serving.Replica(GPU, MODEL), workload=simulation.poisson(50, requests=3, prompt=20, output=5),
         plan=serving.plan(MODEL, prompt=100, output=10, gpu=GPU, tp=1, batch_size=[1, 4], request_rate=2.0),
         metrics=loadtest.metrics(requests), timeline=loadtest.timeline(requests, step=0.1),
         speedup=speculation.speedup(GPU, MODEL, [1, 2], 128, [1, 4]),
