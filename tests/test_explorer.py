@@ -51,6 +51,7 @@ VIEWS = {
     "tp": {"tp": 2},
     "tp and steps": OWN | {"gpu": ["t4"], "tp": 4, "points": "steps", "candidates": [1, 4], "time_model": "kernel"},
     "tp and own roof": {"gpu": ["rtx-a6000"], "tp": 2, "peak_tflops": 181.0, "time_model": "kernel"},
+    "server": {"model": ["mixtral-8x7b"], "tp": 2, "server": {"ep": 4, "pp": 2, "engine": "sglang"}},
     "own roof": {"gpu": ["rtx-a6000"], "peak_tflops": 181.0, "time_model": "kernel"},
 }
 
@@ -118,6 +119,9 @@ def test_a_view_survives_json():
         ({"batch_size": list(range(1, 1002)), "seq_len": [1]}, "1,001 entries, of 1,000 that a page holds"),
         ({"candidates": list(range(1, 102))}, "101 entries, of 100 that a page holds"),
         ({"tp": 1025}, "tp = 1025: Input should be less than or equal to 1024"),
+        ({"server": {"ep": 0}}, "server.ep = 0: Input should be greater than 0"),
+        ({"server": {"dp": 1025}}, "server.dp = 1025: Input should be less than or equal to 1024"),
+        ({"server": {"engine": "vlm"}}, "unknown engine 'vlm'. Did you mean 'vllm'"),
         ({"model": ["x" * 10**6]}, "1,000,000 characters, of 200 that a page holds"),
         ({"model": ["\u202egpj.exe"]}, r"model.0 = '\\u202egpj.exe': must have no control characters"),
         ({"model": ["a\nb"], "configs": {"a\nb": CONFIG}}, "must have no control characters"),
@@ -167,6 +171,9 @@ def test_the_code_gives_the_view_s_numbers(fields):
     assert names["ds"].identical(explorer.grid(shown))
     if shown.points == "steps":
         assert names["steps"].time.identical(explorer.drawn(explorer.grid(shown), "steps").time)
+    assert ("served" in names) == bool(fields.get("server"))
+    for row in drawn(fields)[2]["serving"]["rows"] if "served" in names else ():
+        assert row["tpot"] == names["served"].tpot.sel(gpu=row["gpu"]).item()
 
 
 @pytest.mark.parametrize("fields", VIEWS.values(), ids=VIEWS)
@@ -370,6 +377,42 @@ def test_a_setting_s_memory_and_latency():
             assert row[name] == pytest.approx(server.sel(gpu=row["gpu"])[name].item()), name
 
 
+def test_a_server_is_deployed_as_chosen():
+    deployed = {"ep": 4, "dp": 2, "pp": 2, "network_gbs": 50.0, "engine": "trtllm"}
+    fields = {"model": ["mixtral-8x7b"], "tp": 4, "time_model": "kernel", "setting": {"batch_size": 8, "seq_len": 1024}}
+    _, ds, picture = drawn(fields | {"server": deployed})
+    assert picture["serving"]["at"] == (
+        "tp 4, ep 4, dp 2, pp 2, network_gbs 50.0, engine trtllm, batch 8, prompt 1,024, output 128 tokens"
+    )
+    given = {"batch_size": 8, "prompt": 1024, "output": 128, "tp": 4, "time_model": "kernel"} | deployed
+    server = wb.serving.estimate(["a100-80gb-sxm", "h100-sxm"], "mixtral-8x7b", **given).squeeze()
+    for row in picture["serving"]["rows"]:
+        for name in ("weights", "memory", "largest_batch", "ttft", "tpot", "tokens_per_second"):
+            assert row[name] == pytest.approx(server.sel(gpu=row["gpu"])[name].item()), name
+    _, same, plain = drawn(fields)
+    assert same.identical(ds)  # charts are of one GPU's share of a layer, whatever server it is in
+    assert plain["serving"]["at"] == "tp 4, batch 8, prompt 1,024, output 128 tokens"
+    assert plain["serving"]["rows"][0]["weights"] > 3 * picture["serving"]["rows"][0]["weights"]  # 4 GPUs, not 16
+    for one, other in zip(plain["serving"]["rows"], picture["serving"]["rows"], strict=True):
+        assert one["tpot"] != other["tpot"]
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        ({"ep": 4}, "ep = 4: llama-3-8b has no experts"),
+        ({"pp": 64}, "pp = 64"),
+        ({"dp": 16}, "tp x dp x pp = 16: a machine of h100-sxm has 8. Give network_gbs"),
+    ],
+)
+def test_a_server_that_cannot_be_says_why_in_its_row(server, words):
+    _, _, picture = drawn({"gpu": ["h100-sxm"], "server": server})
+    (row,) = picture["serving"]["rows"]
+    assert row["fits"].startswith(words)
+    assert "\n" not in row["fits"]
+    assert (row["memory"], row["memory_short"]) == (None, False)
+
+
 def test_what_does_not_fit_is_said_with_what_is_missing():
     fields = {"gpu": ["a100-80gb-sxm"], "batch_size": [64], "seq_len": [8064]}
     _, _, picture = drawn(fields)
@@ -495,11 +538,22 @@ def test_controls_show_the_view_and_change_it():
     assert list(shown.ds.candidates) == [1, 16]
     shown.controls["tp"].widget.value = 2
     assert (shown.view.tp, list(shown.ds.tp)) == (2, [2])
+    for name, value, field in (
+        ("pp", 2, 2),
+        ("dp", 3, 3),
+        ("dp", 0, None),
+        ("engine", "", None),
+        ("engine", "sglang", "sglang"),
+        ("network_gbs", 50.0, 50.0),
+    ):
+        shown.controls[name].widget.value = value
+        assert getattr(shown.view.server, name) == field
+    assert shown.view.server == explorer.Deployment(pp=2, network_gbs=50.0, engine="sglang")
     assert shown.pictures.picture["state"] == shown.view.state()
 
 
 def test_every_control_writes_what_it_reads():
-    for fields in (VIEWS[name] for name in ("kernel", "own model", "steps")):
+    for fields in (VIEWS[name] for name in ("kernel", "own model", "steps", "server")):
         shown = wb.explore(**fields)
         before = shown.view
         for control in shown.controls.values():

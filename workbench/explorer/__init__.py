@@ -9,10 +9,10 @@ check_libraries("anywidget", "ipywidgets")
 
 from .export import code, params
 from .published_charts import chart_ranges
-from .view import Heat, Pin, Setting, Settings, View, drawn, grid
+from .view import Deployment, Heat, Pin, Setting, Settings, View, drawn, grid
 from .widget import Explorer, explore
 
 __all__ = [
-    "Explorer", "Heat", "Pin", "Setting", "Settings", "View", "chart_ranges", "code", "drawn", "explore", "grid",
+    "Deployment", "Explorer", "Heat", "Pin", "Setting", "Settings", "View", "chart_ranges", "code", "drawn", "explore", "grid",
     "params",
 ]  # fmt: skip

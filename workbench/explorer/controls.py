@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import ipywidgets as w
 
 from ..catalog.dtypes import WEIGHT_DTYPES, WIDTH
+from ..catalog.engine_entries import engines
 from ..catalog.gpu_entries import gpus
 from ..catalog.model_entries import models
 from ..files.reading import parse_json
@@ -110,7 +111,30 @@ def make_controls() -> dict[str, Control]:
             _one(SEQ_LEN_STOPS, "Length"), lambda value: {"setting": {"seq_len": value}},
             lambda view: _near(SEQ_LEN_STOPS, view.setting.seq_len),
         ),
+        "ep": _of_server("ep", "GPUs that the experts are spread over (expert parallelism)", least=1),
+        "dp": _of_server("dp", "Groups of tp GPUs that share the sequences (attention data parallelism); 0: ep / tp"),
+        "pp": _of_server("pp", "Stages of a pipeline, each of tp x dp GPUs with some of the layers", least=1),
+        "network_gbs": Control(
+            w.BoundedFloatText(min=0, max=1e6, description="Network, GB/s", **plain,
+                               tooltip="Between machines, of each GPU and direction (50 for 400 Gbit/s); 0: one machine"),
+            lambda value: {"server": {"network_gbs": float(value) or None}},
+            lambda view: view.server.network_gbs or 0.0,
+        ),
+        "engine": Control(
+            w.Dropdown(options={**{name: name for name in engines()}, "none: kernels alone": ""},
+                       description="Engine", **plain),
+            lambda value: {"server": {"engine": value or None}}, lambda view: view.server.engine or "",
+        ),
     }  # fmt: skip
+
+
+def _of_server(name: str, tooltip: str, least: int = 0) -> Control:
+    """A number of GPUs of the server; 0, where it may be, is None."""
+    return Control(
+        w.BoundedIntText(min=least, max=1024, description=name, tooltip=tooltip, layout=w.Layout(width="auto"),
+                         style={"description_width": "84px"}),
+        lambda value: {"server": {name: value or None}}, lambda view: getattr(view.server, name) or 0,
+    )  # fmt: skip
 
 
 #: A chart's own labels speak of its own operators.

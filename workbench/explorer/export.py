@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 
 from .chart_looks import page_arrows
-from .view import View, grid_arguments
+from .pictures import at_setting
+from .servers import OUTPUT
+from .view import View, grid_arguments, options
 
 #: Arguments of `roofline_grid` whose default need not be said.
 _DEFAULTS = {
@@ -44,6 +46,8 @@ def code(view: View) -> str:
         lines += [f"ds = wb.grid.with_roof(ds, {view.peak_tflops!r})  # the roof as the chart prints it, in TFLOP/s"]
     if view.points == "steps":
         lines += ["steps = wb.forward_pass(ds)  # whole steps, the points of the chart"]
+    if deployed := view.server.model_dump(exclude_defaults=True):
+        lines += ["", *_estimate(view, given, deployed)]
     return "\n".join(lines) + "\n"
 
 
@@ -53,9 +57,17 @@ class _Code(str):
     __slots__ = ()
 
 
-def _call(name: str, given: Mapping[str, Any]) -> str:
+def _call(name: str, given: Mapping[str, Any], function: str = "roofline_grid") -> str:
     rows = [f"    {key}={value if isinstance(value, _Code) else repr(value)}," for key, value in given.items()]
-    return "\n".join([f"{name} = wb.roofline_grid(", *rows, ")"])
+    return "\n".join([f"{name} = wb.{function}(", *rows, ")"])
+
+
+def _estimate(view: View, grid: Mapping[str, Any], deployed: Mapping[str, Any]) -> list[str]:
+    """The lines that estimate the one setting on its server."""
+    b, s = at_setting(view)
+    sizes = {"batch_size": view.batch_size[b], "prompt": view.seq_len[s], "output": OUTPUT}
+    given = {"gpu": view.gpu, "model": grid["model"], **sizes, **options(view), "tp": view.tp, **deployed}
+    return [_call("served", given, "serving.estimate")]
 
 
 def _model(name: str, view: View) -> str:
@@ -84,7 +96,7 @@ def params(view: View) -> str:
     str
         YAML, with a comment on how to draw it.
     """
-    state = view.model_dump(exclude={"setting", "heat", "pins", "figure", "configs"})
+    state = view.model_dump(exclude={"setting", "server", "heat", "pins", "figure", "configs"})
     configs = {name: config for name, config in view.configs.items() if name in view.model}
     title = f"{', '.join(view.model)} on {', '.join(view.gpu)}"
     fields = {

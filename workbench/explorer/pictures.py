@@ -190,14 +190,14 @@ def nearest(values: list[int], wanted: int) -> int:
     return int(np.argmin(np.abs(np.log(np.array(values, float) / wanted))))
 
 
-def _at_setting(view: View) -> tuple[int, int]:
+def at_setting(view: View) -> tuple[int, int]:
     """The positions of the one setting's batch size and tokens on the view's lists."""
     return nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
 
 
 def bars(view: View, ds: xr.Dataset) -> dict[str, Any]:
     """Time by operator at one setting, a bar for each GPU, model and phase: seconds, and their share of the sum."""
-    b, s = _at_setting(view)
+    b, s = at_setting(view)
     one = (ds.variables["time"] * ds.variables["calls"]).transpose("gpu", "model", "phase", "operator", ...)
     time = _cut(one, {"batch_size": b, "seq_len": s, **FIRST})
     operators, calls = ds.operator.values.tolist(), _cut(ds.variables["calls"], FIRST)
@@ -250,7 +250,7 @@ def step_summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
     """A row for each GPU, model and phase at the one setting: time, FLOPs, bytes, intensity, rate of a whole step."""
     if steps is None:
         return []
-    b, s = _at_setting(view)
+    b, s = at_setting(view)
     names = ("time", "performance", "intensity", "flops", "bytes")
     rows = []
     for (g, gpu), (m, model), (p, phase) in product(*map(enumerate, (view.gpu, view.model, view.phase))):
@@ -262,9 +262,11 @@ def step_summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
 
 def server_summary(view: View) -> dict[str, Any]:
     """The one setting as a request to a server: what it is, in words, and a row for each GPU and model."""
-    b, s = _at_setting(view)
+    b, s = at_setting(view)
     batch_size, seq_len = view.batch_size[b], view.seq_len[s]
-    replica = f"tp {view.tp}, " if view.tp > 1 else ""
+    chosen = {"tp": view.tp} if view.tp > 1 else {}
+    chosen |= view.server.model_dump(exclude_defaults=True)
+    replica = "".join(f"{name} {'none' if value is None else value}, " for name, value in chosen.items())
     at = f"{replica}batch {batch_size:,}, prompt {seq_len:,}, output {OUTPUT} tokens"
     return {"at": at, "times": view.time_model, "rows": server_rows(view, batch_size, seq_len)}
 

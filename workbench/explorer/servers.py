@@ -24,7 +24,7 @@ def server_rows(view: View, batch_size: int, seq_len: int) -> list[dict[str, Any
     of the replica: largest_batch [1], ttft, tpot [s], tokens_per_second [1/s]. What does not exist is None. `fits` is
     "yes", or "no" and what is missing, or why there is no estimate; `memory_short` says whether it is memory.
     """
-    given = tuple((options(view) | {"tp": view.tp}).items())
+    given = tuple((options(view) | {"tp": view.tp} | view.server.model_dump()).items())
     return [
         {"gpu": gpu, "model": model} | _replica(gpu, model, _config(view, model), batch_size, seq_len, given)
         for gpu in view.gpu for model in view.model

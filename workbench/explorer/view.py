@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal, Self
 import xarray as xr
 from pydantic import Field, model_validator
 
+from ..catalog.engine_entries import DEFAULT_ENGINE, engines
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
 from ..catalog.model_entries import models as catalog_models
+from ..common.arguments import one_of
 from ..common.errors import unknown
 from ..common.yaml_records import Count, Number, Record
 from ..grid import forward_pass, roofline_grid, with_roof
@@ -63,6 +65,33 @@ class Setting(Record):
 
     batch_size: Count = 1
     seq_len: Count = 1024
+
+
+class Deployment(Record):
+    """How the server of the one setting is deployed, besides tp; as for `serving.estimate`, its default where not given.
+
+    Attributes
+    ----------
+    ep, pp : int
+        GPUs that experts are spread over, stages of a pipeline [1].
+    dp : int, optional
+        Groups of tp GPUs that share the sequences [1].
+    network_gbs : float, optional
+        Between machines [GB/s].
+    engine : str, optional
+        Whose kernels and host; None is the kernels alone.
+    """
+
+    ep: int = Field(default=1, gt=0, le=1024)
+    dp: Annotated[int, Field(gt=0, le=1024)] | None = None
+    pp: int = Field(default=1, gt=0, le=1024)
+    network_gbs: Number | None = None
+    engine: Label | None = DEFAULT_ENGINE
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        one_of("engine", self.engine, (None, *engines()))
+        return self
 
 
 class Heat(Record):
@@ -126,6 +155,8 @@ class View(Settings):
         The published chart whose ranges and audit rows are shown.
     setting, heat, pins : Setting, Heat, list of Pin
         What the bars, the heat map and the comparison are of.
+    server : Deployment
+        What the setting's memory and latency are of.
     """
 
     gpu: Labels = Field(default=["a100-80gb-sxm", "h100-sxm"])
@@ -140,6 +171,7 @@ class View(Settings):
     series: Annotated[dict[Label, Selection], at_most(100)] = Field(default={})
     figure: Label | None = None
     setting: Setting = Setting()
+    server: Deployment = Deployment()
     heat: Heat = Heat()
     pins: Annotated[list[Pin], at_most(50)] = Field(default=[])
 

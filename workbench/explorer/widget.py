@@ -97,6 +97,7 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
             "Number formats": ["weight_dtype", "activation_dtype", "kv_dtype"],
             "Times and points": ["time_model", "launch_latency_us", "points"],
             "One setting, for bars and summary": ["at_batch_size", "at_seq_len"],
+            "Its server, for memory and latency": ["ep", "dp", "pp", "network_gbs", "engine"],
         }  # fmt: skip
         children = [ipywidgets.HTML("<h2>Roofline Workbench</h2>")]
         for title, names in groups.items():
@@ -142,8 +143,8 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         fields = control.read(value)
         if control is self.controls["set"] and not fields["operator"]:  # to choose from what there is
             fields["operator"] = self.ds.operator.values.tolist()
-        if "setting" in fields:
-            fields["setting"] = self.view.setting.model_dump() | fields["setting"]
+        for name in {"setting", "server"} & fields.keys():
+            fields[name] = getattr(self.view, name).model_dump() | fields[name]
         if "model" in fields:
             used = {*value, *(pin.model for pin in self.view.pins)}
             fields["configs"] = {name: config for name, config in self.view.configs.items() if name in used}

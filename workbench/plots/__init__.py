@@ -11,8 +11,8 @@ from .published_servers import predictor_legend, served_ratios, served_scatter
 from .rooflines import ceilings, published_ranges, roofline
 from .servers import costs, latencies, pareto, queue, requests, token_rate
 from .speedups import speculation
-from .steps import steps
 from .style import hold, log_axes
+from .timelines import steps
 from .timings import against_batch, fidelity, predicted_against_measured, residuals
 
 __all__ = [
