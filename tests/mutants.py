@@ -46,6 +46,7 @@ TESTS = {
     "servers/steps.py": ["steps", "choosing", "engines", "serving", "simulation"],
     "servers/replica.py": ["engines", "steps", "serving"],
     "simulation/engine.py": ["engines", "simulation"],
+    "simulation/client.py": ["engines", "client"],
     "simulation/cache.py": ["prefix_cache", "policies"],
     "simulation/policies.py": ["policies"],
     "catalog/choosing.py": ["choosing"],
@@ -205,6 +206,11 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("batches), self.times.least)", "batches), 0.0)", "prompts that are launched for nothing"),
         ("longest, drafting = self.times.least, 0.0", "longest, drafting = 0.0, 0.0", "tokens launched for nothing"),
         ("key=lambda rank: len(rank.running) + len(rank.waiting)", "key=id", "all requests to one group"),
+    ],
+    "simulation/client.py": [
+        ("(-server.request_latency * np.log1p", "(-0.0 * np.log1p", "requests that arrive at once"),
+        ("+ 0.5) * GOLDEN % 1", "+ 0.5) * GOLDEN % 0.5", "the fast half of them"),
+        ("if i in self.at_engine:", "if i in self.open:", "cancelled where it has not come to"),
     ],
     "simulation/cache.py": [
         ("in reversed(request.runs)", "in request.runs", "the first blocks of a prompt go first"),

@@ -188,11 +188,11 @@ def test_the_error_of_an_estimate_is_that_of_its_operators_by_their_shares():
 
 
 def test_where_most_of_the_time_is_of_no_known_error_none_is_expected():
-    """A step of a small model is mostly the host's, whose error is not that of kernels."""
+    """The host's part, of whose error nothing is known, grows with the sequences."""
     settings = {"gpu": "h100-sxm", "model": "llama-3.2-1b", "batch_size": [1, 256], "prompt": 2000, "output": 100}
     with_host, alone = (serving.estimate(**settings, **o).sel(phase="decode") for o in ({}, {"engine": None}))
     host = with_host.share.sel(operator="host").squeeze().to_numpy()
-    assert host[0] > 25
+    assert host[0] < 25 < host[1]
     assert np.isnan(with_host.expected_error.squeeze()).to_numpy().tolist() == (host > 25).tolist()
     assert np.isfinite(alone.expected_error).all()
 
