@@ -423,6 +423,9 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if sm_count is not None:\n        step", "if True:\n        step", "the latency of every tile in a row"),
         ("depth + split_flops / step", "depth", "splits for nothing"),
         ("return product + quantize_seconds(fit, gpu, cost)", "return product", "quantization left out"),
+        ("FEW_ROWS, VECTOR_TILE = 4, (8, 64)", "FEW_ROWS, VECTOR_TILE = 5, (8, 64)", "off by one vector"),
+        ("np.minimum(few, _best(sizes, each))", "_best(sizes, each)", "no vectors"),
+        ('vectors=cost.format.endswith("_wo") and not cost.row_tiles', "vectors=not cost.row_tiles", "vectors for all"),
     ],
     "kernels/moe.py": [
         ("whole(tiles / sms) * depth", "(tiles / sms) * depth", "parts of waves of experts' tiles"),

@@ -96,6 +96,28 @@ def test_a_split_k_is_added_up():
         assert tiled_flops(1, 64, 16384, 1, **options | {"max_splits": splits}) == tile * (16384 / parts + 200)
 
 
+@pytest.mark.parametrize(("m", "rows"), [(1, 8), (4, 8), (5, 32), (33, 64)])
+def test_up_to_four_rows_of_vectors_take_a_tile_of_eight(m, rows):
+    """Without waves, filling or a cost of small tiles: 2 n k FLOPs for each row of the tile."""
+    plainest = {"sm_count": None, "fill_depth": 0.0, "half_tile": 0.0}
+    assert tiled_flops(m, 640, 4096, 1, **plainest, vectors=True) == 2 * rows * 640 * 4096
+    assert tiled_flops(m, 640, 4096, 1, **plainest) == 2 * max(rows, 32) * 640 * 4096
+    many = np.full(5000, m)
+    assert (tiled_flops(many, 640, 4096, 1, **plainest, vectors=True) == 2 * rows * 640 * 4096).all()
+
+
+@pytest.mark.parametrize("form", ["bf16", "fp8", "int8_wo", "int4_wo"])
+def test_kernels_that_widen_their_weights_have_vectors(form):
+    """On a card so slow that computing is all: nothing but kernels of narrow weights gains, and not by whole tiles."""
+    for m in (1.0, 4.0, 5.0):
+        own, tiles = product(form, m=m), replace(product(form, m=m), row_tiles=True)
+        times = [gemm_seconds(FIT, H100, each, 1e11) for each in (own, tiles)]
+        if form.endswith("_wo") and m <= 4:
+            assert times[0] < 0.5 * times[1]
+        else:
+            assert times[0] == times[1]
+
+
 def test_replays_of_several_sets_need_room_for_all_their_weights():
     call = product("bf16", m=1.0, n=2048.0)
     weights = call.bytes - call.activations
