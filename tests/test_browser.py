@@ -338,15 +338,17 @@ def test_tensor_parallel(address, open_page):
 
 
 def test_a_server_s_parallelism_and_engine(address, open_page):
-    page = open_page(link(address, gpu=["h100-sxm", "h200-sxm"], model=["mixtral-8x7b"], tp=2, time_model="kernel"))
+    page = open_page(
+        link(address, gpu=["h100-sxm", "h200-sxm"], model=["mixtral-8x7b"], tp=2, time_model="kernel"), height=1700
+    )
     ep = page.locator(".widget-text:has(> label:text-is('ep')) input")
     ep.click()
     ep.fill("4")
     ep.press("Enter")
     page.locator(".widget-dropdown:has(> label:text-is('Engine')) select").select_option("sglang")
     shown(page, tp=2, server={"ep": 4, "engine": "sglang"})
-    section = page.locator(".wb-serving, section").filter(has_text="Memory and latency").first
-    assert "tp 2, ep 4, engine sglang, batch 1, prompt 1,024, output 128 tokens" in section.inner_text()
+    said = page.locator(".wb-serving-section").inner_text()
+    assert "tp 2, ep 4, engine sglang, batch 1, prompt 1,024, output 128 tokens; kernel times" in said
     given = {"tp": 2, "ep": 4, "engine": "sglang", "time_model": "kernel"}
     server = wb.serving.estimate(["h100-sxm", "h200-sxm"], "mixtral-8x7b", 1, 1024, **given)
     for gpu, _, fits, *values, largest, ttft, tpot, _ in rows(page, "serving"):
@@ -358,7 +360,7 @@ def test_a_server_s_parallelism_and_engine(address, open_page):
     shoot(page, "explorer-server")
     ep.fill("3")
     ep.press("Enter")
-    page.locator("td", has_text="ep = 3 does not divide the experts of mixtral-8x7b").first.wait_for()
+    page.locator("td", has_text="ep = 3 does not divide tp x dp = 2").first.wait_for()
 
 
 def test_what_does_not_fit_in_memory(address, open_page):

@@ -115,7 +115,7 @@ def make_controls() -> dict[str, Control]:
         "dp": _of_server("dp", "Groups of tp GPUs that share the sequences (attention data parallelism); 0: ep / tp"),
         "pp": _of_server("pp", "Stages of a pipeline, each of tp x dp GPUs with some of the layers", least=1),
         "network_gbs": Control(
-            w.BoundedFloatText(min=0, max=1e6, description="Network, GB/s", **plain,
+            w.BoundedFloatText(min=0, max=1e6, description="Net, GB/s", **plain,
                                tooltip="Between machines, of each GPU and direction (50 for 400 Gbit/s); 0: one machine"),
             lambda value: {"server": {"network_gbs": float(value) or None}},
             lambda view: view.server.network_gbs or 0.0,
