@@ -13,6 +13,6 @@ from .view import Deployment, Heat, Pin, Setting, Settings, View, drawn, grid
 from .widget import Explorer, explore
 
 __all__ = [
-    "Deployment", "Explorer", "Heat", "Pin", "Setting", "Settings", "View", "chart_ranges", "code", "drawn", "explore", "grid",
-    "params",
+    "Deployment", "Explorer", "Heat", "Pin", "Setting", "Settings", "View", "chart_ranges", "code", "drawn", "explore",
+    "grid", "params",
 ]  # fmt: skip

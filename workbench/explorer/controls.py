@@ -116,7 +116,7 @@ def make_controls() -> dict[str, Control]:
         "pp": _of_server("pp", "Stages of a pipeline, each of tp x dp GPUs with some of the layers", least=1),
         "network_gbs": Control(
             w.BoundedFloatText(min=0, max=1e6, description="Net, GB/s", **plain,
-                               tooltip="Between machines, of each GPU and direction (50 for 400 Gbit/s); 0: one machine"),
+                               tooltip="Between machines, of a GPU and direction (50 for 400 Gbit/s); 0: one machine"),
             lambda value: {"server": {"network_gbs": float(value) or None}},
             lambda view: view.server.network_gbs or 0.0,
         ),

@@ -68,7 +68,7 @@ class Setting(Record):
 
 
 class Deployment(Record):
-    """How the server of the one setting is deployed, besides tp; as for `serving.estimate`, its default where not given.
+    """How the server of the one setting is deployed, besides tp: as for `serving.estimate`, whose defaults it has.
 
     Attributes
     ----------
