@@ -29,7 +29,7 @@ from .published_serving import FOLDER, SHORTEST_SHARE, predict_serving, runs_of,
 #: Spreads that kernels are timed at; between them they are interpolated [1].
 SPREADS = (0.8, 1.3, 1.8)
 #: Relative error from which on a run counts less [1].
-OUTLIER = 0.1
+FAR_OFF = 0.1
 
 
 class Loop(NamedTuple):
@@ -115,7 +115,7 @@ def fit_hosts(rows: pd.DataFrame, loops: list[Loop]) -> Hosts:
     start = np.array([0.3] * len(engines) + [10.0] * len(engines) + [SPREADS[1]])
     high = [2.0] * len(engines) + [100.0] * len(engines) + [SPREADS[-1]]
     low = [0.0] * 2 * len(engines) + [SPREADS[0]]
-    found = least_squares(residual, start, bounds=(low, high), loss="soft_l1", f_scale=OUTLIER, x_scale=start).x
+    found = least_squares(residual, start, bounds=(low, high), loss="soft_l1", f_scale=FAR_OFF, x_scale=start).x
     steps, sequences = found[:-1].reshape(2, -1)
     return Hosts(
         dict(zip(engines, (1e-3 * steps).tolist(), strict=True)),
