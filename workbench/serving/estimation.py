@@ -24,7 +24,7 @@ from ..operators import COLLECTIVES, OPERATORS, PHASES
 from ..servers.drafts import Draft
 from ..servers.memory import assumed
 from ..servers.network import NETWORK_US
-from ..servers.replica import Replica, beyond_context, host_assumed
+from ..servers.replica import EXPERT_SPREAD, Replica, beyond_context, host_assumed
 from ..servers.steps import expected_errors
 from .batch import Batch
 from .latency import Latency, batch_latency
@@ -81,6 +81,7 @@ def estimate(
     network_us: float = NETWORK_US,
     expert_skew: float = 0.0,
     redundant_experts: int = 0,
+    expert_spread: float = EXPERT_SPREAD,
 ) -> xr.Dataset:
     """What one replica of a model does for a batch of requests, over every combination of settings.
 
@@ -128,8 +129,8 @@ def estimate(
     engine : str, optional
         Whose kernels run, and whose host's time is in every step unless one of the two overheads is given: "vllm" (the
         best measured), "sglang", "trtllm" or "pytorch". None: the kernels of "vllm" alone.
-    network_gbs, network_us, expert_skew, redundant_experts
-        Of the network between machines, and of how experts are loaded, as for `Replica` [GB/s], [us], [1], [1].
+    network_gbs, network_us, expert_skew, redundant_experts, expert_spread
+        Of the network between machines, and of how experts are loaded, as for `Replica`: [GB/s], [us], the others [1].
 
     Returns
     -------
@@ -174,7 +175,7 @@ def estimate(
         "launch_latency": launch_latency, "step_overhead": step_overhead, "sequence_overhead": sequence_overhead,
         "gemm_efficiency": gemm_efficiency, "gemm_rows": gemm_rows, "dequantize_rows": dequantize_rows,
         "engine": engine, "network_gbs": network_gbs, "network_us": network_us, "expert_skew": expert_skew,
-        "redundant_experts": redundant_experts,
+        "redundant_experts": redundant_experts, "expert_spread": expert_spread,
     }  # fmt: skip
 
     if batch.draft:
@@ -199,6 +200,7 @@ def estimate(
         "title": "Estimate of a server", "schedule": batch.schedule, "time_model": time_model, "pp": pp, "ep": ep,
         "dp": dp or "", "network_gbs": replica.network_gbs or "", "network_us": replica.network_us,
         "expert_skew": replica.expert_skew, "redundant_experts": replica.redundant_experts,
+        "expert_spread": replica.expert_spread,
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
         "cached_prefix": batch.cached_prefix,
         "gpu_memory_utilization": "as the engine" if gpu_memory_utilization is None else gpu_memory_utilization,
