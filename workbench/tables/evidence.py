@@ -27,14 +27,14 @@ def fits() -> pd.DataFrame:
     pd.DataFrame
         A row a fit: gpu, kind, format, engine, version, family; rows timed [1]; error and bias [%], the mean absolute
         and the mean error on held-out rows; elsewhere [%], that of a fit to the other GPUs of the architecture;
-        held_out, how the rows were chosen; sources, the timings' repositories.
+        held_out, how the rows were chosen; sources, the timings' repositories, or what was measured.
     """
     return pd.DataFrame(
         {
             "gpu": name, "kind": fit.kind, "format": fit.format, "engine": fit.engine, "version": fit.version,
             "family": fit.family, "rows": fit.rows, "error [%]": fit.error_percent, "bias [%]": fit.bias_percent,
             "elsewhere [%]": fit.elsewhere_percent, "held_out": fit.held_out,
-            "sources": ", ".join(re.findall(r"github\.com/([\w.-]+/[\w.-]+)", fit.source)),
+            "sources": ", ".join(re.findall(r"github\.com/([\w.-]+/[\w.-]+)", fit.source)) or fit.source.split(":")[0],
         }
         for name in gpus() for fit in catalog_fits(name)
     )  # fmt: skip
