@@ -145,7 +145,9 @@ def _whole_prompts(replica: Replica, batch: Batch) -> Phase:
     taken as an even share of the sequences, or as a chunk of one where a prompt is longer than that.
     """
     batches, rows = (each[..., None] for each in _micro_batches(replica, batch.batch_size))
-    new, each = (batch.prompt - batch.cached_prefix)[..., None], np.ceil(rows / replica.dp_ranks)
+    prompt = np.minimum(batch.prompt, batch.longest(replica.model))  # longer ones do not fit
+    new = np.maximum(prompt - batch.cached_prefix, 1)[..., None]
+    each = np.ceil(rows / replica.dp_ranks)
     starts, part = _parts(new, batch.max_num_batched_tokens)
     used, long = part > 0, new > batch.max_num_batched_tokens
     passes = used * np.where(long, each, np.ceil(each * new / batch.max_num_batched_tokens))
