@@ -171,7 +171,8 @@ def test_a_grid_is_in_the_units_that_it_says(dimension, time_model):
 def test_an_estimate_is_in_the_units_that_it_says(dimension, options):
     def answer(card, number):
         return wb.serving.estimate(**{
-            "gpu": card, "model": "llama-3-8b", "engine": None, "batch_size": [1, 40], "prompt": [100, 3000], "output": [2, 100],
+            "gpu": card, "model": "llama-3-8b", "engine": None, "batch_size": [1, 40], "prompt": [100, 3000],
+            "output": [2, 100],
             "price": number(2.0, "1/s"), "workspace": number(0.3e9, "byte"),
             "launch_latency": number(1e-6, "s"), "step_overhead": number(1e-3, "s"),
             "sequence_overhead": number(1e-5, "s"),
