@@ -146,7 +146,7 @@ def test_copies_of_kv_heads_and_norms_are_no_use_of_the_peaks():
 def test_one_request_at_a_time_is_the_same_by_either_schedule():
     static, continuous = (estimate(batch_size=1, schedule=schedule, engine=None) for schedule in SCHEDULES)
     for name in ("ttft", "tpot", "end_to_end_latency"):
-        assert value(static, name) == pytest.approx(value(continuous, name))
+        assert value(static, name) == pytest.approx(value(continuous, name), rel=1e-5)  # attention is interpolated
 
 
 def test_a_prompt_among_decodes_by_hand():
