@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import exp, expm1
+from math import exp
 from operator import mul
 
 from ..common.arrays import Array, np
@@ -111,11 +111,16 @@ def experts_drawn(tokens: Array, n_experts: Array, experts_per_token: Array, spr
     if not spread:
         return n_experts * (1 - (1 - chance) ** tokens)
     missed: Array = 0.0
-    popularity = [min(exp(spread * z - spread**2 / 2), 1 / chance) for z in NORMAL]
-    mean = sum(map(mul, NORMAL_WEIGHTS, popularity))
-    for weight, each in zip(NORMAL_WEIGHTS, popularity, strict=True):
-        missed = missed + weight * (1 - min(chance * each / mean, 1.0)) ** tokens
+    for weight, each in zip(NORMAL_WEIGHTS, _popularity(chance, spread), strict=True):
+        missed = missed + weight * (1 - np.minimum(chance * each, 1.0)) ** tokens
     return n_experts * (1 - missed)
+
+
+def _popularity(chance: Array, spread: float) -> list[Array]:
+    """Of experts at the places of `NORMAL`, how much more than the mean each is chosen, up to always [1]."""
+    free = [np.minimum(exp(spread * z - spread**2 / 2), 1 / chance) for z in NORMAL]
+    mean = sum(map(mul, NORMAL_WEIGHTS, free))
+    return [each / mean for each in free]
 
 
 def random_load(tokens: Array, n_experts: Array, experts_per_token: Array, ep: Array) -> tuple[Array, Array]:
@@ -166,7 +171,7 @@ def busiest_load(
     Notes
     -----
     At random, a token has k (1 - 1 / ep) (E - k) / (E - 1) / ep of variance of its rows on one GPU, and a spread s of
-    the experts' popularity adds (exp(s^2) - 1) (ep - 1) / E of the squared mean. A power law without
+    the experts' popularity adds its variance times (ep - 1) / E of the squared mean. A power law without
     copies is `skewed_load`. With copies, the fullest GPU has at least the most loaded copy, or the most loaded expert
     that has no second one, beside the least loaded ones: experts are placed by their loads.
     """
@@ -177,7 +182,11 @@ def busiest_load(
         )
     mean = pairs / ep
     apart = (n_experts - experts_per_token) / np.maximum(n_experts - 1, 1)
-    uneven = np.where(np.greater(copies, 0), 0.0, expm1(spread**2)) * (np.asarray(ep) - 1) / n_experts
+    variance: Array = 0.0
+    if spread:
+        squares = (each**2 for each in _popularity(experts_per_token / n_experts, spread))
+        variance = sum(map(mul, NORMAL_WEIGHTS, squares)) - 1
+    uneven = np.where(np.greater(copies, 0), 0.0, variance) * (np.asarray(ep) - 1) / n_experts
     rows = mean + top_of(ep) * np.sqrt(mean * (1 - 1 / np.asarray(ep)) * apart + mean**2 * uneven)
     if np.any(skew):
         law = power_law(tokens, n_experts, experts_per_token, skew)
