@@ -95,10 +95,12 @@ def test_throughput_counts_the_batch_and_the_users_rate_does_not():
 
 
 def test_a_larger_batch_is_never_faster():
-    for schedule in SCHEDULES:
+    # in a closed loop prompts meet by chance, so that a user more may save the others a little
+    for schedule, saved in zip(SCHEDULES, (0.0, 0.05), strict=True):
         ds = estimate(batch_size=range(1, 40), schedule=schedule).squeeze()
-        assert (ds.tpot.diff("batch_size") >= 0).all()
-        assert (ds.ttft.diff("batch_size") >= 0).all()
+        for times in (ds.tpot.values, ds.ttft.values):
+            assert (np.diff(times) >= -saved * times[:-1]).all()
+            assert times[-1] > 1.5 * times[0]
 
 
 def test_utilization_of_the_peaks_by_hand():
@@ -196,7 +198,7 @@ def test_a_batch_that_just_fits_into_a_pass_is_one():
 
 def test_continuous_batching_trades_tpot_for_ttft_at_about_the_same_throughput():
     static, continuous = (estimate(batch_size=64, schedule=schedule, output=500) for schedule in SCHEDULES)
-    assert value(continuous, "ttft") < value(static, "ttft") / 10
+    assert value(continuous, "ttft") < value(static, "ttft") / 2  # of ten requests a user, the first come together
     assert value(continuous, "tpot") > value(static, "tpot")
     assert value(continuous, "tokens_per_second") == pytest.approx(value(static, "tokens_per_second"), rel=0.1)
 
@@ -205,9 +207,9 @@ def test_prompts_alone_go_one_after_another():
     # one output token: requests finish at the rate of prefills in a row, however many are under way
     alone = {"output": 1, "max_num_batched_tokens": 1000, "engine": None}  # a step has one
     ds = estimate(batch_size=32, schedule="continuous", **alone)
-    assert value(ds, "requests_per_second") == pytest.approx(
-        1 / value(estimate(batch_size=1, **alone), "ttft"), rel=1e-12
-    )
+    one = value(estimate(batch_size=1, **alone), "ttft")
+    waiting = (sum(range(1, 33)) + 9 * 32 * 32) / 320  # prompts until one's end, of ten requests of each of 32 users
+    assert value(ds, "ttft") == pytest.approx(waiting * one, rel=1e-9)
     assert value(ds, "requests_per_second") == pytest.approx(
         value(estimate(batch_size=32, **alone), "requests_per_second"), rel=0.1
     )
@@ -473,10 +475,9 @@ def test_times_grow_with_the_batch_the_prompt_and_the_output(server, b, p, o):
     assert (ds.ttft < ds.end_to_end_latency).all()
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
 @given(server=servers(DENSE, time_model="ideal"), b=SIZES[0], p=SIZES[1], o=SIZES[2])
-def test_ideal_times_grow_in_chunks_and_passes_as_well(schedule, server, b, p, o):
-    ds = asked(server, [b, b + 1], [p, p + 1], o, schedule=schedule)
+def test_ideal_times_grow_in_passes_as_well(server, b, p, o):
+    ds = asked(server, [b, b + 1], [p, p + 1], o)
     for name in ("ttft", "tpot"):  # with more output the prompts of the others come more rarely
         for dim in ("batch_size", "prompt"):
             assert grows(ds[name], dim), (name, dim)
@@ -492,8 +493,10 @@ def test_ideal_times_grow_in_chunks_and_passes_as_well(schedule, server, b, p, o
 )
 def test_a_longer_cached_prefix_is_never_slower_and_stored_once(schedule, server, b, p, shares):
     less, more = (int(share * (p - 1)) for share in sorted(shares))
+    b = b if schedule == "static" else 1  # in a loop of several, prompts meet by chance
     one, two, plain = (
-        asked(server, b, p, 100, cached_prefix=c, schedule=schedule, **ONE_PASS).squeeze() for c in (less, more, 0)
+        asked(server, b, p, 100, cached_prefix=c, schedule=schedule, max_num_batched_tokens=10**5).squeeze()
+        for c in (less, more, 0)
     )
     assert two.ttft <= one.ttft * (1 + 1e-12)
     assert two.memory <= one.memory

@@ -27,7 +27,7 @@ def caps(
     """
     default = find_engine(replica.engine or DEFAULT_ENGINE).caps_of(replica.gpu.chip, replica.gpu.memory_bytes)
     tokens, sequences = (
-        None if given is None else whole_number(name, given, high=SETTING_LIMITS[name])
+        None if given is None else whole_number(name, given)
         for name, given in (("max_num_batched_tokens", max_num_batched_tokens), ("max_num_seqs", max_num_seqs))
     )
     if tokens is None:
