@@ -9,7 +9,6 @@ from strategies import models, servers
 import workbench as wb
 from workbench.kernels import Formats, send_time
 from workbench.operators import decode, prefill
-from workbench.servers import steps
 from workbench.servers.steps import model_computing, prefill_piece
 from workbench.serving import Replica, step, step_time
 
