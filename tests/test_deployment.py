@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.special import ndtri
 
 import workbench as wb
 from workbench import operators, serving
 from workbench.kernels import Timing, all_reduce_time, all_to_all_time, send_time
 from workbench.operators import Widths, decode
-from workbench.operators.routing import busiest_load, power_law
+from workbench.operators.routing import busiest_load, experts_drawn, power_law
 from workbench.servers import Server
 from workbench.servers.network import Network, collective_time
 from workbench.servers.steps import model_computing
@@ -156,6 +158,21 @@ def test_the_busiest_gpu_of_random_routing(tokens, ep):
     ours = busiest_load(float(tokens), 256, 8, ep)
     assert ours[0] == pytest.approx(np.mean(rows), rel=0.05)  # the closed form's own error: 4 % at most here
     assert ours[1] == pytest.approx(np.mean(touched), rel=0.05)
+
+
+@pytest.mark.parametrize(("n_experts", "k"), [(256, 8), (128, 8), (128, 4)])
+def test_popular_experts_are_fewer_and_load_their_gpu(n_experts, k):
+    # chances of a normal logarithm, none above 1, whose mean is k / E, by a sum over a million of them in order
+    normal = ndtri((np.arange(10**6) + 0.5) / 10**6)
+    scale = brentq(lambda c: np.minimum(c * np.exp(1.5 * normal), 1).mean() - k / n_experts, 1e-4, 1)
+    chances = np.minimum(scale * np.exp(1.5 * normal), 1)
+    for tokens in (1, 16, 256):
+        drawn = n_experts * (1 - ((1 - chances) ** tokens).mean())  # nine places in our sum: 5 % off at most
+        assert experts_drawn(float(tokens), n_experts, k, 1.5) == pytest.approx(drawn, rel=0.05)
+    assert experts_drawn(16.0, n_experts, k, 1.5) < 0.8 * experts_drawn(16.0, n_experts, k)
+    # of many tokens only popularity is uneven: 8 GPUs of E / 8 experts each, the fullest sqrt(2) deviations above
+    uneven = np.sqrt(2 * chances.var() / chances.mean() ** 2 * 7 / n_experts)
+    assert busiest_load(1e9, n_experts, k, 8, spread=1.5)[0] == pytest.approx(1e9 * k / 8 * (1 + uneven), rel=0.02)
 
 
 def test_one_token_takes_at_least_one_expert_of_some_gpu():

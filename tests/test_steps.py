@@ -9,7 +9,6 @@ from strategies import models, servers
 import workbench as wb
 from workbench.kernels import Formats, send_time
 from workbench.operators import decode, prefill
-from workbench.servers import steps
 from workbench.servers.steps import model_computing, prefill_piece
 from workbench.serving import Replica, step, step_time
 
@@ -18,20 +17,14 @@ def server(model="llama-3-8b", gpu="h100-sxm", **options):
     return Replica(gpu, model, **options)
 
 
-@pytest.fixture
-def experts_alike(monkeypatch):
-    """Experts of a server chosen as in a grid, all with the same chance."""
-    monkeypatch.setattr(steps, "EXPERT_SPREAD", 0.0)
-
-
 @pytest.mark.parametrize("model", ["llama-3-8b", "mixtral-8x7b", "deepseek-v3", "gemma-2-9b", "gpt2"])
 @pytest.mark.parametrize("time_model", ["ideal", "kernel"])
 @pytest.mark.parametrize("tp", [1, 4])
-def test_a_step_of_one_piece_is_the_forward_pass_of_the_grid(model, time_model, tp, experts_alike):
+def test_a_step_of_one_piece_is_the_forward_pass_of_the_grid(model, time_model, tp):
     b, s = np.array([[1.0], [64]]), np.array([100.0, 3000])
     for phase, piece in (("prefill", prefill_piece(b, s)), ("decode", decode(b, s))):
         grid = wb.roofline_grid("h100-sxm", model, None, phase, [1, 64], [100, 3000], tp=tp, time_model=time_model)
-        ours = step_time(server(model, tp=tp, time_model=time_model, engine=None), piece)
+        ours = step_time(server(model, tp=tp, time_model=time_model, engine=None, expert_spread=0), piece)
         np.testing.assert_allclose(ours, wb.forward_pass(grid).time.squeeze(), rtol=1e-12)
 
 
@@ -136,10 +129,11 @@ def test_a_pipeline_hands_over_between_its_stages(activations):
     assert four - one == pytest.approx(3 * send_time("h100-sxm", bytes_=8 * 4096 * 2, gpus=4))
 
 
-def test_experts_are_spread_and_everything_else_is_whole(experts_alike):
+def test_experts_are_spread_and_everything_else_is_whole():
     # 64 sequences: 8 on each of 8 GPUs; each has 1/8 of the experts, which see the tokens of all
     spread, alone, own = (
-        step(server("mixtral-8x7b", "h200-sxm", ep=ep), decode(b, 500)) for ep, b in ((8, 64), (1, 64), (1, 8))
+        step(server("mixtral-8x7b", "h200-sxm", ep=ep, expert_spread=0), decode(b, 500))
+        for ep, b in ((8, 64), (1, 64), (1, 8))
     )
     # of 128 rows 16 a GPU, with a variance of 16 x 7/8 x 6/7 = 12; the busiest of 8 has sqrt(2) deviations more
     assert spread["moe_down_proj"].flops == pytest.approx(alone["moe_down_proj"].flops / 128 * (16 + np.sqrt(24)))
@@ -202,9 +196,7 @@ def test_the_operators_of_a_step_are_those_of_the_grid(kind, server, b, s, q):
     card, model, options = server
     phase, candidates = ("prefill", None) if kind == "prefill" else ("decode", int(q) if kind == "verification" else 1)
     ds = wb.roofline_grid(card, model, None, phase, int(b), int(s), candidates=candidates, **options).squeeze(drop=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "EXPERT_SPREAD", 0.0)
-        works = step(Replica(card, model, engine=None, **options), PIECES[kind](b, s, q))
+    works = step(Replica(card, model, engine=None, expert_spread=0, **options), PIECES[kind](b, s, q))
     assert set(works) == set(ds.operator.values)
     for values in ("flops", "bytes", "time"):  # the same sums, if in another order
         expected = dict(zip(ds.operator.values, (ds[values] * ds.calls).values, strict=True))

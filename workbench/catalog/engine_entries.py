@@ -10,7 +10,7 @@ from ..common.errors import unknown
 from ..common.yaml_records import Count, Record, Text
 from .loading import Entry, describe_entry, entry_files, load_entry
 
-#: The best measured engine, whose kernels times are of unless another is named.
+#: The best measured engine: kernels are timed as its own unless another is named.
 DEFAULT_ENGINE = "vllm"
 
 #: What a scheduler does with prompts and a full KV cache: "recompute", prompts in chunks beside decoding sequences, the

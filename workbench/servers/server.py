@@ -1,4 +1,4 @@
-"""A server: a replica with a scheduler, by the names and the defaults of vLLM."""
+"""A server: a replica with a scheduler, by the names of vLLM's settings and the defaults of its engine."""
 
 import math
 from dataclasses import dataclass
@@ -18,9 +18,7 @@ SETTING_LIMITS = {
 }  # fmt: skip
 
 
-def caps(
-    replica: replica.Replica, max_num_seqs: int | None, max_num_batched_tokens: int | None
-) -> dict[str, int]:  # fmt: skip
+def caps(replica: replica.Replica, max_num_seqs: int | None, max_num_batched_tokens: int | None) -> dict[str, int]:
     """The caps of a step by name, the engine's default where one is not given.
 
     Of defaults, tokens are no fewer than the sequences that were asked for, and sequences no more than the tokens.
@@ -39,7 +37,7 @@ def caps(
 
 @dataclass(frozen=True)
 class Server(replica.Replica):
-    """A `Replica` with the scheduler's settings, by the names and the defaults of vLLM.
+    """A `Replica` with the scheduler's settings, by vLLM's names; those left out are its engine's, where it has any.
 
     Of `dp` groups each has its own queue, cache and budget of tokens, and takes its steps together with the others. The
     sequences of a step go through the stages of `pp` in as many micro-batches, which keep all of them busy.
@@ -81,7 +79,7 @@ class Server(replica.Replica):
     max_num_batched_tokens: int = None  # type: ignore[assignment]  # until __post_init__
     max_model_len: int = 2048
     chunked_prefill: bool = True
-    block_size: int = 16
+    block_size: int = memory.BLOCK_SIZE
     kv_tokens: int | str | None = None
     gpu_memory_utilization: float | None = None
     policy: str | None = None

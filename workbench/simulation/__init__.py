@@ -1,4 +1,4 @@
-"""Simulation: requests through a scheduler like vLLM's, every step timed by the kernel model."""
+"""Simulation: requests through an engine's scheduler, every step timed by the kernel model."""
 
 from ..servers.server import Server
 from .client import simulate

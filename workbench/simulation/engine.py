@@ -1,10 +1,10 @@
 """The engine: steps of continuous batching, one by one or many in a leap, every one timed by the kernel model.
 
 Simplified: scheduling, sampling and sending tokens take the time of the engine's host (`Replica`); a step's attention
-is that of its sequences at their mean context; MoE experts are touched evenly. Groups of attention data parallelism
-take their steps together, each as long as the fullest one's, idle ones with a token that is thrown away; a request goes
-to the one that has fewest (vLLM, vllm/v1/engine/core_client.py). In a pipeline all of a step's sequences and tokens are
-spread evenly over micro-batches.
+is that of its sequences at their mean context; as many experts are touched as on average. Groups of attention data
+parallelism take their steps together, each as long as the fullest one's, idle ones with a token that is thrown away; a
+request goes to the one that has fewest (vLLM, vllm/v1/engine/core_client.py). In a pipeline all of a step's sequences
+and tokens are spread evenly over micro-batches.
 """
 
 from collections.abc import Iterable
