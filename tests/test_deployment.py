@@ -426,6 +426,21 @@ def test_the_best_ratio_by_hand():
     assert best_ratio(3.0, 2.0, 1, 1, 4) == (1, 1)  # 2 / 2; 1 and 2 do 3 / 3: as well, of more GPUs
     assert best_ratio(1.0, 10.0, 1, 8, 40) == (10, 1)
     assert best_ratio(np.nan, 2.0, 1, 1, 4) == (0, 0)
+    assert best_ratio(1.0, 1e9, 1, 2, 10**6) == (10**6 - 2, 1)
+
+
+RATES, SIZES = st.floats(1e-3, 1e3), st.integers(1, 9)
+
+
+@given(RATES, RATES, SIZES, SIZES, st.integers(0, 60))
+def test_no_ratio_is_better_than_the_best(prefill_rate, decode_rate, prefill_gpus, decode_gpus, more):
+    most = prefill_gpus + decode_gpus + more
+    rates = {
+        (x, y): min(x * prefill_rate, y * decode_rate) / (x * prefill_gpus + y * decode_gpus)
+        for x in range(1, most) for y in range(1, most) if x * prefill_gpus + y * decode_gpus <= most
+    }  # fmt: skip
+    best = best_ratio(prefill_rate, decode_rate, prefill_gpus, decode_gpus, most)
+    assert rates[best] >= max(rates.values()) * (1 - 1e-12)
 
 
 def test_replicas_apart_are_those_of_the_estimate():

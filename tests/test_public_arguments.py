@@ -27,7 +27,8 @@ WINGS = (
 #: Equations, in loops over operators or claims, whose callers have checked what they hand on.
 EQUATIONS = {
     "kernels.attainable", "kernels.bound", "kernels.check_machine", "kernels.ideal_time", "kernels.link_rate",
-    "kernels.fit_of", "kernels.longest", "kernels.operator_time", "kernels.ridge_point", "kernels.timed",
+    "kernels.fit_of", "kernels.longest", "kernels.machine_size", "kernels.operator_time", "kernels.ridge_point",
+    "kernels.timed",
     "audit.deviation", "audit.flips", "audit.hangs", "audit.show", "audit.show_published", "audit.show_verdict",
     "audit.verdict",
 }  # fmt: skip
@@ -36,7 +37,8 @@ OTHERS = {
     "catalog.read_fits", "kernels.OperandFormats", "calibration.CalibrationResult", "calibration.read_operators",
     "calibration.write_fits", "loadtest.read", "loadtest.recognize", "loadtest.write",
     "figures.Figure", "figures.Outcome", "figures.differences", "figures.draw", "figures.find", "figures.is_current",
-    "figures.read_params", "figures.run", "figures.save", "figures.write_index", "studies.write_predictions",
+    "figures.read_params", "figures.run", "figures.save", "figures.write_index", "studies.closed_loops",
+    "studies.fit_hosts", "studies.write_held_out", "studies.write_predictions",
 }  # fmt: skip
 #: Those that simulate for seconds: what they refuse is refused before.
 SLOW = {
@@ -319,6 +321,12 @@ CALLS = {
         "gemm_rows": 16,
         "dequantize_rows": 64,
         "engine": "vllm",
+        "dp": 1,
+        "network_gbs": 25.0,
+        "network_us": 4.0,
+        "expert_skew": 0.0,
+        "redundant_experts": 0,
+        "expert_spread": 1.25,
     },
     "servers.draft_model": lambda: {"model": MODEL, "depth": 2, "alpha": 0.5},
     "servers.mtp": lambda: {"depth": 2, "alpha": 0.5},
@@ -356,6 +364,12 @@ CALLS = {
         "gemm_rows": 16,
         "dequantize_rows": 64,
         "engine": "vllm",
+        "dp": 1,
+        "network_gbs": 25.0,
+        "network_us": 4.0,
+        "expert_skew": 0.0,
+        "redundant_experts": 0,
+        "expert_spread": 1.25,
     },
     "serving.estimate/continuous": lambda: {
         "gpu": GPU,
@@ -401,8 +415,8 @@ CALLS = {
         "currency": "EUR",
         "most_gpus": 8,
     },
-    "servers.step": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64)},
-    "servers.step_time": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64)},
+    "servers.step": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64), "own": None},
+    "servers.step_time": lambda: {"replica": m().replica, "pieces": operators.decode(2, 64), "own": None},
     "servers.Server": lambda: {
         "gpu": GPU,
         "model": MODEL,
@@ -418,6 +432,9 @@ CALLS = {
         "block_size": 16,
         "kv_tokens": 512,
         "gpu_memory_utilization": 0.5,
+        "policy": "recompute",
+        "prefix_caching": True,
+        "draft": serving.medusa(candidates=4),
     },
     "simulation.Workload": lambda: {
         "sent_s": np.array([0.0, 1.0]),
@@ -426,6 +443,8 @@ CALLS = {
         "cached_tokens": np.array([0, 0]),
         "concurrency": 2,
         "settings": {},
+        "block_hashes": [[1], [1]],
+        "block_tokens": 8,
     },
     "simulation.poisson": lambda: {
         "rate": 4,
@@ -461,6 +480,8 @@ CALLS = {
         "prompt_tokens": [8, 16],
         "output_tokens": [2, 4],
         "cached_tokens": 4,
+        "block_hashes": [[1], [1, 2]],
+        "block_tokens": 8,
     },
     "simulation.trace/frame": lambda: {"frame": m().requests},
     "simulation.simulate": lambda: {
@@ -609,6 +630,9 @@ CALLS = {
         "link_gbs": 50.0,
         "gpus": 4,
         "batch_size": [4],
+        "prefill_batch": 2,
+        "cached_prefix": 16,
+        "draft": serving.medusa(candidates=4),
     },
     "audit.select_claims": lambda: {"table": m().claims, "source": "T4 report", "verdict": None},
     "audit.sources": dict,

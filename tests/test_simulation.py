@@ -1,6 +1,7 @@
 """The simulation against closed forms, against a scheduler that goes step by step, and against recorded load tests."""
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -416,6 +417,7 @@ def test_a_closed_loop_goes_on_after_timeouts():
 @given(small_servers(time_model="ideal"), traces())
 def test_no_request_is_faster_than_on_an_empty_server(small, workload):
     """By the kernel model as well, but for the mean context that the attention of a step is timed at: 1e-5."""
+    small = replace(small, prefix_caching=False)  # blocks of another's prompt would make it faster
     frame = simulate(small, workload)
     for i, row in frame.head(8).iterrows():
         prompt, output, cached = (
@@ -557,7 +559,9 @@ def test_a_kernel_of_16_rows_unpacks_the_weights_for_each_16():
     free, rows, half = linear(), linear(gemm_rows=16), linear(gemm_efficiency=0.5)
     elementwise = roofline_grid("t4", "llama-2-7b-awq", "elementwise", "decode", [16, 32, 48], 1, time_model="kernel")
     rest = (elementwise.time * elementwise.calls).values.ravel()
-    assert rows[:17] == pytest.approx(free[:17])
+    assert rows[5:17] == pytest.approx(free[5:17])
+    assert (rows[1:5] >= free[1:5]).all()  # a tile of 16 rows for any, where a GEMV takes few
+    assert rows[2] > free[2]
     assert rows[[16, 32, 48]] - rest == pytest.approx((free[16] - rest[0]) * np.array([1, 2, 3]))
     assert half[[16, 32, 48]] - rest == pytest.approx(2 * (free[[16, 32, 48]] - rest))
     assert linear(weight_dtype="fp16", gemm_rows=16, gemm_efficiency=0.1) == pytest.approx(linear(weight_dtype="fp16"))

@@ -46,6 +46,7 @@ class Timing:
     def __post_init__(self) -> None:
         check_time_model(self.time_model)
         one_of("engine", self.engine, (None, *engines()))
+        one_of("fused", self.fused, (True, False))
         object.__setattr__(self, "launch_latency", check_range("launch_latency", self.launch_latency, 1, "seconds"))
 
 

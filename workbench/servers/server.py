@@ -99,7 +99,8 @@ class Server(replica.Replica):
             share = check_range("gpu_memory_utilization", share, 1, "shares")
             object.__setattr__(self, "gpu_memory_utilization", share)
         object.__setattr__(self, "chunked_prefill", one_of("chunked_prefill", self.chunked_prefill, (True, False)))
-        object.__setattr__(self, "policy", one_of("policy", self.policy or self._engine.policy, POLICIES))
+        policy = self._engine.policy if self.policy is None else self.policy
+        object.__setattr__(self, "policy", one_of("policy", policy, POLICIES))
         caching = self._engine.prefix_caching if self.prefix_caching is None else self.prefix_caching
         object.__setattr__(self, "prefix_caching", one_of("prefix_caching", caching, (True, False)))
         if self.draft is not None:

@@ -20,6 +20,7 @@ from ..servers.memory import device_memory
 from ..servers.replica import Replica
 from ..servers.server import Server
 from ..simulation import Workload
+from .batch import SCHEDULES
 from .confirmation import Service, check_simulated, confirm_rows, recorded_rate, simulated_server
 from .estimation import estimate
 from .fleet import Fleet, Trial
@@ -137,7 +138,7 @@ def plan(
     fleet, confirm = Fleet(request_rate, gpus, utilization), whole_number("confirm", confirm, low=0)
     cached = options.get("cached_prefix", 0)
     service = Service(arrivals, **sizes, cached=cached, level=level, percentile=percentile, seed=seed)
-    simulated = fleet.loaded and confirm > 0 and schedule != "static"
+    simulated = one_of("schedule", schedule, SCHEDULES) == "continuous" and fleet.loaded and confirm > 0
     if simulated:
         check_simulated(options)
     asked = {name: value for name, value in options.items() if (name, value) != ("activation_dtype", None)}

@@ -19,6 +19,8 @@ from .estimation import estimate
 
 #: What a `Server` brings to its estimate besides its replica.
 SERVER_SETTINGS = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "gpu_memory_utilization")
+#: That a deployment takes; more than any data center has of one kind.
+MAX_GPUS = 10**6
 
 
 def disaggregate(
@@ -90,8 +92,8 @@ def disaggregate(
         if own != other:
             raise ValueError(f"{what} = {own} of prefill and {other} of decode: expected the same")
     prompt, output = whole_number("prompt", prompt), whole_number("output", output, low=2)
-    rate = 1e9 * check_range("link_gbs", link_gbs, np.inf, "GB/s", low=LEAST)
-    if (most := whole_number("gpus", gpus)) < prefill.gpus + decode.gpus:
+    rate = 1e9 * check_range("link_gbs", link_gbs, 1e6, "GB/s", low=LEAST)
+    if (most := whole_number("gpus", gpus, high=MAX_GPUS)) < prefill.gpus + decode.gpus:
         raise ValueError(f"gpus = {most}: a replica of each takes {prefill.gpus} + {decode.gpus}")
     filling = prefill.dp_ranks * prefill.pp
     prompts = filling if prefill_batch is None else whole_number("prefill_batch", prefill_batch)
@@ -147,12 +149,14 @@ def best_ratio(
     if not (np.isfinite(prefill_rate) and np.isfinite(decode_rate)):
         return 0, 0
     x = np.arange(1, (most - decode_gpus) // prefill_gpus + 1)[:, None]
-    y = np.arange(1, (most - prefill_gpus) // decode_gpus + 1)
+    matching = np.minimum(x * (prefill_rate / decode_rate), most)  # of the other kind; the best is just below or above
+    y = np.floor(matching).astype(np.int64) + np.array([0, 1])
+    y = np.clip(y, 1, (most - x * prefill_gpus) // decode_gpus)
     used = x * prefill_gpus + y * decode_gpus
-    each = np.where(used <= most, np.minimum(x * prefill_rate, y * decode_rate) / used, 0.0)
-    fewest = np.where(each >= each.max() * (1 - 1e-12), used, np.inf)
+    each = np.minimum(x * prefill_rate, y * decode_rate) / used
+    fewest = np.where(each >= each.max() * (1 - 1e-12), used, most + 1)
     i, j = np.unravel_index(fewest.argmin(), fewest.shape)
-    return int(i) + 1, int(j) + 1
+    return int(x[i, 0]), int(y[i, j])
 
 
 def _estimate(replica: Replica, batches: Any, prompt: int, output: int, **options: Any) -> xr.Dataset:

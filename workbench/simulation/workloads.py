@@ -320,8 +320,13 @@ def _cached(given: Any, prompts: np.ndarray) -> np.ndarray:
     return found
 
 
+def _is_list(value: Any) -> bool:
+    """Whether it has elements, as an array of no dimension has none."""
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
+
+
 def _in_order(block_hashes: Any, order: np.ndarray) -> list[Any]:
-    each = list(block_hashes) if isinstance(block_hashes, Iterable) else []
+    each = list(block_hashes) if _is_list(block_hashes) else []
     if len(each) != order.size:
         raise ValueError(f"block_hashes: expected a list for each of {order.size} requests, not {len(each)}")
     return [each[i] for i in order]
@@ -330,7 +335,7 @@ def _in_order(block_hashes: Any, order: np.ndarray) -> list[Any]:
 def _hashes(given: Any, prompts: np.ndarray, tokens: int) -> tuple[tuple[int, ...], ...]:
     """Hashes of each prompt as whole numbers, no more than it has runs of so many tokens."""
     each = _in_order(given, np.arange(prompts.size))
-    found = tuple(tuple(keys) if isinstance(keys, Iterable) else (keys, None) for keys in each)
+    found = tuple(tuple(keys) if _is_list(keys) else (keys, None) for keys in each)
     for i, keys in enumerate(found):
         if not all(isinstance(key, int | np.integer) for key in keys):
             raise ValueError(f"block_hashes[{i}] = {shown(each[i])}: expected whole numbers")

@@ -298,8 +298,10 @@ def step_rows(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        For a run without steps.
+        For no run, and one without steps.
     """
+    if not runs:
+        raise ValueError("runs is empty: expected one or more")
     for label, run in runs.items():
         if not run.attrs.get("steps"):
             raise ValueError(f"{label} has no steps: simulate with steps=True")
