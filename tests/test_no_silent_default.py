@@ -175,7 +175,7 @@ def test_nothing_is_said_of_kernels_that_are_not_run():
 #: Kinds of fit that a kernel's time takes: of prompts, and of decoding where that is another one.
 OF_KERNEL = {
     "attention": ["prefill", "decode"], "mla": ["mla_prefill", "mla_decode"],
-    "linear_attention": ["linear_chunk", "linear_step"],
+    "linear_attention": ["linear_step", "linear_chunk"],
 }  # fmt: skip
 
 
