@@ -28,7 +28,8 @@ NO_PRODUCT = ("attention", "sliding_attention", "index_scores", "linear_attentio
 
 
 def cost(model, operator, step, widths=W, conventions=C):
-    return OPERATORS[operator](hybrid(model) if isinstance(model, str) else model, step, widths, conventions)
+    named = hybrid(model) if isinstance(model, str) and model in SIZES else wb.model(model)
+    return OPERATORS[operator](named, step, widths, conventions)
 
 
 def changed(model, **changes):
@@ -387,6 +388,12 @@ def test_a_long_prompt_attends_to_the_latent_that_it_chooses():
     assert attention.cache == 2 * prompt * 576
     assert cost("deepseek-v3.2", "kv_b_proj", step).flops == 2 * prompt * 512 * 128 * 256
     assert cost("deepseek-v3.2", "index_scores", step).flops == prompt * (prompt + 1) * 64 * 128
+    part = Step(1, 4096, 50_000, 45_904)  # with all of its context, expanding that would take fewer FLOPs
+    assert cost("deepseek-v3.2", "kv_b_proj", part).m == 4096
+    assert cost("deepseek-v3", "kv_b_proj", part).m == 50_000
+    card, latent = wb.gpu("h200-sxm"), cost("deepseek-v3.2", "attention", part)
+    kernel = kernels.operator_time(card, latent, card.peak_16_bit)  # no kernel has heads to expand to
+    assert kernel > 1.05 * kernels.operator_time(card, latent, card.peak_16_bit, "ideal")
 
 
 def test_times_of_sparse_attention_grow_with_the_context_and_the_new_tokens():
