@@ -148,6 +148,8 @@ def test_a_model_in_print_says_what_its_layers_have():
          "linear_attention.kind = 'mamba': .*'gated_delta', 'kda' or 'mamba2'"),
         ("glm-5.2", {"indexer": {"n_heads": 1, "head_dim": 1, "top_k": 1, "layers": 79}}, "layers 79 exceed n_layers"),
         ("qwen3.5-27b", {"indexer": {"n_heads": 1, "head_dim": 1, "top_k": 1}}, "indexer goes with mla only"),
+        ("latent-experts", {"moe": {"n_experts": 4, "experts_per_token": 1, "intermediate_size": 8, "layers": 1,
+                                    "shared_gate": True}}, "moe.shared_gate goes with moe.shared_intermediate_size"),
         ("glm-5", {"attention_gate": True}, "mla does not go with attention_gate"),
         ("glm-5", {"v_head_dim": 128}, "mla does not go with v_head_dim"),
         ("glm-5", {"sliding_window": {"size": 8, "layers": 8, "n_kv_heads": 8}}, "mla does not go with heads of the"),
@@ -171,6 +173,16 @@ def test_layers_that_do_not_fit_together_are_refused(name, changes, message):
     with pytest.raises(ValueError, match=message) as refused:
         validated(Model, fields, "a.yaml")
     assert len(str(refused.value)) < 200
+
+
+def test_a_copy_of_a_model_has_the_layers_of_its_own_sizes():
+    model = hybrid("gemma-4-26b-a4b")
+    assert model.parameters
+    assert model.kinds
+    half = model.model_copy(update={"n_layers": 15, "sliding_window": None, "moe": None})
+    assert half.parameters == 262_144 * 2816 + 15 * 2816 * (512 * (2 * 16 + 2) + 3 * 2112)
+    assert [kind.layers for kind in half.kinds] == [15]
+    assert half.model_copy() == half
 
 
 # Products ---------------------------------------------------------------------------------------------------------
