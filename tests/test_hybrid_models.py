@@ -483,6 +483,15 @@ def test_elementwise_by_hand_for_qwen3_5():
     assert call.calls * call.flops == pytest.approx(work)
 
 
+def test_elementwise_by_hand_for_nemotron_h():
+    """118 layers of one part and one norm each: 10 of attention (64 and 8 heads of 128), 54 Mamba-2, 54 MLPs."""
+    h, channels, values = 8192, 256 * 64 + 2 * 8 * 256, 256 * 64
+    attention = 2 * (64 + 8) * 128 + 2 * 2 * 8 * 128
+    elements = 118 * 4 * h + 10 * attention + 54 * (2 * channels + 3 * values + 4 * channels) + 54 * 2 * 32_768 + 6 * h
+    call = cost("nemotron-h-56b", "elementwise", prefill(1, 1))
+    assert call.calls * call.bytes == pytest.approx(2 * elements)
+
+
 # Several GPUs -----------------------------------------------------------------------------------------------------
 
 
