@@ -209,7 +209,7 @@ def chosen_models(view: View) -> list[str | Model]:
 
 def own_model(name: str, config: dict[str, Any]) -> Model:
     """The model of a config.json, under a name of the reader's (lower case, without slashes)."""
-    return from_hf_config(config | {"_name_or_path": name})
+    return from_hf_config(config, name=name)
 
 
 def grid_arguments(view: View) -> dict[str, Any]:

@@ -60,13 +60,17 @@ def check_architecture(classes: object, model_type: str, stems: Collection[str],
             raise ValueError(f"{where}: architectures = {shown(name)}: {draft}not a {model_type} language model")
 
 
-def check_keys(config: Mapping[str, object], read: Collection[str], where: str, model_type: str) -> None:
+def check_keys(
+    config: Mapping[str, object], defaults: Mapping[str, object], read: Collection[str], where: str, model_type: str
+) -> None:
     """Raise ValueError for a key that changes the arithmetic, is set, and is not read.
 
     Parameters
     ----------
     config : mapping
         Of the language model.
+    defaults : mapping
+        Of its class.
     read : collection of str
         Keys that are read.
     where, model_type : str
@@ -75,14 +79,14 @@ def check_keys(config: Mapping[str, object], read: Collection[str], where: str, 
     for key, value in config.items():
         if key in read or HARMLESS.search(str(key)) or not CHANGING.search(str(key)):
             continue
-        given = plain(value)
+        given = as_plain(value)
         unset = given is None or (isinstance(given, int | float | str | list | tuple | dict) and not given)
-        if not unset and (key not in SAME or given != config.get(SAME[key])):
+        if not unset and (key not in SAME or given != {**defaults, **config}.get(SAME[key])):
             name = " ".join(str(key).split())[:80]
             why = "of a draft head" if DRAFT.search(name) else "and changes its arithmetic"
             raise ValueError(f"{where}: {name} = {shown(value)}: not read in a {model_type}, {why}")
 
 
-def plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
     """An array as a list, a number of numpy as Python's."""
     return value.tolist() if hasattr(value, "tolist") else value

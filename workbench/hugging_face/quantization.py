@@ -8,7 +8,7 @@ from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict
 
 from ..common.errors import shown
 from ..common.yaml_records import validated
-from .keys import SPELLINGS, plain
+from .keys import SPELLINGS, as_plain
 
 #: quant_method: the catalog's fields for it.
 QUANTIZATION: dict[str, dict[str, object]] = {
@@ -34,7 +34,6 @@ LINEAR_MODULES = tuple(
 )  # fmt: skip
 
 
-
 class HfQuantization(BaseModel):
     """A config.json's quantization_config."""
 
@@ -44,7 +43,6 @@ class HfQuantization(BaseModel):
         alias_generator=AliasGenerator(validation_alias=lambda field: AliasChoices(*SPELLINGS.get(field, (field,)))),
     )
 
-
     quant_method: Literal["awq", "gptq", "fp8", "mxfp4"]
     bits: Literal[4] = 4  # written for AWQ and GPTQ only
     group_size: int | None = None
@@ -53,6 +51,7 @@ class HfQuantization(BaseModel):
 def quantization_entry(
     config: Mapping[str, object], hidden_size: int, where: str, *, experts: bool
 ) -> dict[str, object] | None:
+    """The catalog's fields for a quantization_config; None where there is none."""
     if config.get("quantization_config") is None:
         return None
     given = validated(HfQuantization, config["quantization_config"], f"{where}: quantization_config")
@@ -89,7 +88,7 @@ def check_modules(config: Any, method: str, where: str, *, experts: bool) -> Non
 
 def _names(value: Any) -> list[str]:
     """The names in a list of names, a list of such lists, a mapping by name, or in one name; none in None."""
-    given = plain(value)
+    given = as_plain(value)
     if isinstance(given, list | tuple | dict):
         return [name for each in given for name in _names(each)]
     return [] if given is None or given == "" else [str(given)]
