@@ -44,6 +44,17 @@ def attention_weights(model: Model) -> dict[str, int]:
     return counts
 
 
+def module_weights(model: Model) -> dict[str, int]:
+    """As `operator_weights`, with the projections to queries, keys and values apart, and gate and up [1]."""
+    counts = operator_weights(model)
+    if counts.pop("qkv_proj", 0):
+        names = ("q_proj", "k_proj", "v_proj")
+        counts |= {name: model.hidden_size * wide for name, wide in zip(names, qkv_columns(model), strict=True) if wide}
+    if both := counts.pop("gate_up_proj", 0):
+        counts |= {"gate_proj": both // 2, "up_proj": both // 2}
+    return counts
+
+
 def qkv_columns(model: Model) -> tuple[int, int, int]:
     """Columns of the projections to queries (with their gate), keys and values, over all layers [1]."""
     return (

@@ -27,7 +27,7 @@ class Operator:
 
     #: ``(model, step, widths, conventions) -> Cost | None``.
     function: Callable[[Model, Step, Widths, Conventions], Cost | None]
-    #: The stored operand that activations are multiplied with: "weight", "experts", "lm_head", "kv", or one in the
+    #: The stored operand that activations are multiplied with: one of `cost.WEIGHT_OPERANDS`, "kv", or one in the
     #: "residual" format; else "activation".
     operand: str = "weight"
     #: "fused", one kernel for several of the papers' operators; "unfused", of the papers' view alone; or "both".
@@ -40,29 +40,32 @@ class Operator:
 
     def __call__(self, model: Model, step: Step, widths: Widths, conventions: Conventions) -> Cost | None:
         """Cost of one kernel call."""
-        return self.function(model, step, widths, conventions)
+        return self.function(model, step, widths.of(self.operand), conventions)
 
 
 #: Labels of the Medusa charts, in their order; all else is in the last.
 OPERATOR_GROUPS = ("qk/pv", "qkv", "up/gate/down", "other")
 
-_QKV: dict[str, Any] = {"group": "qkv", "within": "qkv_proj"}
+_ATTENTION: dict[str, Any] = {"operand": "attention"}
+_QKV: dict[str, Any] = {"group": "qkv", "within": "qkv_proj", **_ATTENTION}
+_LINEAR: dict[str, Any] = {"operand": "linear_attention"}
 _SCORES: dict[str, Any] = {"operand": "kv", "sees": "context", "group": "qk/pv"}
-_MLP: dict[str, Any] = {"group": "up/gate/down"}
-_EXPERTS: dict[str, Any] = {"operand": "experts", "routed": True, **_MLP}
+_MLP: dict[str, Any] = {"operand": "mlp", "group": "up/gate/down"}
+_EXPERTS: dict[str, Any] = _MLP | {"operand": "experts", "routed": True}
+_SHARED: dict[str, Any] = _MLP | {"operand": "shared"}
 
 #: Every operator by name, in the order of the forward pass.
 OPERATORS: dict[str, Operator] = {
-    "qkv_proj": Operator(projections.qkv_proj, view="fused", group="qkv"),
-    "q_a_proj": Operator(projections.q_a_proj),
-    "q_b_proj": Operator(projections.q_b_proj),
+    "qkv_proj": Operator(projections.qkv_proj, view="fused", group="qkv", **_ATTENTION),
+    "q_a_proj": Operator(projections.q_a_proj, **_ATTENTION),
+    "q_b_proj": Operator(projections.q_b_proj, **_ATTENTION),
     "q_proj": Operator(projections.q_proj, **_QKV),
     "k_proj": Operator(projections.k_proj, view="unfused", **_QKV),
     "v_proj": Operator(projections.v_proj, view="unfused", **_QKV),
-    "kv_a_proj": Operator(projections.kv_a_proj),
-    "kv_b_proj": Operator(projections.kv_b_proj, sees="context"),
-    "index_q_proj": Operator(projections.index_q_proj),
-    "index_k_proj": Operator(projections.index_k_proj),
+    "kv_a_proj": Operator(projections.kv_a_proj, **_ATTENTION),
+    "kv_b_proj": Operator(projections.kv_b_proj, sees="context", **_ATTENTION),
+    "index_q_proj": Operator(projections.index_q_proj, **_ATTENTION),
+    "index_k_proj": Operator(projections.index_k_proj, **_ATTENTION),
     "index_scores": Operator(attention.index_scores, **_SCORES),
     "attention": Operator(attention.fused_attention, view="fused", **_SCORES),
     "sliding_attention": Operator(attention.fused_sliding_attention, view="fused", **_SCORES),
@@ -70,11 +73,11 @@ OPERATORS: dict[str, Operator] = {
     "sliding_qk": Operator(attention.sliding_qk, view="unfused", within="sliding_attention", **_SCORES),
     "pv": Operator(attention.pv, view="unfused", within="attention", **_SCORES),
     "sliding_pv": Operator(attention.sliding_pv, view="unfused", within="sliding_attention", **_SCORES),
-    "o_proj": Operator(projections.o_proj),
-    "linear_in_proj": Operator(states.linear_in_proj),
-    "linear_gate_proj": Operator(states.linear_gate_proj),
+    "o_proj": Operator(projections.o_proj, **_ATTENTION),
+    "linear_in_proj": Operator(states.linear_in_proj, **_LINEAR),
+    "linear_gate_proj": Operator(states.linear_gate_proj, **_LINEAR),
     "linear_attention": Operator(states.linear_attention, operand="residual", sees="context"),
-    "linear_out_proj": Operator(states.linear_out_proj),
+    "linear_out_proj": Operator(states.linear_out_proj, **_LINEAR),
     "gate_up_proj": Operator(mlp.gate_up_proj, view="fused", **_MLP),
     "gate_proj": Operator(mlp.gate_proj, view="unfused", within="gate_up_proj", **_MLP),
     "up_proj": Operator(mlp.up_proj, within="gate_up_proj", **_MLP),
@@ -84,8 +87,8 @@ OPERATORS: dict[str, Operator] = {
     "moe_gate_up_proj": Operator(moe.moe_gate_up_proj, **_EXPERTS),
     "moe_down_proj": Operator(moe.moe_down_proj, **_EXPERTS),
     "latent_out_proj": Operator(moe.latent_out_proj),
-    "shared_gate_up_proj": Operator(moe.shared_gate_up_proj, **_MLP),
-    "shared_down_proj": Operator(moe.shared_down_proj, **_MLP),
+    "shared_gate_up_proj": Operator(moe.shared_gate_up_proj, **_SHARED),
+    "shared_down_proj": Operator(moe.shared_down_proj, **_SHARED),
     "per_layer_model_proj": Operator(projections.per_layer_model_proj),
     "per_layer_gate": Operator(projections.per_layer_gate),
     "per_layer_proj": Operator(projections.per_layer_proj),
