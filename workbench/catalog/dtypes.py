@@ -23,10 +23,10 @@ class GroupFormat(NamedTuple):
 #: Formats whose weights share scales. AWQ (Lin et al. 2023, arXiv 2306.00978) and GPTQ (Frantar et al. 2022, arXiv
 #: 2210.17323) store an fp16 scale and a zero point of a weight's width per group; compressed-tensors' symmetric
 #: integers (w4a16, w8a16) a 16-bit scale alone; the OCP microscaling formats MXFP4 and MXFP8 an 8-bit exponent per 32
-#: weights; NVFP4 an fp8 scale per 16 (NVIDIA 2025); DeepSeek-V3 (arXiv 2412.19437, section 3.3) an fp32 scale for
-#: every block of 128 x 128 fp8 weights; bitsandbytes' NF4 (Dettmers et al. 2023, arXiv 2305.14314) an fp32 scale per 64, or an 8-bit
-#: one and an fp32 one per 256 of these ("nf4_double"); MLX an fp16 scale and an fp16 bias; llama.cpp's types what their
-#: blocks in ggml-common.h hold: q6_k 210 bytes for 256 weights, 6.5625 bits.
+#: weights; NVFP4 an fp8 scale per 16 (NVIDIA 2025); DeepSeek-V3 (arXiv 2412.19437, section 3.3) an fp32 scale for every
+#: block of 128 x 128 fp8 weights; bitsandbytes' NF4 (Dettmers et al. 2023, arXiv 2305.14314) an fp32 scale per 64, or
+#: an 8-bit one and an fp32 one per 256 of these ("nf4_double"); MLX an fp16 scale and an fp16 bias; llama.cpp's types
+#: what their blocks in ggml-common.h hold: q6_k 210 bytes for 256 weights, 6.5625 bits.
 GROUP_FORMATS: dict[str, GroupFormat] = {
     "awq": GroupFormat("int4", 128, 2.5),
     "gptq": GroupFormat("int4", 128, 2.5),

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from ..catalog import GPU, Model, PartFormat
 from ..catalog.dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, check_dtype, compute_dtype, kernel_format
 from ..catalog.gguf import MIXES, head_format, layer_share
-from ..catalog.model_weights import module_weights
 from ..common.arguments import one_of
+from ..common.matrices import layer_matrices
 from ..operators import OPERATORS, Widths
 from ..operators.cost import WEIGHT_OPERANDS
 
@@ -65,9 +65,8 @@ class Formats:
         weights = self._weights(model)
         activation, assumed = (self.activation, "") if self.activation else _activation(model, gpus)
         kv = self.kv or (said.kv if said and said.kv else "fp16")
-        widths = Widths(
-            activation=WIDTH[activation], kv=WIDTH[kv], **{kind: weights[kind].width for kind in WEIGHT_OPERANDS}
-        )
+        stored = {kind: weights[kind].width for kind in WEIGHT_OPERANDS}
+        widths = Widths(activation=WIDTH[activation], kv=WIDTH[kv], **stored)
         return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, assumed)
 
     def _weights(self, model: Model) -> dict[str, PartFormat]:
@@ -116,15 +115,16 @@ def _mixed(model: Model, name: str) -> dict[str, PartFormat]:
     base, rules = MIXES[name]
     usual, head = PartFormat(format=base), PartFormat(format=head_format(name))
     bits, total = dict.fromkeys(WEIGHT_OPERANDS, 0.0), dict.fromkeys(WEIGHT_OPERANDS, 0)
-    for operator, count in module_weights(model).items():
-        if (kind := OPERATORS[operator].operand) in WEIGHT_OPERANDS:
+    for operator, matrix in layer_matrices(model).items():
+        if operator in OPERATORS and (kind := OPERATORS[operator].operand) in WEIGHT_OPERANDS:
             rule = rules.get("down_proj" if operator.endswith("down_proj") else operator)
             share = layer_share(rule[1], model.n_layers) if rule else 0.0
             more = PartFormat(format=rule[0]).width if rule else 0.0
-            bits[kind] += 8 * count * ((1 - share) * usual.width + share * more)
-            total[kind] += count
-    weights = {
-        kind: PartFormat(format=base, bits=bits[kind] / total[kind]) if total[kind] else usual
-        for kind in WEIGHT_OPERANDS
-    }
-    return weights | {"lm_head": head, "embeddings": head if model.tied_embeddings else usual}
+            bits[kind] += 8 * matrix.weights * ((1 - share) * usual.width + share * more)
+            total[kind] += matrix.weights
+    mixed = {kind: PartFormat(format=base, bits=bits[kind] / total[kind]) for kind in WEIGHT_OPERANDS if total[kind]}
+    return (
+        dict.fromkeys(WEIGHT_OPERANDS, usual)
+        | mixed
+        | {"lm_head": head, "embeddings": head if model.tied_embeddings else usual}
+    )

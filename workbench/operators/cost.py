@@ -95,7 +95,7 @@ class Widths:
         return self.weight if own is None else own
 
     def of(self, operand: str) -> Widths:
-        """Those of an operator by its stored operand, in `weight`; in layers, 16-bit weights take 16-bit activations."""
+        """Those of an operator by its stored operand, in `weight`; 16-bit weights of layers take such activations."""
         if operand not in WEIGHT_OPERANDS:
             return self
         weight = self.stored(operand)

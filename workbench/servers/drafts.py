@@ -248,7 +248,7 @@ def drafting_replica(replica: Replica, draft: Draft) -> Replica | None:
     if passes is None:
         return None
     whole: dict[str, Any] = {} if passes.moe else {"ep": 1, "redundant_experts": 0, "expert_skew": 0.0}
-    server: dict[str, Any] = {name: None for name in ("draft", "kv_tokens") if hasattr(replica, name)}
+    server: dict[str, Any] = {name: None for name in ("draft", "kv_tokens", "prefix_caching") if hasattr(replica, name)}
     return replace(replica, model=passes, pp=1, **whole, **server)
 
 

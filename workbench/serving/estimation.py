@@ -19,8 +19,7 @@ from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.arrays import Array
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, flags, labelled
-from ..kernels import OperandFormats
-from ..kernels.formats import one_for_all
+from ..kernels.formats import OperandFormats, one_for_all
 from ..kernels.unknowns import joined
 from ..operators import COLLECTIVES, OPERATORS, PHASES
 from ..servers.drafts import Draft

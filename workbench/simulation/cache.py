@@ -103,8 +103,7 @@ class KVCache:
         """Begin empty."""
         self.footprint = Footprint.of(server)
         self.units = self.free = server.kv_blocks * self.footprint.block
-        #: States are those of a sequence's end, so that nothing is found of its beginning.
-        self.caching = bool(server.prefix_caching and self.footprint.full and not self.footprint.state)
+        self.caching = bool(server.prefix_caching and self.footprint.full)
         self.hit_tokens = self.refound_tokens = 0
         #: Blocks that running requests hold of runs, each counted for every user, and once [1].
         self.claimed = self.stored = 0
