@@ -2,25 +2,17 @@
 
 from functools import cache
 from importlib.resources.abc import Traversable
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from ..common.errors import unknown
 from ..common.layers import Layers
-from ..common.yaml_records import Count, Record, Text
-from .dtypes import GROUP_FORMATS
+from ..common.matrices import embedding_weights, layer_matrices
+from ..common.yaml_records import Count, Text
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 from .model_parts import Indexer, LinearAttention, Mla, Moe, PerLayerEmbedding, SlidingWindow
-from .model_weights import attention_weights, embedding_weights, operator_weights
-
-
-class Quantization(Record):
-    """How a checkpoint stores its weights; embeddings and lm_head stay in 16 bit."""
-
-    format: Literal["awq", "gptq", "mxfp4", "nvfp4", "fp8", "int8"]
-    group_size: Count | None = None
-    scope: Literal["linear", "experts"] = "linear"
+from .quantization import Quantization
 
 
 class Model(Layers, Entry):
@@ -56,7 +48,7 @@ class Model(Layers, Entry):
     )
     indexer: Indexer | None = None  #: n_heads, head_dim, top_k of what chooses the tokens to attend to [1]
     per_layer_embedding: PerLayerEmbedding | None = None  #: vocab_size [token] and size [1] of the layers' own inputs
-    quantization: Quantization | None = None  #: format, group_size [1] and scope of weights that are not in 16 bit
+    quantization: Quantization | None = None  #: formats by part of weights that are not in 16 bit
     published_parameters: Count | None = None  #: the count that the source prints [1]
     sources: dict[str, str] = Field(min_length=1)  #: the documents that the numbers are from
     notes: Text | None = None  #: what else a reader has to know
@@ -107,8 +99,6 @@ class Model(Layers, Entry):
             raise ValueError(f"shared_kv_layers {self.shared_kv_layers} exceed the layers that see everything")
         if moe and not self.dense_layers and widths:
             raise ValueError("intermediate_by_layer: no layer has a dense MLP")
-        if self.quantization and self.quantization.group_size and self.quantization.format not in GROUP_FORMATS:
-            raise ValueError(f"group_size does not apply to quantization format {self.quantization.format!r}")
         return self
 
     @property
@@ -122,19 +112,15 @@ class Model(Layers, Entry):
                 raise ValueError(f"{name} does not go with {other}")
 
     @property
-    def weights(self) -> dict[str, int]:
-        """Weights of the layers' matrices, by operator (`catalog.model_weights`) [1]."""
-        return operator_weights(self)
-
-    @property
     def parameters(self) -> int:
         """Weights of all matrices and embeddings; norms and biases (under 0.3 %) are left out [1]."""
-        return sum(self.weights.values()) + self._tables
+        return sum(matrix.weights for matrix in layer_matrices(self).values()) + self._tables
 
     @property
     def active_parameters(self) -> int:
         """Weights that one token passes through, embeddings included [1]."""
-        return sum(operator_weights(self, self.moe.experts_per_token if self.moe else 0).values()) + self._tables
+        chosen = self.moe.experts_per_token if self.moe else None
+        return sum(matrix.weights for matrix in layer_matrices(self, chosen).values()) + self._tables
 
     @property
     def _tables(self) -> int:
@@ -143,8 +129,10 @@ class Model(Layers, Entry):
 
     @property
     def attention_parameters(self) -> float:
-        """Weights of the attention projections of one of the layers that have them, the mean where they differ [1]."""
-        return sum(attention_weights(self).values()) / self.attending
+        """Weights of the softmax attention of one of the layers that have it, the mean where they differ [1]."""
+        names = ("q", "k", "v", "o", "q_a", "q_b", "kv_a", "kv_b", "index_q", "index_k")
+        found = layer_matrices(self)
+        return sum(found[f"{name}_proj"].weights for name in names if f"{name}_proj" in found) / self.attending
 
     @property
     def state_bytes_per_sequence(self) -> int:
@@ -186,7 +174,7 @@ class Model(Layers, Entry):
             "tokens attended to": index
             and f"the {index.top_k} that {index.n_heads} heads of {index.head_dim} score highest",
             "per-layer embedding": own and f"{own.size} wide, of {own.vocab_size} tokens",
-            "weights as stored": self.quantization and f"{self.quantization.format} ({self.quantization.scope})",
+            "weights as stored": self.quantization and f"{self.quantization}",
             "parameters": f"{self.parameters:,}"
             + (f" (active {self.active_parameters:,})" if moe else "")
             + (f", published {self.published_parameters:,}" if self.published_parameters else ""),

@@ -45,8 +45,8 @@ class Settings(Record):
 
     tp: int = Field(default=1, gt=0, le=1024)
     weight_dtype: Label | None = None
-    activation_dtype: Label = "fp16"
-    kv_dtype: Label = "fp16"
+    activation_dtype: Label | None = None
+    kv_dtype: Label | None = None
     time_model: Label = "ideal"
     launch_latency_us: float = Field(default=0.0, ge=0, lt=1e6, allow_inf_nan=False)
     peak_tflops: Number | None = None

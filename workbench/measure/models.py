@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import unknown
+from ..common.layers import Layers
 from ..common.project import DATA
 from ..hugging_face import config_path, folder_name, model_name, read_config, read_sizes
 
@@ -17,6 +18,8 @@ from ..hugging_face import config_path, folder_name, model_name, read_config, re
 @dataclass(frozen=True)
 class WindowSizes:
     """Layers [1] whose queries see the last `size` tokens only [token]."""
+
+    chunked = n_heads = n_kv_heads = head_dim = v_head_dim = shared_kv_layers = None
 
     size: int
     layers: int
@@ -26,11 +29,18 @@ class WindowSizes:
 class ExpertSizes:
     """A mixture of experts: their number, those of a token, the size of one, and the layers that have them [1]."""
 
+    dense_beside = latent_size = gated = None
+
     n_experts: int
     experts_per_token: int
     intermediate_size: int
     layers: int
     shared_intermediate_size: int | None = None
+
+    @property
+    def router_columns(self) -> int:
+        """Scores of a token [1]."""
+        return self.n_experts
 
 
 @dataclass(frozen=True)
@@ -55,8 +65,12 @@ class LatentSizes:
 
 
 @dataclass(frozen=True)
-class ModelSizes:
-    """What operators read of a model, sizes in [1]."""
+class ModelSizes(Layers):
+    """What operators read of a model, sizes in [1]; None is what no model has that is timed."""
+
+    attention_layers = mlp_layers = kv_heads_by_layer = intermediate_by_layer = v_head_dim = None
+    values_are_keys = shared_kv_layers = linear_attention = indexer = per_layer_embedding = None
+    attention_gate = False
 
     hidden_size: int
     intermediate_size: int
@@ -72,25 +86,20 @@ class ModelSizes:
     moe: ExpertSizes | None = None
     mla: LatentSizes | None = None
     id: str = field(default="tiny", compare=False)
+    qk_norm: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
 
-    @property
-    def dense_layers(self) -> int:
-        """Layers with one ordinary MLP [1]."""
-        return self.n_layers - (self.moe.layers if self.moe else 0)
-
-    @property
-    def kv_elements_per_token(self) -> int:
-        """Elements that one token adds to the cache over all layers [1]."""
-        if self.mla:
-            return self.n_layers * self.mla.latent_dim
-        return self.n_layers * 2 * self.n_kv_heads * self.head_dim
-
 
 PART_SIZES: dict[str, Any] = {"sliding_window": WindowSizes, "moe": ExpertSizes, "mla": LatentSizes}
 FIELDS = frozenset(ModelSizes.__dataclass_fields__) - {"id"}
+#: What a model may have that is not timed: fields of it and of its parts.
+UNTIMED = {
+    "attention_layers", "mlp_layers", "kv_heads_by_layer", "intermediate_by_layer", "v_head_dim", "attention_gate",
+    "values_are_keys", "shared_kv_layers", "linear_attention", "indexer", "per_layer_embedding", "chunked",
+    "dense_beside", "latent_size", "shared_gate",
+}  # fmt: skip
 
 
 @cache
@@ -116,6 +125,9 @@ def find_model(name: "str | ModelSizes") -> ModelSizes:
 def _entry(name: str) -> ModelSizes:
     """A catalog entry: of its YAML the plain fields, a line each."""
     text = (DATA / "models" / f"{name}.yaml").read_text(encoding="utf-8")
+    keys = re.findall(r"(\w+): ", re.sub(r"^(mla|notes): .*", "", text, flags=re.MULTILINE))
+    if untimed := UNTIMED.intersection(keys):
+        raise ValueError(f"{name} has {', '.join(sorted(untimed))}, which measure does not time")
     lines = (re.fullmatch(r"(\w+): (.+)", line) for line in text.splitlines())
     given = {line[1]: line[2] for line in lines if line and line[1] in FIELDS}
     return ModelSizes(**{key: _value(key, text) for key, text in given.items()}, id=name)
@@ -131,7 +143,7 @@ def _value(key: str, text: str) -> Any:
 # A config.json ----------------------------------------------------------------------------------------------------
 
 #: What a config.json says that no kernel's time follows from.
-PASSED = {"family", "max_context", "mtp_layers", "notes", "qk_norm"}
+PASSED = {"family", "max_context", "mtp_layers", "notes"}
 
 
 def from_config(path: Path) -> ModelSizes:

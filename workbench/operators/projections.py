@@ -1,10 +1,12 @@
-"""Projections: of attention, latent attention's among them, and of the head."""
+"""Products with the matrices of a model, latent attention's up-projection and the head among them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..common.arrays import np
+from ..common.matrices import layer_matrices
 from .attention import expands_cache
 from .cost import Conventions, Cost, Step, Widths, gemm
 
@@ -12,58 +14,27 @@ if TYPE_CHECKING:
     from ..catalog import Model
 
 
-def _projection(model: Model, step: Step, w: Widths, k: int, n: int) -> Cost:
-    return gemm(step.tokens, k, n, weight=w.weight, activation=w.activation, calls=model.n_layers)
+def product(
+    doc: str, *names: str, residual: bool = False
+) -> Callable[[Model, Step, Widths, Conventions], Cost | None]:  # fmt: skip
+    """An operator that multiplies all tokens with a matrix of `common.matrices`, or with several at once.
 
+    Of several a model has to have the first two, all of them with as many rows; `residual` is the width of both sides.
+    """
 
-def _to_heads(model: Model, step: Step, w: Widths, heads: int) -> Cost | None:
-    return None if model.mla else _projection(model, step, w, model.hidden_size, heads * model.head_dim)
+    def operator(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
+        matrices = layer_matrices(model)
+        if any(name not in matrices for name in names[:2]):
+            return None
+        first, *others = parts = [matrices[name] for name in names if name in matrices]
+        columns = sum(part.n * part.layers for part in parts) / first.layers if others else first.n
+        weight, activation = (w.residual, w.residual) if residual else (w.weight, w.activation)
+        return gemm(
+            step.tokens, first.k, columns, weight=weight, activation=activation, batch=first.copies, calls=first.layers
+        )  # fmt: skip
 
-
-def qkv_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Q, K and V in one GEMM: h -> (H + 2 Hkv) D."""
-    return _to_heads(model, step, w, model.n_heads + 2 * model.n_kv_heads)
-
-
-def q_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Queries: h -> H D; with latent attention and no query rank h -> H (D_nope + D_rope)."""
-    if model.mla and not model.mla.q_lora_rank:
-        width = model.n_heads * model.mla.qk_head_dim
-        return _projection(model, step, w, model.hidden_size, width)
-    return _to_heads(model, step, w, model.n_heads)
-
-
-def k_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Keys (`v_proj` is the same for values): h -> Hkv D."""
-    return _to_heads(model, step, w, model.n_kv_heads)
-
-
-def o_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost:
-    """Heads back to the hidden size: H D_v -> h."""
-    width = model.n_heads * (model.mla.v_head_dim if model.mla else model.head_dim)
-    return _projection(model, step, w, width, model.hidden_size)
-
-
-def q_a_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Latent attention, queries down: h -> q rank (DeepSeek-V2, arXiv 2405.04434, section 2.1)."""
-    if not (model.mla and model.mla.q_lora_rank):
-        return None
-    return _projection(model, step, w, model.hidden_size, model.mla.q_lora_rank)
-
-
-def q_b_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Latent attention, queries up: q rank -> H (D_nope + D_rope)."""
-    if not (model.mla and model.mla.q_lora_rank):
-        return None
-    width = model.n_heads * model.mla.qk_head_dim
-    return _projection(model, step, w, model.mla.q_lora_rank, width)
-
-
-def kv_a_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Latent attention, keys and values down to what is cached: h -> kv rank + D_rope."""
-    if not model.mla:
-        return None
-    return _projection(model, step, w, model.hidden_size, model.mla.latent_dim)
+    operator.__doc__ = doc
+    return operator
 
 
 def kv_b_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
@@ -74,13 +45,13 @@ def kv_b_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | Non
     if not (mla := model.mla):
         return None
     up = model.n_heads * (mla.qk_nope_head_dim + mla.v_head_dim)
-    expand = expands_cache(mla, step)
+    expand = expands_cache(mla, step, model.indexer)
     rows = np.where(expand, step.sequences * step.context, step.tokens)
     read = np.where(expand, mla.kv_lora_rank * w.kv, up * w.activation)
     written = np.where(expand, up, 2 * model.n_heads * mla.kv_lora_rank) * w.activation
     moved = rows * (read + written) + mla.kv_lora_rank * up * w.weight
     flops = 2.0 * rows * mla.kv_lora_rank * up
-    return Cost(flops, moved, rows, up, mla.kv_lora_rank, calls=model.n_layers, activations=rows * written)
+    return Cost(flops, moved, rows, up, mla.kv_lora_rank, calls=model.attending, activations=rows * written)
 
 
 def lm_head(model: Model, step: Step, w: Widths, _: Conventions) -> Cost:

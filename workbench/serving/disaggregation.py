@@ -83,7 +83,7 @@ def disaggregate(
         if not isinstance(each, Replica):
             raise ValueError(f"{name} = {shown(each)}: expected a serving.Replica or a simulation.Server")
     for what, own, other in (
-        ("model", prefill.model.id, decode.model.id), ("kv_dtype", prefill.kv_dtype, decode.kv_dtype)
+        ("model", prefill.model.id, decode.model.id), ("kv_dtype", prefill.formats.kv, decode.formats.kv)
     ):  # fmt: skip
         if own != other:
             raise ValueError(f"{what} = {own} of prefill and {other} of decode: expected the same")
