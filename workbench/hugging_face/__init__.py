@@ -69,7 +69,7 @@ def config_path(given: object) -> Path:
         path = Path(given).expanduser()
         return path / "config.json" if path.is_dir() else path
     except (OSError, RuntimeError, ValueError) as error:  # a path too long, a null character, a home of nobody
-        raise ValueError(f"{str(given)[:200]!r}: {getattr(error, 'strerror', None) or error}") from None
+        raise ValueError(f"{str(given)[:200]}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def read_config(path: Path) -> dict[str, object]:

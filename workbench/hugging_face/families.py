@@ -36,10 +36,8 @@ class Wrapper(NamedTuple):
 def _class(hidden: int, mlp: int, layers: int, heads: int, vocab: int, context: int, **more: int) -> dict[str, object]:
     """The sizes that a class has where nothing else is said."""
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-    return {
-        **dict(zip(names, (hidden, mlp, layers, heads, vocab), strict=True)),
-        "max_position_embeddings": context,
-    } | more
+    sizes: dict[str, object] = dict(zip(names, (hidden, mlp, layers, heads, vocab), strict=True))
+    return sizes | {"max_position_embeddings": context} | more
 
 
 _TIED = {"tie_word_embeddings": True}

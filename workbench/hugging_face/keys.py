@@ -36,7 +36,7 @@ HARMLESS = re.compile(r"^qk_head_dim$|_token_(id|index)$|router_dtype$|_loss_(co
 #: Of a second spelling, the key that it repeats; with another value it is refused.
 SAME = {"sliding_window_size": "sliding_window", "moe_shared_expert_intermediate_size": "moe_intermediate_size"}
 #: What keys and classes of draft heads are called, which guess for another model and are no model of their own.
-DRAFT = re.compile(r"draft|eagle|medusa|dflash|dspark|domino|speculat|mtp_config|^mtp", re.IGNORECASE)
+DRAFT = re.compile(r"draft|eagle|medusa|dflash|dspark|domino|speculat|mtp_config", re.IGNORECASE)
 
 
 def check_architecture(classes: object, model_type: str, stems: Collection[str], where: str) -> None:
@@ -77,14 +77,16 @@ def check_keys(
         What the message begins with and names.
     """
     for key, value in config.items():
-        if key in read or HARMLESS.search(str(key)) or not CHANGING.search(str(key)):
+        draft = ", as of a draft head" if DRAFT.search(str(key)) else ""
+        if key in read or HARMLESS.search(str(key)) or not (draft or CHANGING.search(str(key))):
             continue
         given = as_plain(value)
         unset = given is None or (isinstance(given, int | float | str | list | tuple | dict) and not given)
         if not unset and (key not in SAME or given != {**defaults, **config}.get(SAME[key])):
             name = " ".join(str(key).split())[:80]
-            why = "of a draft head" if DRAFT.search(name) else "and changes its arithmetic"
-            raise ValueError(f"{where}: {name} = {shown(value)}: not read in a {model_type}, {why}")
+            raise ValueError(
+                f"{where}: {name} = {shown(value)}: not read in a {model_type}, and changes its arithmetic{draft}"
+            )
 
 
 def as_plain(value: Any) -> Any:

@@ -60,8 +60,7 @@ def _language_model(given: Mapping[str, Any], where: str) -> tuple[str, Family, 
     """Model type, family and fields of the language model; whether embeddings are tied, where a wrapper says."""
     kind = _known(given.get("model_type"), {*FAMILIES, *WRAPPERS}, "model_type", where)
     wrapper = WRAPPERS.get(kind)
-    stems = {_letters(kind), *(FAMILIES[kind].classes if kind in FAMILIES else ())}
-    check_architecture(given.get("architectures"), kind, stems, where)
+    check_architecture(given.get("architectures"), kind, class_stems(kind), where)
     if wrapper is None or wrapper.part is None:
         return kind, FAMILIES[kind], given, None
     inner = given.get(wrapper.part)
@@ -75,9 +74,11 @@ def _language_model(given: Mapping[str, Any], where: str) -> tuple[str, Family, 
     if text == wrapper.family or family.text:  # transformers leaves out what is as its class has it
         family = family._replace(defaults={**family.text, **family.defaults})
     flags = [each["tie_word_embeddings"] for each in (given, inner) if each.get("tie_word_embeddings") is not None]
-    if not all(isinstance(flag, bool) for flag in flags):
-        raise ValueError(f"{where}: tie_word_embeddings = {shown(flags)}: expected true or false")
-    tied = any(flags) if flags else None  # transformers ties where either says so
+    if not all(flag is flags[0] and isinstance(flag, bool) for flag in flags):
+        raise ValueError(
+            f"{where}: tie_word_embeddings = {shown(flags)}: expected true or false, the same in both places"
+        )
+    tied = flags[0] if flags else None
     outer = {"quantization_config": given["quantization_config"]} if "quantization_config" in given else {}
     return text, family, {**outer, **inner}, tied
 
@@ -100,9 +101,9 @@ def _known(kind: object, known: set[str], field: str, where: str) -> str:
     )
 
 
-def _letters(kind: str) -> str:
-    """What classes of a model type are called, as far as it says."""
-    return re.sub(r"_text$|[_-]", "", kind).lower()
+def class_stems(kind: str) -> set[str]:
+    """What classes of a model type are called before "ForCausalLM", in small letters without "_"."""
+    return {re.sub(r"_text$|[_-]", "", kind).lower(), *(FAMILIES[kind].classes if kind in FAMILIES else ())}
 
 
 def _sizes(fields: ConfigFields, family: Family) -> dict[str, Any]:
@@ -227,7 +228,8 @@ def _latent(fields: ConfigFields, family: Family) -> dict[str, Any] | None:
         return None
     names = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
     rank = fields.count("q_lora_rank")
-    fields.read |= {"head_dim", "num_key_value_heads"}  # they follow from the ranks and heads
+    for name in ("head_dim", "num_key_value_heads"):  # read to be checked: they follow from the ranks and heads
+        fields.count(name)
     return {"q_lora_rank": rank, **{name: fields.need(name) for name in names}}
 
 
