@@ -9,20 +9,12 @@ from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
 from .catalog import Model
 from .common.errors import unknown
 from .common.yaml_records import Count, validated
-from .config_keys import FAMILIES, SPELLINGS, Family, check_architecture, check_keys, check_modules
+from .config_keys import FAMILIES, SPELLINGS, Family, check_architecture, check_keys
 from .files.reading import check_depth, given_file, parse_json, read_small
+from .hugging_face_quantization import STATED, quantization
 
 Index = Annotated[int, Field(ge=0)]
 Layers = Annotated[int, Field(gt=0, lt=10**5)]  # they are counted one by one
-
-
-#: quant_method: the catalog's fields for it.
-QUANTIZATION: dict[str, dict[str, object]] = {
-    "awq": {"format": "awq", "group_size": 128},
-    "gptq": {"format": "gptq", "group_size": 128},
-    "fp8": {"format": "fp8"},
-    "mxfp4": {"format": "mxfp4", "scope": "experts"},
-}
 
 
 class _Part(BaseModel):
@@ -108,14 +100,6 @@ class HfLatent(_Part):
     v_head_dim: Count
 
 
-class HfQuantization(_Part):
-    """A config.json's quantization_config."""
-
-    quant_method: Literal["awq", "gptq", "fp8", "mxfp4"]
-    bits: Literal[4] = 4  # written for AWQ and GPTQ only
-    group_size: int | None = None
-
-
 def from_hf_config(path_or_dict: str | Path | Mapping[str, object]) -> Model:
     """Model that a Hugging Face ``config.json`` describes; nothing is downloaded.
 
@@ -169,7 +153,8 @@ def _model(given: Mapping[str, object], where: str, *, folder: str, source: str)
     config = {**family.defaults, **_language_model(given, family, where)}
     check_architecture(given.get("architectures"), model_type, where)
     check_keys(config, _read_keys(family), where, f"not read in a {model_type}, and changes its arithmetic")
-    return validated(Model, fields | _sizes(config, family, where), where)
+    sizes = validated(Model, fields | _sizes(config, family, where), where)
+    return sizes.model_copy(update={"quantization": quantization(config, {}, sizes, where)})
 
 
 def _language_model(given: Mapping[str, object], family: Family, where: str) -> Mapping[str, object]:
@@ -178,7 +163,7 @@ def _language_model(given: Mapping[str, object], family: Family, where: str) -> 
     part = given.get(family.nested)
     if not isinstance(part, Mapping):
         raise ValueError(f"{where}: {family.nested}: expected an object, found {type(part).__name__}")
-    outer = ("quantization_config", "tie_word_embeddings")
+    outer = (*STATED, "tie_word_embeddings")
     return {**{key: given[key] for key in outer if key in given}, **part}
 
 
@@ -209,7 +194,6 @@ def _sizes(config: Mapping[str, object], family: Family, where: str) -> dict[str
         "moe": experts,
         "mla": latent and latent.model_dump(),
         "mtp_layers": hf.num_nextn_predict_layers or None,
-        "quantization": _quantization(config, hf.hidden_size, where, experts=experts is not None),
     }
 
 
@@ -217,7 +201,7 @@ def _read_keys(family: Family) -> set[str]:
     """Keys of a config.json that a family's sizes are read from."""
     parts: list[type[BaseModel]] = [HfConfig, *[HfExperts] * bool(family.expert_size), *[HfLatent] * family.latent]
     read = {key for part in parts for field in part.model_fields for key in SPELLINGS.get(field, (field,))}
-    return read - {"moe_intermediate_size"} | {"quantization_config", family.expert_size or "hidden_size"}
+    return read - {"moe_intermediate_size"} | {*STATED, family.expert_size or "hidden_size"}
 
 
 def _check(hf: HfConfig, family: Family, where: str) -> None:
@@ -253,16 +237,3 @@ def _experts(config: Mapping[str, object], hf: HfConfig, family: Family, where: 
         "layers": layers,
         "shared_intermediate_size": (experts.n_shared_experts or 0) * size or None,
     }
-
-
-def _quantization(
-    config: Mapping[str, object], hidden_size: int, where: str, *, experts: bool
-) -> dict[str, object] | None:
-    if config.get("quantization_config") is None:
-        return None
-    given = validated(HfQuantization, config["quantization_config"], f"{where}: quantization_config")
-    entry = QUANTIZATION[given.quant_method]
-    check_modules(config["quantization_config"], given.quant_method, f"{where}: quantization_config", experts=experts)
-    if "group_size" not in entry or given.group_size is None:
-        return entry
-    return entry | {"group_size": hidden_size if given.group_size == -1 else given.group_size}  # -1: one per column
