@@ -23,6 +23,12 @@ class Scheme(NamedTuple):
     experts_alone: bool = False  #: the default is the routed experts' alone
 
 
+#: Characters of a message that lists names.
+MOST_TEXT = 130
+#: Keys of lists of modules that stay in 16 bit.
+LEFT_OUT = (
+    "modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules", "skip_modules",
+)  # fmt: skip
 #: modelopt's quant_algo: format, and format of activations.
 ALGORITHMS: dict[str, tuple[str, str | None]] = {
     "FP8": ("fp8", "fp8"), "FP8_PER_CHANNEL_PER_TOKEN": ("fp8", "fp8"), "FP8_PB_WO": ("fp8_block", "fp8"),
@@ -46,6 +52,7 @@ TORCHAO: dict[str, tuple[str, str | None]] = {
 
 def read_scheme(name: str, given: Mapping[str, Any], model: Model, where: str) -> Scheme | None:
     """What one file or key says, by its method."""
+    given = _plain(given)
     inner = given.get("quantization")
     if isinstance(inner, Mapping) and ("quant_algo" in inner or "kv_cache_quant_algo" in inner):
         return _modelopt(inner, model, where)
@@ -55,8 +62,22 @@ def read_scheme(name: str, given: Mapping[str, Any], model: Model, where: str) -
     if method is None:
         raise ValueError(f"{where}: quant_method: Field required")
     if not isinstance(method, str) or method.lower() not in METHODS:
-        raise ValueError(f"{where}: {unknown('quant_method', method, dict.fromkeys(map(str, METHODS)))}"[:199])
+        raise _unknown(where, "quant_method", method, METHODS)
     return METHODS[method.lower()](given, model, where)
+
+
+def _unknown(where: str, key: str, name: Any, allowed: Iterable[str]) -> ValueError:
+    """As `common.errors.unknown`, with as many of the allowed names as a line holds."""
+    text = str(unknown(key, name, allowed))
+    whole = len(text) <= MOST_TEXT
+    return ValueError(f"{where}: {text if whole else text[:MOST_TEXT].rpartition(',')[0] + ' and others.'}")
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists, in mappings of mappings, too."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(own) for key, own in value.items()}
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _unnamed(name: str, given: Mapping[str, Any]) -> str | None:
@@ -93,17 +114,16 @@ def _form(name: str, size: int | None, activation: str | None, model: Model, whe
     own = size if size is not None and known and not known.fixed and size != known.group_size else None
     if known and size is not None and (name.startswith(("awq", "gptq")) or own):
         own = size
-    return validated(PartFormat, {"format": name, "group_size": own}, f"{where}: quantization"), activation
+    return validated(PartFormat, {"format": name, "group_size": own}, where), activation
 
 
-def _left_out(given: Mapping[str, Any], *keys: str) -> dict[str, Form | None]:
-    """Modules that stay in 16 bit, by name, in lists under any of some keys."""
-    return {name: None for key in keys for name in _names(given.get(key))}
+def _left_out(given: Mapping[str, Any]) -> dict[str, Form | None]:
+    """Modules that stay in 16 bit, by name."""
+    return {name: None for key in LEFT_OUT for name in _names(given.get(key))}
 
 
 def _names(value: Any) -> list[str]:
     """The names in a list of names, a list of such lists, a mapping by name, or in one name; none in None."""
-    value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, list | tuple | dict):
         return [name for each in value for name in _names(each)]
     return [] if value is None or value == "" else [str(value)]
@@ -113,7 +133,7 @@ def _awq(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
     bits = _number(given, "bits", "w_bit", default=4, allowed=(4,), where=where)
     size = _number(given, "group_size", "q_group_size", default=128, where=where)
     assert bits == 4
-    return Scheme(_form("awq", size, None, model, where), _left_out(given, "modules_to_not_convert"))
+    return Scheme(_form("awq", size, None, model, where), _left_out(given))
 
 
 def _gptq(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
@@ -123,7 +143,7 @@ def _gptq(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
         size = _number(own, "group_size", "q_group_size", default=128, where=where)
         return None if bits == 16 else _form("gptq" if bits == 4 else f"gptq{bits}", size, None, model, where)
 
-    said = _left_out(given, "modules_to_not_convert")
+    said = _left_out(given)
     for key, each in (*_items(given, "dynamic", where), *_items(given, "extra_config", where)):
         plain = key[2:] if key[:2] in ("-:", "+:") else key
         pattern = plain if given.get("dynamic") is None else f"re:.*{plain.removeprefix('.*')}"
@@ -142,9 +162,6 @@ def _items(given: Mapping[str, Any], key: str, where: str) -> list[tuple[str, Ma
     return [(str(name), own) for name, own in each.items()]
 
 
-_OUT = ("modules_to_not_convert", "ignored_layers", "ignore")
-
-
 def _fp8(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
     name, size = "fp8", None
     if (block := given.get("weight_block_size")) is not None:
@@ -152,11 +169,11 @@ def _fp8(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
         if len(block) != 2 or not all(side.isdecimal() and int(side) for side in block):
             raise ValueError(f"{where}: weight_block_size = {shown(block)}: expected two numbers, such as [128, 128]")
         name, size = "fp8_block", int(block[0]) * int(block[1])
-    return Scheme(_form(name, size, "fp8", model, where), _left_out(given, *_OUT))
+    return Scheme(_form(name, size, "fp8", model, where), _left_out(given))
 
 
 def _mxfp4(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
-    form, out = _form("mxfp4", None, None, model, where), _left_out(given, *_OUT)
+    form, out = _form("mxfp4", None, None, model, where), _left_out(given)
     return Scheme(form, out, experts_alone=model.moe is not None)
 
 
@@ -165,7 +182,7 @@ def _bitsandbytes(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
     if bool(four) == bool(eight):
         raise ValueError(f"{where}: load_in_4bit = {shown(four)}, load_in_8bit = {shown(eight)}: expected one of them")
     name = "int8" if eight else "nf4_double" if given.get("bnb_4bit_use_double_quant") else "nf4"
-    return Scheme(_form(name, None, None, model, where), _left_out(given, "llm_int8_skip_modules", *_OUT))
+    return Scheme(_form(name, None, None, model, where), _left_out(given))
 
 
 def _mlx(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
@@ -187,7 +204,7 @@ def _mlx(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
 
 
 def _modelopt(given: Mapping[str, Any], model: Model, where: str) -> Scheme | None:
-    out = _left_out(given, "exclude_modules", "ignore", "modules_to_not_convert")
+    out = _left_out(given)
     kv = _cache(given, where)
     if given.get("config_groups") and "quant_algo" not in given:
         return _compressed(given, model, where)
@@ -195,18 +212,14 @@ def _modelopt(given: Mapping[str, Any], model: Model, where: str) -> Scheme | No
     def form(own: Mapping[str, Any]) -> Form:
         algorithm = str(own.get("quant_algo")).upper()
         if algorithm not in ALGORITHMS:
-            raise ValueError(f"{where}: {unknown('quant_algo', own.get('quant_algo'), ALGORITHMS)}"[:199])
+            raise _unknown(where, "quant_algo", own.get("quant_algo"), ALGORITHMS)
         name, activation = ALGORITHMS[algorithm]
         fixed = name in ("nvfp4", "mxfp4", "mxfp8", "fp8", "int8", "fp8_block")
         size = None if fixed else _number(own, "group_size", default=128, where=where)
         return _form(name, size, activation, model, where)
 
-    if given.get("quant_algo") is None:
-        if kv is None:
-            raise ValueError(f"{where}: quant_algo: Field required")
-        raise ValueError(
-            f"{where}: kv_cache_quant_algo alone: weights in 16 bit with a KV cache in {kv}: give kv_dtype"
-        )
+    if given.get("quant_algo") is None:  # a cache in 8 bits beside weights in 16
+        return Scheme((PartFormat(format="bf16"), None), kv=kv) if kv else None
     layers = given.get("quantized_layers")
     if str(given["quant_algo"]).upper() != "MIXED_PRECISION":
         return Scheme(form(given), out, kv)
@@ -242,7 +255,7 @@ def _compressed(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
                 default = form
             else:
                 said[target] = form
-    return Scheme(default, _left_out(given, *_OUT, "exclude_modules") | said, _cache(given, where), head=True)
+    return Scheme(default, _left_out(given) | said, _cache(given, where), head=True)
 
 
 def _group(own: Mapping[str, Any], model: Model, where: str) -> Form:
@@ -280,10 +293,10 @@ def _torchao(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
         kind, data = (own.get("_type"), own.get("_data")) if isinstance(own, Mapping) else (own, None)
     data = data if isinstance(data, Mapping) else {}
     if not isinstance(kind, str) or kind not in TORCHAO:
-        raise ValueError(f"{where}: {unknown('quant_type', kind, TORCHAO)}"[:199])
+        raise _unknown(where, "quant_type", kind, TORCHAO)
     name, activation = TORCHAO[kind]
     size = _number(data, "group_size", default=128, where=where) if name in GROUP_FORMATS else None
-    return Scheme(_form(name, size, activation, model, where), _left_out(given, *_OUT))
+    return Scheme(_form(name, size, activation, model, where), _left_out(given))
 
 
 #: quant_method: how it is read.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from .catalog import Model
 from .common.errors import shown
+from .common.matrices import layer_matrices
 
 #: By matrix of a layer, what checkpoints call it after the layer's number: families' own names, and fused ones.
 TAILS = {
@@ -51,7 +52,8 @@ TAILS = {
     "latent_in_proj": "mixer.fc1_latent_proj",
     "moe_gate_up_proj": (
         "mlp.switch_mlp.gate_proj mlp.switch_mlp.up_proj mlp.experts.0.gate_proj mlp.experts.0.up_proj "
-        "mlp.experts.gate_up_proj ffn.experts.0.w1 mlp.experts.0.gate_up_proj block_sparse_moe.experts.0.w1 "
+        "mlp.experts.gate_up_proj ffn.experts.0.w1 ffn.experts.0.w3 mlp.experts.0.gate_up_proj "
+        "block_sparse_moe.experts.0.w1 block_sparse_moe.experts.0.w3 "
         "mixer.experts.0.up_proj feed_forward.experts.gate_up_proj feed_forward.experts.0.gate_proj"
     ),
     "moe_down_proj": (
@@ -89,7 +91,7 @@ BESIDE = re.compile(
     r"norm|conv|rotary|bias|router|ln_|gate(\.weight)?$|embed|wte|A_log|dt_|score|sinks|in_proj_(b|a|ba)$|weights_proj"
     r"|eh_proj|^(model|layers|lm_head|head|output|language_model)$"
 )
-MOST_NAMES, LONGEST, MOST_REPEATS = 200_000, 500, 5
+MOST_NAMES, LONGEST_NAME, MOST_REPEATS = 200_000, 500, 5
 
 
 class Match(NamedTuple):
@@ -140,11 +142,11 @@ def match(said: Mapping[str, Any], model: Model, where: str) -> Match:
     ValueError
         For a name of nothing that a model has, for some of a layer's experts, and for a pattern that would take long.
     """
-    literals: dict[str, Any] = {}
+    matrices, literals = layer_matrices(model), dict[str, Any]()
     patterns: list[tuple[re.Pattern[str], Any]] = []
     experts: dict[str, set[str]] = {}
-    if len(said) > MOST_NAMES or any(len(name) > LONGEST for name in said):
-        raise ValueError(f"{where}: allowed are up to {MOST_NAMES:,} names of up to {LONGEST} characters")
+    if len(said) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in said):
+        raise ValueError(f"{where}: allowed are up to {MOST_NAMES:,} names of up to {LONGEST_NAME} characters")
     for name, value in said.items():
         plain = re.sub(r"\.(weight|bias)$", "", name.strip().strip("."))
         if plain.startswith("re:"):
@@ -160,7 +162,8 @@ def match(said: Mapping[str, Any], model: Model, where: str) -> Match:
         if number := re.search(r"experts\.(\d+)", bare):
             bare = bare.replace(number[0], "experts.0", 1)
             experts.setdefault(bare, set()).add(number[1])
-        if re.sub(r"^layers\.\d+\.?", "", bare) not in _known_parts() and not BESIDE.search(bare):
+        known = _known_parts(frozenset(matrices if value else TAILS))
+        if re.sub(r"^layers\.\d+\.?", "", bare) not in known and not BESIDE.search(bare):
             raise ValueError(f"{where}: {shown(name)}: no module that a Model has, such as self_attn or mlp.down_proj")
         literals[bare] = value
     for name, numbers in experts.items():
@@ -181,6 +184,6 @@ def _pattern(text: str, where: str) -> re.Pattern[str]:
 
 
 @cache
-def _known_parts() -> frozenset[str]:
-    tails = [*chain(*(names.split() for names in TAILS.values())), *chain(*ENDS.values())]
+def _known_parts(matrices: frozenset[str]) -> frozenset[str]:
+    tails = [*chain(*(TAILS.get(name, "").split() for name in matrices)), *chain(*ENDS.values())]
     return frozenset(part for tail in tails for part in _parts(tail)) | {""}

@@ -46,8 +46,12 @@ def quantization(
     ValueError
         In one line, for a method or a number that is not known, a module that is not, and files that do not agree.
     """
-    stated = {key: config[key] for key in STATED if config.get(key) not in (None, {})}
-    stated |= {name: sidecars[name] for name in SIDECARS if sidecars.get(name) not in (None, {})}
+    given_by = {key: config.get(key) for key in STATED} | {name: sidecars.get(name) for name in SIDECARS}
+    stated = {
+        name: given
+        for name, given in given_by.items()
+        if given is not None and not (isinstance(given, Mapping) and not given)
+    }
     found: dict[str, Quantization] = {}
     for name, given in stated.items():
         place = f"{where}: {name}"
@@ -91,6 +95,8 @@ def _by_part(scheme: Scheme, config: Mapping[str, Any], model: Model, where: str
             counts[part] = Counter({form: embedding_weights(model)})
     stored = {part: _mean(counted) for part, counted in counts.items()}
     narrow = {form for counted in counts.values() for form in counted if form != plain}
+    if not narrow and scheme.kv:
+        return Quantization(format="bf16", kv=scheme.kv)
     if not narrow:
         raise ValueError(f"{where}: all modules are left out")
     layers: Counter[str] = Counter()
