@@ -67,7 +67,7 @@ class Formats:
         activation, assumed = (self.activation, "") if self.activation else _activation(model, gpus)
         kv = self.kv or (said.kv if said and said.kv else "fp16")
         stored: dict[str, Any] = {kind: weights[kind].width for kind in WEIGHT_OPERANDS}
-        widths = Widths(activation=WIDTH[activation], kv=WIDTH[kv], **stored)
+        widths = Widths(activation=WIDTH[activation], kv=WIDTH[kv], by_weights=self.activation is None, **stored)
         return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, assumed)
 
     def _weights(self, model: Model) -> dict[str, PartFormat]:
