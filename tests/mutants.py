@@ -83,7 +83,6 @@ TESTS = {
     "kernels/formats.py": ["memory", "operators", "steps"],
     "common/arguments.py": ["assumed", "public_arguments"],
     "hugging_face/keys.py": ["assumed", "hf"],
-    "hugging_face/quantization.py": ["assumed", "hf"],
     "hugging_face/reading.py": ["hf", "model_types"],
     "hugging_face/hybrids.py": ["model_types"],
     "explorer/bounds.py": ["explorer"],
@@ -496,9 +495,6 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "hugging_face/keys.py": [
         ("if not unset and (", "if unset and (", "keys passed over"),
         ("if not stem or", "if stem and", "any architecture"),
-    ],
-    "hugging_face/quantization.py": [
-        ("if within else", "if not within else", "a dense MLP taken for the experts'"),
     ],
     "hugging_face/reading.py": [
         ('(original or context if kind == "yarn" else context)', "context", "yarn stretches the stretched"),

@@ -13,9 +13,6 @@ from .reading import read_sizes
 if TYPE_CHECKING:
     from ..catalog import Model
 
-#: Files beside a config.json that say how its weights are quantized.
-SIDECARS = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
-
 __all__ = ["config_path", "folder_name", "from_hf_config", "model_name", "read_config", "read_sizes"]
 
 
@@ -44,21 +41,25 @@ def from_hf_config(path_or_dict: str | Path | Mapping[str, object], *, name: str
     """
     from ..catalog import Model
     from ..common.yaml_records import validated
-    from .quantization import quantization_entry
+    from .checkpoint import SIDECARS, quantization
 
     if name is not None and (not isinstance(name, str) or not PurePosixPath(name).name):
         raise ValueError(f"name = {name!r}: expected what to call the model")
+    sidecars: dict[str, object] = {}
     if isinstance(path_or_dict, Mapping):
         check_depth(dict(path_or_dict), "config dict")
         given, where, source, called = path_or_dict, "config dict", "dict", ""
     else:
         path = config_path(path_or_dict)
         given, where, source, called = read_config(path), str(path), path.name, folder_name(path)
+        stem = path.name.removesuffix("config.json")  # flat files have their model's name in front of it
+        there = {file: path.with_name(stem + file) for file in SIDECARS if path.name.endswith("config.json")}
+        sidecars = {file: read_config(beside) for file, beside in there.items() if beside.is_file()}
     sizes, config = read_sizes(given, where)
     title = PurePosixPath(name).name if name else model_name(given, called)
-    fields = {"id": title.lower(), "name": title, "sources": {"config": source}} | sizes
-    fields["quantization"] = quantization_entry(config, sizes["hidden_size"], where, experts="moe" in sizes)
-    return validated(Model, {"tied_embeddings": False} | fields, where)
+    fields = {"id": title.lower(), "name": title, "sources": {"config": source}, "tied_embeddings": False} | sizes
+    model = validated(Model, fields, where)
+    return model.model_copy(update={"quantization": quantization(config, sidecars, model, where)})
 
 
 def config_path(given: object) -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..common.errors import shown
 from .families import Family
-from .keys import SPELLINGS, as_plain
+from .keys import SPELLINGS, STATED, as_plain
 
 #: Most layers of a model [1]: they are counted one by one. Most of any size [1].
 MOST_LAYERS, MOST_OF_ANY = 10**5, 10**9
@@ -39,7 +39,7 @@ class ConfigFields:
         inner = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
         self.given: dict[str, Any] = {**given, **inner}
         self.family, self.where = family, where
-        self.read = {"quantization_config", *family.parts, *family.harmless}
+        self.read = {*STATED, *family.parts, *family.harmless}
 
     def name(self, field: str) -> str:
         """What messages call a field: as the file spells it, else as its family does."""

@@ -22,9 +22,10 @@ SPELLINGS = {
     "num_experts_per_tok": ("num_experts_per_tok", "experts_per_token"),
     "num_nextn_predict_layers": ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"),
     "rope_scaling": ("rope_parameters", "rope_scaling"),
-    "bits": ("bits", "w_bit"),
-    "group_size": ("group_size", "q_group_size"),
 }
+
+#: Keys that say how the checkpoint is quantized (`checkpoint`).
+STATED = ("quantization_config", "quantization", "compression_config")
 
 #: What keys that change arithmetic are called. `qk_head_dim` is a sum of others; a vision tower is beside the model.
 CHANGING = re.compile(

@@ -9,7 +9,7 @@ from ..common.errors import shown
 from .families import FAMILIES, FLAT, REFUSED, WRAPPERS, Family
 from .fields import MOST_LAYERS, MOST_OF_ANY, ConfigFields
 from .hybrids import READERS
-from .keys import check_architecture, check_keys
+from .keys import STATED, check_architecture, check_keys
 
 #: How RoPE scaling stretches the context: by `factor`, or not, as max_position_embeddings counts it in.
 STRETCHED, AS_GIVEN = ("yarn", "linear", "dynamic"), ("default", "llama3", "longrope", "su", "mrope", "proportional")
@@ -79,7 +79,7 @@ def _language_model(given: Mapping[str, Any], where: str) -> tuple[str, Family, 
             f"{where}: tie_word_embeddings = {shown(flags)}: expected true or false, the same in both places"
         )
     tied = flags[0] if flags else None
-    outer = {"quantization_config": given["quantization_config"]} if "quantization_config" in given else {}
+    outer = {key: given[key] for key in STATED if key in given}
     return text, family, {**outer, **inner}, tied
 
 

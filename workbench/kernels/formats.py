@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..catalog import GPU, Model, PartFormat
 from ..catalog.dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, check_dtype, compute_dtype, kernel_format
@@ -65,8 +66,8 @@ class Formats:
         weights = self._weights(model)
         activation, assumed = (self.activation, "") if self.activation else _activation(model, gpus)
         kv = self.kv or (said.kv if said and said.kv else "fp16")
-        stored = {kind: weights[kind].width for kind in WEIGHT_OPERANDS}
-        widths = Widths(activation=WIDTH[activation], kv=WIDTH[kv], **stored)
+        stored: dict[str, Any] = {kind: weights[kind].width for kind in WEIGHT_OPERANDS}
+        widths = Widths(activation=WIDTH[activation], kv=WIDTH[kv], by_weights=self.activation is None, **stored)
         return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, assumed)
 
     def _weights(self, model: Model) -> dict[str, PartFormat]:

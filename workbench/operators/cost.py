@@ -88,6 +88,7 @@ class Widths:
     linear_attention: float | None = None
     mlp: float | None = None  #: dense ones
     shared: float | None = None  #: experts that every token passes
+    by_weights: bool = False  #: activations are no narrower than the weights that they are multiplied with
 
     def stored(self, operand: str) -> float:
         """An element of a stored operand of weights; of any other, as of the residual [byte]."""
@@ -95,11 +96,11 @@ class Widths:
         return self.weight if own is None else own
 
     def of(self, operand: str) -> Widths:
-        """Those of an operator by its stored operand, in `weight`; 16-bit weights of layers take such activations."""
+        """Those of an operator by its stored operand, whose width is then in `weight`, and its activations'."""
         if operand not in WEIGHT_OPERANDS:
             return self
         weight = self.stored(operand)
-        least = next((width for width in (2.0, 1.0) if weight >= width and operand != "lm_head"), 0.0)
+        least = next((width for width in (2.0, 1.0) if self.by_weights and weight >= width), 0.0)
         if (weight, max(self.activation, least)) == (self.weight, self.activation):
             return self
         return replace(self, weight=weight, activation=max(self.activation, least))

@@ -6,7 +6,7 @@ takes each sequence with its own context.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -249,7 +249,8 @@ def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Arr
     seconds = parts * run(part, widths)[0] / calibration.gemm_efficiency
     if calibration.dequantize_rows is None:
         return seconds
-    wide = replace(widths, **{OPERATORS[name].operand: widths.activation})
+    own: dict[str, Any] = {OPERATORS[name].operand: widths.activation}
+    wide = replace(widths, **own)
     ordinary, written = run(rows, wide)
     widening = (run(rows, widths)[1] + written) / replica.gpu.bandwidth
     return np.where(rows >= calibration.dequantize_rows, widening + ordinary, seconds)

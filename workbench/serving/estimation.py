@@ -178,7 +178,6 @@ def estimate(
         "engine": engine, "network_gbs": network_gbs, "network_us": network_us, "expert_skew": expert_skew,
         "redundant_experts": redundant_experts, "expert_spread": expert_spread,
     }  # fmt: skip
-
     if batch.draft:
         for entry in models.values():
             batch.draft.check(entry, (p + o).max())
