@@ -64,6 +64,13 @@ def test_every_model_type_that_is_read_is_counted():
     assert not set(REFUSED) & {*FAMILIES, *WRAPPERS}
 
 
+def test_the_documentation_lists_every_model_type():
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    read, named = page.split("## Refused by name")
+    assert [kind for kind in (*FAMILIES, *WRAPPERS) if f"`{kind}`" not in read] == []
+    assert [kind for kind in REFUSED if f"`{kind}`" not in named] == []
+
+
 @pytest.mark.parametrize(
     ("kind", "like", "name"),
     [
@@ -124,6 +131,38 @@ def test_states_of_linear_attention(name, state):
 def test_windows_and_chunks(name, size, layers):
     window = wb.from_hf_config(CONFIGS[name]).sliding_window
     assert (window and window.size, window.layers if window else 0) == (size, layers)
+
+
+NVFP4 = {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "group_size": 16}
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out", "formats"),
+    [
+        ("gemma-4-26B-A4B", ["lm_head", "model.language_model.layers.*.mlp*", "*attn*"], ("bf16", "bf16", "nvfp4")),
+        ("Kimi-K2.5", ["language_model.lm_head", "language_model.model.layers.*.self_a*"], ("bf16", "nvfp4", "nvfp4")),
+        ("Qwen3.5-122B-A10B", ["lm_head", "*self_attn*", "*linear_attn*"], ("bf16", "nvfp4", "nvfp4")),
+    ],
+)  # fmt: skip
+def test_what_lies_beside_a_config_says_how_its_parts_are_stored(tmp_path, name, left_out, formats):
+    beside = {"producer": {"name": "modelopt"}, "quantization": NVFP4 | {"exclude_modules": left_out}}
+    (tmp_path / f"{name}_config.json").write_text(json.dumps(CONFIGS[name]))
+    (tmp_path / f"{name}_hf_quant_config.json").write_text(json.dumps(beside))
+    stored = wb.from_hf_config(tmp_path / f"{name}_config.json").quantization
+    found = [stored.of(part) for part in ("attention", "mlp", "experts")]
+    assert tuple(form.format if form else "bf16" for form in found) == formats
+    assert stored.kv == "fp8"
+
+
+def test_patterns_of_dense_layers_are_not_those_of_experts():
+    config = CONFIGS["Kimi-K2.5"]  # as Moonshot's file has them
+    ignore = ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*", r"re:.*mlp\.(gate|up|gate_up|down)_proj.*"]
+    weights = {"num_bits": 4, "type": "int", "group_size": 32, "strategy": "group", "symmetric": True, "dynamic": False}
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": None}
+    given = {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"group_0": group},
+             "ignore": ignore}  # fmt: skip
+    stored = wb.from_hf_config(config | {"quantization_config": given}).quantization
+    assert (stored.format, stored.scope) == ("w4a16", "experts")
 
 
 # RoPE scaling -----------------------------------------------------------------------------------------------------

@@ -138,6 +138,8 @@ def _shares(
     if name in ENDS:
         return {said.get(ENDS[name], default): 1.0}
     tails = TAILS.get(name, "").split()
+    if name.startswith("moe_") and model.moe and model.moe.dense_beside:  # beside the dense MLP, not in it
+        tails = [tail for tail in tails if tail.startswith("experts.")]
     if not said.by_layer:
         return {said.get([f"layers.0.{tail}" for tail in tails], default): 1.0}
     if model.n_layers > 10_000:

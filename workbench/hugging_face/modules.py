@@ -54,16 +54,18 @@ TAILS = {
         "mlp.switch_mlp.gate_proj mlp.switch_mlp.up_proj mlp.experts.0.gate_proj mlp.experts.0.up_proj "
         "mlp.experts.gate_up_proj ffn.experts.0.w1 ffn.experts.0.w3 mlp.experts.0.gate_up_proj "
         "block_sparse_moe.experts.0.w1 block_sparse_moe.experts.0.w3 "
-        "mixer.experts.0.up_proj feed_forward.experts.gate_up_proj feed_forward.experts.0.gate_proj"
+        "mixer.experts.0.up_proj feed_forward.experts.gate_up_proj feed_forward.experts.0.gate_proj "
+        "experts.gate_up_proj experts.0.gate_proj experts.0.up_proj"
     ),
     "moe_down_proj": (
         "mlp.switch_mlp.down_proj mlp.experts.0.down_proj mlp.experts.down_proj block_sparse_moe.experts.0.w2 "
         "ffn.experts.0.w2 mixer.experts.0.down_proj feed_forward.experts.down_proj "
-        "feed_forward.experts.0.down_proj"
+        "feed_forward.experts.0.down_proj experts.down_proj experts.0.down_proj"
     ),
     "latent_out_proj": "mixer.fc2_latent_proj",
     "shared_gate_up_proj": (
         "mlp.shared_experts.gate_proj mlp.shared_expert.gate_proj mlp.shared_experts.gate_up_proj "
+        "mlp.shared_experts.up_proj mlp.shared_expert.up_proj feed_forward.shared_expert.up_proj "
         "mlp.shared_expert.gate_up_proj mixer.shared_experts.up_proj feed_forward.shared_expert.gate_proj "
         "block_sparse_moe.shared_experts.gate_proj ffn.shared_experts.w1 mlp.shared_mlp.gate_proj"
     ),
@@ -89,7 +91,7 @@ ELSEWHERE = re.compile(r"vis(ion|ual)|audio|tower|projector|img|image|mtp|nextn|
 #: And of what a `Model` leaves out, or holds in 16 bit whatever a file says: norms, convolutions, routers.
 BESIDE = re.compile(
     r"norm|conv|rotary|bias|router|ln_|gate(\.weight)?$|embed|wte|A_log|dt_|score|sinks|in_proj_(b|a|ba)$|weights_proj"
-    r"|eh_proj|^(model|layers|lm_head|head|output|language_model)$"
+    r"|indexers_proj|eh_proj|^(model|layers|lm_head|head|output|language_model)$"
 )
 MOST_NAMES, LONGEST_NAME, MOST_REPEATS = 200_000, 500, 5
 
@@ -113,7 +115,9 @@ class Match(NamedTuple):
         if found:
             return max(found, key=lambda pair: pair[0])[1]
         for pattern, value in self.patterns:
-            if any(pattern.match(prefix + name) for name in names for prefix in PREFIXES):
+            switch = "switch" in pattern.pattern  # MLX's experts; "mlp.gate_proj" of theirs is no dense one
+            meant = [name for name in names if switch or "switch_mlp" not in name]
+            if any(pattern.match(prefix + name) for name in meant for prefix in PREFIXES):
                 return value
         return nothing
 
@@ -154,7 +158,7 @@ def match(said: Mapping[str, Any], model: Model, where: str) -> Match:
             continue
         if ELSEWHERE.search(plain):
             continue
-        bare = _LAYERS.sub("layers.", plain)
+        bare = re.sub(r"^(model\.)?language_model\.(?=lm_head$)", "", _LAYERS.sub("layers.", plain))
         if set("*?[") & set(bare):
             inner = re.sub(r"\\[zZ]$", "", translate(bare))
             patterns.append((re.compile(("" if bare == plain else r"(?:.*\.)?") + inner + r"(?:\..*)?$"), value))
