@@ -70,9 +70,8 @@ def _language_model(given: Mapping[str, Any], where: str) -> tuple[str, Family, 
     if not isinstance(inner, Mapping):
         raise ValueError(f"{where}: {wrapper.part}: expected an object, found {type(inner).__name__}")
     text = _known(inner.get("model_type") or wrapper.family, set(FAMILIES), f"{wrapper.part}.model_type", where)
-    family = FAMILIES[text]
-    if text == wrapper.family or family.text:  # transformers leaves out what is as its class has it
-        family = family._replace(defaults={**family.text, **family.defaults})
+    family = FAMILIES[text]  # of which transformers leaves out what is as its class has it
+    family = family._replace(defaults={**family.text, **family.defaults})
     flags = [each["tie_word_embeddings"] for each in (given, inner) if each.get("tie_word_embeddings") is not None]
     if not all(flag is flags[0] and isinstance(flag, bool) for flag in flags):
         raise ValueError(
