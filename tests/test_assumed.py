@@ -316,7 +316,6 @@ def test_what_is_no_grid_is_no_chart():
         (LLAMA, "num_experts_per_tok", 2), (LLAMA, "moe_intermediate_size", 768), (LLAMA, "n_shared_experts", 1),
         (LLAMA, "kv_lora_rank", 512), (LLAMA, "q_lora_rank", 512), (LLAMA, "qk_rope_head_dim", 64),
         (LLAMA, "attention_chunk_size", 8192), (LLAMA, "attention_window_size", 4096), (LLAMA, "window_size", 4096),
-        (LLAMA, "quantization", {"group_size": 64, "bits": 4}), (LLAMA, "compression_config", {"bits": 4}),
         (LLAMA, "mamba_d_state", 16), (LLAMA, "conv_kernel", 4), (LLAMA, "linear_num_key_heads", 16),
         (LLAMA, "vision_config", {"hidden_size": 1}), (LLAMA, "text_config", {"hidden_size": 1}),
         (LLAMA, "block_configs", [{}]), (LLAMA, "hidden_size_per_layer_input", 256), (LLAMA, "num_kv_shared_layers", 2),
