@@ -315,7 +315,6 @@ def test_what_is_no_grid_is_no_chart():
         (LLAMA, "num_experts_per_tok", 2), (LLAMA, "moe_intermediate_size", 768), (LLAMA, "n_shared_experts", 1),
         (LLAMA, "kv_lora_rank", 512), (LLAMA, "q_lora_rank", 512), (LLAMA, "qk_rope_head_dim", 64),
         (LLAMA, "attention_chunk_size", 8192), (LLAMA, "attention_window_size", 4096), (LLAMA, "window_size", 4096),
-        (LLAMA, "quantization", {"group_size": 64, "bits": 4}), (LLAMA, "compression_config", {"bits": 4}),
         (LLAMA, "mamba_d_state", 16), (LLAMA, "conv_kernel", 4), (LLAMA, "linear_num_key_heads", 16),
         (LLAMA, "vision_config", {"hidden_size": 1}), (LLAMA, "text_config", {"hidden_size": 1}),
         (LLAMA, "block_configs", [{}]), (LLAMA, "hidden_size_per_layer_input", 256), (LLAMA, "num_kv_shared_layers", 2),
@@ -360,16 +359,15 @@ def test_the_model_types_own_architecture_is_known(model_type, name):
     check_architecture([name], model_type, "x")
 
 
-def test_a_quantization_of_parts_is_refused():
+def test_a_quantization_of_parts_is_read():
     fp8 = {
         "quant_method": "fp8",
         "modules_to_not_convert": ["lm_head", "model.layers.0.input_layernorm", "model.layers.0.mlp.gate"],
     }
-    assert wb.from_hf_config(LLAMA | {"quantization_config": fp8}).quantization.format == "fp8"
+    assert wb.from_hf_config(LLAMA | {"quantization_config": fp8}).quantization.attention is None
     for key in ("modules_to_not_convert", "ignored_layers", "ignore"):
         mixed = {"quant_method": "fp8", key: ["self_attn", "lm_head"]}
-        message = f"quantization_config: {key} = 'self_attn': a part in a format of its own is not modelled$"
-        refused(message, wb.from_hf_config, LLAMA | {"quantization_config": mixed})
+        assert wb.from_hf_config(LLAMA | {"quantization_config": mixed}).quantization.attention.format == "bf16"
 
 
 def test_old_spellings_of_awq_are_read():
