@@ -360,16 +360,15 @@ def test_the_model_types_own_architecture_is_known(model_type, name):
     check_architecture([name], model_type, class_stems(model_type), "x")
 
 
-def test_a_quantization_of_parts_is_refused():
+def test_a_quantization_of_parts_is_read():
     fp8 = {
         "quant_method": "fp8",
         "modules_to_not_convert": ["lm_head", "model.layers.0.input_layernorm", "model.layers.0.mlp.gate"],
     }
-    assert wb.from_hf_config(LLAMA | {"quantization_config": fp8}).quantization.format == "fp8"
+    assert wb.from_hf_config(LLAMA | {"quantization_config": fp8}).quantization.attention is None
     for key in ("modules_to_not_convert", "ignored_layers", "ignore"):
         mixed = {"quant_method": "fp8", key: ["self_attn", "lm_head"]}
-        message = f"quantization_config: {key} = 'self_attn': a part in a format of its own is not modelled$"
-        refused(message, wb.from_hf_config, LLAMA | {"quantization_config": mixed})
+        assert wb.from_hf_config(LLAMA | {"quantization_config": mixed}).quantization.attention.format == "bf16"
 
 
 def test_old_spellings_of_awq_are_read():
