@@ -64,13 +64,6 @@ def test_every_model_type_that_is_read_is_counted():
     assert not set(REFUSED) & {*FAMILIES, *WRAPPERS}
 
 
-def test_the_documentation_lists_every_model_type():
-    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
-    read, named = page.split("## Refused by name")
-    assert [kind for kind in (*FAMILIES, *WRAPPERS) if f"`{kind}`" not in read] == []
-    assert [kind for kind in REFUSED if f"`{kind}`" not in named] == []
-
-
 @pytest.mark.parametrize(
     ("kind", "like", "name"),
     [
