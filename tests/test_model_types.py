@@ -291,6 +291,7 @@ def test_draft_heads_are_no_models(name):
         ("Hunyuan-A13B", {"num_shared_expert": 2}, "num_shared_expert = 2: not modelled, only 1 is"),
         ("Hunyuan-A13B", {"moe_intermediate_size": 7}, "moe_intermediate_size = 7: must be intermediate_size 3072"),
         ("llama2_7b", {"n_embd": 8192}, "hidden_size = 4096: n_embd = 8192 says otherwise"),
+        ("llama2_7b", {"sliding_window": 4096}, "sliding_window = 4096: its model type has no layers with a window$"),
         ("MiniMax-M2.5", {"attn_type_list": [0] * 62}, "attn_type_list = .*lightning attention"),
         (
             "Kimi-Linear-48B-A3B",

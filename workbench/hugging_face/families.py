@@ -42,6 +42,7 @@ def _class(hidden: int, mlp: int, layers: int, heads: int, vocab: int, context: 
 
 _TIED = {"tie_word_embeddings": True}
 _LLAMA = Family(text=_class(4096, 11008, 32, 32, 32000, 2048), heads=True)
+_UNSLID: dict[str, object] = {"sliding_window": None}  # the class has windows, files say of what size
 _QWEN = {"use_sliding_window": False, "sliding_window": 4096}
 _QWEN2 = _QWEN | {"num_key_value_heads": 32, "max_window_layers": 28}
 _QWEN2_VL = _QWEN | {"num_key_value_heads": 8, "max_window_layers": 80}
@@ -79,7 +80,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "ministral": Family({"num_key_value_heads": 8, "sliding_window": 4096}),
     "ministral3": Family(
-        {"num_key_value_heads": 8, "head_dim": 128}, _class(4096, 14336, 34, 32, 131072, 262144)
+        _UNSLID | {"num_key_value_heads": 8, "head_dim": 128}, _class(4096, 14336, 34, 32, 131072, 262144)
     ),
     "qwen": Family(
         keys={"head_dim": "kv_channels", "max_position_embeddings": "seq_length"}, hybrid="qwen",
@@ -95,7 +96,7 @@ FAMILIES: dict[str, Family] = {
     "gemma": Family(_TIED | {"num_key_value_heads": 16, "head_dim": 256}, _class(3072, 24576, 28, 16, 256000, 8192)),
     "gemma2": Family(_GEMMA2, _class(2304, 9216, 26, 8, 256000, 8192)),
     "gemma3_text": Family(_GEMMA3, scaled=True, qk_norm=True),
-    "phi3": Family(text=_class(3072, 8192, 32, 32, 32064, 4096)),
+    "phi3": Family(_UNSLID, text=_class(3072, 8192, 32, 32, 32064, 4096)),
     "internlm": Family(),
     "internlm2": Family(text=_class(4096, 11008, 32, 32, 103168, 2048)),
     "internlm3": Family(),
@@ -131,13 +132,13 @@ FAMILIES: dict[str, Family] = {
         },
         hybrid="chatglm",
     ),
-    "smollm3": Family(_TIED | {"num_key_value_heads": 4, "use_sliding_window": False}),
+    "smollm3": Family(_TIED | _UNSLID | {"num_key_value_heads": 4, "use_sliding_window": False}),
     "seed_oss": Family({"num_key_value_heads": 8, "head_dim": 128}),
     "ernie4_5": Family(_TIED | {"num_key_value_heads": 2, "head_dim": 128}),
     "hunyuan_v1_dense": Family(qk_norm="use_qk_norm", classes=("hunyuandensev1",)),
-    "phi4mm": Family(harmless=_HARMLESS_LORA),
-    "phi4_multimodal": Family(harmless=_HARMLESS_LORA),
-    "phi3_v": Family(classes=("phi3v",)),
+    "phi4mm": Family(_UNSLID, harmless=_HARMLESS_LORA),
+    "phi4_multimodal": Family(_UNSLID, harmless=_HARMLESS_LORA),
+    "phi3_v": Family(_UNSLID, classes=("phi3v",)),
     # Dense, without a gate, and older ones with a table of positions
     "phi": Family(gated=False, qk_norm="qk_layernorm"),
     "phi-msft": Family(keys=_GPT_POSITIONS, gated=False, mlp_ratio=4, classes=("phi",)),
@@ -146,7 +147,7 @@ FAMILIES: dict[str, Family] = {
     "apertus": Family(gated=False, qk_norm=True),
     "arcee": Family(gated=False),
     "jais2": Family(gated=False),
-    "starcoder2": Family(_TIED | {"num_key_value_heads": 2}, gated=False),
+    "starcoder2": Family(_TIED | _UNSLID | {"num_key_value_heads": 2}, gated=False),
     "gpt2": Family(_TIED, keys=_GPT_POSITIONS, gated=False, mlp_ratio=4, extra_positions=0),
     "gpt_bigcode": Family(
         _TIED | {"multi_query": True}, keys=_GPT_POSITIONS, gated=False, mlp_ratio=4, extra_positions=0
@@ -168,7 +169,7 @@ FAMILIES: dict[str, Family] = {
     "RefinedWebModel": Family(_TIED, gated=False, mlp_ratio=4, classes=("falcon", "rw")),
     # Mixtures of experts
     "mixtral": Family(
-        {"num_key_value_heads": 8}, keys=_LOCAL, expert_size="intermediate_size"
+        _UNSLID | {"num_key_value_heads": 8}, keys=_LOCAL, expert_size="intermediate_size"
     ),
     "qwen2_moe": Family(
         _QWEN | {"max_window_layers": 28}, keys=_QWEN_MOE, expert_size=_EXPERT, hybrid="shared_gate"
@@ -182,7 +183,7 @@ FAMILIES: dict[str, Family] = {
         keys=_QWEN_MOE, expert_size=_EXPERT, qk_norm=True,
     ),
     "phimoe": Family(
-        {"num_key_value_heads": 8}, keys=_LOCAL, expert_size="intermediate_size"
+        _UNSLID | {"num_key_value_heads": 8}, keys=_LOCAL, expert_size="intermediate_size"
     ),
     "gpt_oss": Family(
         {"num_key_value_heads": 8, "head_dim": 64, "sliding_window": 128, "sliding_window_pattern": 2},

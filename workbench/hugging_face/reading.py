@@ -186,6 +186,8 @@ def _window(fields: ConfigFields, layers: int) -> dict[str, Any] | None:
         windowed = layers - layers // pattern
     else:  # Qwen: the first layers see everything
         windowed = layers - min(full, layers)
+    if windowed and "sliding_window" not in fields.family.defaults:  # the class has none, whatever engines make of it
+        raise fields.error("sliding_window", "its model type has no layers with a window", size)
     return {"size": size, "layers": windowed} if windowed else None
 
 
