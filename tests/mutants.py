@@ -89,7 +89,9 @@ TESTS = {
     "catalog/scaling.py": ["scaling"],
     "kernels/formats.py": ["memory", "operators", "steps"],
     "common/arguments.py": ["assumed", "public_arguments"],
-    "config_keys.py": ["assumed", "hf"],
+    "hugging_face/keys.py": ["assumed", "hf"],
+    "hugging_face/reading.py": ["hf", "model_types"],
+    "hugging_face/hybrids.py": ["model_types"],
     "explorer/bounds.py": ["explorer"],
     "explorer/page_server.py": ["explorer_server"],
     "explorer/chart_looks.py": ["charts_as_printed"],
@@ -500,10 +502,25 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("if len(listed) > MAX_LABELS:", "if not listed:", "labels without an end"),
         ("islice(values, MAX_LABELS + 1)) if", "islice(values, MAX_LABELS)) if", "a longer iterator cut"),
     ],
-    "config_keys.py": [
+    "hugging_face/keys.py": [
         ("if not unset and (", "if unset and (", "keys passed over"),
-        ("if within else", "if not within else", "a dense MLP taken for the experts'"),
         ("if not stem or", "if stem and", "any architecture"),
+    ],
+    "hugging_face/reading.py": [
+        ('(original or context if kind == "yarn" else context)', "context", "yarn stretches the stretched"),
+        ("if rope is None or family.scaled:", "if rope is None:", "Gemma 3 stretched twice"),
+        ('+ family.extra_positions,\n', ",\n", "OPT's first two positions"),
+        ("i >= first and i % every == 0", "i % every == 0", "dense layers in front"),
+        ("if family.heads and", "if not family.heads and", "draft heads as models"),
+        ("(fields.count(\"n_shared_experts\", 0, least=0) or 0) * size", "size", "one shared expert in all"),
+    ],
+    "hugging_face/hybrids.py": [
+        ('"attention_layers": full if full < layers else None', '"attention_layers": None', "softmax in all layers"),
+        ("layers - layers // interval", "layers // interval", "chunks in the wrong layers"),
+        ("2 * width if wide else width", "width", "double-wide MLPs"),
+        ("-(-int(2 * ratio * hidden / 3) // 256) * 256", "int(2 * ratio * hidden / 3)", "no multiple of 256"),
+        ('sizes["intermediate_size"] // 2', 'sizes["intermediate_size"]', "Qwen's two halves"),
+        ('"shared_intermediate_size": width}', '"shared_intermediate_size": None}', "Hunyuan's shared expert"),
     ],
     "kernels/unknowns.py": [
         ("if gpu.sm_count is None and", "if gpu.sm_count == 0 and", "nothing said of SMs"),

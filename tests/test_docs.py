@@ -12,6 +12,7 @@ import pytest
 
 from workbench import figures
 from workbench.catalog.fits import UNITS
+from workbench.hugging_face.families import FAMILIES, REFUSED, WRAPPERS
 from workbench.operators import OPERATORS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,3 +125,10 @@ def test_promises_and_security_are_found():
     assert "\npromises\nsecurity\n" in index
     assert "(docs/promises.md)" in (ROOT / "SECURITY.md").read_text()
     assert "{include} ../SECURITY.md" in (DOCS / "security.md").read_text()
+
+
+def test_the_documentation_lists_every_model_type():
+    page = (DOCS / "models.md").read_text(encoding="utf-8")
+    read, named = page.split("## Refused by name")
+    assert [kind for kind in (*FAMILIES, *WRAPPERS) if f"`{kind}`" not in read] == []
+    assert [kind for kind in REFUSED if f"`{kind}`" not in named] == []

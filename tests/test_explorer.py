@@ -105,7 +105,7 @@ def test_a_view_survives_json():
         ({"series": {"a": {"gpus": "t4"}}}, "unknown key of a series 'gpus'"),
         ({"model": ["llama-7b"], "configs": {"llama-7b": CONFIG}}, "'llama-7b' is a model of the catalog"),
         ({"model": ["A/b"], "configs": {"A/b": CONFIG}}, "'A/b': the name of a model is in lower case"),
-        ({"model": ["x"], "configs": {"x": {"model_type": "bert"}}}, "unknown model_type 'bert'"),
+        ({"model": ["x"], "configs": {"x": {"model_type": "bert"}}}, "model_type = 'bert': not read"),
         ({"pins": [PIN] * 51}, "51 entries, of 50 that a page holds"),
         ({"series": {f"s{i}": {} for i in range(5000)}}, "5,000 entries, of 100 that a page holds"),
         ({"series": {"a": {"operator": ["qk"] * 101}}}, "operator selects by a name or a number, or by a list of at"),

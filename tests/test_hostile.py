@@ -251,8 +251,9 @@ def test_bytes_that_are_no_config_are_not_measured(tmp_path_factory, content):
 
 def test_the_name_in_a_config_is_no_path(tmp_path):
     assert wb.from_hf_config(CONFIG).id == "passwd"
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    assert find_model(str(tmp_path)).id == "passwd"
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIG))
+    assert find_model(str(tmp_path / "model")).id == "model"
 
 
 # Kernel timings ---------------------------------------------------------------------------------------------------

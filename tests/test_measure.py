@@ -119,8 +119,8 @@ def test_a_config_has_the_sizes_that_the_package_reads(tmp_path, name):
         ({"hidden_size": None}, "config.json: hidden_size: Field required"),
         ({"hidden_size": "4096"}, "config.json: hidden_size = '4096': expected a whole number from 1"),
         ({"num_hidden_layers": 0}, "config.json: num_hidden_layers = 0: expected a whole number from 1"),
-        ({"num_key_value_heads": 5}, "n_heads 32 is not a multiple of n_kv_heads 5"),
-        ({"num_local_experts": 8}, "num_local_experts = 8: not read, and changes the arithmetic"),
+        ({"num_key_value_heads": 5}, "num_key_value_heads = 5: num_attention_heads 32 is no multiple of it"),
+        ({"num_local_experts": 8}, "num_local_experts = 8: not read in a llama, and changes its arithmetic"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "not a llama language model"),
     ],
 )
@@ -134,7 +134,10 @@ def test_a_config_that_cannot_be_measured_is_one_line(tmp_path, capsys, change, 
 
 def test_a_config_that_is_not_there(tmp_path, capsys):
     assert measure.main(["--dry-run", "--model", str(tmp_path / "config.json")]) == 1
-    assert capsys.readouterr().err == f"measure: argument --model: {tmp_path / 'config.json'}: no such file\n"
+    assert capsys.readouterr().err == (
+        f"measure: argument --model: {tmp_path / 'config.json'}: no such file; give a config.json on this machine,"
+        " nothing is downloaded\n"
+    )
 
 
 def test_operators_are_grouped_as_engines_and_papers_run_them():

@@ -16,7 +16,7 @@ FILES = {path.relative_to(ROOT / "workbench").as_posix(): path for path in sorte
 #: Wings, and the modules beside them: each imports only from those before it.
 ORDER = (
     "ending", "common", "files", "catalog", "operators", "kernels", "grid", "signatures", "published", "servers",
-    "simulation", "serving", "search", "speculation", "store", "cluster", "config_keys", "hugging_face", "measure",
+    "simulation", "serving", "search", "speculation", "store", "cluster", "hugging_face", "measure",
     "timings", "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures", "explorer", "cli",
 )  # fmt: skip
 #: Functions, classes and constants that are called alike; commands are called like what they run (`cli`).

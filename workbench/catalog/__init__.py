@@ -20,8 +20,9 @@ from .fits import (
     read_fits,
 )
 from .gpu_entries import GPU, KernelFit, Link, Memory, gpu, gpus, kernel_fit
-from .model_entries import Model, Quantization, model, models
+from .model_entries import Model, model, models
 from .model_parts import Indexer, LinearAttention, Mla, Moe, PerLayerEmbedding, SlidingWindow
+from .quantization import PartFormat, Quantization
 
 __all__ = [
     "DEFAULT_ENGINE",
@@ -51,6 +52,7 @@ __all__ = [
     "Model",
     "Moe",
     "MoeFit",
+    "PartFormat",
     "PerLayerEmbedding",
     "PrefillFit",
     "Quantization",

@@ -13,22 +13,44 @@ WIDTH: dict[str, float] = {
 class GroupFormat(NamedTuple):
     """A checkpoint format in which groups of weights along the input dimension share a scale."""
 
-    element: str  #: plain format of one weight
+    element: str  #: plain format that kernels take one weight for
     group_size: int  #: weights that share one scale, unless the checkpoint says otherwise [1]
-    group_bytes: float  #: scale and zero point of one group [byte]
+    group_bytes: float  #: what belongs to one group beside its weights: scales and zero points [byte]
+    bits: int | None = None  #: of one weight, where they are not those of the plain format [bit]
+    fixed: bool = False  #: the group's size is the format's own
 
 
 #: Formats whose weights share scales. AWQ (Lin et al. 2023, arXiv 2306.00978) and GPTQ (Frantar et al. 2022, arXiv
-#: 2210.17323) store an fp16 scale and a 4-bit zero point per group; the OCP microscaling format MXFP4 an 8-bit exponent
-#: per 32 weights; NVFP4 an fp8 scale per 16 (NVIDIA 2025); DeepSeek-V3 (arXiv 2412.19437, section 3.3) an fp32 scale
-#: for every block of 128 x 128 fp8 weights.
+#: 2210.17323) store an fp16 scale and a zero point of a weight's width per group; compressed-tensors' symmetric
+#: integers (w4a16, w8a16) a 16-bit scale alone; the OCP microscaling formats MXFP4 and MXFP8 an 8-bit exponent per 32
+#: weights; NVFP4 an fp8 scale per 16 (NVIDIA 2025); DeepSeek-V3 (arXiv 2412.19437, section 3.3) an fp32 scale for every
+#: block of 128 x 128 fp8 weights; bitsandbytes' NF4 (Dettmers et al. 2023, arXiv 2305.14314) an fp32 scale per 64, or
+#: an 8-bit one and an fp32 one per 256 of these ("nf4_double"); MLX an fp16 scale and an fp16 bias; llama.cpp's types
+#: what their blocks in ggml-common.h hold: q6_k 210 bytes for 256 weights, 6.5625 bits.
 GROUP_FORMATS: dict[str, GroupFormat] = {
     "awq": GroupFormat("int4", 128, 2.5),
     "gptq": GroupFormat("int4", 128, 2.5),
+    "gptq2": GroupFormat("int4", 128, 2.25, 2),
+    "gptq3": GroupFormat("int4", 128, 2.375, 3),
+    "gptq8": GroupFormat("int8", 128, 3.0),
+    "w4a16": GroupFormat("int4", 128, 2.0),
+    "w8a16": GroupFormat("int8", 128, 2.0),
     "mxfp4": GroupFormat("fp4", 32, 1.0),
+    "mxfp8": GroupFormat("fp8", 32, 1.0),
     "nvfp4": GroupFormat("fp4", 16, 1.0),
     "fp8_block": GroupFormat("fp8", 128 * 128, 4.0),
-}
+    "nf4": GroupFormat("int4", 64, 4.0),
+    "nf4_double": GroupFormat("int4", 64, 1 + 4 / 256),
+    **{f"mlx{bits}": GroupFormat("int4" if bits <= 4 else "int8", 64, 4.0, bits) for bits in (2, 3, 4, 5, 6, 8)},
+    **{
+        name: GroupFormat("int4" if bits <= 4 else "int8", block, size - block * bits / 8, bits, fixed=True)
+        for name, (bits, block, size) in {
+            "q4_0": (4, 32, 18), "q4_1": (4, 32, 20), "q5_0": (5, 32, 22), "q5_1": (5, 32, 24), "q8_0": (8, 32, 34),
+            "q2_k": (2, 256, 84), "q3_k": (3, 256, 110), "q4_k": (4, 256, 144), "q5_k": (5, 256, 176),
+            "q6_k": (6, 256, 210), "iq4_xs": (4, 256, 136),
+        }.items()
+    },
+}  # fmt: skip
 
 #: Formats that weights may be stored in.
 WEIGHT_DTYPES = (*WIDTH, *GROUP_FORMATS)
@@ -68,7 +90,7 @@ def element_bytes(dtype: str, group_size: int | None = None) -> float:
         return WIDTH[dtype]
     form = GROUP_FORMATS[dtype]
     size = form.group_size if group_size is None else whole_number("group_size", group_size)
-    return WIDTH[form.element] + form.group_bytes / size
+    return (WIDTH[form.element] if form.bits is None else form.bits / 8) + form.group_bytes / size
 
 
 class KernelFormat(NamedTuple):

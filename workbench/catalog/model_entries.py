@@ -3,25 +3,17 @@
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources.abc import Traversable
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from ..common.errors import unknown
 from ..common.layers import LayerCounts
 from ..common.matrices import embedding_weights, layer_matrices
-from ..common.yaml_records import Count, Record, Text
-from .dtypes import GROUP_FORMATS
+from ..common.yaml_records import Count, Text
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 from .model_parts import Indexer, LinearAttention, Mla, Moe, PerLayerEmbedding, SlidingWindow
-
-
-class Quantization(Record):
-    """How a checkpoint stores its weights; embeddings and lm_head stay in 16 bit."""
-
-    format: Literal["awq", "gptq", "mxfp4", "nvfp4", "fp8", "int8"]
-    group_size: Count | None = None
-    scope: Literal["linear", "experts"] = "linear"
+from .quantization import Quantization
 
 
 class Model(LayerCounts, Entry):
@@ -57,7 +49,7 @@ class Model(LayerCounts, Entry):
     )
     indexer: Indexer | None = None  #: n_heads, head_dim, top_k of what chooses the tokens to attend to [1]
     per_layer_embedding: PerLayerEmbedding | None = None  #: vocab_size [token] and size [1] of the layers' own inputs
-    quantization: Quantization | None = None  #: format, group_size [1] and scope of weights that are not in 16 bit
+    quantization: Quantization | None = None  #: formats by part of weights that are not in 16 bit
     published_parameters: Count | None = None  #: the count that the source prints [1]
     sources: dict[str, str] = Field(min_length=1)  #: the documents that the numbers are from
     notes: Text | None = None  #: what else a reader has to know
@@ -110,8 +102,6 @@ class Model(LayerCounts, Entry):
             raise ValueError(f"shared_kv_layers {self.shared_kv_layers} exceed the layers that see everything")
         if moe and not self.dense_layers and widths:
             raise ValueError("intermediate_by_layer: no layer has a dense MLP")
-        if self.quantization and self.quantization.group_size and self.quantization.format not in GROUP_FORMATS:
-            raise ValueError(f"group_size does not apply to quantization format {self.quantization.format!r}")
         return self
 
     @property
@@ -194,7 +184,7 @@ class Model(LayerCounts, Entry):
             "tokens attended to": index
             and f"the {index.top_k} that {index.n_heads} heads of {index.head_dim} score highest",
             "per-layer embedding": own and f"{own.size} wide, of {own.vocab_size} tokens",
-            "weights as stored": self.quantization and f"{self.quantization.format} ({self.quantization.scope})",
+            "weights as stored": self.quantization and f"{self.quantization}",
             "parameters": f"{self.parameters:,}"
             + (f" (active {self.active_parameters:,})" if moe else "")
             + (f", published {self.published_parameters:,}" if self.published_parameters else ""),

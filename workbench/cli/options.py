@@ -20,8 +20,8 @@ CORES = cores()
 Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:PORT.")]
 FileFormat = Annotated[str | None, typer.Option(help="Format of FILE; by default recognized by its content.")]
 WeightDtype = Annotated[str | None, typer.Option()]
-ActivationDtype = Annotated[str, typer.Option()]
-KvDtype = Annotated[str, typer.Option()]
+ActivationDtype = Annotated[str | None, typer.Option()]
+KvDtype = Annotated[str | None, typer.Option()]
 TimeModel = Annotated[str, typer.Option(help="'ideal' or 'kernel'.")]
 
 

@@ -81,12 +81,12 @@ def make_controls() -> dict[str, Control]:
             lambda value: {"weight_dtype": value or None}, lambda view: view.weight_dtype or "",
         ),
         "activation_dtype": Control(
-            w.Dropdown(options=list(WIDTH), description="Activations", **plain),
-            lambda value: {"activation_dtype": value}, lambda view: view.activation_dtype,
+            w.Dropdown(options={"as stored": "", **{d: d for d in WIDTH}}, description="Activations", **plain),
+            lambda value: {"activation_dtype": value or None}, lambda view: view.activation_dtype or "",
         ),
         "kv_dtype": Control(
-            w.Dropdown(options=list(WIDTH), description="KV cache", **plain),
-            lambda value: {"kv_dtype": value}, lambda view: view.kv_dtype,
+            w.Dropdown(options={"as stored": "", **{d: d for d in WIDTH}}, description="KV cache", **plain),
+            lambda value: {"kv_dtype": value or None}, lambda view: view.kv_dtype or "",
         ),
         "time_model": Control(
             w.Dropdown(

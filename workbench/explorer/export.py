@@ -15,7 +15,7 @@ from .view import View, grid_arguments, options
 
 #: Arguments of `roofline_grid` whose default need not be said.
 _DEFAULTS = {
-    "candidates": None, "tp": None, "weight_dtype": None, "activation_dtype": "fp16", "kv_dtype": "fp16",
+    "candidates": None, "tp": None, "weight_dtype": None, "activation_dtype": None, "kv_dtype": None,
     "time_model": "ideal", "launch_latency": 0.0,
 }  # fmt: skip
 

@@ -45,8 +45,8 @@ class Settings(Record):
 
     tp: int = Field(default=1, gt=0, le=1024)
     weight_dtype: Label | None = None
-    activation_dtype: Label = "fp16"
-    kv_dtype: Label = "fp16"
+    activation_dtype: Label | None = None
+    kv_dtype: Label | None = None
     time_model: Label = "ideal"
     launch_latency_us: float = Field(default=0.0, ge=0, lt=1e6, allow_inf_nan=False)
     peak_tflops: Number | None = None
@@ -209,7 +209,7 @@ def chosen_models(view: View) -> list[str | Model]:
 
 def own_model(name: str, config: dict[str, Any]) -> Model:
     """The model of a config.json, under a name of the reader's (lower case, without slashes)."""
-    return from_hf_config(config | {"_name_or_path": name})
+    return from_hf_config(config, name=name)
 
 
 def grid_arguments(view: View) -> dict[str, Any]:

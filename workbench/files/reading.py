@@ -148,12 +148,13 @@ def read_small(path: Any, most: int | None = None) -> bytes:
 # JSON -------------------------------------------------------------------------------------------------------------
 
 
-def parse_json(content: str | bytes, where: str, *, strict: bool = True) -> Any:
+def parse_json(content: str | bytes, where: str, *, strict: bool = True, infinite: bool = False) -> Any:
     """The value of a JSON text; ValueError, in one line, where it is invalid or too deep.
 
-    Strict, there is no NaN, and no key of an object is given twice.
+    Strict, there is no NaN, no infinity unless `infinite`, and no key of an object is given twice.
     """
-    options: dict[str, Any] = {"object_pairs_hook": _unique, "parse_constant": _refused} if strict else {}
+    constant = _number if infinite else _refused
+    options: dict[str, Any] = {"object_pairs_hook": _unique, "parse_constant": constant} if strict else {}
     try:
         value = json.loads(content, **options)
     except json.JSONDecodeError as error:
@@ -185,6 +186,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise ValueError(f"{twice[:80]!r} is given twice")
     return found
+
+
+def _number(constant: str) -> float:
+    if constant == "NaN":
+        _refused(constant)
+    return float(constant)
 
 
 def _refused(constant: str) -> None:

@@ -14,7 +14,7 @@ from ..common.arguments import LEAST, check_range
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
 from ..kernels import assumptions, attainable, bound, fit_of, longest
-from ..kernels.unknowns import kernel_kinds
+from ..kernels.unknowns import joined, kernel_kinds
 from ..operators import COLLECTIVES, PHASES, kernel_of
 from .evaluation import evaluate
 from .sweep import COSTS, Sweep, checked
@@ -31,8 +31,8 @@ def roofline_grid(
     candidates: int | Iterable[int] | None = None,
     tp: int | Iterable[int] | None = None,
     weight_dtype: str | None = None,
-    activation_dtype: str = "fp16",
-    kv_dtype: str = "fp16",
+    activation_dtype: str | None = None,
+    kv_dtype: str | None = None,
     lm_head_dtype: str | None = None,
     causal: bool | None = None,
     logits: str = "last",
@@ -65,11 +65,13 @@ def roofline_grid(
         GPUs that share every layer, each with its part of the heads, the MLP and the vocabulary (`operators.shard`);
         adds a dim. All is then per GPU, and "fused" has the operator `all_reduce`, which waits for the link [1].
     weight_dtype : str, optional
-        None is the checkpoint's own (fp16 unless it is quantized); else a plain format for every matrix, or "awq",
-        "gptq", "mxfp4", "nvfp4": 4 bits with their group scales. In each of 8 or 4 bits embeddings and lm_head are left
-        in fp16, as checkpoints leave them.
-    activation_dtype, kv_dtype : str
-        Formats of activations and of the KV cache.
+        None is the checkpoint's own by part of the model (fp16 unless it is quantized); else a plain format for every
+        matrix, one of `catalog.GROUP_FORMATS` with its scales, such as "awq" or "nvfp4", or a file type of llama.cpp's,
+        such as "q4_k_m". In each of 8 or fewer bits embeddings and lm_head are left in fp16, as checkpoints leave them,
+        but in llama.cpp's.
+    activation_dtype, kv_dtype : str, optional
+        Formats of activations and of the KV cache. None is what the checkpoint says, else fp16; where a GPU has no such
+        rate, activations are in 16 bits on all of the grid's, and the attribute `assumed` says so.
     lm_head_dtype : str, optional
         Format of lm_head's weights; None is that of the other weights, or fp16 where those have 8 or 4 bits.
     causal : bool, optional
@@ -145,7 +147,7 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
         for kind in kernel_kinds(model, sweep.operators, sweep.formats[name])
     }
     told = assumptions(sweep.gpus.values(), sweep.timing.time_model, list(run), engine=sweep.timing.engine)
-    attrs = sweep.attrs | {"assumed": told}
+    attrs = sweep.attrs | {"assumed": joined([told, *(formats.assumed for formats in sweep.formats.values())])}
     ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, attrs)
     if names:
         ds.variables["fit"].attrs |= flags(names)

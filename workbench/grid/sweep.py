@@ -18,7 +18,7 @@ from ..catalog.model_entries import model as find_model
 from ..common.arguments import as_list, checked_names, one_of, whole_number, whole_numbers
 from ..common.errors import unknown
 from ..kernels.collectives import check_machine
-from ..kernels.formats import Formats, OperandFormats
+from ..kernels.formats import Formats, OperandFormats, one_for_all
 from ..kernels.times import Timing
 from ..operators import OPERATORS, PHASES, Conventions, has_operator, operator_set
 
@@ -119,8 +119,8 @@ def _regions(lengths: dict[str, int], steps: dict[str, int]) -> int:
 
 def checked(
     gpu: Any, model: Any, operator: Any = None, phase: Any = PHASES, batch_size: Any = 1, seq_len: Any = 1024, *,
-    candidates: Any = None, tp: Any = None, weight_dtype: str | None = None, activation_dtype: str = "fp16",
-    kv_dtype: str = "fp16", lm_head_dtype: str | None = None, causal: bool | None = None, logits: str = "last",
+    candidates: Any = None, tp: Any = None, weight_dtype: str | None = None, activation_dtype: str | None = None,
+    kv_dtype: str | None = None, lm_head_dtype: str | None = None, causal: bool | None = None, logits: str = "last",
     scores: str | None = None, time_model: str = "ideal", launch_latency: float = 0.0, engine: str | None = None,
     dtype: str = "float64",
 ) -> Sweep:  # fmt: skip
@@ -134,7 +134,8 @@ def checked(
     logits, scores = one_of("logits", logits, ("last", "all")), one_of("scores", scores, (None, "memory", "chip"))
     causal, dtype = one_of("causal", causal, (None, True, False)), one_of("dtype", dtype, ("float64", "float32"))
     timing = Timing(time_model, launch_latency, engine)
-    formats = Formats(weight_dtype, activation_dtype, kv_dtype, lm_head_dtype)
+    asked = Formats(weight_dtype, activation_dtype, kv_dtype, lm_head_dtype)
+    formats = {name: asked.of(entry, gpus.values()) for name, entry in models.items()}
     wanted = as_list("operator", "fused" if operator is None else operator)
     if tp is not None:
         sizes["tp"] = whole_numbers("tp", tp)
@@ -144,7 +145,8 @@ def checked(
     attrs = {
         "title": "Roofline of LLM inference operators",
         "forward_pass": " ".join(operators) if wanted == ["fused"] else "",
-        "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
+        "weight_dtype": weight_dtype or "as stored", "activation_dtype": one_for_all(formats.values(), "activation"),
+        "kv_dtype": one_for_all(formats.values(), "kv"),
         "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
         "launch_latency": timing.launch_latency,
     }  # fmt: skip
@@ -152,8 +154,8 @@ def checked(
         attrs["engine"] = engine or DEFAULT_ENGINE
     return Sweep(
         gpus=gpus, models=models, operators=operators, has=has, phases=phases, sizes=sizes,
-        formats={name: formats.of(entry) for name, entry in models.items()},
-        conventions=Conventions(causal, scores), logits=logits, timing=timing, dtype=dtype, attrs=attrs,
+        formats=formats, conventions=Conventions(causal, scores), logits=logits, timing=timing, dtype=dtype,
+        attrs=attrs,
     )  # fmt: skip
 
 

@@ -1,33 +1,39 @@
 """Number formats of a model's operands: how wide each is, and what an operator computes in."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from ..catalog import Model
-from ..catalog.dtypes import GROUP_FORMATS, WIDTH, check_dtype, compute_dtype, element_bytes, kernel_format
+from ..catalog import GPU, Model, PartFormat
+from ..catalog.dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, check_dtype, compute_dtype, kernel_format
+from ..catalog.gguf import MIXES, head_format, layer_share
+from ..common.arguments import one_of
+from ..common.matrices import layer_matrices
 from ..operators import OPERATORS, Widths
+from ..operators.cost import WEIGHT_OPERANDS
 
 
 @dataclass(frozen=True)
 class OperandFormats:
     """Number format of each kind of operand of one model, and its widths [byte], a checkpoint's scales included."""
 
-    weight: str
-    experts: str
-    lm_head: str
+    weights: dict[str, PartFormat]  #: by `operators.cost.WEIGHT_OPERANDS`
     activation: str
     kv: str
+    embeddings: float  #: width of the embedding's tables [byte]
     widths: Widths
+    assumed: str = ""  #: what they are other than as the checkpoint says, for want of a GPU's rate
 
     @property
     def residual(self) -> str:
         """Of what passes between the matrix products: the activations', or of 16 bits where those are narrower."""
-        wide = (form for form in (self.activation, self.lm_head) if WIDTH.get(form, 0) >= WIDTH["fp16"])
+        wide = (form for form in (self.activation, self.weights["lm_head"].format) if WIDTH.get(form, 0) >= 2)
         return next(wide, "fp16")
 
     def stored(self, operator: str) -> str:
         """The format of the stored operand that an operator multiplies activations with."""
         kind = OPERATORS[operator].operand if operator in OPERATORS else "weight"
-        return str(getattr(self, kind))
+        return self.weights[kind].format if kind in WEIGHT_OPERANDS else str(getattr(self, kind))
 
     def kernel_format(self, operator: str) -> str:
         """The kind of kernel, by formats, that an operator runs: a key of `catalog.fits.NEAR_FORMATS`."""
@@ -44,26 +50,82 @@ class Formats:
     """The formats that a user asks for; `of` a model, with those of its checkpoint. ValueError for an unknown one."""
 
     weight: str | None = None  #: of every matrix; None is the checkpoint's own (fp16 unless it is quantized)
-    activation: str = "fp16"  #: of activations
-    kv: str = "fp16"  #: of the KV cache
+    activation: str | None = None  #: of activations; None is what the checkpoint says, or 16 bits
+    kv: str | None = None  #: of the KV cache; None is what the checkpoint says, or fp16
     lm_head: str | None = None  #: of lm_head's weights; None: the other weights', or fp16 where those are narrower
 
     def __post_init__(self) -> None:
-        for role in ("weight", "lm_head", "activation", "kv"):
-            if (dtype := getattr(self, role)) is not None or role in ("activation", "kv"):
+        one_of("weight_dtype", self.weight, (None, *dict.fromkeys((*WEIGHT_DTYPES, *MIXES))))
+        for role in ("lm_head", "activation", "kv"):
+            if (dtype := getattr(self, role)) is not None:
                 check_dtype(role, dtype)
 
-    def of(self, model: Model) -> OperandFormats:
-        """What they come to for a model."""
-        stored, rest = model.quantization, self.weight or "fp16"
-        own = stored if stored and not self.weight else None
-        narrow = self.weight in GROUP_FORMATS or WIDTH.get(rest, 2) < WIDTH["fp16"]
-        head = self.lm_head or ("fp16" if own or narrow else rest)  # checkpoints of 8 and 4 bits leave the head out
-        kinds = {
-            "weight": str(own.format) if own and own.scope == "linear" else rest,
-            "experts": str(own.format) if own else rest,
-            "lm_head": head, "activation": self.activation, "kv": self.kv,
-        }  # fmt: skip
-        groups = {str(stored.format): stored.group_size} if stored else {}
-        widths = Widths(**{kind: element_bytes(dtype, groups.get(dtype)) for kind, dtype in kinds.items()})
-        return OperandFormats(**kinds, widths=widths)
+    def of(self, model: Model, gpus: Iterable[GPU] = ()) -> OperandFormats:
+        """What they come to for a model, on GPUs that all have the rate that it computes in by default."""
+        said = model.quantization
+        weights = self._weights(model)
+        activation, assumed = (self.activation, "") if self.activation else _activation(model, gpus)
+        kv = self.kv or (said.kv if said and said.kv else "fp16")
+        stored: dict[str, Any] = {kind: weights[kind].width for kind in WEIGHT_OPERANDS}
+        widths = Widths(activation=WIDTH[activation], kv=WIDTH[kv], by_weights=self.activation is None, **stored)
+        return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, assumed)
+
+    def _weights(self, model: Model) -> dict[str, PartFormat]:
+        """By part of the model, and of the embeddings."""
+        kinds, said = (*WEIGHT_OPERANDS, "embeddings"), model.quantization
+        if self.weight is None:
+            plain = PartFormat(format="fp16")
+            given = {kind: said and said.of("other" if kind == "weight" else kind) for kind in kinds}
+            weights = {kind: own or plain for kind, own in given.items()}
+        elif self.weight in MIXES:
+            weights = _mixed(model, self.weight)
+        else:
+            same = said and said.format == self.weight
+            every = PartFormat(format=self.weight, group_size=said.group_size if said and same else None)
+            narrow = self.weight in GROUP_FORMATS or WIDTH[self.weight] < WIDTH["fp16"]
+            head = PartFormat(format="fp16") if narrow else every  # checkpoints of 8 and 4 bits leave the head out
+            weights = dict.fromkeys(kinds, every) | {"lm_head": head, "embeddings": head}
+        return weights | ({"lm_head": PartFormat(format=self.lm_head)} if self.lm_head else {})
+
+
+def one_for_all(formats: Iterable[OperandFormats], role: str) -> str:
+    """The format of "activation" or "kv" where all models have the same, else "as stored"."""
+    found = {str(getattr(each, role)) for each in formats}
+    return found.pop() if len(found) == 1 else "as stored"
+
+
+def _activation(model: Model, gpus: Iterable[GPU]) -> tuple[str, str]:
+    """The format of a model's activations where none is asked for, and what has to be said of it.
+
+    What the checkpoint says where all GPUs have that rate, else 16 bits, as the engines' weight-only kernels take.
+    """
+    cards = list(gpus)
+    said = model.quantization.activation if model.quantization else None
+    lacking = [card.id for card in cards if said and said not in card.dense_tflops]
+    if said and not lacking:
+        return said, ""
+    native = (dtype for dtype in ("fp16", "bf16") if all(dtype in card.dense_tflops for card in cards))
+    wide = next(native, "fp16")
+    if said:
+        return wide, f"{', '.join(lacking)}: no {said} rate, so {model.id} computes in {wide}"
+    return wide, f"{', '.join(card.id for card in cards)}: computes in {wide}" if wide != "fp16" else ""
+
+
+def _mixed(model: Model, name: str) -> dict[str, PartFormat]:
+    """Weights of one of llama.cpp's files, each part with the mean of its matrices."""
+    base, rules = MIXES[name]
+    usual, head = PartFormat(format=base), PartFormat(format=head_format(name))
+    bits, total = dict.fromkeys(WEIGHT_OPERANDS, 0.0), dict.fromkeys(WEIGHT_OPERANDS, 0)
+    for operator, matrix in layer_matrices(model).items():
+        if operator in OPERATORS and (kind := OPERATORS[operator].operand) in WEIGHT_OPERANDS:
+            rule = rules.get("down_proj" if operator.endswith("down_proj") else operator)
+            share = layer_share(rule[1], model.n_layers) if rule else 0.0
+            more = PartFormat(format=rule[0]).width if rule else 0.0
+            bits[kind] += 8 * matrix.weights * ((1 - share) * usual.width + share * more)
+            total[kind] += matrix.weights
+    mixed = {kind: PartFormat(format=base, bits=bits[kind] / total[kind]) for kind in WEIGHT_OPERANDS if total[kind]}
+    return (
+        dict.fromkeys(WEIGHT_OPERANDS, usual)
+        | mixed
+        | {"lm_head": head, "embeddings": head if model.tied_embeddings else usual}
+    )

@@ -4,17 +4,15 @@ They stand in for the catalog's `Model`, which needs more: operators read the sa
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from ..common.errors import shown, unknown
+from ..common.errors import unknown
 from ..common.layers import LayerCounts
 from ..common.project import DATA
-from ..config_keys import FAMILIES, SPELLINGS, Family, check_architecture, check_keys
-from ..files.reading import given_file, parse_json, read_small
+from ..hugging_face import config_path, folder_name, model_name, read_config, read_sizes
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def find_model(name: "str | ModelSizes") -> ModelSizes:
         return _entry(name)
     path = Path(name).expanduser()
     if path.suffix == ".json" or path.is_dir():
-        return from_config(path / "config.json" if path.is_dir() else path)
+        return from_config(config_path(path))
     raise unknown("model", name, catalog_models())
 
 
@@ -144,124 +142,26 @@ def _value(key: str, text: str) -> Any:
 
 # A config.json ----------------------------------------------------------------------------------------------------
 
-
-MOST_LAYERS = 10**5  # they are counted one by one
-
-
-class _Config:
-    """The fields of a config.json with the defaults of its family; remembers which were read."""
-
-    def __init__(self, given: Mapping[str, Any], family: Family, where: str):
-        self.given, self.family, self.where = {**family.defaults, **given}, family, where
-        self.read = {"quantization_config"}
-
-    def get(self, name: str, default: Any = None, *, least: int = 1) -> Any:
-        """A whole number from `least` on, or the default where there is none."""
-        value = self._found(name)
-        if value is None:
-            return default
-        if type(value) is not int or not least <= value < 10**9:
-            raise ValueError(f"{self.where}: {name} = {shown(value)}: expected a whole number from {least}")
-        return value
-
-    def flag(self, name: str, default: bool) -> bool:
-        """A bool."""
-        value = self._found(name)
-        if value is not None and type(value) is not bool:
-            raise ValueError(f"{self.where}: {name} = {shown(value)}: expected true or false")
-        return default if value is None else value
-
-    def listed(self, name: str) -> list[Any] | None:
-        """A list."""
-        value = self._found(name)
-        if value is not None and type(value) is not list:
-            raise ValueError(f"{self.where}: {name} = {shown(value)}: expected a list")
-        return value
-
-    def _found(self, name: str) -> Any:
-        keys = SPELLINGS.get(name, (name,))
-        self.read |= set(keys)
-        return next((self.given[key] for key in keys if self.given.get(key) is not None), None)
-
-    def need(self, name: str) -> Any:
-        """A field that has to be there."""
-        value = self.get(name)
-        if value is None:
-            raise ValueError(f"{self.where}: {name}: Field required")
-        return value
-
-    def experts(self, layers: int) -> ExpertSizes | None:
-        """The mixture of experts, and which layers have one."""
-        if self.family.expert_size is None:
-            return None
-        size, shared = self.need(self.family.expert_size), self.get("n_shared_experts", 0, least=0)
-        first, dense = self.get("first_k_dense_replace", 0, least=0), self.listed("mlp_only_layers") or []
-        every, step = self.get("moe_layer_freq", 1), self.get("decoder_sparse_step", 1)
-        last = min(layers, MOST_LAYERS)
-        sparse = (i % every == 0 and (i + 1) % step == 0 and i not in dense for i in range(first, last))
-        counts = self.need("n_experts"), self.need("num_experts_per_tok"), size, sum(sparse)
-        return ExpertSizes(*counts, shared * size or None) if counts[-1] else None
-
-    def window(self, layers: int) -> WindowSizes | None:
-        """The sliding window, and how many layers have it."""
-        size, types = self.get("sliding_window"), self.listed("layer_types")
-        uses, full = self.flag("use_sliding_window", True), self.get("max_window_layers", 0, least=0)
-        pattern = self.get("sliding_window_pattern")
-        windowed = layers - (layers // pattern if pattern else min(full, layers))
-        windowed = windowed if types is None else types.count("sliding_attention")
-        return WindowSizes(size, windowed) if size and uses and windowed else None
-
-    def latent(self) -> LatentSizes | None:
-        """Multi-head latent attention."""
-        if not self.family.latent:
-            return None
-        names = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-        return LatentSizes(**{name: self.need(name) for name in names}, q_lora_rank=self.get("q_lora_rank"))
+#: What a config.json says that no kernel's time follows from.
+PASSED = {"family", "max_context", "mtp_layers", "notes"}
 
 
 def from_config(path: Path) -> ModelSizes:
-    """The sizes that a Hugging Face config.json says, with transformers' defaults of its model type."""
-    where = str(path)
-    try:
-        given = parse_json(read_small(given_file(path)), where)
-    except FileNotFoundError:
-        raise ValueError(f"{where}: no such file") from None
-    kind = given.get("model_type") if isinstance(given, dict) else None
-    if not isinstance(kind, str) or kind not in FAMILIES:
-        raise ValueError(f"{where}: {unknown('model_type', kind if isinstance(kind, str) else None, FAMILIES)}")
-    check_architecture(given.get("architectures"), kind, where)
-    family = FAMILIES[kind]
-    if family.nested:
-        outer = {key: given[key] for key in ("quantization_config", "tie_word_embeddings") if key in given}
-        if not isinstance(inner := given.get(family.nested), dict):
-            raise ValueError(f"{where}: {family.nested}: expected an object, found {type(inner).__name__}")
-        config = _Config(outer | inner, family, where)
-    else:
-        config = _Config(given, family, where)
-    return _sizes(config, str(given.get("_name_or_path") or path.resolve().parent.name or kind))
+    """The sizes that a Hugging Face config.json says; ValueError where no kernel of the model's is timed."""
+    given, where = read_config(path), str(path)
+    fields, _ = read_sizes(given, where)
+    sizes = {key: _measured(key, value, where) for key, value in fields.items() if key not in PASSED}
+    name = re.sub(r"[^a-z0-9._-]+", "-", model_name(given, folder_name(path)).lower())
+    return ModelSizes(**{"tied_embeddings": False} | sizes, id=name)
 
 
-def _sizes(config: _Config, name: str) -> ModelSizes:
-    family, layers, heads = config.family, config.need("num_hidden_layers"), config.need("num_attention_heads")
-    hidden, experts, latent = config.need("hidden_size"), config.experts(layers), config.latent()
-    width = config.get("intermediate_size") or hidden * (family.mlp_ratio or 0)
-    if experts and experts.layers == layers:  # no layer has a dense MLP
-        width = experts.intermediate_size
-    positions = config.get("max_position_embeddings", 0)
-    new, kv = config.flag("new_decoder_architecture", False), config.get("num_key_value_heads", heads)
-    kv = 1 if config.flag("multi_query", False) and not new else kv
-    head_dim = config.get("head_dim") or hidden // heads
-    sizes = ModelSizes(
-        hidden, width or config.need("intermediate_size"), layers, heads,
-        latent.qk_head_dim if latent else head_dim, config.need("vocab_size"), heads if latent else kv, family.gated,
-        config.flag("tie_word_embeddings", False),
-        None if family.extra_positions is None else positions + family.extra_positions,
-        config.window(layers), experts, latent, re.sub(r"[^a-z0-9._-]+", "-", PurePosixPath(name).name.lower()),
-    )  # fmt: skip
-    config.get("num_nextn_predict_layers", least=0)
-    check_keys(config.given, config.read, config.where, "not read, and changes the arithmetic")
-    if not sizes.head_dim or layers >= MOST_LAYERS:
-        raise ValueError(f"{config.where}: {heads} heads of {hidden} in {layers} layers: no model has these")
-    if heads % sizes.n_kv_heads:
-        raise ValueError(f"{config.where}: n_heads {heads} is not a multiple of n_kv_heads {sizes.n_kv_heads}")
-    return sizes
+def _measured(key: str, value: Any, where: str) -> Any:
+    """A size, or a part, whose fields are all measured."""
+    if key in FIELDS and isinstance(value, bool | int):
+        return value
+    part = PART_SIZES.get(key)
+    given = {name: each for name, each in value.items() if each not in (None, False)} if isinstance(value, dict) else {}
+    more = [name for name in given if part is None or name not in part.__dataclass_fields__]
+    if part is None or more:
+        raise ValueError(f"{where}: its {'.'.join((key, *more[:1])) if part else key}: no kernel of that is measured")
+    return part(**given)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..operators import OPERATORS, Conventions, Cost, Step, Widths, decode, operator_set, prefill
-from ..operators.cost import Heads, attention, gemm
+from ..operators.cost import WEIGHT_OPERANDS, Heads, attention, gemm
 from ..operators.routing import experts_drawn
 from .columns import SIZES
 from .models import ModelSizes
@@ -143,9 +143,9 @@ class Kernel:
         for name in operator_set(model, "fused"):  # type: ignore[arg-type]
             row = OPERATORS[name]
             cost = row(model, prefill(1, 1), widths, Conventions())  # type: ignore[arg-type]
-            if cost is not None and row.operand in ("weight", "experts", "lm_head"):
+            if cost is not None and row.operand in WEIGHT_OPERANDS:
                 experts = model.moe.n_experts if row.routed and model.moe else 0
-                found.append((cost, float(getattr(widths, row.operand)), experts))
+                found.append((cost, float(widths.stored(row.operand)), experts))
         return found
 
 

@@ -6,12 +6,14 @@ Bytes are those that must cross the memory bus once: each operand read once, eac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..common.arrays import Array, np
 from .routing import Routed
 
 PHASES = ("prefill", "decode")
+#: Stored operands that are weights, by part of the model; "weight" is any other.
+WEIGHT_OPERANDS = ("weight", "attention", "linear_attention", "mlp", "experts", "shared", "lm_head")
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,33 @@ def decode(batch_size: Array, seq_len: Array, *, candidates: Array = 1) -> Step:
 
 @dataclass(frozen=True)
 class Widths:
-    """Bytes per element of each kind of operand [byte]; `experts` are the weights of routed experts."""
+    """Bytes per element of each kind of operand [byte]: weights, but for parts of a model that have another width."""
 
     weight: float = 2
     activation: float = 2
     kv: float = 2
     lm_head: float = 2
-    experts: float = 2
+    experts: float = 2  #: routed ones
+    attention: float | None = None  #: its projections; None, as for the rest: `weight`
+    linear_attention: float | None = None
+    mlp: float | None = None  #: dense ones
+    shared: float | None = None  #: experts that every token passes
+    by_weights: bool = False  #: activations are no narrower than the weights that they are multiplied with
+
+    def stored(self, operand: str) -> float:
+        """An element of a stored operand of weights; of any other, as of the residual [byte]."""
+        own: float | None = getattr(self, operand) if operand in WEIGHT_OPERANDS else self.residual
+        return self.weight if own is None else own
+
+    def of(self, operand: str) -> Widths:
+        """Those of an operator by its stored operand, whose width is then in `weight`, and its activations'."""
+        if operand not in WEIGHT_OPERANDS:
+            return self
+        weight = self.stored(operand)
+        least = next((width for width in (2.0, 1.0) if self.by_weights and weight >= width), 0.0)
+        if (weight, max(self.activation, least)) == (self.weight, self.activation):
+            return self
+        return replace(self, weight=weight, activation=max(self.activation, least))
 
     @property
     def residual(self) -> float:

@@ -28,7 +28,7 @@ class Operator:
 
     #: ``(model, step, widths, conventions) -> Cost | None``.
     function: Callable[[Model, Step, Widths, Conventions], Cost | None]
-    #: The stored operand that activations are multiplied with: "weight", "experts", "lm_head", "kv", or one in the
+    #: The stored operand that activations are multiplied with: one of `cost.WEIGHT_OPERANDS`, "kv", or one in the
     #: "residual" format; else "activation".
     operand: str = "weight"
     #: "fused", one kernel for several of the papers' operators; "unfused", of the papers' view alone; or "both".
@@ -41,31 +41,45 @@ class Operator:
 
     def __call__(self, model: Model, step: Step, widths: Widths, conventions: Conventions) -> Cost | None:
         """Cost of one kernel call."""
-        return self.function(model, step, widths, conventions)
+        return self.function(model, step, widths.of(self.operand), conventions)
 
 
 #: Labels of the Medusa charts, in their order; all else is in the last.
 OPERATOR_GROUPS = ("qk/pv", "qkv", "up/gate/down", "other")
 
-_QKV: dict[str, Any] = {"group": "qkv", "within": "qkv_proj"}
+_ATTENTION: dict[str, Any] = {"operand": "attention"}
+_QKV: dict[str, Any] = {"group": "qkv", "within": "qkv_proj", **_ATTENTION}
+_LINEAR: dict[str, Any] = {"operand": "linear_attention"}
 _SCORES: dict[str, Any] = {"operand": "kv", "sees": "context", "group": "qk/pv"}
-_MLP: dict[str, Any] = {"group": "up/gate/down"}
-_EXPERTS: dict[str, Any] = {"operand": "experts", "routed": True, **_MLP}
+_MLP: dict[str, Any] = {"operand": "mlp", "group": "up/gate/down"}
+_EXPERTS: dict[str, Any] = _MLP | {"operand": "experts", "routed": True}
+_SHARED: dict[str, Any] = _MLP | {"operand": "shared"}
 
 #: Every operator by name, in the order of the forward pass.
 OPERATORS: dict[str, Operator] = {
     "qkv_proj": Operator(
-        matmul("Q, K and V in one GEMM: h -> (H + 2 Hkv) D.", "q_proj", "k_proj", "v_proj"), view="fused", group="qkv"
+        matmul("Q, K and V in one GEMM: h -> (H + 2 Hkv) D.", "q_proj", "k_proj", "v_proj"),
+        view="fused", group="qkv", **_ATTENTION,
     ),
-    "q_a_proj": Operator(matmul("Latent attention, queries down: h -> q rank (arXiv 2405.04434).", "q_a_proj")),
-    "q_b_proj": Operator(matmul("Latent attention, queries up: q rank -> H (D_nope + D_rope).", "q_b_proj")),
+    "q_a_proj": Operator(
+        matmul("Latent attention, queries down: h -> q rank (arXiv 2405.04434).", "q_a_proj"), **_ATTENTION
+    ),
+    "q_b_proj": Operator(
+        matmul("Latent attention, queries up: q rank -> H (D_nope + D_rope).", "q_b_proj"), **_ATTENTION
+    ),
     "q_proj": Operator(matmul("Queries: h -> H D, with a gate of the output h -> 2 H D.", "q_proj"), **_QKV),
     "k_proj": Operator(matmul("Keys: h -> Hkv D.", "k_proj"), view="unfused", **_QKV),
     "v_proj": Operator(matmul("Values: h -> Hkv D_v.", "v_proj"), view="unfused", **_QKV),
-    "kv_a_proj": Operator(matmul("Latent attention, down to what is cached: h -> kv rank + D_rope.", "kv_a_proj")),
-    "kv_b_proj": Operator(projections.kv_b_proj, sees="context"),
-    "index_q_proj": Operator(matmul("Queries that choose the tokens to attend to: q rank -> H D.", "index_q_proj")),
-    "index_k_proj": Operator(matmul("Their key of a token, and weights of the heads: h -> D + H.", "index_k_proj")),
+    "kv_a_proj": Operator(
+        matmul("Latent attention, down to what is cached: h -> kv rank + D_rope.", "kv_a_proj"), **_ATTENTION
+    ),
+    "kv_b_proj": Operator(projections.kv_b_proj, sees="context", **_ATTENTION),
+    "index_q_proj": Operator(
+        matmul("Queries that choose the tokens to attend to: q rank -> H D.", "index_q_proj"), **_ATTENTION
+    ),
+    "index_k_proj": Operator(
+        matmul("Their key of a token, and weights of the heads: h -> D + H.", "index_k_proj"), **_ATTENTION
+    ),
     "index_scores": Operator(attention.index_scores, **_SCORES),
     "attention": Operator(attention.fused_attention, view="fused", **_SCORES),
     "sliding_attention": Operator(attention.fused_sliding_attention, view="fused", **_SCORES),
@@ -73,11 +87,17 @@ OPERATORS: dict[str, Operator] = {
     "sliding_qk": Operator(attention.sliding_qk, view="unfused", within="sliding_attention", **_SCORES),
     "pv": Operator(attention.pv, view="unfused", within="attention", **_SCORES),
     "sliding_pv": Operator(attention.sliding_pv, view="unfused", within="sliding_attention", **_SCORES),
-    "o_proj": Operator(matmul("Heads back to the hidden size: H D_v -> h.", "o_proj")),
-    "linear_in_proj": Operator(matmul("Linear attention's queries, keys, values, gates.", "linear_in_proj")),
-    "linear_gate_proj": Operator(matmul("Its decay and gate, up from a rank that they have.", "linear_gate_proj")),
+    "o_proj": Operator(matmul("Heads back to the hidden size: H D_v -> h.", "o_proj"), **_ATTENTION),
+    "linear_in_proj": Operator(
+        matmul("Linear attention's queries, keys, values, gates.", "linear_in_proj"), **_LINEAR
+    ),
+    "linear_gate_proj": Operator(
+        matmul("Its decay and gate, up from a rank that they have.", "linear_gate_proj"), **_LINEAR
+    ),
     "linear_attention": Operator(states.linear_attention, operand="residual", sees="context"),
-    "linear_out_proj": Operator(matmul("Its outputs back to the hidden size: H D_v -> h.", "linear_out_proj")),
+    "linear_out_proj": Operator(
+        matmul("Its outputs back to the hidden size: H D_v -> h.", "linear_out_proj"), **_LINEAR
+    ),
     "gate_up_proj": Operator(matmul("MLP gate and up: h -> 2 i.", "gate_proj", "up_proj"), view="fused", **_MLP),
     "gate_proj": Operator(
         matmul("MLP gate, where it has one: h -> i.", "gate_proj"), view="unfused", within="gate_up_proj", **_MLP
@@ -89,8 +109,10 @@ OPERATORS: dict[str, Operator] = {
     "moe_gate_up_proj": Operator(moe.moe_gate_up_proj, **_EXPERTS),
     "moe_down_proj": Operator(moe.moe_down_proj, **_EXPERTS),
     "latent_out_proj": Operator(matmul("The experts' sum back up to the hidden size.", "latent_out_proj")),
-    "shared_gate_up_proj": Operator(matmul("Shared experts, gate and up: h -> 2 i.", "shared_gate_up_proj"), **_MLP),
-    "shared_down_proj": Operator(matmul("Shared experts, down: i -> h.", "shared_down_proj"), **_MLP),
+    "shared_gate_up_proj": Operator(
+        matmul("Shared experts, gate and up: h -> 2 i.", "shared_gate_up_proj"), **_SHARED
+    ),
+    "shared_down_proj": Operator(matmul("Shared experts, down: i -> h.", "shared_down_proj"), **_SHARED),
     "per_layer_model_proj": Operator(matmul("Layers' own inputs, once a pass (Gemma 3n).", "per_layer_model_proj")),
     "per_layer_gate": Operator(matmul("A gate of each layer's own input: h -> its size.", "per_layer_gate")),
     "per_layer_proj": Operator(matmul("Each layer's own input, gated, back: its size -> h.", "per_layer_proj")),

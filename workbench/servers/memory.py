@@ -15,7 +15,7 @@ from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
 from ..common.matrices import embedding_weights, layer_matrices
-from ..kernels import Formats, assumptions
+from ..kernels import assumptions
 from ..kernels.unknowns import joined, kernel_kinds
 from ..operators import OPERATORS
 from .drafts import Draft, drafting_replica
@@ -28,11 +28,12 @@ BLOCK_SIZE = 16
 def weights(replica: Replica) -> float:
     """Weights on one GPU, scales of quantized formats included, norms and biases (under 0.3 %) not [byte].
 
-    Embeddings are stored as lm_head is by default (in 16 bit where other weights are narrower), once where the two are
-    tied.
+    Embeddings are stored as the checkpoint says, or as lm_head is by default (in 16 bit where other weights are
+    narrower), once where the two are tied.
     """
     part, w = replica.shard, replica.formats.widths
-    embedding, head = _embedding(replica, part), part.hidden_size * part.vocab_size * w.lm_head
+    embedding = embedding_weights(part) * replica.formats.embeddings
+    head = part.hidden_size * part.vocab_size * w.lm_head
     if replica.pp > 1:
         return layer_weights(replica) + max(embedding, head)
     return layer_weights(replica) + embedding + (0.0 if part.tied_embeddings else head)
@@ -44,7 +45,7 @@ def layer_weights(replica: Replica) -> float:
     experts = (part.moe.n_experts + replica.redundant_experts) // replica.ep if part.moe else None
     stored = 0.0
     for name, matrix in layer_matrices(part, experts).items():  # convolutions are no operator's
-        stored += matrix.weights * getattr(w, OPERATORS[name].operand if name in OPERATORS else "residual")
+        stored += matrix.weights * w.stored(OPERATORS[name].operand if name in OPERATORS else "residual")
     return stored * _stage(replica)
 
 
@@ -53,17 +54,12 @@ def _stage(replica: Replica) -> float:
     return -(-replica.model.n_layers // replica.pp) / replica.model.n_layers
 
 
-def _embedding(replica: Replica, part: Model) -> float:
-    stored = Formats(replica.weight_dtype).of(replica.model).lm_head
-    return embedding_weights(part) * element_bytes(stored)
-
-
 def kv_bytes_per_token(replica: Replica) -> float:
     """What one token of a sequence adds to the KV cache of one GPU, while it is within every layer's window [byte].
 
     With `tp` beyond the KV heads each is stored several times; the latent cache of MLA is on every GPU.
     """
-    return replica.shard.kv_elements_per_token * _stage(replica) * element_bytes(replica.kv_dtype)
+    return replica.shard.kv_elements_per_token * _stage(replica) * replica.formats.widths.kv
 
 
 def kv_bytes_per_sequence(replica: Replica, tokens: Array, *, block_size: int = BLOCK_SIZE) -> Array:
@@ -79,7 +75,7 @@ def kv_bytes_per_sequence(replica: Replica, tokens: Array, *, block_size: int = 
     if window := part.sliding_window:
         elements = elements + sliding * np.minimum(kept, np.ceil(window.size / block_size) * block_size)
     states = np.where(kept > 0, state_bytes(replica), 0.0)
-    return elements * _stage(replica) * element_bytes(replica.kv_dtype) + states
+    return elements * _stage(replica) * replica.formats.widths.kv + states
 
 
 def state_bytes(replica: Replica) -> float:
@@ -144,7 +140,7 @@ def assumed(replica: Replica) -> str:
     shared = [name for name, gpus in (("all_reduce", replica.tp), ("all_to_all", exchanging)) if gpus > 1]
     run = kernel_kinds(replica.model, [*replica.operators, *shared], replica.formats)
     kernels = assumptions([replica.gpu], replica.time_model, run, engine=replica.engine)
-    return joined([kernels, memory_assumed(replica.gpu)])
+    return joined([kernels, memory_assumed(replica.gpu), replica.formats.assumed])
 
 
 def memory_assumed(gpu: GPU) -> str:

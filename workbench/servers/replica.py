@@ -115,8 +115,8 @@ class Replica:
     ep: int = 1
     dp: int | None = None
     weight_dtype: str | None = None
-    activation_dtype: str = "fp16"
-    kv_dtype: str = "fp16"
+    activation_dtype: str | None = None
+    kv_dtype: str | None = None
     lm_head_dtype: str | None = None
     time_model: str = "kernel"
     launch_latency: float = 0.0
@@ -218,7 +218,7 @@ class Replica:
     def formats(self) -> OperandFormats:
         """Number format of each kind of operand."""
         asked = Formats(self.weight_dtype, self.activation_dtype, self.kv_dtype, self.lm_head_dtype)
-        return asked.of(self.model)
+        return asked.of(self.model, [self.gpu])
 
     @cached_property
     def operators(self) -> list[str]:

@@ -6,7 +6,7 @@ takes each sequence with its own context.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..common.variables import COMPUTE, MEMORY
 from ..kernels import OperandFormats, bound, longest, machine_size, operator_time, timed
 from ..kernels.unknowns import fit_of
 from ..operators import COLLECTIVES, OPERATORS, PHASES, Conventions, Cost, Step, Widths, kernel_of
+from ..operators.cost import WEIGHT_OPERANDS
 from ..operators.parallel import spread_experts
 from ..signatures import typed
 from .exchange import between_stages, exchanges
@@ -220,7 +221,7 @@ def _widens(operator: str, formats: OperandFormats) -> bool:
     """
     if operator not in OPERATORS or OPERATORS[operator].sees == "context":
         return False
-    if OPERATORS[operator].operand not in ("weight", "experts", "lm_head"):
+    if OPERATORS[operator].operand not in WEIGHT_OPERANDS:
         return False
     return element_bytes(formats.stored(operator)) < WIDTH[formats.computes_in(operator)]
 
@@ -248,7 +249,8 @@ def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Arr
     seconds = parts * run(part, widths)[0] / calibration.gemm_efficiency
     if calibration.dequantize_rows is None:
         return seconds
-    wide = replace(widths, weight=widths.activation, experts=widths.activation, lm_head=widths.activation)
+    own: dict[str, Any] = {OPERATORS[name].operand: widths.activation}
+    wide = replace(widths, **own)
     ordinary, written = run(rows, wide)
     widening = (run(rows, widths)[1] + written) / replica.gpu.bandwidth
     return np.where(rows >= calibration.dequantize_rows, widening + ordinary, seconds)

@@ -101,8 +101,7 @@ def plan(
     progress : bool
         Show a bar on the terminal.
     **options
-        Further arguments of `estimate`, the same for the simulated server. Where no activation_dtype is given, each
-        GPU computes in fp16, or in bf16 if that is the 16-bit format that it has.
+        Further arguments of `estimate`, the same for the simulated server.
 
     Returns
     -------
@@ -141,10 +140,9 @@ def plan(
     simulated = one_of("schedule", schedule, SCHEDULES) == "continuous" and fleet.loaded and confirm > 0
     if simulated:
         check_simulated(options)
-    asked = {name: value for name, value in options.items() if (name, value) != ("activation_dtype", None)}
     with progress_bar("GPUs", show=one_of("progress", progress, (True, False))) as tick:
         table, told = _estimated(
-            cards, entry, whole_numbers("tp", tp), whole_numbers("batch_size", batch_size), asked,
+            cards, entry, whole_numbers("tp", tp), whole_numbers("batch_size", batch_size), options,
             sizes | {"schedule": schedule, "price": _hourly(price)}, tick,
         )  # fmt: skip
     table = fleet.load(table if simulated else _too_slow(table, level))
@@ -152,8 +150,7 @@ def plan(
     if simulated:
 
         def server(row: Any) -> Server | None:
-            own = _native(cards[row.gpu]) | asked
-            return simulated_server(cards[row.gpu], entry, row.tp, row.batch_size, own, service.longest)
+            return simulated_server(cards[row.gpu], entry, row.tp, row.batch_size, options, service.longest)
 
         with progress_bar("simulations", show=progress) as tick:
             found = confirm_rows(table, fleet, service, server, confirm, tick)
@@ -207,11 +204,6 @@ def _hourly(price: Any) -> Any:
     return 1.0 if price is None else price
 
 
-def _native(card: GPU) -> dict[str, str]:
-    """The 16-bit format that a GPU computes in, where it has one: fp16, or else bf16."""
-    return {"activation_dtype": next((name for name in ("fp16", "bf16") if name in card.dense_tflops), "fp16")}
-
-
 # What the estimate says -------------------------------------------------------------------------------------------
 
 
@@ -223,20 +215,17 @@ def _estimated(
     tables, told, each = [], list[str](), dict[tuple[str, int], int]()
     for number, card in enumerate(cards.values()):
         tick(number, len(cards))
-        own = _native(card) | asked
         obstacles = dict[int, str]()
         for tp in tps.tolist():
-            each[card.id, tp], obstacles[tp] = _replica(card, model, tp, own)
+            each[card.id, tp], obstacles[tp] = _replica(card, model, tp, asked)
             if why := obstacles[tp]:
                 tables.append(pd.DataFrame(
                     {"gpu": card.id, "tp": tp, "batch_size": batches, "verdict": why, "why": why}
                 ))  # fmt: skip
         if able := [tp for tp, why in obstacles.items() if not why]:
-            ds = estimate(card, model, batch_size=batches, tp=able, **own, **workload)
+            ds = estimate(card, model, batch_size=batches, tp=able, **asked, **workload)
             tables.append(_rows(ds, model))
             told.append(ds.attrs["assumed"])
-            if own["activation_dtype"] != "fp16" and "activation_dtype" not in asked:
-                told.append(f"{card.id}: computes in {own['activation_dtype']}")
     table = pd.concat(tables, ignore_index=True).reindex(columns=[*PLAN_COLUMNS, "full_cost"])
     table["gpus_each"] = [each[place] for place in zip(table.gpu, table.tp, strict=True)]
     return table, told

@@ -87,7 +87,7 @@ def disaggregate(
         if getattr(each, "draft", None) is not None:
             raise ValueError(f"{name} = a server with a draft: give it as draft, of the decoding replicas")
     for what, own, other in (
-        ("model", prefill.model.id, decode.model.id), ("kv_dtype", prefill.kv_dtype, decode.kv_dtype)
+        ("model", prefill.model.id, decode.model.id), ("kv_dtype", prefill.formats.kv, decode.formats.kv)
     ):  # fmt: skip
         if own != other:
             raise ValueError(f"{what} = {own} of prefill and {other} of decode: expected the same")

@@ -19,6 +19,7 @@ from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.arrays import Array
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, flags, labelled
+from ..kernels.formats import OperandFormats, one_for_all
 from ..kernels.unknowns import joined
 from ..operators import COLLECTIVES, OPERATORS, PHASES
 from ..servers.drafts import Draft
@@ -56,8 +57,8 @@ def estimate(
     ep: int = 1,
     dp: int | None = None,
     weight_dtype: str | None = None,
-    activation_dtype: str = "fp16",
-    kv_dtype: str = "fp16",
+    activation_dtype: str | None = None,
+    kv_dtype: str | None = None,
     lm_head_dtype: str | None = None,
     time_model: str = "kernel",
     schedule: str = "static",
@@ -177,12 +178,11 @@ def estimate(
         "engine": engine, "network_gbs": network_gbs, "network_us": network_us, "expert_skew": expert_skew,
         "redundant_experts": redundant_experts, "expert_spread": expert_spread,
     }  # fmt: skip
-
     if batch.draft:
         for entry in models.values():
             batch.draft.check(entry, (p + o).max())
     answers: dict[Place, dict[str, Any]] = {}
-    told: list[str] = []
+    told, formats = list[str](), list[OperandFormats]()
     for (i, (g, card)), (j, entry), (k, t) in product(
         enumerate(cards.items()), enumerate(models.values()), enumerate(tps.tolist())
     ):
@@ -191,6 +191,7 @@ def estimate(
         room = memory_fit(replica, own, gpu_memory_utilization=gpu_memory_utilization, workspace=workspace)
         times = batch_latency(replica, own, np.equal(room["unfit"], ALL_FITS))
         told.append(assumed(replica))
+        formats.append(replica.formats)
         answers[i, j, k] = room | _performance(replica, own, times, prices.get(g), power_floor)
     told = list(dict.fromkeys(told))
     told += [line for entry in models.values() for line in beyond_context(entry, batch.max_model_len)]
@@ -201,8 +202,8 @@ def estimate(
         "dp": dp or "", "network_gbs": replica.network_gbs or "", "network_us": replica.network_us,
         "expert_skew": replica.expert_skew, "redundant_experts": replica.redundant_experts,
         "expert_spread": replica.expert_spread,
-        "weight_dtype": weight_dtype or "as stored", "activation_dtype": activation_dtype, "kv_dtype": kv_dtype,
-        "cached_prefix": batch.cached_prefix,
+        "weight_dtype": weight_dtype or "as stored", "activation_dtype": one_for_all(formats, "activation"),
+        "kv_dtype": one_for_all(formats, "kv"), "cached_prefix": batch.cached_prefix,
         "gpu_memory_utilization": "as the engine" if gpu_memory_utilization is None else gpu_memory_utilization,
         "max_num_batched_tokens": batch.max_num_batched_tokens or "", "max_num_seqs": batch.max_num_seqs or "",
         "max_model_len": batch.max_model_len or "", "power_floor": power_floor,
