@@ -87,7 +87,7 @@ TESTS = {
     "common/layers.py": ["hybrid_models"],
     "catalog/gpu_entries.py": ["no_silent_default", "catalog_gpus"],
     "catalog/scaling.py": ["scaling"],
-    "kernels/formats.py": ["memory", "operators", "steps"],
+    "kernels/formats.py": ["memory", "operators", "quantization", "steps"],
     "common/arguments.py": ["assumed", "public_arguments"],
     "hugging_face/keys.py": ["assumed", "hf"],
     "hugging_face/reading.py": ["hf", "model_types"],
@@ -337,7 +337,6 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ('sort_values(kind="stable").index[:1]', 'sort_values(kind="stable").index[-1:]', "the dearest is the best"),
         ("at.memory / 1e9", "at.memory / 2**30", "GiB for GB"),
         ("ties=True", "ties=False", "equals lose"),
-        ('for name in ("fp16", "bf16") if name', 'for name in ("fp16",) if name', "fp16 for all"),
         ("tp=able", "tp=able[:1]", "a replica of the fewest GPUs alone"),
     ],
     "serving/fleet.py": [
@@ -607,10 +606,10 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("2**30 * self.memory.reported_gib", "1e9 * self.memory.reported_gib", "GiB taken for GB"),
     ],
     "kernels/formats.py": [
-        ('own and own.scope == "linear"', "own", "all weights as the experts'"),
-        ('("fp16" if own or narrow else rest)', "rest", "a quantized head"),
-        ('< WIDTH["fp16"]\n        head', '< WIDTH["int4"]\n        head', "a head of 8 bits"),
-        ('>= WIDTH["fp16"])\n        return', '>= 0)\n        return', "a router in 8 bits"),
+        ('for dtype in ("fp16", "bf16") if all', 'for dtype in ("fp16",) if all', "fp16 for all"),
+        ("if narrow else every", "if False else every", "a quantized head"),
+        ("if said and not lacking:", "if said:", "a rate that a GPU has not"),
+        ("by_weights=self.activation is None", "by_weights=False", "16-bit weights with 8-bit activations"),
     ],
     "explorer/bounds.py": [
         ("len(value) > most", "len(value) > 2 * most", "lists of any length"),
