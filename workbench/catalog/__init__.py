@@ -20,7 +20,8 @@ from .fits import (
     read_fits,
 )
 from .gpu_entries import GPU, KernelFit, Link, Memory, gpu, gpus, kernel_fit
-from .model_entries import Mla, Model, Moe, Quantization, SlidingWindow, model, models
+from .model_entries import Model, Quantization, model, models
+from .model_parts import Indexer, LinearAttention, Mla, Moe, PerLayerEmbedding, SlidingWindow
 
 __all__ = [
     "DEFAULT_ENGINE",
@@ -39,7 +40,9 @@ __all__ = [
     "EngineMemory",
     "Fit",
     "GemmFit",
+    "Indexer",
     "KernelFit",
+    "LinearAttention",
     "LinearChunkFit",
     "LinearStepFit",
     "Link",
@@ -48,6 +51,7 @@ __all__ = [
     "Model",
     "Moe",
     "MoeFit",
+    "PerLayerEmbedding",
     "PrefillFit",
     "Quantization",
     "Reserve",

@@ -7,46 +7,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ..common.errors import unknown
+from ..common.layers import Layers
 from ..common.yaml_records import Count, Record, Text
 from .dtypes import GROUP_FORMATS
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
-
-
-class SlidingWindow(Record):
-    """Layers [1] whose queries see the last `size` tokens only [token]."""
-
-    size: Count
-    layers: Count
-
-
-class Moe(Record):
-    """Mixture of experts: their number, the size of one, and the number of layers that have them [1]."""
-
-    n_experts: Count
-    experts_per_token: Count
-    intermediate_size: Count
-    layers: Count
-    shared_intermediate_size: Count | None = None
-
-
-class Mla(Record):
-    """Multi-head latent attention: ranks and head sizes [1] (DeepSeek-V2, arXiv 2405.04434)."""
-
-    q_lora_rank: Count | None = None
-    kv_lora_rank: Count
-    qk_nope_head_dim: Count
-    qk_rope_head_dim: Count
-    v_head_dim: Count
-
-    @property
-    def qk_head_dim(self) -> int:
-        """Size of a head's query and key, with and without position [1]."""
-        return self.qk_nope_head_dim + self.qk_rope_head_dim
-
-    @property
-    def latent_dim(self) -> int:
-        """Elements that the KV cache keeps of a token in one layer [1]."""
-        return self.kv_lora_rank + self.qk_rope_head_dim
+from .model_parts import Indexer, LinearAttention, Mla, Moe, PerLayerEmbedding, SlidingWindow
+from .model_weights import attention_weights, embedding_weights, operator_weights
 
 
 class Quantization(Record):
@@ -57,7 +23,7 @@ class Quantization(Record):
     scope: Literal["linear", "experts"] = "linear"
 
 
-class Model(Entry):
+class Model(Layers, Entry):
     """One transformer: the sizes that FLOPs, bytes and parameters follow from. Printed, it shows them all."""
 
     family: Text  #: of architectures
@@ -76,6 +42,20 @@ class Model(Entry):
     moe: Moe | None = None  #: n_experts, experts_per_token, intermediate_size, layers, shared_intermediate_size [1]
     mla: Mla | None = None  #: q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim [1]
     mtp_layers: Count | None = None  #: layers for multi-token prediction, beside the L [1]
+    attention_layers: Count | None = None  #: layers with softmax attention, where others have linear or none [1]
+    mlp_layers: Count | None = None  #: layers with an MLP, dense or of experts, where others have none [1]
+    kv_heads_by_layer: tuple[Count, ...] | None = Field(None, strict=False)  #: of the layers with attention [1]
+    intermediate_by_layer: tuple[Count, ...] | None = Field(None, strict=False)  #: of those with a dense MLP [1]
+    v_head_dim: Count | None = None  #: size of a head's values, where it is not D [1]
+    attention_gate: bool = False  #: queries come with a gate of the heads' outputs, from a projection twice as wide
+    values_are_keys: bool = False  #: full layers have no projection to values; the cache holds both
+    shared_kv_layers: Count | None = None  #: layers that read the keys and values of an earlier one [1]
+    qk_norm: bool = False  #: whether queries and keys are normalized
+    linear_attention: LinearAttention | None = (
+        None  #: kind, layers, n_key_heads, n_heads, key_dim, value_dim, conv_size
+    )
+    indexer: Indexer | None = None  #: n_heads, head_dim, top_k of what chooses the tokens to attend to [1]
+    per_layer_embedding: PerLayerEmbedding | None = None  #: vocab_size [token] and size [1] of the layers' own inputs
     quantization: Quantization | None = None  #: format, group_size [1] and scope of weights that are not in 16 bit
     published_parameters: Count | None = None  #: the count that the source prints [1]
     sources: dict[str, str] = Field(min_length=1)  #: the documents that the numbers are from
@@ -83,90 +63,148 @@ class Model(Entry):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.n_heads % self.n_kv_heads:
-            raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {self.n_kv_heads}")
-        for part in (self.moe, self.sliding_window):
-            if part and part.layers > self.n_layers:
-                raise ValueError(f"{type(part).__name__} layers {part.layers} exceed n_layers {self.n_layers}")
-        if self.moe and self.moe.experts_per_token > self.moe.n_experts:
-            raise ValueError(f"experts_per_token {self.moe.experts_per_token} exceeds n_experts {self.moe.n_experts}")
+        window, moe, linear, index = self.sliding_window, self.moe, self.linear_attention, self.indexer
+        by_layer, widths = self.kv_heads_by_layer, self.intermediate_by_layer
+        for kv in (self.n_kv_heads, *(by_layer or ())):
+            if self.n_heads % kv:
+                raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {kv}")
+        if window and (heads := window.n_heads or self.n_heads) % (kv := window.n_kv_heads or self.n_kv_heads):
+            raise ValueError(f"n_heads {heads} is not a multiple of n_kv_heads {kv} in SlidingWindow")
+        if linear and linear.n_heads % linear.n_key_heads:
+            raise ValueError(
+                f"LinearAttention n_heads {linear.n_heads} is no multiple of {linear.n_key_heads} key heads"
+            )
+        for name, part, most, whole in (
+            ("attention_layers", self.attention_layers, self.n_layers, "n_layers"),
+            ("mlp_layers", self.mlp_layers, self.n_layers, "n_layers"),
+            ("Moe layers", moe and moe.layers, self.feeding, "mlp_layers" if self.mlp_layers else "n_layers"),
+            ("SlidingWindow layers", window and window.layers, self.attending, self._attending_name),
+            ("LinearAttention layers", linear and linear.layers, self.n_layers, "n_layers"),
+            ("Indexer layers", index and index.layers, self.attending, self._attending_name),
+            ("shared_kv_layers", self.shared_kv_layers, self.attending - 1, f"{self._attending_name} - 1"),
+            ("SlidingWindow shared_kv_layers", window and window.shared_kv_layers, self.shared_kv_layers or 0,
+             "shared_kv_layers"),
+            ("experts_per_token", moe and moe.experts_per_token, moe and moe.n_experts, "n_experts"),
+        ):  # fmt: skip
+            if part and part > (most or 0):
+                raise ValueError(f"{name} {part} exceed{'s' * ('_per_' in name)} {whole} {most}")
+        for each, count, largest in (
+            ("kv_heads_by_layer", self.attending, "n_kv_heads"),
+            ("intermediate_by_layer", self.dense_layers, "intermediate_size"),
+        ):
+            if (sizes := getattr(self, each)) and (len(sizes), max(sizes)) != (count, getattr(self, largest)):
+                raise ValueError(
+                    f"{each} has {len(sizes)} sizes up to {max(sizes)}: expected {count} up to"
+                    f" {largest} {getattr(self, largest)}"
+                )
+        self._refuse_together("mla", "v_head_dim", "attention_gate", "values_are_keys", "shared_kv_layers")
+        self._refuse_together("kv_heads_by_layer", "mla", "sliding_window", "shared_kv_layers")
+        if self.mla and window and (window.n_heads or window.n_kv_heads or window.head_dim or window.v_head_dim):
+            raise ValueError("mla does not go with heads of the sliding window's own")
+        if index and not self.mla:
+            raise ValueError("indexer goes with mla only")
+        if any(kind.own < 0 for kind in self.kinds):
+            raise ValueError(f"shared_kv_layers {self.shared_kv_layers} exceed the layers that see everything")
+        if moe and not self.dense_layers and widths:
+            raise ValueError("intermediate_by_layer: no layer has a dense MLP")
         if self.quantization and self.quantization.group_size and self.quantization.format not in GROUP_FORMATS:
             raise ValueError(f"group_size does not apply to quantization format {self.quantization.format!r}")
         return self
 
     @property
-    def dense_layers(self) -> int:
-        """Layers with one ordinary MLP [1]."""
-        return self.n_layers - (self.moe.layers if self.moe else 0)
+    def _attending_name(self) -> str:
+        return "attention_layers" if self.attention_layers else "n_layers"
+
+    def _refuse_together(self, name: str, *others: str) -> None:
+        """ValueError where a field is given beside one that it does not go with."""
+        for other in others if getattr(self, name) else ():
+            if getattr(self, other):
+                raise ValueError(f"{name} does not go with {other}")
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Weights of the layers' matrices, by operator (`catalog.model_weights`) [1]."""
+        return operator_weights(self)
 
     @property
     def parameters(self) -> int:
         """Weights of all matrices and embeddings; norms and biases (under 0.3 %) are left out [1]."""
-        return self._parameters(self.moe.n_experts if self.moe else 0)
+        return sum(self.weights.values()) + self._tables
 
     @property
     def active_parameters(self) -> int:
         """Weights that one token passes through, embeddings included [1]."""
-        return self._parameters(self.moe.experts_per_token if self.moe else 0)
-
-    def _parameters(self, experts: int) -> int:
-        matrices = 3 if self.gated else 2
-        mlp = self.dense_layers * matrices * self.hidden_size * self.intermediate_size
-        if moe := self.moe:
-            width = experts * moe.intermediate_size + (moe.shared_intermediate_size or 0)
-            mlp += moe.layers * self.hidden_size * (matrices * width + moe.n_experts)
-        embeddings = self.hidden_size * (
-            self.vocab_size * (1 if self.tied_embeddings else 2) + (self.learned_positions or 0)
-        )
-        return self.n_layers * self.attention_parameters + mlp + embeddings
+        return sum(operator_weights(self, self.moe.experts_per_token if self.moe else 0).values()) + self._tables
 
     @property
-    def attention_parameters(self) -> int:
-        """Weights of one layer's attention projections [1]."""
-        h, heads = self.hidden_size, self.n_heads
-        if mla := self.mla:
-            query = heads * mla.qk_head_dim
-            q = h * mla.q_lora_rank + mla.q_lora_rank * query if mla.q_lora_rank else h * query
-            kv = h * mla.latent_dim
-            kv += mla.kv_lora_rank * heads * (mla.qk_nope_head_dim + mla.v_head_dim)
-            return q + kv + heads * mla.v_head_dim * h
-        return 2 * h * self.head_dim * (heads + self.n_kv_heads)
+    def _tables(self) -> int:
+        """Weights of the embeddings and the head [1]."""
+        return embedding_weights(self) + (0 if self.tied_embeddings else self.hidden_size * self.vocab_size)
 
     @property
-    def kv_elements_per_token(self) -> int:
-        """Elements that one token adds to the KV cache over all layers [1]."""
-        if self.mla:
-            return self.n_layers * self.mla.latent_dim
-        return self.n_layers * 2 * self.n_kv_heads * self.head_dim
+    def attention_parameters(self) -> float:
+        """Weights of the attention projections of one of the layers that have them, the mean where they differ [1]."""
+        return sum(attention_weights(self).values()) / self.attending
+
+    @property
+    def state_bytes_per_sequence(self) -> int:
+        """State that one sequence has in the layers with linear attention, however long it is [byte]."""
+        return self.linear_attention.layers * self.linear_attention.state_bytes if self.linear_attention else 0
 
     def __str__(self) -> str:
-        moe, mla, window = self.moe, self.mla, self.sliding_window
-        shared = "MQA" if self.n_kv_heads == 1 else "GQA" if self.n_kv_heads < self.n_heads else "MHA"
-        attention = "MLA" if mla else shared
+        moe, mla, window, linear, index = self.moe, self.mla, self.sliding_window, self.linear_attention, self.indexer
+        own, shared = self.per_layer_embedding, self.shared_kv_layers
+        sharing = "MQA" if self.n_kv_heads == 1 else "GQA" if self.n_kv_heads < self.n_heads else "MHA"
+        some = {"attention": self.attention_layers, linear.kind if linear else "": linear and linear.layers}
+        some |= {"an MLP": self.mlp_layers, "keys and values of an earlier one": shared}
         rows = {
             "hidden size h": f"{self.hidden_size}",
-            "MLP size i": f"{self.intermediate_size} ({'gated, 3' if self.gated else '2'} matrices)",
-            "layers L": f"{self.n_layers}",
-            "heads": f"{self.n_heads} query, {self.n_kv_heads} KV ({attention}), head_dim {self.head_dim}",
+            "MLP size i": f"{self.intermediate_size} ({'gated, 3' if self.gated else '2'} matrices)"
+            + (f", mean {self.mean_intermediate_size:g}" if self.intermediate_by_layer else ""),
+            "layers L": f"{self.n_layers}"
+            + "".join(f", {count} with {what}" for what, count in some.items() if count is not None),
+            "heads": f"{self.n_heads} query, {self.n_kv_heads} KV ({'MLA' if mla else sharing}),"
+            f" head_dim {self.head_dim}"
+            + (f", v {self.v_head_dim}" if self.v_head_dim else "")
+            + (", output gate" if self.attention_gate else "")
+            + (", values are the keys" if self.values_are_keys else ""),
             "vocabulary": f"{self.vocab_size} ({'tied' if self.tied_embeddings else 'untied'} embeddings)",
             "context": with_unit(self.max_context, "tokens"),
-            "sliding window": window and f"{window.size} tokens on {window.layers} of {self.n_layers} layers",
+            "attention chunks" if window and window.chunked else "sliding window": window
+            and f"{window.size} tokens on {window.layers} of {self.n_layers} layers{self._window_heads}",
+            "linear attention": linear
+            and f"{linear.kind}, {linear.n_heads} heads ({linear.n_key_heads} of keys) of {linear.key_dim} x"
+            f" {linear.value_dim}, convolution of {linear.conv_size} tokens",
             "experts": moe
             and f"{moe.n_experts}, {moe.experts_per_token} per token, MLP size {moe.intermediate_size}"
-            f"{f' + {moe.shared_intermediate_size} shared' if moe.shared_intermediate_size else ''},"
-            f" {moe.layers} of {self.n_layers} layers",
+            f"{f' + {moe.shared_intermediate_size} shared' if moe.shared_intermediate_size else ''}"
+            f"{f', of a latent {moe.latent_size}' if moe.latent_size else ''},"
+            f" {moe.layers} of {self.n_layers} layers{', beside a dense MLP' if moe.dense_beside else ''}",
             "latent attention": mla
             and f"q rank {mla.q_lora_rank or 'full'}, kv rank {mla.kv_lora_rank},"
             f" head dims {mla.qk_nope_head_dim} + {mla.qk_rope_head_dim} (RoPE), v {mla.v_head_dim}",
+            "tokens attended to": index
+            and f"the {index.top_k} that {index.n_heads} heads of {index.head_dim} score highest",
+            "per-layer embedding": own and f"{own.size} wide, of {own.vocab_size} tokens",
             "weights as stored": self.quantization and f"{self.quantization.format} ({self.quantization.scope})",
             "parameters": f"{self.parameters:,}"
             + (f" (active {self.active_parameters:,})" if moe else "")
             + (f", published {self.published_parameters:,}" if self.published_parameters else ""),
             "KV cache": f"{self.kv_elements_per_token:,} elements per token",
+            "state": linear and f"{self.state_bytes_per_sequence:,} bytes per sequence",
         }
         return describe_entry(f"Model {self.id}: {self.name} ({self.family})", rows, self)
 
     __repr__ = __str__
+
+    @property
+    def _window_heads(self) -> str:
+        """What is said of the heads of layers with a window, where they are others."""
+        full, sliding = self.attentions
+        if not full or not sliding or full[1:5] == sliding[1:5]:
+            return ""
+        value = f", v {sliding.v_dim}" if sliding.v_dim != sliding.qk_dim else ""
+        return f", {sliding.n_heads} query, {sliding.n_kv_heads} KV heads of {sliding.qk_dim}{value}"
 
 
 @cache
