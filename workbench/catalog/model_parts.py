@@ -102,9 +102,14 @@ class LinearAttention(Record):
         return self.channels + self.values + self.n_heads * (2 if self.kind == "gated_delta" else 1)
 
     @property
-    def flops_per_token(self) -> int:
-        """Work of a layer on one token's states: 3 products with each, of Mamba-2, which corrects none, 2 [FLOP]."""
-        return (4 if self.kind == "mamba2" else 6) * self.n_heads * self.key_dim * self.value_dim
+    def operands(self) -> int:
+        """Elements that a token's step reads and writes: queries, keys, values, output, and KDA's decays [1]."""
+        return self.channels + self.values + (self.n_heads * self.key_dim if self.kind == "kda" else 0)
+
+    @property
+    def head_flops(self) -> int:
+        """Work of a token on one head's state: 3 products with it, 2 of Mamba-2, which corrects nothing [FLOP]."""
+        return (4 if self.kind == "mamba2" else 6) * self.key_dim * self.value_dim
 
     @property
     def state_bytes(self) -> int:

@@ -1,4 +1,7 @@
-"""Time of gated linear attention: steps that carry the state of every head on, and prompts in chunks."""
+"""Time of linear attention: steps that carry the state of every head on, and prompts in chunks.
+
+Fitted to gated delta nets; Kimi Delta Attention and Mamba-2, whose FLOPs and bytes are their own, go by the same.
+"""
 
 from dataclasses import replace
 
@@ -8,6 +11,7 @@ from ..catalog.fits import LinearChunkFit, LinearStepFit
 from ..catalog.gpu_entries import GPU
 from ..common.arrays import Array
 from ..operators.cost import Cost
+from ..operators.states import states_cost
 from .attention import whole_waves
 from .gemm import l2_misses, smooth_maximum
 
@@ -27,13 +31,10 @@ def linear_attention_cost(
     and so is the state of D_k x D_v elements of `state_width` [byte] of each of `n_heads`. Yang et al. 2024, Gated
     Delta Networks (arXiv 2412.06464).
     """
-    heads = batch_size * n_heads
-    state = 2.0 * heads * key_dim * value_dim * state_width
-    tokens = 2.0 * batch_size * new_tokens * (n_key_heads * key_dim + n_heads * value_dim) * width
-    flops = 2.0 * PRODUCTS * heads * new_tokens * key_dim * value_dim
-    return Cost(
-        flops, tokens + state, new_tokens, value_dim, key_dim, batch=heads, kernel="linear_attention",
-        activations=tokens, sequences=batch_size,
+    return states_cost(
+        batch_size, new_tokens, n_heads, key_dim, value_dim, head_flops=2.0 * PRODUCTS * key_dim * value_dim,
+        operands=2.0 * (n_key_heads * key_dim + n_heads * value_dim) * width,
+        state=1.0 * n_heads * key_dim * value_dim * state_width,
     )  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def chunk_seconds(fit: LinearChunkFit, gpu: GPU, cost: Cost, peak_flop_rate: Arr
     leaves to the next comes from memory as far as the L2 cache cannot hold it.
     """
     chunks = np.ceil(cost.m / CHUNK_TOKENS)
-    products = 4.0 * CHUNK_TOKENS**2 * (cost.k + cost.n) + 2.0 * PRODUCTS * CHUNK_TOKENS * cost.k * cost.n
+    products = 4.0 * CHUNK_TOKENS**2 * (cost.k + cost.n) + CHUNK_TOKENS * cost.flops / (cost.batch * cost.m)
     computing = cost.batch * chunks * products / (fit.compute_fraction * peak_flop_rate)
     moved = cost.bytes + (fit.passes - 1) * cost.activations
     moving = l2_misses(moved, gpu, fit.l2_share) / (fit.bandwidth_fraction * gpu.bandwidth)

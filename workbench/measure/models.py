@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..common.errors import shown, unknown
+from ..common.layers import Layers
 from ..common.project import DATA
 from ..config_keys import FAMILIES, SPELLINGS, Family, check_architecture, check_keys
 from ..files.reading import given_file, parse_json, read_small
@@ -20,6 +21,8 @@ from ..files.reading import given_file, parse_json, read_small
 class WindowSizes:
     """Layers [1] whose queries see the last `size` tokens only [token]."""
 
+    chunked = n_heads = n_kv_heads = head_dim = v_head_dim = shared_kv_layers = None
+
     size: int
     layers: int
 
@@ -28,11 +31,18 @@ class WindowSizes:
 class ExpertSizes:
     """A mixture of experts: their number, those of a token, the size of one, and the layers that have them [1]."""
 
+    dense_beside = latent_size = gated = None
+
     n_experts: int
     experts_per_token: int
     intermediate_size: int
     layers: int
     shared_intermediate_size: int | None = None
+
+    @property
+    def router_columns(self) -> int:
+        """Scores of a token [1]."""
+        return self.n_experts
 
 
 @dataclass(frozen=True)
@@ -57,8 +67,12 @@ class LatentSizes:
 
 
 @dataclass(frozen=True)
-class ModelSizes:
-    """What operators read of a model, sizes in [1]."""
+class ModelSizes(Layers):
+    """What operators read of a model, sizes in [1]; None is what no model has that is timed."""
+
+    attention_layers = mlp_layers = kv_heads_by_layer = intermediate_by_layer = v_head_dim = None
+    values_are_keys = shared_kv_layers = linear_attention = indexer = per_layer_embedding = None
+    attention_gate = False
 
     hidden_size: int
     intermediate_size: int
@@ -74,25 +88,20 @@ class ModelSizes:
     moe: ExpertSizes | None = None
     mla: LatentSizes | None = None
     id: str = field(default="tiny", compare=False)
+    qk_norm: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
 
-    @property
-    def dense_layers(self) -> int:
-        """Layers with one ordinary MLP [1]."""
-        return self.n_layers - (self.moe.layers if self.moe else 0)
-
-    @property
-    def kv_elements_per_token(self) -> int:
-        """Elements that one token adds to the cache over all layers [1]."""
-        if self.mla:
-            return self.n_layers * self.mla.latent_dim
-        return self.n_layers * 2 * self.n_kv_heads * self.head_dim
-
 
 PART_SIZES: dict[str, Any] = {"sliding_window": WindowSizes, "moe": ExpertSizes, "mla": LatentSizes}
 FIELDS = frozenset(ModelSizes.__dataclass_fields__) - {"id"}
+#: What a model may have that is not timed: fields of it and of its parts.
+UNTIMED = {
+    "attention_layers", "mlp_layers", "kv_heads_by_layer", "intermediate_by_layer", "v_head_dim", "attention_gate",
+    "values_are_keys", "shared_kv_layers", "linear_attention", "indexer", "per_layer_embedding", "chunked",
+    "dense_beside", "latent_size", "shared_gate",
+}  # fmt: skip
 
 
 @cache
@@ -118,6 +127,9 @@ def find_model(name: "str | ModelSizes") -> ModelSizes:
 def _entry(name: str) -> ModelSizes:
     """A catalog entry: of its YAML the plain fields, a line each."""
     text = (DATA / "models" / f"{name}.yaml").read_text(encoding="utf-8")
+    keys = re.findall(r"(\w+): ", re.sub(r"^(mla|notes): .*", "", text, flags=re.MULTILINE))
+    if untimed := UNTIMED.intersection(keys):
+        raise ValueError(f"{name} has {', '.join(sorted(untimed))}, which measure does not time")
     lines = (re.fullmatch(r"(\w+): (.+)", line) for line in text.splitlines())
     given = {line[1]: line[2] for line in lines if line and line[1] in FIELDS}
     return ModelSizes(**{key: _value(key, text) for key, text in given.items()}, id=name)

@@ -180,19 +180,55 @@ class Latent:
     most_absorbed: Array  #: up to how many new tokens it is, over the same context [token]
 
 
-def scores_per_sequence(step: Step, window: Array | None, *, causal: bool) -> Array:
+def scores_per_sequence(step: Step, window: Array | None, *, causal: bool, chunked: bool = False) -> Array:
     """Scores that one head computes for one sequence [1].
 
     Every new token sees at most `window` tokens; with `causal`, no token sees a later one: prefill has s (s + 1) / 2.
+    `chunked`, it sees those of its own chunk of `window`, from its first token on: n prompts' tokens see
+    q c (c + 1) / 2 + r (r + 1) / 2, with n = q c + r; without `causal`, the whole chunk, as far as there is one.
     """
     visible = step.context if window is None else np.minimum(step.context, window)
-    hidden = np.maximum(visible - step.cached, 0)
-    return step.new_tokens * visible - (hidden * (hidden - 1.0) / 2 if causal else 0)
+    if not chunked or window is None:
+        hidden = np.maximum(visible - step.cached, 0)
+        return step.new_tokens * visible - (hidden * (hidden - 1.0) / 2 if causal else 0)
+    new = np.minimum(np.maximum(step.context - step.cached, 0), step.new_tokens)
+    if causal:
+        among = _in_chunks(step.context, window) - _in_chunks(step.context - new, window)
+    else:
+        last = np.minimum(new, step.context % window)
+        among = (new - last) * window + last * (step.context % window)
+    return among + (step.new_tokens - new) * in_chunk(step.context, window)
+
+
+def _in_chunks(tokens: Array, chunk: Array) -> Array:
+    """Scores of so many tokens, each over those of its own chunk up to itself [1]."""
+    rest = tokens % chunk
+    return (tokens - rest) * (chunk + 1.0) / 2 + rest * (rest + 1.0) / 2
+
+
+def in_chunk(context: Array, chunk: Array) -> Array:
+    """Tokens of its own chunk that the last of a context sees, itself among them [token]."""
+    return (context - 1) % chunk + 1
+
+
+def _seen(step: Step, window: Array | None, sight: str) -> tuple[Array, Array]:
+    """Tokens that the last new one of a sequence sees, and those of which all its new ones read keys [token]."""
+    context, new = step.context, step.new_tokens
+    if window is None:
+        return context, context
+    visible = np.minimum(context, window)
+    if sight == "chosen":
+        return visible, np.minimum(context, window * new)
+    if sight == "chunk":
+        among = np.minimum(np.maximum(context - step.cached, 0), new)
+        first = np.maximum(context - np.maximum(among, 1), 0)
+        return np.where(among > 1, visible, in_chunk(context, window)), context - (first - first % window)
+    return visible, np.minimum(context, window + new - 1)
 
 
 def attention(
     step: Step, heads: Heads, activation: Array, *, part: str = "fused", window: Array | None = None,
-    causal: bool = True, scores: str = "chip", calls: int = 1,
+    sight: str = "last", causal: bool = True, scores: str = "chip", calls: int = 1,
 ) -> Cost:  # fmt: skip
     """Work of one layer's attention: 2 B T C H (D_qk + D_v) FLOPs for B sequences of T new tokens over C of context.
 
@@ -209,6 +245,8 @@ def attention(
         "qk", "pv", or "fused" for both in one kernel.
     window : float or ndarray, optional
         Tokens that a new one sees at most [token].
+    sight : str
+        Which these are: the "last" ones, those of its own "chunk" of `window`, or some that are "chosen" for it alone.
     causal : bool
         Skip the scores that the causal mask leaves out.
     scores : str
@@ -227,10 +265,9 @@ def attention(
     """
     dims = heads.qk_dim * (part != "pv") + heads.v_dim * (part != "qk")
     a_token = heads.k_bytes * (part != "pv") + heads.v_bytes * (part != "qk")
-    visible = step.context if window is None else np.minimum(step.context, window)
-    read = step.context if window is None else np.minimum(step.context, window + step.new_tokens - 1)
+    visible, read = _seen(step, window, sight)
     batch = step.sequences * heads.n_heads
-    count = batch * scores_per_sequence(step, window, causal=causal)
+    count = batch * scores_per_sequence(step, window, causal=causal, chunked=sight == "chunk")
     cache = step.sequences * read * a_token
     moved = batch * step.new_tokens * dims * activation + cache
     if scores == "memory":
@@ -240,5 +277,6 @@ def attention(
     return Cost(
         2.0 * count * dims, moved, step.new_tokens, n, k, batch=batch, calls=calls, kernel=kernel,
         activations=moved - cache, group=heads.group, score_flops=2.0 * dims, sequences=step.sequences, cache=cache,
-        latent=heads.latent, window=float("inf") if window is None else window, hidden=step.context - visible,
+        latent=heads.latent, window=float("inf") if window is None or sight == "chosen" else window,
+        hidden=0.0 if sight == "chosen" else step.context - visible,
     )  # fmt: skip

@@ -13,29 +13,65 @@ if TYPE_CHECKING:
 def elementwise_layer(model: Model, step: Step, w: Widths, _: Conventions) -> Cost:
     """Norms with residual, RoPE, cache write and activation functions of one layer, fused as engines fuse them.
 
-    Per token: two norms that read and write hidden state and residual (8 h, 5 FLOPs an element); RoPE reads and writes
-    Q and K (3 FLOPs an element); K and V are read and written to the cache; the activation reads gate and up and
-    writes one (5 FLOPs an element); the sum of k experts' outputs reads k and writes one (a FLOP each). The embedding
-    look-up (2 h) and the final norm (4 h), once a pass, are spread over the layers, as are MoE and dense MLPs where a
-    model has both. Two norms for every model, although some have four or one, or norms on queries and keys. All of it
-    is in the residual's 16 bits, whatever the products compute in. Always far below the ridge point.
+    Per token: a norm before attention and one before the MLP that read and write hidden state and residual (4 h each,
+    5 FLOPs an element); RoPE reads and writes Q and K (3 FLOPs an element), as do norms of theirs (5); K and V are read
+    and written to the cache; the activation reads gate and up and writes one (5 FLOPs an element), as does a gate of
+    the heads' outputs; the sum of k experts' outputs reads k and writes one (a FLOP each). Linear attention has its
+    convolution, with its weights, and a gated norm of its outputs (`_linear`), layers' own inputs are `_own_inputs`.
+    The embedding look-up (2 h) and the final norm (4 h), once a pass, are spread over the layers, as is all that not
+    every layer has. One norm before each part for every model, although some have more. All of it is in the residual's
+    16 bits, whatever the products compute in. Always far below the ridge point.
     """
     layers, h, mla, moe = model.n_layers, model.hidden_size, model.mla, model.moe
-    rotated = model.n_heads * mla.qk_rope_head_dim + mla.qk_rope_head_dim if mla else 0
-    if not mla and not model.learned_positions:
-        rotated = (model.n_heads + model.n_kv_heads) * model.head_dim
+    kinds = model.kinds
+    heads = sum(each.qk_dim * (each.layers * each.n_heads + each.own * each.n_kv_heads) for each in kinds) / layers
+    rotated = 0.0 if model.learned_positions else heads
+    if mla:
+        rotated = model.attending * (model.n_heads * mla.qk_rope_head_dim + mla.qk_rope_head_dim) / layers
+    normed = heads if model.qk_norm else 0.0
+    gated = model.attention_gate * sum(each.layers * each.n_heads * each.v_dim for each in kinds) / layers
     cached = model.kv_elements_per_token / layers
-    hidden = model.dense_layers * model.intermediate_size / layers
+    dense = model.dense_layers * model.mean_intermediate_size / layers
+    experts = combine = routed = 0.0
     if moe:
         width = moe.experts_per_token * moe.intermediate_size + (moe.shared_intermediate_size or 0)
-        hidden += moe.layers * width / layers
-        combine = moe.layers / layers * h * (moe.experts_per_token + 1)
+        experts = moe.layers * width / layers
+        combine = moe.layers / layers * (moe.latent_size or h) * (moe.experts_per_token + 1)
         routed = moe.layers / layers * moe.experts_per_token * moe.intermediate_size
-    else:
-        combine = routed = 0.0
-    operands = 3 if model.gated else 2
-    elements = 8 * h + 2 * rotated + cached + hidden * operands + combine + 6 * h / layers
-    flops = step.tokens * (5.0 * (2 + 1 / layers) * h + 3 * rotated + 5 * hidden + combine)
-    moved = step.tokens * (elements * w.residual + cached * w.kv)
-    elsewhere = step.tokens * (routed * operands + combine) * w.residual
-    return Cost(flops, moved, step.tokens, h, 1, calls=layers, kernel="elementwise", elsewhere=elsewhere)
+    operands, of_experts = (3 if gate else 2 for gate in (model.gated, model.experts_gated))
+    norms = (model.mixing + model.feeding) / layers
+    elements = 4 * norms * h + 2 * (rotated + normed) + cached + 3 * gated + combine + 6 * h / layers
+    elements += dense * operands + experts * of_experts
+    work = 5.0 * (norms + 1 / layers) * h + 3 * rotated + 5 * (normed + gated + dense + experts) + combine
+    extra = [part(model) for part in (_linear, _own_inputs)]
+    elements, work = elements + sum(each[0] for each in extra), work + sum(each[1] for each in extra)
+    moved = step.tokens * (elements * w.residual + cached * w.kv) + _kernels(model) * w.residual
+    elsewhere = step.tokens * (routed * of_experts + combine) * w.residual
+    return Cost(
+        step.tokens * work, moved, step.tokens, h, 1, calls=layers, kernel="elementwise", elsewhere=elsewhere
+    )  # fmt: skip
+
+
+def _kernels(model: Model) -> float:
+    """Weights of linear attention's convolutions, in the mean layer [1]."""
+    linear = model.linear_attention
+    return linear.layers * linear.channels * linear.conv_size / model.n_layers if linear else 0.0
+
+
+def _linear(model: Model) -> tuple[float, float]:
+    """Elements and FLOPs of a token around linear attention, in the mean layer [1], [FLOP].
+
+    The convolution reads and writes its channels, a multiply-add for each of the tokens that it sees; the norm of the
+    outputs reads them and their gate, and writes them (10 FLOPs an element).
+    """
+    if not (linear := model.linear_attention):
+        return 0.0, 0.0
+    share = linear.layers / model.n_layers
+    elements = 2 * linear.channels + 3 * linear.values
+    return share * elements, share * (2 * linear.conv_size * linear.channels + 10 * linear.values)
+
+
+def _own_inputs(model: Model) -> tuple[float, float]:
+    """The same of a layer's own input: looked up, added to what the hidden state makes of it, and gated [1], [FLOP]."""
+    own = model.per_layer_embedding
+    return (8.0 * own.size, 7.0 * own.size) if own else (0.0, 0.0)

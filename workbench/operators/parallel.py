@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 def shard(model: Model, tp: int, experts: int | None = None) -> Model:
     """What each of `tp` GPUs runs of every layer: its share of the heads, of the MLP and of the vocabulary.
 
-    A KV head is copied where there are fewer of them than GPUs; so are norms, routers, the latent cache of MLA with the
-    projections to it, and learned positions. The vocabulary is padded to whole rows.
+    A KV head is copied where there are fewer of them than GPUs, as are the key heads of linear attention; so are norms,
+    routers, the latent cache of MLA with the projections to it, indexers, projections to the width that experts work in
+    and of layers' own inputs, and learned positions. The vocabulary is padded to whole rows.
 
     Parameters
     ----------
@@ -68,6 +69,20 @@ def shard(model: Model, tp: int, experts: int | None = None) -> Model:
         "vocab_size": -(-model.vocab_size // tp),
         "published_parameters": None,
     }
+    if by_layer := model.kv_heads_by_layer:
+        changes["kv_heads_by_layer"] = tuple(max(heads // tp, 1) for heads in by_layer)
+    if widths := model.intermediate_by_layer:
+        changes["intermediate_by_layer"] = tuple(width // tp for width in widths)
+    if window := model.sliding_window:
+        own = {"n_heads": window.n_heads and window.n_heads // tp}
+        own["n_kv_heads"] = window.n_kv_heads and max(window.n_kv_heads // tp, 1)
+        changes["sliding_window"] = window.model_copy(update=own)
+    if linear := model.linear_attention:
+        heads = {"n_heads": linear.n_heads // tp, "n_key_heads": max(linear.n_key_heads // tp, 1)}
+        changes["linear_attention"] = linear.model_copy(update=heads)
+    if own_inputs := model.per_layer_embedding:
+        rows = {"vocab_size": -(-own_inputs.vocab_size // tp)}
+        changes["per_layer_embedding"] = own_inputs.model_copy(update=rows)
     if moe := model.moe:
         shared = moe.shared_intermediate_size and moe.shared_intermediate_size // tp
         sizes = {"intermediate_size": moe.intermediate_size // cut, "shared_intermediate_size": shared}
@@ -77,22 +92,35 @@ def shard(model: Model, tp: int, experts: int | None = None) -> Model:
 
 def _uneven(model: Model, tp: int, experts: int) -> str:
     """The size that `tp` GPUs cannot share, with each expert shared by `experts` of them, or nothing."""
-    sizes = {"n_heads": model.n_heads, "intermediate_size": model.intermediate_size}
-    if moe := model.moe:
-        sizes |= {"moe.intermediate_size": moe.intermediate_size} if experts == tp else {}
-        sizes["moe.shared_intermediate_size"] = moe.shared_intermediate_size or tp
-    for name, size in sizes.items():
-        if size % tp:
+    moe, window, linear = model.moe, model.sliding_window, model.linear_attention
+    shared: list[tuple[str, int | None]] = [("n_heads", model.n_heads)]
+    shared += [("intermediate_size", size) for size in _dense_widths(model)]
+    if moe:
+        shared += [("moe.intermediate_size", moe.intermediate_size)] if experts == tp else []
+        shared.append(("moe.shared_intermediate_size", moe.shared_intermediate_size))
+    copied: list[tuple[str, int | None]] = [("n_kv_heads", kv) for kv in model.kv_heads_by_layer or (model.n_kv_heads,)]
+    if window:
+        shared.append(("sliding_window.n_heads", window.n_heads))
+        copied.append(("sliding_window.n_kv_heads", window.n_kv_heads))
+    if linear:
+        shared.append(("linear_attention.n_heads", linear.n_heads))
+        copied.append(("linear_attention.n_key_heads", linear.n_key_heads))
+    for name, size in shared:
+        if size and size % tp:
             return f"{name} = {size}"
-    kv = model.n_kv_heads
-    return "" if kv % tp == 0 or tp % kv == 0 else f"n_kv_heads = {kv}"
+    return next((f"{name} = {heads}" for name, heads in copied if heads and heads % tp and tp % heads), "")
+
+
+def _dense_widths(model: Model) -> tuple[int, ...]:
+    """Widths of the dense MLPs; that of the model, where it has none [1]."""
+    return model.intermediate_by_layer or (model.intermediate_size,)
 
 
 # Collectives ------------------------------------------------------------------------------------------------------
 
 
 def all_reduce(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
-    """The sum of what the shards put out, after attention and after the MLP of every layer; None on one GPU.
+    """The sum of what the shards put out, after attention and after the MLP of every layer with one; None on one GPU.
 
     Each GPU reads its own T h activations, in the residual's 16 bits, adds up its share of the sum (g - 1 additions for
     each of T h / g elements) and writes the whole. What crosses the link is in its time alone. The gather of the
@@ -103,8 +131,8 @@ def all_reduce(model: Model, step: Step, w: Widths, gpus: int) -> Cost | None:
     elements = step.tokens * model.hidden_size
     moved = 2 * elements * w.residual
     return Cost(
-        (gpus - 1) / gpus * elements, moved, step.tokens, model.hidden_size, 1, calls=2 * model.n_layers,
-        kernel="all_reduce", activations=moved, gpus=gpus,
+        (gpus - 1) / gpus * elements, moved, step.tokens, model.hidden_size, 1,
+        calls=model.mixing + model.feeding, kernel="all_reduce", activations=moved, gpus=gpus,
     )  # fmt: skip
 
 
@@ -119,9 +147,10 @@ def all_to_all(model: Model, step: Step, w: Widths, gpus: int, *, shared_by: int
     if gpus == 1 or model.moe is None:
         return None
     reached = gpus * (1 - (1 - shared_by / gpus) ** model.moe.experts_per_token)
-    sent = step.tokens * reached * model.hidden_size * (w.activation + w.residual) / 2
+    width = model.moe.latent_size or model.hidden_size
+    sent = step.tokens * reached * width * (w.activation + w.residual) / 2
     return Cost(
-        0.0 * sent, 2 * sent, step.tokens, model.hidden_size, 1, calls=2 * model.moe.layers,
+        0.0 * sent, 2 * sent, step.tokens, width, 1, calls=2 * model.moe.layers,
         kernel="all_to_all", activations=2 * sent, gpus=gpus,
     )  # fmt: skip
 
@@ -133,10 +162,11 @@ def gathered(model: Model, step: Step, w: Widths, gpus: int) -> tuple[Cost, Cost
     bits, what the experts make of each.
     """
     assert model.moe
-    elements = step.tokens * model.hidden_size
+    columns = model.moe.latent_size or model.hidden_size
+    elements = step.tokens * columns
     first, second = (
         Cost(
-            flops * elements, 2 * width * elements, step.tokens, model.hidden_size, 1, calls=model.moe.layers,
+            flops * elements, 2 * width * elements, step.tokens, columns, 1, calls=model.moe.layers,
             kernel=kernel, activations=2 * width * elements, gpus=gpus,
         )
         for kernel, flops, width in (

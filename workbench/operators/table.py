@@ -1,9 +1,7 @@
 """Every operator, in the order of the forward pass, and the operators that a model runs.
 
 An operator is a function of a family's file and a row of `OPERATORS`. The row says all that grids, steps, drafts,
-measurements, the documentation and the explorer need. Its weights are counted elsewhere: those of a model in
-`catalog.model_entries` (`attention_parameters`, `_parameters`), what they take on a GPU in `servers.memory`
-(`layer_weights`).
+measurements, the documentation and the explorer need. Its weights are counted in `catalog.model_weights`.
 
 The unfused operators are table 5 of the Medusa paper (Cai et al. 2024, arXiv 2401.10774v3), which follows Chen,
 "Dissecting Batching Effects in GPT Inference" (2023), with grouped-query heads, other MLPs and byte widths added.
@@ -15,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import attention, mlp, moe, projections
+from . import attention, mlp, moe, projections, states
 from .cost import Conventions, Cost, Step, Widths, prefill
 from .elementwise import elementwise_layer
 
@@ -60,9 +58,12 @@ OPERATORS: dict[str, Operator] = {
     "q_b_proj": Operator(projections.q_b_proj),
     "q_proj": Operator(projections.q_proj, **_QKV),
     "k_proj": Operator(projections.k_proj, view="unfused", **_QKV),
-    "v_proj": Operator(projections.k_proj, view="unfused", **_QKV),
+    "v_proj": Operator(projections.v_proj, view="unfused", **_QKV),
     "kv_a_proj": Operator(projections.kv_a_proj),
     "kv_b_proj": Operator(projections.kv_b_proj, sees="context"),
+    "index_q_proj": Operator(projections.index_q_proj),
+    "index_k_proj": Operator(projections.index_k_proj),
+    "index_scores": Operator(attention.index_scores, **_SCORES),
     "attention": Operator(attention.fused_attention, view="fused", **_SCORES),
     "sliding_attention": Operator(attention.fused_sliding_attention, view="fused", **_SCORES),
     "qk": Operator(attention.qk, view="unfused", within="attention", **_SCORES),
@@ -70,15 +71,24 @@ OPERATORS: dict[str, Operator] = {
     "pv": Operator(attention.pv, view="unfused", within="attention", **_SCORES),
     "sliding_pv": Operator(attention.sliding_pv, view="unfused", within="sliding_attention", **_SCORES),
     "o_proj": Operator(projections.o_proj),
+    "linear_in_proj": Operator(states.linear_in_proj),
+    "linear_gate_proj": Operator(states.linear_gate_proj),
+    "linear_attention": Operator(states.linear_attention, operand="residual", sees="context"),
+    "linear_out_proj": Operator(states.linear_out_proj),
     "gate_up_proj": Operator(mlp.gate_up_proj, view="fused", **_MLP),
     "gate_proj": Operator(mlp.gate_proj, view="unfused", within="gate_up_proj", **_MLP),
     "up_proj": Operator(mlp.up_proj, within="gate_up_proj", **_MLP),
     "down_proj": Operator(mlp.down_proj, **_MLP),
     "router": Operator(moe.router, operand="residual"),
+    "latent_in_proj": Operator(moe.latent_in_proj),
     "moe_gate_up_proj": Operator(moe.moe_gate_up_proj, **_EXPERTS),
     "moe_down_proj": Operator(moe.moe_down_proj, **_EXPERTS),
+    "latent_out_proj": Operator(moe.latent_out_proj),
     "shared_gate_up_proj": Operator(moe.shared_gate_up_proj, **_MLP),
     "shared_down_proj": Operator(moe.shared_down_proj, **_MLP),
+    "per_layer_model_proj": Operator(projections.per_layer_model_proj),
+    "per_layer_gate": Operator(projections.per_layer_gate),
+    "per_layer_proj": Operator(projections.per_layer_proj),
     "lm_head": Operator(projections.lm_head, operand="lm_head", sees="sequences"),
     "elementwise": Operator(elementwise_layer, operand="activation", view="fused"),
 }

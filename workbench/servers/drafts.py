@@ -17,6 +17,12 @@ from ..published.medusa import medusa_acceleration_rate
 from .replica import Replica
 from .steps import step_time
 
+#: Fields of a model that say which of its layers have what; its one MTP layer sees everything.
+OF_LAYERS = (
+    "attention_layers", "mlp_layers", "kv_heads_by_layer", "intermediate_by_layer", "sliding_window",
+    "linear_attention", "shared_kv_layers", "per_layer_embedding", "published_parameters",
+)  # fmt: skip
+
 Acceptance = Callable[[int], Array] | Mapping[int, float] | Iterable[float]
 
 
@@ -127,7 +133,9 @@ class Draft:
         """
         if not self.mtp:
             return self.model
-        changes: dict[str, object] = {"n_layers": 1, "sliding_window": None, "published_parameters": None}
+        changes: dict[str, object] = dict.fromkeys(OF_LAYERS) | {"n_layers": 1}
+        if target.indexer:
+            changes["indexer"] = target.indexer.model_copy(update={"layers": None})
         if target.moe:
             changes["moe"] = target.moe.model_copy(update={"layers": 1})
         return target.model_copy(update=changes)
@@ -240,7 +248,7 @@ def drafting_replica(replica: Replica, draft: Draft) -> Replica | None:
     if passes is None:
         return None
     whole: dict[str, Any] = {} if passes.moe else {"ep": 1, "redundant_experts": 0, "expert_skew": 0.0}
-    server: dict[str, Any] = {name: None for name in ("draft", "kv_tokens") if hasattr(replica, name)}
+    server: dict[str, Any] = {name: None for name in ("draft", "kv_tokens", "prefix_caching") if hasattr(replica, name)}
     return replace(replica, model=passes, pp=1, **whole, **server)
 
 

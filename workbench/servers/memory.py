@@ -11,11 +11,13 @@ import numpy as np
 from ..catalog import DEFAULT_ENGINE, GPU, EngineMemory, Model
 from ..catalog import engine as find_engine
 from ..catalog.dtypes import WIDTH, element_bytes
+from ..catalog.model_weights import embedding_weights, operator_weights
 from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
 from ..kernels import Formats, assumptions
 from ..kernels.unknowns import joined, kernel_kinds
+from ..operators import OPERATORS
 from .drafts import Draft, drafting_replica
 from .replica import Replica
 
@@ -39,14 +41,12 @@ def weights(replica: Replica) -> float:
 def layer_weights(replica: Replica) -> float:
     """Those of the layers alone, of one stage of the pipeline [byte]."""
     part, w = replica.shard, replica.formats.widths
-    h, matrices = part.hidden_size, 3 if part.gated else 2
-    layers = part.n_layers * part.attention_parameters * w.weight
-    layers += part.dense_layers * matrices * h * part.intermediate_size * w.weight
-    if moe := part.moe:
-        routed = (moe.n_experts + replica.redundant_experts) / replica.ep * moe.intermediate_size * w.experts
-        shared = (moe.shared_intermediate_size or 0) * w.weight
-        layers += moe.layers * h * (matrices * (routed + shared) + moe.n_experts * w.residual)
-    return layers * _stage(replica)
+    widths = {"weight": w.weight, "experts": w.experts}
+    counts = operator_weights(
+        part, (part.moe.n_experts + replica.redundant_experts) // replica.ep if part.moe else None
+    )
+    stored = sum(count * widths.get(OPERATORS[name].operand, w.residual) for name, count in counts.items())
+    return stored * _stage(replica)
 
 
 def _stage(replica: Replica) -> float:
@@ -56,7 +56,7 @@ def _stage(replica: Replica) -> float:
 
 def _embedding(replica: Replica, part: Model) -> float:
     stored = Formats(replica.weight_dtype).of(replica.model).lm_head
-    return part.hidden_size * (part.vocab_size + (part.learned_positions or 0)) * element_bytes(stored)
+    return embedding_weights(part) * element_bytes(stored)
 
 
 def kv_bytes_per_token(replica: Replica) -> float:
@@ -68,39 +68,57 @@ def kv_bytes_per_token(replica: Replica) -> float:
 
 
 def kv_bytes_per_sequence(replica: Replica, tokens: Array, *, block_size: int = BLOCK_SIZE) -> Array:
-    """KV cache of one sequence of `tokens` [token] in whole blocks; layers with a window keep no more [byte]."""
+    """KV cache and states of one sequence of `tokens` [token] on one GPU [byte].
+
+    Whole blocks; layers with a window, or with chunks of attention, keep no more than that; layers with linear
+    attention have the same state from the first token on.
+    """
+    part = replica.shard
     kept = np.ceil(np.asarray(tokens, dtype=float) / block_size) * block_size
-    if window := replica.model.sliding_window:
-        sliding = window.layers / replica.model.n_layers
-        blocks = np.ceil(window.size / block_size) * block_size
-        kept = (1 - sliding) * kept + sliding * np.minimum(kept, blocks)
-    return kept * kv_bytes_per_token(replica)
+    full, sliding = part.kv_elements
+    elements = full * kept
+    if window := part.sliding_window:
+        elements = elements + sliding * np.minimum(kept, np.ceil(window.size / block_size) * block_size)
+    states = np.where(kept > 0, state_bytes(replica), 0.0)
+    return elements * _stage(replica) * element_bytes(replica.kv_dtype) + states
+
+
+def state_bytes(replica: Replica) -> float:
+    """States of one sequence on one GPU, in the layers with linear attention [byte]."""
+    return replica.shard.state_bytes_per_sequence * _stage(replica)
 
 
 def activations(replica: Replica, *, tokens: int, sequences: int) -> float:
     """Activations that are alive at once in a step of `tokens` with logits of `sequences`, on one GPU [byte].
 
     The larger of the layers' and the sampler's, as the sampler runs after them. In a layer, a token's residual, hidden
-    state and its normalized copy, and the widest of: Q, K, V and the heads' outputs; gate, up and their product; those
-    of its experts, with their outputs; all in the residual's 16 bits, from which products narrow their inputs. In the
-    sampler, logits of the whole vocabulary on each GPU, and `logit_copies` of the engine of each.
+    state and its normalized copy, and the widest of: Q, K, V and the heads' outputs, or those of linear attention;
+    gate, up and their product; those of its experts, with their outputs; beside them the layers' own inputs; all in the
+    residual's 16 bits, from which products narrow their inputs. In the sampler, logits of the whole vocabulary on each
+    GPU, and `logit_copies` of the engine of each.
     """
-    elements = 3 * replica.shard.hidden_size + max(_widest(replica.shard))
+    own = replica.shard.per_layer_embedding
+    elements = (
+        3 * replica.shard.hidden_size + max(_widest(replica.shard)) + (own.size * replica.model.n_layers if own else 0)
+    )
     logits = sequences * replica.model.vocab_size * memory_rule(replica).logit_copies * WIDTH["fp32"]
     return max(tokens * elements * replica.formats.widths.residual, logits)
 
 
-def _widest(part: Model) -> list[int]:
+def _widest(part: Model) -> list[float]:
     """Elements of one token inside the attention and inside the MLPs [1]."""
-    mlp = 3 if part.gated else 2
+    mlp, of_experts = (3 if gated else 2 for gated in (part.gated, part.experts_gated))
     if mla := part.mla:
-        attention = part.n_heads * 2 * (mla.qk_head_dim + mla.v_head_dim)
+        sizes: list[float] = [part.n_heads * 2 * (mla.qk_head_dim + mla.v_head_dim)]
     else:
-        attention = 2 * (part.n_heads + part.n_kv_heads) * part.head_dim
-    sizes = [attention, mlp * part.intermediate_size if part.dense_layers else 0]
+        sizes = [(kind.n_heads + kind.n_kv_heads) * (kind.qk_dim + kind.v_dim) for kind in part.kinds]
+    if linear := part.linear_attention:
+        sizes.append(linear.in_columns + linear.gate_columns * bool(linear.gate_rank) + linear.values)
+    dense = mlp * part.intermediate_size if part.dense_layers else 0
+    sizes.append(dense)
     if moe := part.moe:
-        routed = moe.experts_per_token * (mlp * moe.intermediate_size + part.hidden_size)
-        sizes.append(routed + mlp * (moe.shared_intermediate_size or 0))
+        routed = moe.experts_per_token * (of_experts * moe.intermediate_size + (moe.latent_size or part.hidden_size))
+        sizes.append(routed + of_experts * (moe.shared_intermediate_size or 0) + dense * moe.dense_beside)
     return sizes
 
 

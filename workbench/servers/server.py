@@ -64,7 +64,7 @@ class Server(replica.Replica):
         One of `POLICIES`; None is the engine's.
     prefix_caching : bool, optional
         Blocks of the KV cache are found again, by prompts that begin alike (`Workload.block_hashes`) and by preempted
-        requests; None is the engine's default.
+        requests; None is the engine's default, but not with linear attention, whose states are of a prompt's end.
     draft : Draft, optional
         Speculative decoding, made by `draft_model`, `medusa` or `mtp`: a step computes its candidates, and brings each
         sequence its tokens per step on average, all of them alike.
@@ -100,8 +100,13 @@ class Server(replica.Replica):
             object.__setattr__(self, "gpu_memory_utilization", share)
         object.__setattr__(self, "chunked_prefill", one_of("chunked_prefill", self.chunked_prefill, (True, False)))
         object.__setattr__(self, "policy", one_of("policy", self.policy or self._engine.policy, POLICIES))
-        caching = self._engine.prefix_caching if self.prefix_caching is None else self.prefix_caching
+        states = self.model.linear_attention is not None
+        caching = self._engine.prefix_caching and not states if self.prefix_caching is None else self.prefix_caching
         object.__setattr__(self, "prefix_caching", one_of("prefix_caching", caching, (True, False)))
+        if states and self.prefix_caching:
+            raise ValueError(
+                f"prefix_caching = True: {self.model.id} has states, which are found of whole prompts alone"
+            )
         if self.draft is not None:
             if not isinstance(self.draft, Draft):
                 raise ValueError(f"draft = {shown(self.draft)}: make one with serving.draft_model, medusa or mtp")

@@ -9,9 +9,10 @@ the step on in which it is computed, is stored once, and is given back when the 
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from math import gcd
+from math import ceil, gcd
 from typing import NamedTuple
 
+from ..servers.memory import kv_bytes_per_token, state_bytes
 from ..servers.server import Server
 from .requests import Request, Run
 
@@ -20,8 +21,8 @@ from .requests import Request, Run
 class Footprint:
     """What a sequence takes of the cache, in units: layers that see everything keep all blocks, others their window.
 
-    A model whose layers are all alike has one unit a block. (A state of fixed size, as linear attention has, would be
-    a third kind, that keeps one block from the first token on.)
+    A model whose layers are all alike has one unit a block. Layers with linear attention have a state of one size from
+    the first token on, in whole units.
 
     Parameters
     ----------
@@ -31,22 +32,25 @@ class Footprint:
         Units that a block takes in the layers that see everything, and in those with a window [1].
     window : int
         Blocks that the latter keep at most [1].
+    state : int
+        Units of a sequence's states [1].
     """
 
     block_size: int
     full: int = 1
     sliding: int = 0
     window: int = 0
+    state: int = 0
 
     @classmethod
     def of(cls, server: Server) -> "Footprint":
         """That of a server's model."""
-        layers, seeing = server.model.n_layers, server.model.sliding_window
-        if seeing is None:
-            return cls(server.block_size)
-        unit = gcd(layers, seeing.layers)
-        full, sliding = (layers - seeing.layers) // unit, seeing.layers // unit
-        return cls(server.block_size, full, sliding, -(-seeing.size // server.block_size))
+        (full, sliding), seeing = server.shard.kv_elements, server.model.sliding_window
+        elements = gcd(full, sliding)
+        unit = kv_bytes_per_token(server) * server.block_size * elements / (full + sliding)
+        window = -(-seeing.size // server.block_size) if seeing else 0
+        state = ceil(state_bytes(server) / unit - 1e-9)
+        return cls(server.block_size, full // elements, sliding // elements, window, state)
 
     @property
     def block(self) -> int:
@@ -59,7 +63,11 @@ class Footprint:
 
     def units(self, blocks: int) -> int:
         """Of a sequence of so many blocks [1]."""
-        return self.full * blocks + self.sliding * min(blocks, self.window)
+        return self.full * blocks + self.bounded(blocks)
+
+    def bounded(self, blocks: int) -> int:
+        """Those of them in layers that keep no more than a window, or a state [1]."""
+        return self.sliding * min(blocks, self.window) + (self.state if blocks else 0)
 
 
 class Found(NamedTuple):
@@ -150,20 +158,18 @@ class KVCache:
         if request.own and found.blocks > shared:
             self._unidle(request.own)
         request.own = None
-        self.take_units(self.footprint.sliding * min(found.blocks, self.footprint.window))
+        self.take_units(self.footprint.bounded(found.blocks))
 
     def take(self, request: Request, held: int, upto: int, blocks: int) -> None:
         """Give a request that holds some blocks (what was found among them) those for its tokens up to `upto`.
 
         Those that have become full are found by whoever asks from now on.
         """
-        full, window = self.footprint.full, self.footprint.window
+        full, bounded = self.footprint.full, self.footprint.bounded
         self.free += full * (held - request.shared)
         if self.caching and request.hashes:
             self._publish(request, min(upto, request.prompt) // self.footprint.block_size)
-        self.take_units(
-            full * (blocks - request.shared) + self.footprint.sliding * (min(blocks, window) - min(held, window))
-        )
+        self.take_units(full * (blocks - request.shared) + bounded(blocks) - bounded(held))
 
     def take_units(self, units: int) -> None:
         """Take some of the free ones; what was in them is lost [1]."""
