@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 
 from ..common.errors import unknown
 from ..common.layers import Layers
+from ..common.matrices import embedding_weights, layer_matrices
 from ..common.yaml_records import Count, Record, Text
 from .dtypes import GROUP_FORMATS
 from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
 from .model_parts import Indexer, LinearAttention, Mla, Moe, PerLayerEmbedding, SlidingWindow
-from .model_weights import attention_weights, embedding_weights, operator_weights
 
 
 class Quantization(Record):
@@ -122,19 +122,15 @@ class Model(Layers, Entry):
                 raise ValueError(f"{name} does not go with {other}")
 
     @property
-    def weights(self) -> dict[str, int]:
-        """Weights of the layers' matrices, by operator (`catalog.model_weights`) [1]."""
-        return operator_weights(self)
-
-    @property
     def parameters(self) -> int:
         """Weights of all matrices and embeddings; norms and biases (under 0.3 %) are left out [1]."""
-        return sum(self.weights.values()) + self._tables
+        return sum(matrix.weights for matrix in layer_matrices(self).values()) + self._tables
 
     @property
     def active_parameters(self) -> int:
         """Weights that one token passes through, embeddings included [1]."""
-        return sum(operator_weights(self, self.moe.experts_per_token if self.moe else 0).values()) + self._tables
+        chosen = self.moe.experts_per_token if self.moe else None
+        return sum(matrix.weights for matrix in layer_matrices(self, chosen).values()) + self._tables
 
     @property
     def _tables(self) -> int:
@@ -143,8 +139,10 @@ class Model(Layers, Entry):
 
     @property
     def attention_parameters(self) -> float:
-        """Weights of the attention projections of one of the layers that have them, the mean where they differ [1]."""
-        return sum(attention_weights(self).values()) / self.attending
+        """Weights of the softmax attention of one of the layers that have it, the mean where they differ [1]."""
+        names = ("q", "k", "v", "o", "q_a", "q_b", "kv_a", "kv_b", "index_q", "index_k")
+        found = layer_matrices(self)
+        return sum(found[f"{name}_proj"].weights for name in names if f"{name}_proj" in found) / self.attending
 
     @property
     def state_bytes_per_sequence(self) -> int:

@@ -43,19 +43,15 @@ def elementwise_layer(model: Model, step: Step, w: Widths, _: Conventions) -> Co
     elements = 4 * norms * h + 2 * (rotated + normed) + cached + 3 * gated + combine + 6 * h / layers
     elements += dense * operands + experts * of_experts
     work = 5.0 * (norms + 1 / layers) * h + 3 * rotated + 5 * (normed + gated + dense + experts) + combine
+    linear = model.linear_attention
+    conv = linear.layers * linear.channels * linear.conv_size / layers if linear else 0.0
     extra = [part(model) for part in (_linear, _own_inputs)]
     elements, work = elements + sum(each[0] for each in extra), work + sum(each[1] for each in extra)
-    moved = step.tokens * (elements * w.residual + cached * w.kv) + _kernels(model) * w.residual
+    moved = step.tokens * (elements * w.residual + cached * w.kv) + conv * w.residual
     elsewhere = step.tokens * (routed * of_experts + combine) * w.residual
     return Cost(
         step.tokens * work, moved, step.tokens, h, 1, calls=layers, kernel="elementwise", elsewhere=elsewhere
     )  # fmt: skip
-
-
-def _kernels(model: Model) -> float:
-    """Weights of linear attention's convolutions, in the mean layer [1]."""
-    linear = model.linear_attention
-    return linear.layers * linear.channels * linear.conv_size / model.n_layers if linear else 0.0
 
 
 def _linear(model: Model) -> tuple[float, float]:

@@ -1,36 +1,14 @@
-"""Linear attention: its projections, and the states that it carries from token to token in place of a cache."""
+"""Linear attention: the states that it carries from token to token, in place of a cache."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..common.arrays import Array
-from .cost import Conventions, Cost, Step, Widths, gemm
+from .cost import Conventions, Cost, Step, Widths
 
 if TYPE_CHECKING:
     from ..catalog import Model
-
-
-def linear_in_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Queries, keys, values, gate and scalars of every head in one GEMM: h -> 2 Hk Dk + 2 H Dv + 2 H (Mamba-2: + H).
-
-    With Kimi Delta Attention two ranks of Dk take the place of the gate. Qwen3-Next's layers, Mamba-2's
-    (arXiv 2405.21060), Kimi Linear's (arXiv 2510.26692).
-    """
-    if not (linear := model.linear_attention):
-        return None
-    sizes = (model.hidden_size, linear.in_columns)
-    return gemm(step.tokens, *sizes, weight=w.weight, activation=w.activation, calls=linear.layers)
-
-
-def linear_gate_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Kimi Delta Attention's decay and output gate, up from their ranks: Dk -> H Dk and Dk -> H Dv."""
-    if not ((linear := model.linear_attention) and linear.gate_rank):
-        return None
-    return gemm(
-        step.tokens, linear.gate_rank, linear.gate_columns / 2, weight=w.weight, activation=w.activation, batch=2,
-        calls=linear.layers,
-    )  # fmt: skip
 
 
 def linear_attention(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
@@ -45,14 +23,6 @@ def linear_attention(model: Model, step: Step, w: Widths, _: Conventions) -> Cos
         head_flops=linear.head_flops, operands=linear.operands * w.residual, state=linear.state_bytes,
         calls=linear.layers,
     )  # fmt: skip
-
-
-def linear_out_proj(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-    """Outputs of linear attention back to the hidden size: H Dv -> h."""
-    if not (linear := model.linear_attention):
-        return None
-    sizes = (linear.values, model.hidden_size)
-    return gemm(step.tokens, *sizes, weight=w.weight, activation=w.activation, calls=linear.layers)
 
 
 def states_cost(

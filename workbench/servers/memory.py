@@ -11,10 +11,10 @@ import numpy as np
 from ..catalog import DEFAULT_ENGINE, GPU, EngineMemory, Model
 from ..catalog import engine as find_engine
 from ..catalog.dtypes import WIDTH, element_bytes
-from ..catalog.model_weights import embedding_weights, operator_weights
 from ..common.arguments import check_range
 from ..common.arrays import Array
 from ..common.errors import CannotRun
+from ..common.matrices import embedding_weights, layer_matrices
 from ..kernels import Formats, assumptions
 from ..kernels.unknowns import joined, kernel_kinds
 from ..operators import OPERATORS
@@ -41,11 +41,10 @@ def weights(replica: Replica) -> float:
 def layer_weights(replica: Replica) -> float:
     """Those of the layers alone, of one stage of the pipeline [byte]."""
     part, w = replica.shard, replica.formats.widths
-    widths = {"weight": w.weight, "experts": w.experts}
-    counts = operator_weights(
-        part, (part.moe.n_experts + replica.redundant_experts) // replica.ep if part.moe else None
-    )
-    stored = sum(count * widths.get(OPERATORS[name].operand, w.residual) for name, count in counts.items())
+    experts = (part.moe.n_experts + replica.redundant_experts) // replica.ep if part.moe else None
+    stored = 0.0
+    for name, matrix in layer_matrices(part, experts).items():  # convolutions are no operator's
+        stored += matrix.weights * getattr(w, OPERATORS[name].operand if name in OPERATORS else "residual")
     return stored * _stage(replica)
 
 
