@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ..common.errors import unknown
-from ..common.layers import Layers
+from ..common.layers import LayerCounts
 from ..common.matrices import embedding_weights, layer_matrices
 from ..common.yaml_records import Count, Record, Text
 from .dtypes import GROUP_FORMATS
@@ -23,7 +23,7 @@ class Quantization(Record):
     scope: Literal["linear", "experts"] = "linear"
 
 
-class Model(Layers, Entry):
+class Model(LayerCounts, Entry):
     """One transformer: the sizes that FLOPs, bytes and parameters follow from. Printed, it shows them all."""
 
     family: Text  #: of architectures

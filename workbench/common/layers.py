@@ -23,7 +23,7 @@ class Attention(NamedTuple):
         return round(self.own * self.n_kv_heads * (self.qk_dim + self.v_dim))
 
 
-class Layers:
+class LayerCounts:
     """Counts of layers by what they have; of every model, whatever read its sizes."""
 
     @property

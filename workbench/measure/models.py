@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..common.errors import shown, unknown
-from ..common.layers import Layers
+from ..common.layers import LayerCounts
 from ..common.project import DATA
 from ..config_keys import FAMILIES, SPELLINGS, Family, check_architecture, check_keys
 from ..files.reading import given_file, parse_json, read_small
@@ -19,7 +19,7 @@ from ..files.reading import given_file, parse_json, read_small
 
 @dataclass(frozen=True)
 class WindowSizes:
-    """Layers [1] whose queries see the last `size` tokens only [token]."""
+    """LayerCounts [1] whose queries see the last `size` tokens only [token]."""
 
     chunked = n_heads = n_kv_heads = head_dim = v_head_dim = shared_kv_layers = None
 
@@ -67,7 +67,7 @@ class LatentSizes:
 
 
 @dataclass(frozen=True)
-class ModelSizes(Layers):
+class ModelSizes(LayerCounts):
     """What operators read of a model, sizes in [1]; None is what no model has that is timed."""
 
     attention_layers = mlp_layers = kv_heads_by_layer = intermediate_by_layer = v_head_dim = None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..catalog import Model
 
 
-def product(
+def matmul(
     doc: str, *names: str, residual: bool = False
 ) -> Callable[[Model, Step, Widths, Conventions], Cost | None]:  # fmt: skip
     """An operator that multiplies all tokens with a matrix of `common.matrices`, or with several at once.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import attention, moe, projections, states
 from .cost import Conventions, Cost, Step, Widths, prefill
 from .elementwise import elementwise_layer
-from .projections import product
+from .projections import matmul
 
 if TYPE_CHECKING:
     from ..catalog import Model
@@ -55,17 +55,17 @@ _EXPERTS: dict[str, Any] = {"operand": "experts", "routed": True, **_MLP}
 #: Every operator by name, in the order of the forward pass.
 OPERATORS: dict[str, Operator] = {
     "qkv_proj": Operator(
-        product("Q, K and V in one GEMM: h -> (H + 2 Hkv) D.", "q_proj", "k_proj", "v_proj"), view="fused", group="qkv"
+        matmul("Q, K and V in one GEMM: h -> (H + 2 Hkv) D.", "q_proj", "k_proj", "v_proj"), view="fused", group="qkv"
     ),
-    "q_a_proj": Operator(product("Latent attention, queries down: h -> q rank (arXiv 2405.04434).", "q_a_proj")),
-    "q_b_proj": Operator(product("Latent attention, queries up: q rank -> H (D_nope + D_rope).", "q_b_proj")),
-    "q_proj": Operator(product("Queries: h -> H D, with a gate of the output h -> 2 H D.", "q_proj"), **_QKV),
-    "k_proj": Operator(product("Keys: h -> Hkv D.", "k_proj"), view="unfused", **_QKV),
-    "v_proj": Operator(product("Values: h -> Hkv D_v.", "v_proj"), view="unfused", **_QKV),
-    "kv_a_proj": Operator(product("Latent attention, down to what is cached: h -> kv rank + D_rope.", "kv_a_proj")),
+    "q_a_proj": Operator(matmul("Latent attention, queries down: h -> q rank (arXiv 2405.04434).", "q_a_proj")),
+    "q_b_proj": Operator(matmul("Latent attention, queries up: q rank -> H (D_nope + D_rope).", "q_b_proj")),
+    "q_proj": Operator(matmul("Queries: h -> H D, with a gate of the output h -> 2 H D.", "q_proj"), **_QKV),
+    "k_proj": Operator(matmul("Keys: h -> Hkv D.", "k_proj"), view="unfused", **_QKV),
+    "v_proj": Operator(matmul("Values: h -> Hkv D_v.", "v_proj"), view="unfused", **_QKV),
+    "kv_a_proj": Operator(matmul("Latent attention, down to what is cached: h -> kv rank + D_rope.", "kv_a_proj")),
     "kv_b_proj": Operator(projections.kv_b_proj, sees="context"),
-    "index_q_proj": Operator(product("Queries that choose the tokens to attend to: q rank -> H D.", "index_q_proj")),
-    "index_k_proj": Operator(product("Their key of a token, and weights of the heads: h -> D + H.", "index_k_proj")),
+    "index_q_proj": Operator(matmul("Queries that choose the tokens to attend to: q rank -> H D.", "index_q_proj")),
+    "index_k_proj": Operator(matmul("Their key of a token, and weights of the heads: h -> D + H.", "index_k_proj")),
     "index_scores": Operator(attention.index_scores, **_SCORES),
     "attention": Operator(attention.fused_attention, view="fused", **_SCORES),
     "sliding_attention": Operator(attention.fused_sliding_attention, view="fused", **_SCORES),
@@ -73,27 +73,27 @@ OPERATORS: dict[str, Operator] = {
     "sliding_qk": Operator(attention.sliding_qk, view="unfused", within="sliding_attention", **_SCORES),
     "pv": Operator(attention.pv, view="unfused", within="attention", **_SCORES),
     "sliding_pv": Operator(attention.sliding_pv, view="unfused", within="sliding_attention", **_SCORES),
-    "o_proj": Operator(product("Heads back to the hidden size: H D_v -> h.", "o_proj")),
-    "linear_in_proj": Operator(product("Linear attention's queries, keys, values, gates.", "linear_in_proj")),
-    "linear_gate_proj": Operator(product("Its decay and gate, up from a rank that they have.", "linear_gate_proj")),
+    "o_proj": Operator(matmul("Heads back to the hidden size: H D_v -> h.", "o_proj")),
+    "linear_in_proj": Operator(matmul("Linear attention's queries, keys, values, gates.", "linear_in_proj")),
+    "linear_gate_proj": Operator(matmul("Its decay and gate, up from a rank that they have.", "linear_gate_proj")),
     "linear_attention": Operator(states.linear_attention, operand="residual", sees="context"),
-    "linear_out_proj": Operator(product("Its outputs back to the hidden size: H D_v -> h.", "linear_out_proj")),
-    "gate_up_proj": Operator(product("MLP gate and up: h -> 2 i.", "gate_proj", "up_proj"), view="fused", **_MLP),
+    "linear_out_proj": Operator(matmul("Its outputs back to the hidden size: H D_v -> h.", "linear_out_proj")),
+    "gate_up_proj": Operator(matmul("MLP gate and up: h -> 2 i.", "gate_proj", "up_proj"), view="fused", **_MLP),
     "gate_proj": Operator(
-        product("MLP gate, where it has one: h -> i.", "gate_proj"), view="unfused", within="gate_up_proj", **_MLP
+        matmul("MLP gate, where it has one: h -> i.", "gate_proj"), view="unfused", within="gate_up_proj", **_MLP
     ),
-    "up_proj": Operator(product("MLP up: h -> i.", "up_proj"), within="gate_up_proj", **_MLP),
-    "down_proj": Operator(product("MLP down: i -> h.", "down_proj"), **_MLP),
-    "router": Operator(product("Scores of all experts: h -> E.", "router", residual=True), operand="residual"),
-    "latent_in_proj": Operator(product("Tokens down to the width that routed experts work in.", "latent_in_proj")),
+    "up_proj": Operator(matmul("MLP up: h -> i.", "up_proj"), within="gate_up_proj", **_MLP),
+    "down_proj": Operator(matmul("MLP down: i -> h.", "down_proj"), **_MLP),
+    "router": Operator(matmul("Scores of all experts: h -> E.", "router", residual=True), operand="residual"),
+    "latent_in_proj": Operator(matmul("Tokens down to the width that routed experts work in.", "latent_in_proj")),
     "moe_gate_up_proj": Operator(moe.moe_gate_up_proj, **_EXPERTS),
     "moe_down_proj": Operator(moe.moe_down_proj, **_EXPERTS),
-    "latent_out_proj": Operator(product("The experts' sum back up to the hidden size.", "latent_out_proj")),
-    "shared_gate_up_proj": Operator(product("Shared experts, gate and up: h -> 2 i.", "shared_gate_up_proj"), **_MLP),
-    "shared_down_proj": Operator(product("Shared experts, down: i -> h.", "shared_down_proj"), **_MLP),
-    "per_layer_model_proj": Operator(product("Layers' own inputs, once a pass (Gemma 3n).", "per_layer_model_proj")),
-    "per_layer_gate": Operator(product("A gate of each layer's own input: h -> its size.", "per_layer_gate")),
-    "per_layer_proj": Operator(product("Each layer's own input, gated, back: its size -> h.", "per_layer_proj")),
+    "latent_out_proj": Operator(matmul("The experts' sum back up to the hidden size.", "latent_out_proj")),
+    "shared_gate_up_proj": Operator(matmul("Shared experts, gate and up: h -> 2 i.", "shared_gate_up_proj"), **_MLP),
+    "shared_down_proj": Operator(matmul("Shared experts, down: i -> h.", "shared_down_proj"), **_MLP),
+    "per_layer_model_proj": Operator(matmul("Layers' own inputs, once a pass (Gemma 3n).", "per_layer_model_proj")),
+    "per_layer_gate": Operator(matmul("A gate of each layer's own input: h -> its size.", "per_layer_gate")),
+    "per_layer_proj": Operator(matmul("Each layer's own input, gated, back: its size -> h.", "per_layer_proj")),
     "lm_head": Operator(projections.lm_head, operand="lm_head", sees="sequences"),
     "elementwise": Operator(elementwise_layer, operand="activation", view="fused"),
 }  # fmt: skip
