@@ -1,4 +1,4 @@
-"""Models with parts that the catalog's models lack, by the sizes of their config.json."""
+"""Models with parts that the catalog's models lack, by the sizes of their config.json; the last two are made up."""
 
 from functools import cache
 
@@ -92,6 +92,15 @@ SIZES = {
     "kimi-linear-48b-a3b": _fields(
         2304, 9216, 27, 32, 32, 192, 163_840, attention_layers=7, mla=_latent(None, 512, 128, 64, 128),
         moe=_experts(256, 8, 1024, 26, 1024), linear_attention=_linear("kda", 20, 32, 32, 128, 128),
+    ),
+    "latent-experts": _fields(
+        512, 1024, 8, 8, 2, 64, 1000, gated=False, attention_layers=2, mlp_layers=4,
+        moe=_experts(16, 4, 256, 4, 512, latent_size=128, gated=True),
+        linear_attention=_linear("mamba2", 4, 2, 8, 32, 64),
+    ),
+    "by-layer": _fields(
+        512, 2048, 4, 8, 4, 64, 1000, attention_layers=3, mlp_layers=2, kv_heads_by_layer=(4, 1, 2),
+        intermediate_by_layer=(2048, 512),
     ),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hybrid_models import hybrid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,8 @@ from workbench.operators import COLLECTIVES, OPERATORS, Conventions, Step, Width
 from workbench.servers import Replica, memory
 
 GPUS = wb.gpus()
+#: With linear and sparse attention, latent experts and layers' own inputs.
+HYBRIDS = ("qwen3-next-80b-a3b", "deepseek-v3.2", "kimi-linear-48b-a3b", "gemma-4-e2b", "latent-experts")
 #: As dense, grouped, latent, windowed and routed as they come.
 MODELS = ("llama-7b", "llama-3-8b", "mistral-7b", "mixtral-8x7b", "deepseek-v3", "gpt-oss-20b", "gemma-2-9b", "gpt2")
 
@@ -170,15 +173,17 @@ def test_nothing_is_said_of_kernels_that_are_not_run():
 
 
 #: Kinds of fit that a kernel's time takes: of prompts, and of decoding where that is another one.
-OF_KERNEL = {"attention": ["prefill", "decode"], "mla": ["mla_prefill", "mla_decode"]}
+OF_KERNEL = {
+    "attention": ["prefill", "decode"], "mla": ["mla_prefill", "mla_decode"],
+    "linear_attention": ["linear_step", "linear_chunk"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_an_operator_has_the_kind_of_its_kernel(operator):
     """With its format where the kind has fits by format, whatever operators of other models stand beside it."""
     ran = 0
-    for name in MODELS:
-        model = wb.model(name)
+    for model in (*map(wb.model, MODELS), *map(hybrid, HYBRIDS)):
         call = OPERATORS[operator](model, Step(1, 8, 8, 0), Widths(), Conventions())
         found = kernel_kinds(model, [operator], kernels.Formats(weight="fp16").of(model))
         assert found == ([f"{kind} bf16" for kind in OF_KERNEL.get(call.kernel, [call.kernel])] if call else [])
@@ -257,9 +262,9 @@ def test_a_matmul_of_any_sizes_is_counted_exactly(m, k, n, batch):
         assert math.isclose(np.asarray(call.bytes).item(), moved, rel_tol=1e-12)
 
 
-@given(LARGE, LARGE, LARGE, st.sampled_from(MODELS))
+@given(LARGE, LARGE, LARGE, st.sampled_from((*MODELS, *HYBRIDS)))
 def test_every_operator_of_integers_of_any_size_is_that_of_exact_numbers(sequences, new_tokens, cached, name):
-    model = wb.model(name)
+    model = hybrid(name) if name in HYBRIDS else wb.model(name)
     sizes = (sequences, new_tokens, cached + new_tokens, cached)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

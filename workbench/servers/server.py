@@ -105,7 +105,7 @@ class Server(replica.Replica):
         object.__setattr__(self, "prefix_caching", one_of("prefix_caching", caching, (True, False)))
         if states and self.prefix_caching:
             raise ValueError(
-                f"prefix_caching = True: {self.model.id} has states, which are found of whole prompts alone"
+                f"prefix_caching = True: {self.model.id} has linear attention, whose states are not found again"
             )
         if self.draft is not None:
             if not isinstance(self.draft, Draft):
