@@ -1,7 +1,7 @@
 """Weights of models as transformers 5.24.0 counts them: parameters of two dimensions or more, on the meta device [1].
 
 Each is built from its config.json, without towers and layers for multi-token prediction. What transformers holds as
-matrices and is none is subtracted: norms of every head (Command R+), one bias for each expert (ERNIE 4.5), one decay for
+matrices and is none is subtracted: norms of every head (Command R+), a bias for each expert (ERNIE 4.5), a decay for
 each head (Kimi Linear).
 """
 
