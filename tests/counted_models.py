@@ -13,6 +13,7 @@ MATRICES = {
     "command-r-08-2024": 32_296_140_800,
     "command-r-plus": 103_809_875_968 - 64 * (96 + 8) * 128,
     "dbrx": 131_596_025_856,
+    "deepseek-r1-distill-qwen-1.5b": 1_776_943_104,
     "deepseek-v3.2": 671_876_907_008,
     "devstral-2-123b": 125_023_813_632,
     "devstral-small-2-24b": 23_571_988_480,
