@@ -524,7 +524,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "operators/attention.py": [
         ("np.logical_and(cheaper, step.context <= indexer.top_k)", "np.logical_or(cheaper, False)",
          "chosen tokens expanded"),
-        ('most = np.where(sparse, float("inf"), most)', "", "sparse attention as of an expanded cache"),
+        ("np.where(sparse, many, few)", "few", "sparse attention by the kernel of whole prompts"),
         ("2 * SCORE * count", "SCORE * count", "scores that are never read"),
         ("calls=index.layers or model.attending", "calls=model.attending", "every layer chooses"),
     ],

@@ -28,7 +28,8 @@ NO_PRODUCT = ("attention", "sliding_attention", "index_scores", "linear_attentio
 
 
 def cost(model, operator, step, widths=W, conventions=C):
-    return OPERATORS[operator](hybrid(model) if isinstance(model, str) else model, step, widths, conventions)
+    named = hybrid(model) if isinstance(model, str) and model in SIZES else wb.model(model)
+    return OPERATORS[operator](named, step, widths, conventions)
 
 
 def changed(model, **changes):
@@ -147,6 +148,8 @@ def test_a_model_in_print_says_what_its_layers_have():
          "linear_attention.kind = 'mamba': .*'gated_delta', 'kda' or 'mamba2'"),
         ("glm-5.2", {"indexer": {"n_heads": 1, "head_dim": 1, "top_k": 1, "layers": 79}}, "layers 79 exceed n_layers"),
         ("qwen3.5-27b", {"indexer": {"n_heads": 1, "head_dim": 1, "top_k": 1}}, "indexer goes with mla only"),
+        ("latent-experts", {"moe": {"n_experts": 4, "experts_per_token": 1, "intermediate_size": 8, "layers": 1,
+                                    "shared_gate": True}}, "moe.shared_gate goes with moe.shared_intermediate_size"),
         ("glm-5", {"attention_gate": True}, "mla does not go with attention_gate"),
         ("glm-5", {"v_head_dim": 128}, "mla does not go with v_head_dim"),
         ("glm-5", {"sliding_window": {"size": 8, "layers": 8, "n_kv_heads": 8}}, "mla does not go with heads of the"),
@@ -170,6 +173,16 @@ def test_layers_that_do_not_fit_together_are_refused(name, changes, message):
     with pytest.raises(ValueError, match=message) as refused:
         validated(Model, fields, "a.yaml")
     assert len(str(refused.value)) < 200
+
+
+def test_a_copy_of_a_model_has_the_layers_of_its_own_sizes():
+    model = hybrid("gemma-4-26b-a4b")
+    assert model.parameters
+    assert model.kinds
+    half = model.model_copy(update={"n_layers": 15, "sliding_window": None, "moe": None})
+    assert half.parameters == 262_144 * 2816 + 15 * 2816 * (512 * (2 * 16 + 2) + 3 * 2112)
+    assert [kind.layers for kind in half.kinds] == [15]
+    assert half.model_copy() == half
 
 
 # Products ---------------------------------------------------------------------------------------------------------
@@ -387,6 +400,12 @@ def test_a_long_prompt_attends_to_the_latent_that_it_chooses():
     assert attention.cache == 2 * prompt * 576
     assert cost("deepseek-v3.2", "kv_b_proj", step).flops == 2 * prompt * 512 * 128 * 256
     assert cost("deepseek-v3.2", "index_scores", step).flops == prompt * (prompt + 1) * 64 * 128
+    part = Step(1, 4096, 50_000, 45_904)  # with all of its context, expanding that would take fewer FLOPs
+    assert cost("deepseek-v3.2", "kv_b_proj", part).m == 4096
+    assert cost("deepseek-v3", "kv_b_proj", part).m == 50_000
+    card, latent = wb.gpu("h200-sxm"), cost("deepseek-v3.2", "attention", part)
+    kernel = kernels.operator_time(card, latent, card.peak_16_bit)  # no kernel has heads to expand to
+    assert kernel > 1.05 * kernels.operator_time(card, latent, card.peak_16_bit, "ideal")
 
 
 def test_times_of_sparse_attention_grow_with_the_context_and_the_new_tokens():
@@ -462,6 +481,15 @@ def test_elementwise_by_hand_for_qwen3_5():
     work = 64 * (5 * 2 * h + 5 * 17_408) + 5 * h + 16 * (8 * (heads + kv) + 5 * heads)
     work += 48 * (2 * 4 * channels + 10 * values)
     assert call.calls * call.flops == pytest.approx(work)
+
+
+def test_elementwise_by_hand_for_nemotron_h():
+    """118 layers of one part and one norm each: 10 of attention (64 and 8 heads of 128), 54 Mamba-2, 54 MLPs."""
+    h, channels, values = 8192, 256 * 64 + 2 * 8 * 256, 256 * 64
+    attention = 2 * (64 + 8) * 128 + 2 * 2 * 8 * 128
+    elements = 118 * 4 * h + 10 * attention + 54 * (2 * channels + 3 * values + 4 * channels) + 54 * 2 * 32_768 + 6 * h
+    call = cost("nemotron-h-56b", "elementwise", prefill(1, 1))
+    assert call.calls * call.bytes == pytest.approx(2 * elements)
 
 
 # Several GPUs -----------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Models: the sizes that FLOPs, bytes and parameters follow from, one YAML file each."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources.abc import Traversable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -101,6 +102,8 @@ class Model(LayerCounts, Entry):
         self._refuse_together("kv_heads_by_layer", "mla", "sliding_window", "shared_kv_layers")
         if self.mla and window and (window.n_heads or window.n_kv_heads or window.head_dim or window.v_head_dim):
             raise ValueError("mla does not go with heads of the sliding window's own")
+        if moe and moe.shared_gate and not moe.shared_intermediate_size:
+            raise ValueError("moe.shared_gate goes with moe.shared_intermediate_size only")
         if index and not self.mla:
             raise ValueError("indexer goes with mla only")
         if any(kind.own < 0 for kind in self.kinds):
@@ -121,10 +124,17 @@ class Model(LayerCounts, Entry):
             if getattr(self, other):
                 raise ValueError(f"{name} does not go with {other}")
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without what was found of the layers of this one."""
+        copied = super().model_copy(update=update, deep=deep)
+        for found in ("matrices", "attentions", "kinds"):
+            vars(copied).pop(found, None)
+        return copied
+
     @property
     def parameters(self) -> int:
         """Weights of all matrices and embeddings; norms and biases (under 0.3 %) are left out [1]."""
-        return sum(matrix.weights for matrix in layer_matrices(self).values()) + self._tables
+        return sum(matrix.weights for matrix in self.matrices.values()) + self._tables
 
     @property
     def active_parameters(self) -> int:
@@ -141,7 +151,7 @@ class Model(LayerCounts, Entry):
     def attention_parameters(self) -> float:
         """Weights of the softmax attention of one of the layers that have it, the mean where they differ [1]."""
         names = ("q", "k", "v", "o", "q_a", "q_b", "kv_a", "kv_b", "index_q", "index_k")
-        found = layer_matrices(self)
+        found = self.matrices
         return sum(found[f"{name}_proj"].weights for name in names if f"{name}_proj" in found) / self.attending
 
     @property

@@ -3,7 +3,10 @@
 The layers that have attention, an MLP or experts are counted each for themselves, so a layer may have any of them.
 """
 
+from functools import cached_property
 from typing import Any, NamedTuple
+
+from .matrices import Matrix, layer_matrices
 
 
 class Attention(NamedTuple):
@@ -59,7 +62,12 @@ class LayerCounts:
         """Whether the MLPs of experts, shared ones among them, have a gate."""
         return bool(self.gated if self.moe is None or self.moe.gated is None else self.moe.gated)
 
-    @property
+    @cached_property
+    def matrices(self) -> dict[str, Matrix]:
+        """Those of all layers, by operator."""
+        return layer_matrices(self)
+
+    @cached_property
     def attentions(self: Any) -> tuple[Attention | None, Attention | None]:
         """That of the layers that see everything, and of those with a window; None where no layer is one."""
         window, mla, by_layer = self.sliding_window, self.mla, self.kv_heads_by_layer
@@ -78,7 +86,7 @@ class LayerCounts:
             sliding = Attention(seeing, heads, some, *sizes, seeing - sharing, True)
         return full, sliding
 
-    @property
+    @cached_property
     def kinds(self: Any) -> tuple[Attention, ...]:
         """Those of `attentions` that the model has."""
         return tuple(filter(None, self.attentions))

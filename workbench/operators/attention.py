@@ -50,15 +50,10 @@ def latent_heads(
     wide, value = n_heads * head * w.activation, n_heads * mla.v_head_dim * w.activation
     expanded = Heads(n_heads, head, mla.v_head_dim, wide, value, 1)
     absorbed = Heads(n_heads, latent, mla.kv_lora_rank, latent * w.kv, again, n_heads)
-    most = _most_absorbed(mla, step.context)
     if indexer:
         sparse = step.context > indexer.top_k
-        if np.all(sparse):
-            expanded = absorbed
-        elif np.any(sparse):
-            both = zip(astuple(absorbed)[:-1], astuple(expanded)[:-1], strict=True)
-            expanded = Heads(*(np.where(sparse, many, few) for many, few in both))
-        most = np.where(sparse, float("inf"), most)
+        both = zip(astuple(absorbed)[:-1], astuple(expanded)[:-1], strict=True)
+        expanded = Heads(*(np.where(sparse, many, few) for many, few in both))
     return Heads(
         n_heads,
         np.where(expand, expanded.qk_dim, absorbed.qk_dim),
@@ -66,7 +61,7 @@ def latent_heads(
         np.where(expand, expanded.k_bytes, absorbed.k_bytes),
         np.where(expand, expanded.v_bytes, absorbed.v_bytes),
         np.where(expand, expanded.group, absorbed.group),
-        Latent(expanded, absorbed, np.where(expand, False, True), most),
+        Latent(expanded, absorbed, np.where(expand, False, True), _most_absorbed(mla, step.context)),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..common.matrices import layer_matrices
 from .cost import Conventions, Cost, Step, Widths, gemm
 from .routing import Routed, experts_drawn
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 def _routed(model: Model, step: Step, w: Widths, conventions: Conventions, name: str, *, first: bool) -> Cost | None:
     if not (moe := model.moe):
         return None
-    matrix = layer_matrices(model)[name]
+    matrix = model.matrices[name]
     touched = experts_drawn(step.tokens, moe.n_experts, moe.experts_per_token, conventions.expert_spread)
     rows = step.tokens * moe.experts_per_token / touched
     cost = gemm(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..common.arrays import np
-from ..common.matrices import layer_matrices
 from .attention import expands_cache
 from .cost import Conventions, Cost, Step, Widths, gemm
 
@@ -23,7 +22,7 @@ def matmul(
     """
 
     def operator(model: Model, step: Step, w: Widths, _: Conventions) -> Cost | None:
-        matrices = layer_matrices(model)
+        matrices = model.matrices
         if any(name not in matrices for name in names[:2]):
             return None
         first, *others = parts = [matrices[name] for name in names if name in matrices]
