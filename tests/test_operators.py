@@ -167,12 +167,15 @@ def test_weight_traffic_of_a_large_step_is_the_parameter_count(model):
     step = prefill(1, 10**9) if m.moe else decode(1, 1)
     read = 0.0
     for name in operator_set(m, "fused"):
-        if OPERATORS[name].operand not in ("activation", "residual"):  # which has the residual's width, 16 bits or more
+        if OPERATORS[name].operand not in ("activation", "residual", "kv"):  # residual: its width is 16 bits or more
             c = OPERATORS[name](m, step, widths, Conventions())
             read += float(c.bytes) * c.calls
+    own, linear = m.per_layer_embedding, m.linear_attention
     embeddings = m.hidden_size * (m.vocab_size * (0 if m.tied_embeddings else 1) + (m.learned_positions or 0))
-    router = m.moe.layers * m.hidden_size * m.moe.n_experts if m.moe else 0  # among those left out above
-    assert read == pytest.approx(m.parameters - embeddings - router, rel=1e-9)
+    embeddings += own.vocab_size * own.size * m.n_layers if own else 0
+    left_out = m.moe.layers * m.hidden_size * (m.moe.n_experts + m.moe.shared_gate) if m.moe else 0  # routers
+    left_out += linear.layers * linear.channels * linear.conv_size if linear else 0  # convolutions
+    assert read == pytest.approx(m.parameters - embeddings - left_out, rel=1e-9)
 
 
 @pytest.mark.parametrize("model", ["llama-7b", "llama-3-8b", "gpt2", "qwen3-8b", "mistral-nemo-12b"])

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field
 
 from ..common.arguments import as_list, check_unique
 from ..common.project import DATA
@@ -16,6 +18,7 @@ class Entry(Record):
 
     id: Text
     name: Text
+    aliases: Annotated[tuple[Text, ...], Field(strict=False)] = ()  #: other names that it is known by
 
 
 EntryT = TypeVar("EntryT", bound=Entry)
