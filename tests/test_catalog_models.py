@@ -212,17 +212,14 @@ def test_models_without_a_sliding_window(name):
 
 def test_quantized_checkpoints():
     formats = {name: catalog.model(name).quantization for name in MODELS}
-    stored = {name: (entry.format, entry.scope) for name, entry in formats.items() if entry}
+    stored = {name: (entry.format, entry.scope, entry.activation) for name, entry in formats.items() if entry}
+    blocks = ("deepseek-r1", "deepseek-v3", "deepseek-v3.2", "kimi-k2", "mimo-v2-flash", "minimax-m2")
     assert stored == {
-        "llama-2-7b-awq": ("awq", "linear"),
-        "deepseek-v3": ("fp8", "linear"),
-        "deepseek-r1": ("fp8", "linear"),
-        "gpt-oss-20b": ("mxfp4", "experts"),
-        "gpt-oss-120b": ("mxfp4", "experts"),
-        "deepseek-v3.2": ("fp8", "linear"),
-        "kimi-k2": ("fp8", "linear"),
-        "minimax-m2": ("fp8", "linear"),
-        "mimo-v2-flash": ("fp8", "linear"),
-        "devstral-2-123b": ("fp8", "linear"),
-        "devstral-small-2-24b": ("fp8", "linear"),
+        "llama-2-7b-awq": ("awq", "linear", None),
+        "gpt-oss-20b": ("mxfp4", "experts", None),
+        "gpt-oss-120b": ("mxfp4", "experts", None),
+        **dict.fromkeys(blocks, ("fp8_block", "linear", "fp8")),
+        "devstral-2-123b": ("fp8", "linear", "fp8"),
+        "devstral-small-2-24b": ("fp8", "linear", "fp8"),
+        "kimi-k2.5": ("w4a16", "experts", None),
     }
