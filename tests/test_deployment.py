@@ -480,6 +480,10 @@ def test_deepseeks_own_deployment_is_of_that_size():
             {"decode": Replica("h100-sxm", "llama-3-8b", kv_dtype="fp8")},
             "^kv_dtype = fp16 of prefill and fp8 of",
         ),
+        (
+            {"decode": Server("h100-sxm", "llama-3-8b", draft=serving.medusa(candidates=4))},
+            "^decode = a server with a draft: give it as draft",
+        ),
         ({"gpus": 1}, r"^gpus = 1: a replica of each takes 1 \+ 1$"),
         ({"link_gbs": 0}, "^link_gbs = 0: allowed are positive"),
         ({"output": 1}, "^output = 1: allowed are whole numbers from 2"),

@@ -68,6 +68,13 @@ def test_an_unknown_engine_is_one_line_with_the_nearest():
         validated(ServingEngine, MADE_UP | {"step_ms": -1.0}, "made-up.yaml")
 
 
+def test_an_entry_that_was_changed_is_refused_where_its_numbers_would_not_be_used():
+    for entry in (engine("vllm").model_copy(update={"step_ms": 9.0}), ServingEngine.model_validate(MADE_UP)):
+        with pytest.raises(ValueError, match=f"^engine = a changed {entry.id}: expected the catalog's own"):
+            replica(engine=entry)
+    assert replica(engine=engine("sglang")).engine == "sglang"
+
+
 # A step -----------------------------------------------------------------------------------------------------------
 
 

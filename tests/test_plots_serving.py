@@ -7,6 +7,7 @@ import pytest
 
 from workbench import loadtest, plots
 from workbench.serving import capacity
+from workbench.serving.verdicts import NOT_SIMULATED
 from workbench.studies import t4_charts
 
 ROWS = [
@@ -158,6 +159,11 @@ def test_a_cost_far_beyond_the_others_is_a_broken_bar(planned, ax):
     assert "50: " in ax.texts[3].get_text()
     assert ax.get_xlim()[1] < 10
     assert [list(line.get_ydata()) for line in ax.get_lines()] == [[3, 3]]  # the break, on that bar alone
+
+
+def test_what_was_not_simulated_is_not_said_to_meet_the_level(planned, ax):
+    plots.costs(planned.assign(verdict=planned.verdict.replace({capacity.KEPT: NOT_SIMULATED})), ax)
+    assert NOT_SIMULATED in [text.get_text().strip() for text in ax.texts]
 
 
 def test_costs_where_nothing_meets_the_level(planned, ax):

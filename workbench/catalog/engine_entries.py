@@ -194,7 +194,7 @@ def engine(name: str | ServingEngine) -> ServingEngine:
     Parameters
     ----------
     name : str or ServingEngine
-        Its id; an entry is handed back as it is.
+        Its id, or the entry itself.
 
     Returns
     -------
@@ -204,7 +204,8 @@ def engine(name: str | ServingEngine) -> ServingEngine:
     Raises
     ------
     ValueError
-        Where the catalog has no such engine; the message has the nearest name.
+        Where the catalog has no such engine; the message has the nearest name. For an entry that was changed: kernels
+        and servers know engines by their ids, and take what is to be otherwise as options (`step_overhead`...).
 
     Examples
     --------
@@ -212,6 +213,11 @@ def engine(name: str | ServingEngine) -> ServingEngine:
     0.0
     """
     if isinstance(name, ServingEngine):
+        if name.id not in _engine_files() or name != _engine(name.id):
+            raise ValueError(
+                f"engine = a changed {name.id}: expected the catalog's own; give what is otherwise as an option,"
+                " such as step_overhead or max_num_seqs"
+            )
         return name
     if not isinstance(name, str) or name not in _engine_files():
         raise unknown("engine", name, _engine_files())

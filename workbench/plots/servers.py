@@ -13,7 +13,7 @@ from ..common.arguments import LEAST, check_range
 from ..loadtest.rows import REQUEST_COLUMNS
 from ..loadtest.summary import PERCENTILES
 from ..serving.pareto import pareto_front
-from ..serving.verdicts import TOO_SLOW, UNFIT
+from ..serving.verdicts import NOT_SIMULATED, TOO_SLOW, UNFIT
 from ..signatures import typed
 from ..tables.looks import COLORS, SERIES_COLORS
 
@@ -316,7 +316,7 @@ def costs(table: pd.DataFrame, ax: Axes | None = None, *, unit: str = "GPU-hours
 
 def _cheapest(table: pd.DataFrame) -> list[tuple[str, float, str]]:
     """Of each GPU and tp: its name, its least cost or NaN, and the setting or why there is none; the cheapest first."""
-    fine = ~table.verdict.isin(LOST) & table.cost.notna()
+    fine = ~table.verdict.isin([*LOST, NOT_SIMULATED]) & table.cost.notna()
     rows = []
     for (gpu, tp), group in table.groupby(["gpu", "tp"]):
         kept = group[fine[group.index]]

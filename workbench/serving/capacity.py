@@ -80,7 +80,7 @@ def plan(
     tp : int or list of int
         GPUs that share every layer of a replica [1].
     batch_size : int or list of int
-        Sequences at a time in a replica, its `max_num_seqs` [1].
+        Sequences at a time in a replica, its `max_num_seqs` [1]; of the usual ones those up to such an option.
     price : float or dict, optional
         Of a GPU and hour, one or by GPU id; without it the cost is in GPU-hours.
     schedule : str
@@ -131,6 +131,8 @@ def plan(
     if isinstance(arrivals, Workload):
         prompt, output, request_rate = _recorded(arrivals, prompt, output, request_rate, gpus)
     sizes = {name: whole_number(name, size) for name, size in (("prompt", prompt), ("output", output))}
+    if batch_size is BATCH_SIZES and (most := options.get("max_num_seqs")) is not None:
+        batch_size = [size for size in BATCH_SIZES if size <= whole_number("max_num_seqs", most)]
     cards = _cards(gpu, price, gpus)
     fleet, confirm = Fleet(request_rate, gpus, utilization), whole_number("confirm", confirm, low=0)
     cached = options.get("cached_prefix", 0)

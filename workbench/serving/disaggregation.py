@@ -69,8 +69,8 @@ def disaggregate(
     Raises
     ------
     ValueError
-        For replicas of two models or formats of the cache, fewer GPUs than one of each takes, and what `estimate`
-        refuses.
+        For replicas of two models or formats of the cache, a server with a draft of its own, fewer GPUs than one of
+        each takes, and what `estimate` refuses.
 
     Notes
     -----
@@ -82,6 +82,8 @@ def disaggregate(
     for name, each in (("prefill", prefill), ("decode", decode)):
         if not isinstance(each, Replica):
             raise ValueError(f"{name} = {shown(each)}: expected a serving.Replica or a simulation.Server")
+        if getattr(each, "draft", None) is not None:
+            raise ValueError(f"{name} = a server with a draft: give it as draft, of the decoding replicas")
     for what, own, other in (
         ("model", prefill.model.id, decode.model.id), ("kv_dtype", prefill.kv_dtype, decode.kv_dtype)
     ):  # fmt: skip
