@@ -86,7 +86,9 @@ def group(card, law):
     if LAWS[law].computes == "link":
         return link_of(card, own=bool(joined_by_link(card, int(law.split()[1]))))
     word = card.architecture.split()[0]
-    weak = card.id.startswith(("h20-", "mi308x"))  # a seventh of the FLOPs to a byte that their architecture has elsewhere
+    weak = card.id.startswith(
+        ("h20-", "mi308x")
+    )  # a seventh of the FLOPs to a byte that their architecture has elsewhere
     unified = card.id if card.memory.type.startswith("LPDDR") else None  # chips with one or the other's SMs
     return word if word in MEASURED else card.id, (card.memory.type or "")[:3], weak or unified
 
