@@ -160,19 +160,17 @@ def _peak(row) -> str:
 
 def catalog() -> str:
     """Every GPU and model of the catalog."""
-    cards, models = map(wb.gpu, wb.gpus()), map(wb.model, wb.models())
+    cards, models = tables.gpu_numbers(), map(wb.model, wb.models())
     return "\n".join([
         "# Catalog\n", "`wb.gpu(id)` and `wb.model(id)` print an entry with its sources and what is less sure.\n",
         "## GPUs\n",
+        f"{len(cards)} entries, `wb.tables.gpu_numbers()`. Peaks are dense, with fp32 accumulation. Memory is the "
+        "vendor's and what the driver reports of it, which has to hold weights and cache; a link, all of a GPU's own "
+        "links in one direction.\n",
         table(
-            ("id", "name", "memory (GB)", "bandwidth (GB/s)", "16-bit dense (TFLOP/s)"),
-            (
-                (
-                    card.id, card.name, card.memory.capacity_gb or "", f"{card.memory.bandwidth_gbs:g}",
-                    f"{card.dense_tflops.get('fp16', card.dense_tflops.get('bf16')):g}",
-                )
-                for card in cards
-            ),
+            ("id", *map(str, cards)),
+            ((row[0], *("" if pd.isna(n) else f"{n:g}" if isinstance(n, float) else n for n in row[1:]))
+             for row in cards.itertuples()),
         ),
         "## Models\n",
         table(

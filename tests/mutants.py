@@ -578,7 +578,9 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("0.25 if family not in", "0.0 if family not in", "the family asked for passed over"),
         ("each.gpu.id != DEFAULT_GPU and apart > 2", "False", "any GPU for want of the architecture"),
         ("0 if own else -each.fit.rows", "each.fit.rows", "an engine's rarest library"),
-        ("SAME_ARCHITECTURE if kind == others else OTHER_MEMORY", "SAME_ARCHITECTURE", "HBM cards as GDDR cards"),
+        ("SAME_ARCHITECTURE if alike else OTHER_MEMORY", "SAME_ARCHITECTURE", "HBM cards as GDDR cards"),
+        ('kind == "LPD" and', "False and", "any SM of the architecture for chips that share memory with the CPU"),
+        ("per_cycle(other, card) or inf", "per_cycle(other, card) or 1.0", "unknown SMs as alike"),
     ],
     "calibration/operators.py": [
         ("numbers.message_bytes * np.where(", "0 * numbers.message_bytes + np.where(", "messages without a size"),

@@ -1,5 +1,9 @@
 """The GPU catalog: every file loads, numbers are plausible, and a broken file says what is wrong with it."""
 
+from math import log2
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
 import workbench as wb
@@ -29,18 +33,138 @@ def test_every_gpu_loads_with_a_16_bit_peak_a_bandwidth_and_a_source(name):
         assert word in text
 
 
+#: Entries that a rule is not for, and why.
+CUT = {"h20-96gb", "h20-141gb"}  # their matrix units run at less than a power of two in a clock, for export
+CLOCKED_DOWN = {
+    "b200-sxm",
+    "b300-sxm",
+    "gb10",
+    "h100-nvl",
+    "h200-nvl",
+    "h800-pcie",
+}  # peaks printed for an unprinted clock
+GEFORCE = {name for name in wb.gpus() if "GeForce" in wb.gpu(name).name}
+ODD_FORMATS = {
+    ("b300-sxm", "fp4"), ("gb300", "fp4"),  # one and a half times what the format has elsewhere
+    ("b300-sxm", "int8"), ("gb300", "int8"),  # cut
+    ("trainium3", "fp8"), ("trainium3", "fp4"),  # 3.75 times, as AWS prints them
+}  # fmt: skip
+#: Memory that programs are to leave to the CPU: Metal's advice.
+ADVISED = {"apple-m4-max", "apple-m3-ultra"}
+
+
 @pytest.mark.parametrize("name", wb.gpus())
-def test_8_bit_rates_are_no_sparse_rates(name):
-    """Dense fp8 and int8 run at one to two times the 16-bit rate; sparse ones would be four times."""
+def test_rates_of_formats_are_powers_of_two_of_each_other(name):
+    """A digit too many, or a sparse rate beside dense ones, is none; GeForce halves fp16 and fp8 alone."""
     rates = wb.gpu(name).dense_tflops
     half = rates.get("fp16", rates.get("bf16"))
-    limit = 4.05 if name in ("rtx-3090", "rtx-4090", "rtx-5090") else 2.05  # fp32 accumulation halves their 16-bit rate
-    for dtype in ("fp8", "int8"):
-        assert rates.get(dtype, half) <= limit * half
+    assert rates.get("bf16", half) == half
+    for dtype in {"fp8", "fp4", "int8", "int4", "tf32"} & rates.keys():
+        if (name, dtype) not in ODD_FORMATS:
+            ratio = rates[dtype] / half
+            assert 0.47 <= ratio <= 8.05
+            assert ratio == pytest.approx(2 ** round(log2(ratio)), rel=0.03), dtype
+    limit = 4.05 if name in GEFORCE else 3.8 if name == "trainium3" else 2.05
+    assert max(rates.get(dtype, half) for dtype in ("fp8", "int8")) <= limit * half
+    accumulated = wb.gpu(name).fp16_accumulate_tflops
+    assert (accumulated is not None) == (name in GEFORCE)
+    assert accumulated is None or accumulated == pytest.approx(2 * half, rel=0.01)
 
 
-def test_there_are_50_accelerators_in_51_entries():
-    assert len(wb.gpus()) == 51  # the V100 PCIe comes with 16 GB and with 32 GB
+@pytest.mark.parametrize("name", wb.gpus())
+def test_peaks_are_of_the_sms_and_the_clock(name):
+    """FLOPs of an SM in a clock: a power of two of its matrix units; 64 or 128 lanes of fp32, twice each."""
+    card = wb.gpu(name)
+    assert 30 <= card.peak_16_bit / card.bandwidth <= 950  # [FLOP/byte]
+    if card.sm_count is None or card.boost_mhz is None:
+        return
+    a_clock = card.peak_16_bit / (1e6 * card.sm_count * (card.tensor_clock_mhz or card.boost_mhz))
+    off = 0.14 if name in CLOCKED_DOWN else 0.07 if name in CUT else 0.035
+    assert a_clock == pytest.approx(2 ** round(log2(a_clock)), rel=off)
+    lanes = 1e6 * card.dense_tflops["fp32"] / (2 * card.sm_count * card.boost_mhz)
+    assert min(abs(lanes / n - 1) for n in (64, 128)) <= (0.12 if name in CUT else 0.03)
+    assert 2 <= card.bandwidth / (1e6 * card.sm_count * card.boost_mhz) <= 27  # [byte] of an SM in a clock
+
+
+@pytest.mark.parametrize("name", wb.gpus())
+def test_what_surrounds_the_peaks_is_plausible(name):
+    card = wb.gpu(name)
+    assert 2017 <= card.year <= 2026
+    assert 10 <= card.memory.capacity_gb <= 512
+    if card.tdp_w is not None:
+        assert 0.4e-12 <= card.tdp_w / card.peak_16_bit <= 7e-12  # [J] a FLOP
+    if card.sm_count is not None:
+        assert 16 <= card.sm_count <= 304
+        assert card.boost_mhz is None or 1100 <= card.boost_mhz <= 2700
+        assert card.l2_mb is None or 0.06 <= card.l2_mb / card.sm_count <= 1.7
+    if card.link and card.link.gbs_per_direction:
+        assert 25 <= card.link.gbs_per_direction <= 1280
+        assert card.link.gbs_per_direction < card.memory.bandwidth_gbs
+
+
+@pytest.mark.parametrize("name", wb.gpus())
+def test_a_driver_reports_no_more_than_is_there(name):
+    """Vendors' GB are 10^9 bytes or 2^30; drivers keep up to 2 %, ECC and Metal more. 95 GB of TPU v5p are rounded."""
+    memory = wb.gpu(name).memory
+    if memory.reported_gib is not None:
+        share = 2**30 * memory.reported_gib / (1e9 * memory.capacity_gb)
+        assert (0.9 if name in ADVISED else 0.98) < share < (1.083 if name == "tpu-v5p" else 1.075)
+
+
+def test_a_wrong_digit_would_be_seen():
+    """Of each number that the rules are for: ten times as much, a tenth, and twice as much for sparse peaks."""
+    card = wb.gpu("rtx-5080")
+    spoiled = {
+        test_rates_of_formats_are_powers_of_two_of_each_other: {"dense_tflops": {**card.dense_tflops, "fp8": 652.1}},
+        test_peaks_are_of_the_sms_and_the_clock: {"sm_count": 48},
+        test_what_surrounds_the_peaks_is_plausible: {"tdp_w": 36.0},
+        test_a_driver_reports_no_more_than_is_there: {"memory": card.memory.model_copy(update={"reported_gib": 17.2})},
+    }
+    for rule, change in spoiled.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wb, "gpu", lambda _, change=change: card.model_copy(update=change))
+            with pytest.raises(AssertionError):
+                rule("rtx-5080")
+
+
+def test_there_are_69_accelerators_in_70_entries():
+    assert len(wb.gpus()) == 70  # the V100 PCIe comes with 16 GB and with 32 GB
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"The catalog has {len(wb.gpus())} accelerators" in text
+
+
+def test_the_table_that_one_chooses_by():
+    table = wb.tables.gpu_numbers()
+    assert table.index.tolist() == wb.gpus()
+    row = table.loc["rtx-pro-6000-server"]
+    assert row["name"] == "NVIDIA RTX PRO 6000 Blackwell Server Edition 96GB"
+    assert (row["16 bit [TFLOP/s]"], row["fp8 [TFLOP/s]"], row["fp4 [TFLOP/s]"], row["int8 [TFLOP/s]"]) == (
+        *(480, 960, 1920, 960),
+    )  # fmt: skip
+    assert (row["bandwidth [GB/s]"], row["memory [GB]"], row["reported [GiB]"], row["power [W]"]) == (
+        *(1597, 96, 94.97, 600),
+    )  # fmt: skip
+    assert (table["link [GB/s]"]["gb300"], table["joins [1]"]["gb300"]) == (900, 72)
+    assert table.loc["tpu-v5e", ["fp8 [TFLOP/s]", "power [W]"]].isna().all()
+    assert table["16 bit [TFLOP/s]"]["tpu-v5e"] == 197  # bf16
+    units = [name for name in table if name.endswith("]")]
+    assert all(pd.api.types.is_float_dtype(table[name]) for name in units)
+
+
+@pytest.mark.parametrize(
+    ("name", "fp16", "bandwidth", "memory"),  # printed by the sources that the entries name
+    [("rtx-5080", 112.6, 960, 16), ("rtx-4080", 97.5, 716.8, 16), ("rtx-3080", 59.5, 760, 10), ("l20", 119.5, 864, 48),
+     ("rtx-3060", 25.5, 360, 12), ("mi350x", 2306.9, 8000, 288), ("arc-pro-b60", 98.3, 456, 24),
+     ("dgx-spark", 125, 273, 128), ("jetson-thor", 258.75, 273, 128), ("tpu7x", 2307, 7380, 192),
+     ("trn2", 667, 2900, 96), ("trn3", 671, 4900, 144), ("m4-max", 18.03, 546, 128), ("m3-ultra", 28.4, 819, 512),
+     ("mi308x", 204, 5300, 192),
+     ("rtx-5070-ti", 87.9, 896, 16), ("rtx-3090-ti", 80, 1008, 24), ("rtx-pro-6000-maxq", 438.9, 1792, 96),
+     ("rx-7900-xtx", 122.8, 960, 24)],
+)  # fmt: skip
+def test_cards_that_people_serve_on(name, fp16, bandwidth, memory):
+    card = wb.gpu(name)
+    assert (card.peak_16_bit, card.bandwidth) == (pytest.approx(1e12 * fp16), pytest.approx(1e9 * bandwidth))
+    assert card.memory.capacity_gb == memory
 
 
 @pytest.mark.parametrize(
@@ -74,7 +198,8 @@ def test_what_is_unknown_is_absent():
 @pytest.mark.parametrize(
     ("name", "rate"),
     [("a100-80gb-sxm", 16 * 108 * 1.41e9), ("b200-sxm", 16 * 148 * 1.965e9), ("b300-sxm", 32 * 148 * 2.032e9),
-     ("gaudi3", None), ("mi300x", None), ("tpu-v5e", None)],
+     ("gb10", 16 * 48 * 2.418e9), ("jetson-agx-thor", 16 * 20 * 1.575e9), ("gaudi3", None), ("mi300x", None),
+     ("tpu-v5e", None), ("apple-m4-max", None), ("arc-pro-b60", None), ("trainium3", None)],
 )  # fmt: skip
 def test_exponentials_are_those_of_all_sms(name, rate):
     assert wb.gpu(name).exponential_rate == (rate and pytest.approx(rate, rel=1e-12))

@@ -6,7 +6,7 @@ import pytest
 import workbench as wb
 from workbench import serving
 from workbench.catalog import Fit, GemmFit, catalog_fits, engine, engines, kernel_fit
-from workbench.catalog.choosing import Candidate, nearest_fit
+from workbench.catalog.choosing import OTHER_MEMORY, SAME_ARCHITECTURE, Candidate, gpus_apart, nearest_fit
 from workbench.kernels.formats import Formats
 from workbench.kernels.unknowns import fit_of
 from workbench.operators import OPERATORS, kernel_of
@@ -63,6 +63,21 @@ def test_memory_and_chip_are_nearer_than_the_architecture():
     assert chosen(wb.gpu("rtx-5090"), (B200, made()), (A100, made()))[0] == B200
     # of one chip, the nearest ridge point: H20 has 37 FLOP/byte, H200 206, H100 295
     assert chosen(H20, (H100, made()), (H200, made()))[0] == H200
+
+
+def test_chips_that_share_memory_with_the_cpu_go_by_those_whose_sms_are_as_wide():
+    """FLOPs of an SM in a clock: GB10 1,077 and RTX PRO 6000 1,051; Thor 8,214 and B200 7,737; Orin and A100 2,048."""
+    graphics, of_data_centers = wb.gpu("rtx-pro-6000-server"), B200
+    for name, near, far in (("gb10", graphics, of_data_centers), ("jetson-agx-thor", of_data_centers, graphics)):
+        assert chosen(wb.gpu(name), (near, made("vllm", "cutlass")), (far, made("vllm", "cutlass"))) == (
+            *(near, made("vllm", "cutlass")),
+        )  # fmt: skip
+        assert kernel_fit(name, "gemm").gpu in {"gb10": ("rtx-pro-6000-server",), "jetson-agx-thor": ("gb200",)}[name]
+        assert (gpus_apart(wb.gpu(name), near), gpus_apart(wb.gpu(name), far)) == (SAME_ARCHITECTURE, OTHER_MEMORY)
+        unknown = wb.gpu(name).model_copy(update={"boost_mhz": None})
+        assert gpus_apart(unknown, near) == OTHER_MEMORY
+    orin = wb.gpu("jetson-agx-orin-64gb")
+    assert (gpus_apart(orin, A100), gpus_apart(orin, wb.gpu("a40"))) == (SAME_ARCHITECTURE, OTHER_MEMORY)
 
 
 def test_other_architectures_go_by_the_most_measured_gpu():

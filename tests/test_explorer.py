@@ -450,8 +450,8 @@ def test_notes_say_what_a_reader_should_know():
     assert kernel == "Assumed of t4: gemm, prefill, decode, elementwise by the fit of a100-80gb-sxm."
     assert roof == "The roof is drawn at 60 TFLOP/s, as the published chart prints it."
     assert drawn({})[2]["notes"] == []
-    (own,) = drawn({"gpu": ["gh200-144gb"]})[2]["notes"]
-    assert own == "Assumed of gh200-144gb: memory is the vendor's 144 GB, for want of what its driver reports."
+    (own,) = drawn({"gpu": ["trainium2"]})[2]["notes"]
+    assert own == "Assumed of trainium2: memory is the vendor's 96 GB, for want of what its driver reports."
 
 
 def test_steps_have_the_fastest_of_their_roofs():

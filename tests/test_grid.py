@@ -206,7 +206,7 @@ def test_huge_sizes_do_not_overflow(b, s):
         ({"gpu": "a100"}, "unknown GPU 'a100'. Did you mean 'a100-40gb-pcie' or 'a100-40gb-sxm'"),
         ({"gpu": "h100-smx"}, "unknown GPU 'h100-smx'. Did you mean 'h100-sxm'"),
         ({"gpu": ""}, "unknown GPU ''. Allowed: "),
-        ({"gpu": 7}, "unknown GPU 7. Allowed: "),
+        ({"gpu": 99}, "unknown GPU 99. Allowed: "),
         ({"gpu": []}, "gpu is empty: give at least one"),
         ({"gpu": ["t4", "t4"]}, "gpu has 't4' more than once"),
         ({"model": "llama7b"}, "unknown model 'llama7b'. Did you mean 'llama-7b'"),

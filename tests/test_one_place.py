@@ -166,6 +166,7 @@ def made_up(tmp_path, monkeypatch):
 
 def test_a_gpu_and_a_model_are_in_the_catalog_and_its_commands(made_up):
     assert "made-up-gpu" in wb.gpus()
+    assert "made-up-gpu" in wb.tables.gpu_numbers().index
     assert "made-up-model" in wb.models()
     assert "made-up-gpu           Made-up GPU\n" in CliRunner().invoke(app, ["gpus"]).stdout
     assert "made-up-model         Made-up model\n" in CliRunner().invoke(app, ["models"]).stdout
@@ -186,7 +187,7 @@ def test_a_gpu_and_a_model_are_in_plans(made_up):
 
 def test_a_gpu_and_a_model_are_in_the_documentation_and_the_explorer(made_up, pages):
     page = pages.catalog()
-    assert "| made-up-gpu | Made-up GPU | 40.0 | 1000 | 100 |" in page
+    assert "| made-up-gpu | Made-up GPU | 100 |  |  |  | 1000 | 40 |  |  |  |  | 2030 | unverified |\n" in page
     assert re.search(r"^\| made-up-model \| Made-up model \|", page, re.M)
     by_name = make_controls()
     assert "made-up-gpu" in by_name["gpu"].widget.allowed_tags

@@ -544,6 +544,7 @@ CALLS = {
     "tables.fits": dict,
     "tables.fidelity": dict,
     "tables.fit_parameters": dict,
+    "tables.gpu_numbers": dict,
     "tables.lenders": dict,
     "tables.benchmarks": dict,
     "tables.measured": lambda: {"name": "forward-h100"},

@@ -23,6 +23,8 @@ FORMATS = [form for form in KERNEL_FORMATS if form not in ("bf16", "fp8_cache")]
 #: Architectures that were measured; of others every GPU is one of its own.
 MEASURED = {wb.gpu(name).architecture.split()[0] for name in wb.gpus() if catalog.catalog_fits(name)}
 MOST = 3.0
+#: Cards that nothing joins, as far as the catalog knows.
+ALONE = ("apple-m3-ultra", "apple-m4-max", "jetson-agx-orin-64gb", "jetson-agx-thor")
 
 
 #: What is further off, and why.
@@ -84,8 +86,11 @@ def group(card, law):
     if LAWS[law].computes == "link":
         return link_of(card, own=bool(joined_by_link(card, int(law.split()[1]))))
     word = card.architecture.split()[0]
-    weak = card.id.startswith("h20-")  # a seventh of the FLOPs to a byte that its architecture has elsewhere
-    return word if word in MEASURED else card.id, (card.memory.type or "")[:3], weak
+    weak = card.id.startswith(
+        ("h20-", "mi308x")
+    )  # a seventh of the FLOPs to a byte that their architecture has elsewhere
+    unified = card.id if card.memory.type.startswith("LPDDR") else None  # chips with one or the other's SMs
+    return word if word in MEASURED else card.id, (card.memory.type or "")[:3], weak or unified
 
 
 def shares(law, engine):
@@ -94,7 +99,7 @@ def shares(law, engine):
     found = defaultdict(dict)
     for card in map(wb.gpu, wb.gpus()):
         half = next((dtype for dtype in ("fp16", "bf16") if dtype in card.dense_tflops), None)
-        if computes == "link" and card.id == "jetson-agx-orin-64gb":  # of its PCIe the catalog has no lanes
+        if computes == "link" and (card.id in ALONE or (card.id == "gb10" and law.endswith(" 8"))):
             continue
         if half if computes in ("half", "link") else computes in card.dense_tflops:
             own = partial(time, card, engine=engine, **{"dtype": half} if computes == "half" else {})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import cache
-from math import log
+from math import inf, log
 from typing import Any, NamedTuple
 
 from ..files.yaml_files import read_mapping
@@ -10,6 +10,7 @@ from .engine_entries import DEFAULT_ENGINE
 from .engine_entries import engine as find_engine
 from .fits import NEAR_FORMATS, Fit, read_fits
 from .loading import entry_files
+from .scaling import per_cycle
 
 #: Further than any engine's fit of a GPU with the same kind of memory: HBM cards are no large GDDR cards [1].
 OTHER_MEMORY = 2.6
@@ -17,6 +18,8 @@ OTHER_MEMORY = 2.6
 SAME_CHIP, SAME_ARCHITECTURE = 0.9, 1.0
 #: How far apart two GPUs are without an architecture in common, of one vendor or of two [1].
 SAME_VENDOR, OTHER_VENDOR = 3.0, 4.0
+#: Up to which factor the FLOPs of two SMs in a clock are alike: half of the 2 that is between neighbours [1].
+SAME_SM = 1.5
 #: The most measured GPU of the catalog, whose fits serve where the architecture has none.
 DEFAULT_GPU = "a100-80gb-sxm"
 
@@ -92,7 +95,11 @@ def same_architecture(card: Any, other: Any) -> bool:
 
 
 def gpus_apart(card: Any, other: Any) -> float:
-    """How far a GPU is from another: itself, its chip, its architecture with the same kind of memory or not [1]."""
+    """How far a GPU is from another: itself, its chip, its architecture with the same kind of memory or not [1].
+
+    With the memory goes the SM, that of data centers or of graphics cards. Memory that is shared with the CPU does not
+    tell; the FLOPs of its SMs in a clock do.
+    """
     if card.id == other.id:
         return 0.0
     if not same_architecture(card, other):
@@ -100,4 +107,5 @@ def gpus_apart(card: Any, other: Any) -> float:
     if card.chip == other.chip:
         return SAME_CHIP
     kind, others = ((entry.memory.type or "")[:3] for entry in (card, other))
-    return SAME_ARCHITECTURE if kind == others else OTHER_MEMORY
+    alike = kind == others or (kind == "LPD" and abs(log(per_cycle(other, card) or inf)) < log(SAME_SM))
+    return SAME_ARCHITECTURE if alike else OTHER_MEMORY

@@ -12,11 +12,12 @@ from .dtypes import KERNEL_FORMATS, WIDTH
 #: Board power over the rate of large 16-bit products, by chip: what a FLOP takes, memory and all, where the power limit
 #: holds [J]. The best rates of torch.matmul in bf16, and fp16 on T4, are of zzc0721/torch-performance-test-data on
 #: GitHub (RTX A6000 123 TFLOP/s at 300 W, L40S 269 at 350 W, T4 42.7 at 70 W, H100 PCIe 496 at 350 W, RTX PRO 6000 417
-#: at 600 W); A100 PCIe has 220 at 250 W (An et al. 2024, Fire-Flyer AI-HPC, arXiv 2408.14158). AD104 is taken for
-#: AD102: L4 so sustains 55 at 72 W, where 53-59 are measured; A10 sustains 62 at 150 W, where no more is.
+#: at 600 W); A100 PCIe has 220 at 250 W (An et al. 2024, Fire-Flyer AI-HPC, arXiv 2408.14158). Smaller chips are taken
+#: for the largest of their kind: L4 (AD104) so sustains 55 at 72 W, where 53-59 are measured; A10 sustains 62 at 150 W,
+#: where no more is.
 ENERGY = {
-    "TU104": 1.64e-12, "GA100": 1.14e-12, "GA102": 2.43e-12, "AD102": 1.3e-12, "AD104": 1.3e-12, "GH100": 0.705e-12,
-    "GB202": 1.44e-12,
+    "TU104": 1.64e-12, "GA100": 1.14e-12, "GA102": 2.43e-12, "GA106": 2.43e-12, "AD102": 1.3e-12, "AD103": 1.3e-12,
+    "AD104": 1.3e-12, "GH100": 0.705e-12, "GB202": 1.44e-12, "GB203": 1.44e-12,
 }  # fmt: skip
 #: Limits of a fitted lead of the L2 cache over memory, as in `catalog.fits.L2Speedup` [1].
 LEAST_LEAD, MOST_LEAD = 1.0, 10.0

@@ -17,7 +17,7 @@ from .charts import (
     speedups,
     step_rows,
 )
-from .evidence import BENCHMARK_UNITS, benchmarks, fidelity, fit_parameters, fits, lenders
+from .evidence import BENCHMARK_UNITS, benchmarks, fidelity, fit_parameters, fits, gpu_numbers, lenders
 from .looks import candidate_color
 from .notebook import Readable
 from .own_timings import measured, measured_points, measurements, series_errors
@@ -38,6 +38,7 @@ __all__ = [
     "fidelity",
     "fit_parameters",
     "fits",
+    "gpu_numbers",
     "lenders",
     "lines",
     "measured",

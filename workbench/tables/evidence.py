@@ -1,4 +1,4 @@
-"""Tables of the kernel-time model's fits and of the package's own speed."""
+"""Tables of the catalog's GPUs, of the kernel-time model's fits, and of the package's own speed."""
 
 import re
 
@@ -17,6 +17,33 @@ BENCHMARK_UNITS = {
     "seconds": "time [s]", "copy_seconds": "copy [s]", "result_bytes": "result [byte]", "peak_bytes": "peak [byte]",
     "disk_bytes": "disk [byte]", "ns_per_cell": "time per cell [ns]", "points_per_second": "points per second [1/s]",
 }  # fmt: skip
+
+
+def gpu_numbers() -> pd.DataFrame:
+    """The numbers that one chooses a GPU by.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a GPU of the catalog: name; peaks of 16 bit, fp8, fp4 and int8 [TFLOP/s], dense, with fp32 accumulation;
+        bandwidth [GB/s]; the vendor's memory [GB] and what the driver reports of it [GiB]; link, all of its own links
+        in one direction [GB/s], and how many GPUs these join [1]; power [W]; year; confidence. NaN where the catalog
+        has no number.
+    """
+    cards = [find_gpu(name) for name in gpus()]
+    rows = (
+        {
+            "name": card.name, "16 bit [TFLOP/s]": card.peak_16_bit / 1e12,
+            **{f"{dtype} [TFLOP/s]": card.dense_tflops.get(dtype) for dtype in ("fp8", "fp4", "int8")},
+            "bandwidth [GB/s]": card.memory.bandwidth_gbs, "memory [GB]": card.memory.capacity_gb,
+            "reported [GiB]": card.memory.reported_gib, "link [GB/s]": card.link and card.link.gbs_per_direction,
+            "joins [1]": card.link and card.link.max_gpus, "power [W]": card.tdp_w, "year": card.year,
+            "confidence": card.confidence,
+        }
+        for card in cards
+    )  # fmt: skip
+    table = pd.DataFrame(rows, index=pd.Index([card.id for card in cards], name="gpu"))
+    return table.astype({name: float for name in table if str(name).endswith("]")})
 
 
 def fits() -> pd.DataFrame:
