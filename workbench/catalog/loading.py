@@ -1,14 +1,24 @@
-"""Catalog files as entries, entries by the names that a user gives, and an entry in print."""
+"""Catalog files as entries, entries by the names and files that a user gives, what-ifs, and an entry in print."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.resources.abc import Traversable
+from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from ..common.arguments import as_list, check_unique
+from pydantic import Field
+
+from ..common.arguments import as_list, check_unique, plain
+from ..common.errors import unknown
+from ..common.names import found, written_names
 from ..common.project import DATA
 from ..common.yaml_records import Record, RecordT, Text, validated
+from ..files.reading import given_file
 from ..files.yaml_files import read_mapping
+
+#: What a file of an entry ends with.
+YAML = (".yaml", ".yml")
 
 
 class Entry(Record):
@@ -16,16 +26,166 @@ class Entry(Record):
 
     id: Text
     name: Text
+    aliases: Annotated[tuple[Text, ...], Field(strict=False)] = ()  #: other names that it is known by
+    modified: Text | None = None  #: what a what-if has changed of it
+
+    @property
+    def original(self) -> str:
+        """Its id before any what-if."""
+        return self.id.removesuffix(f" (modified: {self.modified})")
 
 
 EntryT = TypeVar("EntryT", bound=Entry)
 
 
+# By name or file ---------------------------------------------------------------------------------------------------
+
+
 def entries(kind: str, values: Any, find: Callable[[Any], EntryT]) -> dict[str, EntryT]:
-    """Catalog entries by label: the name that was asked for, or the object's id."""
-    pairs = [(v.id if isinstance(v, Entry) else v, find(v)) for v in as_list(kind, values)]
-    check_unique(kind, [label for label, _ in pairs])
-    return dict(pairs)
+    """Catalog entries by id, out of names, files and entries."""
+    listed = [find(value) for value in as_list(kind, values)]
+    check_unique(kind, [entry.id for entry in listed])
+    return {entry.id: entry for entry in listed}
+
+
+def find_entry(kind: type[EntryT], what: str, folder: str, name: object) -> EntryT:
+    """The entry that a name means, or that a user's file holds, or the one that is given; errors as of `gpu`."""
+    if isinstance(name, kind):
+        return name
+    entry: EntryT
+    if not (path := own_path(name)):
+        entry = catalog_entry(kind, folder, catalog_name(what, name, folder))
+        return entry
+    try:
+        entry = load_entry(kind, given_file(path))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    if entry.id in entry_files(folder) and entry != catalog_entry(kind, folder, entry.id):
+        raise ValueError(f"{path}: {entry.id!r} is in the catalog: give the file, or its id, another name")
+    return entry
+
+
+def catalog_name(what: str, name: object, folder: str) -> str:
+    """The id of the entry in a folder of the catalog that a name means; ValueError in one line with the nearest."""
+    return found(what, plain(name), known_names(folder), f"workbench {folder}")
+
+
+@cache  # an installed entry does not change while the program runs
+def catalog_entry(kind: type[EntryT], folder: str, name: str) -> EntryT:
+    """An entry of the catalog, by its id."""
+    return load_entry(kind, entry_files(folder)[name])
+
+
+@cache
+def known_names(folder: str) -> dict[str, list[str]]:
+    """Other names of each entry in a folder of the catalog, by its id."""
+    return {name: written_names(path.read_text("utf-8")) for name, path in entry_files(folder).items()}
+
+
+@cache
+def entry_files(folder: str) -> dict[str, Traversable]:
+    """Entry files of a folder of the catalog, by id."""
+    paths = (path for path in (DATA / folder).iterdir() if path.name.endswith(".yaml"))
+    return {path.name.removesuffix(".yaml"): path for path in sorted(paths, key=lambda path: path.name)}
+
+
+def own_path(name: object) -> Path | None:
+    """The path that a user gives in place of a name: any PathLike, or text that ends or begins as paths do or is one.
+
+    A name with a slash, as hubs have them, is a path where there is such a folder or file.
+    """
+    if isinstance(name, PathLike):
+        return Path(name).expanduser()
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        return None
+    try:
+        path = Path(name).expanduser()
+        given = name.endswith((*YAML, ".json")) or name.startswith(("~", "/", "./", "../")) or name.count("/") > 1
+        return path if given or ("/" in name and path.exists()) or (path / "config.json").is_file() else None
+    except (OSError, RuntimeError):  # too long, or a home of nobody
+        return None
+
+
+def load_entry(kind: type[RecordT], path: Traversable | Path) -> RecordT:
+    """Read one entry file; its id is the file's name."""
+    return validated(kind, {"id": path.name.removesuffix(".yml").removesuffix(".yaml")} | read_mapping(path), str(path))
+
+
+# What if -----------------------------------------------------------------------------------------------------------
+
+
+def what_if(entry: EntryT, changes: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> EntryT:
+    """A copy of an entry with other fields, checked as an entry is, that says in its id what was changed.
+
+    Parameters
+    ----------
+    entry : Entry
+        Of the catalog, or one's own.
+    changes : mapping
+        Values by field; those of a part, such as memory, also by their own names.
+    implied : mapping, optional
+        Fields that follow from the changes, where they are not given.
+
+    Returns
+    -------
+    Entry
+        The entry itself where nothing has changed.
+
+    Raises
+    ------
+    ValueError
+        For an unknown field, with the nearest, and for what no entry may have.
+    """
+    if not changes:
+        return entry
+    kind, where = type(entry), f"what if of {entry.id}"
+    fields: dict[str, Any] = {name: getattr(entry, name) for name in kind.model_fields}
+    told = list[str]()
+    for name, value in (*(implied or {}).items(), *changes.items()):
+        part, field = _place(kind, name, where)
+        given = fields[part]
+        inner = {field: plain(value)} if field else value if isinstance(value, Mapping) else None
+        if inner is None:
+            fields[part] = plain(value)
+        else:
+            fields[part] = {**(dict(given) if given else {}), **inner}
+        told += _told(name, value) if name in changes else []
+    changed = validated(kind, fields, where)
+    if changed == entry:
+        return entry
+    modified = ", ".join(filter(None, [entry.modified, *told]))
+    return changed.model_copy(update={"id": f"{entry.original} (modified: {modified})", "modified": modified})
+
+
+def _told(name: str, value: Any) -> list[str]:
+    """What a change is called."""
+    if isinstance(value, Mapping):
+        return [text for key, each in value.items() for text in _told(f"{name}.{key}", each)]
+    return [name if isinstance(value, list | tuple) else f"{name}={' '.join(str(plain(value)).split())[:80]}"]
+
+
+def _place(kind: type[Entry], name: str, where: str) -> tuple[str, str]:
+    """The field that a name is, and the one within it where that is a part; ValueError for an unknown one."""
+    own = [field for field in kind.model_fields if field not in ("id", "modified")]
+    if name in own:
+        return name, ""
+    inner = {
+        field: [*part.model_fields]
+        for field in own
+        for part in (kind.model_fields[field].annotation, *get_args(kind.model_fields[field].annotation))
+        if isinstance(part, type) and issubclass(part, Record)
+    }
+    places = [field for field, names in inner.items() if name in names]
+    if len(places) > 1:
+        raise ValueError(f"{where}: {name} is of {' and of '.join(places)}: give {places[0]}={{{name!r}: ...}}")
+    if not places:
+        raise ValueError(
+            f"{where}: {unknown('field', name, [*own, *(each for names in inner.values() for each in names)])}"
+        )
+    return places[0], name
+
+
+# In print ----------------------------------------------------------------------------------------------------------
 
 
 def with_unit(value: float | None, unit: str) -> str | None:
@@ -35,20 +195,10 @@ def with_unit(value: float | None, unit: str) -> str | None:
 
 def describe_entry(title: str, rows: Mapping[str, object], entry: Any) -> str:
     """An entry in print: a title, rows of a label and a text, and where its numbers are from."""
-    lines = [title] + [f"  {label:<24}{text}" for label, text in rows.items() if text]
+    changed = {"modified": entry.modified and f"{entry.modified}; the rest is as its sources say"}
+    lines = [title] + [f"  {label:<24}{text}" for label, text in (changed | dict(rows)).items() if text]
     for label in ("confidence", "provenance", "weaker_fields"):
         if text := getattr(entry, label, None):
             lines.append(f"  {label.replace('_', ' '):<24}{text}")
     lines += [f"  {'source':<24}{kind}: {text}" for kind, text in entry.sources.items()]
     return "\n".join(lines + ([f"  {'notes':<24}{entry.notes}"] if entry.notes else []))
-
-
-def load_entry(kind: type[RecordT], path: Traversable | Path) -> RecordT:
-    """Read one catalog file; its id is the file's name."""
-    return validated(kind, {"id": path.name.removesuffix(".yaml")} | read_mapping(path), str(path))
-
-
-def entry_files(folder: str) -> dict[str, Traversable]:
-    """Entry files of a folder of the catalog, by id."""
-    paths = (path for path in (DATA / folder).iterdir() if path.name.endswith(".yaml"))
-    return {path.name.removesuffix(".yaml"): path for path in sorted(paths, key=lambda path: path.name)}

@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+#: Characters of a line that says what is wrong; a path in it may make it longer [1].
+LONGEST = 200
+
 
 def shown(value: object) -> str:
     """A value in a message: in one line, and not much of it."""
@@ -23,7 +26,11 @@ def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
     given = shown(name).strip("'").lower()
     near = [option for option in options if given and given in option] or get_close_matches(given, options, cutoff=0.5)
     meant = f" Did you mean {' or '.join(repr(option) for option in near[:3])}?" if near else ""
-    return ValueError(f"unknown {kind} {shown(name)}.{meant} Allowed: {', '.join(options)}.")
+    line = f"unknown {kind} {shown(name)}.{meant} Allowed: "
+    listed, room = ", ".join(options), LONGEST - len(line) - 20
+    if len(listed) > room:  # the first of them
+        listed = f"{listed[: max(room, 0)].rpartition(', ')[0]}, ... ({len(options)} in all)".removeprefix(", ")
+    return ValueError(f"{line}{listed}.")
 
 
 class CannotRun(ValueError):
