@@ -38,7 +38,10 @@ def catalog_fits(name: str) -> tuple[Fit, ...]:
 
 def own_fits(path: Any) -> tuple[Fit, ...]:
     """The fits in a user's own file, such as `workbench calibrate` writes."""
-    return read_fits(read_mapping(given_file(path)), str(path))
+    try:
+        return read_fits(read_mapping(given_file(path)), str(path))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
 
 
 def nearest_fit(

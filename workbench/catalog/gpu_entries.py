@@ -4,8 +4,10 @@ Entries are frozen and print themselves with units. Vendor numbers stay as print
 convert them to SI. What a vendor does not publish is absent, never 0.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from os import PathLike
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -224,11 +226,14 @@ def gpu(name: str | PathLike[str] | GPU, **changes: Any) -> GPU:
     'h100-sxm (modified: bandwidth_gbs=4800)'
     """
     card = find_entry(GPU, "GPU", "gpus", name)
+    memory = changes.get("memory")
+    given = changes.keys() | (memory.keys() if isinstance(memory, Mapping) else ())
+    implied: dict[str, Any] = {}
+    if "capacity_gb" in given and "reported_gib" not in given:  # which is of the other size
+        implied["reported_gib"] = None
     if isinstance(file := changes.get("fits"), str | PathLike):
-        return what_if(gpu(card, **{key: value for key, value in changes.items() if key != "fits"}), {"fits": file},
-                       {"fits": own_fits(file)})  # fmt: skip
-    resized = "capacity_gb" in changes or "capacity_gb" in (changes.get("memory") or {})
-    return what_if(card, changes, {"reported_gib": None} if resized else None)  # which was of the other size
+        implied["fits"], changes["fits"] = own_fits(file), Path(file)
+    return what_if(card, changes, implied)
 
 
 class KernelFit(NamedTuple):

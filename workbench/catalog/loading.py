@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources.abc import Traversable
-from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -11,14 +10,11 @@ from pydantic import Field
 
 from ..common.arguments import as_list, check_unique, plain
 from ..common.errors import unknown
-from ..common.names import found, written_names
+from ..common.names import found, meant, written_names
 from ..common.project import DATA
 from ..common.yaml_records import Record, RecordT, Text, validated
-from ..files.reading import given_file
+from ..files.reading import given_file, own_path
 from ..files.yaml_files import read_mapping
-
-#: What a file of an entry ends with.
-YAML = (".yaml", ".yml")
 
 
 class Entry(Record):
@@ -70,6 +66,12 @@ def catalog_name(what: str, name: object, folder: str) -> str:
     return found(what, plain(name), known_names(folder), f"workbench {folder}")
 
 
+def as_id(name: str, folder: str) -> str:
+    """The id that a name means, or the name as it is; no file is read."""
+    ids = meant(name, known_names(folder))
+    return ids[0] if len(ids) == 1 else name
+
+
 @cache  # an installed entry does not change while the program runs
 def catalog_entry(kind: type[EntryT], folder: str, name: str) -> EntryT:
     """An entry of the catalog, by its id."""
@@ -87,23 +89,6 @@ def entry_files(folder: str) -> dict[str, Traversable]:
     """Entry files of a folder of the catalog, by id."""
     paths = (path for path in (DATA / folder).iterdir() if path.name.endswith(".yaml"))
     return {path.name.removesuffix(".yaml"): path for path in sorted(paths, key=lambda path: path.name)}
-
-
-def own_path(name: object) -> Path | None:
-    """The path that a user gives in place of a name: any PathLike, or text that ends or begins as paths do or is one.
-
-    A name with a slash, as hubs have them, is a path where there is such a folder or file.
-    """
-    if isinstance(name, PathLike):
-        return Path(name).expanduser()
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
-        return None
-    try:
-        path = Path(name).expanduser()
-        given = name.endswith((*YAML, ".json")) or name.startswith(("~", "/", "./", "../")) or name.count("/") > 1
-        return path if given or ("/" in name and path.exists()) or (path / "config.json").is_file() else None
-    except (OSError, RuntimeError):  # too long, or a home of nobody
-        return None
 
 
 def load_entry(kind: type[RecordT], path: Traversable | Path) -> RecordT:
@@ -124,7 +109,7 @@ def what_if(entry: EntryT, changes: Mapping[str, Any], implied: Mapping[str, Any
     changes : mapping
         Values by field; those of a part, such as memory, also by their own names.
     implied : mapping, optional
-        Fields that follow from the changes, where they are not given.
+        Fields that follow from the changes, which the id does not name.
 
     Returns
     -------
@@ -140,8 +125,7 @@ def what_if(entry: EntryT, changes: Mapping[str, Any], implied: Mapping[str, Any
         return entry
     kind, where = type(entry), f"what if of {entry.id}"
     fields: dict[str, Any] = {name: getattr(entry, name) for name in kind.model_fields}
-    told = list[str]()
-    for name, value in (*(implied or {}).items(), *changes.items()):
+    for name, value in (*changes.items(), *(implied or {}).items()):
         part, field = _place(kind, name, where)
         given = fields[part]
         inner = {field: plain(value)} if field else value if isinstance(value, Mapping) else None
@@ -149,10 +133,10 @@ def what_if(entry: EntryT, changes: Mapping[str, Any], implied: Mapping[str, Any
             fields[part] = plain(value)
         else:
             fields[part] = {**(dict(given) if given else {}), **inner}
-        told += _told(name, value) if name in changes else []
     changed = validated(kind, fields, where)
     if changed == entry:
         return entry
+    told = (text for name, value in changes.items() for text in _told(name, value))
     modified = ", ".join(filter(None, [entry.modified, *told]))
     return changed.model_copy(update={"id": f"{entry.original} (modified: {modified})", "modified": modified})
 
@@ -161,7 +145,8 @@ def _told(name: str, value: Any) -> list[str]:
     """What a change is called."""
     if isinstance(value, Mapping):
         return [text for key, each in value.items() for text in _told(f"{name}.{key}", each)]
-    return [name if isinstance(value, list | tuple) else f"{name}={' '.join(str(plain(value)).split())[:80]}"]
+    text = value.name if isinstance(value, Path) else str(plain(value))
+    return [name if isinstance(value, list | tuple) else f"{name}={' '.join(text.split())[:80]}"]
 
 
 def _place(kind: type[Entry], name: str, where: str) -> tuple[str, str]:

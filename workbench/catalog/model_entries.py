@@ -7,8 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ..common.yaml_records import Count, Record, Text
+from ..files.reading import YAML, own_path
 from .dtypes import GROUP_FORMATS
-from .loading import YAML, Entry, describe_entry, entry_files, find_entry, own_path, what_if, with_unit
+from .loading import Entry, describe_entry, entry_files, find_entry, what_if, with_unit
 
 
 class SlidingWindow(Record):
@@ -213,8 +214,8 @@ def model(name: str | PathLike[str] | Model, **changes: Any) -> Model:
         entry: Model = import_module("...hugging_face", __name__).from_hf_config(path)
     else:
         entry = find_entry(Model, "model", "models", name)
-    implied: dict[str, Any] = {"published_parameters": None}
+    implied: dict[str, Any] = {} if "published_parameters" in changes else {"published_parameters": None}
     for part, value in dict(entry).items():
-        if "n_layers" in changes and getattr(value, "layers", None) == entry.n_layers:
+        if "n_layers" in changes and part not in changes and getattr(value, "layers", None) == entry.n_layers:
             implied[part] = {"layers": changes["n_layers"]}
     return what_if(entry, changes, implied)

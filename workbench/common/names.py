@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 
-from .errors import LONGEST, shown
+from .errors import LONGEST, either, shown
 
 #: Words that tell no entry from another: makers and brands, kinds of memory, what a checkpoint was tuned for.
 BESIDE = frozenset({
@@ -91,12 +91,5 @@ def _likeness(given: list[str], names: list[list[str]]) -> float:
 
 def _line(start: str, ids: list[str], end: str) -> str:
     """Names between two parts of a line, as many as it holds."""
-    for some in range(min(NAMED, len(ids)), 0, -1):
-        quoted = [repr(each) for each in ids[:some]]
-        more = [f"{len(ids) - some} more"] if len(ids) > some else []
-        *first, last = [*quoted, *more]
-        joined = f"{', '.join(first)} or {last}" if first and not more else ", ".join(first) + f" and {last}"
-        line = f"{start}{joined if first else last}{end}"
-        if len(line) < LONGEST:
-            break
-    return line
+    lines = (f"{start}{either(ids[:n], len(ids) - n)}{end}" for n in range(min(NAMED, len(ids)), 0, -1))
+    return next((line for line in lines if len(line) < LONGEST), start + end)

@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..common.errors import shown, unknown
+from ..common.names import found, written_names
 from ..common.project import DATA
 from ..config_keys import FAMILIES, SPELLINGS, Family, check_architecture, check_keys
-from ..files.reading import given_file, parse_json, read_small
+from ..files.reading import given_file, own_path, parse_json, read_small
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,15 @@ def find_model(name: "str | ModelSizes") -> ModelSizes:
     """A model of the catalog, or that of a config.json (or of a folder that holds one); ValueError if there is none."""
     if isinstance(name, ModelSizes):
         return name
-    if name in catalog_models():
-        return _entry(name)
-    path = Path(name).expanduser()
-    if path.suffix == ".json" or path.is_dir():
+    if path := own_path(name):
         return from_config(path / "config.json" if path.is_dir() else path)
-    raise unknown("model", name, catalog_models())
+    return _entry(found("model", name, _other_names(), "workbench models"))
+
+
+@cache
+def _other_names() -> dict[str, list[str]]:
+    """What else each model of the catalog is called."""
+    return {name: written_names((DATA / "models" / f"{name}.yaml").read_text("utf-8")) for name in catalog_models()}
 
 
 @cache
