@@ -4,10 +4,8 @@ Entries are frozen and print themselves with units. Vendor numbers stay as print
 convert them to SI. What a vendor does not publish is absent, never 0.
 """
 
-from collections.abc import Mapping
 from functools import cache
 from os import PathLike
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -22,7 +20,7 @@ from .engine_entries import DEFAULT_ENGINE, engines
 from .engine_entries import engine as find_engine
 from .fits import KINDS, LINK_KINDS, NEAR_FORMATS, Fit
 from .links import link_reason, nearest_link_fit
-from .loading import Entry, catalog_entry, describe_entry, entry_files, find_entry, what_if, with_unit
+from .loading import Entry, Place, catalog_entry, describe_entry, entry_files, find_entry, what_if, with_unit
 from .scaling import scaled
 
 #: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
@@ -226,14 +224,15 @@ def gpu(name: str | PathLike[str] | GPU, **changes: Any) -> GPU:
     'h100-sxm (modified: bandwidth_gbs=4800)'
     """
     card = find_entry(GPU, "GPU", "gpus", name)
-    memory = changes.get("memory")
-    given = changes.keys() | (memory.keys() if isinstance(memory, Mapping) else ())
-    implied: dict[str, Any] = {}
-    if "capacity_gb" in given and "reported_gib" not in given:  # which is of the other size
-        implied["reported_gib"] = None
     if isinstance(file := changes.get("fits"), str | PathLike):
-        implied["fits"], changes["fits"] = own_fits(file), Path(file)
-    return what_if(card, changes, implied)
+        changes["fits"] = own_fits(file)
+    return what_if(card, changes, _of_the_other_memory)
+
+
+def _of_the_other_memory(changed: set[Place]) -> dict[Place, Any]:
+    """What the driver reports is of the size that it was."""
+    size, reported = ("memory", "capacity_gb"), ("memory", "reported_gib")
+    return {reported: None} if size in changed and reported not in changed else {}
 
 
 class KernelFit(NamedTuple):

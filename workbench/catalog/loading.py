@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources.abc import Traversable
+from os.path import isdir
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -49,21 +50,31 @@ def find_entry(kind: type[EntryT], what: str, folder: str, name: object) -> Entr
     if isinstance(name, kind):
         return name
     entry: EntryT
-    if not (path := own_path(name)):
+    if not (path := file_of(name, folder)):
         entry = catalog_entry(kind, folder, catalog_name(what, name, folder))
         return entry
     try:
         entry = load_entry(kind, given_file(path))
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from None
+        raise ValueError(f"{str(path)[:100]}: {error.strerror or error}") from None
     if entry.id in entry_files(folder) and entry != catalog_entry(kind, folder, entry.id):
         raise ValueError(f"{path}: {entry.id!r} is in the catalog: give the file, or its id, another name")
     return entry
 
 
+def file_of(name: object, folder: str) -> Path | None:
+    """The path that a user gives in place of a name in a folder of the catalog; None for an id and any other name."""
+    return None if isinstance(name, str) and name in entry_files(folder) else own_path(name)
+
+
 def catalog_name(what: str, name: object, folder: str) -> str:
     """The id of the entry in a folder of the catalog that a name means; ValueError in one line with the nearest."""
-    return found(what, plain(name), known_names(folder), f"workbench {folder}")
+    try:
+        return found(what, plain(name), known_names(folder), f"workbench {folder}")
+    except ValueError as error:
+        if folder == "models" and isinstance(name, str) and isdir(name):  # noqa: PTH112 - it never raises
+            raise ValueError(f"{error}; the folder of that name has no config.json") from None
+        raise
 
 
 def as_id(name: str, folder: str) -> str:
@@ -99,7 +110,13 @@ def load_entry(kind: type[RecordT], path: Traversable | Path) -> RecordT:
 # What if -----------------------------------------------------------------------------------------------------------
 
 
-def what_if(entry: EntryT, changes: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> EntryT:
+#: Of an entry, a field, and one within it where that is a part or a table, or "".
+Place = tuple[str, str]
+
+
+def what_if(
+    entry: EntryT, changes: Mapping[str, Any], implied: Callable[[set[Place]], Mapping[Place, Any]] = lambda _: {}
+) -> EntryT:
     """A copy of an entry with other fields, checked as an entry is, that says in its id what was changed.
 
     Parameters
@@ -108,48 +125,44 @@ def what_if(entry: EntryT, changes: Mapping[str, Any], implied: Mapping[str, Any
         Of the catalog, or one's own.
     changes : mapping
         Values by field; those of a part, such as memory, also by their own names.
-    implied : mapping, optional
-        Fields that follow from the changes, which the id does not name.
+    implied : callable
+        What else changes, by the places that do.
 
     Returns
     -------
     Entry
-        The entry itself where nothing has changed.
+        The entry itself where nothing changes.
 
     Raises
     ------
     ValueError
         For an unknown field, with the nearest, and for what no entry may have.
     """
-    if not changes:
+    where, told, new = f"what if of {entry.id}", list[str](), dict[Place, Any]()
+    for name, value in changes.items():
+        part, field = _place(type(entry), name, where)
+        inner = {f"{name}.{key}": (key, each) for key, each in value.items()} if isinstance(value, Mapping) else {}
+        for label, (key, each) in (inner or {name: (field, value)}).items():
+            if (each := plain(each)) != _at(entry, (part, key)):
+                new[part, key] = each
+                told.append(label if isinstance(each, list | tuple) else f"{label}={' '.join(str(each).split())[:80]}")
+    if not new:
         return entry
-    kind, where = type(entry), f"what if of {entry.id}"
-    fields: dict[str, Any] = {name: getattr(entry, name) for name in kind.model_fields}
-    for name, value in (*changes.items(), *(implied or {}).items()):
-        part, field = _place(kind, name, where)
-        given = fields[part]
-        inner = {field: plain(value)} if field else value if isinstance(value, Mapping) else None
-        if inner is None:
-            fields[part] = plain(value)
-        else:
-            fields[part] = {**(dict(given) if given else {}), **inner}
-    changed = validated(kind, fields, where)
-    if changed == entry:
-        return entry
-    told = (text for name, value in changes.items() for text in _told(name, value))
+    fields: dict[str, Any] = dict(entry)
+    for (part, key), value in (new | dict(implied(set(new)))).items():
+        fields[part] = {**dict(fields[part] or ()), key: value} if key else value
     modified = ", ".join(filter(None, [entry.modified, *told]))
-    return changed.model_copy(update={"id": f"{entry.original} (modified: {modified})", "modified": modified})
+    fields |= {"id": f"{entry.original} (modified: {modified})", "modified": modified}
+    return validated(type(entry), fields, where)
 
 
-def _told(name: str, value: Any) -> list[str]:
-    """What a change is called."""
-    if isinstance(value, Mapping):
-        return [text for key, each in value.items() for text in _told(f"{name}.{key}", each)]
-    text = value.name if isinstance(value, Path) else str(plain(value))
-    return [name if isinstance(value, list | tuple) else f"{name}={' '.join(text.split())[:80]}"]
+def _at(entry: Entry, place: Place) -> Any:
+    """What an entry has at a place; None where it has no such part."""
+    part = getattr(entry, place[0])
+    return dict(part or ()).get(place[1]) if place[1] else part
 
 
-def _place(kind: type[Entry], name: str, where: str) -> tuple[str, str]:
+def _place(kind: type[Entry], name: str, where: str) -> Place:
     """The field that a name is, and the one within it where that is a part; ValueError for an unknown one."""
     own = [field for field in kind.model_fields if field not in ("id", "modified")]
     if name in own:
@@ -164,9 +177,8 @@ def _place(kind: type[Entry], name: str, where: str) -> tuple[str, str]:
     if len(places) > 1:
         raise ValueError(f"{where}: {name} is of {' and of '.join(places)}: give {places[0]}={{{name!r}: ...}}")
     if not places:
-        raise ValueError(
-            f"{where}: {unknown('field', name, [*own, *(each for names in inner.values() for each in names)])}"
-        )
+        known = [*own, *(each for names in inner.values() for each in names)]
+        raise ValueError(f"{where}: {unknown('field', name, known)}")
     return places[0], name
 
 

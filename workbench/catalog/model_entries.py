@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ..common.yaml_records import Count, Record, Text
-from ..files.reading import YAML, own_path
+from ..files.reading import YAML
 from .dtypes import GROUP_FORMATS
-from .loading import Entry, describe_entry, entry_files, find_entry, what_if, with_unit
+from .loading import Entry, Place, describe_entry, entry_files, file_of, find_entry, what_if, with_unit
 
 
 class SlidingWindow(Record):
@@ -209,13 +209,17 @@ def model(name: str | PathLike[str] | Model, **changes: Any) -> Model:
     >>> model("meta-llama/Meta-Llama-3-8B-Instruct", n_layers=40).id
     'llama-3-8b (modified: n_layers=40)'
     """
-    path = own_path(name)
+    path = file_of(name, "models")
     if path and path.suffix not in YAML:  # what reads a config.json stands on this catalog, and so comes after it
         entry: Model = import_module("...hugging_face", __name__).from_hf_config(path)
     else:
         entry = find_entry(Model, "model", "models", name)
-    implied: dict[str, Any] = {} if "published_parameters" in changes else {"published_parameters": None}
-    for part, value in dict(entry).items():
-        if "n_layers" in changes and part not in changes and getattr(value, "layers", None) == entry.n_layers:
-            implied[part] = {"layers": changes["n_layers"]}
+
+    def implied(changed: set[Place]) -> dict[Place, Any]:
+        whole = [part for part, value in dict(entry).items() if getattr(value, "layers", None) == entry.n_layers]
+        follow: dict[Place, Any] = {("published_parameters", ""): None}
+        if ("n_layers", "") in changed:
+            follow |= {(part, "layers"): changes["n_layers"] for part in whole if (part, "") not in changed}
+        return {place: value for place, value in follow.items() if place not in changed}
+
     return what_if(entry, changes, implied)

@@ -42,7 +42,8 @@ def _show(
     from ..serving.text_tables import text_table
 
     known = known_names(folder)
-    own = sorted(path.stem for path in (entries / folder).glob("*.*")) if entries else []
+    files = sorted((entries / folder).glob("*")) if entries else []
+    own = [path.name if path.is_dir() else path.stem for path in files]
     part = (name or "").strip().lower()
     if name is not None and (name in own or own_path(name) or len(meant(name, known)) == 1):
         return _print(find(name, entries), [i for i in known if part in i])

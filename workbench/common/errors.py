@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 #: Characters of a line that says what is wrong; a path in it may make it longer [1].
-LONGEST = 200
+LINE = 200
 #: Of these, for what stands before it, such as a file and a field [1].
 PLACE = 40
 
@@ -37,9 +37,9 @@ def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
     near = [option for option in options if given and given in option] or get_close_matches(given, options, cutoff=0.5)
     meant = f" Did you mean {either(near[:3])}?" if near else ""
     line, listed = f"unknown {kind} {shown(name)}.{meant}", ", ".join(options)
-    if len(line) + len(listed) < LONGEST - PLACE:
+    if len(line) + len(listed) < LINE - PLACE:
         return ValueError(f"{line} Allowed: {listed}.")
-    first = listed[: max(LONGEST - PLACE - len(line), 0)].rpartition(", ")[0]
+    first = listed[: max(LINE - PLACE - len(line), 0)].rpartition(", ")[0]
     return ValueError(line if meant else f"{line} Allowed: {first}, ... ({len(options)} in all).")
 
 

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 
-from .errors import LONGEST, either, shown
+from .errors import LINE, either, shown
 
 #: Words that tell no entry from another: makers and brands, kinds of memory, what a checkpoint was tuned for.
 BESIDE = frozenset({
@@ -14,7 +14,7 @@ BESIDE = frozenset({
     "meta", "hf", "base", "pt", "it", "instruct", "chat",
 })  # fmt: skip
 #: How many names a message has at most, and how near (`_likeness`) the nearest is at least [1].
-NAMED, LIKE = 4, 0.55
+NAMED, LIKE = 4, 0.5
 
 
 def words(name: str) -> list[str]:
@@ -92,4 +92,4 @@ def _likeness(given: list[str], names: list[list[str]]) -> float:
 def _line(start: str, ids: list[str], end: str) -> str:
     """Names between two parts of a line, as many as it holds."""
     lines = (f"{start}{either(ids[:n], len(ids) - n)}{end}" for n in range(min(NAMED, len(ids)), 0, -1))
-    return next((line for line in lines if len(line) < LONGEST), start + end)
+    return next((line for line in lines if len(line) < LINE), start + end)

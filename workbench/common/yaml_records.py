@@ -4,7 +4,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import LONGEST, shown, unknown
+from .errors import LINE, shown, unknown
 
 Count = Annotated[int, Field(gt=0, lt=10**13)]
 Number = Annotated[float, Field(gt=0, lt=1e13, allow_inf_nan=False)]
@@ -39,7 +39,7 @@ def describe_error(kind: type[BaseModel], error: ValidationError) -> str:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     given = "" if first["type"] == "missing" else f" = {shown(first['input'])}"
     said = f": {first['msg'].removeprefix('Value error, ')[:2000]}{more}"
-    return f"{field}{given if len(field + given + said) < LONGEST else ''}{said}"
+    return f"{field}{given if len(field + given + said) < LINE else ''}{said}"
 
 
 def _fields_beside(kind: Any, place: tuple[int | str, ...]) -> list[str]:

@@ -65,7 +65,8 @@ def given_file(path: object) -> Path:
 def own_path(name: object) -> Path | None:
     """The path that a user gives in place of a name: any PathLike, or text that ends or begins as paths do or is one.
 
-    A name with a slash, as hubs have them, is a path where there is such a folder or file.
+    A name with a slash, as hubs have them, is one where there is such a folder or file; any, where there is a folder
+    with a config.json.
     """
     if isinstance(name, PathLike):
         return Path(name).expanduser()

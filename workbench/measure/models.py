@@ -107,7 +107,7 @@ def find_model(name: "str | ModelSizes") -> ModelSizes:
     """A model of the catalog, or that of a config.json (or of a folder that holds one); ValueError if there is none."""
     if isinstance(name, ModelSizes):
         return name
-    if path := own_path(name):
+    if name not in catalog_models() and (path := own_path(name)):
         return from_config(path / "config.json" if path.is_dir() else path)
     return _entry(found("model", name, _other_names(), "workbench models"))
 
