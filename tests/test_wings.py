@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -59,6 +60,19 @@ def test_a_wing_imports_only_from_those_before_it():
     assert [(a, b) for a, b in ARROWS if ORDER.index(wing(a)) < ORDER.index(wing(b))] == []
 
 
+def test_one_import_goes_around_the_order_and_only_where_a_path_asks_for_it():
+    """A model may be given as a config.json; what reads it makes a `Model`, and so comes after the catalog."""
+    late = [
+        file
+        for file in FILES
+        if re.search(r"import_module\(f?\"[.{]", FILES[file].read_text()) and file != "__init__.py"
+    ]
+    assert late == ["catalog/model_entries.py"]
+    code = "import sys, workbench as wb; wb.roofline_grid('t4', 'gpt2'); print('workbench.hugging_face' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"
+
+
 def test_no_file_imports_itself_by_way_of_others():
     graph = {file: {b for a, b in ARROWS if a == file} for file in FILES}
     tuple(TopologicalSorter(graph).static_order())  # CycleError names the files
@@ -73,7 +87,7 @@ def test_few_floors_few_modules_short_files_and_a_small_core():
     lines = {file: len(path.read_text().splitlines()) for file, path in FILES.items()}
     assert [file for file, n in lines.items() if n > 350] == []
     core = ("common", "catalog", "operators", "kernels", "grid")
-    assert sum(n for file, n in lines.items() if wing(file) in core) <= 6200
+    assert sum(n for file, n in lines.items() if wing(file) in core) <= 6500
 
 
 #: What a machine with PyTorch and no other library runs: all of these, and what they open and remove.

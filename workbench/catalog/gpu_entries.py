@@ -20,7 +20,7 @@ from .engine_entries import DEFAULT_ENGINE, engines
 from .engine_entries import engine as find_engine
 from .fits import KINDS, LINK_KINDS, NEAR_FORMATS, Fit
 from .links import link_reason, nearest_link_fit
-from .loading import Entry, Place, catalog_entry, describe_entry, entry_files, find_entry, what_if, with_unit
+from .loading import Entry, FieldPlace, catalog_entry, describe_entry, entry_files, find_entry, what_if, with_unit
 from .scaling import scaled
 
 #: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
@@ -229,7 +229,7 @@ def gpu(name: str | PathLike[str] | GPU, **changes: Any) -> GPU:
     return what_if(card, changes, _of_the_other_memory)
 
 
-def _of_the_other_memory(changed: set[Place]) -> dict[Place, Any]:
+def _of_the_other_memory(changed: set[FieldPlace]) -> dict[FieldPlace, Any]:
     """What the driver reports is of the size that it was."""
     size, reported = ("memory", "capacity_gb"), ("memory", "reported_gib")
     return {reported: None} if size in changed and reported not in changed else {}

@@ -111,11 +111,13 @@ def load_entry(kind: type[RecordT], path: Traversable | Path) -> RecordT:
 
 
 #: Of an entry, a field, and one within it where that is a part or a table, or "".
-Place = tuple[str, str]
+FieldPlace = tuple[str, str]
 
 
 def what_if(
-    entry: EntryT, changes: Mapping[str, Any], implied: Callable[[set[Place]], Mapping[Place, Any]] = lambda _: {}
+    entry: EntryT,
+    changes: Mapping[str, Any],
+    implied: Callable[[set[FieldPlace]], Mapping[FieldPlace, Any]] = lambda _: {},
 ) -> EntryT:
     """A copy of an entry with other fields, checked as an entry is, that says in its id what was changed.
 
@@ -138,7 +140,7 @@ def what_if(
     ValueError
         For an unknown field, with the nearest, and for what no entry may have.
     """
-    where, told, new = f"what if of {entry.id}", list[str](), dict[Place, Any]()
+    where, told, new = f"what if of {entry.id}", list[str](), dict[FieldPlace, Any]()
     for name, value in changes.items():
         part, field = _place(type(entry), name, where)
         inner = {f"{name}.{key}": (key, each) for key, each in value.items()} if isinstance(value, Mapping) else {}
@@ -156,13 +158,13 @@ def what_if(
     return validated(type(entry), fields, where)
 
 
-def _at(entry: Entry, place: Place) -> Any:
+def _at(entry: Entry, place: FieldPlace) -> Any:
     """What an entry has at a place; None where it has no such part."""
     part = getattr(entry, place[0])
     return dict(part or ()).get(place[1]) if place[1] else part
 
 
-def _place(kind: type[Entry], name: str, where: str) -> Place:
+def _place(kind: type[Entry], name: str, where: str) -> FieldPlace:
     """The field that a name is, and the one within it where that is a part; ValueError for an unknown one."""
     own = [field for field in kind.model_fields if field not in ("id", "modified")]
     if name in own:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ..common.yaml_records import Count, Record, Text
 from ..files.reading import YAML
 from .dtypes import GROUP_FORMATS
-from .loading import Entry, Place, describe_entry, entry_files, file_of, find_entry, what_if, with_unit
+from .loading import Entry, FieldPlace, describe_entry, entry_files, file_of, find_entry, what_if, with_unit
 
 
 class SlidingWindow(Record):
@@ -215,9 +215,9 @@ def model(name: str | PathLike[str] | Model, **changes: Any) -> Model:
     else:
         entry = find_entry(Model, "model", "models", name)
 
-    def implied(changed: set[Place]) -> dict[Place, Any]:
+    def implied(changed: set[FieldPlace]) -> dict[FieldPlace, Any]:
         whole = [part for part, value in dict(entry).items() if getattr(value, "layers", None) == entry.n_layers]
-        follow: dict[Place, Any] = {("published_parameters", ""): None}
+        follow: dict[FieldPlace, Any] = {("published_parameters", ""): None}
         if ("n_layers", "") in changed:
             follow |= {(part, "layers"): changes["n_layers"] for part in whole if (part, "") not in changed}
         return {place: value for place, value in follow.items() if place not in changed}

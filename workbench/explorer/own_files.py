@@ -11,7 +11,7 @@ from .controls import read_json
 from .view import own_model
 
 #: Fields in which a model that is read anew may differ: what it is called.
-CALLED = {"id", "name", "sources", "notes"}
+SAID_OF_IT = {"id", "name", "sources", "notes"}
 
 
 def with_files(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def with_files(fields: Mapping[str, Any]) -> dict[str, Any]:
             name = entry.id if entry.id not in entry_files("models") else f"{entry.id}-own"
             configs[name] = read_json(read_small(given_file(file)).decode("utf-8", "replace"), str(file))
             alone = dict(own_model(name, configs[name]))
-            if any(alone[field] != value for field, value in dict(entry).items() if field not in CALLED):
+            if any(alone[field] != value for field, value in dict(entry).items() if field not in SAID_OF_IT):
                 raise ValueError(f"{path}: the explorer reads a config.json alone, and files beside it change this one")
         named.append(name if name in configs else as_id(name, "models") if isinstance(name, str) else name)
     return {**fields, "model": named, "configs": configs}
