@@ -119,6 +119,7 @@ UNCLEAR = [
     (wb.gpu, "h200-smx", "unknown GPU 'h200-smx'. Did you mean 'h200-sxm'"),
     (wb.gpu, "H100™", "unknown GPU 'H100™'. Did you mean 'h100-sxm'"),
     (wb.gpu, "NVIDIA GeForce RTX 4090 Laptop GPU", "unknown GPU .* The nearest is 'rtx-4090', without 'laptop'. `work"),
+    (wb.model, "1", "unknown model '1'"),
     (wb.model, "llama", "model 'llama' can be 'llama-7b', .* more: say which"),
     (wb.model, "Qwen/Qwen3-30B-A3B-FP8", "unknown model .* The nearest is 'qwen3-30b-a3b', without 'fp8'."),
     (wb.model, "DeepSeek-V3-0324", "unknown model .* The nearest is 'deepseek-v3', without '0324'."),

@@ -77,9 +77,9 @@ def catalog_name(what: str, name: object, folder: str) -> str:
         raise
 
 
-def as_id(name: str, folder: str) -> str:
-    """The id that a name means, or the name as it is; no file is read."""
-    ids = meant(name, known_names(folder))
+def as_id(name: Any, folder: str) -> Any:
+    """The id that a name means, or what is given as it is; no file is read."""
+    ids = meant(name, known_names(folder)) if isinstance(name, str) else []
     return ids[0] if len(ids) == 1 else name
 
 

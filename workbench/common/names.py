@@ -15,6 +15,8 @@ BESIDE = frozenset({
 })  # fmt: skip
 #: How many names a message has at most, and how near (`_likeness`) the nearest is at least [1].
 NAMED, LIKE = 4, 0.5
+#: Letters and digits of a part of a name at least: "1" means none of those that have a 1 [1].
+LEAST_OF_A_NAME = 3
 
 
 def words(name: str) -> list[str]:
@@ -57,7 +59,9 @@ def meant(name: str, known: Mapping[str, Iterable[str]]) -> list[str]:
     given, called = words(name), {i: [words(each) for each in (i, *others)] for i, others in known.items()}
     if same := [i for i, names in called.items() if "".join(given) in map("".join, names)]:
         return [i for i in same if "".join(words(i)) == "".join(given)] or same
-    having = [i for i, names in called.items() if given and {*given} <= {word for each in names for word in each}]
+    if len("".join(given)) < LEAST_OF_A_NAME:
+        return []
+    having = [i for i, names in called.items() if {*given} <= {word for each in names for word in each}]
     return sorted(having, key=lambda i: -_likeness(given, called[i]))
 
 
