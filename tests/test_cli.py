@@ -330,9 +330,9 @@ def test_a_list_is_narrowed_by_a_part_of_a_name_and_a_clear_name_prints_its_entr
     assert entry.endswith("  others                  h100-nvl, h100-pcie\n")
     assert max(map(len, entry.splitlines())) <= 80
     assert invoke("models", "meta-llama/Meta-Llama-3-8B").output.startswith("Model llama-3-8b: ")
-    wrong = invoke("models", "lama-3-8b")
+    wrong = invoke("models", "lamma-3-8b")
     assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
-    assert wrong.stderr.startswith("workbench: unknown model 'lama-3-8b'. Did you mean 'llama-3-8b'")
+    assert wrong.stderr.startswith("workbench: unknown model 'lamma-3-8b'. Did you mean 'llama-3-8b'")
 
 
 # What a process is given --------------------------------------------------------------------------------------------

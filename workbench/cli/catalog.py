@@ -21,14 +21,14 @@ def gpus(name: Named = None, entries: Entries = None) -> None:
     """List the GPUs of the catalog with their peaks, memory and links, or print one."""
     _show("GPU", "gpus", name, entries, own_gpu, _gpu_row)
     if name is None:
-        typer.echo("\nDense peaks in TFLOP/s; memory in GB as sold and GB/s; link in GB/s to other GPUs, each way.")
+        typer.echo("\nDense peaks in TFLOP/s; memory as sold; link to other GPUs, GB/s each way.")
 
 
 def models(name: Named = None, entries: Entries = None) -> None:
     """List the models of the catalog with their sizes, or print one."""
     _show("model", "models", name, entries, own_model, _model_row)
     if name is None:
-        typer.echo("\nParameters, and those of one token, in 10^9; KV cache of a token at 16 bit; context in tokens.")
+        typer.echo("\nActive: parameters of one token; KV cache at 16 bit; context in tokens.")
 
 
 def _show(
