@@ -71,9 +71,8 @@ def _gpu_row(card: "GPU") -> dict[str, str]:
         "fp16": sixteen, "fp8": peaks.get("fp8"), "fp4": peaks.get("fp4"), "memory\nGB": card.memory.capacity_gb,
         "memory\nGB/s": card.memory.bandwidth_gbs, "link\nGB/s": link, "power\nW": card.tdp_w,
     }  # fmt: skip
-    return (
-        {"GPU": card.id} | {heading: _number(value) for heading, value in numbers.items()} | {"chip": card.architecture}
-    )
+    shown = {heading: _number(value) for heading, value in numbers.items()}
+    return {"GPU": card.id, **shown, "chip": card.architecture.split()[0]}
 
 
 def _model_row(entry: "Model") -> dict[str, str]:
