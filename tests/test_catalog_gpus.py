@@ -182,7 +182,7 @@ def test_ids_that_notebooks_rely_on(name):
 def test_aliases(alias, name):
     assert wb.gpu(alias) == wb.gpu(name)
     ds = wb.roofline_grid(alias, "llama-7b")
-    assert ds.gpu.values == [alias]
+    assert ds.gpu.values == [name]
 
 
 def test_no_alias_hides_an_id_or_another_alias():

@@ -1,6 +1,7 @@
 """The command line: what it prints, and one clear line and a non-zero exit status for what is wrong."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
+import workbench as wb
 from workbench import cli, roofline_grid
 from workbench.audit import verdicts
 from workbench.catalog import engine
@@ -308,8 +310,29 @@ def test_plan_refuses_in_one_line(arguments, message):
 
 
 def test_lists():
-    assert "rtx-a6000             NVIDIA RTX A6000 48GB" in invoke("gpus").output
-    assert "llama-7b              LLaMA 7B" in invoke("models").output
+    gpus, models = invoke("gpus").output.splitlines(), invoke("models").output.splitlines()
+    for lines, ids, row in (
+        (gpus, wb.gpus(), r"^h100-sxm +989\.4 +1,979 +- +80 +3,350 +450 +700 hopper$"),
+        (models, wb.models(), r"^llama-3-8b +8\.03 +8\.03 +32 +131\.1 +8,192 16 bit$"),
+    ):
+        assert max(map(len, lines)) <= 80
+        assert {line.split()[0] for line in lines if line} >= set(ids)
+        assert any(re.search(row, line) for line in lines)
+
+
+def test_a_list_is_narrowed_by_a_part_of_a_name_and_a_clear_name_prints_its_entry():
+    assert [line.split()[0] for line in invoke("gpus", "A100").output.splitlines()[2:]] == [
+        "a100-40gb-pcie", "a100-40gb-sxm", "a100-80gb-pcie", "a100-80gb-sxm",
+    ]  # fmt: skip
+    assert {line.split()[-1] for line in invoke("gpus", "hopper").output.splitlines()[2:]} == {"hopper"}
+    entry = invoke("gpus", "H100").output
+    assert entry.startswith("GPU h100-sxm: NVIDIA H100 80GB SXM5")
+    assert entry.endswith("  others                  h100-nvl, h100-pcie\n")
+    assert max(map(len, entry.splitlines())) <= 80
+    assert invoke("models", "meta-llama/Meta-Llama-3-8B").output.startswith("Model llama-3-8b: ")
+    wrong = invoke("models", "lamma-3-8b")
+    assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
+    assert wrong.stderr.startswith("workbench: unknown model 'lamma-3-8b'. Did you mean 'llama-3-8b'")
 
 
 # What a process is given --------------------------------------------------------------------------------------------

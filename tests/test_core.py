@@ -4,8 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
+from typer.testing import CliRunner
+
+from workbench.cli import app
+from workbench.common import project
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("UV_CACHE_DIR", Path(sys.prefix).parent / ".cache" / "uv"))
@@ -95,7 +101,6 @@ MISSING = {
     "from workbench import cluster; cluster.executor('tcp://127.0.0.1:1').__enter__()": (
         "distributed is missing: pip install 'roofline-workbench[large]'"
     ),
-    "from workbench.cli import app": "rich, typer are missing: pip install 'roofline-workbench[cli]'",
 }
 
 
@@ -111,7 +116,40 @@ def test_a_layer_says_what_installs_it(core):
     assert core("-c", code).stdout.splitlines() == [*MISSING.values()]
 
 
-def test_the_command_says_so_in_one_line(core):
-    done = core("--help", command="workbench")
+def test_the_command_comes_with_the_core_and_says_what_installs_the_rest(core):
+    assert "Usage: workbench" in core("--help", command="workbench").stdout
+    size = ("--prompt", "100", "--output-tokens", "10")
+    estimated = core("estimate", "llama-3.1-8b", "--gpu", "h100", *size, command="workbench")
+    assert estimated.stdout.startswith("llama-3.1-8b: 100 tokens in, 10 out")
+    listed = core("figures", "--list", command="workbench").stdout
+    assert "medusa-fig09              Roofline Model (Llama 7B, A100 80GB PCIe)\n" in listed
+    done = core("figures", "medusa-fig09", command="workbench")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "workbench: rich, typer are missing: pip install 'roofline-workbench[cli]'\n"
+    missing = "ipykernel, jinja2, matplotlib, papermill are missing"
+    assert done.stderr == f"workbench: {missing}: pip install 'roofline-workbench[notebooks]'\n"
+
+
+def test_the_wheel_has_the_catalog_and_the_charts(tmp_path):
+    """As `pip install` builds it: every file of the package, and the project's notebooks and params beside it."""
+    wheel = next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
+    names = set(ZipFile(wheel).namelist())
+    for place, inside in (("workbench", ""), ("notebooks", "workbench/charts/"), ("params", "workbench/charts/")):
+        tracked = subprocess.run(["git", "ls-files", place], cwd=ROOT, capture_output=True, text=True, check=True)
+        files = {f"{inside}{file}" for file in tracked.stdout.splitlines()}
+        assert len(files) > 10
+        assert files <= names
+
+
+def test_charts_are_found_where_no_checkout_is(tmp_path, monkeypatch):
+    """The installed ones, and what is drawn of them goes to where one works, not among the libraries."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(project, "__file__", str(tmp_path / "lib" / "workbench" / "common" / "project.py"))
+    monkeypatch.setattr(project, "INSTALLED", tmp_path / "charts")
+    with pytest.raises(ValueError, match="^no notebooks/ and params/ in .*: run this in a clone of the project$"):
+        project.project_root()
+    for folder in ("notebooks", "params"):
+        (tmp_path / "charts" / folder).mkdir(parents=True)
+    assert project.project_root() == tmp_path / "charts"
+    result = CliRunner().invoke(app, ["figures", "--check"])
+    missing = f"no {tmp_path / 'figures'} to compare with: run it in a clone, or give its figures/ by -o"
+    assert (result.exit_code, result.stderr) == (1, f"workbench: --check: {missing}\n")

@@ -52,9 +52,9 @@ def test_a_library_has_one_range_in_all_extras():
     assert len(listed) == len({Requirement(entry).name for entry in listed})
 
 
-def test_the_core_needs_four_libraries_and_all_extras_are_in_all():
+def test_the_core_and_its_command_need_six_libraries_and_all_extras_are_in_all():
     core = {Requirement(entry).name for entry in PROJECT["project"]["dependencies"]}
-    assert core == {"numpy", "pydantic", "pyyaml", "xarray"}
+    assert core == {"numpy", "pydantic", "pyyaml", "xarray"} | {"rich", "typer"}
     extras = PROJECT["project"]["optional-dependencies"]
     [everything] = extras.pop("all")
     assert Requirement(everything).extras == set(extras)

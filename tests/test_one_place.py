@@ -143,7 +143,7 @@ TINY = {
 
 def forget():
     """What the catalog remembers of its files."""
-    for module in (gpu_entries, model_entries):
+    for module in (loading, gpu_entries, model_entries):
         for function in vars(module).values():
             if hasattr(function, "cache_clear"):
                 function.cache_clear()
@@ -168,8 +168,9 @@ def test_a_gpu_and_a_model_are_in_the_catalog_and_its_commands(made_up):
     assert "made-up-gpu" in wb.gpus()
     assert "made-up-gpu" in wb.tables.gpu_numbers().index
     assert "made-up-model" in wb.models()
-    assert "made-up-gpu           Made-up GPU\n" in CliRunner().invoke(app, ["gpus"]).stdout
-    assert "made-up-model         Made-up model\n" in CliRunner().invoke(app, ["models"]).stdout
+    assert re.search(r"^made-up-gpu +100 +- +- +40 +1,000 ", CliRunner().invoke(app, ["gpus"]).stdout, re.M)
+    assert re.search(r"^made-up-model +[\d. ]+ +2 ", CliRunner().invoke(app, ["models"]).stdout, re.M)
+    assert wb.gpu("Made-up GPU") is wb.gpu("MADE UP GPU") is wb.gpu("made-up-gpu")
 
 
 def test_a_gpu_and_a_model_are_in_grids(made_up):

@@ -42,7 +42,6 @@ def test_import_needs_nothing_but_the_standard_library_and_numpy(module):
 @pytest.mark.parametrize(
     ("libraries", "extra"),
     [
-        (["typer"], "cli"),
         (["pyarrow"], "measured"),  # of the three that have it the one with the least besides
         (["dask", "pyarrow"], "large"),
         (["netCDF4"], "large"),

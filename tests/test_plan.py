@@ -201,7 +201,7 @@ def test_a_verdict_follows_from_the_numbers_in_its_row(model, cards, batches, tp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "llama"}, "unknown model 'llama'"),
+        ({"model": "llama"}, "model 'llama' can be 'llama-7b'"),
         ({"prompt": 0}, "prompt = 0: allowed are whole numbers"),
         ({"output": [10, 20]}, r"output = \[10, 20\]: allowed are whole numbers"),
         ({"ttft": -1}, "ttft = -1: allowed are positive numbers"),

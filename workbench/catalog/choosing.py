@@ -5,6 +5,7 @@ from functools import cache
 from math import inf, log
 from typing import Any, NamedTuple
 
+from ..files.reading import given_file
 from ..files.yaml_files import read_mapping
 from .engine_entries import DEFAULT_ENGINE
 from .engine_entries import engine as find_engine
@@ -36,6 +37,14 @@ def catalog_fits(name: str) -> tuple[Fit, ...]:
     """The fits of a GPU of the catalog, by id; none where it was not measured."""
     path = entry_files("fits").get(name)
     return () if path is None else read_fits(read_mapping(path), str(path))
+
+
+def own_fits(path: Any) -> tuple[Fit, ...]:
+    """The fits in a user's own file, such as `workbench calibrate` writes."""
+    try:
+        return read_fits(read_mapping(given_file(path)), str(path))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
 
 
 def nearest_fit(
@@ -98,9 +107,9 @@ def gpus_apart(card: Any, other: Any) -> float:
     """How far a GPU is from another: itself, its chip, its architecture with the same kind of memory or not [1].
 
     With the memory goes the SM, that of data centers or of graphics cards. Memory that is shared with the CPU does not
-    tell; the FLOPs of its SMs in a clock do.
+    tell; the FLOPs of its SMs in a clock do. A what-if is as near to its original as that itself.
     """
-    if card.id == other.id:
+    if other.id in (card.id, card.original):
         return 0.0
     if not same_architecture(card, other):
         return SAME_VENDOR if card.vendor == other.vendor else OTHER_VENDOR

@@ -5,7 +5,7 @@ convert them to SI. What a vendor does not publish is absent, never 0.
 """
 
 from functools import cache
-from importlib.resources.abc import Traversable
+from os import PathLike
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -14,13 +14,13 @@ from pydantic import AfterValidator, Field
 from ..common.arguments import LEAST, check_range, one_of, plain
 from ..common.errors import CannotRun, shown, unknown
 from ..common.yaml_records import Count, Number, Record, Text, validated
-from .choosing import SAME_ARCHITECTURE, Candidate, catalog_fits, gpus_apart, lending, nearest_fit
+from .choosing import SAME_ARCHITECTURE, Candidate, catalog_fits, gpus_apart, lending, nearest_fit, own_fits
 from .dtypes import WIDTH
 from .engine_entries import DEFAULT_ENGINE, engines
 from .engine_entries import engine as find_engine
 from .fits import KINDS, LINK_KINDS, NEAR_FORMATS, Fit
 from .links import link_reason, nearest_link_fit
-from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
+from .loading import Entry, FieldPlace, catalog_entry, describe_entry, entry_files, find_entry, what_if, with_unit
 from .scaling import scaled
 
 #: Exponentials that an SM computes in a clock (CUDA C++ Programming Guide, throughput of arithmetic instructions: 16 of
@@ -60,7 +60,6 @@ class GPU(Entry):
     form_factor: Text | None = None  #: board or module
     chip: Text | None = None  #: die
     year: Count | None = None  #: of the launch
-    aliases: Annotated[tuple[Text, ...], Field(strict=False)] = ()  #: other ids that `gpu` knows it by
     #: Dense peak by format, with fp32 accumulation and without sparsity [TFLOP/s].
     dense_tflops: Annotated[dict[str, Number], AfterValidator(_known_dtypes)]
     fp16_accumulate_tflops: Number | None = None  #: rate with fp16 accumulation, where it differs [TFLOP/s]
@@ -183,16 +182,6 @@ class GPU(Entry):
     __repr__ = __str__
 
 
-@cache  # an installed entry does not change while the program runs
-def _gpu(name: str) -> GPU:
-    return load_entry(GPU, _gpu_files()[name])
-
-
-@cache
-def _gpu_files() -> dict[str, Traversable]:
-    return entry_files("gpus")
-
-
 def gpus() -> list[str]:
     """Ids of all GPUs in the catalog.
 
@@ -201,21 +190,21 @@ def gpus() -> list[str]:
     list of str
         In alphabetical order.
     """
-    return list(_gpu_files())
+    return list(entry_files("gpus"))
 
 
-@cache
-def _aliases() -> dict[str, str]:
-    return {alias: name for name in _gpu_files() for alias in gpu(name).aliases}
-
-
-def gpu(name: str | GPU) -> GPU:
-    """A GPU of the catalog.
+def gpu(name: str | PathLike[str] | GPU, **changes: Any) -> GPU:
+    """A GPU of the catalog, one of your own, or either with other numbers.
 
     Parameters
     ----------
-    name : str or GPU
-        Its id or one of its aliases; an entry is handed back as it is.
+    name : str, path or GPU
+        Its id, or any other name that is clear, such as what its driver calls it; the path of a YAML file like those
+        of the catalog; or an entry.
+    **changes
+        What if: fields of the entry, or of its memory and link by their own names. `fits` may be the path of a file
+        of fits. The id then says what was changed. Kernel times go by the fits of the unchanged GPU, scaled as for
+        a GPU that has none.
 
     Returns
     -------
@@ -225,20 +214,25 @@ def gpu(name: str | GPU) -> GPU:
     Raises
     ------
     ValueError
-        Where the catalog has no such GPU; the message has the nearest name.
+        Where the catalog has no such GPU or several, and for an unknown field; the message has the nearest names.
 
     Examples
     --------
-    >>> gpu("rtx-a6000").ridge_point()
+    >>> gpu("NVIDIA RTX A6000").ridge_point()
     201.5625
+    >>> gpu("h100", bandwidth_gbs=4800).id
+    'h100-sxm (modified: bandwidth_gbs=4800)'
     """
-    if isinstance(name, GPU):
-        return name
-    if isinstance(name, str) and name in _gpu_files():
-        return _gpu(name)
-    if isinstance(name, str) and name in _aliases():
-        return gpu(_aliases()[name])
-    raise unknown("GPU", name, _gpu_files())
+    card = find_entry(GPU, "GPU", "gpus", name)
+    if isinstance(file := changes.get("fits"), str | PathLike):
+        changes["fits"] = own_fits(file)
+    return what_if(card, changes, _of_the_other_memory)
+
+
+def _of_the_other_memory(changed: set[FieldPlace]) -> dict[FieldPlace, Any]:
+    """What the driver reports is of the size that it was."""
+    size, reported = ("memory", "capacity_gb"), ("memory", "reported_gib")
+    return {reported: None} if size in changed and reported not in changed else {}
 
 
 class KernelFit(NamedTuple):
@@ -301,7 +295,7 @@ def kernel_fit(
     pcie, family = one_of("pcie", pcie, (True, False)), plain(family)
     if not isinstance(family, str | None):
         raise ValueError(f"family = {shown(family)}: expected the name of a kernel library")
-    if card.fits or card.id not in _gpu_files() or card is not _gpu(card.id):
+    if card.fits or card.id not in entry_files("gpus") or card is not catalog_entry(GPU, "gpus", card.id):
         own = [Candidate(card, fit) for fit in card.fits if fit.kind == kind]
         return borrowed_fit(card, kind, form, engine, [*own, *_candidates(kind)], family, pcie=pcie)
     return _catalog_fit(card.id, kind, form, engine, family, pcie)
@@ -309,7 +303,7 @@ def kernel_fit(
 
 @cache
 def _catalog_fit(name: str, kind: str, form: str, engine: str, family: str | None, pcie: bool) -> KernelFit:
-    return borrowed_fit(_gpu(name), kind, form, engine, _candidates(kind), family, pcie=pcie)
+    return borrowed_fit(gpu(name), kind, form, engine, _candidates(kind), family, pcie=pcie)
 
 
 def borrowed_fit(

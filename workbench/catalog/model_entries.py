@@ -1,17 +1,17 @@
 """Models: the sizes that FLOPs, bytes and parameters follow from, one YAML file each."""
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources.abc import Traversable
+from importlib import import_module
+from os import PathLike
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from ..common.errors import unknown
 from ..common.layers import LayerCounts
 from ..common.matrices import embedding_weights, layer_matrices
 from ..common.yaml_records import Count, Text
-from .loading import Entry, describe_entry, entry_files, load_entry, with_unit
+from ..files.reading import YAML
+from .loading import Entry, FieldPlace, describe_entry, entry_files, file_of, find_entry, what_if, with_unit
 from .model_parts import Indexer, LinearAttention, Mla, Moe, PerLayerEmbedding, SlidingWindow
 from .quantization import Quantization
 
@@ -205,16 +205,6 @@ class Model(LayerCounts, Entry):
         return f", {sliding.n_heads} query, {sliding.n_kv_heads} KV heads of {sliding.qk_dim}{value}"
 
 
-@cache
-def _model(name: str) -> Model:
-    return load_entry(Model, _model_files()[name])
-
-
-@cache
-def _model_files() -> dict[str, Traversable]:
-    return entry_files("models")
-
-
 def models() -> list[str]:
     """Ids of all models in the catalog.
 
@@ -223,16 +213,20 @@ def models() -> list[str]:
     list of str
         In alphabetical order.
     """
-    return list(_model_files())
+    return list(entry_files("models"))
 
 
-def model(name: str | Model) -> Model:
-    """A model of the catalog.
+def model(name: str | PathLike[str] | Model, **changes: Any) -> Model:
+    """A model of the catalog, one of your own, or either with other sizes.
 
     Parameters
     ----------
-    name : str or Model
-        Its id; an entry is handed back as it is.
+    name : str, path or Model
+        Its id, or any other name that is clear, such as its repository's on Hugging Face; the path of a config.json,
+        of the folder that holds it, or of a YAML file like those of the catalog; or an entry.
+    **changes
+        What if: fields of the entry, or of a part, such as `moe`, by their own names. The id then says what was
+        changed. Parts that were in all layers are in all of another number of layers.
 
     Returns
     -------
@@ -242,15 +236,26 @@ def model(name: str | Model) -> Model:
     Raises
     ------
     ValueError
-        Where the catalog has no such model; the message has the nearest name.
+        Where the catalog has no such model or several, and for an unknown field; the message has the nearest names.
 
     Examples
     --------
     >>> model("llama-7b").parameters
     6738149376
+    >>> model("meta-llama/Meta-Llama-3-8B-Instruct", n_layers=40).id
+    'llama-3-8b (modified: n_layers=40)'
     """
-    if isinstance(name, Model):
-        return name
-    if not isinstance(name, str) or name not in _model_files():
-        raise unknown("model", name, _model_files())
-    return _model(name)
+    path = file_of(name, "models")
+    if path and path.suffix not in YAML:  # what reads a config.json stands on this catalog, and so comes after it
+        entry: Model = import_module("...hugging_face", __name__).from_hf_config(path)
+    else:
+        entry = find_entry(Model, "model", "models", name)
+
+    def implied(changed: set[FieldPlace]) -> dict[FieldPlace, Any]:
+        whole = [part for part, value in dict(entry).items() if getattr(value, "layers", None) == entry.n_layers]
+        follow: dict[FieldPlace, Any] = {("published_parameters", ""): None}
+        if ("n_layers", "") in changed:
+            follow |= {(part, "layers"): changes["n_layers"] for part in whole if (part, "") not in changed}
+        return {place: value for place, value in follow.items() if place not in changed}
+
+    return what_if(entry, changes, implied)

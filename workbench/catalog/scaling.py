@@ -103,6 +103,8 @@ def _of_the_peak(fields: dict[str, Any], lender: Any, borrower: Any, form: str) 
     share, boost = fields["compute_fraction"], fields.get("boost", 0.0)
     lenders, own = power_share(lender, form), power_share(borrower, form)
     faster = per_cycle(lender, borrower, form)
+    if own == lenders and faster in (None, 1):  # a what-if that leaves power and products as they were
+        return {}
     unlimited, spare = share / (1 - boost), 1.0
     if lenders is not None and own is not None and lenders < 1:
         unlimited, spare = max(unlimited, share / lenders), max(1.0, own / lenders)

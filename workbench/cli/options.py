@@ -14,8 +14,16 @@ from ..ending import end_interrupted, was_interrupted
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from ..catalog import GPU, Model
+
 MOST_LABELS = 10_000_000  # that one option lists
 CORES = cores()
+#: Folders in one of entries of one's own.
+KINDS = ("gpus", "models", "fits")
+
+Entries = Annotated[
+    Path | None, typer.Option("--entries", help="Folder of your own entries: gpus/, models/ and fits/, a file each.")
+]
 
 Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:PORT.")]
 FileFormat = Annotated[str | None, typer.Option(help="Format of FILE; by default recognized by its content.")]
@@ -53,18 +61,16 @@ def _range(first: int, last: int | None = None, step: int = 1) -> range:
     return range(first, (first if last is None else last) + 1, max(step, 0))
 
 
-def prices(given: list[str] | None) -> dict[str, float] | None:
+def prices(given: list[str] | None, entries: Path | None = None) -> dict[str, float] | None:
     """The price of each GPU, of "GPU=PRICE" each; None without the option."""
-    from ..catalog.gpu_entries import gpu
-
     found = dict[str, float]()
     for text in given or []:
-        name, _, value = text.partition("=")
+        name, _, value = text.rpartition("=")
         try:
             hourly = float(value)
         except ValueError:
             raise ValueError(f"--price {text!r}: expected GPU=PRICE, e.g. t4=0.35") from None
-        card = gpu(name).id
+        card = own_gpu(name, entries).id
         if card in found:
             raise ValueError(f"--price {text!r}: {card} has a price, {found[card]:g}: give one for each GPU")
         found[card] = hourly
@@ -72,8 +78,42 @@ def prices(given: list[str] | None) -> dict[str, float] | None:
 
 
 def names(given: list[str] | None) -> list[str]:
-    """An option's names, given one by one or separated by commas."""
-    return [name for text in given or [] for name in text.split(",")]
+    """An option's names, given one by one or separated by commas; a path may hold some."""
+    return [name for text in given or [] for name in ([text] if Path(text).exists() else text.split(","))]
+
+
+def own_gpu(name: str, entries: Path | None) -> "GPU":
+    """A GPU by its name or file, or by its name in a folder of one's own; with the folder's fits of it."""
+    from ..catalog import gpu
+    from ..catalog import gpus as catalog_gpus
+    from ..catalog.choosing import own_fits
+
+    card = gpu(_own_file(name, "gpus", entries) or name)
+    if not (fits := _own_file(card.id, "fits", entries)):
+        return card
+    return gpu(card, fits=fits) if card.id in catalog_gpus() else card.model_copy(update={"fits": own_fits(fits)})
+
+
+def own_gpus(given: list[str] | None, entries: Path | None) -> "list[GPU]":
+    """The GPUs of an option."""
+    return [own_gpu(name, entries) for name in names(given)]
+
+
+def own_model(name: str, entries: Path | None) -> "Model":
+    """A model by its name or file, or by its name in a folder of one's own."""
+    from ..catalog import model
+
+    return model(_own_file(name, "models", entries) or name)
+
+
+def _own_file(name: str, kind: str, entries: Path | None) -> Path | None:
+    """The file, or the folder with a config.json, that has a name in a folder of one's own."""
+    if entries is None:
+        return None
+    if not any((entries / each).is_dir() for each in KINDS):
+        raise ValueError(f"--entries {entries}: expected a folder with {', '.join(KINDS[:-1])} or {KINDS[-1]} in it")
+    found = [entries / kind / f"{name}{ending}" for ending in (".yaml", ".json", "/config.json")]
+    return next((path for path in found if path.is_file()), None)
 
 
 #: Plain numbers beyond which a limit is asked for with its unit [s].

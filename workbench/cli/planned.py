@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from . import server_options as server
-from .options import LONG_TPOT, LONG_TTFT, WeightDtype, integers, names, prices, seconds
+from .options import LONG_TPOT, LONG_TTFT, Entries, WeightDtype, integers, own_gpus, own_model, prices, seconds
 
 
 def plan(
-    model: Annotated[str, typer.Argument(help="Model id.")],
+    model: Annotated[str, typer.Argument(help="Model, by name, config.json or its folder.")],
     prompt: Annotated[int | None, typer.Option(min=1, help="Prompt of a request [token].")] = None,
     output: Annotated[int | None, typer.Option("--output-tokens", min=1, help="Output of a request [token].")] = None,
     ttft: Annotated[str | None, typer.Option(help="Longest time to first token, e.g. 500ms or 1.5s.")] = None,
@@ -24,7 +24,7 @@ def plan(
         int | None, typer.Option("--gpus", help="GPUs that there are; finds the rate that they take.")
     ] = None,
     gpu: Annotated[
-        list[str] | None, typer.Option("--gpu", help="GPU ids, a,b; repeat. Default: all, or the priced.")
+        list[str] | None, typer.Option("--gpu", help="GPUs by name or file, a,b; repeat. Default: all, or the priced.")
     ] = None,
     tp: Annotated[
         list[str] | None, typer.Option(help="GPUs that share every layer, 1,2; repeat. Default: 1,2,4,8.")
@@ -59,6 +59,7 @@ def plan(
     max_num_batched_tokens: server.BatchedTokens = None,
     max_model_len: server.Longest = None,
     engine: server.ServingEngine = None,
+    entries: Entries = None,
     step_overhead: server.StepOverhead = None,
     sequence_overhead: server.SequenceOverhead = None,
     gemm_efficiency: server.Efficiency = None,
@@ -80,18 +81,21 @@ def plan(
     if currency and not price:
         raise ValueError(f"--currency {currency}: of no prices; give them by --price GPU=PRICE")
     options = server.given(
-        engine, draft, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
+        engine, draft, entries, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
         activation_dtype=activation_dtype, kv_dtype=kv_dtype,
         time_model=time_model, cached_prefix=cached_prefix, gpu_memory_utilization=gpu_memory_utilization,
         max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, max_model_len=max_model_len,
         step_overhead=step_overhead, sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency,
         gemm_rows=gemm_rows, dequantize_rows=dequantize_rows,
     )  # fmt: skip
+    hourly = prices(price, entries)
+    priced = [each.rpartition("=")[0] for each in price or []]
     table = planner.plan(
-        model, prompt=prompt, output=output, ttft=seconds("--ttft", ttft, LONG_TTFT),
-        tpot=seconds("--tpot", tpot, LONG_TPOT), request_rate=rate, gpus=gpus, gpu=names(gpu) or None,
+        own_model(model, entries), prompt=prompt, output=output, ttft=seconds("--ttft", ttft, LONG_TTFT),
+        tpot=seconds("--tpot", tpot, LONG_TPOT), request_rate=rate, gpus=gpus,
+        gpu=own_gpus(gpu or priced, entries) or None,
         tp=integers("--tp", tp) or planner.TPS, batch_size=integers("--batch-size", batch_size) or planner.BATCH_SIZES,
-        price=prices(price), schedule=schedule, arrivals=server.arriving(arrivals), percentile=percentile,
+        price=hourly, schedule=schedule, arrivals=server.arriving(arrivals), percentile=percentile,
         utilization=utilization, confirm=confirm, seed=seed, progress=True, **options,
     )  # fmt: skip
     if file:

@@ -9,6 +9,7 @@ from ..common.progress import progress_bar
 from .options import (
     CORES,
     ActivationDtype,
+    Entries,
     KvDtype,
     Scheduler,
     TimeModel,
@@ -16,16 +17,21 @@ from .options import (
     chosen,
     integers,
     interruptible,
+    names,
+    own_gpus,
+    own_model,
     workers,
 )
 
 
 def grid(
     output: Annotated[Path, typer.Option("-o", "--output", help="FILE.zarr, .nc, .csv or .parquet")],
-    gpu: Annotated[list[str], typer.Option("--gpu", help="GPU id; repeat for several.")],
-    model: Annotated[list[str], typer.Option("--model", help="Model id; repeat for several.")],
-    operator: Annotated[list[str] | None, typer.Option(help="'fused', 'unfused', or operator names; repeat.")] = None,
-    phase: Annotated[list[str] | None, typer.Option(help="prefill, decode; repeat.")] = None,
+    gpu: Annotated[list[str], typer.Option("--gpu", help="GPUs by name or file, a,b; repeat.")],
+    model: Annotated[
+        list[str], typer.Option("--model", help="Models by name, config.json or its folder, a,b; repeat.")
+    ],
+    operator: Annotated[list[str] | None, typer.Option(help="'fused', 'unfused', or operators, a,b; repeat.")] = None,
+    phase: Annotated[list[str] | None, typer.Option(help="prefill,decode; repeat.")] = None,
     batch_size: Annotated[list[str] | None, typer.Option(help="1,2,4 or 1:128; repeat. Default: 1.")] = None,
     seq_len: Annotated[list[str] | None, typer.Option(help="128,1024 or 64:8192:64; repeat. Default: 1024.")] = None,
     candidates: Annotated[list[str] | None, typer.Option(help="Candidate counts, 1,16; repeat.")] = None,
@@ -44,11 +50,12 @@ def grid(
     ] = None,
     dtype: Annotated[str, typer.Option(help="'float64' or 'float32'.")] = "float64",
     variable: Annotated[
-        list[str] | None, typer.Option(help="Write only this one of flops, bytes, ..., bound; repeat.")
+        list[str] | None, typer.Option(help="Write only these of flops,bytes,...,bound; repeat.")
     ] = None,
     chunk: Annotated[int | None, typer.Option(help="Cells computed at a time, at most.")] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Chunks at a time.")] = CORES,
     scheduler: Scheduler = None,
+    entries: Entries = None,
 ) -> None:
     """Compute a roofline grid, of any size, and write it to a file with a manifest; run it again to resume it."""
     from .. import store
@@ -58,7 +65,8 @@ def grid(
 
     with interruptible("finished chunks are kept, run again to go on"), workers(scheduler) as pool:
         sweep = checked(
-            gpu, model, operator, phase or PHASES,
+            own_gpus(gpu, entries), [own_model(name, entries) for name in names(model)], names(operator) or None,
+            names(phase) or PHASES,
             integers("--batch-size", batch_size) or 1, integers("--seq-len", seq_len) or 1024,
             candidates=integers("--candidates", candidates), tp=integers("--tp", tp), weight_dtype=weight_dtype,
             activation_dtype=activation_dtype, kv_dtype=kv_dtype, lm_head_dtype=lm_head_dtype, causal=causal,
@@ -67,7 +75,7 @@ def grid(
         )  # fmt: skip
         with progress_bar("chunks") as progress:
             store.write(
-                sweep, output, names=variable or (*COSTS, *RATES), chunks="auto" if chunk is None else chunk,
+                sweep, output, names=names(variable) or (*COSTS, *RATES), chunks="auto" if chunk is None else chunk,
                 executor=pool, jobs=jobs, report=progress,
             )  # fmt: skip
     typer.echo(f"{output}: {', '.join(f'{n} {dim}' for dim, n in zip(sweep.coords, sweep.shape, strict=True))}")

@@ -1,5 +1,6 @@
 """Commands on what is published: its charts drawn, its numbers recomputed."""
 
+import fnmatch
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,16 +21,21 @@ def figures(
         list[str] | None, typer.Argument(help="Figure ids or globs, e.g. 'medusa-*'; none is all.")
     ] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Notebooks at a time.")] = CORES,
+    list_: Annotated[bool, typer.Option("--list", help="List the figures that there are; draw nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Draw also what is up to date.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Recompute and compare the CSVs; write nothing.")] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder; default figures/ of the clone.")
+        Path | None, typer.Option("-o", "--output", help="Folder; default figures/ of the clone, or here.")
     ] = None,
     scheduler: Scheduler = None,
 ) -> None:
     """Draw the published charts: params through papermill to SVG, PNG, CSV and an index page."""
+    from ..common.project import INSTALLED, project_root
+
+    if list_:
+        _list(project_root(), names or ["*"])
+        return
     from .. import figures as charts
-    from ..common.project import project_root
 
     outcomes = []
     kept = "nothing was written" if check else "finished figures are kept, run again to go on"
@@ -37,7 +43,9 @@ def figures(
         root = project_root()
         known = charts.find(root)
         chosen = charts.choose(known, names or [])
-        target = output or root / "figures"
+        target = output or (Path.cwd() if root == INSTALLED else root) / "figures"
+        if check and not target.is_dir():
+            raise ValueError(f"--check: no {target} to compare with: run it in a clone, or give its figures/ by -o")
         if not check:
             outcomes = _run(chosen, target, root, force=force, jobs=jobs, executor=pool)
             typer.echo(f"index: {charts.write_index(known.values(), target)}")
@@ -55,6 +63,19 @@ def figures(
     if failed:
         typer.echo(f"workbench: {len(failed)} of {len(chosen)} figures failed: {', '.join(sorted(failed))}", err=True)
         raise typer.Exit(1)
+
+
+def _list(root: Path, patterns: list[str]) -> None:
+    """The figures of a project, with their titles."""
+    from ..common.errors import unknown
+    from ..files.yaml_files import read_mapping
+
+    files = {path.stem: path for path in sorted(root.glob("params/*/*.yaml"), key=lambda path: path.stem)}
+    for pattern in patterns:
+        if not (ids := fnmatch.filter(files, pattern)):
+            raise unknown("figure", pattern, files)
+        for name in ids:
+            typer.echo(f"{name:<26}{' '.join(str(read_mapping(files[name]).get('title', '')).split())}")
 
 
 def _run(

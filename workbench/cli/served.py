@@ -7,15 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import server_options as server
-from .options import LONG_TPOT, LONG_TTFT, WeightDtype, integers, names, prices, seconds, tell
+from .options import (
+    LONG_TPOT,
+    LONG_TTFT,
+    Entries,
+    WeightDtype,
+    integers,
+    own_gpu,
+    own_gpus,
+    own_model,
+    prices,
+    seconds,
+    tell,
+)
 
 if TYPE_CHECKING:
     from ..simulation import Workload
 
 
 def estimate(
-    model: Annotated[str, typer.Argument(help="Model id.")],
-    gpu: Annotated[list[str], typer.Option("--gpu", help="GPU ids, a,b; repeat.")],
+    model: Annotated[str, typer.Argument(help="Model, by name, config.json or its folder.")],
+    gpu: Annotated[list[str], typer.Option("--gpu", help="GPUs by name or file, a,b; repeat.")],
     prompt: Annotated[int, typer.Option(min=1, help="Prompt of a request [token].")],
     output: Annotated[int, typer.Option("--output-tokens", min=1, help="Output of a request [token].")],
     tp: Annotated[list[str] | None, typer.Option(help="GPUs that share every layer, 1,2; repeat. Default: 1.")] = None,
@@ -38,6 +50,7 @@ def estimate(
     max_num_batched_tokens: server.BatchedTokens = None,
     max_model_len: server.Longest = None,
     engine: server.ServingEngine = None,
+    entries: Entries = None,
     step_overhead: server.StepOverhead = None,
     sequence_overhead: server.SequenceOverhead = None,
     gemm_efficiency: server.Efficiency = None,
@@ -56,7 +69,7 @@ def estimate(
     if currency and not price:
         raise ValueError(f"--currency {currency}: of no prices; give them by --price GPU=PRICE")
     options = server.given(
-        engine, draft, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
+        engine, draft, entries, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
         activation_dtype=activation_dtype, kv_dtype=kv_dtype,
         time_model=time_model, cached_prefix=cached_prefix, gpu_memory_utilization=gpu_memory_utilization,
         max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens, max_model_len=max_model_len,
@@ -64,8 +77,8 @@ def estimate(
         gemm_rows=gemm_rows, dequantize_rows=dequantize_rows,
     )  # fmt: skip
     ds = serving.estimate(
-        names(gpu), model, integers("--batch-size", batch_size) or 1, prompt, output, integers("--tp", tp) or 1,
-        price=prices(price), schedule=schedule, **options,
+        own_gpus(gpu, entries), own_model(model, entries), integers("--batch-size", batch_size) or 1, prompt,
+        output, integers("--tp", tp) or 1, price=prices(price, entries), schedule=schedule, **options,
     )  # fmt: skip
     table = printed.estimate_rows(ds)
     if file:
@@ -76,8 +89,8 @@ def estimate(
 
 
 def simulate(
-    model: Annotated[str, typer.Argument(help="Model id.")],
-    gpu: Annotated[str, typer.Option("--gpu", help="GPU id.")],
+    model: Annotated[str, typer.Argument(help="Model, by name, config.json or its folder.")],
+    gpu: Annotated[str, typer.Option("--gpu", help="GPU, by name or file.")],
     rate: Annotated[float | None, typer.Option(help="Requests a second.")] = None,
     users: Annotated[int | None, typer.Option(help="Users, each with one request at a time.")] = None,
     trace: Annotated[Path | None, typer.Option(help="A recorded load test, whose requests are sent again.")] = None,
@@ -106,6 +119,7 @@ def simulate(
         int | None, typer.Option(help="Longest prompt and output; default: the workload's.")
     ] = None,
     engine: server.ServingEngine = None,
+    entries: Entries = None,
     step_overhead: server.StepOverhead = None,
     sequence_overhead: server.SequenceOverhead = None,
     gemm_efficiency: server.Efficiency = None,
@@ -117,12 +131,10 @@ def simulate(
 ) -> None:
     """Simulate a server under load: its requests as a load test has them, in sum and one by one."""
     from .. import loadtest, simulation
-    from ..catalog import gpu as find_gpu
-    from ..catalog import model as find_model
     from ..files.writing import check_output, write_table
 
     options = server.given(
-        engine, draft, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
+        engine, draft, entries, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
         activation_dtype=activation_dtype, kv_dtype=kv_dtype,
         time_model=time_model, gpu_memory_utilization=gpu_memory_utilization, max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens, step_overhead=step_overhead,
@@ -138,7 +150,7 @@ def simulate(
     load = _load(rate, users, trace, arrivals, prompt, output, requests, cached_prefix, seed)
     longest = int((load.prompt_tokens + load.output_tokens).max()) if max_model_len is None else max_model_len
     replica = simulation.Server(
-        find_gpu(gpu), find_model(model), tp=tp, max_model_len=longest, kv_tokens="fit", **options
+        own_gpu(gpu, entries), own_model(model, entries), tp=tp, max_model_len=longest, kv_tokens="fit", **options
     )
     table = simulation.simulate(replica, load, progress=True)
     if file and file.suffix == ".csv":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import chosen
+from .options import chosen, own_model
 
 if TYPE_CHECKING:
     from ..serving import Draft
@@ -58,7 +58,9 @@ Dequantized = Annotated[
 ]
 
 
-def given(engine: str | None = None, draft: str | None = None, **options: Any) -> dict[str, Any]:
+def given(
+    engine: str | None = None, draft: str | None = None, entries: Path | None = None, **options: Any
+) -> dict[str, Any]:
     """The options of a server that were given, as `serving.estimate` takes them."""
     from ..catalog import engines
 
@@ -66,11 +68,11 @@ def given(engine: str | None = None, draft: str | None = None, **options: Any) -
     if engine is not None:
         found["engine"] = chosen("engine", engine, "none", *engines())
     if draft is not None:
-        found["draft"] = guessing(draft)
+        found["draft"] = guessing(draft, entries)
     return found
 
 
-def guessing(text: str) -> "Draft":
+def guessing(text: str, entries: Path | None = None) -> "Draft":
     """The draft that `--draft` names."""
     from ..serving import draft_model, medusa, mtp
 
@@ -86,7 +88,11 @@ def guessing(text: str) -> "Draft":
         raise ValueError(
             f"--draft {text!r}: expected MODEL:DEPTH:ALPHA, e.g. llama-3.2-1b:4:0.7, mtp:1:0.85 or medusa:16"
         ) from None
-    return mtp(depth=depth, alpha=alpha) if kind == "mtp" else draft_model(kind, depth=depth, alpha=alpha)
+    return (
+        mtp(depth=depth, alpha=alpha)
+        if kind == "mtp"
+        else draft_model(own_model(kind, entries), depth=depth, alpha=alpha)
+    )
 
 
 def recorded(path: Path) -> "Workload":

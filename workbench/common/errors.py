@@ -4,6 +4,11 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+#: Characters of a line that says what is wrong; a path in it may make it longer [1].
+LINE = 200
+#: Of these, for what stands before it, such as a file and a field [1].
+PLACE = 40
+
 
 def shown(value: object) -> str:
     """A value in a message: in one line, and not much of it."""
@@ -14,6 +19,14 @@ def shown(value: object) -> str:
     return text if len(text) < 80 else text[:77] + "..."
 
 
+def either(names: Iterable[object], more: int = 0) -> str:
+    """Names that one has to be chosen from, in words, and how many more there are."""
+    *some, last = map(repr, names)
+    if more:
+        return f"{', '.join([*some, last])} and {more} more"
+    return f"{', '.join(some)} or {last}" if some else last
+
+
 def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
     """The error for a name outside an allowed set, in one line, with the nearest of those that exist.
 
@@ -22,8 +35,12 @@ def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
     options = [str(option) for option in allowed]
     given = shown(name).strip("'").lower()
     near = [option for option in options if given and given in option] or get_close_matches(given, options, cutoff=0.5)
-    meant = f" Did you mean {' or '.join(repr(option) for option in near[:3])}?" if near else ""
-    return ValueError(f"unknown {kind} {shown(name)}.{meant} Allowed: {', '.join(options)}.")
+    meant = f" Did you mean {either(near[:3])}?" if near else ""
+    line, listed = f"unknown {kind} {shown(name)}.{meant}", ", ".join(options)
+    if len(line) + len(listed) < LINE - PLACE:
+        return ValueError(f"{line} Allowed: {listed}.")
+    first = listed[: max(LINE - PLACE - len(line), 0)].rpartition(", ")[0]
+    return ValueError(line if meant else f"{line} Allowed: {first}, ... ({len(options)} in all).")
 
 
 class CannotRun(ValueError):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 #: The package's catalog, claims and tables.
 DATA = files("workbench") / "data"
+#: The project's notebooks and params, as they are installed with it.
+INSTALLED = Path(__file__).resolve().parents[1] / "charts"
 
 
 def project_root() -> Path:
-    """The folder with ``notebooks/`` and ``params/``: the current one, one above it, or the package's own clone."""
-    for folder in (*(Path.cwd() / "x").parents, Path(__file__).resolve().parents[2]):
+    """The folder with ``notebooks/`` and ``params/``: the current one, one above it, the clone, or `INSTALLED`."""
+    for folder in (*(Path.cwd() / "x").parents, Path(__file__).resolve().parents[2], INSTALLED):
         if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
             return folder
     raise ValueError(f"no notebooks/ and params/ in {Path.cwd()} or above: run this in a clone of the project")

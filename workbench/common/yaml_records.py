@@ -1,10 +1,10 @@
 """Records read from YAML: frozen, strict, and refused in one line that names the place, the field and the value."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import shown, unknown
+from .errors import LINE, shown, unknown
 
 Count = Annotated[int, Field(gt=0, lt=10**13)]
 Number = Annotated[float, Field(gt=0, lt=1e13, allow_inf_nan=False)]
@@ -34,8 +34,20 @@ def describe_error(kind: type[BaseModel], error: ValidationError) -> str:
     field = ".".join(" ".join(str(part).split())[:80] for part in first["loc"]) or "the entry"
     if field == "the entry" and first["type"] == "value_error":  # how its fields fit together; the message has values
         return first["msg"].removeprefix("Value error, ")[:2000]
-    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        return str(unknown("field", field, kind.model_fields))
+    if first["type"] == "extra_forbidden" and (fields := _fields_beside(kind, first["loc"])):
+        return str(unknown("field", field, fields))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     given = "" if first["type"] == "missing" else f" = {shown(first['input'])}"
-    return f"{field}{given}: {first['msg'].removeprefix('Value error, ')[:2000]}{more}"
+    said = f": {first['msg'].removeprefix('Value error, ')[:2000]}{more}"
+    return f"{field}{given if len(field + given + said) < LINE else ''}{said}"
+
+
+def _fields_beside(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+    """The fields of a record, or of its part that has an unknown one at a place; none where that is no record."""
+    for name in place[:-1]:
+        annotation = kind.model_fields[name].annotation if name in kind.model_fields else None
+        parts = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type)]
+        kind = next((part for part in parts if issubclass(part, BaseModel)), None)
+        if kind is None:
+            return []
+    return [".".join([*map(str, place[:-1]), field]) for field in kind.model_fields]

@@ -1,6 +1,7 @@
 """A view: all choices of the explorer as one record, and the grid that it stands for."""
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 from ..catalog.engine_entries import DEFAULT_ENGINE, engines
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.loading import as_id, catalog_name
 from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
 from ..catalog.model_entries import models as catalog_models
@@ -175,6 +177,18 @@ class View(Settings):
     heat: Heat = Heat()
     pins: Annotated[list[Pin], at_most(50)] = Field(default=[])
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_id(cls, given: Any) -> Any:
+        """Names as people write them, as ids where that is clear; never files, as a view may come by a link."""
+        if not isinstance(given, Mapping):
+            return given
+        own = configs if isinstance(configs := given.get("configs"), Mapping) else {}
+        return {**given, **{
+            dim: [as_id(name, folder) if isinstance(name, str) and name not in own else name for name in given[dim]]
+            for dim, folder in (("gpu", "gpus"), ("model", "models")) if isinstance(given.get(dim), list)
+        }}  # fmt: skip
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for name, config in self.configs.items():
@@ -204,7 +218,8 @@ class View(Settings):
 
 def chosen_models(view: View) -> list[str | Model]:
     """The models of a view: ids of the catalog, and the reader's own."""
-    return [own_model(name, view.configs[name]) if name in view.configs else name for name in view.model]
+    own = view.configs
+    return [own_model(name, own[name]) if name in own else catalog_name("model", name, "models") for name in view.model]
 
 
 def own_model(name: str, config: dict[str, Any]) -> Model:
@@ -215,7 +230,7 @@ def own_model(name: str, config: dict[str, Any]) -> Model:
 def grid_arguments(view: View) -> dict[str, Any]:
     """The arguments of `roofline_grid` that give a view's numbers, in its order."""
     return {
-        "gpu": view.gpu, "model": chosen_models(view),
+        "gpu": [catalog_name("GPU", name, "gpus") for name in view.gpu], "model": chosen_models(view),
         "operator": view.operator[0] if view.operator in (["fused"], ["unfused"]) else view.operator,
         "phase": view.phase, "batch_size": view.batch_size, "seq_len": view.seq_len,
         "candidates": view.candidates or None, **options(view),
@@ -313,7 +328,7 @@ def pinned_numbers(pin: Pin, configs: dict[str, dict[str, Any]]) -> dict[str, fl
 
 def chosen_gpus(view: View) -> list[GPU]:
     """Catalog entries of a view's GPUs."""
-    return [find_gpu(name) for name in view.gpu]
+    return [find_gpu(catalog_name("GPU", name, "gpus")) for name in view.gpu]
 
 
 def chosen_entries(view: View) -> list[Model]:

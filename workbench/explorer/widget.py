@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -33,6 +34,7 @@ from .messages import (
     log_unforeseen,
     read_message,
 )
+from .own_files import with_files
 from .pictures import picture
 from .view import LISTS, Pin, Settings, View, drawn, grid
 
@@ -294,7 +296,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
         A saved view (its path, or the mapping in it) or a `View`. None is the one to begin with, or under Voila the one
         that the page's address holds; a broken link is reported on the page.
     **fields
-        Fields of `View` to set, in their units.
+        Fields of `View` to set, in their units; a model may be the path of a config.json.
 
     Returns
     -------
@@ -328,8 +330,8 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
         given = view.model_dump()
     else:
         raise ValueError(f"view = {shown(view)}: give a saved view, its path or a View")
-    fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int)}
-    return Explorer(validated(View, given | fields, "view"), page=page)
+    fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int | PathLike)}
+    return Explorer(validated(View, given | with_files(fields), "view"), page=page)
 
 
 def _saved(path: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Budget:
 
 
 BUDGET = Budget()
+YAML = (".yaml", ".yml")  # what a file of an entry ends with
 MAX_COMMENTS, MAX_COMMENT = 1000, 1000  # lines that are kept of a table's comments, and of each its characters
 MAX_PROBLEMS = 100  # lines that are kept of what is wrong with a table; the rest is counted
 
@@ -59,6 +60,24 @@ def given_file(path: object) -> Path:
         return _piped(file)
     kind = "a folder" if stat.S_ISDIR(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
     raise ValueError(f"{file}: {kind}: expected a file")
+
+
+def own_path(name: object) -> Path | None:
+    """The path that a user gives in place of a name: any PathLike, or text that ends or begins as paths do or is one.
+
+    A name with a slash, as hubs have them, is one where there is such a folder or file; any, where there is a folder
+    with a config.json.
+    """
+    if isinstance(name, PathLike):
+        return Path(name).expanduser()
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        return None
+    try:
+        path = Path(name).expanduser()
+        given = name.endswith((*YAML, ".json")) or name.startswith(("~", "/", "./", "../")) or name.count("/") > 1
+        return path if given or ("/" in name and path.exists()) or (path / "config.json").is_file() else None
+    except (OSError, RuntimeError):  # too long, or a home of nobody
+        return None
 
 
 def _piped(path: Path) -> Piped:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from ..catalog import GPU, Model
-from ..catalog import gpu as find_gpu
+from ..catalog.loading import catalog_entry, catalog_name
 from ..common.arguments import LEAST, check_range
 from ..common.machine import check_memory
 from ..common.variables import ABSENT, COMPUTE, LIMITS, LINK, MEMORY, VARIABLES, assembled, attributes, flags, labelled
@@ -255,7 +255,8 @@ def with_roof(ds: xr.Dataset, peak_tflops: float | None) -> xr.Dataset:
     if peak_tflops is None:
         return ds
     peak_tflops = check_range("peak_tflops", peak_tflops, low=LEAST)
-    own = xr.DataArray([find_gpu(name).peak_16_bit for name in ds.gpu.values], {"gpu": ds.gpu})
+    cards = (catalog_entry(GPU, "gpus", catalog_name("GPU", name, "gpus")) for name in ds.gpu.values)
+    own = xr.DataArray([card.peak_16_bit for card in cards], {"gpu": ds.gpu})
     peak = ds.peak_flop_rate.where(ds.peak_flop_rate != own, 1e12 * peak_tflops)
     ridge = peak / ds.bandwidth
     limit = xr.apply_ufunc(bound, ds.intensity, ridge, dask="allowed")

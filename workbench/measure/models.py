@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import unknown
 from ..common.layers import LayerCounts
+from ..common.names import found, written_names
 from ..common.project import DATA
+from ..files.reading import own_path
 from ..hugging_face import config_path, folder_name, model_name, read_config, read_sizes
 
 
@@ -113,12 +114,15 @@ def find_model(name: "str | ModelSizes") -> ModelSizes:
     """A model of the catalog, or that of a config.json (or of a folder that holds one); ValueError if there is none."""
     if isinstance(name, ModelSizes):
         return name
-    if name in catalog_models():
-        return _entry(name)
-    path = Path(name).expanduser()
-    if path.suffix == ".json" or path.is_dir():
+    if name not in catalog_models() and (path := own_path(name)):
         return from_config(config_path(path))
-    raise unknown("model", name, catalog_models())
+    return _entry(found("model", name, _other_names(), "workbench models"))
+
+
+@cache
+def _other_names() -> dict[str, list[str]]:
+    """What else each model of the catalog is called."""
+    return {name: written_names((DATA / "models" / f"{name}.yaml").read_text("utf-8")) for name in catalog_models()}
 
 
 @cache

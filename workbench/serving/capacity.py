@@ -143,7 +143,7 @@ def plan(
     with progress_bar("GPUs", show=one_of("progress", progress, (True, False))) as tick:
         table, told = _estimated(
             cards, entry, whole_numbers("tp", tp), whole_numbers("batch_size", batch_size), options,
-            sizes | {"schedule": schedule, "price": _hourly(price)}, tick,
+            sizes | {"schedule": schedule, "price": _hourly(price, cards)}, tick,
         )  # fmt: skip
     table = fleet.load(table if simulated else _too_slow(table, level))
     found = dict[int, Trial]()
@@ -193,14 +193,14 @@ def _cards(gpu: Any, price: Any, gpus: int | None) -> dict[str, GPU]:
     if gpu is None and gpus is not None and not isinstance(price, Mapping):
         raise ValueError(f"gpus = {gpus}: say which GPU they are, by gpu")
     if gpu is None:
-        gpu = list(_hourly(price)) if isinstance(price, Mapping) else every_gpu()
+        gpu = list(_hourly(price, {})) if isinstance(price, Mapping) else every_gpu()
     return entries("gpu", gpu, find_gpu)
 
 
-def _hourly(price: Any) -> Any:
+def _hourly(price: Any, cards: Mapping[str, GPU]) -> Any:
     """Prices by the GPU's id; without any, a GPU-hour costs one."""
     if isinstance(price, Mapping):
-        return {find_gpu(name).id: hourly for name, hourly in price.items()}
+        return {name if name in cards else find_gpu(name).id: hourly for name, hourly in price.items()}
     return 1.0 if price is None else price
 
 
@@ -248,7 +248,7 @@ def _rows(ds: xr.Dataset, model: Model) -> pd.DataFrame:
     columns = {
         "ttft_s": at.ttft, "tpot_s": at.tpot, "tokens_per_second": at.tokens_per_second,
         "requests_per_second": at.requests_per_second, "memory_gb": at.memory / 1e9, "largest_batch": at.largest_batch,
-        "cost": at.cost, "full_cost": at.cost, "verdict": at.unfit, "why": reasons(ds, model),
+        "cost": at.cost, "full_cost": at.cost, "verdict": at.unfit, "why": reasons(ds),
     }  # fmt: skip
     if "expected_error" in at:
         columns["expected_error"] = at.expected_error.sel(phase="decode", drop=True)

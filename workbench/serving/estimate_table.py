@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..catalog import model as find_model
 from ..common.arguments import whole_number
 from ..common.variables import LIMITS
 from ..signatures import typed
@@ -53,7 +52,7 @@ def estimate_rows(ds: xr.Dataset) -> pd.DataFrame:
     wide = xr.Dataset(flat).isel(prompt=0, output=0, model=0)
     decoding = wide.bound_decode if ds.output.item() > 1 else wide.bound_prefill
     words = xr.apply_ufunc(np.vectorize(lambda bound: LIMITS.get(int(bound), ""), otypes=[object]), decoding)
-    why = reasons(ds, find_model(ds.model.item()))
+    why = reasons(ds)
     wide["limit"] = why.where(why != "", words)
     return wide.to_dataframe(dim_order=["gpu", "tp", "batch_size"]).reset_index()
 

@@ -14,7 +14,7 @@ import xarray as xr
 from ..catalog import DEFAULT_ENGINE, GPU, Model
 from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
-from ..catalog.loading import entries
+from ..catalog.loading import as_id, entries
 from ..common.arguments import LEAST, check_range, whole_number, whole_numbers
 from ..common.arrays import Array
 from ..common.machine import check_memory
@@ -210,7 +210,7 @@ def estimate(
         "engine": replica.engine or "", "launch_latency": replica.launch_latency,
         **{name: getattr(replica.calibration, name) for name in SERVER_FIELDS}, "gemm_rows": replica.gemm_rows or "",
         "dequantize_rows": replica.dequantize_rows or "", "draft": str(draft or ""),
-        "assumed": joined(told),
+        "max_context": [entry.max_context or 0 for entry in models.values()], "assumed": joined(told),
     }  # fmt: skip
     return _dataset(answers, coords, attrs)
 
@@ -342,7 +342,8 @@ def _prices(price: float | Mapping[str, float] | None, cards: dict[str, GPU]) ->
     """The price of every GPU an hour; empty without prices."""
     if price is None:
         return {}
-    prices = dict(price) if isinstance(price, Mapping) else dict.fromkeys(cards, price)
+    by_gpu = price if isinstance(price, Mapping) else dict.fromkeys(cards, price)
+    prices = {name if name in cards else as_id(name, "gpus"): hourly for name, hourly in by_gpu.items()}
     for name in cards:
         if name not in prices:
             raise ValueError(f"price has no entry for {name}: it has {', '.join(map(str, prices)) or 'none'}")

@@ -14,7 +14,7 @@ def cell(value: float, digits: int) -> str:
 
 
 def text_table(cells: dict[str, list[str]], width: int) -> str:
-    """A table of text without lines, its last column folded to the width."""
+    """A table of text without lines, its first and last column folded to the width."""
     check_libraries("rich")
     from rich.console import Console
     from rich.table import Table
@@ -23,7 +23,7 @@ def text_table(cells: dict[str, list[str]], width: int) -> str:
     first, *_, last = cells
     for heading in cells:
         words = heading in (first, last)
-        drawn.add_column(heading, justify="left" if words else "right", no_wrap=heading != last, overflow="fold")
+        drawn.add_column(heading, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for row in zip(*cells.values(), strict=True):
         drawn.add_row(*row)
     console = Console(file=StringIO(), width=width, color_system=None, markup=False, highlight=False, emoji=False)

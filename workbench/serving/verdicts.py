@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..catalog import Model
 from ..common.arguments import LEAST, check_range
 from .room import ALL_FITS, CONTEXT_LENGTH, KV_CACHE, WEIGHTS
 
@@ -72,9 +71,9 @@ class ServiceLevel:
         return f"{of}{verdict.removesuffix('over')}{digits(1e3 * time)} ms over {digits(1e3 * (limit or inf))}"
 
 
-def reasons(ds: xr.Dataset, model: Model) -> xr.DataArray:
+def reasons(ds: xr.Dataset) -> xr.DataArray:
     """Of an estimate of one model and length, what does not fit, in GB or tokens over the limit; "" where all fits."""
-    longest = ds.attrs["max_model_len"] or model.max_context
+    longest = ds.attrs["max_model_len"] or np.ravel(ds.attrs["max_context"])[0].item()
     at, tokens = ds.isel(model=0, prompt=0, output=0), ds.prompt.item() + ds.output.item()
     sized = xr.broadcast(at.unfit, at.weights, at.activations, at.memory, at.usable_memory)
     texts = np.full(sized[0].shape, "", dtype=object)

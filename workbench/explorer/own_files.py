@@ -1,0 +1,38 @@
+"""A reader's own files by path, where `explore` is called in Python; a link or a saved view names none."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.loading import as_id, entry_files
+from ..catalog.model_entries import model as find_model
+from ..files.reading import YAML, given_file, own_path, read_small
+from .controls import read_json
+from .view import own_model
+
+#: Fields in which a model that is read anew may differ: what it is called.
+SAID_OF_IT = {"id", "name", "sources", "notes"}
+
+
+def with_files(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a view, with each path of a config.json among the models as one of its `configs`."""
+    configs, models = dict(fields.get("configs") or {}), fields.get("model")
+    for name in fields.get("gpu", []):
+        if own_path(name):
+            raise ValueError(f"{name}: the explorer has the catalog's GPUs: compute {find_gpu(name).id} in Python")
+    if not isinstance(models, list):
+        return dict(fields)
+    named = []
+    for name in models:
+        if path := own_path(name):
+            entry = find_model(path)
+            if path.suffix in YAML:
+                raise ValueError(f"{path}: the explorer takes models as config.json")
+            file = path / "config.json" if path.is_dir() else path
+            name = entry.id if entry.id not in entry_files("models") else f"{entry.id}-own"
+            configs[name] = read_json(read_small(given_file(file)).decode("utf-8", "replace"), str(file))
+            alone = dict(own_model(name, configs[name]))
+            if any(alone[field] != value for field, value in dict(entry).items() if field not in SAID_OF_IT):
+                raise ValueError(f"{path}: the explorer reads a config.json alone, and files beside it change this one")
+        named.append(name if name in configs else as_id(name, "models") if isinstance(name, str) else name)
+    return {**fields, "model": named, "configs": configs}
