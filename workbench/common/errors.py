@@ -36,11 +36,12 @@ def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
     given = shown(name).strip("'").lower()
     near = [option for option in options if given and given in option] or get_close_matches(given, options, cutoff=0.5)
     meant = f" Did you mean {either(near[:3])}?" if near else ""
-    line, listed = f"unknown {kind} {shown(name)}.{meant}", ", ".join(options)
-    if len(line) + len(listed) < LINE - PLACE:
+    line, listed, rest = f"unknown {kind} {shown(name)}.{meant}", ", ".join(options), f", ... ({len(options)} in all)"
+    room = LINE - PLACE - len(f"{line} Allowed: .")
+    if len(listed) <= room:
         return ValueError(f"{line} Allowed: {listed}.")
-    first = listed[: max(LINE - PLACE - len(line), 0)].rpartition(", ")[0]
-    return ValueError(line if meant else f"{line} Allowed: {first}, ... ({len(options)} in all).")
+    first = listed[: max(room - len(rest), 0)].rpartition(", ")[0]
+    return ValueError(line if meant else f"{line} Allowed: {first}{rest}.")
 
 
 class CannotRun(ValueError):

@@ -23,8 +23,6 @@ class Scheme(NamedTuple):
     experts_alone: bool = False  #: the default is the routed experts' alone
 
 
-#: Characters of a message that lists names.
-MOST_TEXT = 130
 #: Keys of lists of modules that stay in 16 bit.
 LEFT_OUT = (
     "modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules", "skip_modules",
@@ -62,15 +60,8 @@ def read_scheme(name: str, given: Mapping[str, Any], model: Model, where: str) -
     if method is None:
         raise ValueError(f"{where}: quant_method: Field required")
     if not isinstance(method, str) or method.lower() not in METHODS:
-        raise _unknown(where, "quant_method", method, METHODS)
+        raise ValueError(f"{where}: {unknown('quant_method', method, METHODS)}")
     return METHODS[method.lower()](given, model, where)
-
-
-def _unknown(where: str, key: str, name: Any, allowed: Iterable[str]) -> ValueError:
-    """As `common.errors.unknown`, with as many of the allowed names as a line holds."""
-    text = str(unknown(key, name, allowed))
-    whole = len(text) <= MOST_TEXT
-    return ValueError(f"{where}: {text if whole else text[:MOST_TEXT].rpartition(',')[0] + ' and others.'}")
 
 
 def _plain(value: Any) -> Any:
@@ -212,7 +203,7 @@ def _modelopt(given: Mapping[str, Any], model: Model, where: str) -> Scheme | No
     def form(own: Mapping[str, Any]) -> Form:
         algorithm = str(own.get("quant_algo")).upper()
         if algorithm not in ALGORITHMS:
-            raise _unknown(where, "quant_algo", own.get("quant_algo"), ALGORITHMS)
+            raise ValueError(f"{where}: {unknown('quant_algo', own.get('quant_algo'), ALGORITHMS)}")
         name, activation = ALGORITHMS[algorithm]
         fixed = name in ("nvfp4", "mxfp4", "mxfp8", "fp8", "int8", "fp8_block")
         size = None if fixed else _number(own, "group_size", default=128, where=where)
@@ -293,7 +284,7 @@ def _torchao(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
         kind, data = (own.get("_type"), own.get("_data")) if isinstance(own, Mapping) else (own, None)
     data = data if isinstance(data, Mapping) else {}
     if not isinstance(kind, str) or kind not in TORCHAO:
-        raise _unknown(where, "quant_type", kind, TORCHAO)
+        raise ValueError(f"{where}: {unknown('quant_type', kind, TORCHAO)}")
     name, activation = TORCHAO[kind]
     size = _number(data, "group_size", default=128, where=where) if name in GROUP_FORMATS else None
     return Scheme(_form(name, size, activation, model, where), _left_out(given))

@@ -89,7 +89,7 @@ PREFIXES = ("model.", "language_model.model.", "model.language_model.", "", "bac
 #: Names of what is no layer of the language model: towers and draft layers.
 ELSEWHERE = re.compile(r"vis(ion|ual)|audio|tower|projector|img|image|mtp|nextn|eagle|draft|merger|patch")
 #: And of what a `Model` leaves out, or holds in 16 bit whatever a file says: norms, convolutions, routers.
-BESIDE = re.compile(
+UNCOUNTED = re.compile(
     r"norm|conv|rotary|bias|router|ln_|gate(\.weight)?$|embed|wte|A_log|dt_|score|sinks|in_proj_(b|a|ba)$|weights_proj"
     r"|indexers_proj|eh_proj|^(model|layers|lm_head|head|output|language_model)$"
 )
@@ -167,7 +167,7 @@ def match(said: Mapping[str, Any], model: Model, where: str) -> Match:
             bare = bare.replace(number[0], "experts.0", 1)
             experts.setdefault(bare, set()).add(number[1])
         known = _known_parts(frozenset(matrices if value else TAILS))
-        if re.sub(r"^layers\.\d+\.?", "", bare) not in known and not BESIDE.search(bare):
+        if re.sub(r"^layers\.\d+\.?", "", bare) not in known and not UNCOUNTED.search(bare):
             raise ValueError(f"{where}: {shown(name)}: no module that a Model has, such as self_attn or mlp.down_proj")
         literals[bare] = value
     for name, numbers in experts.items():

@@ -193,9 +193,8 @@ def estimate(
         told.append(assumed(replica))
         formats.append(replica.formats)
         answers[i, j, k] = room | _performance(replica, own, times, prices.get(g), power_floor)
-    told = list(dict.fromkeys(told))
-    told += [line for entry in models.values() for line in beyond_context(entry, batch.max_model_len)]
-    told.append(host_assumed(replica))
+    longer = (line for entry in models.values() for line in beyond_context(entry, batch.max_model_len))
+    told = [*dict.fromkeys(told), *longer, host_assumed(replica)]
     coords = {"gpu": list(cards), "model": list(models), "phase": list(PHASES), **axes, "tp": tps}
     attrs = {
         "title": "Estimate of a server", "schedule": batch.schedule, "time_model": time_model, "pp": pp, "ep": ep,
