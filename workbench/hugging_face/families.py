@@ -193,6 +193,12 @@ FAMILIES: dict[str, Family] = {
     "granitemoeshared": Family(
         keys=_LOCAL, expert_size="intermediate_size", hybrid="shared_size"
     ),
+    "granitemoehybrid": Family(
+        {"shared_intermediate_size": 1024, "mamba_n_heads": 128, "mamba_n_groups": 1, "mamba_d_state": 256,
+         "mamba_d_conv": 4, "mamba_expand": 2},
+        keys=_LOCAL, expert_size="intermediate_size", optional_experts=True, hybrid="granite_hybrid",
+        harmless=("mamba_chunk_size", "mamba_conv_bias", "mamba_proj_bias"),
+    ),
     "olmoe": Family(keys=_QWEN_MOE, expert_size="intermediate_size", qk_norm=True),
     "dbrx": Family(
         keys=_WIDE | {
@@ -328,7 +334,7 @@ REFUSED: dict[str, str] = {
     "minimax_m3": "its sparse attention", "minimax_m3_vl": "its sparse attention", "minimax": "its lightning attention",
     "minimax_text_01": "its lightning attention", "kimi_k3": "its layers' own kinds of attention",
     "mamba": _STATES, "mamba2": _STATES, "falcon_mamba": _STATES, "jamba": _STATES, "bamba": _STATES, "zamba": _STATES,
-    "zamba2": _STATES, "falcon_h1": _STATES, "granitemoehybrid": _STATES, "rwkv": "its recurrent layers",
+    "zamba2": _STATES, "falcon_h1": _STATES, "rwkv": "its recurrent layers",
     "rwkv5": "its recurrent layers", "rwkv6": "its recurrent layers", "rwkv7": "its recurrent layers",
     "recurrent_gemma": "its recurrent layers", "xlstm": "its recurrent layers", "lfm2": "its convolutions",
     "lfm2_moe": "its convolutions", "gemma3n": "its alternating updates", "gemma3n_text": "its alternating updates",

@@ -283,6 +283,31 @@ def _nemotron_h(fields: ConfigFields, sizes: Read) -> Read:
     }
 
 
+def _granite_hybrid(fields: ConfigFields, sizes: Read) -> Read:
+    """Mamba-2 or attention in each layer (Granite 4), before a shared MLP and, where there are any, routed experts."""
+    layers, shared = sizes["n_layers"], fields.need("shared_intermediate_size")
+    kinds = [_NAMES[name] for name in fields.items("layer_types", tuple(_NAMES), layers) or ["mamba"] * layers]
+    attention, heads, inner = (
+        kinds.count("attention"), fields.need("mamba_n_heads"), fields.need("mamba_expand") * sizes["hidden_size"],
+    )  # fmt: skip
+    if not attention:
+        raise fields.error("layer_types", "a model without attention is not modelled", fields.get("layer_types"))
+    size = inner // heads if fields.get("mamba_d_head") in (None, "auto") else fields.need("mamba_d_head")
+    if size * heads != inner:
+        raise fields.error("mamba_d_head", f"{heads} heads are not mamba_expand x hidden_size, {inner}", size)
+    linear = {
+        "kind": "mamba2", "layers": layers - attention, "n_key_heads": fields.need("mamba_n_groups"), "n_heads": heads,
+        "key_dim": fields.need("mamba_d_state"), "value_dim": size, "conv_size": fields.need("mamba_d_conv"),
+    }  # fmt: skip
+    moe = sizes["moe"]
+    return {
+        "attention_layers": attention if attention < layers else None,
+        "linear_attention": linear if attention < layers else None,
+        "moe": moe and moe | {"shared_intermediate_size": shared},
+        "intermediate_size": sizes["intermediate_size"] if moe else shared,
+    }
+
+
 def _nemotron_nas(fields: ConfigFields, sizes: Read) -> Read:
     """Layers each with KV heads and an MLP of their own, or without (DeciLM's block_configs)."""
     hidden, heads, layers = sizes["hidden_size"], sizes["n_heads"], sizes["n_layers"]
@@ -321,9 +346,16 @@ def _nemotron_nas(fields: ConfigFields, sizes: Read) -> Read:
     }
 
 
+#: Layers that `layer_types` names in files of some readers, beside those that see everything or a window.
+OTHER_LAYERS: dict[str | None, tuple[str, ...]] = {
+    "qwen3_next": ("linear_attention",), "kimi_linear": ("linear_attention",), "llama4": ("chunked_attention",),
+    "indexer": ("indexed_attention", "deepseek_sparse_attention"),
+    "granite_hybrid": ("mamba", "attention", "linear_attention"),
+}  # fmt: skip
+#: What each reader gives besides, or in place of, the sizes that all families have.
 READERS: dict[str, Callable[[ConfigFields, Read], Read]] = {
     "qwen3_next": _qwen3_next, "shared_gate": _shared_gate, "shared_size": _shared_size, "minimax_m2": _minimax_m2,
     "ernie": _ernie, "hunyuan": _hunyuan, "qwen": _qwen, "chatglm": _chatglm, "mpt": _mpt, "indexer": _indexer,
     "kimi_linear": _kimi_linear, "llama4": _llama4, "gemma4": _gemma4, "mimo_v2": _mimo_v2, "nemotron_h": _nemotron_h,
-    "nemotron_nas": _nemotron_nas,
+    "granite_hybrid": _granite_hybrid, "nemotron_nas": _nemotron_nas,
 }  # fmt: skip

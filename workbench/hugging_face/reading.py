@@ -8,7 +8,7 @@ from typing import Any
 from ..common.errors import shown
 from .families import FAMILIES, FLAT, REFUSED, WRAPPERS, Family
 from .fields import MOST_LAYERS, MOST_OF_ANY, ConfigFields
-from .hybrids import READERS
+from .hybrids import OTHER_LAYERS, READERS
 from .keys import STATED, check_architecture, check_keys
 
 #: How RoPE scaling stretches the context: by `factor`, or not, as max_position_embeddings counts it in.
@@ -168,9 +168,7 @@ def _kv_heads(fields: ConfigFields, heads: int) -> int:
 def _window(fields: ConfigFields, layers: int) -> dict[str, Any] | None:
     """The sliding window [token] and how many layers have it [1], also in models where others have neither."""
     size, uses = fields.count("sliding_window", least=0), fields.flag("use_sliding_window", True)
-    kinds = ("full_attention", "sliding_attention", "linear_attention", "indexed_attention", "chunked_attention",
-             "deepseek_sparse_attention")  # fmt: skip
-    known = kinds if fields.family.hybrid else kinds[:2]
+    known = ("full_attention", "sliding_attention", *OTHER_LAYERS.get(fields.family.hybrid, ()))
     types = fields.items("layer_types", known, layers)
     full = fields.count("max_window_layers", 0, least=0)
     pattern = fields.get("sliding_window_pattern")
