@@ -314,8 +314,8 @@ def test_guesses_are_the_claims(roadmap, change, claim):
 def test_the_gain_of_a_card_is_that_of_the_roadmap(roadmap):
     for card, claim in (("L4", "t4-l4-gain"), ("A10G", "t4-a10g-gain")):
         assert CLAIMS[claim].ours == range_of(roadmap[roadmap.change == card].gain)
-    assert CLAIMS["t4-l4-gain"].ours == pytest.approx((1.00, 1.20), abs=0.005)
-    assert CLAIMS["t4-a10g-gain"].ours == pytest.approx((1.26, 1.51), abs=0.005)
+    assert CLAIMS["t4-l4-gain"].ours == pytest.approx((0.96, 1.20), abs=0.005)
+    assert CLAIMS["t4-a10g-gain"].ours == pytest.approx((1.26, 1.75), abs=0.005)
     assert CLAIMS["t4-l4-efficiency"].ours == pytest.approx(np.array(CLAIMS["t4-l4-gain"].ours) * 70 / 72)
     two, four = (roadmap[roadmap.setting == f"{count} T4 over PCIe"].gain for count in (2, 4))
     assert CLAIMS["t4-tp-cost"].ours == pytest.approx(range_of([*(2 / two), *(4 / four)]))
@@ -345,7 +345,8 @@ def test_limits_of_gains(roadmap):
     assert rows.loc["Tensor parallelism"].gain.between(1, 4).all()
     assert rows.loc["L4"].gain.max() < 242 / 65  # the ratio of the peaks, the most that any kernel could gain
     assert rows.loc["Speculative decoding"].query("sequences == 64").gain.max() < 1.05  # little idle compute
-    assert gain(roadmap, "Weights unpacked once", "a kernel without m16", 1) == pytest.approx(1)
+    once = "Weights unpacked once", "a kernel without m16"
+    assert 1 < gain(roadmap, *once, 1) < gain(roadmap, *once, 98)  # a GEMV takes one row, where tiles have 16
 
 
 def test_launches_that_run_ahead_cost_nothing(roadmap):

@@ -26,7 +26,10 @@ def text_table(cells: dict[str, list[str]], width: int) -> str:
         drawn.add_column(heading, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for row in zip(*cells.values(), strict=True):
         drawn.add_row(*row)
-    console = Console(file=StringIO(), width=width, color_system=None, markup=False, highlight=False, emoji=False)
+    console = Console(
+        file=StringIO(), width=width, color_system=None, markup=False, highlight=False, emoji=False,
+        force_jupyter=False,
+    )  # fmt: skip
     with console.capture() as capture:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
