@@ -105,7 +105,7 @@ def test_a_draft_that_cannot_be_is_refused(model, draft, message):
         ({"candidates": 2, "tokens_per_step": 3}, "tokens_per_step = 3: allowed are numbers from 1 to 2"),
         ({"candidates": 2, "tokens_per_step": np.nan}, "tokens_per_step = nan: allowed"),
         ({"candidates": 2, "tokens_per_step": 1, "mtp": 1}, "unknown mtp 1. Allowed: True, False"),
-        ({"candidates": 2, "tokens_per_step": 1, "model": "llama"}, "unknown model 'llama'"),
+        ({"candidates": 2, "tokens_per_step": 1, "model": "lama"}, "unknown model 'lama'"),
     ],
 )
 def test_a_draft_by_hand_is_checked_as_well(fields, message):

@@ -171,7 +171,16 @@ def test_the_work_of_latent_attention():
 
 
 def test_models_with_a_latent_cache_run_its_kernels():
-    ds = wb.roofline_grid("h200-sxm", "deepseek-v3", "attention", ["prefill", "decode"], 1, 4096, time_model="kernel")
+    ds = wb.roofline_grid(
+        "h200-sxm",
+        "deepseek-v3",
+        "attention",
+        ["prefill", "decode"],
+        1,
+        4096,
+        activation_dtype="fp16",
+        time_model="kernel",
+    )
     sizes = {"batch_size": 1, "context": 4096, "n_heads": 128}
     for phase, new in (("prefill", 4096), ("decode", 1)):
         own = kernels.mla_time("h200-sxm", new_tokens=new, **sizes)

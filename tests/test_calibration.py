@@ -258,7 +258,7 @@ def test_a_bad_table_is_one_clear_line(gemm_table, change, message):
     [
         ("", GPU, "timings.csv: not a known timing format, it starts with ''"),
         ("a,b\n1,2\n", GPU, "timings.csv: not a known timing format, it starts with 'a,b'"),
-        ("a,b\n1,2\n", "h100", "unknown GPU 'h100'"),
+        ("a,b\n1,2\n", "h1000", "unknown GPU 'h1000'"),
     ],
 )
 def test_a_bad_file_is_one_line_and_exit_status_1(tmp_path, text, gpu, message):

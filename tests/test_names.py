@@ -64,7 +64,8 @@ MODELS = {
     "meta-llama/Meta-Llama-3-8B-Instruct": "llama-3-8b", "Llama-2-7b-chat-hf": "llama-2-7b", "gpt-2": "gpt2",
     "mistralai/Mistral-7B-v0.1": "mistral-7b", "Mistral-7B-Instruct-v0.3": "mistral-7b-v0.3",
     "Qwen/Qwen2.5-7B-Instruct": "qwen2.5-7b", "google/gemma-3-27b-it": "gemma-3-27b", "DeepSeek R1": "deepseek-r1",
-    "TheBloke/Llama-2-7B-Chat-AWQ": "llama-2-7b-awq", "Qwen3-30B": "qwen3-30b-a3b",
+    "TheBloke/Llama-2-7B-Chat-AWQ": "llama-2-7b-awq", "Qwen3-30B-A3B": "qwen3-30b-a3b",
+    "Command R+": "command-r-plus", "Qwen2-57B": "qwen2-57b-a14b",
 }  # fmt: skip
 
 
@@ -119,10 +120,11 @@ UNCLEAR = [
     (wb.gpu, "h200-smx", "unknown GPU 'h200-smx'. Did you mean 'h200-sxm'"),
     (wb.gpu, "H100™", "unknown GPU 'H100™'. Did you mean 'h100-sxm'"),
     (wb.gpu, "NVIDIA GeForce RTX 4090 Laptop GPU", "unknown GPU .* The nearest is 'rtx-4090', without 'laptop'. `work"),
+    (wb.model, "Qwen3-30B", "model 'Qwen3-30B' can be 'qwen3-30b-a3b' or 'qwen3-coder-30b-a3b': say which"),
     (wb.model, "1", "unknown model '1'"),
     (wb.model, "llama", "model 'llama' can be 'llama-7b', .* more: say which"),
     (wb.model, "Qwen/Qwen3-30B-A3B-FP8", "unknown model .* The nearest is 'qwen3-30b-a3b', without 'fp8'."),
-    (wb.model, "DeepSeek-V3-0324", "unknown model .* The nearest is 'deepseek-v3', without '0324'."),
+    (wb.model, "DeepSeek-V3-0325", "unknown model .* The nearest is 'deepseek-v3', without '0325'."),
     (wb.model, "hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4", "nearest is 'llama-3.1-8b', without 'awq int4'."),
     (find_model, "Qwen3-8B-AWQ", "unknown model 'Qwen3-8B-AWQ'. The nearest is 'qwen3-8b', without 'awq'."),
 ]  # fmt: skip
@@ -211,7 +213,7 @@ BROKEN = [
     (wb.model, "x.json", "{", "^x.json, line 1: not valid JSON"),
     (wb.model, "x.json", "[]", "^x.json: expected a JSON object, found list$"),
     (wb.model, "x.json", '{"model_type": "lama"}', "^x.json: unknown model_type 'lama'. Did you mean 'llama'"),
-    (wb.model, "x.json", json.dumps(CONFIG | {"hidden_size": "x"}), "^x.json: hidden_size = 'x': Input should be a"),
+    (wb.model, "x.json", json.dumps(CONFIG | {"hidden_size": "x"}), "^x.json: hidden_size = 'x': expected a whole"),
     (wb.model, "x.yaml", "", "^x.yaml: expected a mapping of fields, found NoneType$"),
     (wb.model, "gpt2.yaml", "name: GPT", "^gpt2.yaml: family: Field required"),
     (wb.gpu, "gone.yaml", None, "^gone.yaml: No such file or directory$"),

@@ -595,7 +595,7 @@ def test_a_careless_question_is_one_clear_line(options, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: serving.draft_model("llama", depth=2, alpha=0.5), "unknown model 'llama'"),
+        (lambda: serving.draft_model("lama", depth=2, alpha=0.5), "unknown model 'lama'"),
         (lambda: serving.draft_model("gpt2", depth=0, alpha=0.5), "depth = 0: allowed are whole numbers"),
         (lambda: serving.draft_model("gpt2", depth=[2, 3], alpha=0.5), r"depth = \[2, 3\]: allowed are whole numbers"),
         (lambda: serving.mtp(alpha=1.5), "alpha = 1.5: allowed are chances from 0 to 1"),

@@ -635,7 +635,7 @@ def test_t4_load_tests():
     ("changes", "match"),
     [
         ({"gpu": "a100"}, "unknown GPU 'a100'"),
-        ({"model": "llama"}, "unknown model 'llama'"),
+        ({"model": "lama"}, "unknown model 'lama'"),
         ({"time_model": "real"}, "unknown time_model 'real'"),
         ({"kv_dtype": "fp17"}, "unknown kv_dtype 'fp17'"),
         ({"gpu": ["t4"]}, "unknown GPU"),

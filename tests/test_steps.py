@@ -278,7 +278,7 @@ def test_chunks_compute_what_the_prompt_does(server, lengths, b):
         ({"time_model": "fast"}, "unknown time_model 'fast'"),
         ({"gpu": "a100"}, "unknown GPU 'a100'"),
         ({"gpu": ["t4"]}, "unknown GPU"),
-        ({"model": "llama"}, "unknown model 'llama'"),
+        ({"model": "lama"}, "unknown model 'lama'"),
         ({"step_overhead": -1}, "step_overhead = -1: allowed are seconds from 0 to 10"),
         ({"sequence_overhead": True}, "sequence_overhead = True: allowed are seconds from 0 to 10"),
         ({"launch_latency": float("nan")}, "launch_latency = nan: allowed are seconds from 0 to 1"),

@@ -125,7 +125,7 @@ REFUSED = [
     (wb.model, "gpt2", {"n_layers": 1.5}, "n_layers = 1.5: Input should be a valid integer"),
     (wb.model, "gpt2", {"n_heads": 13}, "n_heads 13 is not a multiple of n_kv_heads 12"),
     (wb.model, "gpt2", {"n_experts": 8}, "moe.experts_per_token: Field required"),
-    (wb.model, "mixtral-8x7b", {"layers": 3}, "layers is of sliding_window and of moe: give sliding_window={"),
+    (wb.model, "mixtral-8x7b", {"layers": 3}, "of moe and of linear_attention and of indexer: give sliding_window={"),
     (wb.model, "deepseek-v3", {"n_layers": 40}, "58 exceed n_layers 40"),
 ]  # fmt: skip
 

@@ -77,7 +77,7 @@ def _gpu_row(card: "GPU") -> dict[str, str]:
 
 def _model_row(entry: "Model") -> dict[str, str]:
     return {
-        "model": entry.id, "parameters\n10^9": _number(entry.parameters / 1e9),
+        "model": entry.id, "total\n10^9": _number(entry.parameters / 1e9),
         "active\n10^9": _number(entry.active_parameters / 1e9), "layers": str(entry.n_layers),
         "KV cache\nkB/token": _number(2 * entry.kv_elements_per_token / 1e3), "context": _number(entry.max_context),
         "weights": entry.quantization.format if entry.quantization else "16 bit",

@@ -9,7 +9,7 @@ from .errors import LINE, either, shown
 
 #: Words that tell no entry from another: makers and brands, kinds of memory, what a checkpoint was tuned for.
 BESIDE = frozenset({
-    "nvidia", "geforce", "tesla", "quadro", "rtx", "amd", "instinct", "radeon", "intel", "r", "tm", "gpu", "graphics",
+    "nvidia", "geforce", "tesla", "quadro", "rtx", "amd", "instinct", "radeon", "intel", "gpu", "graphics",
     "hbm2", "hbm2e", "hbm3", "hbm3e", "gddr6", "gddr6x", "gddr7", "oam",
     "meta", "hf", "base", "pt", "it", "instruct", "chat",
 })  # fmt: skip
@@ -22,7 +22,7 @@ LEAST_OF_A_NAME = 3
 def words(name: str) -> list[str]:
     """The words of a name that tell entries apart: no organization of a hub, nothing `BESIDE`, no number of SXM."""
     text = unicodedata.normalize("NFKC", name[:1000]).casefold().strip().replace("_", " ")
-    text = re.sub(r"^[\w.-]+/(?=[\w.-]+$)", "", text)
+    text = re.sub(r"\((r|tm)\)", " ", re.sub(r"^[\w.-]+/(?=[\w.-]+$)", "", text)).replace("+", " plus ")
     text = re.sub(r"\brtx(?=\w)", "rtx ", re.sub(r"\bsxm\d\b", "sxm", text))
     text = re.sub(r"(\d) ?gi?b?\b", r"\1gb", text)  # 80 GB, 80GiB, 144G
     found = re.findall(r"\w+(?:\.\d+)*", text)
@@ -62,6 +62,8 @@ def meant(name: str, known: Mapping[str, Iterable[str]]) -> list[str]:
     if len("".join(given)) < LEAST_OF_A_NAME:
         return []
     having = [i for i, names in called.items() if {*given} <= {word for each in names for word in each}]
+    if len(given) > 1:  # in that order, if any are
+        having = [i for i in having if any(each[: len(given)] == given for each in called[i])] or having
     return sorted(having, key=lambda i: -_likeness(given, called[i]))
 
 

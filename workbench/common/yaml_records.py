@@ -1,5 +1,6 @@
 """Records read from YAML: frozen, strict, and refused in one line that names the place, the field and the value."""
 
+from collections.abc import Generator
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +16,10 @@ class Record(BaseModel):
     """A frozen record: no field beyond the known ones, no string where a number belongs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __iter__(self) -> Generator[tuple[str, Any], None, None]:
+        """Its fields, without what is kept of properties."""
+        yield from ((name, getattr(self, name)) for name in type(self).model_fields)
 
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
