@@ -65,7 +65,7 @@ MODELS = {
     "mistralai/Mistral-7B-v0.1": "mistral-7b", "Mistral-7B-Instruct-v0.3": "mistral-7b-v0.3",
     "Qwen/Qwen2.5-7B-Instruct": "qwen2.5-7b", "google/gemma-3-27b-it": "gemma-3-27b", "DeepSeek R1": "deepseek-r1",
     "TheBloke/Llama-2-7B-Chat-AWQ": "llama-2-7b-awq", "Qwen3-30B-A3B": "qwen3-30b-a3b",
-    "Command R+": "command-r-plus", "Qwen2-57B": "qwen2-57b-a14b",
+    "Command R+": "command-r-plus",
 }  # fmt: skip
 
 

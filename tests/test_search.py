@@ -386,8 +386,8 @@ def test_bad_input_is_one_clear_line(arguments, message):
 
 
 def test_blocks_of_estimates_refuse_what_estimate_refuses():
-    with pytest.raises(ValueError, match="unknown GPU 'h100'"):
-        wb.best(wb.estimates("h100", "gpt2"), "ttft")
+    with pytest.raises(ValueError, match="unknown GPU 'h1000'"):
+        wb.best(wb.estimates("h1000", "gpt2"), "ttft")
 
 
 def test_nothing_else_is_held_than_a_block(monkeypatch):

@@ -634,7 +634,7 @@ def test_t4_load_tests():
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"gpu": "a100"}, "unknown GPU 'a100'"),
+        ({"gpu": "a100"}, "GPU 'a100' can be 'a100"),
         ({"model": "lama"}, "unknown model 'lama'"),
         ({"time_model": "real"}, "unknown time_model 'real'"),
         ({"kv_dtype": "fp17"}, "unknown kv_dtype 'fp17'"),

@@ -276,7 +276,7 @@ def test_chunks_compute_what_the_prompt_does(server, lengths, b):
         ({"model": "mixtral-8x7b", "ep": 3}, "ep = 3 does not divide the experts of mixtral-8x7b, which has 8 experts"),
         ({"model": "mixtral-8x7b", "ep": 2, "dp": 3}, "ep = 2 does not divide tp x dp = 3"),
         ({"time_model": "fast"}, "unknown time_model 'fast'"),
-        ({"gpu": "a100"}, "unknown GPU 'a100'"),
+        ({"gpu": "a100"}, "GPU 'a100' can be 'a100"),
         ({"gpu": ["t4"]}, "unknown GPU"),
         ({"model": "lama"}, "unknown model 'lama'"),
         ({"step_overhead": -1}, "step_overhead = -1: allowed are seconds from 0 to 10"),
