@@ -34,8 +34,9 @@ def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
     """
     options = [str(option) for option in allowed]
     given = shown(name).strip("'").lower()
-    near = [option for option in options if given and given in option] or get_close_matches(given, options, cutoff=0.5)
-    meant = f" Did you mean {either(near[:3])}?" if near else ""
+    lower = {option.lower(): option for option in reversed(options)}
+    near = [each for each in lower if given and given in each][::-1] or get_close_matches(given, lower, cutoff=0.5)
+    meant = f" Did you mean {either([lower[each] for each in near[:3]])}?" if near else ""
     line, listed, rest = f"unknown {kind} {shown(name)}.{meant}", ", ".join(options), f", ... ({len(options)} in all)"
     room = LINE - PLACE - len(f"{line} Allowed: .")
     if len(listed) <= room:
