@@ -531,7 +531,7 @@ CALLS = {
         "time_model": "kernel",
         "launch_latency": 0.5,
     },
-    "hugging_face.from_hf_config": lambda: {"path_or_dict": m().config},
+    "hugging_face.from_hf_config": lambda: {"path_or_dict": m().config, "name": "mine"},
     "calibration.errors": lambda: {"table": m().timings},
     "loadtest.metrics": lambda: {"table": m().requests, "window": 4, "slo": {"ttft": 1}},
     "loadtest.timeline": lambda: {"table": m().requests, "step": 0.5},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from ..common.errors import shown
 from ..files.reading import check_depth, given_file, parse_json, read_small
 from .reading import read_sizes
 
@@ -44,7 +45,7 @@ def from_hf_config(path_or_dict: str | Path | Mapping[str, object], *, name: str
     from .checkpoint import SIDECARS, quantization
 
     if name is not None and (not isinstance(name, str) or not PurePosixPath(name).name):
-        raise ValueError(f"name = {name!r}: expected what to call the model")
+        raise ValueError(f"name = {shown(name)}: expected what to call the model")
     sidecars: dict[str, object] = {}
     if isinstance(path_or_dict, Mapping):
         check_depth(dict(path_or_dict), "config dict")
