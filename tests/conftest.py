@@ -23,3 +23,10 @@ def ax():
     figure, ax = plt.subplots()
     yield ax
     plt.close(figure)
+
+
+@pytest.fixture(autouse=True)
+def no_chart_is_left_to_the_next():
+    """Charts without an `ax` are drawn on the current one."""
+    yield
+    plt.close("all")

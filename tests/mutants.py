@@ -92,6 +92,7 @@ TESTS = {
     "hugging_face/keys.py": ["assumed", "hf"],
     "hugging_face/reading.py": ["hf", "model_types"],
     "hugging_face/hybrids.py": ["model_types"],
+    "hugging_face/states.py": ["model_types"],
     "explorer/bounds.py": ["explorer"],
     "explorer/page_server.py": ["explorer_server"],
     "explorer/chart_looks.py": ["charts_as_printed"],
@@ -514,12 +515,16 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("(fields.count(\"n_shared_experts\", 0, least=0) or 0) * size", "size", "one shared expert in all"),
     ],
     "hugging_face/hybrids.py": [
-        ('"attention_layers": full if full < layers else None', '"attention_layers": None', "softmax in all layers"),
         ("layers - layers // interval", "layers // interval", "chunks in the wrong layers"),
         ("2 * width if wide else width", "width", "double-wide MLPs"),
         ("-(-int(2 * ratio * hidden / 3) // 256) * 256", "int(2 * ratio * hidden / 3)", "no multiple of 256"),
         ('sizes["intermediate_size"] // 2', 'sizes["intermediate_size"]', "Qwen's two halves"),
         ('"shared_intermediate_size": width}', '"shared_intermediate_size": None}', "Hunyuan's shared expert"),
+    ],
+    "hugging_face/states.py": [
+        ('"attention_layers": full if full < layers else None', '"attention_layers": None', "softmax in all layers"),
+        ('"intermediate_size": sizes["intermediate_size"] if moe else shared', '"intermediate_size": shared',
+         "Granite's experts as wide as what they share"),
     ],
     "kernels/unknowns.py": [
         ("if gpu.sm_count is None and", "if gpu.sm_count == 0 and", "nothing said of SMs"),
