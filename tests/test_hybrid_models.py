@@ -408,6 +408,25 @@ def test_a_long_prompt_attends_to_the_latent_that_it_chooses():
     assert kernel > 1.05 * kernels.operator_time(card, latent, card.peak_16_bit, "ideal")
 
 
+def test_an_indexer_computes_in_8_bits_whatever_the_cache_is_in_where_a_gpu_has_them():
+    model = wb.model("deepseek-v3.2")
+    for card, form, width in (("h200-sxm", "fp8", 1 + 4 / 128), ("a100-80gb-sxm", "bf16", 2)):
+        formats = kernels.Formats(kv="fp16").of(model, [wb.gpu(card)])
+        assert (formats.computes_in("index_scores"), formats.widths.index) == (form, width)
+        assert formats.computes_in("attention") in ("fp16", "bf16")
+
+
+def test_choosing_tokens_pays_in_a_long_context():
+    def seconds(model, phase, batch_size, seq_len):
+        asked = {"tp": 8, "time_model": "kernel"}
+        ds = wb.roofline_grid("h200-sxm", model, "fused", phase, batch_size, seq_len, **asked)
+        return wb.forward_pass(ds).time.item()
+
+    for setting in (("prefill", 1, 131_072), ("decode", 64, 65_536)):
+        assert seconds("deepseek-v3.2", *setting) < seconds("deepseek-v3", *setting), setting
+    assert seconds("deepseek-v3.2", "prefill", 1, 8192) > seconds("deepseek-v3", "prefill", 1, 8192)
+
+
 def test_times_of_sparse_attention_grow_with_the_context_and_the_new_tokens():
     card, contexts = wb.gpu("h200-sxm"), np.unique(np.geomspace(1, 10**6, 200).round())
     for name in ("attention", "index_scores"):
@@ -570,7 +589,7 @@ def test_weights_in_memory_are_two_bytes_each(name):
         ("qwen3-next-80b-a3b", 0, 0),
         ("llama-4-scout", 20_000, 2 * 2 * 8 * 128 * (12 * 20_000 + 36 * 8192)),
         ("gemma-4-26b-a4b", 16_000, 2 * (5 * 2 * 2 * 512 * 16_000 + 25 * 2 * 8 * 256 * 1024)),
-        ("glm-5.2", 160, 2 * 160 * (78 * 576 + 21 * 128)),
+        ("glm-5.2", 160, 160 * (2 * 78 * 576 + 21 * (128 + 4))),  # keys of the indexer in 8 bits
     ],
 )
 def test_memory_of_a_sequence(name, tokens, expected):

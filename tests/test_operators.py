@@ -167,7 +167,7 @@ def test_weight_traffic_of_a_large_step_is_the_parameter_count(model):
     step = prefill(1, 10**9) if m.moe else decode(1, 1)
     read = 0.0
     for name in operator_set(m, "fused"):
-        if OPERATORS[name].operand not in ("activation", "residual", "kv"):  # residual: its width is 16 bits or more
+        if OPERATORS[name].operand not in ("activation", "residual", "kv", "index"):  # residual: 16 bits or more
             c = OPERATORS[name](m, step, widths, Conventions())
             read += float(c.bytes) * c.calls
     own, linear = m.per_layer_embedding, m.linear_attention

@@ -98,8 +98,13 @@ class LayerCounts:
             0 if kind is None else kind.own * self.mla.latent_dim if self.mla else kind.cached
             for kind in self.attentions
         )
+        return full + self.index_elements, sliding
+
+    @property
+    def index_elements(self: Any) -> int:
+        """Those of the cached elements of a token that an indexer chooses it by [1]."""
         index = self.indexer
-        return full + ((index.layers or self.attending) * index.head_dim if index else 0), sliding
+        return (index.layers or self.attending) * index.head_dim if index else 0
 
     @property
     def kv_elements_per_token(self: Any) -> int:

@@ -22,6 +22,7 @@ class OperandFormats:
     kv: str
     embeddings: float  #: width of the embedding's tables [byte]
     widths: Widths
+    index: str  #: of queries and keys that an indexer chooses tokens by
     assumed: str = ""  #: what they are other than as the checkpoint says, for want of a GPU's rate
 
     @property
@@ -32,17 +33,23 @@ class OperandFormats:
 
     def stored(self, operator: str) -> str:
         """The format of the stored operand that an operator multiplies activations with."""
-        kind = OPERATORS[operator].operand if operator in OPERATORS else "weight"
+        kind = _kind(operator)
         return self.weights[kind].format if kind in WEIGHT_OPERANDS else str(getattr(self, kind))
 
     def kernel_format(self, operator: str) -> str:
         """The kind of kernel, by formats, that an operator runs: a key of `catalog.fits.NEAR_FORMATS`."""
-        cache = operator in OPERATORS and OPERATORS[operator].operand == "kv"
-        return kernel_format(self.stored(operator), self.activation, cache=cache)
+        if _kind(operator) == "index":
+            return kernel_format(self.index, self.index)
+        return kernel_format(self.stored(operator), self.activation, cache=_kind(operator) == "kv")
 
     def computes_in(self, operator: str) -> str:
         """The format that an operator computes in."""
-        return compute_dtype(self.stored(operator), self.activation)
+        return self.index if _kind(operator) == "index" else compute_dtype(self.stored(operator), self.activation)
+
+
+def _kind(operator: str) -> str:
+    """The stored operand of an operator, also of what is none of the table."""
+    return OPERATORS[operator].operand if operator in OPERATORS else "weight"
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,11 @@ class Formats:
         activation, assumed = (self.activation, "") if self.activation else _activation(model, gpus)
         kv = self.kv or (said.kv if said and said.kv else "fp16")
         stored: dict[str, Any] = {kind: weights[kind].width for kind in WEIGHT_OPERANDS}
-        widths = Widths(activation=WIDTH[activation], kv=WIDTH[kv], by_weights=self.activation is None, **stored)
-        return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, assumed)
+        index, width = _index(gpus)
+        widths = Widths(
+            activation=WIDTH[activation], kv=WIDTH[kv], index=width, by_weights=self.activation is None, **stored
+        )
+        return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, index, assumed)
 
     def _weights(self, model: Model) -> dict[str, PartFormat]:
         """By part of the model, and of the embeddings."""
@@ -92,6 +102,15 @@ def one_for_all(formats: Iterable[OperandFormats], role: str) -> str:
     """The format of "activation" or "kv" where all models have the same, else "as stored"."""
     found = {str(getattr(each, role)) for each in formats}
     return found.pop() if len(found) == 1 else "as stored"
+
+
+def _index(gpus: Iterable[GPU]) -> tuple[str, float]:
+    """The format of an indexer's queries and keys, and the width of a key's element with its scale [byte].
+
+    In fp8 whatever the cache's format, a scale of 32 bits for the 128 of a key, where the GPUs have that rate (132
+    bytes; vLLM, deepseek_v2.py, DeepseekV32IndexerCache; DeepGEMM's fp8_mqa_logits); else in 16 bits.
+    """
+    return ("fp8", 1 + 4 / 128) if all("fp8" in card.dense_tflops for card in gpus) else ("bf16", 2.0)
 
 
 def _activation(model: Model, gpus: Iterable[GPU]) -> tuple[str, str]:

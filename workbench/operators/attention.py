@@ -100,21 +100,27 @@ def _attention(
     )  # fmt: skip
 
 
-def index_scores(model: Model, step: Step, w: Widths, conventions: Conventions) -> Cost | None:
-    """What an indexer's heads score: 2 B T C H D FLOPs, over one key of each token, summed over its heads.
+#: New tokens that fill the rows of an indexer's tiles by themselves [1]; a guess: no timings of it are public.
+INDEX_ROWS = 64
 
-    The sums are written in 32 bits, and read again where the `top_k` are chosen. DeepSeek-V3.2 (arXiv 2512.02556).
+
+def index_scores(model: Model, step: Step, w: Widths, conventions: Conventions) -> Cost | None:
+    """What an indexer's heads score: 2 B T C H D FLOPs, over one key of each token, summed over its heads on chip.
+
+    As a GEMM, heads are rows of it while new tokens are few, and a part of the sums where those fill its tiles by
+    themselves. The sums are written in 32 bits, and read again where the `top_k` are chosen. DeepSeek-V3.2 (arXiv
+    2512.02556).
     """
     if not (index := model.indexer):
         return None
     count = step.sequences * scores_per_sequence(step, None, causal=conventions.causal is not False)
-    queries = step.tokens * index.n_heads * index.head_dim * w.activation
-    keys = step.sequences * step.context * index.head_dim * w.kv
-    made = queries + 2 * SCORE * count
+    width, size = w.kv if w.index is None else w.index, index.n_heads * index.head_dim
+    keys = step.sequences * step.context * index.head_dim * width
+    made = step.tokens * size * width + 2 * SCORE * count
+    rows = np.maximum(step.new_tokens, np.minimum(step.new_tokens, INDEX_ROWS) * index.n_heads)
     return Cost(
-        2.0 * count * index.n_heads * index.head_dim, made + keys, step.new_tokens * index.n_heads,
-        count / step.tokens, index.head_dim, batch=step.sequences, calls=index.layers or model.attending,
-        activations=made, cache=keys,
+        2.0 * count * size, made + keys, rows, count / step.tokens, step.new_tokens * size / rows,
+        batch=step.sequences, calls=index.layers or model.attending, activations=made, cache=keys,
     )  # fmt: skip
 
 

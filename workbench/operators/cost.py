@@ -88,7 +88,8 @@ class Widths:
     linear_attention: float | None = None
     mlp: float | None = None  #: dense ones
     shared: float | None = None  #: experts that every token passes
-    by_weights: bool = False  #: activations are no narrower than the weights that they are multiplied with
+    index: float | None = None  #: keys that an indexer chooses tokens by, their scales included; None: `kv`
+    by_weights: bool = False  #: activations are no narrower than the weights, or keys, that they are multiplied with
 
     def stored(self, operand: str) -> float:
         """An element of a stored operand of weights; of any other, as of the residual [byte]."""
@@ -97,10 +98,11 @@ class Widths:
 
     def of(self, operand: str) -> Widths:
         """Those of an operator by its stored operand, whose width is then in `weight`, and its activations'."""
-        if operand not in WEIGHT_OPERANDS:
+        if operand not in (*WEIGHT_OPERANDS, "kv"):
             return self
-        weight = self.stored(operand)
-        least = next((width for width in (2.0, 1.0) if self.by_weights and weight >= width), 0.0)
+        weight = self.weight if operand == "kv" else self.stored(operand)
+        factor = self.kv if operand == "kv" else weight
+        least = next((width for width in (2.0, 1.0) if self.by_weights and factor >= width), 0.0)
         if (weight, max(self.activation, least)) == (self.weight, self.activation):
             return self
         return replace(self, weight=weight, activation=max(self.activation, least))

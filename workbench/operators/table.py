@@ -28,8 +28,8 @@ class Operator:
 
     #: ``(model, step, widths, conventions) -> Cost | None``.
     function: Callable[[Model, Step, Widths, Conventions], Cost | None]
-    #: The stored operand that activations are multiplied with: one of `cost.WEIGHT_OPERANDS`, "kv", or one in the
-    #: "residual" format; else "activation".
+    #: The stored operand that activations are multiplied with: one of `cost.WEIGHT_OPERANDS`, "kv", "index" (the
+    #: keys that an indexer chooses by), or one in the "residual" format; else "activation".
     operand: str = "weight"
     #: "fused", one kernel for several of the papers' operators; "unfused", of the papers' view alone; or "both".
     view: str = "both"
@@ -80,7 +80,7 @@ OPERATORS: dict[str, Operator] = {
     "index_k_proj": Operator(
         matmul("Their key of a token, and weights of the heads: h -> D + H.", "index_k_proj"), **_ATTENTION
     ),
-    "index_scores": Operator(attention.index_scores, **_SCORES),
+    "index_scores": Operator(attention.index_scores, **_SCORES | {"operand": "index"}),
     "attention": Operator(attention.fused_attention, view="fused", **_SCORES),
     "sliding_attention": Operator(attention.fused_sliding_attention, view="fused", **_SCORES),
     "qk": Operator(attention.qk, view="unfused", within="attention", **_SCORES),

@@ -59,7 +59,14 @@ def kv_bytes_per_token(replica: Replica) -> float:
 
     With `tp` beyond the KV heads each is stored several times; the latent cache of MLA is on every GPU.
     """
-    return replica.shard.kv_elements_per_token * _stage(replica) * replica.formats.widths.kv
+    return sum(_cached(replica)) * _stage(replica)
+
+
+def _cached(replica: Replica) -> tuple[float, float]:
+    """What a token adds to the cache in all layers that see everything, with an indexer's keys, and others [byte]."""
+    (full, sliding), index, widths = replica.shard.kv_elements, replica.shard.index_elements, replica.formats.widths
+    chosen_by = widths.kv if widths.index is None else widths.index
+    return (full - index) * widths.kv + index * chosen_by, sliding * widths.kv
 
 
 def kv_bytes_per_sequence(replica: Replica, tokens: Array, *, block_size: int = BLOCK_SIZE) -> Array:
@@ -70,12 +77,12 @@ def kv_bytes_per_sequence(replica: Replica, tokens: Array, *, block_size: int = 
     """
     part = replica.shard
     kept = np.ceil(np.asarray(tokens, dtype=float) / block_size) * block_size
-    full, sliding = part.kv_elements
-    elements = full * kept
+    full, sliding = _cached(replica)
+    cached = full * kept
     if window := part.sliding_window:
-        elements = elements + sliding * np.minimum(kept, np.ceil(window.size / block_size) * block_size)
+        cached = cached + sliding * np.minimum(kept, np.ceil(window.size / block_size) * block_size)
     states = np.where(kept > 0, state_bytes(replica), 0.0)
-    return elements * _stage(replica) * replica.formats.widths.kv + states
+    return cached * _stage(replica) + states
 
 
 def state_bytes(replica: Replica) -> float:
