@@ -290,7 +290,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("np.ceil(np.asarray(tokens, dtype=float) / block_size)", "(np.asarray(tokens, dtype=float) / block_size)",
          "parts of blocks"),
         ("np.ceil(window.size / block_size)", "np.floor(window.size / block_size)", "a window cut short"),
-        ("full, sliding = part.kv_elements", "sliding, full = part.kv_elements", "sliding and full layers swapped"),
+        ("full, sliding = _cached(replica)", "sliding, full = _cached(replica)", "sliding and full layers swapped"),
         ("np.where(kept > 0, state_bytes(replica), 0.0)", "0.0", "states without memory"),
         ("sequences * replica.model.vocab_size * memory_rule", "replica.model.vocab_size * memory_rule",
          "logits of one sequence"),

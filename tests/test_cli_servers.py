@@ -108,11 +108,13 @@ def test_simulate_prints_what_loadtest_says_of_the_same_requests(tmp_path):
     assert result.exit_code == 0, result.output
     said = result.output.splitlines()
     again = invoke("loadtest", tmp_path / "r.csv", "--slo-ttft", "0.2", "--slo-tpot", "0.01").output.splitlines()
-    assert said[1:-1] == again[1:]
-    assert said[0] == f"50 requests (simulated) in {tmp_path / 'r.csv'}"
-    assert said[-1].startswith("engine ")
-    assert "50 " in said[2]
-    assert "good" in said[-2]
+    end = next(i for i, line in enumerate(said) if line.startswith("engine "))
+    assert said[2:end] == again[1:]
+    assert said[0].endswith(": weights fp16, activations fp16, KV cache fp16.")
+    assert said[1] == f"50 requests (simulated) in {tmp_path / 'r.csv'}"
+    assert "50 " in said[3]
+    assert "good" in said[end - 1]
+    assert any(line.startswith("Assumed of vllm: its host adds") for line in said[end + 1 :])
 
 
 def test_simulate_writes_parquet(tmp_path):

@@ -41,6 +41,9 @@ EntryT = TypeVar("EntryT", bound=Entry)
 def entries(kind: str, values: Any, find: Callable[[Any], EntryT]) -> dict[str, EntryT]:
     """Catalog entries by id, out of names, files and entries."""
     listed = [find(value) for value in as_list(kind, values)]
+    for entry in listed:
+        if any(other.id == entry.id and other != entry for other in listed):
+            raise ValueError(f"{kind}: two entries are called {entry.id!r}: give one of the files another name")
     check_unique(kind, [entry.id for entry in listed])
     return {entry.id: entry for entry in listed}
 
@@ -153,7 +156,9 @@ def what_if(
     fields: dict[str, Any] = dict(entry)
     for (part, key), value in (new | dict(implied(set(new)))).items():
         fields[part] = {**dict(fields[part] or ()), key: value} if key else value
-    modified = ", ".join(filter(None, [entry.modified, *told]))
+    again = {text.partition("=")[0] for text in told}
+    before = [text for text in (entry.modified or "").split(", ") if text and text.partition("=")[0] not in again]
+    modified = ", ".join([*before, *told])
     fields |= {"id": f"{entry.original} (modified: {modified})", "modified": modified}
     return validated(type(entry), fields, where)
 

@@ -138,13 +138,6 @@ class Model(LayerCounts, Entry):
         return embedding_weights(self) + (0 if self.tied_embeddings else self.hidden_size * self.vocab_size)
 
     @property
-    def attention_parameters(self) -> float:
-        """Weights of the softmax attention of one of the layers that have it, the mean where they differ [1]."""
-        names = ("q", "k", "v", "o", "q_a", "q_b", "kv_a", "kv_b", "index_q", "index_k")
-        found = self.matrices
-        return sum(found[f"{name}_proj"].weights for name in names if f"{name}_proj" in found) / self.attending
-
-    @property
     def state_bytes_per_sequence(self) -> int:
         """State that one sequence has in the layers with linear attention, however long it is [byte]."""
         return self.linear_attention.layers * self.linear_attention.state_bytes if self.linear_attention else 0

@@ -128,7 +128,7 @@ class Indexer(Record):
 
 
 class PerLayerEmbedding(Record):
-    """An embedding of `size` for every layer [1], of `vocab_size` tokens, that is added to it (Gemma 3n)."""
+    """An embedding of `size` for every layer [1], of `vocab_size` tokens, that is added to it (Gemma 4)."""
 
     vocab_size: Count
     size: Count

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Entries, own_gpu, own_model
+from .options import OWN_ENDINGS, Entries, own_gpu, own_model
 
 if TYPE_CHECKING:
     from ..catalog import GPU, Model
@@ -43,7 +43,7 @@ def _show(
 
     known = known_names(folder)
     files = sorted((entries / folder).glob("*")) if entries else []
-    own = [path.name if path.is_dir() else path.stem for path in files]
+    own = [path.name if path.is_dir() else path.stem for path in files if path.is_dir() or path.suffix in OWN_ENDINGS]
     part = (name or "").strip().lower()
     if name is not None and (name in own or own_path(name) or len(meant(name, known)) == 1):
         return _print(find(name, entries), [i for i in known if part in i])

@@ -103,7 +103,13 @@ def own_model(name: str, entries: Path | None) -> "Model":
     """A model by its name or file, or by its name in a folder of one's own."""
     from ..catalog import model
 
+    if "/" in name and not Path(name).exists() and Path(name).parent.is_dir():
+        raise ValueError(f"{name}: no such file or folder")
     return model(_own_file(name, "models", entries) or name)
+
+
+#: Files of one's own by what comes after their name.
+OWN_ENDINGS = (".yaml", ".yml", ".json", "/config.json")
 
 
 def _own_file(name: str, kind: str, entries: Path | None) -> Path | None:
@@ -112,7 +118,7 @@ def _own_file(name: str, kind: str, entries: Path | None) -> Path | None:
         return None
     if not any((entries / each).is_dir() for each in KINDS):
         raise ValueError(f"--entries {entries}: expected a folder with {', '.join(KINDS[:-1])} or {KINDS[-1]} in it")
-    found = [entries / kind / f"{name}{ending}" for ending in (".yaml", ".json", "/config.json")]
+    found = [entries / kind / f"{name}{ending}" for ending in OWN_ENDINGS]
     return next((path for path in found if path.is_file()), None)
 
 

@@ -60,6 +60,7 @@ def grid(
     """Compute a roofline grid, of any size, and write it to a file with a manifest; run it again to resume it."""
     from .. import store
     from ..catalog import engines
+    from ..grid.dataset import grid_assumptions
     from ..grid.sweep import COSTS, RATES, checked
     from ..operators.cost import PHASES
 
@@ -79,6 +80,10 @@ def grid(
                 executor=pool, jobs=jobs, report=progress,
             )  # fmt: skip
     typer.echo(f"{output}: {', '.join(f'{n} {dim}' for dim, n in zip(sweep.coords, sweep.shape, strict=True))}")
+    for name, formats in sweep.formats.items():
+        typer.echo(f"{name}: {formats}.")
+    for sentence in filter(None, grid_assumptions(sweep).split(". ")):
+        typer.echo(f"Assumed of {sentence}.")
 
 
 def explore(

@@ -132,6 +132,8 @@ def simulate(
     """Simulate a server under load: its requests as a load test has them, in sum and one by one."""
     from .. import loadtest, simulation
     from ..files.writing import check_output, write_table
+    from ..servers import memory
+    from ..servers.replica import beyond_context, host_assumed
 
     options = server.given(
         engine, draft, entries, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
@@ -158,12 +160,16 @@ def simulate(
     elif file:
         write_table(table, file, (".csv", ".parquet"))
     tell(table.attrs["warnings"])
+    assumed = [*memory.assumed(replica).split(". "), *beyond_context(replica.model, longest), host_assumed(replica)]
+    typer.echo(f"{replica.model.id} on {replica.gpu.id}: {replica.formats}.")
     typer.echo(f"{len(table):,} requests (simulated){f' in {file}' if file else ''}")
     typer.echo(loadtest.report(loadtest.metrics(table, slo={n: t for n, t in limits.items() if t} or None)))
     counts = table.attrs["engine"]
     typer.echo(f"engine      {counts['steps']:>8,} steps, busy {100 * counts['busy'] / counts['duration']:.1f} %;"
                f" {counts['preemptions']:,} preemptions;"
                f" KV cache filled to {100 * counts['peak_kv_blocks'] / counts['kv_blocks']:.1f} %")  # fmt: skip
+    for sentence in filter(None, assumed):
+        typer.echo(f"Assumed of {sentence}.")
 
 
 def _load(

@@ -62,6 +62,8 @@ def meant(name: str, known: Mapping[str, Iterable[str]]) -> list[str]:
     if len("".join(given)) < LEAST_OF_A_NAME:
         return []
     having = [i for i, names in called.items() if {*given} <= {word for each in names for word in each}]
+    if not having and len(given) == 1:  # "llama3": as names begin without what is between their words
+        having = [i for i, names in called.items() if any("".join(each).startswith(given[0]) for each in names)]
     if len(given) > 1:  # in that order, if any are
         having = [i for i in having if any(each[: len(given)] == given for each in called[i])] or having
     return sorted(having, key=lambda i: -_likeness(given, called[i]))

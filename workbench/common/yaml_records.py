@@ -35,7 +35,8 @@ def validated(kind: type[RecordT], fields: object, where: str) -> RecordT:
 
 def describe_error(kind: type[BaseModel], error: ValidationError) -> str:
     """The first of a record's errors, in one line."""
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     field = ".".join(" ".join(str(part).split())[:80] for part in first["loc"]) or "the entry"
     if field == "the entry" and first["type"] == "value_error":  # how its fields fit together; the message has values
         return first["msg"].removeprefix("Value error, ")[:2000]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..catalog.gpu_entries import gpu as find_gpu
-from ..catalog.loading import as_id, entry_files
+from ..catalog.loading import Entry, as_id, entry_files
 from ..catalog.model_entries import model as find_model
 from ..files.reading import YAML, given_file, own_path, read_small
 from .controls import read_json
@@ -18,12 +18,17 @@ def with_files(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a view, with each path of a config.json among the models as one of its `configs`."""
     configs, models = dict(fields.get("configs") or {}), fields.get("model")
     for name in fields.get("gpu", []):
-        if own_path(name):
-            raise ValueError(f"{name}: the explorer has the catalog's GPUs: compute {find_gpu(name).id} in Python")
+        card = find_gpu(name) if own_path(name) or isinstance(name, Entry) else None
+        if card and (own_path(name) or card.id not in entry_files("gpus")):
+            raise ValueError(f"the explorer has the catalog's GPUs: compute {card.id} in Python")
     if not isinstance(models, list):
         return dict(fields)
     named = []
     for name in models:
+        if isinstance(name, Entry):
+            name = name.id
+            if name not in entry_files("models"):
+                raise ValueError(f"{name}: the explorer has the catalog's models and config.json files")
         if path := own_path(name):
             entry = find_model(path)
             if path.suffix in YAML:

@@ -141,13 +141,7 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
     if sweep.timing.time_model == "kernel":
         known["fit"], known["expected_error"], names = _fits(sweep)
         dims["fit"] = dims["expected_error"] = full[:4]
-    run = {
-        kind: None
-        for name, model in sweep.models.items()
-        for kind in kernel_kinds(model, sweep.operators, sweep.formats[name])
-    }
-    told = assumptions(sweep.gpus.values(), sweep.timing.time_model, list(run), engine=sweep.timing.engine)
-    attrs = sweep.attrs | {"assumed": joined([told, *(formats.assumed for formats in sweep.formats.values())])}
+    attrs = sweep.attrs | {"assumed": grid_assumptions(sweep)}
     ds = labelled({name: (dims[name], known[name]) for name in VARIABLES if name in known}, sweep.coords, attrs)
     if names:
         ds.variables["fit"].attrs |= flags(names)
@@ -155,6 +149,17 @@ def labelled_grid(sweep: Sweep, values: dict[str, Any]) -> xr.Dataset:
         absent = not known["calls"].all()
         ds.variables["bound"].attrs |= flags(_limits(sweep.operators, absent=absent))
     return ds
+
+
+def grid_assumptions(sweep: Sweep) -> str:
+    """What a grid's numbers assume, of kernels as `kernels.assumptions` and of formats; empty for nothing."""
+    run = {
+        kind: None
+        for name, model in sweep.models.items()
+        for kind in kernel_kinds(model, sweep.operators, sweep.formats[name])
+    }
+    told = assumptions(sweep.gpus.values(), sweep.timing.time_model, list(run), engine=sweep.timing.engine)
+    return joined([told, *(formats.assumed for formats in sweep.formats.values())])
 
 
 def _fits(sweep: Sweep) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
@@ -255,7 +260,7 @@ def with_roof(ds: xr.Dataset, peak_tflops: float | None) -> xr.Dataset:
     if peak_tflops is None:
         return ds
     peak_tflops = check_range("peak_tflops", peak_tflops, low=LEAST)
-    cards = (catalog_entry(GPU, "gpus", catalog_name("GPU", name, "gpus")) for name in ds.gpu.values)
+    cards = [_of_the_catalog(str(name)) for name in ds.gpu.values]
     own = xr.DataArray([card.peak_16_bit for card in cards], {"gpu": ds.gpu})
     peak = ds.peak_flop_rate.where(ds.peak_flop_rate != own, 1e12 * peak_tflops)
     ridge = peak / ds.bandwidth
@@ -268,6 +273,14 @@ def with_roof(ds: xr.Dataset, peak_tflops: float | None) -> xr.Dataset:
     return ds.assign({
         name: values.transpose(*ds[name].dims).assign_attrs(ds[name].attrs) for name, values in roof.items()
     })  # fmt: skip
+
+
+def _of_the_catalog(name: str) -> GPU:
+    try:
+        entry: GPU = catalog_entry(GPU, "gpus", catalog_name("GPU", name, "gpus"))
+        return entry
+    except ValueError:
+        raise ValueError(f"peak_tflops: {name!r} is no GPU of the catalog: give its peaks in the grid itself") from None
 
 
 def _aligned(variable: xr.Variable, dims: tuple[Any, ...]) -> Any:

@@ -267,7 +267,9 @@ def _group(own: Mapping[str, Any], model: Model, where: str) -> Form:
         (3, "int"): "gptq3", (2, "int"): "gptq2",
     }  # fmt: skip
     if (bits, kind) not in names:
-        raise ValueError(f"{where}: num_bits = {shown(bits)} of type {shown(kind)}: expected float 4 or 8, int 2 to 8")
+        raise ValueError(
+            f"{where}: num_bits = {shown(bits)} of type {shown(kind)}: expected float 4 or 8, int 2, 3, 4 or 8"
+        )
     name, activation = names[bits, kind], None
     if isinstance(inputs, Mapping):
         activation = f"{'fp' if inputs.get('type', 'int') == 'float' else 'int'}{inputs.get('num_bits')}"

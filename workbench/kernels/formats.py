@@ -31,6 +31,12 @@ class OperandFormats:
         wide = (form for form in (self.activation, self.weights["lm_head"].format) if WIDTH.get(form, 0) >= 2)
         return next(wide, "fp16")
 
+    def __str__(self) -> str:
+        parts = {kind: form.format for kind, form in self.weights.items() if kind != "embeddings"}
+        others = ", ".join(f"{kind} {form}" for kind, form in parts.items() if form != parts["mlp"])
+        stored = f"weights {parts['mlp']}{f' ({others})' if others else ''}"
+        return f"{stored}, activations {self.activation}, KV cache {self.kv}"
+
     def stored(self, operator: str) -> str:
         """The format of the stored operand that an operator multiplies activations with."""
         kind = _kind(operator)
@@ -126,7 +132,8 @@ def _activation(model: Model, gpus: Iterable[GPU]) -> tuple[str, str]:
     native = (dtype for dtype in ("fp16", "bf16") if all(dtype in card.dense_tflops for card in cards))
     wide = next(native, "fp16")
     if said:
-        return wide, f"{', '.join(lacking)}: no {said} rate, so {model.id} computes in {wide}"
+        others = ", on all of the grid's GPUs" if len(lacking) < len(cards) else ""
+        return wide, f"{', '.join(lacking)}: no {said} rate, so {model.id} computes in {wide}{others}"
     return wide, f"{', '.join(card.id for card in cards)}: computes in {wide}" if wide != "fp16" else ""
 
 

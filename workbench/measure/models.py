@@ -12,7 +12,7 @@ from typing import Any
 from ..common.layers import LayerCounts
 from ..common.names import found, written_names
 from ..common.project import DATA
-from ..files.reading import own_path
+from ..files.reading import YAML, own_path
 from ..hugging_face import config_path, folder_name, model_name, read_config, read_sizes
 
 
@@ -115,6 +115,8 @@ def find_model(name: "str | ModelSizes") -> ModelSizes:
     if isinstance(name, ModelSizes):
         return name
     if name not in catalog_models() and (path := own_path(name)):
+        if path.suffix in YAML:
+            raise ValueError(f"{path}: measure takes models of the catalog, and config.json files")
         return from_config(config_path(path))
     return _entry(found("model", name, _other_names(), "workbench models"))
 

@@ -113,7 +113,7 @@ OPERATORS: dict[str, Operator] = {
         matmul("Shared experts, gate and up: h -> 2 i.", "shared_gate_up_proj"), **_SHARED
     ),
     "shared_down_proj": Operator(matmul("Shared experts, down: i -> h.", "shared_down_proj"), **_SHARED),
-    "per_layer_model_proj": Operator(matmul("Layers' own inputs, once a pass (Gemma 3n).", "per_layer_model_proj")),
+    "per_layer_model_proj": Operator(matmul("Layers' own inputs, once a pass (Gemma 4).", "per_layer_model_proj")),
     "per_layer_gate": Operator(matmul("A gate of each layer's own input: h -> its size.", "per_layer_gate")),
     "per_layer_proj": Operator(matmul("Each layer's own input, gated, back: its size -> h.", "per_layer_proj")),
     "lm_head": Operator(projections.lm_head, operand="lm_head", sees="sequences"),

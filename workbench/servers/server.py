@@ -124,10 +124,23 @@ class Server(replica.Replica):
                 f" {self.max_model_len}: without chunked_prefill a prompt must fit in one step"
             )
         if self._longest > self.kv_blocks * (1 + 1e-9):
+            if isinstance(self.kv_tokens, str):
+                raise ValueError(self._unfit())
             raise ValueError(
                 f"kv_tokens = {self.kv_tokens!r} makes {self.kv_blocks} blocks of {self.block_size}, fewer than"
                 f" max_model_len = {self.max_model_len} needs: a single request may need more than the whole cache"
             )
+
+    def _unfit(self) -> str:
+        """Why the longest request does not fit in what is left of the memory."""
+        stored, device = memory.weights(self), memory.device_memory(self)
+        alive = memory.activations(self, tokens=self.max_num_batched_tokens, sequences=self.max_num_seqs)
+        left = self.kv_blocks * self.block_size
+        return (
+            f"{self.model.id} does not fit on {self.gpu.id} at tp {self.tp}: weights of {stored / 1e9:.1f} GB and"
+            f" activations of {alive / 1e9:.1f} leave {left:,} tokens of {device / 1e9:.1f} GB, where max_model_len is"
+            f" {self.max_model_len:,}"
+        )
 
     @property
     def request_latency(self) -> float:

@@ -141,7 +141,7 @@ def plan(
     if simulated:
         check_simulated(options)
     with progress_bar("GPUs", show=one_of("progress", progress, (True, False))) as tick:
-        table, told = _estimated(
+        table, told, formats = _estimated(
             cards, entry, whole_numbers("tp", tp), whole_numbers("batch_size", batch_size), options,
             sizes | {"schedule": schedule, "price": _hourly(price, cards)}, tick,
         )  # fmt: skip
@@ -158,7 +158,7 @@ def plan(
     table = _judged(_with_outcomes(table, found, service), level, simulated=simulated)
     table = table.reindex(columns=_columns(fleet, simulated=simulated, error=options.get("time_model") != "ideal"))
     table.attrs = {
-        "cost": "GPU-h" if price is None else "cost", "assumed": joined(told), "slo": level.given,
+        "cost": "GPU-h" if price is None else "cost", "assumed": joined(told), "formats": formats, "slo": level.given,
         "arrivals": service.arrivals if isinstance(service.arrivals, str) else "recorded",
         "percentile": service.percentile,
     }  # fmt: skip
@@ -210,9 +210,9 @@ def _hourly(price: Any, cards: Mapping[str, GPU]) -> Any:
 def _estimated(
     cards: dict[str, GPU], model: Model, tps: np.ndarray, batches: np.ndarray, asked: dict[str, Any],
     workload: dict[str, Any], tick: Callable[[int, int], None],
-) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
-    """A row for every GPU, tp and batch size, its verdict "" where it fits, and what the rows assume."""
-    tables, told, each = [], list[str](), dict[tuple[str, int], int]()
+) -> tuple[pd.DataFrame, list[str], str]:  # fmt: skip
+    """A row for every GPU, tp and batch size, its verdict "" where it fits; what the rows assume, and their formats."""
+    tables, told, each, formats = [], list[str](), dict[tuple[str, int], int](), dict[str, None]()
     for number, card in enumerate(cards.values()):
         tick(number, len(cards))
         obstacles = dict[int, str]()
@@ -226,9 +226,10 @@ def _estimated(
             ds = estimate(card, model, batch_size=batches, tp=able, **asked, **workload)
             tables.append(_rows(ds, model))
             told.append(ds.attrs["assumed"])
+            formats[ds.attrs["formats"]] = None
     table = pd.concat(tables, ignore_index=True).reindex(columns=[*PLAN_COLUMNS, "full_cost"])
     table["gpus_each"] = [each[place] for place in zip(table.gpu, table.tp, strict=True)]
-    return table, told
+    return table, told, "; ".join(formats)
 
 
 def _replica(card: GPU, model: Model, tp: int, options: Mapping[str, Any]) -> tuple[int, str]:

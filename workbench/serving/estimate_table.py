@@ -86,6 +86,7 @@ def estimate_text(ds: xr.Dataset, *, width: int = 80, currency: str | None = Non
     cells["limit"] = rows.limit.tolist()
     lines = [
         f"{ds.model.item()}: {ds.prompt.item():,} tokens in, {ds.output.item():,} out, {ds.schedule} batching.",
+        f"Formats: {ds.attrs['formats']}.",
         "",
     ]
     lines += [text_table(cells, width), ""]

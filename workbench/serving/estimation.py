@@ -167,9 +167,8 @@ def estimate(
     b, p, o = np.meshgrid(*(values.astype(float) for values in axes.values()), indexing="ij", sparse=True)
     given: dict[str, Any] = {"max_num_batched_tokens": max_num_batched_tokens, "max_num_seqs": max_num_seqs}
     batch = Batch(
-        b, p, o, schedule=schedule, cached_prefix=cached_prefix, draft=draft,
-        max_model_len=max_model_len, **given,
-    )  # fmt: skip
+        b, p, o, schedule=schedule, cached_prefix=cached_prefix, draft=draft, max_model_len=max_model_len, **given
+    )
     options: dict[str, Any] = {
         "pp": pp, "ep": ep, "dp": dp, "weight_dtype": weight_dtype, "activation_dtype": activation_dtype,
         "kv_dtype": kv_dtype, "lm_head_dtype": lm_head_dtype, "time_model": time_model,
@@ -202,7 +201,8 @@ def estimate(
         "expert_skew": replica.expert_skew, "redundant_experts": replica.redundant_experts,
         "expert_spread": replica.expert_spread,
         "weight_dtype": weight_dtype or "as stored", "activation_dtype": one_for_all(formats, "activation"),
-        "kv_dtype": one_for_all(formats, "kv"), "cached_prefix": batch.cached_prefix,
+        "kv_dtype": one_for_all(formats, "kv"), "formats": "; ".join(dict.fromkeys(map(str, formats))),
+        "cached_prefix": batch.cached_prefix,
         "gpu_memory_utilization": "as the engine" if gpu_memory_utilization is None else gpu_memory_utilization,
         "max_num_batched_tokens": batch.max_num_batched_tokens or "", "max_num_seqs": batch.max_num_seqs or "",
         "max_model_len": batch.max_model_len or "", "power_floor": power_floor,
@@ -343,8 +343,8 @@ def _prices(price: float | Mapping[str, float] | None, cards: dict[str, GPU]) ->
         return {}
     by_gpu = price if isinstance(price, Mapping) else dict.fromkeys(cards, price)
     prices = {name if name in cards else as_id(name, "gpus"): hourly for name, hourly in by_gpu.items()}
-    for name in cards:
-        if name not in prices:
+    for name, card in cards.items():
+        if not (own := [prices[each] for each in (name, card.original) if each in prices]):
             raise ValueError(f"price has no entry for {name}: it has {', '.join(map(str, prices)) or 'none'}")
-        prices[name] = check_range(f"price of {name}", prices[name], low=LEAST)
+        prices[name] = check_range(f"price of {name}", own[0], low=LEAST)
     return prices

@@ -85,6 +85,8 @@ def _notes(table: pd.DataFrame, currency: str | None) -> list[str]:
     """What the numbers are."""
     unit = "GPU-hours" if table.attrs["cost"] == "GPU-h" else currency or OWN_CURRENCY
     lines = [f"Cost: of a million output tokens, in {unit}."]
+    if table.attrs.get("formats"):
+        lines.append(f"Formats: {table.attrs['formats']}.")
     if "simulated_ttft_s" in table:
         percentile, arrivals = table.attrs["percentile"], table.attrs["arrivals"]
         lines.insert(0, f"Times: {percentile:g} % of the requests keep them, simulated, {arrivals} arrivals;"
