@@ -35,7 +35,7 @@ def hf(method, **more):
     ("name", "bits"),
     [
         ("q4_0", 4.5), ("q4_1", 5), ("q5_0", 5.5), ("q5_1", 6), ("q8_0", 8.5), ("q2_k", 2.625), ("q3_k", 3.4375),
-        ("q4_k", 4.5), ("q5_k", 5.5), ("q6_k", 6.5625), ("iq4_xs", 4.25), ("gptq2", 2 + 18 / 128),
+        ("q4_k", 4.5), ("q5_k", 5.5), ("q6_k", 6.5625), ("iq4_xs", 4.25), ("iq4_nl", 4.5), ("gptq2", 2 + 18 / 128),
         ("gptq3", 3 + 19 / 128), ("gptq8", 8 + 24 / 128), ("w4a16", 4.125), ("w8a16", 8.125), ("mxfp8", 8.25),
         ("nf4", 4.5), ("nf4_double", 4 + 8 / 64 + 32 / (64 * 256)), ("mlx4", 4.5), ("mlx3", 3.5), ("mlx8", 8.5),
     ],
@@ -50,12 +50,25 @@ def test_bits_of_a_weight_with_its_scales(name, bits):
         ("llama-2-7b", "q4_k_s", 4.58), ("llama-2-7b", "q4_k_m", 4.84), ("llama-2-7b", "q5_k_s", 5.52),
         ("llama-2-7b", "q5_k_m", 5.68), ("llama-2-7b", "q6_k", 6.56), ("llama-2-70b", "q4_k_m", 4.80),
         ("llama-2-70b", "q5_k_m", 5.65), ("llama-3.1-8b", "q4_k_m", 4.89), ("llama-3.1-8b", "q5_k_m", 5.70),
-        ("llama-3.1-8b", "q2_k", 3.16), ("llama-3.1-8b", "q8_0", 8.50),
+        ("llama-3.1-8b", "q2_k", 3.16), ("llama-3.1-8b", "q8_0", 8.50), ("llama-3.1-8b", "iq4_xs", 4.46),
+        ("llama-3.1-8b", "iq4_nl", 4.68),
     ],
 )  # fmt: skip
 def test_files_of_llama_cpp_have_the_bits_that_it_prints(model, name, printed):
     replica = Replica("h100-sxm", model, weight_dtype=name)
     assert 8 * weights(replica) / replica.model.parameters == pytest.approx(printed, abs=0.006)  # printed to 0.01
+
+
+def test_formats_are_read_in_any_case():
+    own, loud = (
+        wb.serving.estimate("h100-sxm", "llama-3-8b", weight_dtype=weight, activation_dtype=wide, kv_dtype=kv)
+        for weight, wide, kv in (("q4_k_m", "bf16", "fp8"), ("Q4_K_M", "BF16", "FP8"))
+    )
+    assert own.identical(loud)
+    grid = wb.roofline_grid("h100-sxm", "llama-3-8b", weight_dtype="FP8", kv_dtype="Int8")
+    assert (grid.attrs["weight_dtype"], grid.attrs["kv_dtype"]) == ("fp8", "int8")
+    with pytest.raises(ValueError, match="^unknown weight_dtype 'Q4_K_X'. Did you mean"):
+        Formats("Q4_K_X")
 
 
 # Weights of real checkpoints, on one GPU of tp.
@@ -205,8 +218,8 @@ def test_layers_with_experts_are_counted_as_the_config_says():
         (hf("compressed-tensors"), {}, "quantization_config: config_groups: Field required"),
         ({"quantization_config": compressed(group(6))}, {}, "num_bits = 6 of type 'float': expected float 4 or 8"),
         ({"quantization_config": compressed({"weights": None})}, {}, "group_0: weights = None: expected an object"),
-        (hf("modelopt", quant_algo="FP7"), {}, "unknown quant_algo 'FP7'. Allowed: FP8, "),
-        (hf("torchao", quant_type="int4"), {}, "unknown quant_type 'int4'. Did you mean 'int4_weight_only'"),
+        (hf("modelopt", quant_algo="FP7"), {}, "unknown quant_algo 'FP7'. Did you mean 'FP8', "),
+        (hf("torchao", quant_type="int4"), {}, "unknown quant_type 'int4'. Did you mean 'Int4WeightOnlyConfig'"),
         ({}, modelopt("FP8", kv="FP7"), "hf_quant_config.json: unknown kv_cache_quant_algo 'FP7'"),
         ({}, modelopt("MIXED_PRECISION"), "quantized_layers: Field required with quant_algo MIXED_PRECISION"),
         ({"quantization": {"bits": 7, "group_size": 64}}, {}, "bits = 7: Input should be 2 or 3 or 4 or 5 or 6 or 8"),

@@ -1,5 +1,6 @@
 """Number formats: what an element costs in memory, and what a kernel computes in."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..common.arguments import one_of, whole_number
@@ -47,7 +48,7 @@ GROUP_FORMATS: dict[str, GroupFormat] = {
         for name, (bits, block, size) in {
             "q4_0": (4, 32, 18), "q4_1": (4, 32, 20), "q5_0": (5, 32, 22), "q5_1": (5, 32, 24), "q8_0": (8, 32, 34),
             "q2_k": (2, 256, 84), "q3_k": (3, 256, 110), "q4_k": (4, 256, 144), "q5_k": (5, 256, 176),
-            "q6_k": (6, 256, 210), "iq4_xs": (4, 256, 136),
+            "q6_k": (6, 256, 210), "iq4_xs": (4, 256, 136), "iq4_nl": (4, 32, 18),
         }.items()
     },
 }  # fmt: skip
@@ -56,9 +57,11 @@ GROUP_FORMATS: dict[str, GroupFormat] = {
 WEIGHT_DTYPES = (*WIDTH, *GROUP_FORMATS)
 
 
-def check_dtype(role: str, dtype: str) -> str:
-    """Return `dtype` if it is allowed in that role (weight, lm_head, activation, kv), or raise ValueError."""
-    return str(one_of(f"{role}_dtype", dtype, WEIGHT_DTYPES if role in ("weight", "lm_head") else WIDTH))
+def check_dtype(role: str, dtype: str, also: Iterable[str] = ()) -> str:
+    """Return `dtype`, in small letters, if its role (weight, lm_head, activation, kv) has it, or raise ValueError."""
+    allowed = dict.fromkeys((*(WEIGHT_DTYPES if role in ("weight", "lm_head") else WIDTH), *also))
+    small = dtype.lower() if isinstance(dtype, str) else dtype
+    return str(one_of(f"{role}_dtype", small if small in allowed else dtype, allowed))
 
 
 def plain_width(dtype: str, name: str = "dtype") -> float:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..catalog import GPU, Model, PartFormat
-from ..catalog.dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, check_dtype, compute_dtype, kernel_format
+from ..catalog.dtypes import GROUP_FORMATS, WIDTH, check_dtype, compute_dtype, kernel_format
 from ..catalog.gguf import MIXES, head_format, layer_share
-from ..common.arguments import one_of
 from ..common.matrices import layer_matrices
 from ..operators import OPERATORS, Widths
 from ..operators.cost import WEIGHT_OPERANDS
@@ -47,7 +46,7 @@ class OperandFormats:
 
 @dataclass(frozen=True)
 class Formats:
-    """The formats that a user asks for; `of` a model, with those of its checkpoint. ValueError for an unknown one."""
+    """The formats that a user asks for, in any case; `of` a model, with its own. ValueError for an unknown one."""
 
     weight: str | None = None  #: of every matrix; None is the checkpoint's own (fp16 unless it is quantized)
     activation: str | None = None  #: of activations; None is what the checkpoint says, or 16 bits
@@ -55,10 +54,9 @@ class Formats:
     lm_head: str | None = None  #: of lm_head's weights; None: the other weights', or fp16 where those are narrower
 
     def __post_init__(self) -> None:
-        one_of("weight_dtype", self.weight, (None, *dict.fromkeys((*WEIGHT_DTYPES, *MIXES))))
-        for role in ("lm_head", "activation", "kv"):
+        for role in ("weight", "lm_head", "activation", "kv"):  # in small letters, as they are looked up
             if (dtype := getattr(self, role)) is not None:
-                check_dtype(role, dtype)
+                object.__setattr__(self, role, check_dtype(role, dtype, MIXES if role == "weight" else ()))
 
     def of(self, model: Model, gpus: Iterable[GPU] = ()) -> OperandFormats:
         """What they come to for a model, on GPUs that all have the rate that it computes in by default."""
@@ -119,7 +117,7 @@ def _mixed(model: Model, name: str) -> dict[str, PartFormat]:
     for operator, matrix in layer_matrices(model).items():
         if operator in OPERATORS and (kind := OPERATORS[operator].operand) in WEIGHT_OPERANDS:
             rule = rules.get("down_proj" if operator.endswith("down_proj") else operator)
-            share = layer_share(rule[1], model.n_layers) if rule else 0.0
+            share = layer_share(rule[1], model.n_layers, model.n_heads / model.n_kv_heads) if rule else 0.0
             more = PartFormat(format=rule[0]).width if rule else 0.0
             bits[kind] += 8 * matrix.weights * ((1 - share) * usual.width + share * more)
             total[kind] += matrix.weights
