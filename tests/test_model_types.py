@@ -264,6 +264,11 @@ DRAFTS = {  # of SafeAILab/EAGLE, sgl-project/SpecForge and Tencent/AngelSlim
     "DFlash's settings": (test_hf.QWEN3 | {"dflash_config": {"block": 16}}, "dflash_config = .*draft head"),
     "MTP": (test_hf.QWEN3 | {"architectures": ["Qwen3_5MTPDraftModel"]}, "a draft head, not a qwen3"),
     "Medusa": (LLAMA | {"medusa_num_heads": 5}, "medusa_num_heads = 5: .*draft head"),
+    "Medusa's own file": (
+        {"base_model_name_or_path": "lmsys/vicuna-7b-v1.3", "medusa_num_heads": 2},
+        "medusa_num_heads = 2: a draft head",
+    ),
+    "Medusa's type": (LLAMA | {"model_type": "medusa"}, "model_type = 'medusa': a draft head"),
 }
 
 
@@ -271,6 +276,12 @@ DRAFTS = {  # of SafeAILab/EAGLE, sgl-project/SpecForge and Tencent/AngelSlim
 def test_draft_heads_are_no_models(name):
     config, message = DRAFTS[name]
     refused(message, config)
+
+
+def test_a_class_without_a_head_is_no_language_model():
+    """Of an embedder, such as Qwen3-Embedding; but Bloom's and ChatGLM's files call their language models so, too."""
+    refused("architectures = 'Qwen3Model': an embedder", test_hf.QWEN3 | {"architectures": ["Qwen3Model"]})
+    assert {wb.from_hf_config(CONFIGS[name]).family for name in ("bloom", "chatglm")} == {"bloom", "chatglm"}
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ def hf(method, **more):
         ("q4_0", 4.5), ("q4_1", 5), ("q5_0", 5.5), ("q5_1", 6), ("q8_0", 8.5), ("q2_k", 2.625), ("q3_k", 3.4375),
         ("q4_k", 4.5), ("q5_k", 5.5), ("q6_k", 6.5625), ("iq4_xs", 4.25), ("iq4_nl", 4.5), ("gptq2", 2 + 18 / 128),
         ("gptq3", 3 + 19 / 128), ("gptq8", 8 + 24 / 128), ("w4a16", 4.125), ("w8a16", 8.125), ("mxfp8", 8.25),
-        ("nf4", 4.5), ("nf4_double", 4 + 8 / 64 + 32 / (64 * 256)), ("mlx4", 4.5), ("mlx3", 3.5), ("mlx8", 8.5),
+        ("nf4", 4.5), ("nf4_double", 4 + 8 / 64 + 32 / (64 * 256)), ("bnb_fp4", 4.5),
+        ("bnb_fp4_double", 4 + 8 / 64 + 32 / (64 * 256)), ("int4_group", 4.25),
+        ("mlx4", 4.5), ("mlx3", 3.5), ("mlx8", 8.5),
     ],
 )  # fmt: skip
 def test_bits_of_a_weight_with_its_scales(name, bits):
@@ -124,6 +126,7 @@ def compressed(*groups, ignore=("lm_head",), **more):
     return {"quant_method": "compressed-tensors", "config_groups": groups, "ignore": list(ignore), **more}
 
 
+SPARSE = {"format": "sparse-24-bitmask", "sparsity_structure": "2:4", "targets": ["Linear"], "ignore": ["lm_head"]}
 CACHE = {"kv_cache_scheme": {"num_bits": 8, "type": "float"}}
 BF16_ATTENTION = "attention bf16"
 
@@ -137,7 +140,13 @@ BF16_ATTENTION = "attention bf16"
         (hf("fp8", weight_block_size=[64, 64]), {}, "fp8_block (linear), activations fp8"),
         (hf("mxfp4"), {}, "mxfp4 (linear)"),
         (hf("bitsandbytes", load_in_8bit=True, llm_int8_skip_modules=["lm_head"]), {}, "int8 (linear)"),
-        (hf("bitsandbytes", load_in_4bit=True, bnb_4bit_use_double_quant=True), {}, "nf4_double (linear)"),
+        (hf("bitsandbytes", load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True), {},
+         "nf4_double (linear)"),
+        (hf("bitsandbytes", load_in_4bit=True), {}, "bnb_fp4 (linear)"),  # the class's default
+        (hf("torchao", quant_type="int4_weight_only", quant_type_kwargs={"group_size": 128}), {},
+         "int4_group (linear)"),
+        ({"quantization_config": compressed(group(8), sparsity_config={"format": "dense"})}, {}, "fp8 (linear)"),
+        ({}, modelopt("NVFP4", kv="NVFP4"), "nvfp4 (linear), activations fp4, KV cache nvfp4"),
         (hf("torchao", quant_type={"default": {"_type": "Int8WeightOnlyConfig"}}), {}, "int8 (linear)"),
         ({"quantization_config": compressed(group(8, inputs=8), **CACHE)}, {},
          "fp8 (linear), activations fp8, KV cache fp8"),
@@ -212,7 +221,16 @@ def test_layers_with_experts_are_counted_as_the_config_says():
         (hf("aqlm"), {}, "quantization_config: unknown quant_method 'aqlm'. Did you mean 'awq'?"),
         (hf("awq", bits=8), {}, "quantization_config: bits = 8: Input should be 4"),
         (hf("gptq", bits=5), {}, "quantization_config: bits = 5: Input should be 2 or 3 or 4 or 8 or 16"),
-        (hf("gptq", group_size=True), {}, "quantization_config: group_size = True: expected a whole number"),
+        (hf("gptq", group_size=128), {}, "quantization_config: bits: Field required"),
+        (hf("bitsandbytes", load_in_4bit=True, bnb_4bit_quant_type="fp3"), {}, "unknown bnb_4bit_quant_type 'fp3'"),
+        ({"quantization_config": compressed(group(4, "int", inputs=4))}, {}, "group_0: int4 activations: not modelled"),
+        ({"quantization_config": compressed(group(8), sparsity_config=SPARSE)}, {},
+         "sparsity_config: 'sparse-24-bitmask': not read, no Model holds sparse weights"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "sparsity_config": SPARSE}}, {},
+         "sparsity_config: 'sparse-24-bitmask': not read, no Model holds sparse weights"),
+        ({"quantization_config": compressed(group(4, "int"), format="marlin-24")}, {},
+         "format = 'marlin-24': not read"),
+        (hf("gptq", bits=4, group_size=True), {}, "quantization_config: group_size = True: expected a whole number"),
         (hf("fp8", weight_block_size=[128]), {}, "weight_block_size = ['128']: expected two numbers, such as"),
         (hf("bitsandbytes"), {}, "load_in_4bit = None, load_in_8bit = None: expected one of them"),
         (hf("compressed-tensors"), {}, "quantization_config: config_groups: Field required"),
@@ -241,6 +259,31 @@ def test_what_is_unknown_is_refused_in_one_line(config, sidecars, message):
     assert message in str(refused.value)
     assert len(str(refused.value)) < 200
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (hf("exl2"), "unknown quant_method 'exl2'."), (hf("gptq_marlin"), "Did you mean 'gptq'?"),
+        (hf("modelopt", quant_algo="FOO4"), "unknown quant_algo 'FOO4'."),
+        (hf("torchao", quant_type="fp6_weight_only"), "Did you mean 'float8_weight_only'"),
+    ],
+)  # fmt: skip
+def test_an_unknown_method_is_one_short_line_behind_a_long_path(method, message):
+    with pytest.raises(ValueError, match="unknown quant_") as refused:
+        quantization(method, {}, LLAMA, "/" + "a" * 80 + "/config.json")
+    assert message in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+def test_a_cache_in_nvfp4_counts_its_scales():
+    """32 layers, 8 heads, 128 for keys and for values, of 4 bits with an fp8 scale per 16: 4.5 bits."""
+    model = stored(LLAMA, {}, modelopt("NVFP4", kv="NVFP4"))
+    for estimate in (
+        wb.serving.estimate("b200-sxm", model), wb.serving.estimate("b200-sxm", "llama-3-8b", kv_dtype="nvfp4")
+    ):  # fmt: skip
+        assert float(estimate.kv_bytes_per_token.squeeze()) == 32 * 2 * 8 * 128 * 4.5 / 8
+    assert float(wb.roofline_grid("b200-sxm", model, phase="decode").time.sum()) > 0
 
 
 def test_a_catalog_entry_names_formats_by_part_and_refuses_others():

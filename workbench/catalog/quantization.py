@@ -6,12 +6,13 @@ from pydantic import AfterValidator, model_validator
 
 from ..common.arguments import one_of
 from ..common.yaml_records import Count, Number, Record
-from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, element_bytes
+from .dtypes import GROUP_FORMATS, KV_DTYPES, WEIGHT_DTYPES, WIDTH, element_bytes
 
 #: Parts of a model that may have a format of their own; "other" are projections of inputs that only some models have.
 MODEL_PARTS = ("attention", "linear_attention", "mlp", "experts", "shared", "other", "lm_head", "embeddings")
 
 _Stored = Annotated[str, AfterValidator(lambda name: str(one_of("format", name, WEIGHT_DTYPES)))]
+_Cached = Annotated[str, AfterValidator(lambda name: str(one_of("format", name, KV_DTYPES)))]
 _Plain = Annotated[str, AfterValidator(lambda name: str(one_of("format", name, WIDTH)))]
 
 
@@ -60,7 +61,7 @@ class Quantization(PartFormat):
     other: PartFormat | None = None
     lm_head: PartFormat | None = None
     embeddings: PartFormat | None = None
-    kv: _Plain | None = None  #: what the KV cache is meant to be in; None: the checkpoint does not say
+    kv: _Cached | None = None  #: what the KV cache is meant to be in; None: the checkpoint does not say
     activation: _Plain | None = None  #: what activations are narrowed to; None: they stay in 16 bit
 
     def of(self, part: str) -> PartFormat | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..catalog import GPU, Model, PartFormat
-from ..catalog.dtypes import GROUP_FORMATS, WIDTH, check_dtype, compute_dtype, kernel_format
+from ..catalog.dtypes import GROUP_FORMATS, WIDTH, check_dtype, compute_dtype, element_bytes, kernel_format
 from ..catalog.gguf import MIXES, head_format, layer_share
 from ..common.matrices import layer_matrices
 from ..operators import OPERATORS, Widths
@@ -65,7 +65,8 @@ class Formats:
         activation, assumed = (self.activation, "") if self.activation else _activation(model, gpus)
         kv = self.kv or (said.kv if said and said.kv else "fp16")
         stored: dict[str, Any] = {kind: weights[kind].width for kind in WEIGHT_OPERANDS}
-        widths = Widths(activation=WIDTH[activation], kv=WIDTH[kv], by_weights=self.activation is None, **stored)
+        stored["kv"] = element_bytes(kv)
+        widths = Widths(activation=WIDTH[activation], by_weights=self.activation is None, **stored)
         return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, assumed)
 
     def _weights(self, model: Model) -> dict[str, PartFormat]:
