@@ -163,9 +163,12 @@ BF16_ATTENTION = "attention bf16"
             group(8, inputs=8, targets=["re:.*self_attn.*"]),
             group(4, inputs=4, group_size=16, targets=["re:.*mlp.*"]))}, {},
          "nvfp4 (linear), attention fp8, activations fp4"),
-        ({"quantization_config": compressed(  # of the two one leaves activations in 16 bit: so does the model
+        ({"quantization_config": compressed(
             group(8, inputs=8, targets=["re:.*self_attn.*"]), group(4, "int", group_size=128, targets=["re:.*mlp.*"])
-         )}, {}, "w4a16 (linear), attention fp8"),
+         )}, {}, "w4a16 (linear), attention fp8 with fp8 activations"),
+        ({"quantization_config": compressed(
+            group(8, targets=["re:.*self_attn.*"]), group(8, inputs=8, targets=["re:.*mlp.*"])
+         )}, {}, "fp8 (linear), attention fp8 with bf16 activations, activations fp8"),
         ({"quantization_config": {"quant_algo": "FP8", "producer": {"name": "modelopt"}}}, {},
          "fp8 (linear), activations fp8"),
         (hf("modelopt", quant_algo="NVFP4", ignore=["lm_head", "model.layers.*.self_attn*"]), modelopt(
@@ -223,6 +226,9 @@ def test_layers_with_experts_are_counted_as_the_config_says():
         (hf("gptq", bits=5), {}, "quantization_config: bits = 5: Input should be 2 or 3 or 4 or 8 or 16"),
         (hf("gptq", group_size=128), {}, "quantization_config: bits: Field required"),
         (hf("bitsandbytes", load_in_4bit=True, bnb_4bit_quant_type="fp3"), {}, "unknown bnb_4bit_quant_type 'fp3'"),
+        ({"quantization_config": compressed(
+            group(8, inputs=8, targets=["re:.*down_proj"]), group(4, "int", targets=["re:.*(gate|up)_proj"]))}, {},
+         "mlp: activations in several formats: expected one for each part"),
         ({"quantization_config": compressed(group(4, "int", inputs=4))}, {}, "group_0: int4 activations: not modelled"),
         ({"quantization_config": compressed(group(8), sparsity_config=SPARSE)}, {},
          "sparsity_config: 'sparse-24-bitmask': not read, no Model holds sparse weights"),
@@ -332,6 +338,30 @@ def test_a_grid_computes_each_part_in_its_format():
     names = dict(zip(times.flag_values, times.flag_meanings.split(), strict=True))
     used = {name: names[int(times.sel(operator=name, phase="decode").squeeze())] for name in ("qkv_proj", "down_proj")}
     assert ("fp8" in used["down_proj"], "fp8" in used["qkv_proj"]) == (True, False)
+
+
+GROUPS = (group(8, inputs=8, targets=["re:.*self_attn.*"]), group(4, "int", group_size=128, targets=["re:.*mlp.*"]))
+TWO = {"quantization_config": compressed(*GROUPS)}
+
+
+def test_groups_compute_with_their_own_activations():
+    """Of one token: (4096 x 6144) weights of 1 byte and as wide activations; 4.125 bits a weight beside 16-bit ones."""
+    model, card = stored(LLAMA, TWO), wb.gpu("h100-sxm")
+    at = wb.roofline_grid(card, model, phase="decode").isel(gpu=0, model=0, phase=0, batch_size=0, seq_len=0)
+    moved = {name: float(at.bytes.sel(operator=name)) for name in ("qkv_proj", "gate_up_proj")}
+    assert moved == {
+        "qkv_proj": 4096 * 6144 + (4096 + 6144), "gate_up_proj": 4096 * 28672 * 4.125 / 8 + 2 * (4096 + 28672)
+    }  # fmt: skip
+    peaks = {name: float(at.peak_flop_rate.sel(operator=name)) for name in (*moved, "lm_head")}
+    assert peaks == {name: card.peak_flop_rate("fp8" if name == "qkv_proj" else "bf16") for name in peaks}
+    assert at.attrs["activation_dtype"] == "as stored"
+    server = Replica(card, model).peaks
+    assert (server["o_proj"], server["down_proj"]) == (card.peak_flop_rate("fp8"), card.peak_flop_rate("bf16"))
+    wide = Formats(activation="fp16").of(model, [card])
+    assert (wide.computes_in("qkv_proj"), wide.computes_in("down_proj")) == ("fp16", "fp16")
+    old = Formats().of(model, [wb.gpu("a100-80gb-sxm")])
+    assert old.computes_in("qkv_proj") == "fp16"
+    assert old.assumed == "a100-80gb-sxm: no fp8 rate, so llama-3-8b computes in fp16"
 
 
 def test_a_server_keeps_each_part_in_its_format():

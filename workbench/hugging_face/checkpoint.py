@@ -17,6 +17,9 @@ from .modules import ENDS, TAILS, Match, match
 #: Files beside a config.json that say how it is quantized: modelopt's, GPTQ's and AWQ's.
 SIDECARS = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
 
+#: In place of the format of all activations, where parts of the model have several.
+BY_PART = "by part"
+
 
 def quantization(
     config: Mapping[str, Any], sidecars: Mapping[str, Any], model: Model, where: str
@@ -102,10 +105,20 @@ def _by_part(scheme: Scheme, config: Mapping[str, Any], model: Model, where: str
     for part, counted in counts.items():
         if part not in ("lm_head", "embeddings") and stored[part].format != "bf16":
             layers[part] = counted.total()
-    main = stored[max(layers, key=lambda part: layers[part])] if layers else next(iter(narrow))[0]
+    activation, own = _activation(narrow), dict[str, str | None]()
+    if activation == BY_PART:
+        own = {part: _activation(form for form in counted if form != plain) for part, counted in counts.items()}
+        if several := [part for part, one in own.items() if one == BY_PART]:
+            raise ValueError(f"{where}: {several[0]}: activations in several formats: expected one for each part")
+    most = max(layers, key=lambda part: layers[part]) if layers else None
+    main = stored[most] if most else next(iter(narrow))[0]
+    activation = own.get(most) if own and most else activation
+    for part, one in own.items():
+        if one != activation and stored[part].format != "bf16":
+            stored[part] = stored[part].model_copy(update={"activation": one or "bf16"})
     others = {part: form for part, form in stored.items() if form != main or part in ("lm_head", "embeddings")}
     experts_alone = [*layers] == ["experts"] and all(form.format == "bf16" for form in others.values())
-    fields: dict[str, Any] = main.model_dump() | {"kv": scheme.kv, "activation": _activation(narrow)}
+    fields: dict[str, Any] = main.model_dump() | {"kv": scheme.kv, "activation": activation}
     fields |= {"scope": "experts"} if experts_alone else {part: form.model_dump() for part, form in others.items()}
     return validated(Quantization, fields, f"{where}: quantization")
 
@@ -119,16 +132,16 @@ def _mean(counted: Mapping[Form, int]) -> PartFormat:
     return PartFormat(format=most.format, group_size=most.group_size, bits=bits)
 
 
-def _activation(narrow: Iterable[Form]) -> str | None:
-    """The format of all activations: the narrowest, where every product then computes as its own would; else 16 bit."""
-    forms = {form.format: activation for form, activation in narrow}
-    asked = set(forms.values())
+def _activation(forms: Iterable[Form]) -> str | None:
+    """The format of activations with which every product computes as its own would; `BY_PART` where none is."""
+    pairs = {(form.format, activation) for form, activation in forms}
+    asked = {activation for _, activation in pairs}
+    if asked <= {None}:
+        return None
     for one in ("fp4", "fp8", "int8"):
-        if one in asked and all(
-            own and compute_dtype(form, one) == compute_dtype(form, own) for form, own in forms.items()
-        ):
+        if one in asked and all(own and compute_dtype(form, one) == compute_dtype(form, own) for form, own in pairs):
             return one
-    return None
+    return BY_PART
 
 
 def _shares(

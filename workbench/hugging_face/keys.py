@@ -75,9 +75,7 @@ def check_architecture(classes: object, model_type: str, stems: Collection[str],
             draft = "a draft head, " if DRAFT.search(str(name)) else ""
             raise ValueError(f"{where}: architectures = {shown(name)}: {draft}not a {model_type} language model")
         if stem[2] == "Model" and model_type in FAMILIES and model_type not in HEADED:
-            raise ValueError(
-                f"{where}: architectures = {shown(name)}: an embedder, without a language model's head"
-            )
+            raise ValueError(f"{where}: architectures = {shown(name)}: an embedder, without a language model's head")
 
 
 def check_keys(

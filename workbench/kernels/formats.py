@@ -16,8 +16,8 @@ from ..operators.cost import WEIGHT_OPERANDS
 class OperandFormats:
     """Number format of each kind of operand of one model, and its widths [byte], a checkpoint's scales included."""
 
-    weights: dict[str, PartFormat]  #: by `operators.cost.WEIGHT_OPERANDS`
-    activation: str
+    weights: dict[str, PartFormat]  #: by `operators.cost.WEIGHT_OPERANDS`; some with activations of their own
+    activation: str  #: of all others
     kv: str
     embeddings: float  #: width of the embedding's tables [byte]
     widths: Widths
@@ -34,14 +34,19 @@ class OperandFormats:
         kind = OPERATORS[operator].operand if operator in OPERATORS else "weight"
         return self.weights[kind].format if kind in WEIGHT_OPERANDS else str(getattr(self, kind))
 
+    def narrowed(self, operator: str) -> str:
+        """The format of the activations that an operator multiplies a stored operand with."""
+        kind = OPERATORS[operator].operand if operator in OPERATORS else "weight"
+        return (self.weights[kind].activation if kind in WEIGHT_OPERANDS else None) or self.activation
+
     def kernel_format(self, operator: str) -> str:
         """The kind of kernel, by formats, that an operator runs: a key of `catalog.fits.NEAR_FORMATS`."""
         cache = operator in OPERATORS and OPERATORS[operator].operand == "kv"
-        return kernel_format(self.stored(operator), self.activation, cache=cache)
+        return kernel_format(self.stored(operator), self.narrowed(operator), cache=cache)
 
     def computes_in(self, operator: str) -> str:
         """The format that an operator computes in."""
-        return compute_dtype(self.stored(operator), self.activation)
+        return compute_dtype(self.stored(operator), self.narrowed(operator))
 
 
 @dataclass(frozen=True)
@@ -61,13 +66,21 @@ class Formats:
     def of(self, model: Model, gpus: Iterable[GPU] = ()) -> OperandFormats:
         """What they come to for a model, on GPUs that all have the rate that it computes in by default."""
         said = model.quantization
-        weights = self._weights(model)
-        activation, assumed = (self.activation, "") if self.activation else _activation(model, gpus)
+        weights, cards = self._weights(model), list(gpus)
+        whole, told = _activation(said.activation if said else None, model, cards)
+        assumed = {} if self.activation else {told: None}
+        for kind, form in weights.items():
+            if form.activation:
+                one, told = (None, "") if self.activation else _activation(form.activation, model, cards)
+                weights[kind], assumed[told] = form.model_copy(update={"activation": one}), None
+        activation = self.activation or whole
         kv = self.kv or (said.kv if said and said.kv else "fp16")
         stored: dict[str, Any] = {kind: weights[kind].width for kind in WEIGHT_OPERANDS}
         stored["kv"] = element_bytes(kv)
-        widths = Widths(activation=WIDTH[activation], by_weights=self.activation is None, **stored)
-        return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, assumed)
+        own = tuple((kind, WIDTH[form.activation]) for kind, form in weights.items() if form.activation)
+        widths = Widths(activation=WIDTH[activation], by_weights=self.activation is None, narrowed=own, **stored)
+        told = "; ".join(filter(None, assumed))
+        return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, told)
 
     def _weights(self, model: Model) -> dict[str, PartFormat]:
         """By part of the model, and of the embeddings."""
@@ -89,17 +102,18 @@ class Formats:
 
 def one_for_all(formats: Iterable[OperandFormats], role: str) -> str:
     """The format of "activation" or "kv" where all models have the same, else "as stored"."""
-    found = {str(getattr(each, role)) for each in formats}
+    every = list(formats)
+    parts = {form.activation for each in every for form in each.weights.values() if form.activation}
+    found = {str(getattr(each, role)) for each in every} | (parts if role == "activation" else set())
     return found.pop() if len(found) == 1 else "as stored"
 
 
-def _activation(model: Model, gpus: Iterable[GPU]) -> tuple[str, str]:
+def _activation(said: str | None, model: Model, cards: list[GPU]) -> tuple[str, str]:
     """The format of a model's activations where none is asked for, and what has to be said of it.
 
     What the checkpoint says where all GPUs have that rate, else 16 bits, as the engines' weight-only kernels take.
     """
-    cards = list(gpus)
-    said = model.quantization.activation if model.quantization else None
+    said = None if said is None or WIDTH[said] >= WIDTH["fp16"] else said
     lacking = [card.id for card in cards if said and said not in card.dense_tflops]
     if said and not lacking:
         return said, ""

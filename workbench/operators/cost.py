@@ -88,6 +88,7 @@ class Widths:
     linear_attention: float | None = None
     mlp: float | None = None  #: dense ones
     shared: float | None = None  #: experts that every token passes
+    narrowed: tuple[tuple[str, float], ...] = ()  #: activations of parts that are not as the others', by operand
     by_weights: bool = False  #: activations are no narrower than the weights that they are multiplied with
 
     def stored(self, operand: str) -> float:
@@ -101,9 +102,10 @@ class Widths:
             return self
         weight = self.stored(operand)
         least = next((width for width in (2.0, 1.0) if self.by_weights and weight >= width), 0.0)
-        if (weight, max(self.activation, least)) == (self.weight, self.activation):
+        activation = max(dict(self.narrowed).get(operand, self.activation), least)
+        if (weight, activation) == (self.weight, self.activation):
             return self
-        return replace(self, weight=weight, activation=max(self.activation, least))
+        return replace(self, weight=weight, activation=activation)
 
     @property
     def residual(self) -> float:
