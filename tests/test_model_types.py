@@ -244,6 +244,24 @@ def test_a_folder_is_called_as_it_is_from_within_and_a_dict_as_it_says(tmp_path,
             wb.from_hf_config(LLAMA, name=name)
 
 
+def test_a_repository_in_the_cache_is_its_main_revision_or_its_only_one(tmp_path):
+    folder = tmp_path / "hub" / "models--org--Llama-2"
+    for revision, layers in (("aaa", 32), ("bbb", 16)):
+        (folder / "snapshots" / revision).mkdir(parents=True)
+        written = json.dumps(LLAMA | {"num_hidden_layers": layers})
+        (folder / "snapshots" / revision / "config.json").write_text(written)
+    with pytest.raises(ValueError, match="2 snapshots and no refs/main of one; give the folder of one, such as aaa$"):
+        wb.from_hf_config(folder)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("bbb\n")
+    assert (wb.from_hf_config(folder).id, wb.from_hf_config(str(folder)).n_layers) == ("llama-2", 16)
+    (folder / "refs" / "main").write_text("gone")
+    with pytest.raises(ValueError, match="2 snapshots and no refs/main of one"):
+        wb.from_hf_config(folder)
+    (folder / "snapshots" / "bbb").rename(tmp_path / "bbb")
+    assert wb.from_hf_config(folder).n_layers == 32
+
+
 # Refused ----------------------------------------------------------------------------------------------------------
 
 
