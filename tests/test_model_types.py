@@ -158,6 +158,58 @@ def test_patterns_of_dense_layers_are_not_those_of_experts():
     assert (stored.format, stored.scope) == ("w4a16", "experts")
 
 
+def kept(name, *left_out):
+    """Parts of a model in 8 bits, with their bits, where some modules are left out."""
+    given = {"quant_method": "fp8", "ignore": list(left_out)}
+    stored = wb.from_hf_config(CONFIGS[name] | {"quantization_config": given}).quantization
+    parts = ("attention", "linear_attention", "mlp", "experts", "shared")
+    return {part: 8 * stored.of(part).width for part in parts}
+
+
+EIGHT = dict.fromkeys(("attention", "linear_attention", "mlp", "experts", "shared"), 8.0)
+KDA = 2304 * (3 * 4096 + 32 + 2 * 128) + 2 * 128 * 4096 + 4096 * 2304  # weights of a layer, counted by hand
+
+
+@pytest.mark.parametrize(
+    ("left_out", "sixteen"),
+    [
+        (["re:.*self_attn.*"], KDA),
+        (["re:.*self_attn.(q|k|v)_proj"], 3 * 2304 * 4096),
+        (["re:.*f_a_proj", "re:.*b_proj$"], 2304 * (128 + 32) + 2 * 128 * 4096),
+        ([f"model.layers.{i}.self_attn.o_proj" for i in range(27)], 4096 * 2304),
+        (["model.layers.0.self_attn", "model.layers.3.self_attn"], KDA / 20),  # the first is KDA's, the other is not
+    ],
+)
+def test_modules_of_kda_layers_are_attentions_by_name(left_out, sixteen):
+    found = kept("Kimi-Linear-48B-A3B", *left_out)
+    assert found["linear_attention"] == pytest.approx(8 + 8 * sixteen / KDA)
+    assert (found["mlp"], found["experts"]) == (8, 8)
+    assert kept("Qwen3-Next-80B-A3B", "re:.*self_attn.*") == EIGHT | {"attention": 16}
+    assert kept("Qwen3-Next-80B-A3B", "re:.*linear_attn.*") == EIGHT | {"linear_attention": 16}
+    assert kept("NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "re:.*mixer.in_proj")["attention"] == 8
+
+
+@pytest.mark.parametrize(
+    ("left_out", "changed"),
+    [
+        (["re:.*shared_mlp.*"], {"shared": 16}),
+        (["re:.*block_sparse_moe.*"], {"experts": 16}),
+        (["re:.*block_sparse_moe.router.*", "re:.*router.layer$"], {}),
+        ([f"model.layers.{i}.shared_mlp.{end}_linear" for i in range(40) for end in ("input", "output")],
+         {"shared": 16}),
+        ([f"model.layers.{i}.block_sparse_moe.router.layer" for i in range(40)], {}),
+        ([f"model.layers.{i}.block_sparse_moe.{end}_linear" for i in range(20) for end in ("input", "output")],
+         {"experts": 12}),
+        (["model.layers.0.mamba", "model.layers.5.self_attn"],
+         {"attention": 8 + 8 / 4, "linear_attention": 8 + 8 / 36}),
+        (["re:.*mamba.*"], {"linear_attention": 16}),
+        (["re:.*self_attn.*"], {"attention": 16}),
+    ],
+)  # fmt: skip
+def test_granite_is_read_by_the_names_of_its_modules(left_out, changed):
+    assert kept("granite-4.0-h-small", *left_out) == pytest.approx(EIGHT | changed)
+
+
 # RoPE scaling -----------------------------------------------------------------------------------------------------
 
 QWEN3_8B = test_hf.QWEN3 | {"hidden_size": 4096, "intermediate_size": 12288, "num_attention_heads": 32}

@@ -253,6 +253,11 @@ def test_layers_with_experts_are_counted_as_the_config_says():
         (hf("fp8", ignore=["re:(a+)+$"]), {}, "'(a+)+$': allowed are 5 repeats, and no repeated group"),
         (hf("fp8", ignore=["re:" + ".*" * 6]), {}, "allowed are 5 repeats, and no repeated group"),
         (hf("fp8", ignore=["re:["]), {}, "'[': no pattern: unterminated character set"),
+        (hf("fp8", ignore=["re:.*self_atn.*"]), {}, "'.*self_atn.*': matches no module that a Model has"),
+        (hf("fp8", ignore=["model.layers.*.self_atn*"]), {},
+         "'model.layers.*.self_atn*': matches no module that a Model has"),
+        ({"quantization_config": compressed(group(8), group(8, targets=["re:.*experts.*"]))}, {},
+         "'.*experts.*': matches no module that a Model has"),
         (hf("fp8", ignore=["x" * 501]), {}, "allowed are up to 200,000 names of up to 500 characters"),
         (hf("fp8", ignore=["re:.*"]), {}, "quantization_config: all modules are left out"),
         ({"quantization_config": {"bits": 4}}, {}, "quantization_config: quant_method: Field required"),
@@ -265,6 +270,20 @@ def test_what_is_unknown_is_refused_in_one_line(config, sidecars, message):
     assert message in str(refused.value)
     assert len(str(refused.value)) < 200
     assert "\n" not in str(refused.value)
+
+
+REAL = """re:.*gate$ re:visual.* re:.*lm_head re:.*mlp.gate$ re:.*block_sparse_moe.gate$ re:.*shared_expert_gate$
+re:model.visual.* re:.*vision_tower.* re:.*multi_modal_projector.* re:.*router re:.*linear_attn.* re:.*mtp.* re:.*norm.*
+re:.*embed_tokens$ re:^mtp.* re:.*conv1d.* re:.*mlp1.* re:.*audio_tower.* re:.*in_proj_ba$ re:.*kv_b_proj re:.*indexer.*
+re:.*mlp\\.experts\\.\\d+\\..* re:.*mlp.gate.* re:model\\.layers\\.61\\..* *block_sparse_moe.gate* *router* *mlp.gate.*
+*visual* *self_attn.kv_b_proj* *linear_attn.conv1d* model.layers.61* *embed_tokens* *mixer.conv1d* vision_model*
+*shared_expert_gate* re:.*mixer.* re:.*speech.* re:.*feed_forward.router$ re:.*e_score_correction_bias"""
+
+
+@pytest.mark.parametrize("pattern", REAL.split())
+def test_patterns_of_modules_that_others_have_are_read(pattern):
+    """Lists of what stays in 16 bit are copied from file to file: each of these leaves a Llama as it is."""
+    assert stored(LLAMA, hf("fp8", ignore=["lm_head", pattern])).quantization.format == "fp8"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def config_path(given: object) -> Path:
 
 
 def _snapshot(repository: Path) -> Path:
-    """The folder of the revision that a repository in Hugging Face's cache has as its main one, else of its only one."""
+    """The folder of a repository's main revision in Hugging Face's cache, else of the only one there."""
     main, found = repository / "refs" / "main", sorted(each.name for each in (repository / "snapshots").iterdir())
     revision = main.read_text(errors="replace").strip()[:200] if main.is_file() else ""
     if revision not in found and len(found) == 1:

@@ -12,7 +12,7 @@ from ..common.yaml_records import validated
 from ..operators import OPERATORS
 from .keys import STATED
 from .methods import Form, Scheme, read_scheme
-from .modules import ENDS, TAILS, Match, match
+from .modules import ENDS, Match, match, pieces
 
 #: Files beside a config.json that say how it is quantized: modelopt's, GPTQ's and AWQ's.
 SIDECARS = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
@@ -89,8 +89,9 @@ def _by_part(scheme: Scheme, config: Mapping[str, Any], model: Model, where: str
         part = "other" if operand == "weight" else operand
         default = None if scheme.experts_alone and part != "experts" else scheme.default
         counted = counts.setdefault(part, Counter())
-        for form, share in _shares(said, name, default, config, model, where).items():
-            counted[form or plain] += round(share * matrix.weights)
+        for tails, piece in pieces(name, model):
+            for form, share in _shares(said, name, tails, default, config, model, where).items():
+                counted[form or plain] += round(share * piece * matrix.weights)
     for part, covered in (("lm_head", scheme.head), ("embeddings", scheme.embeddings)):
         form = said.get(ENDS[part], scheme.default if covered else None)
         if form and not (part == "lm_head" and model.tied_embeddings and not scheme.embeddings):
@@ -145,14 +146,11 @@ def _activation(forms: Iterable[Form]) -> str | None:
 
 
 def _shares(
-    said: Match, name: str, default: Form | None, config: Mapping[str, Any], model: Model, where: str
+    said: Match, name: str, tails: list[str], default: Form | None, config: Mapping[str, Any], model: Model, where: str
 ) -> dict[Form | None, float]:
-    """The formats of one matrix, each with its share of the layers that have it."""
+    """The formats of one matrix, or of a piece of it, each with its share of the layers that have it."""
     if name in ENDS:
         return {said.get(ENDS[name], default): 1.0}
-    tails = TAILS.get(name, "").split()
-    if name.startswith("moe_") and model.moe and model.moe.dense_beside:  # beside the dense MLP, not in it
-        tails = [tail for tail in tails if tail.startswith("experts.")]
     if not said.by_layer:
         return {said.get([f"layers.0.{tail}" for tail in tails], default): 1.0}
     if model.n_layers > 10_000:
@@ -174,8 +172,11 @@ def _layers(name: str, config: Mapping[str, Any], model: Model) -> list[int]:
     """Layers that have a matrix, where the config says; else all of them."""
     every = list(range(model.n_layers))
     part, types = OPERATORS[name].operand, config.get("layer_types")
+    kda = config.get("linear_attn_config")
+    if isinstance(kda, Mapping) and isinstance(full := kda.get("full_attn_layers"), list):  # Kimi Linear's, from 1
+        types = ["full_attention" if i + 1 in full else "linear_attention" for i in every]
     if part in ("attention", "linear_attention") and isinstance(types, list) and len(types) == len(every):
-        return [i for i in every if (types[i] == "linear_attention") == (part == "linear_attention")]
+        return [i for i in every if (types[i] in ("linear_attention", "mamba")) == (part == "linear_attention")]
     dense = config.get("first_k_dense_replace")
     if part in ("mlp", "experts", "shared") and model.moe and isinstance(dense, int) and dense == model.dense_layers:
         return every[:dense] if part == "mlp" else every[dense:]
