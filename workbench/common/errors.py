@@ -42,7 +42,7 @@ def unknown(kind: str, name: object, allowed: Iterable[object], where: str = "")
     hints = [f" Did you mean {either([lower[each] for each in near[:few]])}?" for few in (3, 2, 1) if near]
     meant = next((hint for hint in hints if len(hint) < free), hints[-1] if hints else "")
     line, listed, rest = f"{place}{told}{meant}", ", ".join(options), f", ... ({len(options)} in all)"
-    room = free - len(f"{meant} Allowed: .")
+    room = free - len(f"{meant} Allowed: .") - bool(where)
     if len(listed) <= room:
         return ValueError(f"{line} Allowed: {listed}.")
     first = listed[: max(room - len(rest), 0)].rpartition(", ")[0]
