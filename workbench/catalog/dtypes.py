@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..common.arguments import one_of, whole_number
+from ..common.arguments import one_of, plain, whole_number
 
 #: Width of the plain formats [byte]. A format's rate is the GPU's (`GPU.peak_flop_rate`).
 WIDTH: dict[str, float] = {
@@ -66,7 +66,8 @@ def check_dtype(role: str, dtype: str, also: Iterable[str] = ()) -> str:
     """Return `dtype`, in small letters, if its role (weight, lm_head, activation, kv) has it, or raise ValueError."""
     by_role = {"weight": WEIGHT_DTYPES, "lm_head": WEIGHT_DTYPES, "kv": KV_DTYPES}
     allowed = dict.fromkeys((*by_role.get(role, WIDTH), *also))
-    small = dtype.lower() if isinstance(dtype, str) else dtype
+    given = plain(dtype)
+    small = given.lower() if isinstance(given, str) else None
     return str(one_of(f"{role}_dtype", small if small in allowed else dtype, allowed))
 
 
