@@ -766,7 +766,7 @@ def test_files_hold_the_grid(tmp_path):
         ('{"rope": ' + "9" * 5000 + "}", "x.json: not valid JSON"),
         ('{"note": "\\ud800"}', "x.json: note = .*: must have no half characters"),
         (" " * 2**20 + "{}", "x.json: 1,048,578 characters: a page takes 1,048,576"),
-        ("{}", "unknown model_type None"),
+        ("{}", "model_type: Field required"),
         ('{"view": {"gpu": ["t5"]}}', "unknown GPU 't5'"),
         ('{"view": 3}', "x.json: the entry = 3: Input should be a valid dictionary"),
     ],

@@ -158,6 +158,58 @@ def test_patterns_of_dense_layers_are_not_those_of_experts():
     assert (stored.format, stored.scope) == ("w4a16", "experts")
 
 
+def kept(name, *left_out):
+    """Parts of a model in 8 bits, with their bits, where some modules are left out."""
+    given = {"quant_method": "fp8", "ignore": list(left_out)}
+    stored = wb.from_hf_config(CONFIGS[name] | {"quantization_config": given}).quantization
+    parts = ("attention", "linear_attention", "mlp", "experts", "shared")
+    return {part: 8 * stored.of(part).width for part in parts}
+
+
+EIGHT = dict.fromkeys(("attention", "linear_attention", "mlp", "experts", "shared"), 8.0)
+KDA = 2304 * (3 * 4096 + 32 + 2 * 128) + 2 * 128 * 4096 + 4096 * 2304  # weights of a layer, counted by hand
+
+
+@pytest.mark.parametrize(
+    ("left_out", "sixteen"),
+    [
+        (["re:.*self_attn.*"], KDA),
+        (["re:.*self_attn.(q|k|v)_proj"], 3 * 2304 * 4096),
+        (["re:.*f_a_proj", "re:.*b_proj$"], 2304 * (128 + 32) + 2 * 128 * 4096),
+        ([f"model.layers.{i}.self_attn.o_proj" for i in range(27)], 4096 * 2304),
+        (["model.layers.0.self_attn", "model.layers.3.self_attn"], KDA / 20),  # the first is KDA's, the other is not
+    ],
+)
+def test_modules_of_kda_layers_are_attentions_by_name(left_out, sixteen):
+    found = kept("Kimi-Linear-48B-A3B", *left_out)
+    assert found["linear_attention"] == pytest.approx(8 + 8 * sixteen / KDA)
+    assert (found["mlp"], found["experts"]) == (8, 8)
+    assert kept("Qwen3-Next-80B-A3B", "re:.*self_attn.*") == EIGHT | {"attention": 16}
+    assert kept("Qwen3-Next-80B-A3B", "re:.*linear_attn.*") == EIGHT | {"linear_attention": 16}
+    assert kept("NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "re:.*mixer.in_proj")["attention"] == 8
+
+
+@pytest.mark.parametrize(
+    ("left_out", "changed"),
+    [
+        (["re:.*shared_mlp.*"], {"shared": 16}),
+        (["re:.*block_sparse_moe.*"], {"experts": 16}),
+        (["re:.*block_sparse_moe.router.*", "re:.*router.layer$"], {}),
+        ([f"model.layers.{i}.shared_mlp.{end}_linear" for i in range(40) for end in ("input", "output")],
+         {"shared": 16}),
+        ([f"model.layers.{i}.block_sparse_moe.router.layer" for i in range(40)], {}),
+        ([f"model.layers.{i}.block_sparse_moe.{end}_linear" for i in range(20) for end in ("input", "output")],
+         {"experts": 12}),
+        (["model.layers.0.mamba", "model.layers.5.self_attn"],
+         {"attention": 8 + 8 / 4, "linear_attention": 8 + 8 / 36}),
+        (["re:.*mamba.*"], {"linear_attention": 16}),
+        (["re:.*self_attn.*"], {"attention": 16}),
+    ],
+)  # fmt: skip
+def test_granite_is_read_by_the_names_of_its_modules(left_out, changed):
+    assert kept("granite-4.0-h-small", *left_out) == pytest.approx(EIGHT | changed)
+
+
 # RoPE scaling -----------------------------------------------------------------------------------------------------
 
 QWEN3_8B = test_hf.QWEN3 | {"hidden_size": 4096, "intermediate_size": 12288, "num_attention_heads": 32}
@@ -244,6 +296,24 @@ def test_a_folder_is_called_as_it_is_from_within_and_a_dict_as_it_says(tmp_path,
             wb.from_hf_config(LLAMA, name=name)
 
 
+def test_a_repository_in_the_cache_is_its_main_revision_or_its_only_one(tmp_path):
+    folder = tmp_path / "hub" / "models--org--Llama-2"
+    for revision, layers in (("aaa", 32), ("bbb", 16)):
+        (folder / "snapshots" / revision).mkdir(parents=True)
+        written = json.dumps(LLAMA | {"num_hidden_layers": layers})
+        (folder / "snapshots" / revision / "config.json").write_text(written)
+    with pytest.raises(ValueError, match="2 snapshots and no refs/main of one; give the folder of one, such as aaa$"):
+        wb.from_hf_config(folder)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("bbb\n")
+    assert (wb.from_hf_config(folder).id, wb.from_hf_config(str(folder)).n_layers) == ("llama-2", 16)
+    (folder / "refs" / "main").write_text("gone")
+    with pytest.raises(ValueError, match="2 snapshots and no refs/main of one"):
+        wb.from_hf_config(folder)
+    (folder / "snapshots" / "bbb").rename(tmp_path / "bbb")
+    assert wb.from_hf_config(folder).n_layers == 32
+
+
 # Refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +334,11 @@ DRAFTS = {  # of SafeAILab/EAGLE, sgl-project/SpecForge and Tencent/AngelSlim
     "DFlash's settings": (test_hf.QWEN3 | {"dflash_config": {"block": 16}}, "dflash_config = .*draft head"),
     "MTP": (test_hf.QWEN3 | {"architectures": ["Qwen3_5MTPDraftModel"]}, "a draft head, not a qwen3"),
     "Medusa": (LLAMA | {"medusa_num_heads": 5}, "medusa_num_heads = 5: .*draft head"),
+    "Medusa's own file": (
+        {"base_model_name_or_path": "lmsys/vicuna-7b-v1.3", "medusa_num_heads": 2},
+        "medusa_num_heads = 2: a draft head",
+    ),
+    "Medusa's type": (LLAMA | {"model_type": "medusa"}, "model_type = 'medusa': a draft head"),
 }
 
 
@@ -271,6 +346,12 @@ DRAFTS = {  # of SafeAILab/EAGLE, sgl-project/SpecForge and Tencent/AngelSlim
 def test_draft_heads_are_no_models(name):
     config, message = DRAFTS[name]
     refused(message, config)
+
+
+def test_a_class_without_a_head_is_no_language_model():
+    """Of an embedder, such as Qwen3-Embedding; but Bloom's and ChatGLM's files call their language models so, too."""
+    refused("architectures = 'Qwen3Model': an embedder", test_hf.QWEN3 | {"architectures": ["Qwen3Model"]})
+    assert {wb.from_hf_config(CONFIGS[name]).family for name in ("bloom", "chatglm")} == {"bloom", "chatglm"}
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,11 @@ def hf(method, **more):
     ("name", "bits"),
     [
         ("q4_0", 4.5), ("q4_1", 5), ("q5_0", 5.5), ("q5_1", 6), ("q8_0", 8.5), ("q2_k", 2.625), ("q3_k", 3.4375),
-        ("q4_k", 4.5), ("q5_k", 5.5), ("q6_k", 6.5625), ("iq4_xs", 4.25), ("gptq2", 2 + 18 / 128),
+        ("q4_k", 4.5), ("q5_k", 5.5), ("q6_k", 6.5625), ("iq4_xs", 4.25), ("iq4_nl", 4.5), ("gptq2", 2 + 18 / 128),
         ("gptq3", 3 + 19 / 128), ("gptq8", 8 + 24 / 128), ("w4a16", 4.125), ("w8a16", 8.125), ("mxfp8", 8.25),
-        ("nf4", 4.5), ("nf4_double", 4 + 8 / 64 + 32 / (64 * 256)), ("mlx4", 4.5), ("mlx3", 3.5), ("mlx8", 8.5),
+        ("nf4", 4.5), ("nf4_double", 4 + 8 / 64 + 32 / (64 * 256)), ("bnb_fp4", 4.5),
+        ("bnb_fp4_double", 4 + 8 / 64 + 32 / (64 * 256)), ("int4_group", 4.25),
+        ("mlx4", 4.5), ("mlx3", 3.5), ("mlx8", 8.5),
     ],
 )  # fmt: skip
 def test_bits_of_a_weight_with_its_scales(name, bits):
@@ -50,12 +52,25 @@ def test_bits_of_a_weight_with_its_scales(name, bits):
         ("llama-2-7b", "q4_k_s", 4.58), ("llama-2-7b", "q4_k_m", 4.84), ("llama-2-7b", "q5_k_s", 5.52),
         ("llama-2-7b", "q5_k_m", 5.68), ("llama-2-7b", "q6_k", 6.56), ("llama-2-70b", "q4_k_m", 4.80),
         ("llama-2-70b", "q5_k_m", 5.65), ("llama-3.1-8b", "q4_k_m", 4.89), ("llama-3.1-8b", "q5_k_m", 5.70),
-        ("llama-3.1-8b", "q2_k", 3.16), ("llama-3.1-8b", "q8_0", 8.50),
+        ("llama-3.1-8b", "q2_k", 3.16), ("llama-3.1-8b", "q8_0", 8.50), ("llama-3.1-8b", "iq4_xs", 4.46),
+        ("llama-3.1-8b", "iq4_nl", 4.68),
     ],
 )  # fmt: skip
 def test_files_of_llama_cpp_have_the_bits_that_it_prints(model, name, printed):
     replica = Replica("h100-sxm", model, weight_dtype=name)
     assert 8 * weights(replica) / replica.model.parameters == pytest.approx(printed, abs=0.006)  # printed to 0.01
+
+
+def test_formats_are_read_in_any_case():
+    own, loud = (
+        wb.serving.estimate("h100-sxm", "llama-3-8b", weight_dtype=weight, activation_dtype=wide, kv_dtype=kv)
+        for weight, wide, kv in (("q4_k_m", "bf16", "fp8"), ("Q4_K_M", "BF16", "FP8"))
+    )
+    assert own.identical(loud)
+    grid = wb.roofline_grid("h100-sxm", "llama-3-8b", weight_dtype="FP8", kv_dtype="Int8")
+    assert (grid.attrs["weight_dtype"], grid.attrs["kv_dtype"]) == ("fp8", "int8")
+    with pytest.raises(ValueError, match="^unknown weight_dtype 'Q4_K_X'. Did you mean"):
+        Formats("Q4_K_X")
 
 
 # Weights of real checkpoints, on one GPU of tp.
@@ -111,6 +126,7 @@ def compressed(*groups, ignore=("lm_head",), **more):
     return {"quant_method": "compressed-tensors", "config_groups": groups, "ignore": list(ignore), **more}
 
 
+SPARSE = {"format": "sparse-24-bitmask", "sparsity_structure": "2:4", "targets": ["Linear"], "ignore": ["lm_head"]}
 CACHE = {"kv_cache_scheme": {"num_bits": 8, "type": "float"}}
 BF16_ATTENTION = "attention bf16"
 
@@ -124,7 +140,13 @@ BF16_ATTENTION = "attention bf16"
         (hf("fp8", weight_block_size=[64, 64]), {}, "fp8_block (linear), activations fp8"),
         (hf("mxfp4"), {}, "mxfp4 (linear)"),
         (hf("bitsandbytes", load_in_8bit=True, llm_int8_skip_modules=["lm_head"]), {}, "int8 (linear)"),
-        (hf("bitsandbytes", load_in_4bit=True, bnb_4bit_use_double_quant=True), {}, "nf4_double (linear)"),
+        (hf("bitsandbytes", load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True), {},
+         "nf4_double (linear)"),
+        (hf("bitsandbytes", load_in_4bit=True), {}, "bnb_fp4 (linear)"),  # the class's default
+        (hf("torchao", quant_type="int4_weight_only", quant_type_kwargs={"group_size": 128}), {},
+         "int4_group (linear)"),
+        ({"quantization_config": compressed(group(8), sparsity_config={"format": "dense"})}, {}, "fp8 (linear)"),
+        ({}, modelopt("NVFP4", kv="NVFP4"), "nvfp4 (linear), activations fp4, KV cache nvfp4"),
         (hf("torchao", quant_type={"default": {"_type": "Int8WeightOnlyConfig"}}), {}, "int8 (linear)"),
         ({"quantization_config": compressed(group(8, inputs=8), **CACHE)}, {},
          "fp8 (linear), activations fp8, KV cache fp8"),
@@ -141,9 +163,12 @@ BF16_ATTENTION = "attention bf16"
             group(8, inputs=8, targets=["re:.*self_attn.*"]),
             group(4, inputs=4, group_size=16, targets=["re:.*mlp.*"]))}, {},
          "nvfp4 (linear), attention fp8, activations fp4"),
-        ({"quantization_config": compressed(  # of the two one leaves activations in 16 bit: so does the model
+        ({"quantization_config": compressed(
             group(8, inputs=8, targets=["re:.*self_attn.*"]), group(4, "int", group_size=128, targets=["re:.*mlp.*"])
-         )}, {}, "w4a16 (linear), attention fp8"),
+         )}, {}, "w4a16 (linear), attention fp8 with fp8 activations"),
+        ({"quantization_config": compressed(
+            group(8, targets=["re:.*self_attn.*"]), group(8, inputs=8, targets=["re:.*mlp.*"])
+         )}, {}, "fp8 (linear), attention fp8 with bf16 activations, activations fp8"),
         ({"quantization_config": {"quant_algo": "FP8", "producer": {"name": "modelopt"}}}, {},
          "fp8 (linear), activations fp8"),
         (hf("modelopt", quant_algo="NVFP4", ignore=["lm_head", "model.layers.*.self_attn*"]), modelopt(
@@ -199,7 +224,19 @@ def test_layers_with_experts_are_counted_as_the_config_says():
         (hf("aqlm"), {}, "quantization_config: unknown quant_method 'aqlm'. Did you mean 'awq'?"),
         (hf("awq", bits=8), {}, "quantization_config: bits = 8: Input should be 4"),
         (hf("gptq", bits=5), {}, "quantization_config: bits = 5: Input should be 2 or 3 or 4 or 8 or 16"),
-        (hf("gptq", group_size=True), {}, "quantization_config: group_size = True: expected a whole number"),
+        (hf("gptq", group_size=128), {}, "quantization_config: bits: Field required"),
+        (hf("bitsandbytes", load_in_4bit=True, bnb_4bit_quant_type="fp3"), {}, "unknown bnb_4bit_quant_type 'fp3'"),
+        ({"quantization_config": compressed(
+            group(8, inputs=8, targets=["re:.*down_proj"]), group(4, "int", targets=["re:.*(gate|up)_proj"]))}, {},
+         "mlp: activations in several formats: expected one for each part"),
+        ({"quantization_config": compressed(group(4, "int", inputs=4))}, {}, "group_0: int4 activations: not modelled"),
+        ({"quantization_config": compressed(group(8), sparsity_config=SPARSE)}, {},
+         "sparsity_config: 'sparse-24-bitmask': not read, no Model holds sparse weights"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "sparsity_config": SPARSE}}, {},
+         "sparsity_config: 'sparse-24-bitmask': not read, no Model holds sparse weights"),
+        ({"quantization_config": compressed(group(4, "int"), format="marlin-24")}, {},
+         "format = 'marlin-24': not read"),
+        (hf("gptq", bits=4, group_size=True), {}, "quantization_config: group_size = True: expected a whole number"),
         (hf("fp8", weight_block_size=[128]), {}, "weight_block_size = ['128']: expected two numbers, such as"),
         (hf("bitsandbytes"), {}, "load_in_4bit = None, load_in_8bit = None: expected one of them"),
         (hf("compressed-tensors"), {}, "quantization_config: config_groups: Field required"),
@@ -216,6 +253,11 @@ def test_layers_with_experts_are_counted_as_the_config_says():
         (hf("fp8", ignore=["re:(a+)+$"]), {}, "'(a+)+$': allowed are 5 repeats, and no repeated group"),
         (hf("fp8", ignore=["re:" + ".*" * 6]), {}, "allowed are 5 repeats, and no repeated group"),
         (hf("fp8", ignore=["re:["]), {}, "'[': no pattern: unterminated character set"),
+        (hf("fp8", ignore=["re:.*self_atn.*"]), {}, "'.*self_atn.*': matches no module that a Model has"),
+        (hf("fp8", ignore=["model.layers.*.self_atn*"]), {},
+         "'model.layers.*.self_atn*': matches no module that a Model has"),
+        ({"quantization_config": compressed(group(8), group(8, targets=["re:.*experts.*"]))}, {},
+         "'.*experts.*': matches no module that a Model has"),
         (hf("fp8", ignore=["x" * 501]), {}, "allowed are up to 200,000 names of up to 500 characters"),
         (hf("fp8", ignore=["re:.*"]), {}, "quantization_config: all modules are left out"),
         ({"quantization_config": {"bits": 4}}, {}, "quantization_config: quant_method: Field required"),
@@ -228,6 +270,45 @@ def test_what_is_unknown_is_refused_in_one_line(config, sidecars, message):
     assert message in str(refused.value)
     assert len(str(refused.value)) < 200
     assert "\n" not in str(refused.value)
+
+
+REAL = """re:.*gate$ re:visual.* re:.*lm_head re:.*mlp.gate$ re:.*block_sparse_moe.gate$ re:.*shared_expert_gate$
+re:model.visual.* re:.*vision_tower.* re:.*multi_modal_projector.* re:.*router re:.*linear_attn.* re:.*mtp.* re:.*norm.*
+re:.*embed_tokens$ re:^mtp.* re:.*conv1d.* re:.*mlp1.* re:.*audio_tower.* re:.*in_proj_ba$ re:.*kv_b_proj re:.*indexer.*
+re:.*mlp\\.experts\\.\\d+\\..* re:.*mlp.gate.* re:model\\.layers\\.61\\..* *block_sparse_moe.gate* *router* *mlp.gate.*
+*visual* *self_attn.kv_b_proj* *linear_attn.conv1d* model.layers.61* *embed_tokens* *mixer.conv1d* vision_model*
+*shared_expert_gate* re:.*mixer.* re:.*speech.* re:.*feed_forward.router$ re:.*e_score_correction_bias"""
+
+
+@pytest.mark.parametrize("pattern", REAL.split())
+def test_patterns_of_modules_that_others_have_are_read(pattern):
+    """Lists of what stays in 16 bit are copied from file to file: each of these leaves a Llama as it is."""
+    assert stored(LLAMA, hf("fp8", ignore=["lm_head", pattern])).quantization.format == "fp8"
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (hf("exl2"), "unknown quant_method 'exl2'."), (hf("gptq_marlin"), "Did you mean 'gptq'?"),
+        (hf("modelopt", quant_algo="FOO4"), "unknown quant_algo 'FOO4'."),
+        (hf("torchao", quant_type="fp6_weight_only"), "Did you mean 'float8_weight_only'"),
+    ],
+)  # fmt: skip
+def test_an_unknown_method_is_one_short_line_behind_a_long_path(method, message):
+    with pytest.raises(ValueError, match="unknown quant_") as refused:
+        quantization(method, {}, LLAMA, "/" + "a" * 80 + "/config.json")
+    assert message in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+def test_a_cache_in_nvfp4_counts_its_scales():
+    """32 layers, 8 heads, 128 for keys and for values, of 4 bits with an fp8 scale per 16: 4.5 bits."""
+    model = stored(LLAMA, {}, modelopt("NVFP4", kv="NVFP4"))
+    for estimate in (
+        wb.serving.estimate("b200-sxm", model), wb.serving.estimate("b200-sxm", "llama-3-8b", kv_dtype="nvfp4")
+    ):  # fmt: skip
+        assert float(estimate.kv_bytes_per_token.squeeze()) == 32 * 2 * 8 * 128 * 4.5 / 8
+    assert float(wb.roofline_grid("b200-sxm", model, phase="decode").time.sum()) > 0
 
 
 def test_a_catalog_entry_names_formats_by_part_and_refuses_others():
@@ -283,6 +364,30 @@ def test_a_grid_computes_each_part_in_its_format():
     names = dict(zip(times.flag_values, times.flag_meanings.split(), strict=True))
     used = {name: names[int(times.sel(operator=name, phase="decode").squeeze())] for name in ("qkv_proj", "down_proj")}
     assert ("fp8" in used["down_proj"], "fp8" in used["qkv_proj"]) == (True, False)
+
+
+GROUPS = (group(8, inputs=8, targets=["re:.*self_attn.*"]), group(4, "int", group_size=128, targets=["re:.*mlp.*"]))
+TWO = {"quantization_config": compressed(*GROUPS)}
+
+
+def test_groups_compute_with_their_own_activations():
+    """Of one token: (4096 x 6144) weights of 1 byte and as wide activations; 4.125 bits a weight beside 16-bit ones."""
+    model, card = stored(LLAMA, TWO), wb.gpu("h100-sxm")
+    at = wb.roofline_grid(card, model, phase="decode").isel(gpu=0, model=0, phase=0, batch_size=0, seq_len=0)
+    moved = {name: float(at.bytes.sel(operator=name)) for name in ("qkv_proj", "gate_up_proj")}
+    assert moved == {
+        "qkv_proj": 4096 * 6144 + (4096 + 6144), "gate_up_proj": 4096 * 28672 * 4.125 / 8 + 2 * (4096 + 28672)
+    }  # fmt: skip
+    peaks = {name: float(at.peak_flop_rate.sel(operator=name)) for name in (*moved, "lm_head")}
+    assert peaks == {name: card.peak_flop_rate("fp8" if name == "qkv_proj" else "bf16") for name in peaks}
+    assert at.attrs["activation_dtype"] == "as stored"
+    server = Replica(card, model).peaks
+    assert (server["o_proj"], server["down_proj"]) == (card.peak_flop_rate("fp8"), card.peak_flop_rate("bf16"))
+    wide = Formats(activation="fp16").of(model, [card])
+    assert (wide.computes_in("qkv_proj"), wide.computes_in("down_proj")) == ("fp16", "fp16")
+    old = Formats().of(model, [wb.gpu("a100-80gb-sxm")])
+    assert old.computes_in("qkv_proj") == "fp16"
+    assert old.assumed == "a100-80gb-sxm: no fp8 rate, so llama-3-8b computes in fp16"
 
 
 def test_a_server_keeps_each_part_in_its_format():

@@ -1,8 +1,9 @@
 """Number formats: what an element costs in memory, and what a kernel computes in."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..common.arguments import one_of, whole_number
+from ..common.arguments import one_of, plain, whole_number
 
 #: Width of the plain formats [byte]. A format's rate is the GPU's (`GPU.peak_flop_rate`).
 WIDTH: dict[str, float] = {
@@ -24,9 +25,10 @@ class GroupFormat(NamedTuple):
 #: 2210.17323) store an fp16 scale and a zero point of a weight's width per group; compressed-tensors' symmetric
 #: integers (w4a16, w8a16) a 16-bit scale alone; the OCP microscaling formats MXFP4 and MXFP8 an 8-bit exponent per 32
 #: weights; NVFP4 an fp8 scale per 16 (NVIDIA 2025); DeepSeek-V3 (arXiv 2412.19437, section 3.3) an fp32 scale for every
-#: block of 128 x 128 fp8 weights; bitsandbytes' NF4 (Dettmers et al. 2023, arXiv 2305.14314) an fp32 scale per 64, or
-#: an 8-bit one and an fp32 one per 256 of these ("nf4_double"); MLX an fp16 scale and an fp16 bias; llama.cpp's types
-#: what their blocks in ggml-common.h hold: q6_k 210 bytes for 256 weights, 6.5625 bits.
+#: block of 128 x 128 fp8 weights; bitsandbytes' NF4 (Dettmers et al. 2023, arXiv 2305.14314) and its own fp4 an fp32
+#: scale per 64, or an 8-bit one and an fp32 one per 256 of these ("nf4_double"); MLX an fp16 scale and an fp16 bias, as
+#: torchao's int4 in bf16 ("int4_group"); llama.cpp's types what their blocks in ggml-common.h hold: q6_k 210 bytes for
+#: 256 weights, 6.5625 bits.
 GROUP_FORMATS: dict[str, GroupFormat] = {
     "awq": GroupFormat("int4", 128, 2.5),
     "gptq": GroupFormat("int4", 128, 2.5),
@@ -41,24 +43,32 @@ GROUP_FORMATS: dict[str, GroupFormat] = {
     "fp8_block": GroupFormat("fp8", 128 * 128, 4.0),
     "nf4": GroupFormat("int4", 64, 4.0),
     "nf4_double": GroupFormat("int4", 64, 1 + 4 / 256),
+    "bnb_fp4": GroupFormat("int4", 64, 4.0),
+    "bnb_fp4_double": GroupFormat("int4", 64, 1 + 4 / 256),
+    "int4_group": GroupFormat("int4", 128, 4.0),
     **{f"mlx{bits}": GroupFormat("int4" if bits <= 4 else "int8", 64, 4.0, bits) for bits in (2, 3, 4, 5, 6, 8)},
     **{
         name: GroupFormat("int4" if bits <= 4 else "int8", block, size - block * bits / 8, bits, fixed=True)
         for name, (bits, block, size) in {
             "q4_0": (4, 32, 18), "q4_1": (4, 32, 20), "q5_0": (5, 32, 22), "q5_1": (5, 32, 24), "q8_0": (8, 32, 34),
             "q2_k": (2, 256, 84), "q3_k": (3, 256, 110), "q4_k": (4, 256, 144), "q5_k": (5, 256, 176),
-            "q6_k": (6, 256, 210), "iq4_xs": (4, 256, 136),
+            "q6_k": (6, 256, 210), "iq4_xs": (4, 256, 136), "iq4_nl": (4, 32, 18),
         }.items()
     },
 }  # fmt: skip
 
-#: Formats that weights may be stored in.
+#: Formats that weights may be stored in, and those that the KV cache may.
 WEIGHT_DTYPES = (*WIDTH, *GROUP_FORMATS)
+KV_DTYPES = (*WIDTH, "nvfp4")
 
 
-def check_dtype(role: str, dtype: str) -> str:
-    """Return `dtype` if it is allowed in that role (weight, lm_head, activation, kv), or raise ValueError."""
-    return str(one_of(f"{role}_dtype", dtype, WEIGHT_DTYPES if role in ("weight", "lm_head") else WIDTH))
+def check_dtype(role: str, dtype: str, also: Iterable[str] = ()) -> str:
+    """Return `dtype`, in small letters, if its role (weight, lm_head, activation, kv) has it, or raise ValueError."""
+    by_role = {"weight": WEIGHT_DTYPES, "lm_head": WEIGHT_DTYPES, "kv": KV_DTYPES}
+    allowed = dict.fromkeys((*by_role.get(role, WIDTH), *also))
+    given = plain(dtype)
+    small = given.lower() if isinstance(given, str) else None
+    return str(one_of(f"{role}_dtype", small if small in allowed else dtype, allowed))
 
 
 def plain_width(dtype: str, name: str = "dtype") -> float:

@@ -6,12 +6,13 @@ from pydantic import AfterValidator, model_validator
 
 from ..common.arguments import one_of
 from ..common.yaml_records import Count, Number, Record
-from .dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, element_bytes
+from .dtypes import GROUP_FORMATS, KV_DTYPES, WEIGHT_DTYPES, WIDTH, element_bytes
 
 #: Parts of a model that may have a format of their own; "other" are projections of inputs that only some models have.
 MODEL_PARTS = ("attention", "linear_attention", "mlp", "experts", "shared", "other", "lm_head", "embeddings")
 
 _Stored = Annotated[str, AfterValidator(lambda name: str(one_of("format", name, WEIGHT_DTYPES)))]
+_Cached = Annotated[str, AfterValidator(lambda name: str(one_of("format", name, KV_DTYPES)))]
 _Plain = Annotated[str, AfterValidator(lambda name: str(one_of("format", name, WIDTH)))]
 
 
@@ -21,6 +22,7 @@ class PartFormat(Record):
     format: _Stored  #: of most of them, which kernels go by
     group_size: Count | None = None  #: weights that share a scale, where it is not the format's usual number [1]
     bits: Number | None = None  #: a weight on the mean, with scales, where some are stored otherwise [bit]
+    activation: _Plain | None = None  #: what activations are narrowed to, where not as the whole model's
 
     @model_validator(mode="before")
     @classmethod
@@ -39,8 +41,13 @@ class PartFormat(Record):
         """A weight, with its scales [byte]."""
         return self.bits / 8 if self.bits else element_bytes(self.format, self.group_size)
 
-    def __str__(self) -> str:
+    @property
+    def stored(self) -> str:
+        """The weights' format, in words."""
         return self.format + (f" (mean {self.bits:.4g} bits)" if self.bits else "")
+
+    def __str__(self) -> str:
+        return self.stored + (f" with {self.activation} activations" if self.activation else "")
 
     __repr__ = __str__
 
@@ -60,8 +67,8 @@ class Quantization(PartFormat):
     other: PartFormat | None = None
     lm_head: PartFormat | None = None
     embeddings: PartFormat | None = None
-    kv: _Plain | None = None  #: what the KV cache is meant to be in; None: the checkpoint does not say
     activation: _Plain | None = None  #: what activations are narrowed to; None: they stay in 16 bit
+    kv: _Cached | None = None  #: what the KV cache is meant to be in; None: the checkpoint does not say
 
     def of(self, part: str) -> PartFormat | None:
         """The format of a part, one of `MODEL_PARTS`; None for 16 bit."""
@@ -72,6 +79,6 @@ class Quantization(PartFormat):
     def __str__(self) -> str:
         own = [f"{part} {getattr(self, part)}" for part in MODEL_PARTS if getattr(self, part)]
         said = [f"activations {self.activation}"] * bool(self.activation) + [f"KV cache {self.kv}"] * bool(self.kv)
-        return ", ".join([f"{PartFormat.__str__(self)} ({self.scope})", *own, *said])
+        return ", ".join([f"{self.stored} ({self.scope})", *own, *said])
 
     __repr__ = __str__

@@ -27,21 +27,27 @@ def either(names: Iterable[object], more: int = 0) -> str:
     return f"{', '.join(some)} or {last}" if some else last
 
 
-def unknown(kind: str, name: object, allowed: Iterable[object]) -> ValueError:
+def unknown(kind: str, name: object, allowed: Iterable[object], where: str = "") -> ValueError:
     """The error for a name outside an allowed set, in one line, with the nearest of those that exist.
 
-    `kind` is what the name should have been, such as "GPU".
+    `kind` is what the name should have been, such as "GPU"; `where`, what the message begins with: the longer it is,
+    the fewer names are listed.
     """
     options = [str(option) for option in allowed]
     given = shown(name).strip("'").lower()
     lower = {option.lower(): option for option in reversed(options)}
     near = [each for each in lower if given and given in each][::-1] or get_close_matches(given, lower, cutoff=0.5)
-    meant = f" Did you mean {either([lower[each] for each in near[:3]])}?" if near else ""
-    line, listed, rest = f"unknown {kind} {shown(name)}.{meant}", ", ".join(options), f", ... ({len(options)} in all)"
-    room = LINE - PLACE - len(f"{line} Allowed: .")
+    place, told = (f"{where}: " if where else ""), f"unknown {kind} {shown(name)}."
+    free = LINE - max(PLACE, len(place)) - len(told)
+    hints = [f" Did you mean {either([lower[each] for each in near[:few]])}?" for few in (3, 2, 1) if near]
+    meant = next((hint for hint in hints if len(hint) < free), hints[-1] if hints else "")
+    line, listed, rest = f"{place}{told}{meant}", ", ".join(options), f", ... ({len(options)} in all)"
+    room = free - len(f"{meant} Allowed: .") - bool(where)
     if len(listed) <= room:
         return ValueError(f"{line} Allowed: {listed}.")
     first = listed[: max(room - len(rest), 0)].rpartition(", ")[0]
+    if where and not first:
+        return ValueError(line)
     return ValueError(line if meant else f"{line} Allowed: {first}{rest}.")
 
 

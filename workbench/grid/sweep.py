@@ -145,7 +145,7 @@ def checked(
     attrs = {
         "title": "Roofline of LLM inference operators",
         "forward_pass": " ".join(operators) if wanted == ["fused"] else "",
-        "weight_dtype": weight_dtype or "as stored", "activation_dtype": one_for_all(formats.values(), "activation"),
+        "weight_dtype": asked.weight or "as stored", "activation_dtype": one_for_all(formats.values(), "activation"),
         "kv_dtype": one_for_all(formats.values(), "kv"),
         "causal": str(causal), "logits": logits, "scores": str(scores), "time_model": time_model,
         "launch_latency": timing.launch_latency,

@@ -23,7 +23,8 @@ def from_hf_config(path_or_dict: str | Path | Mapping[str, object], *, name: str
     Parameters
     ----------
     path_or_dict : str, Path or mapping
-        The path of the file, or of a directory that holds a ``config.json``; or the parsed file.
+        The path of the file, of a directory that holds a ``config.json``, or of a repository's folder in Hugging Face's
+        cache; or the parsed file.
     name : str, optional
         What to call the model. By default that of the directory, of the file where it is called otherwise, or of the
         repository in Hugging Face's cache; of a mapping, its ``_name_or_path``.
@@ -69,9 +70,24 @@ def config_path(given: object) -> Path:
         raise ValueError(f"expected the path of a config.json or a dict, found {type(given).__name__}")
     try:
         path = Path(given).expanduser()
-        return path / "config.json" if path.is_dir() else path
+        if not path.is_dir():
+            return path
+        kept = (path / "snapshots").is_dir() and not (path / "config.json").is_file()
+        return (_snapshot(path) if kept else path) / "config.json"
     except (OSError, RuntimeError, ValueError) as error:  # a path too long, a null character, a home of nobody
         raise ValueError(f"{str(given)[:200]}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _snapshot(repository: Path) -> Path:
+    """The folder of a repository's main revision in Hugging Face's cache, else of the only one there."""
+    main, found = repository / "refs" / "main", sorted(each.name for each in (repository / "snapshots").iterdir())
+    revision = main.read_text(errors="replace").strip()[:200] if main.is_file() else ""
+    if revision not in found and len(found) == 1:
+        revision = found[0]
+    if revision not in found:
+        there = f", such as {found[0]}" if found else ""
+        raise ValueError(f"{repository}: {len(found)} snapshots and no refs/main of one; give the folder of one{there}")
+    return repository / "snapshots" / revision
 
 
 def read_config(path: Path) -> dict[str, object]:

@@ -12,10 +12,13 @@ from ..common.yaml_records import validated
 from ..operators import OPERATORS
 from .keys import STATED
 from .methods import Form, Scheme, read_scheme
-from .modules import ENDS, TAILS, Match, match
+from .modules import ENDS, Match, match, pieces
 
 #: Files beside a config.json that say how it is quantized: modelopt's, GPTQ's and AWQ's.
 SIDECARS = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
+
+#: In place of the format of all activations, where parts of the model have several.
+BY_PART = "by part"
 
 
 def quantization(
@@ -86,8 +89,9 @@ def _by_part(scheme: Scheme, config: Mapping[str, Any], model: Model, where: str
         part = "other" if operand == "weight" else operand
         default = None if scheme.experts_alone and part != "experts" else scheme.default
         counted = counts.setdefault(part, Counter())
-        for form, share in _shares(said, name, default, config, model, where).items():
-            counted[form or plain] += round(share * matrix.weights)
+        for tails, piece in pieces(name, model):
+            for form, share in _shares(said, name, tails, default, config, model, where).items():
+                counted[form or plain] += round(share * piece * matrix.weights)
     for part, covered in (("lm_head", scheme.head), ("embeddings", scheme.embeddings)):
         form = said.get(ENDS[part], scheme.default if covered else None)
         if form and not (part == "lm_head" and model.tied_embeddings and not scheme.embeddings):
@@ -102,10 +106,20 @@ def _by_part(scheme: Scheme, config: Mapping[str, Any], model: Model, where: str
     for part, counted in counts.items():
         if part not in ("lm_head", "embeddings") and stored[part].format != "bf16":
             layers[part] = counted.total()
-    main = stored[max(layers, key=lambda part: layers[part])] if layers else next(iter(narrow))[0]
+    activation, own = _activation(narrow), dict[str, str | None]()
+    if activation == BY_PART:
+        own = {part: _activation(form for form in counted if form != plain) for part, counted in counts.items()}
+        if several := [part for part, one in own.items() if one == BY_PART]:
+            raise ValueError(f"{where}: {several[0]}: activations in several formats: expected one for each part")
+    most = max(layers, key=lambda part: layers[part]) if layers else None
+    main = stored[most] if most else next(iter(narrow))[0]
+    activation = own.get(most) if own and most else activation
+    for part, one in own.items():
+        if one != activation and stored[part].format != "bf16":
+            stored[part] = stored[part].model_copy(update={"activation": one or "bf16"})
     others = {part: form for part, form in stored.items() if form != main or part in ("lm_head", "embeddings")}
     experts_alone = [*layers] == ["experts"] and all(form.format == "bf16" for form in others.values())
-    fields: dict[str, Any] = main.model_dump() | {"kv": scheme.kv, "activation": _activation(narrow)}
+    fields: dict[str, Any] = main.model_dump() | {"kv": scheme.kv, "activation": activation}
     fields |= {"scope": "experts"} if experts_alone else {part: form.model_dump() for part, form in others.items()}
     return validated(Quantization, fields, f"{where}: quantization")
 
@@ -119,27 +133,24 @@ def _mean(counted: Mapping[Form, int]) -> PartFormat:
     return PartFormat(format=most.format, group_size=most.group_size, bits=bits)
 
 
-def _activation(narrow: Iterable[Form]) -> str | None:
-    """The format of all activations: the narrowest, where every product then computes as its own would; else 16 bit."""
-    forms = {form.format: activation for form, activation in narrow}
-    asked = set(forms.values())
+def _activation(forms: Iterable[Form]) -> str | None:
+    """The format of activations with which every product computes as its own would; `BY_PART` where none is."""
+    pairs = {(form.format, activation) for form, activation in forms}
+    asked = {activation for _, activation in pairs}
+    if asked <= {None}:
+        return None
     for one in ("fp4", "fp8", "int8"):
-        if one in asked and all(
-            own and compute_dtype(form, one) == compute_dtype(form, own) for form, own in forms.items()
-        ):
+        if one in asked and all(own and compute_dtype(form, one) == compute_dtype(form, own) for form, own in pairs):
             return one
-    return None
+    return BY_PART
 
 
 def _shares(
-    said: Match, name: str, default: Form | None, config: Mapping[str, Any], model: Model, where: str
+    said: Match, name: str, tails: list[str], default: Form | None, config: Mapping[str, Any], model: Model, where: str
 ) -> dict[Form | None, float]:
-    """The formats of one matrix, each with its share of the layers that have it."""
+    """The formats of one matrix, or of a piece of it, each with its share of the layers that have it."""
     if name in ENDS:
         return {said.get(ENDS[name], default): 1.0}
-    tails = TAILS.get(name, "").split()
-    if name.startswith("moe_") and model.moe and model.moe.dense_beside:  # beside the dense MLP, not in it
-        tails = [tail for tail in tails if tail.startswith("experts.")]
     if not said.by_layer:
         return {said.get([f"layers.0.{tail}" for tail in tails], default): 1.0}
     if model.n_layers > 10_000:
@@ -161,8 +172,11 @@ def _layers(name: str, config: Mapping[str, Any], model: Model) -> list[int]:
     """Layers that have a matrix, where the config says; else all of them."""
     every = list(range(model.n_layers))
     part, types = OPERATORS[name].operand, config.get("layer_types")
+    kda = config.get("linear_attn_config")
+    if isinstance(kda, Mapping) and isinstance(full := kda.get("full_attn_layers"), list):  # Kimi Linear's, from 1
+        types = ["full_attention" if i + 1 in full else "linear_attention" for i in every]
     if part in ("attention", "linear_attention") and isinstance(types, list) and len(types) == len(every):
-        return [i for i in every if (types[i] == "linear_attention") == (part == "linear_attention")]
+        return [i for i in every if (types[i] in ("linear_attention", "mamba")) == (part == "linear_attention")]
     dense = config.get("first_k_dense_replace")
     if part in ("mlp", "experts", "shared") and model.moe and isinstance(dense, int) and dense == model.dense_layers:
         return every[:dense] if part == "mlp" else every[dense:]

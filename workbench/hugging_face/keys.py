@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..common.errors import shown
+from .families import FAMILIES
 
 #: Field: its spellings, the one that wins first. Other fields have one, and that of their family (`Family.keys`).
 SPELLINGS = {
@@ -36,12 +37,26 @@ CHANGING = re.compile(
 HARMLESS = re.compile(r"^qk_head_dim$|_token_(id|index)$|router_dtype$|_loss_(coeff?|weight)$|^mtp_transformer_layers$")
 #: Of a second spelling, the key that it repeats; with another value it is refused.
 SAME = {"sliding_window_size": "sliding_window", "moe_shared_expert_intermediate_size": "moe_intermediate_size"}
+#: Model types whose language models are of a class called "...Model", as those of others without a head are.
+HEADED = ("bloom", "chatglm")
 #: What keys and classes of draft heads are called, which guess for another model and are no model of their own.
 DRAFT = re.compile(r"draft|eagle|medusa|dflash|dspark|domino|speculat|mtp_config", re.IGNORECASE)
 
 
+def check_named(given: Mapping[str, object], where: str) -> None:
+    """Raise ValueError for a file without a model type, and for that of a draft head, which may have none."""
+    kind = given.get("model_type")
+    drafts = [key for key in given if DRAFT.search(str(key))] if kind is None else []
+    if drafts or (isinstance(kind, str) and DRAFT.search(kind)):
+        key = drafts[0] if drafts else "model_type"
+        name = " ".join(str(key).split())[:80]
+        raise ValueError(f"{where}: {name} = {shown(given[key])}: a draft head, not a language model")
+    if kind is None:
+        raise ValueError(f"{where}: model_type: Field required")
+
+
 def check_architecture(classes: object, model_type: str, stems: Collection[str], where: str) -> None:
-    """Raise ValueError for a class that is not the model type's: custom code, a draft head, a classifier.
+    """Raise ValueError for a class that is not the model type's: custom code, a draft head, a classifier, an embedder.
 
     Parameters
     ----------
@@ -59,6 +74,8 @@ def check_architecture(classes: object, model_type: str, stems: Collection[str],
         if not stem or stem[1].lower().replace("_", "") not in stems:
             draft = "a draft head, " if DRAFT.search(str(name)) else ""
             raise ValueError(f"{where}: architectures = {shown(name)}: {draft}not a {model_type} language model")
+        if stem[2] == "Model" and model_type in FAMILIES and model_type not in HEADED:
+            raise ValueError(f"{where}: architectures = {shown(name)}: an embedder, without a language model's head")
 
 
 def check_keys(

@@ -38,7 +38,7 @@ ALGORITHMS: dict[str, tuple[str, str | None]] = {
 }  # fmt: skip
 #: torchao's configurations: format, and format of activations.
 TORCHAO: dict[str, tuple[str, str | None]] = {
-    "Int4WeightOnlyConfig": ("mlx4", None), "int4_weight_only": ("mlx4", None),
+    "Int4WeightOnlyConfig": ("int4_group", None), "int4_weight_only": ("int4_group", None),
     "Int8WeightOnlyConfig": ("int8", None), "int8_weight_only": ("int8", None),
     "Int8DynamicActivationInt8WeightConfig": ("int8", "int8"),
     "int8_dynamic_activation_int8_weight": ("int8", "int8"),
@@ -51,6 +51,7 @@ TORCHAO: dict[str, tuple[str, str | None]] = {
 def read_scheme(name: str, given: Mapping[str, Any], model: Model, where: str) -> Scheme | None:
     """What one file or key says, by its method."""
     given = _plain(given)
+    _dense(given, where)
     inner = given.get("quantization")
     if isinstance(inner, Mapping) and ("quant_algo" in inner or "kv_cache_quant_algo" in inner):
         return _modelopt(inner, model, where)
@@ -60,8 +61,18 @@ def read_scheme(name: str, given: Mapping[str, Any], model: Model, where: str) -
     if method is None:
         raise ValueError(f"{where}: quant_method: Field required")
     if not isinstance(method, str) or method.lower() not in METHODS:
-        raise ValueError(f"{where}: {unknown('quant_method', method, METHODS)}")
+        raise unknown("quant_method", method, METHODS, where)
     return METHODS[method.lower()](given, model, where)
+
+
+def _dense(given: Mapping[str, Any], where: str) -> None:
+    """ValueError for weights of which only some are stored, as those of 2:4 sparsity."""
+    sparse = given.get("sparsity_config")
+    form = sparse.get("format") or sparse.get("sparsity_structure") if isinstance(sparse, Mapping) else None
+    if form not in (None, "dense"):
+        raise ValueError(f"{where}: sparsity_config: {shown(form)}: not read, no Model holds sparse weights")
+    if given.get("format") == "marlin-24":
+        raise ValueError(f"{where}: format = 'marlin-24': not read, no Model holds sparse weights")
 
 
 def _plain(value: Any) -> Any:
@@ -130,6 +141,8 @@ def _awq(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
 def _gptq(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
     def form(own: Mapping[str, Any]) -> Form | None:
         own = {**given, **own}
+        if own.get("bits") is None and own.get("w_bit") is None:
+            raise ValueError(f"{where}: bits: Field required")
         bits = _number(own, "bits", "w_bit", default=4, allowed=(2, 3, 4, 8, 16), where=where)
         size = _number(own, "group_size", "q_group_size", default=128, where=where)
         return None if bits == 16 else _form("gptq" if bits == 4 else f"gptq{bits}", size, None, model, where)
@@ -172,7 +185,11 @@ def _bitsandbytes(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
     four, eight = given.get("load_in_4bit"), given.get("load_in_8bit")
     if bool(four) == bool(eight):
         raise ValueError(f"{where}: load_in_4bit = {shown(four)}, load_in_8bit = {shown(eight)}: expected one of them")
-    name = "int8" if eight else "nf4_double" if given.get("bnb_4bit_use_double_quant") else "nf4"
+    kind = given.get("bnb_4bit_quant_type") or "fp4"  # as the class has it
+    if kind not in ("fp4", "nf4"):
+        raise unknown("bnb_4bit_quant_type", kind, ("fp4", "nf4"), where)
+    four = ("bnb_" * (kind == "fp4")) + kind + "_double" * bool(given.get("bnb_4bit_use_double_quant"))
+    name = "int8" if eight else four
     return Scheme(_form(name, None, None, model, where), _left_out(given))
 
 
@@ -180,7 +197,7 @@ def _mlx(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
     def form(own: Mapping[str, Any]) -> Form:
         if (mode := own.get("mode", "affine")) != "affine":
             if mode not in ("mxfp4", "nvfp4", "mxfp8"):
-                raise ValueError(f"{where}: {unknown('mode', mode, ('affine', 'mxfp4', 'nvfp4', 'mxfp8'))}")
+                raise unknown("mode", mode, ("affine", "mxfp4", "nvfp4", "mxfp8"), where)
             return _form(str(mode), None, None, model, where)
         bits = _number(own, "bits", default=4, allowed=(2, 3, 4, 5, 6, 8), where=where)
         return _form(f"mlx{bits}", _number(own, "group_size", default=64, where=where), None, model, where)
@@ -203,7 +220,7 @@ def _modelopt(given: Mapping[str, Any], model: Model, where: str) -> Scheme | No
     def form(own: Mapping[str, Any]) -> Form:
         algorithm = str(own.get("quant_algo")).upper()
         if algorithm not in ALGORITHMS:
-            raise ValueError(f"{where}: {unknown('quant_algo', own.get('quant_algo'), ALGORITHMS)}")
+            raise unknown("quant_algo", own.get("quant_algo"), ALGORITHMS, where)
         name, activation = ALGORITHMS[algorithm]
         fixed = name in ("nvfp4", "mxfp4", "mxfp8", "fp8", "int8", "fp8_block")
         size = None if fixed else _number(own, "group_size", default=128, where=where)
@@ -222,15 +239,17 @@ def _modelopt(given: Mapping[str, Any], model: Model, where: str) -> Scheme | No
 def _cache(given: Mapping[str, Any], where: str) -> str | None:
     """The format of the KV cache, where a file names one."""
     if algorithm := given.get("kv_cache_quant_algo"):
-        known = {"FP8": "fp8", "INT8": "int8", "NVFP4": "fp4", "NONE": None}
+        known = {"FP8": "fp8", "INT8": "int8", "NVFP4": "nvfp4", "NONE": None}
         if str(algorithm).upper() not in known:
-            raise ValueError(f"{where}: {unknown('kv_cache_quant_algo', algorithm, known)}")
+            raise unknown("kv_cache_quant_algo", algorithm, known, where)
         return known[str(algorithm).upper()]
     if not isinstance(scheme := given.get("kv_cache_scheme"), Mapping):
         return None
     bits, kind = scheme.get("num_bits"), scheme.get("type")
     if (bits, kind) not in ((8, "float"), (8, "int"), (4, "float"), (4, "int")):
         raise ValueError(f"{where}: kv_cache_scheme: num_bits = {shown(bits)} of type {shown(kind)}: expected 4 or 8")
+    if (bits, kind, scheme.get("group_size")) == (4, "float", 16):
+        return "nvfp4"
     return f"{'fp' if kind == 'float' else 'int'}{bits}"
 
 
@@ -273,8 +292,8 @@ def _group(own: Mapping[str, Any], model: Model, where: str) -> Form:
     name, activation = names[bits, kind], None
     if isinstance(inputs, Mapping):
         activation = f"{'fp' if inputs.get('type', 'int') == 'float' else 'int'}{inputs.get('num_bits')}"
-        if activation not in ("fp8", "int8", "fp4", "int4"):
-            raise ValueError(f"{where}: input_activations in {activation}: expected 4 or 8 bits")
+        if activation not in ("fp8", "int8", "fp4"):
+            raise ValueError(f"{where}: {activation} activations: not modelled, only fp8, int8 and fp4 are")
     grouped = name in GROUP_FORMATS and name not in ("nvfp4", "mxfp4", "mxfp8")
     return _form(name, size if grouped else None, activation, model, where)
 
@@ -286,7 +305,7 @@ def _torchao(given: Mapping[str, Any], model: Model, where: str) -> Scheme:
         kind, data = (own.get("_type"), own.get("_data")) if isinstance(own, Mapping) else (own, None)
     data = data if isinstance(data, Mapping) else {}
     if not isinstance(kind, str) or kind not in TORCHAO:
-        raise ValueError(f"{where}: {unknown('quant_type', kind, TORCHAO)}")
+        raise unknown("quant_type", kind, TORCHAO, where)
     name, activation = TORCHAO[kind]
     size = _number(data, "group_size", default=128, where=where) if name in GROUP_FORMATS else None
     return Scheme(_form(name, size, activation, model, where), _left_out(given))

@@ -77,6 +77,29 @@ TAILS = {
     "per_layer_gate": "per_layer_input_gate",
     "per_layer_proj": "per_layer_projection",
 }
+#: Families' whose names say something else elsewhere, in place of those above: Granite's MoE, of the dense ones too.
+_GRANITE = {
+    "gate_proj": "shared_mlp.input_linear shared_mlp.gate_proj",
+    "up_proj": "shared_mlp.input_linear shared_mlp.up_proj",
+    "down_proj": "shared_mlp.output_linear shared_mlp.down_proj",
+    "moe_gate_up_proj": (
+        "block_sparse_moe.input_linear block_sparse_moe.switch_mlp.gate_proj block_sparse_moe.switch_mlp.up_proj "
+        "block_sparse_moe.experts.0.w1 block_sparse_moe.experts.0.w3"
+    ),
+    "moe_down_proj": (
+        "block_sparse_moe.output_linear block_sparse_moe.switch_mlp.down_proj block_sparse_moe.experts.0.w2"
+    ),
+    "shared_gate_up_proj": "shared_mlp.input_linear shared_mlp.gate_proj shared_mlp.up_proj",
+    "shared_down_proj": "shared_mlp.output_linear shared_mlp.down_proj",
+    "linear_in_proj": "mamba.in_proj",
+    "linear_out_proj": "mamba.out_proj",
+}
+OWN_TAILS = {
+    "granitemoe": _GRANITE,
+    "granitemoeshared": _GRANITE,
+    "granitemoehybrid": _GRANITE,
+    "kimi_linear": {"linear_out_proj": "self_attn.o_proj"},
+}
 #: Those that no layer has.
 ENDS = {
     "lm_head": ("lm_head", "output", "head", "embed_out"),
@@ -93,6 +116,8 @@ UNCOUNTED = re.compile(
     r"norm|conv|rotary|bias|router|ln_|gate(\.weight)?$|embed|wte|A_log|dt_|score|sinks|in_proj_(b|a|ba)$|weights_proj"
     r"|indexers_proj|eh_proj|^(model|layers|lm_head|head|output|language_model)$"
 )
+#: And of what else patterns name in files of models that lack it.
+LACKED = re.compile(r"connector|aligner|resampler|perceiver|speech|encoder|talker|thinker|mlp1|multi_?modal|mm_|lora")
 MOST_NAMES, LONGEST_NAME, MOST_REPEATS = 200_000, 500, 5
 
 
@@ -149,12 +174,14 @@ def match(said: Mapping[str, Any], model: Model, where: str) -> Match:
     matrices, literals = layer_matrices(model), dict[str, Any]()
     patterns: list[tuple[re.Pattern[str], Any]] = []
     experts: dict[str, set[str]] = {}
+    own = [tail for name in matrices for tails, _ in pieces(name, model) for tail in tails]
     if len(said) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in said):
         raise ValueError(f"{where}: allowed are up to {MOST_NAMES:,} names of up to {LONGEST_NAME} characters")
     for name, value in said.items():
         plain = re.sub(r"\.(weight|bias)$", "", name.strip().strip("."))
         if plain.startswith("re:"):
             patterns.append((_pattern(plain[3:], where), value))
+            _check_meant(plain[3:], patterns[-1], own, model.n_layers, where)
             continue
         if ELSEWHERE.search(plain):
             continue
@@ -162,11 +189,12 @@ def match(said: Mapping[str, Any], model: Model, where: str) -> Match:
         if set("*?[") & set(bare):
             inner = re.sub(r"\\[zZ]$", "", translate(bare))
             patterns.append((re.compile(("" if bare == plain else r"(?:.*\.)?") + inner + r"(?:\..*)?$"), value))
+            _check_meant(plain, patterns[-1], own, model.n_layers, where)
             continue
         if number := re.search(r"experts\.(\d+)", bare):
             bare = bare.replace(number[0], "experts.0", 1)
             experts.setdefault(bare, set()).add(number[1])
-        known = _known_parts(frozenset(matrices if value else TAILS))
+        known = _known_parts(model.family or "", frozenset(matrices if value else TAILS))
         if re.sub(r"^layers\.\d+\.?", "", bare) not in known and not UNCOUNTED.search(bare):
             raise ValueError(f"{where}: {shown(name)}: no module that a Model has, such as self_attn or mlp.down_proj")
         literals[bare] = value
@@ -187,7 +215,49 @@ def _pattern(text: str, where: str) -> re.Pattern[str]:
         raise ValueError(f"{where}: {shown(text)}: no pattern: {error}") from None
 
 
+def pieces(name: str, model: Model) -> list[tuple[list[str], float]]:
+    """What checkpoints call a matrix of a layer, by its modules where they are several, with the share of each [1]."""
+    linear, every = model.linear_attention, _tails(model.family or "", name)
+    if linear and linear.kind == "kda" and name == "linear_in_proj":
+        keys, rank = linear.n_key_heads * linear.key_dim, linear.gate_rank
+        sizes = {"q": keys, "k": keys, "v": linear.values, "b": linear.n_heads, "f_a": rank, "g_a": rank}
+        fused = {part: ["self_attn.qkv_proj"] for part in "qkv"}
+        named = ((part, [f"self_attn.{part}_proj", *fused.get(part, [])]) for part in sizes)
+        return [(tails, sizes[part] / linear.in_columns) for part, tails in named]
+    if name == "linear_gate_proj":
+        return [([tail], 1 / len(every)) for tail in every]
+    if name.startswith("moe_") and model.moe and model.moe.dense_beside:  # beside the dense MLP, not in it
+        every = [tail for tail in every if tail.startswith("experts.")]
+    return [(every, 1.0)]
+
+
+def _tails(family: str, name: str) -> list[str]:
+    return OWN_TAILS.get(family, {}).get(name, TAILS.get(name, "")).split()
+
+
+def _check_meant(text: str, pattern: tuple[re.Pattern[str], Any], own: list[str], n_layers: int, where: str) -> None:
+    """ValueError for a pattern that no module matches: of this model, or of any where it leaves modules out."""
+    plain = re.sub(r"\\[.]", ".", text).strip(".*^$()?+")
+    if any(known.search(plain) for known in (ELSEWHERE, UNCOUNTED, LACKED)):
+        return
+    tails = own if pattern[1] else [*own, *chain(*(names.split() for names in TAILS.values()))]
+    layers = [0, *map(int, re.findall(r"\d{1,6}", text)), *range(1, min(n_layers, 1_000))]
+    names = chain(chain(*ENDS.values()), (f"layers.{layer}.{tail}" for layer in layers for tail in tails))
+    if not any(pattern[0].match(prefix + name) for name in names for prefix in PREFIXES):
+        raise ValueError(
+            f"{where}: {shown(text)}: matches no module that a Model has, such as self_attn or mlp.down_proj"
+        )
+
+
 @cache
-def _known_parts(matrices: frozenset[str]) -> frozenset[str]:
-    tails = [*chain(*(TAILS.get(name, "").split() for name in matrices)), *chain(*ENDS.values())]
-    return frozenset(part for tail in tails for part in _parts(tail)) | {""}
+def _known_parts(family: str, matrices: frozenset[str]) -> frozenset[str]:
+    tails = [
+        *chain(*((*_tails(family, name), *TAILS.get(name, "").split()) for name in matrices)),
+        *chain(*ENDS.values()),
+    ]
+    kda = (
+        [f"self_attn.{part}_proj" for part in ("q", "k", "v", "o", "b", "f_a", "g_a")]
+        if family == "kimi_linear"
+        else []
+    )
+    return frozenset(part for tail in (*tails, *kda) for part in _parts(tail)) | {""}

@@ -9,7 +9,7 @@ from ..common.errors import shown
 from .families import FAMILIES, FLAT, REFUSED, WRAPPERS, Family
 from .fields import MOST_LAYERS, MOST_OF_ANY, ConfigFields
 from .hybrids import OTHER_LAYERS, READERS
-from .keys import STATED, check_architecture, check_keys
+from .keys import STATED, check_architecture, check_keys, check_named
 
 #: How RoPE scaling stretches the context: by `factor`, or not, as max_position_embeddings counts it in.
 STRETCHED, AS_GIVEN = ("yarn", "linear", "dynamic"), ("default", "llama3", "longrope", "su", "mrope", "proportional")
@@ -58,6 +58,7 @@ def read_sizes(given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], Ma
 
 def _language_model(given: Mapping[str, Any], where: str) -> tuple[str, Family, Mapping[str, Any], bool | None]:
     """Model type, family and fields of the language model; whether embeddings are tied, where a wrapper says."""
+    check_named(given, where)
     kind = _known(given.get("model_type"), {*FAMILIES, *WRAPPERS}, "model_type", where)
     wrapper = WRAPPERS.get(kind)
     check_architecture(given.get("architectures"), kind, class_stems(kind), where)

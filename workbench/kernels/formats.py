@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..catalog import GPU, Model, PartFormat
-from ..catalog.dtypes import GROUP_FORMATS, WEIGHT_DTYPES, WIDTH, check_dtype, compute_dtype, kernel_format
+from ..catalog.dtypes import GROUP_FORMATS, WIDTH, check_dtype, compute_dtype, element_bytes, kernel_format
 from ..catalog.gguf import MIXES, head_format, layer_share
-from ..common.arguments import one_of
 from ..common.matrices import layer_matrices
 from ..operators import OPERATORS, Widths
 from ..operators.cost import WEIGHT_OPERANDS
@@ -17,8 +16,8 @@ from ..operators.cost import WEIGHT_OPERANDS
 class OperandFormats:
     """Number format of each kind of operand of one model, and its widths [byte], a checkpoint's scales included."""
 
-    weights: dict[str, PartFormat]  #: by `operators.cost.WEIGHT_OPERANDS`
-    activation: str
+    weights: dict[str, PartFormat]  #: by `operators.cost.WEIGHT_OPERANDS`; some with activations of their own
+    activation: str  #: of all others
     kv: str
     embeddings: float  #: width of the embedding's tables [byte]
     widths: Widths
@@ -35,22 +34,32 @@ class OperandFormats:
         parts = {kind: form.format for kind, form in self.weights.items() if kind != "embeddings"}
         others = ", ".join(f"{kind} {form}" for kind, form in parts.items() if form != parts["mlp"])
         stored = f"weights {parts['mlp']}{f' ({others})' if others else ''}"
-        return f"{stored}, activations {self.activation}, KV cache {self.kv}"
+        own = {kind: form.activation for kind, form in self.weights.items() if form.activation}
+        narrowed = ", ".join(f"{kind} {form}" for kind, form in own.items() if form != self.activation)
+        activations = f"activations {self.activation}{f' ({narrowed})' if narrowed else ''}"
+        return f"{stored}, {activations}, KV cache {self.kv}"
 
     def stored(self, operator: str) -> str:
         """The format of the stored operand that an operator multiplies activations with."""
         kind = _kind(operator)
         return self.weights[kind].format if kind in WEIGHT_OPERANDS else str(getattr(self, kind))
 
+    def narrowed(self, operator: str) -> str:
+        """The format of the activations that an operator multiplies a stored operand with."""
+        kind = _kind(operator)
+        return (self.weights[kind].activation if kind in WEIGHT_OPERANDS else None) or self.activation
+
     def kernel_format(self, operator: str) -> str:
         """The kind of kernel, by formats, that an operator runs: a key of `catalog.fits.NEAR_FORMATS`."""
         if _kind(operator) == "index":
             return kernel_format(self.index, self.index)
-        return kernel_format(self.stored(operator), self.activation, cache=_kind(operator) == "kv")
+        return kernel_format(self.stored(operator), self.narrowed(operator), cache=_kind(operator) == "kv")
 
     def computes_in(self, operator: str) -> str:
         """The format that an operator computes in."""
-        return self.index if _kind(operator) == "index" else compute_dtype(self.stored(operator), self.activation)
+        if _kind(operator) == "index":
+            return self.index
+        return compute_dtype(self.stored(operator), self.narrowed(operator))
 
 
 def _kind(operator: str) -> str:
@@ -60,7 +69,7 @@ def _kind(operator: str) -> str:
 
 @dataclass(frozen=True)
 class Formats:
-    """The formats that a user asks for; `of` a model, with those of its checkpoint. ValueError for an unknown one."""
+    """The formats that a user asks for, in any case; `of` a model, with its own. ValueError for an unknown one."""
 
     weight: str | None = None  #: of every matrix; None is the checkpoint's own (fp16 unless it is quantized)
     activation: str | None = None  #: of activations; None is what the checkpoint says, or 16 bits
@@ -68,23 +77,29 @@ class Formats:
     lm_head: str | None = None  #: of lm_head's weights; None: the other weights', or fp16 where those are narrower
 
     def __post_init__(self) -> None:
-        one_of("weight_dtype", self.weight, (None, *dict.fromkeys((*WEIGHT_DTYPES, *MIXES))))
-        for role in ("lm_head", "activation", "kv"):
+        for role in ("weight", "lm_head", "activation", "kv"):  # in small letters, as they are looked up
             if (dtype := getattr(self, role)) is not None:
-                check_dtype(role, dtype)
+                object.__setattr__(self, role, check_dtype(role, dtype, MIXES if role == "weight" else ()))
 
     def of(self, model: Model, gpus: Iterable[GPU] = ()) -> OperandFormats:
         """What they come to for a model, on GPUs that all have the rate that it computes in by default."""
         said = model.quantization
-        weights = self._weights(model)
-        activation, assumed = (self.activation, "") if self.activation else _activation(model, gpus)
+        weights, cards = self._weights(model), list(gpus)
+        whole, told = _activation(said.activation if said else None, model, cards)
+        assumed = {} if self.activation else {told: None}
+        for kind, form in weights.items():
+            if form.activation:
+                one, told = (None, "") if self.activation else _activation(form.activation, model, cards)
+                weights[kind], assumed[told] = form.model_copy(update={"activation": one}), None
+        activation = self.activation or whole
         kv = self.kv or (said.kv if said and said.kv else "fp16")
         stored: dict[str, Any] = {kind: weights[kind].width for kind in WEIGHT_OPERANDS}
-        index, width = _index(gpus)
-        widths = Widths(
-            activation=WIDTH[activation], kv=WIDTH[kv], index=width, by_weights=self.activation is None, **stored
-        )
-        return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, index, assumed)
+        stored["kv"] = element_bytes(kv)
+        index, stored["index"] = _index(cards)
+        own = tuple((kind, WIDTH[form.activation]) for kind, form in weights.items() if form.activation)
+        widths = Widths(activation=WIDTH[activation], by_weights=self.activation is None, narrowed=own, **stored)
+        told = "; ".join(filter(None, assumed))
+        return OperandFormats(weights, activation, kv, weights["embeddings"].width, widths, index, told)
 
     def _weights(self, model: Model) -> dict[str, PartFormat]:
         """By part of the model, and of the embeddings."""
@@ -106,7 +121,9 @@ class Formats:
 
 def one_for_all(formats: Iterable[OperandFormats], role: str) -> str:
     """The format of "activation" or "kv" where all models have the same, else "as stored"."""
-    found = {str(getattr(each, role)) for each in formats}
+    every = list(formats)
+    parts = {form.activation for each in every for form in each.weights.values() if form.activation}
+    found = {str(getattr(each, role)) for each in every} | (parts if role == "activation" else set())
     return found.pop() if len(found) == 1 else "as stored"
 
 
@@ -119,13 +136,12 @@ def _index(gpus: Iterable[GPU]) -> tuple[str, float]:
     return ("fp8", 1 + 4 / 128) if all("fp8" in card.dense_tflops for card in gpus) else ("bf16", 2.0)
 
 
-def _activation(model: Model, gpus: Iterable[GPU]) -> tuple[str, str]:
+def _activation(said: str | None, model: Model, cards: list[GPU]) -> tuple[str, str]:
     """The format of a model's activations where none is asked for, and what has to be said of it.
 
     What the checkpoint says where all GPUs have that rate, else 16 bits, as the engines' weight-only kernels take.
     """
-    cards = list(gpus)
-    said = model.quantization.activation if model.quantization else None
+    said = None if said is None or WIDTH[said] >= WIDTH["fp16"] else said
     lacking = [card.id for card in cards if said and said not in card.dense_tflops]
     if said and not lacking:
         return said, ""
@@ -145,7 +161,7 @@ def _mixed(model: Model, name: str) -> dict[str, PartFormat]:
     for operator, matrix in layer_matrices(model).items():
         if operator in OPERATORS and (kind := OPERATORS[operator].operand) in WEIGHT_OPERANDS:
             rule = rules.get("down_proj" if operator.endswith("down_proj") else operator)
-            share = layer_share(rule[1], model.n_layers) if rule else 0.0
+            share = layer_share(rule[1], model.n_layers, model.n_heads / model.n_kv_heads) if rule else 0.0
             more = PartFormat(format=rule[0]).width if rule else 0.0
             bits[kind] += 8 * matrix.weights * ((1 - share) * usual.width + share * more)
             total[kind] += matrix.weights

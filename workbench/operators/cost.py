@@ -89,6 +89,7 @@ class Widths:
     mlp: float | None = None  #: dense ones
     shared: float | None = None  #: experts that every token passes
     index: float | None = None  #: keys that an indexer chooses tokens by, their scales included; None: `kv`
+    narrowed: tuple[tuple[str, float], ...] = ()  #: activations of parts that are not as the others', by operand
     by_weights: bool = False  #: activations are no narrower than the weights, or keys, that they are multiplied with
 
     def stored(self, operand: str) -> float:
@@ -103,9 +104,10 @@ class Widths:
         weight = self.weight if operand == "kv" else self.stored(operand)
         factor = self.kv if operand == "kv" else weight
         least = next((width for width in (2.0, 1.0) if self.by_weights and factor >= width), 0.0)
-        if (weight, max(self.activation, least)) == (self.weight, self.activation):
+        activation = max(dict(self.narrowed).get(operand, self.activation), least)
+        if (weight, activation) == (self.weight, self.activation):
             return self
-        return replace(self, weight=weight, activation=max(self.activation, least))
+        return replace(self, weight=weight, activation=activation)
 
     @property
     def residual(self) -> float:

@@ -249,7 +249,7 @@ def _widening_time(replica: Replica, name: str, piece: Step, peak_flop_rate: Arr
     seconds = parts * run(part, widths)[0] / calibration.gemm_efficiency
     if calibration.dequantize_rows is None:
         return seconds
-    own: dict[str, Any] = {OPERATORS[name].operand: widths.activation}
+    own: dict[str, Any] = {OPERATORS[name].operand: widths.of(OPERATORS[name].operand).activation}
     wide = replace(widths, **own)
     ordinary, written = run(rows, wide)
     widening = (run(rows, widths)[1] + written) / replica.gpu.bandwidth
