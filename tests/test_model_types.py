@@ -59,7 +59,9 @@ def test_every_model_type_that_is_read_is_counted():
     files = [*CONFIGS.values(), *test_hf.PUBLISHED.values(), test_hf.REFINED_WEB_7B, test_hf.REFINED_WEB_40B]
     counted = {config["model_type"] for config in files} | {text(config).get("model_type") for config in files}
     counted |= {WRAPPERS[kind].family for kind in counted & set(WRAPPERS)}
-    assert set(FAMILIES) - counted <= {"glm4v_moe_text", "mixformer-sequential", "phi4_multimodal", "stablelm_epoch"}
+    assert set(FAMILIES) - counted <= {
+        "glm4v_moe_text", "mistral4", "mixformer-sequential", "phi4_multimodal", "stablelm_epoch",
+    }  # fmt: skip
     assert {family.hybrid for family in FAMILIES.values()} - {None} == set(READERS)
     assert not set(REFUSED) & {*FAMILIES, *WRAPPERS}
 
@@ -69,6 +71,7 @@ def test_every_model_type_that_is_read_is_counted():
     [
         ("mixformer-sequential", "phi-msft", "phi-1_5"), ("stablelm_epoch", "stablelm", "stablelm"),
         ("phi4_multimodal", "phi4mm", "Phi-4-multimodal"), ("glm4v_moe_text", "glm4_moe", "GLM-4.5-Air"),
+        ("mistral4", "deepseek_v3", "DeepSeek-V3"),
     ],
 )  # fmt: skip
 def test_a_type_with_another_ones_matrices_is_counted_as_that(kind, like, name):
@@ -86,9 +89,40 @@ def test_of_a_wrapper_the_language_model_is_read_and_the_notes_say_so(kind):
     assert test_hf.sizes(model) == test_hf.sizes(wb.from_hf_config(LLAMA))
     assert (model.family, model.notes[:24]) == (kind, "The language model alone")
     assert wb.from_hf_config(outer | {"tie_word_embeddings": True}).tied_embeddings
-    refused("same in both places", outer | {"tie_word_embeddings": True, WRAPPERS[kind].part: LLAMA | {
-        "tie_word_embeddings": False}})  # fmt: skip
+    inside = LLAMA | {"tie_word_embeddings": False}
+    assert wb.from_hf_config(outer | {"tie_word_embeddings": True, WRAPPERS[kind].part: inside}).tied_embeddings
+    refused("tie_word_embeddings = .1.: expected true or false", outer | {"tie_word_embeddings": 1})
     assert not wb.from_hf_config(LLAMA).notes
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("llama2_7b", {"context_window_size": 2048}), ("gpt-oss-20b", {"moe_intermediate_size": 2880}),
+        ("Kimi-Linear-48B-A3B", {"layer_types": [
+            "full_attention" if i in (4, 8, 12, 16, 20, 24, 27) else "linear_attention" for i in range(1, 28)]}),
+        ("MiMo-V2-Flash", {"attention_chunk_size": 127}), ("GLM-4.5-Air", {"rope_scaling": {
+            "rope_type": "yarn", "factor": 1.0, "original_max_position_embeddings": 4096}}),
+    ],
+)  # fmt: skip
+def test_what_other_tools_write_beside_it_changes_nothing(name, more):
+    config = CONFIGS[name]
+    assert test_hf.sizes(wb.from_hf_config(config | more)) == test_hf.sizes(wb.from_hf_config(config))
+    assert wb.from_hf_config(config | more).max_context == wb.from_hf_config(config).max_context
+
+
+def test_a_tower_in_a_text_models_file_is_told_of():
+    config = next(config for config in CONFIGS.values() if config["model_type"] == "qwen")
+    assert wb.from_hf_config(config | {"visual": {"width": 1664}}).notes.startswith("The language model alone")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.embed_tokens", "language_model.model.embed_tokens", "transformer.embed_tokens"]
+)
+def test_embeddings_have_the_format_that_is_said_of_them_by_any_name(name):
+    said = {"group_size": 64, "bits": 4, name: {"group_size": 64, "bits": 8}}
+    model = wb.from_hf_config(LLAMA | {"quantization": said, "tie_word_embeddings": True})
+    assert [model.quantization.of(part).format for part in ("embeddings", "lm_head", "mlp")] == ["mlx8", "mlx8", "mlx4"]
 
 
 @pytest.mark.parametrize("kind", sorted(FLAT))

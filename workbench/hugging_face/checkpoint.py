@@ -94,7 +94,9 @@ def _by_part(scheme: Scheme, config: Mapping[str, Any], model: Model, where: str
                 counted[form or plain] += round(share * piece * matrix.weights)
     for part, covered in (("lm_head", scheme.head), ("embeddings", scheme.embeddings)):
         form = said.get(ENDS[part], scheme.default if covered else None)
-        if form and not (part == "lm_head" and model.tied_embeddings and not scheme.embeddings):
+        if part == "lm_head" and model.tied_embeddings:  # the embeddings' matrix, where those are narrow
+            form = said.get(ENDS["embeddings"], scheme.default) if scheme.embeddings else None
+        if form:
             counts[part] = Counter({form: embedding_weights(model)})
     stored = {part: _mean(counted) for part, counted in counts.items()}
     narrow = {form for counted in counts.values() for form in counted if form != plain}

@@ -242,6 +242,7 @@ FAMILIES: dict[str, Family] = {
     # Latent attention
     "deepseek_v2": _LATENT._replace(defaults={"q_lora_rank": 1536, "n_shared_experts": 2}),
     "deepseek_v3": _LATENT._replace(defaults=_DEEPSEEK, text=_V3),
+    "mistral4": _LATENT._replace(defaults={"n_shared_experts": 1, "first_k_dense_replace": 0}),
     "kimi_k2": _LATENT._replace(defaults=_DEEPSEEK, text=_V3, classes=("deepseekv3",)),
     "glm4_moe_lite": _LATENT._replace(defaults=_GLM_MOE | {"q_lora_rank": 768}),
     "deepseek_v32": _LATENT._replace(defaults=_DEEPSEEK | _INDEX, hybrid="indexer"),
@@ -306,6 +307,7 @@ WRAPPERS: dict[str, Wrapper] = {
     "internvl": Wrapper("text_config", "qwen2"),
     "internvl_chat": Wrapper("llm_config", "internlm2"),
     "aya_vision": Wrapper("text_config", "cohere2"),
+    "exaone4_5": Wrapper("text_config", "exaone4"),
     "mistral3": Wrapper("text_config", "mistral"),
     "voxtral": Wrapper("text_config", "llama"),
     "qwen2_audio": Wrapper("text_config", "qwen2"),

@@ -172,7 +172,7 @@ def _mimo_v2(fields: ConfigFields, sizes: Read) -> Read:
     if own["head_dim"] == whole["head_dim"] and own["v_head_dim"] == value:  # else both are its own
         del own["head_dim"], own["v_head_dim"]
     size = fields.count("sliding_window")
-    if fields.count("attention_chunk_size", size) != size:
+    if size and fields.count("attention_chunk_size", size) not in (size, size - 1):  # transformers counts itself, too
         raise fields.error("attention_chunk_size", f"must be sliding_window {size}", fields.get("attention_chunk_size"))
     own = {name: count for name, count in own.items() if count != whole[name] or name.endswith("dim")}
     window = {"size": size, "layers": sliding, **own} if size and sliding else None

@@ -22,6 +22,7 @@ SPELLINGS = {
     "n_experts": ("num_local_experts", "n_routed_experts", "num_experts"),
     "num_experts_per_tok": ("num_experts_per_tok", "experts_per_token"),
     "num_nextn_predict_layers": ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"),
+    "moe_layer_freq": ("moe_layer_freq", "moe_frequency"),
     "rope_scaling": ("rope_parameters", "rope_scaling"),
 }
 
@@ -34,9 +35,14 @@ CHANGING = re.compile(
     r"|vision|audio|text_config|layer_types|block_(configs|types?)$|per_layer|cross_attention|kv_shared|attention_chunk"
     r"|^index_|^hybrid_|^swa_|cla$|draft|eagle|medusa|pruned|mtp"
 )
-HARMLESS = re.compile(r"^qk_head_dim$|_token_(id|index)$|router_dtype$|_loss_(coeff?|weight)$|^mtp_transformer_layers$")
+HARMLESS = re.compile(
+    r"^qk_head_dim$|_token_(id|index)$|router_dtype$|_loss_(coeff?|weight)$|^mtp_transformer_layers$|^context_window_size$"
+)
 #: Of a second spelling, the key that it repeats; with another value it is refused.
-SAME = {"sliding_window_size": "sliding_window", "moe_shared_expert_intermediate_size": "moe_intermediate_size"}
+SAME = {
+    "sliding_window_size": "sliding_window", "moe_shared_expert_intermediate_size": "moe_intermediate_size",
+    "moe_intermediate_size": "intermediate_size",
+}  # fmt: skip
 #: Model types whose language models are of a class called "...Model", as those of others without a head are.
 HEADED = ("bloom", "chatglm")
 #: What keys and classes of draft heads are called, which guess for another model and are no model of their own.
@@ -47,7 +53,7 @@ def check_named(given: Mapping[str, object], where: str) -> None:
     """Raise ValueError for a file without a model type, and for that of a draft head, which may have none."""
     kind = given.get("model_type")
     drafts = [key for key in given if DRAFT.search(str(key))] if kind is None else []
-    if drafts or (isinstance(kind, str) and DRAFT.search(kind)):
+    if drafts or (isinstance(kind, str) and (DRAFT.search(kind) or kind.endswith("_mtp"))):
         key = drafts[0] if drafts else "model_type"
         name = " ".join(str(key).split())[:80]
         raise ValueError(f"{where}: {name} = {shown(given[key])}: a draft head, not a language model")
@@ -72,7 +78,7 @@ def check_architecture(classes: object, model_type: str, stems: Collection[str],
     for name in classes[:1] if isinstance(classes, list) else ():
         stem = re.fullmatch(r"(\w+?)(ForCausalLM|ForConditionalGeneration|LMHeadModel|Model)", str(name))
         if not stem or stem[1].lower().replace("_", "") not in stems:
-            draft = "a draft head, " if DRAFT.search(str(name)) else ""
+            draft = "a draft head, " if DRAFT.search(str(name)) or str(name).endswith("MTP") else ""
             raise ValueError(f"{where}: architectures = {shown(name)}: {draft}not a {model_type} language model")
         if stem[2] == "Model" and model_type in FAMILIES and model_type not in HEADED:
             raise ValueError(f"{where}: architectures = {shown(name)}: an embedder, without a language model's head")

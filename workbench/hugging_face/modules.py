@@ -108,6 +108,10 @@ ENDS = {
 }
 #: What stands before a layer's number, and before "layers" in patterns of whole names.
 _LAYERS = re.compile(r"^(?:.*\.)?(?:layers|h|blocks)\.(?=[\d*?\[])")
+#: And what stands before the head's and the embeddings' own names.
+_BEFORE_ENDS = re.compile(
+    rf"^(?:(?:model|language_model|transformer|backbone|llm)\.)+(?=(?:{'|'.join(chain(*ENDS.values()))})$)"
+)
 PREFIXES = ("model.", "language_model.model.", "model.language_model.", "", "backbone.", "language_model.")
 #: Names of what is no layer of the language model: towers and draft layers.
 ELSEWHERE = re.compile(r"vis(ion|ual)|audio|tower|projector|img|image|mtp|nextn|eagle|draft|merger|patch")
@@ -185,7 +189,7 @@ def match(said: Mapping[str, Any], model: Model, where: str) -> Match:
             continue
         if ELSEWHERE.search(plain):
             continue
-        bare = re.sub(r"^(model\.)?language_model\.(?=lm_head$)", "", _LAYERS.sub("layers.", plain))
+        bare = _BEFORE_ENDS.sub("", _LAYERS.sub("layers.", plain))
         if set("*?[") & set(bare):
             inner = re.sub(r"\\[zZ]$", "", translate(bare))
             patterns.append((re.compile(("" if bare == plain else r"(?:.*\.)?") + inner + r"(?:\..*)?$"), value))

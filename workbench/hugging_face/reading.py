@@ -51,7 +51,7 @@ def read_sizes(given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], Ma
         raise ValueError(
             f"{where}: {name} = 1: a draft head or one layer of a model; give the config.json of a whole one"
         )
-    if kind != given["model_type"] or kind in WRAPPERS:
+    if kind != given["model_type"] or kind in WRAPPERS or isinstance(given.get("visual"), Mapping):
         sizes["notes"] = "The language model alone: the tower of pictures or sound is left out."
     return {"family": given["model_type"]} | {key: value for key, value in sizes.items() if value is not None}, config
 
@@ -74,11 +74,9 @@ def _language_model(given: Mapping[str, Any], where: str) -> tuple[str, Family, 
     family = FAMILIES[text]  # of which transformers leaves out what is as its class has it
     family = family._replace(defaults={**family.text, **family.defaults})
     flags = [each["tie_word_embeddings"] for each in (given, inner) if each.get("tie_word_embeddings") is not None]
-    if not all(flag is flags[0] and isinstance(flag, bool) for flag in flags):
-        raise ValueError(
-            f"{where}: tie_word_embeddings = {shown(flags)}: expected true or false, the same in both places"
-        )
-    tied = flags[0] if flags else None
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise ValueError(f"{where}: tie_word_embeddings = {shown(flags)}: expected true or false")
+    tied = flags[0] if flags else None  # the wrapper's, as in transformers, where both say
     outer = {key: given[key] for key in STATED if key in given}
     return text, family, {**outer, **inner}, tied
 
@@ -244,7 +242,7 @@ def _scaled(fields: ConfigFields, family: Family, context: int) -> int:
     if not isinstance(rope, Mapping):
         raise fields.error(name, "expected an object", rope)
     kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind in AS_GIVEN or "factor" not in rope:
+    if kind in AS_GIVEN or rope.get("factor", 1) == 1:
         return context
     if kind not in STRETCHED:
         raise fields.error(f"{name}.rope_type", f"expected {', '.join((*STRETCHED, *AS_GIVEN))}", kind)

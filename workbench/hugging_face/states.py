@@ -45,6 +45,7 @@ def kimi_linear(fields: ConfigFields, sizes: Read) -> Read:
     """Kimi Delta Attention with latent attention between (Kimi Linear)."""
     layers = sizes["n_layers"]
     kinds = fields.items("layer_types", ("full_attention", "linear_attention"), layers)
+    fields.read |= {"linear_attn_config.full_attn_layers", "linear_attn_config.kda_layers"}
     if kinds is not None:  # as transformers writes it, each from 1
         full, kda = ([i + 1 for i in range(layers) if kinds[i] == f"{kind}_attention"] for kind in ("full", "linear"))
     else:
