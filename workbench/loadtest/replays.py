@@ -1,0 +1,114 @@
+"""The same requests through simulated servers: what each makes of them, many times over, and seen as a client sees it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..servers.replica import Calibration
+from ..servers.server import Server
+from ..simulation.client import Client, ClientOptions
+from ..simulation.engine import Engine
+from ..simulation.step_times import StepTimes
+from ..simulation.workloads import Workload
+from .recording import Recording
+from .rows import ITL_STEP, SHORTEST_ITL
+
+#: Tokens of a simulation whose gaps are counted, at most [token].
+MOST_GAPS = 2 * 10**6
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a simulated server has made of the requests.
+
+    Parameters
+    ----------
+    server : Server
+        Which it was.
+    table : pandas.DataFrame
+        A row a request, as `simulation.simulate` returns them.
+    counts : dict
+        The engine's totals, as there.
+    """
+
+    server: Server
+    table: pd.DataFrame
+    counts: dict[str, Any]
+
+    @property
+    def token_rate(self) -> float:
+        """Output tokens of all requests over the time until the last of them ended [1/s]."""
+        return float(self.counts["generated_tokens"] / self.counts["duration"])
+
+    @property
+    def latency(self) -> float:
+        """Mean time of a request from its send to its last token, or to the end of the test [s]."""
+        last = self.table.last_token_s.fillna(self.counts["duration"])
+        return float((last - self.table.sent_s).mean())
+
+
+class Replays:
+    """Simulates one recording on servers, and keeps the times of their steps, which are most of the work.
+
+    Parameters
+    ----------
+    recorded : Recording
+        What is sent.
+    tick : callable
+        Called after every simulation.
+    """
+
+    def __init__(self, recorded: Recording, tick: Callable[[], None] = lambda: None) -> None:
+        """Begin with nothing simulated."""
+        self.recorded, self.tick = recorded, tick
+        self._times: dict[str, StepTimes] = {}
+
+    def run(self, server: Server, load: tuple[Workload, int | None] | None = None) -> Replayed:
+        """What a server makes of the requests, or of another load and what its client opens at once."""
+        workload, in_flight = load or (self.recorded.workload, self.recorded.in_flight)
+        engine = Engine(server, self._steps(server))
+        client = Client(workload, ClientOptions(in_flight, None, self.recorded.horizon), engine, server)
+        while client.step():
+            pass
+        self.tick()
+        return Replayed(server, client.table(), client.counts())
+
+    def _steps(self, server: Server) -> StepTimes:
+        """Times of a server's steps; the host's is added to those of the same server without one."""
+        alone = replace(server, step_overhead=0.0, sequence_overhead=0.0)
+        key = repr(alone.settings())
+        if key not in self._times:
+            self._times[key] = StepTimes(alone)
+        return self._times[key].with_host(server.calibration)
+
+
+def host_of(server: Server) -> dict[str, float]:
+    """The host's time of every step and of a sequence, as `Server` takes them [s]."""
+    own: Calibration = server.calibration
+    return {"step_overhead": own.step_overhead, "sequence_overhead": own.sequence_overhead}
+
+
+def as_recorded(simulated: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
+    """A simulated table as the recording's client would have written it: it may count finished requests alone."""
+    begun = recorded[(recorded.status == "unfinished") & recorded.first_token_s.notna()]
+    if len(begun) and begun.output_tokens.fillna(0).gt(0).any():
+        return simulated
+    tokens = simulated.output_tokens.astype("Int64").where(simulated.status == "finished")
+    return simulated.assign(output_tokens=tokens)
+
+
+def gaps(table: pd.DataFrame) -> dict[str, list[float]]:
+    """Times between the tokens of requests, from the steps of a simulation: ascending [s], and how many of each [1].
+
+    A step brings every sequence one token, the last part of a prompt its first.
+    """
+    steps = pd.DataFrame(table.attrs["steps"])
+    decoding = steps[steps.decoding.astype(bool)].sort_values(["request", "end_s"], kind="stable")
+    first = table.first_token_s.to_numpy(float)[decoding.request]
+    before = decoding.groupby("request").end_s.shift(1).fillna(pd.Series(first, decoding.index))
+    bins = np.rint(np.log(np.maximum(decoding.end_s - before, SHORTEST_ITL)) / ITL_STEP)
+    places, count = np.unique(bins, return_counts=True)
+    return {"seconds": np.exp(places * ITL_STEP).tolist(), "count": count.tolist()}
