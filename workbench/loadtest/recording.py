@@ -1,4 +1,4 @@
-"""A recorded load test as requests that the simulator can send again: what its client did, and what it does not tell."""
+"""A recorded load test as requests that the simulator sends again: what its client did, and what it does not tell."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -159,7 +159,8 @@ def users_of(table: pd.DataFrame) -> int | None:
         return None
     waited = sent[later] - ends[ended[later] - 1]
     request = float(np.nanmedian(last - sent))
-    full = (still_open[later] >= 0.95 * users).mean()
+    soon = np.searchsorted(sent, sent[later] + PROMPTLY * request, side="right") - ended[later]
+    full = (soon >= 0.95 * users).mean()
     return users if full >= AT_ONCE and np.median(waited) <= PROMPTLY * request else None
 
 

@@ -1,4 +1,4 @@
-"""The same requests through simulated servers: what each makes of them, many times over, and seen as a client sees it."""
+"""The same requests through simulated servers, many times over, and what a client sees of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -18,11 +18,12 @@ SETTING_BOUNDS: dict[str, tuple[float, float]] = {
     "max_num_seqs": (1, SETTING_LIMITS["max_num_seqs"]), "max_num_batched_tokens": (256, 32768),
     "step_overhead": (0.0, 1.0), "sequence_overhead": (0.0, 0.02),
 }  # fmt: skip
-#: Where two settings differ by less in the mean deviation of requests' times, the engine's own is kept [1].
-NOT_SEEN = 0.01
-#: How many times as many sequences run with some requests as with others, where a fit tells the host's time of a step
-#: from that of a sequence [1].
-VARIED = 1.8
+#: Another setting than the engine's own must be nearer to the requests' times by so much of the mean deviation, and by
+#: so much of that of the engine's own [1].
+NEARER, NEARER_SHARE = 0.01, 0.1
+#: How many times as many sequences run with some requests as with others, where the host's time of a step may be told
+#: from that of a sequence, and what of the squared deviations that must leave at most [1].
+VARIED, LEAVES = 1.1, 0.9
 SHORTEST = 1e-3  # s; of a time to first token that is compared
 FITS = 12  # simulations of a fit of two numbers, at most, and of one
 
@@ -67,21 +68,32 @@ def fit_server(replays: Replays, known: dict[str, Any]) -> tuple[Server, pd.Data
         name: "the engine's: no other fits better" for name in SETTING_BOUNDS if known.get(name) is None
     }
     best = _with_fitted_host(replays, server, known)
-    if known.get("max_num_seqs") is None and (peak := running_peak(replays.recorded.table)) < server.max_num_seqs:
-        capped = _with_fitted_host(replays, replace(server, max_num_seqs=max(peak, 1)), known)
-        if deviation(replays, capped) < deviation(replays, best) - NOT_SEEN:
-            best, source["max_num_seqs"] = capped, "fitted: as many ran while others waited"
+    peak = max(running_peak(replays.recorded.table), 1)
+    if known.get("max_num_seqs") is None and peak < server.max_num_seqs:
+        capped = _with_fitted_host(replays, replace(server, max_num_seqs=peak), known)
+        best = capped if _nearer(replays, capped, best) else best
     if known.get("max_num_batched_tokens") is None:
         other = min(_budgets(replays, best.server), key=lambda found: deviation(replays, found))
-        if deviation(replays, other) < deviation(replays, best) - NOT_SEEN:
+        if _nearer(replays, other, best):
             best = _with_fitted_host(replays, other.server, known)
             source["max_num_batched_tokens"] = "fitted to the times of the requests"
+    if best.server.max_num_seqs != server.max_num_seqs:  # what waited may have waited for the budget
+        uncapped = _with_fitted_host(replays, replace(best.server, max_num_seqs=server.max_num_seqs), known)
+        best = best if _nearer(replays, best, uncapped) else uncapped
+    if best.server.max_num_seqs != server.max_num_seqs:
+        source["max_num_seqs"] = "fitted: as many ran while others waited"
     for name in ("step_overhead", "sequence_overhead"):
         if known.get(name) is None and host_of(best.server)[name] != host_of(server)[name]:
             source[name] = "fitted to the time per output token"
     found = best.server.settings()
     rows = [(name, found[name], *SETTING_BOUNDS[name], source[name]) for name in SETTING_BOUNDS]
     return best.server, pd.DataFrame(rows, columns=["setting", "value", "low", "high", "source"])
+
+
+def _nearer(replays: Replays, other: Replayed, best: Replayed) -> bool:
+    """Whether one simulation is nearer to the recording than another, by more than chance."""
+    before = deviation(replays, best)
+    return deviation(replays, other) < before - max(NEARER, NEARER_SHARE * before)
 
 
 def deviation(replays: Replays, found: Replayed) -> float:
@@ -93,7 +105,7 @@ def deviation(replays: Replays, found: Replayed) -> float:
     recorded = recorded[: len(simulated)]
     parts = [np.abs(log_ratio(replays, found))]
     if replays.recorded.workload.concurrency is None:  # the others are not sent when they were
-        waits = [np.maximum(each.first_token_s - each.sent_s, SHORTEST) for each in (simulated, recorded)]
+        waits = [(each.first_token_s - each.sent_s).clip(lower=SHORTEST) for each in (simulated, recorded)]
         parts.append(np.abs(np.log(waits[0].to_numpy() / waits[1].to_numpy())))
     means = [float(np.nanmean(part)) for part in parts if np.isfinite(part).any()]
     counts = [1 + int(each.first_token_s.notna().sum()) for each in (simulated, recorded)]
@@ -140,10 +152,13 @@ def _with_fitted_host(replays: Replays, server: Server, known: dict[str, Any]) -
     missing = _missing(replays, without)
     if not missing > 0:  # the kernels alone are as slow as the server, or nothing finished
         return without if missing <= 0 else replays.run(server)
+    one = _one(replays, server, free[0], missing)
     running = _running(replays, without)
-    if len(free) == 2 and np.nanquantile(running, 0.9) > VARIED * np.nanquantile(running, 0.1):
-        return _two(replays, server, missing, float(np.nanmedian(running)))
-    return _one(replays, server, "step_overhead" if "step_overhead" in free else free[0], missing)
+    if len(free) < 2 or np.nanmax(running) <= VARIED * np.nanmin(running):
+        return one
+    two = _two(replays, server, missing, float(np.nanmedian(running)))
+    left = [float(np.nanmean(log_ratio(replays, found) ** 2)) for found in (two, one)]
+    return two if left[0] < LEAVES * left[1] else one
 
 
 def _missing(replays: Replays, found: Replayed) -> float:
@@ -182,9 +197,8 @@ def _one(replays: Replays, server: Server, name: str, missing: float) -> Replaye
     upper = min(2 * missing, high)
     while misfit(upper) < 0 and upper < high:
         upper = min(4 * upper, high)
-    if misfit(low) >= 0 or runs[upper] and misfit(upper) <= 0:
-        return min(runs.values(), key=lambda found: abs(np.nanmedian(log_ratio(replays, found))))
-    brentq(misfit, low, upper, xtol=1e-6, rtol=1e-3, maxiter=FITS, disp=False)
+    if misfit(low) < 0 < misfit(upper):
+        brentq(misfit, low, upper, xtol=1e-6, rtol=1e-3, maxiter=FITS, disp=False)
     return min(runs.values(), key=lambda found: abs(np.nanmedian(log_ratio(replays, found))))
 
 
@@ -204,6 +218,6 @@ def _two(replays: Replays, server: Server, missing: float, running: float) -> Re
 
     most = [SETTING_BOUNDS[name][1] / scale[name] for name in scale]
     start = np.minimum([0.5, 0.5], 0.9 * np.array(most))
-    solved = least_squares(misfit, start, bounds=([0.0, 0.0], most), diff_step=0.02, loss="soft_l1", f_scale=0.1,
+    solved = least_squares(misfit, start, bounds=([0.0, 0.0], most), diff_step=[0.02, 0.02], loss="soft_l1", f_scale=0.1,
                            max_nfev=FITS, xtol=1e-3, ftol=1e-4)  # fmt: skip
     return run(solved.x)

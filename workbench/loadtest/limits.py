@@ -1,0 +1,177 @@
+"""What limits a server under a load, by the evidence of simulations: what lets no more in, or what a step's time is."""
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..common.variables import COMPUTE, LINK, MEMORY
+from ..operators import decode
+from ..servers.server import SETTING_LIMITS, Server
+from ..servers.steps import overhead, prefill_piece, step
+from .recording import running_peak
+from .replays import Replayed, Replays
+
+#: What can limit a server, and in what words: first what lets no more requests in, then what its steps wait for.
+LIMIT_WORDS = {
+    "client": "the client, which asks for no more",
+    "sequence cap": "the cap on sequences",
+    "kv cache": "the KV cache",
+    "prefill budget": "the budget of tokens for prompts",
+    "host": "host time",
+    "unpacking": "unpacking of the weights",
+    "memory": "memory bandwidth",
+    "compute": "compute",
+    "link": "the link between GPUs",
+}
+#: Of these, those that let in no more requests or tokens.
+ADMITTING = ("client", "sequence cap", "kv cache", "prefill budget")
+#: Times as many tokens that twice of something must bring to be the limit; of what a step's time goes to, the shares
+#: that are named, of the largest; and how full a cache or a cap is to matter [1].
+GAINS, ALIKE, FULL = 1.25, 0.6, 0.95
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What limits a server.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Keys of `LIMIT_WORDS`; of several, all count.
+    evidence : pandas.DataFrame
+        A row for each of them: limit; share of the steps' time [%], NaN of what lets requests in; gain, times as many
+        tokens per second with twice of it, simulated, or by Amdahl's law of a share [1]; seen, in words.
+    """
+
+    names: tuple[str, ...]
+    evidence: pd.DataFrame
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the server does all that it is asked for."""
+        return "client" in self.names
+
+    @property
+    def slowest(self) -> str:
+        """What most of a step's time goes to."""
+        return str(self.evidence.set_index("limit").share.idxmax())
+
+
+def find_limits(replays: Replays, found: Replayed) -> Limits:
+    """Name what limits a server.
+
+    Parameters
+    ----------
+    replays : Replays
+        Of the recording.
+    found : Replayed
+        The server's own.
+
+    Returns
+    -------
+    Limits
+        With the evidence.
+
+    Notes
+    -----
+    What lets requests in comes first: where twice the load, the cap, the cache or the budget brings at least `GAINS`
+    times the tokens, the one that brings most is the limit, or the two that do it only together. Else as many run as
+    pays, and the limit is what the steps' time goes to. A limit that is not reached is not simulated.
+    """
+    shares = step_shares(found)
+    busy = found.counts["busy"] / found.counts["duration"]
+    reached = _reached(replays, found)
+    gains = {name: _gain(replays, found, (name,)) if name in reached else 1.0 for name in ADMITTING}
+    most = max(gains, key=lambda name: gains[name])
+    names: tuple[str, ...] = (most,) if gains[most] >= GAINS else ()
+    if not names:
+        pairs = {pair: _gain(replays, found, pair) for pair in combinations(reached, 2)}
+        together = max(pairs, key=lambda pair: pairs[pair], default=())
+        names = together if together and pairs[together] >= GAINS else ()
+    if not names:
+        names = tuple(n for n in sorted(shares, key=lambda n: -shares[n]) if shares[n] >= ALIKE * max(shares.values()))
+    gains |= {name: 1 / (1 - busy * share / 2) for name, share in shares.items()}
+    seen = _seen(found)
+    rows = [(name, 100 * shares.get(name, np.nan), gains[name], seen.get(name, "")) for name in LIMIT_WORDS]
+    return Limits(names, pd.DataFrame(rows, columns=["limit", "share", "gain", "seen"]))
+
+
+def _reached(replays: Replays, found: Replayed) -> list[str]:
+    """Those of `ADMITTING` that may hold a request up."""
+    server, counts = found.server, found.counts
+    waiting = counts["mean_in_system"] > counts["mean_running"] * (1 + 1e-9)
+    reached = {
+        "client": True,
+        "sequence cap": running_peak(found.table) >= FULL * server.max_num_seqs,
+        "kv cache": counts["preemptions"] > 0 or counts["peak_kv_blocks"] >= FULL * counts["kv_blocks"],
+        "prefill budget": waiting,
+    }
+    return [name for name in ADMITTING if reached[name]]
+
+
+def _gain(replays: Replays, found: Replayed, names: tuple[str, ...]) -> float:
+    """Times as many tokens per second with twice of something [1]."""
+    server, load = found.server, replays.recorded.twice() if "client" in names else None
+    changed: dict[str, Any] = {}
+    if "sequence cap" in names:
+        changed["max_num_seqs"] = min(2 * server.max_num_seqs, SETTING_LIMITS["max_num_seqs"])
+    if "kv cache" in names:
+        changed["kv_tokens"] = 2 * server.kv_blocks * server.block_size
+    least = server.candidates * changed.get("max_num_seqs", 1)
+    budget = min(server.max_num_batched_tokens * (1 + ("prefill budget" in names)), 2 * 10**5)
+    changed["max_num_batched_tokens"] = max(budget, least)
+    return replays.run(replace(server, **changed), load).token_rate / found.token_rate
+
+
+def step_shares(found: Replayed) -> dict[str, float]:
+    """Shares of a server's busy time by what it waits for: keys of `LIMIT_WORDS`; 1 together [1].
+
+    Of the mean decoding step, as often as there were steps, and of what each prompt of mean length adds to it.
+    Unpacking is what steps take longer than with weights that are unpacked once.
+    """
+    server = found.server
+    own = _parts(found)
+    once = _parts(replace(found, server=replace(server, gemm_rows=None, dequantize_rows=None)))
+    parts = once | {"unpacking": max(sum(own.values()) - sum(once.values()), 0.0)}
+    whole = sum(parts.values()) or 1.0
+    return {name: parts[name] / whole for name in LIMIT_WORDS if name not in ADMITTING}
+
+
+def _parts(found: Replayed) -> dict[str, float]:
+    """Time of all steps by what it is spent on, but for unpacking [s]."""
+    server, counts, table = found.server, found.counts, found.table
+    started = table[table.first_token_s.notna()]
+    steps = max(counts["steps"], 1)
+    sequences = max(round(counts["mean_running"] * counts["duration"] / (counts["busy"] or 1.0)), 1)
+    context = max(float((started.prompt_tokens + started.output_tokens / 2).mean()), 1.0) if len(started) else 1.0
+    cached = counts["hit_tokens"] / max(len(started), 1)
+    prompt = max(float(started.prompt_tokens.mean()) - cached, 1.0) if len(started) else 1.0
+    decoding = decode(sequences, round(context), candidates=server.candidates)
+    alone = _by_limit(server, decoding)
+    both = _by_limit(server, decoding, prefill_piece(1, round(prompt)))
+    return {name: steps * alone[name] + len(started) * max(both[name] - alone[name], 0.0) for name in alone}
+
+
+def _by_limit(server: Server, *pieces: Any) -> dict[str, float]:
+    """Time of one step by what limits it [s]."""
+    works = step(server, *pieces).values()
+    limits = {"memory": MEMORY, "compute": COMPUTE, "link": LINK}
+    found = {name: float(sum(work.by_limit[limit] for work in works)) for name, limit in limits.items()}
+    kernels = sum(found.values())
+    return found | {"host": float(overhead(server, kernels, *pieces))}
+
+
+def _seen(found: Replayed) -> dict[str, str]:
+    """What a simulation shows of each limit of admission, in words."""
+    server, counts = found.server, found.counts
+    running, waiting = counts["mean_running"], counts["mean_in_system"] - counts["mean_running"]
+    filled = 100 * counts["peak_kv_blocks"] / (counts["kv_blocks"] or 1)
+    return {
+        "client": f"the server is busy {100 * counts['busy'] / counts['duration']:.0f} % of the time",
+        "sequence cap": f"{running:.1f} of {server.max_num_seqs:,} run and {waiting:.1f} wait on average",
+        "kv cache": f"it is filled to {filled:.0f} %, with {counts['preemptions']:,} preemptions",
+        "prefill budget": f"{server.max_num_batched_tokens:,} tokens in a step",
+    }
