@@ -23,8 +23,8 @@ from .limits import Limits, find_limits
 from .reading import read
 from .recording import Recording, recording
 from .remedies import most_changes, remedies
-from .replays import MOST_GAPS, Replayed, Replays, as_recorded, gaps
-from .settings import fit_server, fixed_settings
+from .replays import MOST_GAPS, Replayed, Replays, as_recorded, by_sequence, gaps
+from .settings import fit_server, fixed_settings, is_told
 from .summary import metrics, timeline
 from .variables import LOAD_TEST_VARIABLES
 from .wording import limits_paragraph, settings_text, side_by_side_text
@@ -144,8 +144,9 @@ def compare(
         replays = Replays(recorded.first(), _ticking(move))
         server, fitted = fit_server(replays, fixed_settings(gpu, model, {"max_model_len": longest} | settings))
         found = replays.run(server)
-        limits = find_limits(replays, found)
-        changes = remedies(replays, found, faster=limits.keeps_up)
+        other = None if is_told(fitted) else replays.run(by_sequence(found))
+        limits = find_limits(replays, found, other)
+        changes = remedies(replays, found, other, faster=limits.keeps_up)
     simulated = _simulated(recorded, server, progress=bar)
     both = {"measured": recorded.table, "simulated": simulated}
     ds = _beside([metrics(each, window=window) for each in both.values()], both)

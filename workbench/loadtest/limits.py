@@ -30,7 +30,7 @@ LIMIT_WORDS = {
 ADMITTING = ("client", "sequence cap", "kv cache", "prefill budget")
 #: Times as many tokens that twice of something must bring to be the limit; of what a step's time goes to, the shares
 #: that are named, of the largest; and how full a cache or a cap is to matter [1].
-GAINS, ALIKE, FULL = 1.25, 0.6, 0.95
+GAINS, ALIKE, FULL = 1.2, 0.6, 0.95
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Limits:
         return str(self.evidence.set_index("limit").share.idxmax())
 
 
-def find_limits(replays: Replays, found: Replayed) -> Limits:
+def find_limits(replays: Replays, found: Replayed, other: Replayed | None = None) -> Limits:
     """Name what limits a server.
 
     Parameters
@@ -69,6 +69,8 @@ def find_limits(replays: Replays, found: Replayed) -> Limits:
         Of the recording.
     found : Replayed
         The server's own.
+    other : Replayed, optional
+        One that may as well be the server, as the recording does not tell: of two gains the smaller one counts.
 
     Returns
     -------
@@ -84,11 +86,15 @@ def find_limits(replays: Replays, found: Replayed) -> Limits:
     shares = step_shares(found)
     busy = found.counts["busy"] / found.counts["duration"]
     reached = _reached(replays, found)
-    gains = {name: _gain(replays, found, (name,)) if name in reached else 1.0 for name in ADMITTING}
+
+    def gain(*names: str) -> float:
+        return min(_gain(replays, each, names) for each in (found, other) if each)
+
+    gains = {name: gain(name) if name in reached else 1.0 for name in ADMITTING}
     most = max(gains, key=lambda name: gains[name])
     names: tuple[str, ...] = (most,) if gains[most] >= GAINS else ()
     if not names:
-        pairs = {pair: _gain(replays, found, pair) for pair in combinations(reached, 2)}
+        pairs = {pair: gain(*pair) for pair in combinations(reached, 2)}
         together = max(pairs, key=lambda pair: pairs[pair], default=())
         names = together if together and pairs[together] >= GAINS else ()
     if not names:

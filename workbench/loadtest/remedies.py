@@ -12,13 +12,17 @@ from .summary import metrics
 
 #: How many changes are recommended, and what each gains at least [1].
 REMEDIES, LEAST_GAIN = 3, 1.02
+#: Two gains that are told as one [1].
+ALIKE_GAINS = 1.05
+#: Half the host's time, whatever that is.
+HALF: dict[str, Any] = {"step_overhead": 0.5, "sequence_overhead": 0.5}
 #: Multiples of today's that are tried of a cap or a budget [1].
 MULTIPLES = (0.5, 2, 4, 16)
 #: Columns of what a change makes of a load.
 OUTCOMES = ("finished", "token_rate", "ttft_p50", "ttft_p99", "tpot_p50", "e2e_p50")
 
 
-def remedies(replays: Replays, found: Replayed, *, faster: bool) -> pd.DataFrame:
+def remedies(replays: Replays, found: Replayed, other: Replayed | None = None, *, faster: bool = False) -> pd.DataFrame:
     """Simulate changes of a server's settings, one at a time; the best of each setting, the best first.
 
     Parameters
@@ -27,6 +31,8 @@ def remedies(replays: Replays, found: Replayed, *, faster: bool) -> pd.DataFrame
         Of the recording.
     found : Replayed
         The server as it is.
+    other : Replayed, optional
+        One that may as well be the server, as the recording does not tell.
     faster : bool
         Whether a gain is in the requests' mean latency, as the server does all that it is asked for; else it is in
         tokens per second.
@@ -34,23 +40,34 @@ def remedies(replays: Replays, found: Replayed, *, faster: bool) -> pd.DataFrame
     Returns
     -------
     pandas.DataFrame
-        A row for each setting: change, in words; setting; gain, times as fast or as many [1]; and `OUTCOMES`: finished
-        requests [1], token_rate of all [1/s], percentiles of latencies [s]. The first row is the server as it is.
+        A row for each setting: change, in words; setting; gain, times as fast or as many, and gain_high, of the two
+        servers the smaller and the larger [1]; and `OUTCOMES` of the first: finished requests [1], token_rate of all
+        [1/s], percentiles of latencies [s]. The first row is the server as it is.
     """
-    rows: list[dict[str, Any]] = [{"change": "as it is", "setting": "", "gain": 1.0} | _outcome(found)]
+    rows: list[dict[str, Any]] = [{"change": "as it is", "setting": "", "gain": 1.0, "gain_high": 1.0}]
+    rows[0] |= _outcome(found)
     best: dict[str, dict[str, Any]] = {}
-    for setting, words, server in _changed(found.server):
-        other = replays.run(server)
-        gain = found.latency / other.latency if faster else other.token_rate / found.token_rate
-        if gain > best.get(setting, {"gain": 0.0})["gain"] * (1 + 0.01):  # a smaller step, where a larger gains no more
-            best[setting] = {"change": words, "setting": setting, "gain": gain} | _outcome(other)
+    for setting, words, own in _changes(found.server):
+        runs = [(each, _changed(replays, each, own)) for each in (found, other) if each]
+        gains = [_gain_of(before, after, faster) for before, after in runs if after]
+        if len(gains) < len(runs):
+            continue
+        first = runs[0][1]
+        assert first
+        if min(gains) > best.get(setting, {"gain": 0.0})["gain"] * ALIKE_GAINS:  # the smaller of steps that gain alike
+            found_gains = {"gain": min(gains), "gain_high": max(gains)}
+            best[setting] = {"change": words, "setting": setting} | found_gains | _outcome(first)
     rows += sorted(best.values(), key=lambda row: float(-row["gain"]))
     return pd.DataFrame(rows)
 
 
+def _gain_of(before: Replayed, after: Replayed, faster: bool) -> float:
+    return before.latency / after.latency if faster else after.token_rate / before.token_rate
+
+
 def most_changes() -> int:
     """How many changes are simulated at most [1]."""
-    return 2 * len(MULTIPLES) + 8
+    return 2 * (2 * len(MULTIPLES) + 8)
 
 
 def _outcome(found: Replayed) -> dict[str, float]:
@@ -62,8 +79,8 @@ def _outcome(found: Replayed) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _changed(server: Server) -> list[tuple[str, str, Server]]:
-    """Servers with another setting each: the setting, the change in words; none that cannot run."""
+def _changes(server: Server) -> list[tuple[str, str, dict[str, Any]]]:
+    """What may be changed of a server: the setting, the change in words, and fields with their values."""
     changes: list[tuple[str, str, dict[str, Any]]] = []
     for name in ("max_num_seqs", "max_num_batched_tokens"):
         for times in MULTIPLES:
@@ -87,17 +104,16 @@ def _changed(server: Server) -> list[tuple[str, str, Server]]:
         changes.append(("gemm_rows", "a kernel that unpacks the weights once (Marlin)", once))
     elif server.formats.widths.weight >= 2:
         changes.append(("weight_dtype", "weights in fp8", {"weight_dtype": "fp8"}))
-    if any(host_of(server).values()):
-        half = {name: seconds / 2 for name, seconds in host_of(server).items()}
-        changes.append(("host", "half the host time (CUDA graphs, async scheduling; a guess)", half))
-    return [(setting, words, other) for setting, words, own in changes if (other := _server(server, own))]
+    changes.append(("host", "half the host time (CUDA graphs, async scheduling; a guess)", HALF))
+    return changes
 
 
-def _server(server: Server, own: dict[str, Any]) -> Server | None:
-    """The server with other settings; None where it cannot run so, or is the same."""
+def _changed(replays: Replays, found: Replayed, own: dict[str, Any]) -> Replayed | None:
+    """What a server makes of the load with other settings; None where it cannot run so, or is the same."""
+    if own is HALF:
+        own = {name: seconds / 2 for name, seconds in host_of(found.server).items()}
     try:
-        other = replace(server, **own)
+        other = replace(found.server, **own)
     except ValueError:  # more GPUs than a machine has, a format that the GPU lacks
         return None
-    fits = other.kv_tokens != "fit" or other.kv_blocks >= 1
-    return other if fits and other != server else None
+    return None if other == found.server else replays.run(other)

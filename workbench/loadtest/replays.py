@@ -91,6 +91,13 @@ def host_of(server: Server) -> dict[str, float]:
     return {"step_overhead": own.step_overhead, "sequence_overhead": own.sequence_overhead}
 
 
+def by_sequence(found: Replayed) -> Server:
+    """A server as fast with as many sequences as ran, whose host's time is all of the sequences, none of the step."""
+    host, running = host_of(found.server), max(found.counts["mean_running"], 1.0)
+    each = host["sequence_overhead"] + host["step_overhead"] / running
+    return replace(found.server, step_overhead=0.0, sequence_overhead=each)
+
+
 def as_recorded(simulated: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     """A simulated table as the recording's client would have written it: it may count finished requests alone."""
     begun = recorded[(recorded.status == "unfinished") & recorded.first_token_s.notna()]

@@ -90,6 +90,14 @@ def fit_server(replays: Replays, known: dict[str, Any]) -> tuple[Server, pd.Data
     return best.server, pd.DataFrame(rows, columns=["setting", "value", "low", "high", "source"])
 
 
+def is_told(settings: pd.DataFrame) -> bool:
+    """Whether the host's time of a step is told from that of a sequence: both are given, fitted, or the engine's."""
+    fitted = settings.set_index("setting").source.str.startswith("fitted")
+    given = settings.set_index("setting").source == "given"
+    host = ["step_overhead", "sequence_overhead"]
+    return bool(given[host].any() or fitted[host].all() or not fitted[host].any())
+
+
 def _nearer(replays: Replays, other: Replayed, best: Replayed) -> bool:
     """Whether one simulation is nearer to the recording than another, by more than chance."""
     before = deviation(replays, best)
@@ -218,6 +226,8 @@ def _two(replays: Replays, server: Server, missing: float, running: float) -> Re
 
     most = [SETTING_BOUNDS[name][1] / scale[name] for name in scale]
     start = np.minimum([0.5, 0.5], 0.9 * np.array(most))
-    solved = least_squares(misfit, start, bounds=([0.0, 0.0], most), diff_step=[0.02, 0.02], loss="soft_l1", f_scale=0.1,
-                           max_nfev=FITS, xtol=1e-3, ftol=1e-4)  # fmt: skip
+    solved = least_squares(
+        misfit, start, bounds=([0.0, 0.0], most), diff_step=[0.02, 0.02], loss="soft_l1", f_scale=0.1, max_nfev=FITS,
+        xtol=1e-3, ftol=1e-4,
+    )  # fmt: skip
     return run(solved.x)

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from .limits import LIMIT_WORDS, Limits
-from .remedies import LEAST_GAIN, REMEDIES
+from .remedies import ALIKE_GAINS, LEAST_GAIN, REMEDIES
 
 #: What a report shows of both: label, variable, percentile, factor, digits.
 SIDE_BY_SIDE: tuple[tuple[str, str, int | None, float, int], ...] = (
@@ -82,6 +82,8 @@ def _gain_words(row: Row, now: Row, *, faster: bool) -> str:
         words = f"{row['gain']:.2f} times as fast"
     else:
         words = f"{row['gain']:.2f} times the tokens per second"
+        if row["gain_high"] > ALIKE_GAINS * row["gain"]:
+            words += f" ({row['gain_high']:.2f} if the host's time is a step's and not a sequence's)"
         words += f", {now['finished']:,} to {row['finished']:,} finished"
     for name in moved:
         if np.isfinite([now[name], row[name]]).all():
