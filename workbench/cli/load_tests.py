@@ -145,7 +145,10 @@ def _draw(found: "Comparison", path: Path) -> None:
     from ..files.writing import write_chart
 
     figure = Figure(figsize=(13, 4), layout="constrained")
-    for ax, name in zip(figure.subplots(1, 3), ("running", "waiting", "token_rate"), strict=True):
+    axes = figure.subplots(1, 3)
+    for ax, name in zip(axes, ("running", "waiting", "token_rate"), strict=True):
         plots.over_time(found.timeline, name, ax)
+        ax.get_legend().remove()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     write_chart(figure, path)
     typer.echo(path)

@@ -19,10 +19,10 @@ from ..servers import memory
 from ..servers.replica import beyond_context
 from ..servers.server import Server
 from ..simulation.client import simulate
+from .changes import most_changes, remedies
 from .limits import Limits, find_limits
 from .reading import read
-from .recording import Recording, recording
-from .remedies import most_changes, remedies
+from .recordings import Recording, recording
 from .replays import MOST_GAPS, Replayed, Replays, as_recorded, by_sequence, gaps
 from .settings import fit_server, fixed_settings, is_told
 from .summary import metrics, timeline
@@ -57,7 +57,7 @@ class Comparison:
     limits : Limits
         What limits the server, with the evidence.
     changes : pandas.DataFrame
-        What changes of its settings make of the same load (`loadtest.remedies.remedies`).
+        What changes of its settings make of the same load (`loadtest.changes.remedies`).
     notes : tuple of str
         What is assumed, and where the two do not agree.
     """
@@ -150,7 +150,7 @@ def compare(
     simulated = _simulated(recorded, server, progress=bar)
     both = {"measured": recorded.table, "simulated": simulated}
     ds = _beside([metrics(each, window=window) for each in both.values()], both)
-    notes = _notes(recorded, server, found, ds, settings)
+    notes = _notes(recorded, server, ds, settings)
     return Comparison(recorded.table, simulated, server, fitted, ds, _timelines(both), limits, changes, notes)
 
 
@@ -204,9 +204,7 @@ def _timelines(both: dict[str, pd.DataFrame]) -> xr.Dataset:
     return stamp(ds.assign(step=step), LOAD_TEST_VARIABLES | {"source": VARIABLES["source"]})
 
 
-def _notes(
-    recorded: Recording, server: Server, found: Replayed, ds: xr.Dataset, given: dict[str, Any]
-) -> tuple[str, ...]:
+def _notes(recorded: Recording, server: Server, ds: xr.Dataset, given: dict[str, Any]) -> tuple[str, ...]:
     """What is assumed, and where the two do not agree."""
     notes = list(recorded.notes)
     rows = {"gemm_rows": server.gemm_rows, "dequantize_rows": server.dequantize_rows}
@@ -222,7 +220,7 @@ def _notes(
     measured, simulated = (float(ds.output_token_rate.sel(source=name)) for name in ("measured", "simulated"))
     if measured > 0 and simulated > 0 and not 1 / APART < simulated / measured < APART:
         notes.append(f"the simulated server makes {simulated / measured:.2f} times the finished requests' tokens")
-    running, alone = float(ds.mean_running.sel(source="measured")), found.counts["mean_running"]
+    running, alone = (float(ds.mean_running.sel(source=name)) for name in ("measured", "simulated"))
     held_up = float(ds.mean_waiting.sel(source="measured")) > 1 and alone > APART * running
     if held_up and not recorded.workload.concurrency:
         notes.append(

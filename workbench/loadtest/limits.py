@@ -11,7 +11,7 @@ from ..common.variables import COMPUTE, LINK, MEMORY
 from ..operators import decode
 from ..servers.server import SETTING_LIMITS, Server
 from ..servers.steps import overhead, prefill_piece, step
-from .recording import running_peak
+from .recordings import running_peak
 from .replays import Replayed, Replays
 
 #: What can limit a server, and in what words: first what lets no more requests in, then what its steps wait for.

@@ -13,7 +13,7 @@ from ..simulation.client import Client, ClientOptions
 from ..simulation.engine import Engine
 from ..simulation.step_times import StepTimes
 from ..simulation.workloads import Workload
-from .recording import Recording
+from .recordings import Recording
 from .rows import ITL_STEP, SHORTEST_ITL
 
 #: Tokens of a simulation whose gaps are counted, at most [token].

@@ -10,7 +10,7 @@ from scipy.optimize import brentq, least_squares
 
 from ..published.t4 import VLLM_AWQ
 from ..servers.server import SETTING_LIMITS, Server
-from .recording import running_peak
+from .recordings import running_peak
 from .replays import Replayed, Replays, host_of
 
 #: What each fitted setting lies between [1], [token], [s].
@@ -24,8 +24,8 @@ NEARER, NEARER_SHARE = 0.01, 0.1
 #: How many times as many sequences run with some requests as with others, where the host's time of a step may be told
 #: from that of a sequence, and what of the squared deviations that must leave at most [1].
 VARIED, LEAVES = 1.1, 0.9
-SHORTEST = 1e-3  # s; of a time to first token that is compared
-FITS = 12  # simulations of a fit of two numbers, at most, and of one
+SHORTEST_WAIT = 1e-3  # s; of a time to first token that is compared
+FIT_RUNS = 12  # simulations of a fit of two numbers, at most, and of one
 
 
 def fixed_settings(gpu: Any, model: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def fit_server(replays: Replays, known: dict[str, Any]) -> tuple[Server, pd.Data
         capped = _with_fitted_host(replays, replace(server, max_num_seqs=peak), known)
         best = capped if _nearer(replays, capped, best) else best
     if known.get("max_num_batched_tokens") is None:
-        other = min(_budgets(replays, best.server), key=lambda found: deviation(replays, found))
+        other = min(_budgets(replays, best.server), key=lambda found: mean_deviation(replays, found))
         if _nearer(replays, other, best):
             best = _with_fitted_host(replays, other.server, known)
             source["max_num_batched_tokens"] = "fitted to the times of the requests"
@@ -100,11 +100,11 @@ def is_told(settings: pd.DataFrame) -> bool:
 
 def _nearer(replays: Replays, other: Replayed, best: Replayed) -> bool:
     """Whether one simulation is nearer to the recording than another, by more than chance."""
-    before = deviation(replays, best)
-    return deviation(replays, other) < before - max(NEARER, NEARER_SHARE * before)
+    before = mean_deviation(replays, best)
+    return mean_deviation(replays, other) < before - max(NEARER, NEARER_SHARE * before)
 
 
-def deviation(replays: Replays, found: Replayed) -> float:
+def mean_deviation(replays: Replays, found: Replayed) -> float:
     """Mean deviation of a simulation from the recording: of times to first token and per token, and of counts [1].
 
     The absolute logarithms of simulated over recorded; of requests that have both.
@@ -113,7 +113,7 @@ def deviation(replays: Replays, found: Replayed) -> float:
     recorded = recorded[: len(simulated)]
     parts = [np.abs(log_ratio(replays, found))]
     if replays.recorded.workload.concurrency is None:  # the others are not sent when they were
-        waits = [(each.first_token_s - each.sent_s).clip(lower=SHORTEST) for each in (simulated, recorded)]
+        waits = [(each.first_token_s - each.sent_s).clip(lower=SHORTEST_WAIT) for each in (simulated, recorded)]
         parts.append(np.abs(np.log(waits[0].to_numpy() / waits[1].to_numpy())))
     means = [float(np.nanmean(part)) for part in parts if np.isfinite(part).any()]
     counts = [1 + int(each.first_token_s.notna().sum()) for each in (simulated, recorded)]
@@ -206,7 +206,7 @@ def _one(replays: Replays, server: Server, name: str, missing: float) -> Replaye
     while misfit(upper) < 0 and upper < high:
         upper = min(4 * upper, high)
     if misfit(low) < 0 < misfit(upper):
-        brentq(misfit, low, upper, xtol=1e-6, rtol=1e-3, maxiter=FITS, disp=False)
+        brentq(misfit, low, upper, xtol=1e-6, rtol=1e-3, maxiter=FIT_RUNS, disp=False)
     return min(runs.values(), key=lambda found: abs(np.nanmedian(log_ratio(replays, found))))
 
 
@@ -227,7 +227,7 @@ def _two(replays: Replays, server: Server, missing: float, running: float) -> Re
     most = [SETTING_BOUNDS[name][1] / scale[name] for name in scale]
     start = np.minimum([0.5, 0.5], 0.9 * np.array(most))
     solved = least_squares(
-        misfit, start, bounds=([0.0, 0.0], most), diff_step=[0.02, 0.02], loss="soft_l1", f_scale=0.1, max_nfev=FITS,
-        xtol=1e-3, ftol=1e-4,
+        misfit, start, bounds=([0.0, 0.0], most), diff_step=[0.02, 0.02], loss="soft_l1", f_scale=0.1,
+        max_nfev=FIT_RUNS, xtol=1e-3, ftol=1e-4,
     )  # fmt: skip
     return run(solved.x)

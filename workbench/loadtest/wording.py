@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from .changes import ALIKE_GAINS, LEAST_GAIN, REMEDIES
 from .limits import LIMIT_WORDS, Limits
-from .remedies import ALIKE_GAINS, LEAST_GAIN, REMEDIES
 
 #: What a report shows of both: label, variable, percentile, factor, digits.
 SIDE_BY_SIDE: tuple[tuple[str, str, int | None, float, int], ...] = (
@@ -21,7 +21,7 @@ SIDE_BY_SIDE: tuple[tuple[str, str, int | None, float, int], ...] = (
 #: What is doubled, of a limit that lets requests in.
 TWICE = {"client": "the load", "sequence cap": "the cap", "kv cache": "the cache", "prefill budget": "the budget"}
 
-Row = Mapping[Hashable, Any]
+Values = Mapping[Hashable, Any]
 
 
 def side_by_side_text(ds: xr.Dataset) -> str:
@@ -62,20 +62,22 @@ def limits_paragraph(limits: Limits, changes: pd.DataFrame) -> str:
     if not helping:
         return " ".join([*sentences, "No single setting that was simulated helps."])
     words = "; ".join(_gain_words(row, now, faster=limits.keeps_up) for row in helping)
-    which = "The change that would help" if len(helping) == 1 else f"The {len(helping)} changes that would help most"
-    return " ".join([*sentences, f"{which}, each simulated: {words}."])
+    which = "The change that would help, simulated"
+    if len(helping) > 1:
+        which = f"The {len(helping)} changes that would help most, each simulated"
+    return " ".join([*sentences, f"{which}: {words}."])
 
 
-def _evidence_words(name: str, row: Row) -> str:
+def _evidence_words(name: str, row: Values) -> str:
     """The evidence for one limit, as a sentence or two."""
     if name in TWICE:
         seen = f"{row['seen'][0].upper()}{row['seen'][1:]}"
         return f"{seen}; twice {TWICE[name]} brings {row['gain']:.2f} times the tokens per second."
     words = f"{LIMIT_WORDS[name][0].upper()}{LIMIT_WORDS[name][1:]}"
-    return f"{words} is {row['share']:.0f} % of the steps' time; halved, it brings {row['gain']:.2f} times the tokens."
+    return f"{words} is {row['share']:.0f} % of the steps' time: were it half, {row['gain']:.2f} times the tokens."
 
 
-def _gain_words(row: Row, now: Row, *, faster: bool) -> str:
+def _gain_words(row: Values, now: Values, *, faster: bool) -> str:
     """A change and what it gains; requests that begin in time differ in number, so that their TTFT does not compare."""
     moved = ("ttft_p50", "tpot_p50") if faster else ("tpot_p50",)
     if faster:
@@ -84,7 +86,8 @@ def _gain_words(row: Row, now: Row, *, faster: bool) -> str:
         words = f"{row['gain']:.2f} times the tokens per second"
         if row["gain_high"] > ALIKE_GAINS * row["gain"]:
             words += f" ({row['gain_high']:.2f} if the host's time is a step's and not a sequence's)"
-        words += f", {now['finished']:,} to {row['finished']:,} finished"
+        if row["finished"] != now["finished"]:
+            words += f", {now['finished']:,} to {row['finished']:,} finished"
     for name in moved:
         if np.isfinite([now[name], row[name]]).all():
             label = name.upper().replace("_P", " p")

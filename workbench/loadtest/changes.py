@@ -85,10 +85,7 @@ def _changes(server: Server) -> list[tuple[str, str, dict[str, Any]]]:
     for name in ("max_num_seqs", "max_num_batched_tokens"):
         for times in MULTIPLES:
             value = int(min(max(getattr(server, name) * times, 1), SETTING_LIMITS[name]))
-            own = {name: value}
-            if name == "max_num_seqs":
-                own["max_num_batched_tokens"] = max(server.max_num_batched_tokens, value * server.candidates)
-            changes.append((name, f"{name} {value:,}", own))
+            changes.append((name, f"{name} {value:,}", {name: value}))
     share = server.gpu_memory_utilization
     if server.kv_tokens == "fit":
         changes.append(("gpu_memory_utilization", "gpu_memory_utilization 0.95", {"gpu_memory_utilization": 0.95}))
@@ -99,6 +96,8 @@ def _changes(server: Server) -> list[tuple[str, str, dict[str, Any]]]:
             narrow["kv_tokens"] = min(int(server.kv_tokens * server.formats.widths.kv), MAX_SIZE)
         changes.append(("kv_dtype", "kv_dtype fp8", narrow))
     changes.append(("tp", f"tp {2 * server.tp} (twice the GPUs)", {"tp": 2 * server.tp}))
+    if server.tp % 2 == 0:
+        changes.append(("tp", f"tp {server.tp // 2} (half the GPUs)", {"tp": server.tp // 2}))
     if server.gemm_rows or server.dequantize_rows:
         once = {"gemm_rows": None, "dequantize_rows": None}
         changes.append(("gemm_rows", "a kernel that unpacks the weights once (Marlin)", once))
