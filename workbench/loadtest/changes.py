@@ -7,6 +7,7 @@ import pandas as pd
 
 from ..common.arguments import MAX_SIZE
 from ..servers.server import SETTING_LIMITS, Server
+from ..simulation.client import check_fits
 from .replays import Replayed, Replays, host_of
 from .summary import metrics
 
@@ -16,6 +17,8 @@ REMEDIES, LEAST_GAIN = 3, 1.02
 ALIKE_GAINS = 1.05
 #: Half the host's time, whatever that is.
 HALF: dict[str, Any] = {"step_overhead": 0.5, "sequence_overhead": 0.5}
+#: Share of the memory that a server may be given without its engine running out of it, mostly [1].
+MUCH_MEMORY = 0.95
 #: Multiples of today's that are tried of a cap or a budget [1].
 MULTIPLES = (0.5, 2, 4, 16)
 #: Columns of what a change makes of a load.
@@ -87,9 +90,9 @@ def _changes(server: Server) -> list[tuple[str, str, dict[str, Any]]]:
             value = int(min(max(getattr(server, name) * times, 1), SETTING_LIMITS[name]))
             changes.append((name, f"{name} {value:,}", {name: value}))
     share = server.gpu_memory_utilization
-    if server.kv_tokens == "fit":
-        changes.append(("gpu_memory_utilization", "gpu_memory_utilization 0.95", {"gpu_memory_utilization": 0.95}))
-        changes = [each for each in changes if each[0] != "gpu_memory_utilization" or (share or 0.9) < 0.95]
+    if server.kv_tokens == "fit" and (share is None or share < MUCH_MEMORY):
+        more = {"gpu_memory_utilization": MUCH_MEMORY}
+        changes.append(("gpu_memory_utilization", f"gpu_memory_utilization {MUCH_MEMORY}", more))
     if server.formats.widths.kv > 1:
         narrow: dict[str, Any] = {"kv_dtype": "fp8"}
         if isinstance(server.kv_tokens, int):
@@ -100,10 +103,10 @@ def _changes(server: Server) -> list[tuple[str, str, dict[str, Any]]]:
         changes.append(("tp", f"tp {server.tp // 2} (half the GPUs)", {"tp": server.tp // 2}))
     if server.gemm_rows or server.dequantize_rows:
         once = {"gemm_rows": None, "dequantize_rows": None}
-        changes.append(("gemm_rows", "a kernel that unpacks the weights once (Marlin)", once))
+        changes.append(("gemm_rows", "a kernel that unpacks the weights once", once))
     elif server.formats.widths.weight >= 2:
         changes.append(("weight_dtype", "weights in fp8", {"weight_dtype": "fp8"}))
-    changes.append(("host", "half the host time (CUDA graphs, async scheduling; a guess)", HALF))
+    changes.append(("host", "half the host time (a guess: CUDA graphs, async scheduling)", HALF))
     return changes
 
 
@@ -113,6 +116,7 @@ def _changed(replays: Replays, found: Replayed, own: dict[str, Any]) -> Replayed
         own = {name: seconds / 2 for name, seconds in host_of(found.server).items()}
     try:
         other = replace(found.server, **own)
-    except ValueError:  # more GPUs than a machine has, a format that the GPU lacks
+        check_fits(other)
+    except ValueError:  # more GPUs than a machine has, a format that the GPU lacks, weights that do not fit
         return None
     return None if other == found.server else replays.run(other)

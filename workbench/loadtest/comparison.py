@@ -23,7 +23,7 @@ from .changes import most_changes, remedies
 from .limits import Limits, find_limits
 from .reading import read
 from .recordings import Recording, recording
-from .replays import MOST_GAPS, Replayed, Replays, as_recorded, by_sequence, gaps
+from .replays import MOST_GAPS, Replays, as_recorded, by_sequence, gaps
 from .settings import fit_server, fixed_settings, is_told
 from .summary import metrics, timeline
 from .variables import LOAD_TEST_VARIABLES

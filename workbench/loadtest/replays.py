@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..servers.replica import Calibration
 from ..servers.server import Server
-from ..simulation.client import Client, ClientOptions
+from ..simulation.client import Client, ClientOptions, check_fits
 from ..simulation.engine import Engine
 from ..simulation.step_times import StepTimes
 from ..simulation.workloads import Workload
@@ -81,6 +81,7 @@ class Replays:
         alone = replace(server, step_overhead=0.0, sequence_overhead=0.0)
         key = repr(alone.settings())
         if key not in self._times:
+            check_fits(alone)
             self._times[key] = StepTimes(alone)
         return self._times[key].with_host(server.calibration)
 

@@ -10,6 +10,7 @@ from scipy.optimize import brentq, least_squares
 
 from ..published.t4 import VLLM_AWQ
 from ..servers.server import SETTING_LIMITS, Server
+from ..simulation.client import check_fits
 from .recordings import running_peak
 from .replays import Replayed, Replays, host_of
 
@@ -31,6 +32,7 @@ FIT_RUNS = 12  # simulations of a fit of two numbers, at most, and of one
 def fixed_settings(gpu: Any, model: Any, given: dict[str, Any]) -> dict[str, Any]:
     """What is known of a server besides what is given: the kernel that vLLM runs for AWQ on GPUs before Ampere."""
     own = {"gpu": gpu, "model": model, "kv_tokens": "fit"} | given
+    check_fits(Server(**own | {"kv_tokens": None}))
     server = Server(**own)
     old = server.gpu.architecture in ("volta", "turing") and server.formats.stored("qkv_proj") == "awq"
     if server.engine == "vllm" and old and not {*VLLM_AWQ} & {*given}:
