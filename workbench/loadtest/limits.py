@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..common.variables import COMPUTE, LINK, MEMORY
-from ..operators import decode
+from ..operators import Step, decode
 from ..servers.server import SETTING_LIMITS, Server
 from ..servers.steps import overhead, prefill_piece, step
 from .recordings import running_peak
@@ -30,7 +30,7 @@ LIMIT_WORDS = {
 ADMITTING = ("client", "sequence cap", "kv cache", "prefill budget")
 #: Times as many tokens that twice of something must bring to be the limit; of what a step's time goes to, the shares
 #: that are named, of the largest; and how full a cache or a cap is to matter [1].
-GAINS, ALIKE, FULL = 1.2, 0.6, 0.95
+GAINS, ALIKE, FULL = 1.2, 0.5, 0.95
 
 
 @dataclass(frozen=True)
@@ -135,39 +135,48 @@ def _gain(replays: Replays, found: Replayed, names: tuple[str, ...]) -> float:
 def step_shares(found: Replayed) -> dict[str, float]:
     """Shares of a server's busy time by what it waits for: keys of `LIMIT_WORDS`; 1 together [1].
 
-    Of the mean decoding step, as often as there were steps, and of what each prompt of mean length adds to it.
-    Unpacking is what steps take longer than with weights that are unpacked once.
+    Of all steps with prompts, and of the mean step without. Unpacking is what steps take longer than with weights that
+    are unpacked once.
     """
-    server = found.server
-    own = _parts(found)
-    once = _parts(replace(found, server=replace(server, gemm_rows=None, dequantize_rows=None)))
+    own = step_parts(found)
+    once = step_parts(replace(found, server=replace(found.server, gemm_rows=None, dequantize_rows=None)))
     parts = once | {"unpacking": max(sum(own.values()) - sum(once.values()), 0.0)}
-    whole = sum(parts.values()) or 1.0
+    whole = sum(parts.values())
     return {name: parts[name] / whole for name in LIMIT_WORDS if name not in ADMITTING}
 
 
-def _parts(found: Replayed) -> dict[str, float]:
-    """Time of all steps by what it is spent on, but for unpacking [s]."""
+def step_parts(found: Replayed) -> dict[str, float]:
+    """Time of all steps of a simulation by what limits it, unpacking in the kernels' [s]."""
     server, counts, table = found.server, found.counts, found.table
-    started = table[table.first_token_s.notna()]
-    steps = max(counts["steps"], 1)
-    sequences = max(round(counts["mean_running"] * counts["duration"] / (counts["busy"] or 1.0)), 1)
-    context = max(float((started.prompt_tokens + started.output_tokens / 2).mean()), 1.0) if len(started) else 1.0
-    cached = counts["hit_tokens"] / max(len(started), 1)
-    prompt = max(float(started.prompt_tokens.mean()) - cached, 1.0) if len(started) else 1.0
-    decoding = decode(sequences, round(context), candidates=server.candidates)
-    alone = _by_limit(server, decoding)
-    both = _by_limit(server, decoding, prefill_piece(1, round(prompt)))
-    return {name: steps * alone[name] + len(started) * max(both[name] - alone[name], 0.0) for name in alone}
+    n, context, parts, tokens, before = (np.maximum(column, 0.0) for column in found.mixed.T)
+    each = server.draft.tokens_per_step if server.draft else 1.0
+    started = int(table.first_token_s.notna().sum())  # a prompt's last part brings the first token
+    decoded = counts["generated_tokens"] - started - each * n.sum()
+    some = np.maximum(n, 1.0)  # kernels of none at all have no time: left out below
+    decoding = decode(np.where(n > 0, some, 0), np.maximum(context, 1.0), candidates=server.candidates)
+    found_parts = dict.fromkeys(("memory", "compute", "link", "host"), 0.0)
+    if len(n):
+        found_parts = _by_limit(server, decoding, prefill_piece(np.maximum(parts, 1), np.maximum(tokens, 1), before))
+    alone = counts["steps"] - len(n)
+    if alone > 0 and decoded > 0:
+        begun = table[table.first_token_s.notna()]
+        middle = max(float((begun.prompt_tokens + begun.output_tokens / 2).mean()), 1.0)
+        mean = max(decoded / alone / each, 1.0)
+        more = _by_limit(server, decode(mean, round(middle), candidates=server.candidates))
+        found_parts = {name: seconds + alone * more[name] for name, seconds in found_parts.items()}
+    return found_parts
 
 
-def _by_limit(server: Server, *pieces: Any) -> dict[str, float]:
-    """Time of one step by what limits it [s]."""
+def _by_limit(server: Server, *pieces: Step) -> dict[str, float]:
+    """Time of steps by what limits it, their sum [s]."""
     works = step(server, *pieces).values()
     limits = {"memory": MEMORY, "compute": COMPUTE, "link": LINK}
-    found = {name: float(sum(work.by_limit[limit] for work in works)) for name, limit in limits.items()}
-    kernels = sum(found.values())
-    return found | {"host": float(overhead(server, kernels, *pieces))}
+    count = max(np.size(piece.sequences) for piece in pieces)
+    times = {
+        name: sum(np.broadcast_to(work.by_limit[limit], count) for work in works) for name, limit in limits.items()
+    }
+    times["host"] = np.broadcast_to(overhead(server, sum(times.values()), *pieces), count)
+    return {name: float(np.sum(seconds)) for name, seconds in times.items()}
 
 
 def _seen(found: Replayed) -> dict[str, str]:

@@ -11,6 +11,7 @@ from ..servers.replica import Calibration
 from ..servers.server import Server
 from ..simulation.client import Client, ClientOptions, check_fits
 from ..simulation.engine import Engine
+from ..simulation.scheduler import PromptPart
 from ..simulation.step_times import StepTimes
 from ..simulation.workloads import Workload
 from .recordings import Recording
@@ -32,11 +33,15 @@ class Replayed:
         A row a request, as `simulation.simulate` returns them.
     counts : dict
         The engine's totals, as there.
+    mixed : numpy.ndarray
+        A row for each step with prompts: sequences that decode [1] and the mean context of each [token]; parts of
+        prompts [1], the mean tokens of each, and of those before it [token].
     """
 
     server: Server
     table: pd.DataFrame
     counts: dict[str, Any]
+    mixed: np.ndarray
 
     @property
     def token_rate(self) -> float:
@@ -48,6 +53,23 @@ class Replayed:
         """Mean time of a request from its send to its last token, or to the end of the test [s]."""
         last = self.table.last_token_s.fillna(self.counts["duration"])
         return float((last - self.table.sent_s).mean())
+
+
+class ObservedEngine(Engine):
+    """An engine that keeps what its steps with prompts compute, as `Replayed.mixed`."""
+
+    def __init__(self, server: Server, times: StepTimes) -> None:
+        """Begin with none."""
+        super().__init__(server, times)
+        self.mixed: list[tuple[float, ...]] = []
+
+    def _mixed_time(self, parts: list[list[PromptPart]], decoding: list[int]) -> float:
+        every = [part for own in parts for part in own]
+        n, k = sum(decoding), len(every)
+        context = sum(rank.batch.context for rank, own in zip(self.ranks, decoding, strict=True) if own)
+        tokens, before = sum(part.upto - part.start for part in every), sum(part.start for part in every)
+        self.mixed.append((n, context / max(n, 1), k, tokens / max(k, 1), before / max(k, 1)))
+        return super()._mixed_time(parts, decoding)
 
 
 class Replays:
@@ -69,12 +91,12 @@ class Replays:
     def run(self, server: Server, load: tuple[Workload, int | None] | None = None) -> Replayed:
         """What a server makes of the requests, or of another load and what its client opens at once."""
         workload, in_flight = load or (self.recorded.workload, self.recorded.in_flight)
-        engine = Engine(server, self._steps(server))
+        engine = ObservedEngine(server, self._steps(server))
         client = Client(workload, ClientOptions(in_flight, None, self.recorded.horizon), engine, server)
         while client.step():
             pass
         self.tick()
-        return Replayed(server, client.table(), client.counts())
+        return Replayed(server, client.table(), client.counts(), np.array(engine.mixed).reshape(-1, 5))
 
     def _steps(self, server: Server) -> StepTimes:
         """Times of a server's steps; the host's is added to those of the same server without one."""
