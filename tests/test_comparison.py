@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from workbench import cli, loadtest, plots
+from workbench import cli, loadtest, plots, studies
 from workbench.common.variables import VARIABLES
 from workbench.loadtest import changes, limits, recordings, replays
 from workbench.loadtest.settings import SETTING_BOUNDS
+from workbench.published import T4_SERVER
 from workbench.simulation import Server, closed_loop, poisson, simulate
 
 GPU, MODEL = "l4", "llama-3.2-1b"
@@ -84,6 +85,25 @@ def test_the_simulation_of_a_simulation_is_the_same(name, found):
         measured, simulated = (ds[variable].sel(source=source).values for source in ("measured", "simulated"))
         np.testing.assert_allclose(simulated, measured, rtol=1e-9, err_msg=variable)
     assert not [note for note in found[name].notes if "times the finished" in note or "not in the file" in note]
+
+
+@pytest.mark.parametrize(
+    ("run", "names"),
+    [("default", ("host", "unpacking")), ("max_num_seqs=8", ("sequence cap",)), ("max_num_seqs=1", ("sequence cap",))],
+)
+@pytest.mark.parametrize("known", [(), ("gemm_efficiency", "sequence_overhead")])
+def test_the_t4_reports_server_has_the_limits_that_its_study_finds(run, names, known):
+    """Its load tests as they are simulated there, known or not what is calibrated: `studies.roadmap` has the gains."""
+    table = studies.t4_replay(run).reset_index(drop=True)
+    counted = table.output_tokens.astype("Int64").where(table.status == "finished")
+    given = {name: T4_SERVER[name] for name in known}
+    comparison = loadtest.compare(table.assign(output_tokens=counted), "t4", T4_SERVER["model"], **given)
+    assert comparison.limits.names == names
+    assert "unpacks all weights for every few rows (gemm_rows 16, dequantize_rows 256)" in comparison.report()
+    if len(names) == 2:
+        helping = comparison.changes.set_index("setting").gain
+        assert helping["gemm_rows"] > 1.25
+        assert helping["host"] > 1.2
 
 
 def test_shares_of_a_step_are_a_whole_and_amdahls_law_gives_their_gains(found):

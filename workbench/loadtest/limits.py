@@ -28,9 +28,9 @@ LIMIT_WORDS = {
 }
 #: Of these, those that let in no more requests or tokens.
 ADMITTING = ("client", "sequence cap", "kv cache", "prefill budget")
-#: Times as many tokens that twice of something must bring to be the limit; of what a step's time goes to, the shares
-#: that are named, of the largest; and how full a cache or a cap is to matter [1].
-GAINS, ALIKE, FULL = 1.2, 0.5, 0.95
+#: Times as many tokens that twice of something must bring to be the limit; the share of the steps' time that what is
+#: named makes up together; and how full a cache or a cap is to matter [1].
+GAINS, MOST_TIME, FULL = 1.2, 2 / 3, 0.95
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def find_limits(replays: Replays, found: Replayed, other: Replayed | None = None
     -----
     What lets requests in comes first: where twice the load, the cap, the cache or the budget brings at least `GAINS`
     times the tokens, the one that brings most is the limit, or the two that do it only together. Else as many run as
-    pays, and the limit is what the steps' time goes to. A limit that is not reached is not simulated.
+    pays, and the limit is what most of the steps' time goes to. A limit that is not reached is not simulated.
     """
     shares = step_shares(found)
     busy = found.counts["busy"] / found.counts["duration"]
@@ -98,11 +98,18 @@ def find_limits(replays: Replays, found: Replayed, other: Replayed | None = None
         together = max(pairs, key=lambda pair: pairs[pair], default=())
         names = together if together and pairs[together] >= GAINS else ()
     if not names:
-        names = tuple(n for n in sorted(shares, key=lambda n: -shares[n]) if shares[n] >= ALIKE * max(shares.values()))
+        names = _most_of_the_time(shares)
     gains |= {name: 1 / (1 - busy * share / 2) for name, share in shares.items()}
     seen = _seen(found)
     rows = [(name, 100 * shares.get(name, np.nan), gains[name], seen.get(name, "")) for name in LIMIT_WORDS]
     return Limits(names, pd.DataFrame(rows, columns=["limit", "share", "gain", "seen"]))
+
+
+def _most_of_the_time(shares: dict[str, float]) -> tuple[str, ...]:
+    """The fewest of them that make up `MOST_TIME`, the largest first."""
+    largest = sorted(shares, key=lambda name: -shares[name])
+    together = np.cumsum([shares[name] for name in largest])
+    return tuple(largest[: 1 + int(np.searchsorted(together, MOST_TIME))])
 
 
 def _reached(replays: Replays, found: Replayed) -> list[str]:
