@@ -193,7 +193,7 @@ def test_a_test_that_was_cut_off_tells_the_same():
     assert settings.value["max_num_seqs"] == 12
     assert settings.value["step_overhead"] == pytest.approx(4e-3, rel=0.02)
     assert comparison.limits.names == ("sequence cap",)
-    assert "are unknown: drawn from the others' (Kaplan-Meier)" in comparison.report()
+    assert "requests, are drawn from the others' (Kaplan-Meier)" in comparison.report()
     finished = comparison.metrics.finished
     assert finished.sel(source="simulated") == pytest.approx(finished.sel(source="measured"), abs=8)
 
@@ -253,6 +253,25 @@ def test_unknown_outputs_by_hand():
     assert unknown == 2
     assert lengths[3] == 31  # 2.5 s at 0.1 s a token: 26 came, and only one is longer
     assert lengths[4] in (11, 21, 31)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [(0, 0.1, 1.0, 11, "finished")],
+        [(0, 0.1, 1.0, 11, "finished")] * 5,
+        [(0, 0.0, 0.0, 11, "finished")] * 5,
+        [(0, 0.1, 0.1, 1, "finished"), (1, 1.1, 1.1, 1, "finished")],
+        [(0, np.nan, 1.0, 11, "finished"), (0, np.nan, 1.5, 11, "finished")],
+        [(0, 0.1, 1.0, 11, "finished"), (0.5, np.nan, np.nan, pd.NA, "unfinished")],
+        [(0, 0.1, 1.0, 11, "finished"), (0.6, np.nan, 1.2, pd.NA, "failed"), (0.7, 0.9, np.nan, 4, "failed")],
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_the_smallest_recordings(values):
+    comparison = loadtest.compare(rows(*values), GPU, MODEL, max_num_batched_tokens=2048)
+    assert comparison.paragraph().startswith("The limit is ")
+    assert comparison.metrics.offered.values.tolist() == [len(values)] * 2
 
 
 def test_unknown_outputs_of_many_have_the_distribution_of_the_known():

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ..catalog import GPU, Model
 from ..common.arguments import one_of, whole_number
-from ..common.errors import unknown
+from ..common.errors import shown, unknown
 from ..common.progress import progress_bar
 from ..common.variables import VARIABLES, stamp
 from ..kernels.unknowns import joined
@@ -92,7 +92,7 @@ def compare(
     cached_prefix: int = 0,
     window: float | tuple[float, float] | None = None,
     progress: bool = False,
-    **settings: Any,
+    **options: Any,
 ) -> Comparison:
     """Send the requests of a recorded load test to a simulated server, and say what limits it.
 
@@ -112,7 +112,7 @@ def compare(
         Of the metrics, as for `metrics` [s].
     progress : bool
         Show a bar on the terminal.
-    **settings
+    **options
         Fields of `simulation.Server`, such as tp; of those in `loadtest.settings.SETTING_BOUNDS` what is not given is
         fitted. kv_tokens is "fit" unless given, max_model_len the longest request.
 
@@ -136,13 +136,16 @@ def compare(
     )
     cached = whole_number("cached_prefix", cached_prefix, low=0)
     bar = one_of("progress", progress, (True, False))
-    _check_settings(settings)
-    table = read(load_test) if isinstance(load_test, str | Path) else load_test
+    _check_settings(options)
+    if not isinstance(load_test, str | Path | pd.DataFrame):
+        raise ValueError(f"load_test = {shown(load_test)}: expected a file, or a table of requests")
+    table = load_test if isinstance(load_test, pd.DataFrame) else read(load_test)
+    metrics(table, window=window)  # refuses what is no table of requests, and a window without any
     recorded = recording(table, users=users, in_flight=in_flight, cached_prefix=cached)
     longest = int((recorded.workload.prompt_tokens + recorded.workload.output_tokens).max())
     with progress_bar("simulations", show=bar) as move:
         replays = Replays(recorded.first(), _ticking(move))
-        server, fitted = fit_server(replays, fixed_settings(gpu, model, {"max_model_len": longest} | settings))
+        server, fitted = fit_server(replays, fixed_settings(gpu, model, {"max_model_len": longest} | options))
         found = replays.run(server)
         other = None if is_told(fitted) else replays.run(by_sequence(found))
         limits = find_limits(replays, found, other)
@@ -150,7 +153,7 @@ def compare(
     simulated = _simulated(recorded, server, progress=bar)
     both = {"measured": recorded.table, "simulated": simulated}
     ds = _beside([metrics(each, window=window) for each in both.values()], both)
-    notes = _notes(recorded, server, ds, settings)
+    notes = _notes(recorded, server, ds, options)
     return Comparison(recorded.table, simulated, server, fitted, ds, _timelines(both), limits, changes, notes)
 
 
@@ -221,7 +224,7 @@ def _notes(recorded: Recording, server: Server, ds: xr.Dataset, given: dict[str,
     if measured > 0 and simulated > 0 and not 1 / APART < simulated / measured < APART:
         notes.append(f"the simulated server makes {simulated / measured:.2f} times the finished requests' tokens")
     running, alone = (float(ds.mean_running.sel(source=name)) for name in ("measured", "simulated"))
-    held_up = float(ds.mean_waiting.sel(source="measured")) > 1 and alone > APART * running
+    held_up = float(ds.mean_waiting.sel(source="measured")) > 1 and alone > APART * running > 0
     if held_up and not recorded.workload.concurrency:
         notes.append(
             f"{running:.1f} requests ran on average while others waited, {alone:.1f} simulated: the server may have"

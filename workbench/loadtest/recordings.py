@@ -9,7 +9,6 @@ from scipy.stats import CensoredData, ecdf
 
 from ..simulation.client import GOLDEN
 from ..simulation.workloads import MOST_TOKENS, Workload, trace
-from .summary import metrics
 
 #: Requests that what is simulated many times is made of, the first of the file [1].
 MOST_REPLAYED = 2000
@@ -86,7 +85,6 @@ def recording(
     ValueError
         For a table that is none of requests, and where no prompt or no output is known.
     """
-    metrics(table)  # refuses what is no table of requests
     table = table.sort_values("sent_s", kind="stable", ignore_index=True)
     prompts, no_prompt = _prompt_lengths(table)
     outputs, no_output = output_lengths(table)
@@ -96,9 +94,9 @@ def recording(
         load = replace(load, sent_s=np.zeros(len(load)), concurrency=users)
         notes.append(f"its client is a closed loop of {users:,}: it sends a request when another has ended")
     if no_prompt:
-        notes.append(f"prompts of {no_prompt:,} requests are unknown: drawn from the others'")
+        notes.append(f"unknown prompts, of {no_prompt:,} requests, are drawn from the others'")
     if no_output:
-        notes.append(f"outputs of {no_output:,} requests are unknown: drawn from the others' (Kaplan-Meier)")
+        notes.append(f"unknown outputs, of {no_output:,} requests, are drawn from the others' (Kaplan-Meier)")
     whole = not (table.status == "unfinished").any()
     end = None if whole else float(np.nanmax(table[["sent_s", "first_token_s", "last_token_s"]].to_numpy(float)))
     return Recording(table, load, end or None, in_flight, tuple(notes))
@@ -155,7 +153,7 @@ def users_of(table: pd.DataFrame) -> int | None:
     still_open = np.arange(1, len(sent) + 1) - ended
     users = int(still_open.max())
     later = slice(users, None)
-    if len(sent) < 2 * users or not ended[later].all() or not len(ends):
+    if users < 1 or len(sent) < 2 * users or not ended[later].all() or not len(ends):
         return None
     waited = sent[later] - ends[ended[later] - 1]
     request = float(np.nanmedian(last - sent))

@@ -26,6 +26,7 @@ NEARER, NEARER_SHARE = 0.01, 0.1
 #: from that of a sequence, and what of the squared deviations that must leave at most [1].
 VARIED, LEAVES = 1.1, 0.9
 SHORTEST_WAIT = 1e-3  # s; of a time to first token that is compared
+TOO_SLOW = 10.0  # in place of a ratio's logarithm, where no request ends in time
 FIT_RUNS = 12  # simulations of a fit of two numbers, at most, and of one
 
 
@@ -197,11 +198,14 @@ def _running(replays: Replays, found: Replayed) -> np.ndarray:
 
 def _one(replays: Replays, server: Server, name: str, missing: float) -> Replayed:
     """One part of the host's time, at which the median ratio is 1; a bound where there is none within."""
-    runs: dict[float, Replayed] = {}
+    runs: dict[float, tuple[Replayed, float]] = {}
 
     def misfit(value: float) -> float:
-        runs[value] = replays.run(_with_host(server, {name: value}))
-        return float(np.nanmedian(log_ratio(replays, runs[value])))
+        if value not in runs:
+            found = replays.run(_with_host(server, {name: value}))
+            ratio = log_ratio(replays, found)
+            runs[value] = found, float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else TOO_SLOW
+        return runs[value][1]
 
     low, high = SETTING_BOUNDS[name]
     upper = min(2 * missing, high)
@@ -209,7 +213,7 @@ def _one(replays: Replays, server: Server, name: str, missing: float) -> Replaye
         upper = min(4 * upper, high)
     if misfit(low) < 0 < misfit(upper):
         brentq(misfit, low, upper, xtol=1e-6, rtol=1e-3, maxiter=FIT_RUNS, disp=False)
-    return min(runs.values(), key=lambda found: abs(np.nanmedian(log_ratio(replays, found))))
+    return min(runs.values(), key=lambda run: abs(run[1]))[0]
 
 
 def _two(replays: Replays, server: Server, missing: float, running: float) -> Replayed:
