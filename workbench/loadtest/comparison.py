@@ -153,7 +153,7 @@ def compare(
     simulated = _simulated(recorded, server, progress=bar)
     both = {"measured": recorded.table, "simulated": simulated}
     ds = _beside([metrics(each, window=window) for each in both.values()], both)
-    notes = _notes(recorded, server, ds, options)
+    notes = (*_notes(recorded, server, ds, options), *simulated.attrs["warnings"])
     return Comparison(recorded.table, simulated, server, fitted, ds, _timelines(both), limits, changes, notes)
 
 

@@ -39,7 +39,9 @@ def settings_text(settings: pd.DataFrame) -> str:
     """The settings of the simulated server that are fitted unless given, a line each."""
 
     def shown(name: str, value: float) -> str:
-        return f"{value:,.0f}" if name.startswith("max_") else f"{1e3 * value:.3g} ms"
+        if name.startswith("max_"):
+            return f"{value:,.0f}"
+        return f"{value:.3g} s" if value >= 1 else f"{1e3 * value:.3g} ms"
 
     lines = []
     for row in settings.to_dict("records"):
