@@ -2,7 +2,7 @@
 
 from ..common.extras import check_libraries
 
-check_libraries("ijson", "scipy")
+check_libraries("ijson")
 
 from .comparison import Comparison, compare
 from .limits import LIMIT_WORDS, Limits

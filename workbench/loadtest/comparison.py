@@ -12,6 +12,7 @@ import xarray as xr
 from ..catalog import GPU, Model
 from ..common.arguments import one_of, whole_number
 from ..common.errors import shown, unknown
+from ..common.extras import check_libraries
 from ..common.progress import progress_bar
 from ..common.variables import VARIABLES, stamp
 from ..kernels.unknowns import joined
@@ -130,6 +131,7 @@ def compare(
     -----
     What is simulated many times (fits, limits, changes) is the first 2,000 requests. Deterministic.
     """
+    check_libraries("scipy")
     users, in_flight = (
         None if value is None else whole_number(name, value)
         for name, value in (("users", users), ("in_flight", in_flight))

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import CensoredData, ecdf
 
 from ..simulation.client import GOLDEN
 from ..simulation.workloads import MOST_TOKENS, Workload, trace
@@ -110,6 +109,8 @@ def output_lengths(table: pd.DataFrame) -> tuple[np.ndarray, int]:
     be longer than what came of it until then, at the others' median pace. Each unknown output is a quantile of it,
     beyond what came; the quantiles are spread evenly.
     """
+    from scipy.stats import CensoredData, ecdf  # half a second, for this alone
+
     given = table.output_tokens.to_numpy(float, na_value=np.nan)
     known = (table.status == "finished").to_numpy() & (given > 0)
     if not known.any():

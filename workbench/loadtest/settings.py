@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq, least_squares
 
 from ..published.t4 import VLLM_AWQ
 from ..servers.server import SETTING_LIMITS, Server
@@ -26,7 +25,7 @@ NEARER, NEARER_SHARE = 0.01, 0.1
 #: from that of a sequence, and what of the squared deviations that must leave at most [1].
 VARIED, LEAVES = 1.1, 0.9
 SHORTEST_WAIT = 1e-3  # s; of a time to first token that is compared
-TOO_SLOW = 10.0  # in place of a ratio's logarithm, where no request ends in time
+NO_RATIO = 10.0  # in place of a ratio's logarithm, where no request ends in time
 FIT_RUNS = 12  # simulations of a fit of two numbers, at most, and of one
 
 
@@ -198,13 +197,15 @@ def _running(replays: Replays, found: Replayed) -> np.ndarray:
 
 def _one(replays: Replays, server: Server, name: str, missing: float) -> Replayed:
     """One part of the host's time, at which the median ratio is 1; a bound where there is none within."""
+    from scipy.optimize import brentq
+
     runs: dict[float, tuple[Replayed, float]] = {}
 
     def misfit(value: float) -> float:
         if value not in runs:
             found = replays.run(_with_host(server, {name: value}))
             ratio = log_ratio(replays, found)
-            runs[value] = found, float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else TOO_SLOW
+            runs[value] = found, float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else NO_RATIO
         return runs[value][1]
 
     low, high = SETTING_BOUNDS[name]
@@ -218,6 +219,8 @@ def _one(replays: Replays, server: Server, name: str, missing: float) -> Replaye
 
 def _two(replays: Replays, server: Server, missing: float, running: float) -> Replayed:
     """Both parts, by least squares over the requests; in units of what is missing in the median step."""
+    from scipy.optimize import least_squares
+
     scale = {"step_overhead": missing, "sequence_overhead": missing / max(running, 1.0)}
 
     def run(parts: np.ndarray) -> Replayed:
