@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 from ..common.extras import MissingLibrary
 from ..ending import one_line, printed, was_interrupted
 from .catalog import gpus, models
-from .measured import calibrate, loadtest, measure, timings
+from .load_tests import loadtest
+from .measured import calibrate, measure, timings
 from .planned import plan
 from .predicted import explore, grid
 from .published import audit, figures

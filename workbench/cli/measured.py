@@ -1,16 +1,14 @@
-"""Commands on what is measured: kernels timed, timings read and fitted, load tests summed up."""
+"""Commands on what is measured: kernels timed, timings read and fitted."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import LONG_E2E, LONG_TPOT, LONG_TTFT, FileFormat, check_apart, seconds, tell
+from .options import FileFormat, check_apart, check_picture, tell
 
 if TYPE_CHECKING:
     from ..calibration import CalibrationResult
-
-PICTURES = (".png", ".svg", ".pdf")
 
 
 def calibrate(
@@ -100,11 +98,9 @@ def _whole_catalog(file: Path, source: str, folder: Path | None, output: Path | 
 def _draw_fit(result: "CalibrationResult", path: Path) -> None:
     """Two panels of a fit, written whole."""
     from .. import plots
-    from ..common.errors import unknown
     from ..files.writing import write_chart
 
-    if path.suffix not in PICTURES:
-        raise unknown("file suffix of --plot", path.suffix, PICTURES)
+    check_picture(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5), layout="constrained")
@@ -133,40 +129,6 @@ def timings(
         typer.echo(
             f"  {kind:<18}{len(times):>8}  {times.min():.3g} to {times.max():.3g} s, median {times.median():.3g} s"
         )
-
-
-def loadtest(
-    file: Annotated[Path, typer.Argument(help="Result of a load test, with its requests.")],
-    window: Annotated[
-        float | None, typer.Option(help="Seconds from the first send; default: to the last event.")
-    ] = None,
-    slo_ttft: Annotated[str | None, typer.Option(help="Objective for the time to first token, e.g. 500ms.")] = None,
-    slo_tpot: Annotated[str | None, typer.Option(help="Objective for the time per output token, e.g. 40ms.")] = None,
-    slo_e2e: Annotated[str | None, typer.Option(help="Objective for the whole request, e.g. 30s.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the requests to FILE.csv.")] = None,
-    format: FileFormat = None,
-    run: Annotated[int | None, typer.Option(help="Which run, from 0, of a file that holds several.")] = None,
-) -> None:
-    """What a load test shows (varcas, vLLM, GuideLLM, AIPerf, GenAI-Perf, CSV): requests finished or not, latencies."""
-    check_apart(file, output)
-    from ..loadtest import metrics, read, report, write
-
-    table = read(file, format, run=run)
-    limits = {
-        name: seconds(f"--slo-{name}", text, most)
-        for name, text, most in (
-            ("ttft", slo_ttft, LONG_TTFT),
-            ("tpot", slo_tpot, LONG_TPOT),
-            ("e2e", slo_e2e, LONG_E2E),
-        )
-    }
-    wanted = {name: limit for name, limit in limits.items() if limit is not None}
-    ds = metrics(table, window=window, slo=wanted or None)
-    if output:
-        write(table, output)
-    tell(table.attrs["warnings"])
-    typer.echo(f"{len(table):,} requests ({table.attrs['format']}){f' in {output}' if output else ''}")
-    typer.echo(report(ds))
 
 
 def measure(context: typer.Context) -> None:

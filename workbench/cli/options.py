@@ -180,3 +180,15 @@ def check_apart(file: Path, *outputs: Path | None) -> None:
             what = "it is what is read" if output.resolve() == found[0] else "two outputs have that name"
             raise ValueError(f"cannot write {output}: {what}")
         found.append(output.resolve())
+
+
+#: Endings of a chart that a command draws.
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def check_picture(path: Path) -> None:
+    """Raise ValueError for a chart that has another ending."""
+    from ..common.errors import unknown
+
+    if path.suffix not in PICTURES:
+        raise unknown("file suffix of --plot", path.suffix, PICTURES)

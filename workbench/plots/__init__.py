@@ -6,6 +6,7 @@ check_libraries("matplotlib")
 
 from ..tables.looks import COLORS, MARKERS, SERIES_COLORS, candidate_color
 from .benchmarks import cell_costs, point_rates
+from .comparisons import over_time
 from .measurements import measured_roofline, passes, time_ratios
 from .published_servers import predictor_legend, served_ratios, served_scatter
 from .rooflines import ceilings, published_ranges, roofline
@@ -29,6 +30,7 @@ __all__ = [
     "latencies",
     "log_axes",
     "measured_roofline",
+    "over_time",
     "pareto",
     "passes",
     "point_rates",

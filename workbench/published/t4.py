@@ -113,14 +113,17 @@ T4_LOAD_TESTS: dict[str, dict[str, float]] = {
     },
 }  # fmt: skip
 
-#: That server, for `simulation.Server`. `kv_tokens` is from the engine's log. vLLM's kernel for `--quantization awq`
-#: unpacks all weights for every 16 rows (csrc/quantization/awq/gemm_kernels.cu, m16nXk32), and from 256 rows on they
-#: are unpacked to memory first (model_executor/layers/quantization/awq.py). Two numbers are calibrated, on the TPOT of
-#: the run with one sequence (gemm_efficiency) and of the two with eight and one client (sequence_overhead). Nothing is
-#: left to an engine's defaults: with all that fit, what a preempted request finds again of its blocks is 0.5 %.
+#: vLLM's kernel for `--quantization awq`, which runs AWQ on GPUs before Ampere: it unpacks all weights for every 16
+#: rows (csrc/quantization/awq/gemm_kernels.cu, m16nXk32), and from 256 rows on they are unpacked to memory first
+#: (model_executor/layers/quantization/awq.py) [token].
+VLLM_AWQ = {"gemm_rows": 16, "dequantize_rows": 256}
+
+#: That server, for `simulation.Server`. `kv_tokens` is from the engine's log. Two numbers are calibrated, on the TPOT
+#: of the run with one sequence (gemm_efficiency) and of the two with eight and one client (sequence_overhead). Nothing
+#: is left to an engine's defaults: with all that fit, what a preempted request finds again of its blocks is 0.5 %.
 T4_SERVER: dict[str, Any] = {
     "gpu": "t4", "model": "llama-2-7b-awq", "max_model_len": 2048, "max_num_batched_tokens": 2048, "kv_tokens": 18608,
-    "gemm_rows": 16, "dequantize_rows": 256, "gemm_efficiency": 0.596, "sequence_overhead": 1.28e-3,
+    **VLLM_AWQ, "gemm_efficiency": 0.596, "sequence_overhead": 1.28e-3,
     "engine": None, "policy": "recompute", "prefix_caching": True,
 }  # fmt: skip
 #: What `serving.estimate` must know of it to be as slow.

@@ -77,7 +77,7 @@ def simulate(
         raise ValueError(f"server = {shown(server)}: expected a simulation.Server")
     if not isinstance(workload, Workload):
         raise ValueError(f"workload = {shown(workload)}: expected one of poisson, bursty, closed_loop or trace")
-    _check_fits(server)
+    check_fits(server)
     if (tokens := workload.block_tokens) is not None and tokens < server.block_size:
         raise ValueError(f"block_tokens = {tokens} is less than block_size = {server.block_size} of the server")
     one_of("steps", steps, (True, False))
@@ -130,7 +130,7 @@ class ClientOptions:
             object.__setattr__(self, "in_flight", whole_number("in_flight", self.in_flight))
 
 
-def _check_fits(server: Server) -> None:
+def check_fits(server: Server) -> None:
     """Raise ValueError for weights that are larger than the memory."""
     weights, capacity = memory.weights(server), server.gpu.memory_bytes
     if capacity is not None and weights > capacity:

@@ -1,5 +1,6 @@
 """The times of a server's steps, tabulated once for a simulation."""
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from ..operators import OPERATORS, Step, decode, sees
 from ..servers import steps
 from ..servers.drafts import drafting_replica, drafting_time
 from ..servers.exchange import between_stages
+from ..servers.replica import Calibration
 from ..servers.server import Server
 
 #: How many contexts times are tabulated at, in equal ratios; between them they are interpolated [1].
@@ -45,16 +47,26 @@ class StepTimes:
         self._decode = _parts(server, decoding)["context"]
         self._prefill = _parts(server, steps.prefill_piece(groups, contexts))["context"]
         self.contexts = contexts.astype(float)  # as np.interp wants them
-        linear = every["tokens"] + host.step_overhead + between_stages(server, decode(tokens, 1))
-        self.linear: list[float] = [0.0, *linear.tolist()]
+        self._kernels = every["tokens"] + between_stages(server, decode(tokens, 1)), np.broadcast_to(heads, rows.shape)
         self.experts: list[float] = [0.0, *np.broadcast_to(every["experts"], tokens.shape).tolist()]
-        self.head: list[float] = [0.0, *(heads + rows * host.sequence_overhead).tolist()]
-        self.sequence_overhead, self.least = host.sequence_overhead, host.launching
+        self._add_host(host)
         drafter = draft and drafting_replica(server, draft)
         self._drafter = StepTimes(drafter) if isinstance(drafter, Server) else None
         self._passes = draft.depth if draft else 0
         self._heads = drafting_time(server, draft, sequences, 1) if draft and draft.heads else None
         self.drafts = self._drafter is not None or self._heads is not None
+
+    def _add_host(self, host: Calibration) -> None:
+        tokens, heads = self._kernels
+        self.linear: list[float] = [0.0, *(tokens + host.step_overhead).tolist()]
+        self.head: list[float] = [0.0, *(heads + np.arange(1, len(heads) + 1) * host.sequence_overhead).tolist()]
+        self.sequence_overhead, self.least = host.sequence_overhead, host.launching
+
+    def with_host(self, host: Calibration) -> "StepTimes":
+        """The same steps with another host, which need not be tabulated again; a draft's keep theirs."""
+        other = copy(self)
+        other._add_host(host)
+        return other
 
     def group(self, chunks: list[tuple[int, int]], sequences: int, context: Any, *, batches: int = 1) -> Any:
         """A step of one group but for its routed experts, if they are spread, and for drafting [s].

@@ -1,0 +1,154 @@
+"""The command on load tests: what one shows, and beside it the same requests on a simulated server."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import server_options as server
+from .options import (
+    LONG_E2E,
+    LONG_TPOT,
+    LONG_TTFT,
+    Entries,
+    FileFormat,
+    WeightDtype,
+    check_apart,
+    check_picture,
+    interruptible,
+    own_gpu,
+    own_model,
+    seconds,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from ..loadtest import Comparison
+
+
+def loadtest(
+    file: Annotated[Path, typer.Argument(help="Result of a load test, with its requests.")],
+    window: Annotated[
+        float | None, typer.Option(help="Seconds from the first send; default: to the last event.")
+    ] = None,
+    slo_ttft: Annotated[str | None, typer.Option(help="Objective for the time to first token, e.g. 500ms.")] = None,
+    slo_tpot: Annotated[str | None, typer.Option(help="Objective for the time per output token, e.g. 40ms.")] = None,
+    slo_e2e: Annotated[str | None, typer.Option(help="Objective for the whole request, e.g. 30s.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the requests to FILE.csv.")] = None,
+    format: FileFormat = None,
+    run: Annotated[int | None, typer.Option(help="Which run, from 0, of a file that holds several.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", help="Simulate the same requests on this GPU, by name or file, with --model.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model, by name, config.json or its folder.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw measured and simulated over time: PNG, SVG or PDF.")] = None,
+    users: Annotated[
+        int | None, typer.Option(help="Of a closed loop, each with one request at a time; default: as the sends show.")
+    ] = None,
+    in_flight: Annotated[int | None, typer.Option(help="Requests that the client has open at once.")] = None,
+    tp: Annotated[int | None, typer.Option(help="GPUs that share every layer. Default: 1.")] = None,
+    pp: server.Stages = None,
+    ep: server.Experts = None,
+    dp: server.Groups = None,
+    network_gbs: server.Network = None,
+    weight_dtype: WeightDtype = None,
+    activation_dtype: server.Sixteen = None,
+    kv_dtype: server.Cache = None,
+    time_model: server.Time = None,
+    draft: server.Guess = None,
+    cached_prefix: server.Prefix = None,
+    gpu_memory_utilization: server.Memory = None,
+    max_num_seqs: Annotated[
+        int | None, typer.Option(help="Sequences in a step at most; with --gpu fitted unless given, as the next three.")
+    ] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(help="Tokens in a step at most.")] = None,
+    step_overhead: Annotated[float | None, typer.Option(help="Seconds that the host adds to every step.")] = None,
+    sequence_overhead: Annotated[
+        float | None, typer.Option(help="Seconds that it adds for each sequence in one.")
+    ] = None,
+    max_model_len: Annotated[
+        int | None, typer.Option(help="Longest prompt and output; default: the load test's.")
+    ] = None,
+    engine: server.ServingEngine = None,
+    entries: Entries = None,
+    gemm_efficiency: server.Efficiency = None,
+    gemm_rows: server.Rows = None,
+    dequantize_rows: server.Dequantized = None,
+) -> None:
+    """What a load test shows (varcas, vLLM, GuideLLM, AIPerf, GenAI-Perf, CSV), and with --gpu what limits its server.
+
+    With --gpu and --model the same requests go through a simulated server: both side by side, the limit, what would
+    help.
+    """
+    check_apart(file, output, plot)
+    options = server.given(
+        engine, draft, entries, tp=tp, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
+        activation_dtype=activation_dtype, kv_dtype=kv_dtype, time_model=time_model,
+        gpu_memory_utilization=gpu_memory_utilization, max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens, max_model_len=max_model_len, step_overhead=step_overhead,
+        sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
+        dequantize_rows=dequantize_rows,
+    )  # fmt: skip
+    client = {"users": users, "in_flight": in_flight, "cached_prefix": cached_prefix, "plot": plot, "entries": entries}
+    _check_server(gpu, model, options | {name: value for name, value in client.items() if value is not None})
+    from ..loadtest import compare, metrics, read, report, write
+
+    table = read(file, format, run=run)
+    limits = {
+        name: seconds(f"--slo-{name}", text, most)
+        for name, text, most in (
+            ("ttft", slo_ttft, LONG_TTFT),
+            ("tpot", slo_tpot, LONG_TPOT),
+            ("e2e", slo_e2e, LONG_E2E),
+        )
+    }
+    wanted = {name: limit for name, limit in limits.items() if limit is not None}
+    ds = metrics(table, window=window, slo=wanted or None)
+    if output:
+        write(table, output)
+    tell(table.attrs["warnings"])
+    typer.echo(f"{len(table):,} requests ({table.attrs['format']}){f' in {output}' if output else ''}")
+    typer.echo(report(ds))
+    if gpu is None or model is None:
+        return
+    from ..serving.text_tables import folded
+
+    with interruptible("nothing of the comparison is kept"):
+        found = compare(
+            table, own_gpu(gpu, entries), own_model(model, entries), users=users, in_flight=in_flight,
+            cached_prefix=cached_prefix or 0, window=window, progress=True, **options,
+        )  # fmt: skip
+    width = max(shutil.get_terminal_size().columns, 80)
+    typer.echo("\n" + "\n".join(folded(line, width) for line in found.report().split("\n")))
+    if plot:
+        _draw(found, plot)
+
+
+def _check_server(gpu: str | None, model: str | None, options: dict[str, Any]) -> None:
+    """Raise ValueError where a server is named by half, or has options without a name."""
+    if plot := options.get("plot"):
+        check_picture(plot)
+    if (gpu is None) != (model is None):
+        missing, given = ("--model", "--gpu") if model is None else ("--gpu", "--model")
+        raise ValueError(f"{missing} is missing: the simulated server needs it besides {given}")
+    if gpu is None and options:
+        name = "--" + next(iter(options)).replace("_", "-")
+        raise ValueError(f"{name} goes with --gpu and --model, the server to simulate")
+
+
+def _draw(found: "Comparison", path: Path) -> None:
+    """Both over time, written whole."""
+    from matplotlib.figure import Figure
+
+    from .. import plots
+    from ..files.writing import write_chart
+
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for ax, name in zip(axes, ("running", "waiting", "token_rate"), strict=True):
+        plots.over_time(found.timeline, name, ax)
+        ax.get_legend().remove()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    write_chart(figure, path)
+    typer.echo(path)

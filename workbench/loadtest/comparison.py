@@ -1,0 +1,236 @@
+"""A recorded load test beside the same requests through a simulated server: both, what limits it, what would help."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ..catalog import GPU, Model
+from ..common.arguments import one_of, whole_number
+from ..common.errors import shown, unknown
+from ..common.extras import check_libraries
+from ..common.progress import progress_bar
+from ..common.variables import VARIABLES, stamp
+from ..kernels.unknowns import joined
+from ..servers import memory
+from ..servers.replica import beyond_context
+from ..servers.server import Server
+from ..simulation.client import simulate
+from .changes import most_changes, remedies
+from .limits import Limits, find_limits
+from .reading import read
+from .recordings import Recording, recording
+from .replays import MOST_GAPS, Replays, as_recorded, by_sequence, gaps
+from .settings import fit_server, fixed_settings, is_told
+from .summary import metrics, timeline
+from .variables import LOAD_TEST_VARIABLES
+from .wording import limits_paragraph, settings_text, side_by_side_text
+
+#: Simulations of a comparison, about: what its bar counts to [1].
+SIMULATIONS = 60 + most_changes()
+#: Simulated over recorded tokens per second, from which on a comparison says that they do not agree [1].
+APART = 1.25
+#: Host time of a step that is more than an engine's own [s].
+MUCH_HOST = 5e-3
+#: Steps of the timelines, about [1].
+TIMELINE_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A recorded load test beside a simulated one.
+
+    Parameters
+    ----------
+    measured, simulated : pandas.DataFrame
+        Requests with the columns `REQUEST_COLUMNS`; outputs of simulated ones are counted where the recording's client
+        counts them.
+    server : Server
+        What was simulated, with the settings that were fitted.
+    settings : pandas.DataFrame
+        How they are known (`loadtest.settings.fit_server`).
+    metrics, timeline : xarray.Dataset
+        As of `loadtest.metrics` and `timeline`, by source, "measured" and "simulated".
+    limits : Limits
+        What limits the server, with the evidence.
+    changes : pandas.DataFrame
+        What changes of its settings make of the same load (`loadtest.changes.remedies`).
+    notes : tuple of str
+        What is assumed, and where the two do not agree.
+    """
+
+    measured: pd.DataFrame
+    simulated: pd.DataFrame
+    server: Server
+    settings: pd.DataFrame
+    metrics: xr.Dataset
+    timeline: xr.Dataset
+    limits: Limits
+    changes: pd.DataFrame
+    notes: tuple[str, ...]
+
+    def paragraph(self) -> str:
+        """What limits the server, by which evidence, and the changes that would help most, in one paragraph."""
+        return limits_paragraph(self.limits, self.changes)
+
+    def report(self) -> str:
+        """Both side by side, the settings, the paragraph and the notes, as text."""
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([side_by_side_text(self.metrics), settings_text(self.settings), self.paragraph(), *notes])
+
+
+def compare(
+    load_test: str | Path | pd.DataFrame,
+    gpu: str | GPU,
+    model: str | Model,
+    *,
+    users: int | None = None,
+    in_flight: int | None = None,
+    cached_prefix: int = 0,
+    window: float | tuple[float, float] | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> Comparison:
+    """Send the requests of a recorded load test to a simulated server, and say what limits it.
+
+    Parameters
+    ----------
+    load_test : str, Path or pandas.DataFrame
+        A file that `read` reads, or its requests with the columns `REQUEST_COLUMNS`.
+    gpu, model : str, GPU or Model
+        What the server runs.
+    users : int, optional
+        Of a closed loop [1]; None: as the sends show.
+    in_flight : int, optional
+        Requests that the client has open at once, the others waiting at it, their clock running [1].
+    cached_prefix : int
+        Tokens of every prompt that the server's prefix cache has [token].
+    window : float or tuple of float, optional
+        Of the metrics, as for `metrics` [s].
+    progress : bool
+        Show a bar on the terminal.
+    **options
+        Fields of `simulation.Server`, such as tp; of those in `loadtest.settings.SETTING_BOUNDS` what is not given is
+        fitted. kv_tokens is "fit" unless given, max_model_len the longest request.
+
+    Returns
+    -------
+    Comparison
+        Both, with what limits the server and which changes of its settings would help.
+
+    Raises
+    ------
+    ValueError
+        For what `read` and `Server` refuse, an unknown setting, and a load test without any known prompt or output.
+
+    Notes
+    -----
+    What is simulated many times (fits, limits, changes) is the first 2,000 requests. Deterministic.
+    """
+    check_libraries("scipy")
+    users, in_flight = (
+        None if value is None else whole_number(name, value)
+        for name, value in (("users", users), ("in_flight", in_flight))
+    )
+    cached = whole_number("cached_prefix", cached_prefix, low=0)
+    bar = one_of("progress", progress, (True, False))
+    _check_settings(options)
+    if not isinstance(load_test, str | Path | pd.DataFrame):
+        raise ValueError(f"load_test = {shown(load_test)}: expected a file, or a table of requests")
+    table = load_test if isinstance(load_test, pd.DataFrame) else read(load_test)
+    metrics(table, window=window)  # refuses what is no table of requests, and a window without any
+    recorded = recording(table, users=users, in_flight=in_flight, cached_prefix=cached)
+    longest = int((recorded.workload.prompt_tokens + recorded.workload.output_tokens).max())
+    with progress_bar("simulations", show=bar) as move:
+        replays = Replays(recorded.first(), _ticking(move))
+        server, fitted = fit_server(replays, fixed_settings(gpu, model, {"max_model_len": longest} | options))
+        found = replays.run(server)
+        other = None if is_told(fitted) else replays.run(by_sequence(found))
+        limits = find_limits(replays, found, other)
+        changes = remedies(replays, found, other, faster=limits.keeps_up)
+    simulated = _simulated(recorded, server, progress=bar)
+    both = {"measured": recorded.table, "simulated": simulated}
+    ds = _beside([metrics(each, window=window) for each in both.values()], both)
+    notes = (*_notes(recorded, server, ds, options), *simulated.attrs["warnings"])
+    return Comparison(recorded.table, simulated, server, fitted, ds, _timelines(both), limits, changes, notes)
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """Refuse settings that no server has."""
+    allowed = [name for name in Server.__dataclass_fields__ if name not in ("gpu", "model")]
+    for name in settings:
+        if name not in allowed:
+            raise unknown("setting", name, allowed)
+
+
+def _ticking(move: Callable[[int, int], None]) -> Callable[[], None]:
+    """What moves a bar by one simulation."""
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        move(done, max(SIMULATIONS, done + 1))
+
+    return tick
+
+
+def _simulated(recorded: Recording, server: Server, *, progress: bool) -> pd.DataFrame:
+    """All requests through the server, as the recording's client sees them, with times between tokens."""
+    load = recorded.workload
+    counted = server.draft is None and load.output_tokens.sum() <= MOST_GAPS
+    own = recorded.table.attrs.get("itl") or {"count": []}
+    wanted = bool(counted and len(own["count"]))
+    table = simulate(
+        server, load, in_flight=recorded.in_flight, horizon=recorded.horizon, progress=progress, steps=wanted
+    )
+    simulated = as_recorded(table, recorded.table)
+    simulated.attrs = {name: value for name, value in table.attrs.items() if name != "steps"}
+    simulated.attrs |= {"itl": gaps(table)} if wanted else {}
+    return simulated
+
+
+def _beside(each: list[xr.Dataset], both: dict[str, pd.DataFrame]) -> xr.Dataset:
+    """Datasets of both as one, by source."""
+    ds = xr.concat(each, pd.Index(list(both), name="source"), join="outer", combine_attrs="override")
+    return stamp(ds, LOAD_TEST_VARIABLES | {"source": VARIABLES["source"]})
+
+
+def _timelines(both: dict[str, pd.DataFrame]) -> xr.Dataset:
+    """The queue over time of both, in steps that are alike."""
+    columns = ["sent_s", "first_token_s", "last_token_s"]
+    end = max(float(np.nanmax(table[columns].to_numpy(float))) for table in both.values())
+    step = float(f"{max(end / TIMELINE_STEPS, 1e-9):.1g}")
+    ds = _beside([timeline(table, step).drop_vars("step") for table in both.values()], both)
+    return stamp(ds.assign(step=step), LOAD_TEST_VARIABLES | {"source": VARIABLES["source"]})
+
+
+def _notes(recorded: Recording, server: Server, ds: xr.Dataset, given: dict[str, Any]) -> tuple[str, ...]:
+    """What is assumed, and where the two do not agree."""
+    notes = list(recorded.notes)
+    rows = {"gemm_rows": server.gemm_rows, "dequantize_rows": server.dequantize_rows}
+    if any(rows.values()) and not {*rows} & {*given}:
+        own = ", ".join(f"{name} {value}" for name, value in rows.items())
+        notes.append(f"vLLM's AWQ kernel before Ampere unpacks all weights for every few rows ({own})")
+    host = server.calibration.step_overhead
+    if "step_overhead" not in given and host > MUCH_HOST:
+        notes.append(
+            f"the host's {1e3 * host:.3g} ms a step is all that the kernels' model does not explain: launches, Python,"
+            " slower kernels"
+        )
+    measured, simulated = (float(ds.output_token_rate.sel(source=name)) for name in ("measured", "simulated"))
+    if measured > 0 and simulated > 0 and not 1 / APART < simulated / measured < APART:
+        notes.append(f"the simulated server makes {simulated / measured:.2f} times the finished requests' tokens")
+    running, alone = (float(ds.mean_running.sel(source=name)) for name in ("measured", "simulated"))
+    held_up = float(ds.mean_waiting.sel(source="measured")) > 1 and alone > APART * running > 0
+    if held_up and not recorded.workload.concurrency:
+        notes.append(
+            f"{running:.1f} requests ran on average while others waited, {alone:.1f} simulated: the server may have"
+            " had requests that are not in the file"
+        )
+    assumed = joined([memory.assumed(server), *beyond_context(server.model, server.max_model_len)])
+    return (*notes, assumed) if assumed else tuple(notes)
