@@ -17,7 +17,8 @@ from workbench import loadtest, timings
 start = time.perf_counter()
 rows = len({"trace": timings, "load": loadtest}[sys.argv[1]].read(sys.argv[2]))
 seconds, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
-print(f"{rows:>9,} rows  {seconds:6.1f} s, {used.ru_utime + used.ru_stime:6.1f} s of CPU  {used.ru_maxrss / 1e6:5.2f} GB")
+cpu = used.ru_utime + used.ru_stime
+print(f"{rows:>9,} rows  {seconds:6.1f} s, {cpu:6.1f} s of CPU  {used.ru_maxrss / 1e6:5.2f} GB")
 """
 REQUESTS = 1_000_000
 

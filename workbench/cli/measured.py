@@ -162,12 +162,28 @@ def loadtest(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the requests to FILE.csv.")] = None,
     format: FileFormat = None,
     run: Annotated[int | None, typer.Option(help="Which run, from 0, of a file that holds several.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a CSV, which column is what, e.g. ttft=TTFT_ms:ms; once for each, default unit seconds."),
+    ] = None,
 ) -> None:
-    """What a load test shows (varcas, vLLM, GuideLLM, AIPerf, GenAI-Perf, CSV): requests finished or not, latencies."""
-    check_apart(file, output)
-    from ..loadtest import metrics, read, report, write
+    """What a load test shows: requests finished or not, rates, latencies; of a sweep or a summary a line a run.
 
-    table = read(file, format, run=run)
+    Of varcas, vLLM, SGLang, GuideLLM, AIPerf, GenAI-Perf, llmperf, inference-perf, trtllm-bench, llama-bench, CSV.
+    """
+    check_apart(file, output)
+    from ..loadtest import SUMMARY_FORMATS, metrics, read, recognize, report, write
+    from ..loadtest.streams import SeveralRuns
+
+    named = _named(column or [])
+    if named is None and (format or recognize(file)) in SUMMARY_FORMATS:
+        _runs(file, format, output, "only a summary: what it says of the whole, without requests to hold it against")
+        return
+    try:
+        table = read(file, format, run=run, columns=named)
+    except SeveralRuns as several:
+        _runs(file, format, output, f"{several.runs} runs: --run 0 to --run {several.runs - 1} shows one")
+        return
     limits = {
         name: seconds(f"--slo-{name}", text, most)
         for name, text, most in (
@@ -183,6 +199,27 @@ def loadtest(
     tell(table.attrs["warnings"])
     typer.echo(f"{len(table):,} requests ({table.attrs['format']}){f' in {output}' if output else ''}")
     typer.echo(report(ds))
+
+
+def _named(columns: list[str]) -> dict[str, str] | None:
+    """What `--column` says, None where nothing."""
+    for text in columns:
+        if "=" not in text:
+            raise ValueError(f"--column {text!r}: expected what it is and its name, e.g. ttft=TTFT_ms:ms")
+    return dict(text.split("=", 1) for text in columns) or None
+
+
+def _runs(file: Path, format: str | None, output: Path | None, what: str) -> None:
+    """Print the runs of a file, and write them where asked to."""
+    from ..files.writing import write_table
+    from ..loadtest import report_runs, runs
+
+    table = runs(file, format)
+    if output:
+        write_table(table, output)
+    tell(table.attrs["warnings"])
+    typer.echo(f"{table.attrs['format']}: {what}{f'; in {output}' if output else ''}")
+    typer.echo(report_runs(table))
 
 
 def measure(context: typer.Context) -> None:

@@ -66,7 +66,7 @@ OFF, LATENCY_OFF, MEAN_OFF = 0.02, 0.05, 0.01
 WRONG_UNIT = 300.0  # from here on a ratio is taken for that of seconds to milliseconds
 
 
-def latencies(table: pd.DataFrame) -> dict[str, np.ndarray]:
+def spans_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
     """TTFT, TPOT and E2E of each request [s], NaN where unknown, whether or not it says when it was sent."""
     sent, first, last, output = (
         table[name].to_numpy(dtype=float, na_value=np.nan)
@@ -96,7 +96,7 @@ def contradictions(table: pd.DataFrame, claims: Mapping[str, Claim], itl: Mappin
         One line for each contradiction.
     """
     finished = (table.status == "finished").to_numpy()
-    spans = {name: values[finished & ~np.isnan(values)] for name, values in latencies(table).items()}
+    spans = {name: values[finished & ~np.isnan(values)] for name, values in spans_of(table).items()}
     lines = [*_counts(table, claims), *_latencies(spans, claims, itl)]
     return [*lines, *_durations(table, claims), *_rates(table, claims)]
 
@@ -137,20 +137,21 @@ def _latencies(
         else:
             continue
         if statistic == "mean":
-            low = high = float((seconds * counts).sum() / counts.sum())
+            low = high = ours = float((seconds * counts).sum() / counts.sum())
         else:  # percentiles are ranked in several ways: any between the two samples beside it is right
             rank = float(statistic[1:]) / 100 * (counts.sum() - 1)
-            places = np.searchsorted(np.cumsum(counts), [np.floor(rank), np.ceil(rank) + 1], side="right")
-            low, high = seconds[np.minimum(places, len(seconds) - 1)]
+            ranks = [np.floor(rank), np.ceil(rank), np.ceil(rank) + 1]
+            places = np.searchsorted(np.cumsum(counts), ranks, side="right")
+            low, middle, high = seconds[np.minimum(places, len(seconds) - 1)]
+            ours = float(low + (rank - ranks[0]) * (middle - low))
         room = LATENCY_OFF * high + 1e-4
         if low - room <= value <= high + room:
             continue
-        ours = (low + high) / 2 / scale
         unit = "ms" if scale != 1 else "s"
         what = "mean" if statistic == "mean" else statistic
         asked = ": are they seconds?" if max(value, 1e-12) * WRONG_UNIT < low else ""
         lines.append(
-            f"summary: {name} = {value / scale:.4g}, but the {what} of its records is {ours:.4g} {unit}{asked}"
+            f"summary: {name} = {value / scale:.4g}, but the {what} of its records is {ours / scale:.4g} {unit}{asked}"
         )
     return lines
 

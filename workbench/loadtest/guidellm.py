@@ -129,9 +129,7 @@ class _Report:
         """The requests that were measured, with what is to be told of them."""
         rows, claims = self.rows, self.rows.claims
         if left := rows.select(self._measured["start"], self._measured["end"], self._ends):
-            rows.notes.append(
-                f"{left:,} requests of the warm-up and cool-down are left out, as in the report's numbers"
-            )
+            rows.notes.append(f"{left:,} requests of the warm-up and cool-down are left out, as in its own numbers")
         late = sorted(seconds for seconds in self._late if seconds > LATE)
         if late:
             asked = claims.get("strategy.rate")

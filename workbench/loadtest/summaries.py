@@ -225,7 +225,7 @@ def _tests(path: Path) -> Iterator[Fields]:
 
 
 def _whole(value: object) -> int:
-    return int(value) if re.fullmatch(r"\d{1,9}", str(value)) else 0
+    return int(str(value)) if re.fullmatch(r"\d{1,9}", str(value)) else 0
 
 
 # GuideLLM's CSV ---------------------------------------------------------------------------------------------------

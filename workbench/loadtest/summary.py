@@ -11,7 +11,7 @@ import xarray as xr
 from ..common.arguments import LEAST, MOST, check_range
 from ..common.errors import shown, unknown
 from ..common.variables import stamp
-from .claims import latencies
+from .claims import spans_of
 from .integrals import mean_over, presence, tokens_so_far
 from .rows import REQUEST_COLUMNS, check_status
 from .variables import LOAD_TEST_VARIABLES
@@ -186,7 +186,7 @@ def _columns(table: pd.DataFrame) -> dict[str, Any]:
     still = status == "unfinished"
     over = np.where(np.isnan(last), np.where(still, end, np.nan), last)  # NaN: failed, unknown when
     return {
-        "tpot": latencies(table)["tpot"], "relative": relative,
+        "tpot": spans_of(table)["tpot"], "relative": relative,
         "sent": sent, "first": first, "last": last, "prompt": prompt, "output": output, "status": status, "end": end,
         "started": ~np.isnan(first) | (status == "finished"),
         "waiting": (sent, np.where(np.isnan(first), over, first)), "running": (first, over),
@@ -211,7 +211,8 @@ def _queue(t: Mapping[str, Any], start: float, end: float, length: float) -> tup
 
 def _token_rate(t: Mapping[str, Any], start: float, end: float, length: float) -> float:
     """Output tokens that came in the window, over its length [1/s]; NaN where none of the requests has a count."""
-    if np.isnan(length) or (t["started"].any() and np.isnan(t["output"][t["started"]]).all()):
+    done = t["output"][t["status"] == "finished"]
+    if np.isnan(length) or (len(done) and np.isnan(done).all()):
         return np.nan
     if t["relative"]:
         return float(np.nansum(t["output"]) / length)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..common.errors import unknown
 from ..files.reading import given_file
-from .claims import LATENCIES, RUN_COLUMNS, latencies
+from .claims import LATENCIES, RUN_COLUMNS, spans_of
 from .reading import LOAD_TEST_FORMATS, recognize, table_of
 from .rows import Rows
 from .streams import SeveralRuns
@@ -83,7 +83,7 @@ def _of_requests(table: pd.DataFrame) -> dict[str, Any]:
     row: dict[str, Any] = {name: float(ds[name]) for name in same}
     row |= {"requests": float(ds.offered), "duration_s": float(ds.window_end - ds.window_start)}
     done = (table.status == "finished").to_numpy()
-    for name, values in latencies(table).items():
+    for name, values in spans_of(table).items():
         known = values[done & ~np.isnan(values)]
         row[f"{name}_mean"] = known.mean() if len(known) else np.nan
     bins = table.attrs["itl"]

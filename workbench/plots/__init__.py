@@ -6,6 +6,7 @@ check_libraries("matplotlib")
 
 from ..tables.looks import COLORS, MARKERS, SERIES_COLORS, candidate_color
 from .benchmarks import cell_costs, point_rates
+from .load_curves import load_curve
 from .measurements import measured_roofline, passes, time_ratios
 from .published_servers import predictor_legend, served_ratios, served_scatter
 from .rooflines import ceilings, published_ranges, roofline
@@ -27,6 +28,7 @@ __all__ = [
     "fidelity",
     "hold",
     "latencies",
+    "load_curve",
     "log_axes",
     "measured_roofline",
     "pareto",

@@ -210,7 +210,7 @@ def trace(
     frame : pandas.DataFrame, optional
         With the others as columns, cached_tokens and block_hashes where it has them.
     sent_s : array_like
-        When each request was sent, in any order; counted from the first [s].
+        When each request was sent, in any order, in seconds or as dates; counted from the first [s].
     prompt_tokens, output_tokens : array_like
         Of each request [token].
     cached_tokens : array_like
@@ -219,7 +219,7 @@ def trace(
         Of each prompt, a number for every `block_tokens` tokens, as of `Workload`: the prefix caching of the server
         finds those that are alike. Mooncake's traces have them as `hash_ids`, of 512 tokens.
     block_tokens : int, optional
-        What each of them is of [token].
+        What each of them is of [token]; default: what the frame's ``attrs`` say.
 
     Returns
     -------
@@ -235,7 +235,9 @@ def trace(
         _check_columns(frame)
         if not (sent_s is prompt_tokens is output_tokens is None):
             raise ValueError("trace takes a frame, or sent_s, prompt_tokens and output_tokens: give one of them")
+        _check_known(frame)
         sent_s, prompt_tokens, output_tokens = frame.sent_s, frame.prompt_tokens, frame.output_tokens
+        block_tokens = frame.attrs.get("block_tokens") if block_tokens is None else block_tokens
         cached_tokens = frame.get("cached_tokens", cached_tokens)
         block_hashes = frame.get("block_hashes", block_hashes)
     sent = _times(sent_s)
@@ -263,7 +265,28 @@ def _check_columns(frame: Any) -> None:
             raise ValueError(f"the trace has no column {name!r}: it has {columns}")
 
 
+def _check_known(frame: pd.DataFrame) -> None:
+    """Raise ValueError where requests of a load test do not say what is needed to send them again."""
+    for name in ("sent_s", "prompt_tokens", "output_tokens"):
+        missing = frame[name].isna().to_numpy()
+        if not missing.any():
+            continue
+        some = (
+            f"row {int(missing.argmax())}: {name} is unknown, as of {int(missing.sum()):,} of {len(frame):,} requests"
+        )
+        if missing.all():
+            raise ValueError(f"{some}: such a run cannot be sent again")
+        raise ValueError(f"{some}: give those that have all, e.g. table[table.status == 'finished']")
+
+
 def _times(sent_s: Any) -> np.ndarray:
+    """Times [s]; dates are counted from the first."""
+    if getattr(sent_s, "dtype", None) is not None and (
+        np.issubdtype(getattr(sent_s.dtype, "type", object), np.datetime64)
+        or isinstance(sent_s.dtype, pd.DatetimeTZDtype)
+    ):
+        dates = pd.Series(pd.to_datetime(sent_s, utc=True))
+        sent_s = ((dates - dates.min()) / pd.Timedelta(seconds=1)).to_numpy(dtype=float)
     sent = np.atleast_1d(numbers("sent_s", sent_s, "expected finite times in seconds"))
     if sent.ndim != 1 or not sent.size:
         raise ValueError("sent_s: expected a list of finite times in seconds, at least one")

@@ -96,7 +96,7 @@ def _experts(cells: Cells, _: pd.Series) -> dict[str, Any]:
         "experts_per_token": "topk", "tp": "moe_tp_size", "ep": "moe_ep_size",
     }  # fmt: skip
     cells.require(*named.values())
-    skew = cells.text("distribution").str.extract(r"power_law_([\d.]+)")[0]
+    skew = cells.text("distribution").str.extract(r"power_law_([\d.]+)", expand=False)
     return {name: cells.number(column) for name, column in named.items()} | {
         "skew": pd.to_numeric(skew, errors="coerce").fillna(0.0)
     }
@@ -105,7 +105,7 @@ def _experts(cells: Cells, _: pd.Series) -> dict[str, Any]:
 def _message(cells: Cells, _: pd.Series) -> dict[str, Any]:
     cells.require("num_gpus", "message_size")
     column = "nccl_dtype" if "nccl_dtype" in cells.frame else "allreduce_dtype"
-    width = plain_dtype(cells.text(column)).map(MESSAGE_WIDTH).fillna(2.0)
+    width = plain_dtype(cells.text(column)).map(MESSAGE_WIDTH).astype(float).fillna(2.0)
     return {"gpus": cells.number("num_gpus"), "message_bytes": cells.number("message_size") * width}
 
 

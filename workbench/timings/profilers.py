@@ -102,8 +102,6 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     return trace.table(path)
 
 
-#: Kernels, calls and launches of a trace at most; each is some numbers, and kernels of one call become one row [1].
-MOST_EVENTS = 8_000_000
 NOTHING, OWN = -1, 2**62  #: no id; from here on the numbers of kernels that belong to no call
 
 
@@ -134,8 +132,8 @@ class _Trace:
                 continue
             args = event.get("args")
             self._add(number, event, args if isinstance(args, dict) else {})
-            if len(self._calls) // 2 + len(self._launches) // 2 + len(self.kernels) // 5 > MOST_EVENTS:
-                raise ValueError(f"{path}: over {MOST_EVENTS:,} kernels and calls: profile fewer steps")
+            if len(self._calls) // 2 + len(self._launches) // 2 + len(self.kernels) // 5 > reading.BUDGET.events:
+                raise ValueError(f"{path}: over {reading.BUDGET.events:,} kernels and calls: profile fewer steps")
         if not is_trace:
             raise ValueError(f"{path}: no list traceEvents: expected a Chrome trace of torch.profiler")
 
