@@ -227,7 +227,7 @@ INFERENCE_PERF = {
     "load_summary": {"count": 100, "requested_rate": 2.0, "achieved_rate": 1.9},
     "successes": {
         "count": 98, "throughput": {"requests_per_sec": 1.8, "output_tokens_per_sec": 180.0},
-        "latency": {"request_latency": {"mean": 3.0, "p99": 6.0}, 
+        "latency": {"request_latency": {"mean": 3.0, "p99": 6.0},
                     "time_to_first_token": {"mean": 0.2, "median": 0.15}},
         "output_len": {"mean": 100.0},
     },
@@ -235,7 +235,7 @@ INFERENCE_PERF = {
 }  # fmt: skip
 #: NVIDIA/TensorRT-LLM, trtllm-bench --report_json.
 TRTLLM = {
-    "engine": {"model": "m"}, "world_info": {"tp_size": 1}, 
+    "engine": {"model": "m"}, "world_info": {"tp_size": 1},
     "request_info": {"num_requests": 200, "avg_input_length": 1000.0},
     "performance": {"request_throughput_req_s": 4.0, "system_output_throughput_tok_s": 400.0,
                     "total_latency_ms": 50_000.0,
@@ -272,7 +272,8 @@ SUMMARIES = {
     "llama-bench": ("llama-bench", LLAMA_BENCH, {
         "label": "llama 7B Q4_0 pp512", "prompt_token_rate": 2500, "prompt_tokens": 512,
     }),
-    "llama-bench csv": ("llama-bench", 'build_commit,model_type,n_prompt,n_gen,n_depth,avg_ts\n"a","m","0","128","0","125"\n',
+    "llama-bench csv": ("llama-bench",
+                        'build_commit,model_type,n_prompt,n_gen,n_depth,avg_ts\n"a","m","0","128","0","125"\n',
                         {"label": "m tg128", "output_token_rate": 125, "tpot_mean": 0.008}),
 }  # fmt: skip
 
@@ -426,7 +427,8 @@ WORKLOADS = {
         {"timestamp": 3052, "input_length": 1500, "output_length": 26, "hash_ids": [46, 47, 48]},
     ]), [0, 3.052], [1000, 1500], [52, 26]),
     # microsoft/vidur, data/processed_traces
-    "vidur-trace": ("arrived_at,num_prefill_tokens,num_decode_tokens\n2.5,100,10\n1.0,200,20\n", [0, 1.5], [200, 100], [20, 10]),
+    "vidur-trace": ("arrived_at,num_prefill_tokens,num_decode_tokens\n2.5,100,10\n1.0,200,20\n", [0, 1.5],
+                    [200, 100], [20, 10]),
 }  # fmt: skip
 
 
@@ -450,7 +452,7 @@ def test_workloads_go_into_the_simulation(tmp_path, format):
 
 @pytest.mark.parametrize(("content", "message"), [
     ("TIMESTAMP,ContextTokens,GeneratedTokens\nsoon,1,2\n", "TIMESTAMP = 'soon': expected seconds or a date"),
-    ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,-1,2\n", "line 2: ContextTokens = '-1': expected a whole number from 0"),
+    ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,-1,2\n", "line 2: ContextTokens = '-1': expected a whole number"),
     ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,1\n", "line 2: 2 fields: expected 3"),
     ("TIMESTAMP,ContextTokens,GeneratedTokens\n", "no request with a prompt and an output"),
     ("a,b\n", "not a known workload. Known: azure, burstgpt"),
@@ -484,5 +486,5 @@ HOSTILE = [
     ("guidellm-csv", GUIDELLM_CSV.encode()), ("llmperf-requests", json.dumps(LLMPERF_REQUESTS).encode()),
     ("inference-perf", json.dumps(INFERENCE_PERF_REQUESTS).encode()),
     ("trtllm-requests", json.dumps(TRTLLM_REQUESTS).encode()),
-    *((format, (text if isinstance(text, str) else json.dumps(text)).encode()) for format, text, _ in SUMMARIES.values()),
+    *((name, (text if isinstance(text, str) else json.dumps(text)).encode()) for name, text, _ in SUMMARIES.values()),
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .rows import STATUSES, Claim
+from .rows import STATUSES, Said
 
 LATENCIES = ("ttft", "tpot", "itl", "e2e")
 STATISTICS = ("mean", "p50", "p75", "p90", "p95", "p99")
@@ -22,7 +22,7 @@ RUN_COLUMNS = (
 
 
 #: Fields of summaries by name: the column that they are, and the unit that they have in it.
-FIELDS = {
+SUMMARY_FIELDS = {
     "completed": "finished", "failed": "failed", "num_prompts": "requests", "duration": "duration_s",
     "total_input_tokens": "total_prompt_tokens", "total_output_tokens": "total_output_tokens",
     "request_throughput": "finished_rate", "input_throughput": "prompt_token_rate",
@@ -40,15 +40,15 @@ def statistic_name(name: str) -> str:
     return {"median": "p50", "avg": "mean", "average": "mean"}.get(name, name)
 
 
-def claim_of(name: str, value: object) -> Claim | None:
+def claim_of(name: str, value: object) -> Said | None:
     """What a field of a summary claims, by its name; None where it is unknown or no number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
         return None
     if match := LATENCY.fullmatch(name):
         column = f"{LATENCY_NAMES.get(match[2], match[2])}_{statistic_name(match[1])}"
         scale = 1e-3 if match[3] else 1.0
-        return Claim(column, value * scale, scale) if column in RUN_COLUMNS else None
-    return Claim(FIELDS[name], float(value)) if name in FIELDS else None
+        return Said(column, value * scale, scale) if column in RUN_COLUMNS else None
+    return Said(SUMMARY_FIELDS[name], float(value)) if name in SUMMARY_FIELDS else None
 
 
 # Against the records ----------------------------------------------------------------------------------------------
@@ -78,14 +78,14 @@ def spans_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
     return {"ttft": ttft, "tpot": (e2e - ttft) / np.where(output > 1, output - 1, np.nan), "e2e": e2e}
 
 
-def contradictions(table: pd.DataFrame, claims: Mapping[str, Claim], itl: Mapping[str, Any] | None = None) -> list[str]:
+def contradictions(table: pd.DataFrame, claims: Mapping[str, Said], itl: Mapping[str, Any] | None = None) -> list[str]:
     """Where a file's own summary contradicts its records.
 
     Parameters
     ----------
     table : pandas.DataFrame
         The requests.
-    claims : mapping of Claim
+    claims : mapping of Said
         By field of the summary, what it says.
     itl : mapping, optional
         Inter-token latencies, as `Rows.itl` has them.
@@ -101,7 +101,7 @@ def contradictions(table: pd.DataFrame, claims: Mapping[str, Claim], itl: Mappin
     return [*lines, *_durations(table, claims), *_rates(table, claims)]
 
 
-def _counts(table: pd.DataFrame, claims: Mapping[str, Claim]) -> list[str]:
+def _counts(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
     n, finished, lines = len(table), table[table.status == "finished"], []
     counts = table.status.value_counts()
     have = {status: int(counts.get(status, 0)) for status in STATUSES} | {"requests": n}
@@ -123,9 +123,7 @@ def _counts(table: pd.DataFrame, claims: Mapping[str, Claim]) -> list[str]:
     return lines
 
 
-def _latencies(
-    spans: Mapping[str, np.ndarray], claims: Mapping[str, Claim], itl: Mapping[str, Any] | None
-) -> list[str]:
+def _latencies(spans: Mapping[str, np.ndarray], claims: Mapping[str, Said], itl: Mapping[str, Any] | None) -> list[str]:
     lines = []
     for name, (column, value, scale) in claims.items():
         kind, _, statistic = column.rpartition("_")
@@ -156,7 +154,7 @@ def _latencies(
     return lines
 
 
-def _durations(table: pd.DataFrame, claims: Mapping[str, Claim]) -> list[str]:
+def _durations(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
     run = _last(table)
     return [
         f"summary: {name} = {value:.4g} s, but its records last {run:.4g} s: are their times seconds?"
@@ -165,7 +163,7 @@ def _durations(table: pd.DataFrame, claims: Mapping[str, Claim]) -> list[str]:
     ]
 
 
-def _rates(table: pd.DataFrame, claims: Mapping[str, Claim]) -> list[str]:
+def _rates(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
     """Rates of requests and tokens, over the file's own duration, else over the time of sending or the whole run."""
     finished = table[table.status == "finished"]
     tokens = {name: finished[f"{name}_tokens"] for name in ("prompt", "output")}

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..files.json_streams import json_events, value_at, values_of
 from ..files.yaml_files import read_mapping
-from .rows import Claim, Rows, number
+from .rows import Rows, Said, number
 from .streams import check_run, counting_runs, rate_label
 
 GUIDELLM_STATUSES = {"successful": "finished", "incomplete": "unfinished", "errored": "failed"}
@@ -41,7 +41,7 @@ def _summary() -> dict[str, tuple[str, float]]:
 
 
 GUIDELLM_SUMMARY = _summary()
-MEASURED = {f"{BENCHMARK}scheduler_metrics.measure_{end}_time": end for end in ("start", "end")}
+MEASURED_WINDOW = {f"{BENCHMARK}scheduler_metrics.measure_{end}_time": end for end in ("start", "end")}
 STRATEGY = {
     f"{BENCHMARK}{root}.strategy.{name}": what
     for root in ("config", "args")
@@ -62,7 +62,7 @@ def read_guidellm(path: Path, run: int | None = None) -> Rows:
     measure_end_time are warm-up and cool-down, and left out, as GuideLLM leaves them out of its own numbers.
     """
     report, counts = _Report(path), [0, 0]
-    wanted = {*GUIDELLM_REQUESTS, *GUIDELLM_SUMMARY, *MEASURED, *STRATEGY}
+    wanted = {*GUIDELLM_REQUESTS, *GUIDELLM_SUMMARY, *MEASURED_WINDOW, *STRATEGY}
     events = json_events(path, wanted, lambda: f"benchmark {max(counts[0] - 1, 0)}, request {counts[1]}: ")
     for place, value in values_of(counting_runs(events, BENCHMARK[:-1], counts), wanted):
         report.add(counts[0] - 1, place, value, run or 0)
@@ -77,7 +77,7 @@ def read_guidellm_yaml(path: Path, run: int | None = None) -> Rows:
     benchmarks = read_mapping(path).get("benchmarks")
     runs = benchmarks if isinstance(benchmarks, list) else []
     for i, benchmark in enumerate(runs):
-        for place, value in _places(benchmark, {*GUIDELLM_REQUESTS, *GUIDELLM_SUMMARY, *MEASURED, *STRATEGY}):
+        for place, value in _places(benchmark, {*GUIDELLM_REQUESTS, *GUIDELLM_SUMMARY, *MEASURED_WINDOW, *STRATEGY}):
             report.add(i, place, value, run or 0)
     check_run(path, run, len(runs), report.labels())
     return report.finished()
@@ -109,17 +109,17 @@ class _Report:
         if place in GUIDELLM_REQUESTS:
             self._request(self.rows.seen, GUIDELLM_REQUESTS[place], value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            if place in MEASURED and value > 0:
-                self._measured[MEASURED[place]] = float(value)
+            if place in MEASURED_WINDOW and value > 0:
+                self._measured[MEASURED_WINDOW[place]] = float(value)
             elif place in GUIDELLM_SUMMARY:
                 column, scale = GUIDELLM_SUMMARY[place]
-                self.rows.claims[place.removeprefix(BENCHMARK)] = Claim(column, value * scale, scale)
+                self.rows.claims[place.removeprefix(BENCHMARK)] = Said(column, value * scale, scale)
         if place in STRATEGY:
             asked = self._asked[at]
             self.rows.label = rate_label(asked.get("rate"), asked.get("cap"), asked.get("kind"))
             for name, column in (("rate", "asked_rate"), ("cap", "concurrency")):
                 if isinstance(found := asked.get(name), int | float) and not isinstance(found, bool):
-                    self.rows.claims[f"strategy.{name}"] = Claim(column, float(found))
+                    self.rows.claims[f"strategy.{name}"] = Said(column, float(found))
 
     def labels(self) -> dict[int, str]:
         """What each run is."""

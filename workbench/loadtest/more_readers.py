@@ -84,7 +84,7 @@ def read_trtllm_requests(path: Path, run: int | None = None) -> Rows:
 #: What a column may be: times on one clock, spans, tokens, texts.
 NAMED_TIMES, NAMED_SPANS = ("sent", "first_token", "last_token"), ("ttft", "tpot", "e2e")
 NAMED_REST = ("prompt_tokens", "output_tokens", "status", "error")
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+SECONDS_IN = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
 def named_columns(given: Mapping[str, str]) -> dict[str, tuple[str, float]]:
@@ -101,7 +101,8 @@ def named_columns(given: Mapping[str, str]) -> dict[str, tuple[str, float]]:
             raise unknown("column", name, (*NAMED_TIMES, *NAMED_SPANS, *NAMED_REST))
         column, colon, unit = text.rpartition(":")
         timed = name in (*NAMED_TIMES, *NAMED_SPANS)
-        found[name] = (column, SECONDS[unit]) if colon and timed and unit in SECONDS else (text, 1.0)
+        known = colon and timed and unit in SECONDS_IN
+        found[name] = (column, SECONDS_IN[unit]) if known else (text, 1.0)
     if not {"first_token", "last_token", *NAMED_SPANS} & {*found}:
         raise ValueError("columns: expected first_token or ttft, and last_token, e2e or tpot, e.g. ttft=TTFT_ms:ms")
     return found
@@ -115,8 +116,8 @@ def read_named(path: Path, given: Mapping[str, str]) -> Rows:
     path : Path
         The CSV.
     given : mapping of str
-        Which column is sent, first_token, last_token, ttft, tpot or e2e (in seconds, unless a unit of `SECONDS` follows
-        a colon), prompt_tokens, output_tokens [token], status or error.
+        Which column is sent, first_token, last_token, ttft, tpot or e2e (in seconds, unless a unit of `SECONDS_IN`
+        follows a colon), prompt_tokens, output_tokens [token], status or error.
 
     Returns
     -------

@@ -58,7 +58,7 @@ def report(ds: xr.Dataset) -> str:
 
 
 #: Columns of a printed table of runs: their heading, and what their unit is multiplied by to be printed.
-PRINTED = {
+RUN_HEADINGS = {
     "asked_rate": ("asked/s", 1.0), "concurrency": ("at a time", 1.0), "finished": ("finished", 1.0),
     "failed": ("failed", 1.0), "finished_rate": ("req/s", 1.0), "output_token_rate": ("tokens/s", 1.0),
     "prompt_token_rate": ("prompt tok/s", 1.0), "total_token_rate": ("all tok/s", 1.0),
@@ -86,11 +86,11 @@ def report_runs(table: pd.DataFrame) -> str:
     ValueError
         Where it is no table of runs.
     """
-    if missing := [name for name in PRINTED if name not in table]:
+    if missing := [name for name in RUN_HEADINGS if name not in table]:
         raise unknown("table of runs, without the column", missing[0], table.columns)
     columns = {
         heading: ["" if np.isnan(value) else f"{scale * value:,.4g}" for value in table[name]]
-        for name, (heading, scale) in PRINTED.items()
+        for name, (heading, scale) in RUN_HEADINGS.items()
         if table[name].notna().any()
     }
     labels = table.label.astype(str) if table.label.astype(str).str.len().any() else pd.Series("", table.index)

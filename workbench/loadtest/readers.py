@@ -9,8 +9,8 @@ from typing import Any
 from ..files.formulas import as_given
 from ..files.json_streams import json_events, value_at, values_of
 from ..files.reading import check_unique_columns, csv_rows, open_text
-from .claims import FIELDS, claim_of
-from .rows import Claim, Rows, check_status, number
+from .claims import SUMMARY_FIELDS, claim_of
+from .rows import Rows, Said, check_status, number
 from .streams import check_run, rate_label
 
 # Tables -----------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
     asked = traffic.get(run or 0, {})
     rows.label, n = labels.get(run or 0, ""), len(arrays["ttfts"])
     if asked.get("request_rate") == inf:
-        rows.claims["request_rate"] = Claim(FIELDS["request_rate"], inf)
+        rows.claims["request_rate"] = Said(SUMMARY_FIELDS["request_rate"], inf)
     if not n:
         return rows
     if not arrays["start_times"]:

@@ -28,7 +28,7 @@ ITL_STEP = 1e-3  # inter-token latencies are counted in bins of this relative wi
 SHORTEST_ITL = 1e-9  # s; what a client prints as 0 is counted here
 
 
-class Claim(NamedTuple):
+class Said(NamedTuple):
     """A number of a file's own summary."""
 
     column: str  #: what it is, one of `claims.RUN_COLUMNS`
@@ -43,7 +43,7 @@ class Rows:
     path: Path
     unit: str = "record {}"  #: how a record is named in messages
     #: What the file's own summary says, by field.
-    claims: dict[str, Claim] = field(default_factory=dict)
+    claims: dict[str, Said] = field(default_factory=dict)
     relative: bool = False  #: times are from each request's own send, as nothing says when that was
     whole: int = 0  #: requests of the run, where the file has a sample of them [1]
     label: str = ""  #: what a run is, such as the rate that was asked for

@@ -11,14 +11,14 @@ from ..files.json_streams import json_events, value_at, values_of
 from ..files.reading import csv_rows, open_text
 from .claims import RUN_COLUMNS, claim_of, statistic_name
 from .nvidia import AIPERF_SECONDS
-from .rows import Claim, Rows
+from .rows import Rows, Said
 from .streams import rate_label
 
-Fields = dict[str, Any]
-Names = dict[str, tuple[str, float]]  # of a field: the column that it is, and its unit in that column's
+ResultFields = dict[str, Any]
+FieldNames = dict[str, tuple[str, float]]  # of a field: the column that it is, and its unit in that column's
 
 
-def documents(path: Path) -> Iterator[Fields]:
+def documents(path: Path) -> Iterator[ResultFields]:
     """The objects of a file of JSON: one, one a line, or a list of them."""
     with open_text(path) as file:
         wanted = {"item" if file.read(2**16).lstrip().startswith("[") else ""}
@@ -33,16 +33,16 @@ def _rows(path: Path, label: str = "") -> Rows:
     return rows
 
 
-def _put(rows: Rows, names: Names, record: Fields, root: str = "") -> None:
+def _put(rows: Rows, names: FieldNames, record: ResultFields, root: str = "") -> None:
     """Claims of a record's fields, by their dotted places below `root`."""
     for place, (column, scale) in names.items():
         value = value_at(record, root + place)
         if isinstance(value, int | float) and not isinstance(value, bool) and column in RUN_COLUMNS:
-            rows.claims[root + place] = Claim(column, float(value) * scale, scale)
+            rows.claims[root + place] = Said(column, float(value) * scale, scale)
 
 
-def _spread(places: dict[str, tuple[str, float]], form: str = "{place}.{statistic}") -> Names:
-    """Fields of latencies: mean and percentiles of each."""
+def _spread(places: dict[str, tuple[str, float]], form: str = "{place}.{statistic}") -> FieldNames:
+    """ResultFields of latencies: mean and percentiles of each."""
     return {
         form.format(place=place, statistic=name): (f"{what}_{statistic_name(name)}", scale)
         for place, (what, scale) in places.items()
@@ -60,7 +60,7 @@ def read_flat(path: Path) -> list[Rows]:
         rows = _rows(path, rate_label(_rate(record.get("request_rate")), record.get("max_concurrency")))
         rows.claims = {name: claim for name, value in record.items() if (claim := claim_of(name, value))}
         if _rate(record.get("request_rate")) == float("inf"):
-            rows.claims["request_rate"] = Claim("asked_rate", float("inf"))
+            rows.claims["request_rate"] = Said("asked_rate", float("inf"))
         found.append(rows)
     return found
 
@@ -114,7 +114,7 @@ def read_aiperf_summary(path: Path) -> list[Rows]:
         rows = _rows(path, rate_label(rate, cap))
         for value, column in ((rate, "asked_rate"), (cap, "concurrency")):
             if isinstance(value, int | float):
-                rows.claims[column] = Claim(column, float(value))
+                rows.claims[column] = Said(column, float(value))
         for name, what in AIPERF_LATENCIES.items():
             scale = AIPERF_SECONDS.get(str(value_at(metrics, f"{name}.unit")))
             if scale is not None:
@@ -129,7 +129,7 @@ def read_aiperf_summary(path: Path) -> list[Rows]:
 
 # llmperf, inference-perf, trtllm-bench ----------------------------------------------------------------------------
 
-LLMPERF: Names = {
+LLMPERF: FieldNames = {
     "num_concurrent_requests": ("concurrency", 1), "results_num_completed_requests": ("finished", 1),
     "results_num_requests_started": ("requests", 1), "results_number_errors": ("failed", 1),
     "results_mean_output_throughput_token_per_s": ("output_token_rate", 1),
@@ -141,7 +141,7 @@ LLMPERF: Names = {
         for statistic in ("mean", "p50", "p75", "p90", "p95", "p99")
     },
 }  # fmt: skip
-INFERENCE_PERF: Names = {
+INFERENCE_PERF: FieldNames = {
     "load_summary.count": ("requests", 1), "load_summary.requested_rate": ("asked_rate", 1),
     "load_summary.concurrency": ("concurrency", 1), "successes.count": ("finished", 1),
     "failures.count": ("failed", 1), "successes.throughput.requests_per_sec": ("finished_rate", 1),
@@ -155,7 +155,7 @@ INFERENCE_PERF: Names = {
         "successes.latency.inter_token_latency": ("itl", 1.0),
     }),
 }  # fmt: skip
-TRTLLM: Names = {
+TRTLLM: FieldNames = {
     "request_info.num_requests": ("finished", 1), "request_info.avg_num_concurrent_requests": ("concurrency", 1),
     "request_info.avg_input_length": ("prompt_tokens", 1), "request_info.avg_output_length": ("output_tokens", 1),
     "performance.total_latency_ms": ("duration_s", 1e-3), "performance.request_throughput_req_s": ("finished_rate", 1),
@@ -170,7 +170,7 @@ TRTLLM: Names = {
 }  # fmt: skip
 
 
-def _by_names(names: Names, rate: str, cap: str) -> Callable[[Path], list[Rows]]:
+def _by_names(names: FieldNames, rate: str, cap: str) -> Callable[[Path], list[Rows]]:
     def read_by_names(path: Path) -> list[Rows]:
         found = []
         for record in documents(path):
@@ -199,15 +199,15 @@ def read_llama_bench(path: Path) -> list[Rows]:
         rows = _rows(path, f"{str(record.get('model_type', ''))[:40]} {'+'.join(parts)}".strip())
         column = "total_token_rate" if prompt and output else "prompt_token_rate" if prompt else "output_token_rate"
         if isinstance(rate, int | float) and rate > 0:
-            rows.claims["avg_ts"] = Claim(column, float(rate))
+            rows.claims["avg_ts"] = Said(column, float(rate))
             if column == "output_token_rate":
-                rows.claims["tpot"] = Claim("tpot_mean", 1 / rate)
-        rows.claims |= {"n_prompt": Claim("prompt_tokens", prompt), "n_gen": Claim("output_tokens", output)}
+                rows.claims["tpot"] = Said("tpot_mean", 1 / rate)
+        rows.claims |= {"n_prompt": Said("prompt_tokens", prompt), "n_gen": Said("output_tokens", output)}
         found.append(rows)
     return found
 
 
-def _tests(path: Path) -> Iterator[Fields]:
+def _tests(path: Path) -> Iterator[ResultFields]:
     with open_text(path) as file:
         start = file.read(2**16).lstrip()
     if start.startswith(("{", "[")):
@@ -216,7 +216,7 @@ def _tests(path: Path) -> Iterator[Fields]:
     table = csv_rows(path)
     _, names = next(table)
     for _, row in table:
-        record: Fields = dict(zip(names, row, strict=False))
+        record: ResultFields = dict(zip(names, row, strict=False))
         try:
             record["avg_ts"] = float(record.get("avg_ts", ""))
         except ValueError:
@@ -291,7 +291,7 @@ def _cell(rows: Rows, name: str, text: str | None, column: str, scale: float) ->
     except (ValueError, RecursionError):
         return
     if isinstance(value, int | float) and not isinstance(value, bool):
-        rows.claims[name] = Claim(column, value * scale, scale)
+        rows.claims[name] = Said(column, value * scale, scale)
 
 
 #: The reader of each format of results without requests.

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..common.arguments import LEAST, check_range, numbers, whole_number
 from ..common.errors import shown
+from .frames import check_columns, check_known, sending_times
 
 MOST_TOKENS = 10**7
 MAX_REQUESTS = 10**7
@@ -50,7 +51,7 @@ class Workload:
     block_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        sent = _times(self.sent_s)
+        sent = sending_times(self.sent_s)
         arrays = {"sent_s": sent} | {n: _lengths(n, getattr(self, n)) for n in ("prompt_tokens", "output_tokens")}
         arrays["cached_tokens"] = _cached(self.cached_tokens, arrays["prompt_tokens"])
         for name, array in arrays.items():
@@ -232,15 +233,15 @@ def trace(
         For a column that is missing, what is not a time or a number of tokens, and arrays of different lengths.
     """
     if frame is not None:
-        _check_columns(frame)
+        check_columns(frame)
         if not (sent_s is prompt_tokens is output_tokens is None):
             raise ValueError("trace takes a frame, or sent_s, prompt_tokens and output_tokens: give one of them")
-        _check_known(frame)
+        check_known(frame)
         sent_s, prompt_tokens, output_tokens = frame.sent_s, frame.prompt_tokens, frame.output_tokens
         block_tokens = frame.attrs.get("block_tokens") if block_tokens is None else block_tokens
         cached_tokens = frame.get("cached_tokens", cached_tokens)
         block_hashes = frame.get("block_hashes", block_hashes)
-    sent = _times(sent_s)
+    sent = sending_times(sent_s)
     lengths = {}
     for name, given in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens)):
         lengths[name] = _lengths(name, given)
@@ -253,44 +254,6 @@ def trace(
         block_hashes=None if block_hashes is None else _in_order(block_hashes, order), block_tokens=block_tokens,
         settings={"arrivals": "trace"},
     )  # fmt: skip
-
-
-def _check_columns(frame: Any) -> None:
-    """Raise ValueError for what is not a table of requests."""
-    if not isinstance(frame, pd.DataFrame):
-        raise ValueError(f"a {type(frame).__name__}: expected a DataFrame, or arrays by name: trace(sent_s=...)")
-    for name in ("sent_s", "prompt_tokens", "output_tokens"):
-        if name not in frame:
-            columns = ", ".join(map(str, frame.columns)) or "none"
-            raise ValueError(f"the trace has no column {name!r}: it has {columns}")
-
-
-def _check_known(frame: pd.DataFrame) -> None:
-    """Raise ValueError where requests of a load test do not say what is needed to send them again."""
-    for name in ("sent_s", "prompt_tokens", "output_tokens"):
-        missing = frame[name].isna().to_numpy()
-        if not missing.any():
-            continue
-        some = (
-            f"row {int(missing.argmax())}: {name} is unknown, as of {int(missing.sum()):,} of {len(frame):,} requests"
-        )
-        if missing.all():
-            raise ValueError(f"{some}: such a run cannot be sent again")
-        raise ValueError(f"{some}: give those that have all, e.g. table[table.status == 'finished']")
-
-
-def _times(sent_s: Any) -> np.ndarray:
-    """Times [s]; dates are counted from the first."""
-    if getattr(sent_s, "dtype", None) is not None and (
-        np.issubdtype(getattr(sent_s.dtype, "type", object), np.datetime64)
-        or isinstance(sent_s.dtype, pd.DatetimeTZDtype)
-    ):
-        dates = pd.Series(pd.to_datetime(sent_s, utc=True))
-        sent_s = ((dates - dates.min()) / pd.Timedelta(seconds=1)).to_numpy(dtype=float)
-    sent = np.atleast_1d(numbers("sent_s", sent_s, "expected finite times in seconds"))
-    if sent.ndim != 1 or not sent.size:
-        raise ValueError("sent_s: expected a list of finite times in seconds, at least one")
-    return sent
 
 
 def _open_loop(

@@ -13,7 +13,7 @@ KERNEL_CLASSES = {
     "gemm": r"gemm|gemv|cublas|nvjet|cijk_|matmul|marlin|fused_moe_kernel|triton_tem_\w*mm",
 }  # fmt: skip
 #: The last class, of names that are none of those: a dict has each key once, and `triton_poi_` goes first.
-ELEMENTWISE = r"elementwise|norm|silu|gelu|act_and_mul|rotary|rope|softmax"
+ELEMENTWISE_NAMES = r"elementwise|norm|silu|gelu|act_and_mul|rotary|rope|softmax"
 KERNEL_DTYPES = {
     "fp8": r"e4m3|e5m2|fp8|float8|^cijk_\w*?_f8", "bf16": r"bf16|bfloat16|df16b|^cijk_\w*?_b[bs]s_",
     "fp16": r"fp16|f16|float16|half|h884|h1688|h16816|hgemm|^cijk_\w*?_h[hs]s_",
@@ -31,7 +31,7 @@ def guess_kernel(kernel: str) -> dict[str, str]:
     'gemm'
     """
     lower = NOT_THE_KERNEL.sub("", kernel.lower())
-    patterns = (*KERNEL_CLASSES.items(), ("elementwise", ELEMENTWISE))
+    patterns = (*KERNEL_CLASSES.items(), ("elementwise", ELEMENTWISE_NAMES))
     kind = next((label for label, pattern in patterns if re.search(pattern, lower)), "other")
     dtype = next((label for label, pattern in KERNEL_DTYPES.items() if re.search(pattern, lower)), "")
     return {"name": kernel, "operator_class": kind, "dtype": dtype}

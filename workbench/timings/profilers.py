@@ -102,7 +102,7 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     return trace.table(path)
 
 
-NOTHING, OWN = -1, 2**62  #: no id; from here on the numbers of kernels that belong to no call
+NO_ID, OWN = -1, 2**62  #: no id; from here on the numbers of kernels that belong to no call
 
 
 class _Trace:
@@ -158,7 +158,7 @@ class _Trace:
                 self._add_call(name, args, dims)
             except (ValueError, LookupError, TypeError, OverflowError, AttributeError):
                 self.problems.append(f"event {number}: Input Dims = {shortened(dims)}: not those of {name}")
-        elif correlation != NOTHING:
+        elif correlation != NO_ID:
             self._launches.extend((correlation, self._external(args)))
 
     def _add_call(self, name: str, args: TraceEvent, dims: Any) -> None:
@@ -183,7 +183,7 @@ class _Trace:
     def _id(self, value: object) -> int:
         """A number for an id: itself, or of a text one below -1."""
         if value is None:
-            return NOTHING
+            return NO_ID
         if isinstance(value, int) and 0 <= value < OWN:
             return int(value)
         text = str(value)[:60]
@@ -194,7 +194,7 @@ class _Trace:
     def _external(self, args: TraceEvent) -> int:
         """The id of the operator call that an event belongs to; an event without one repeats its correlation id."""
         external = args.get("External id", args.get("external id"))
-        return NOTHING if external == args.get("correlation") else self._id(external)
+        return NO_ID if external == args.get("correlation") else self._id(external)
 
     def table(self, path: Path) -> tuple[pd.DataFrame, Cells]:
         """A row a call, or a kernel of none."""
@@ -241,13 +241,13 @@ def _columns(values: "array[int]", count: int) -> np.ndarray:
 
 
 def _last(pairs: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Of each wanted id the value that was given with it last, NOTHING where there is none."""
+    """Of each wanted id the value that was given with it last, NO_ID where there is none."""
     if not pairs.size:
-        return np.full(len(wanted), NOTHING)
+        return np.full(len(wanted), NO_ID)
     order = np.argsort(pairs[0], kind="stable")
     keys, values = pairs[0][order], pairs[1][order]
     place = np.searchsorted(keys, wanted, side="right") - 1
-    return np.where((place >= 0) & (keys[place] == wanted) & (wanted != NOTHING), values[place], NOTHING)
+    return np.where((place >= 0) & (keys[place] == wanted) & (wanted != NO_ID), values[place], NO_ID)
 
 
 def _text(value: object) -> str:
