@@ -123,6 +123,15 @@ def test_own_csv_keeps_its_header_and_reports_what_was_not_measured(tmp_path):
     assert table.seq_len_kv[1] == 1024
 
 
+def test_sizes_that_a_kernel_does_not_have_may_be_zero(tmp_path):
+    text = OWN.replace("fp16,,,,4,1,1024", "fp16,0,0,0,4,1,1024").replace(
+        "4096,,,,,,,1.5e-4", "4096,0,0,0,0,0,0,1.5e-4"
+    )
+    pd.testing.assert_frame_equal(timings.read(save(tmp_path, text)), timings.read(save(tmp_path, OWN)))
+    bad = OWN.replace("fp16,16,12288,4096", "fp16,0,12288,4096")
+    assert timings.read(save(tmp_path, bad)).attrs["problems"][1] == "line 4: m = '0': expected a whole number above 0"
+
+
 def test_vidur_shapes_follow_its_parallel_layers(tmp_path):
     path = save(tmp_path, VIDUR, "compute/a100/meta-llama/Meta-Llama-3-8B/mlp.csv")
     table = timings.read(path)
