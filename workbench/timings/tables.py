@@ -57,7 +57,7 @@ SIZE_GROUPS = (SIZES[:3], SIZES[3:10], SIZES[10:])
 
 
 def _blank_zeros(cells: Cells) -> None:
-    """Empty the zeros of rows that have no size of a group, but some of another."""
+    """Empty the zeros of rows that have no size of a group, but some of another, and of k where nothing is summed."""
     groups = [[name for name in group if name in cells.frame] for group in SIZE_GROUPS]
     none = [cells.frame[group].isin(["0", "0.0", "", " "]).all(axis=1) for group in groups]
     for i, group in enumerate(groups):
@@ -65,6 +65,8 @@ def _blank_zeros(cells: Cells) -> None:
         for j, absent in enumerate(none):
             elsewhere |= ~absent & (i != j)
         cells.frame.loc[none[i] & elsewhere, group] = ""
+    if "k" in cells.frame:
+        cells.frame.loc[(cells.text("operator_class") == "elementwise") & cells.frame.k.isin(["0", "0.0"]), "k"] = ""
 
 
 # Vidur ------------------------------------------------------------------------------------------------------------
