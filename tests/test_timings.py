@@ -482,6 +482,30 @@ def test_aiconfigurator_windows_are_kept(tmp_path):
     assert calibration.usable(table.assign(dtype="bf16")).window.fillna(0).tolist() == [0, 128]
 
 
+def test_calibrating_on_windows_finds_what_made_the_times(tmp_path):
+    """Decoding by a card's own law, most of it under a window; read as full attention it is faster than any memory."""
+    rng = np.random.default_rng(0)
+    pick = {"batch_size": [1, 4, 16, 64], "isl": [1], "step": [1023, 4095, 16383], "window_size": [0, 128, 1024],
+            "num_heads": [16, 32, 64], "num_key_value_heads": [4, 8], "head_dim": [64, 128]}  # fmt: skip
+    rows = pd.DataFrame({name: rng.choice(values, 300) for name, values in pick.items()})
+    seconds = [
+        kernels.attention_time(
+            "h100-sxm", new_tokens=1, context=row.step + 1, batch_size=row.batch_size, n_heads=row.num_heads,
+            n_kv_heads=row.num_key_value_heads, head_dim=row.head_dim, dtype="bf16", window=row.window_size or None,
+        ).item()
+        for row in rows.itertuples()
+    ]  # fmt: skip
+    rows = rows.assign(framework="VLLM", version="1", device="NVIDIA H100", op_name="generation_attention",
+                       kernel_source="fa", attn_dtype="bfloat16", kv_cache_dtype="bfloat16",
+                       latency=1e3 * np.array(seconds))  # fmt: skip
+    rows.to_csv(tmp_path / "perf.csv", index=False)
+    table = timings.read(tmp_path / "perf.csv")
+    errors = calibration.fit(calibration.usable(table), "h100-sxm").errors
+    assert errors.error_percent[errors.regime == "all"].item() < 5
+    with pytest.raises(ValueError, match="decode rows beat the roof"):
+        calibration.fit(calibration.usable(table.drop(columns="window")), "h100-sxm")
+
+
 def test_an_aiconfigurator_table_that_is_not_read_says_which_are(tmp_path):
     text = (
         AICONFIGURATOR_HEAD
