@@ -24,6 +24,7 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+import test_load_formats as lf
 import test_loadtest as lt
 import test_timings as tm
 import yaml
@@ -88,11 +89,14 @@ FIGURE = ROOT / "figures" / "medusa-fig18.csv"
 SAMPLES = {
     "loadtest": [
         *((name, text(content)) for name, content, *_ in (lt.FOUR | lt.THREE).values()),
+        *lf.HOSTILE,
         ("csv", lt.CSV.replace("4.0,,,40,0", '4.0,,,40,0\n"5.0",6,7,"40",2').encode()),
     ],
     "timings": [
         ("workbench", tm.OWN.encode()), ("vidur", tm.VIDUR.encode()), ("aiconfigurator", tm.GEMM.encode()),
         ("aiconfigurator", tm.ATTENTION.encode()), ("ncu", tm.NCU_RAW.encode()), ("ncu", tm.NCU_DETAILS.encode()),
+        ("nsys", tm.NSYS.encode()), ("nsys", tm.NSYS_TRACE.encode()),
+        *(("aiconfigurator", (tm.AICONFIGURATOR_HEAD + rows).encode()) for rows, _ in tm.AICONFIGURATOR_ROWS.values()),
         ("torch", text(tm.TRACE)), ("torch", text(tm.TRACE["traceEvents"])),
         *(("aiconfigurator", parquet_of(pd.read_csv(io.StringIO(table)))) for table in (tm.GEMM, tm.ATTENTION)),
     ],
@@ -110,9 +114,12 @@ SAMPLES = {
 
 
 def read_loadtest(path, format):
+    if (format or loadtest.recognize(path)) in loadtest.SUMMARY_FORMATS:
+        loadtest.report_runs(loadtest.runs(path, format))
+        return
     table = loadtest.read(path, format)
     loadtest.report(loadtest.metrics(table))
-    if not table.iloc[:, :3].max().max() > 1e6:
+    if "ttft_s" not in table and not table.iloc[:, :3].max().max() > 1e6:
         loadtest.timeline(table)
     loadtest.write(table, path.with_suffix(".csv"))
 
@@ -150,7 +157,10 @@ READERS = {
     "measured": lambda path, _: results.open_results(path, "H100"),
     "figure": read_figure,
 }
-FORMATS = {"loadtest": [*loadtest.LOAD_TEST_FORMATS], "timings": [*timings.TIMING_FORMATS]}
+FORMATS = {
+    "loadtest": [*loadtest.LOAD_TEST_FORMATS, *loadtest.SUMMARY_FORMATS],
+    "timings": [*timings.TIMING_FORMATS],
+}
 
 # What is done to them ---------------------------------------------------------------------------------------------
 

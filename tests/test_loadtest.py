@@ -189,7 +189,8 @@ def test_the_same_requests_from_clients_that_wait_for_all(tmp_path, format, cont
     assert (table.attrs["format"], table.attrs["warnings"]) == (format, [])
     times = table[["sent_s", "first_token_s", "last_token_s"]].to_numpy(float)
     never = [np.nan]
-    np.testing.assert_allclose(times.T, [SENT[:3], FIRST[:2] + never, LAST[:2] + never], atol=1e-6)
+    ended = [2.0] if format == "aiperf" else never  # when a request failed
+    np.testing.assert_allclose(times.T, [SENT[:3], FIRST[:2] + never, LAST[:2] + ended], atol=1e-6)
     assert table.status.tolist() == ["finished", "finished", "failed"]
     assert table.error.tolist() == ["", "", error]
     known = table.output_tokens[:2].tolist()
@@ -268,8 +269,28 @@ def test_a_run_of_several_is_chosen(tmp_path):
 
 def test_vllm_before_2026_does_not_say_when_requests_were_sent(tmp_path):
     old = {name: value for name, value in vllm().items() if name != "start_times"}
-    with pytest.raises(ValueError, match="no start_times: when requests were sent is unknown"):
-        loadtest.read(save(tmp_path, old))
+    table = loadtest.read(save(tmp_path, old))
+    assert table[["sent_s", "first_token_s", "last_token_s"]].isna().all(axis=None)
+    np.testing.assert_allclose(table[["ttft_s", "e2e_s"]].T, [[1, 0.5, np.nan], [5, 8.5, np.nan]])
+    assert table.attrs["warnings"] == [
+        "no start_times: latencies are known, when requests were sent and the queue over time are not"
+    ]
+    ds = loadtest.metrics(table)
+    assert [ds[name].item() for name in ("offered", "started", "finished", "failed", "unfinished")] == [3, 2, 2, 1, 0]
+    assert ds.finished_rate == pytest.approx(2 / 9.5)  # over the duration that the file says
+    assert ds.mean_running == pytest.approx((4 + 8) / 9.5)  # by Little's law
+    assert ds.output_token_rate == pytest.approx(8 / 9.5)
+    np.testing.assert_allclose(ds.ttft.sel(percentile=50), 0.75)
+    np.testing.assert_allclose(ds.tpot, 1 + 3 * np.array([0.5, 0.9, 0.95, 0.99]))
+    with pytest.raises(
+        ValueError, match="window = 5: when requests were sent is unknown: there is the whole run alone"
+    ):
+        loadtest.metrics(table, window=5)
+    with pytest.raises(ValueError, match="when requests were sent is unknown: there is no queue over time"):
+        loadtest.timeline(table)
+    loadtest.write(table, tmp_path / "again.csv")
+    pd.testing.assert_frame_equal(loadtest.read(tmp_path / "again.csv"), table)
+    assert "unknown per second" in loadtest.report(loadtest.metrics(loadtest.read(tmp_path / "again.csv")))
     table = loadtest.read(save(tmp_path, old | {"request_rate": "inf", "request_throughput": 2 / 9.5}))
     assert table.sent_s.tolist() == [0, 0, 0]
     assert table.attrs["warnings"] == [
@@ -356,15 +377,15 @@ BROKEN = {
     "uneven gaps": (vllm(itls=[[1.0], None, []]), "itls has 2 entries, ttfts has 3"),
     "vllm summary": (
         {"input_lens": [1], "completed": 1},
-        "no ttfts: only a summary; run vllm bench serve with --save-det",
+        "only a summary, without requests: loadtest.runs reads it; or run vllm bench serve with --save-det",
     ),
     "vllm plain": (
         {"completed": 1, "request_throughput": 1.0},
-        "only a summary, without requests: run vllm bench serve",
+        "only a summary, without requests: loadtest.runs reads it; or run vllm bench serve",
     ),
     "aiperf summary": (
         {"output_token_throughput": {"unit": "x"}},
-        "only a summary, without requests: give the per-request",
+        "only a summary, without requests: loadtest.runs reads it; or give the per-request",
     ),
     "binary": (b"\x00\xff\xfe\x01" * 50, "not a text file"),
     "half gzip": (gzip.compress(json.dumps(varcas()).encode())[:100], "not a whole gzip file"),
@@ -508,16 +529,34 @@ def test_every_variable_has_its_unit_and_name(table):
             assert variable.attrs["long_name"]
 
 
-def test_a_window_selects_by_sending_and_says_apart_what_came_in_it(table):
+def test_a_window_says_what_happened_in_it(table):
     ds = loadtest.metrics(table, window=(1, 5))
-    assert ds.attrs["window"] == "1 to 5 s from the first send"
-    assert [ds[name].item() for name in ("offered", "finished", "unfinished")] == [3, 1, 2]
-    assert (ds.finished_rate, ds.output_token_rate) == (1 / 4, 3 / 4)  # the second request, which ends at 9.5 s
-    assert ds.completion_rate == 1 / 4  # the first request's last token, at 5 s
+    assert ds.attrs["window"] == "1 to 5 s from the first send: what happened in it"
+    assert [ds[name].item() for name in ("offered", "started", "finished", "unfinished")] == [3, 3, 1, 3]
+    assert (ds.finished_rate, ds.output_token_rate) == (1 / 4, 5 / 4)  # the first request's last token, at 5 s
+    assert ds.completion_rate == 1 / 4
+    np.testing.assert_allclose(ds.e2e, 5)
+    np.testing.assert_allclose(ds.ttft.sel(percentile=50), 1)
     assert ds.token_rate == pytest.approx((5 + 3 * 3.5 / 8) / 4)  # all of the first, 3.5 s of the second's 8
     assert ds.mean_running == pytest.approx((4 + 3.5 + 1) / 4)
     xr_all, to_the_end = loadtest.metrics(table), loadtest.metrics(table, window=9.5)
     assert xr_all.identical(to_the_end)
+
+
+def test_a_window_prints_no_rate_that_the_server_never_had():
+    """200 requests are sent in 20 s, ten a second; the server finishes .8 a second."""
+    sent = np.arange(200) / 10
+    ends = (np.arange(200) + 1) / 0.8
+    rows = zip(sent, ends - 1, ends, [10] * 200, ["finished"] * 200, strict=True)
+    table = frame(rows)
+    table.attrs["itl"] = {"seconds": [0.1], "count": [1800]}
+    ds = loadtest.metrics(table, window=20)
+    assert [ds[name].item() for name in ("offered", "finished", "unfinished")] == [200, 16, 184]
+    assert (ds.offered_rate, ds.finished_rate, ds.output_token_rate) == (10, 0.8, 8)
+    assert ds.itl_samples == 0  # of the whole run alone
+    assert loadtest.metrics(table).itl_samples == 1800
+    assert "0.8 per second" in loadtest.report(ds)
+    assert "ITL" not in loadtest.report(ds)
 
 
 @pytest.mark.parametrize("window", [0, -1, (3, 3), (5, 1), (1,), "60", True, np.nan, (0, np.inf)])
@@ -667,7 +706,7 @@ def test_the_command_tells_counts_warnings_and_writes_the_requests(tmp_path, tab
     assert result.stderr == "workbench: summary: metrics.successful_requests = 4, but 2 of its 4 records finished\n"
     lines = result.stdout.splitlines()
     assert lines[0] == f"4 requests (varcas) in {tmp_path / 'o.csv'}"
-    assert lines[1] == "window       0 to 9.5 s from the first send; requests sent in it"
+    assert lines[1] == "window       0 to 9.5 s from the first send"
     assert lines[4].split() == ["finished", "2", "50.0", "%", "0.2105", "per", "second"]
     assert "TTFT         p50 1,000.0, p90 1,800.0, p95 1,900.0, p99 1,980.0 ms  (3 samples)" in lines
     assert lines[-1] == "good               2 finished within ttft 1 s: 50.0 % of those offered, 0.2105 per second"

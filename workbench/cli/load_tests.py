@@ -38,6 +38,10 @@ def loadtest(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the requests to FILE.csv.")] = None,
     format: FileFormat = None,
     run: Annotated[int | None, typer.Option(help="Which run, from 0, of a file that holds several.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a CSV, which column is what, e.g. ttft=TTFT_ms:ms; once for each, default unit seconds."),
+    ] = None,
     gpu: Annotated[
         str | None, typer.Option("--gpu", help="Simulate the same requests on this GPU, by name or file, with --model.")
     ] = None,
@@ -76,8 +80,9 @@ def loadtest(
     gemm_rows: server.Rows = None,
     dequantize_rows: server.Dequantized = None,
 ) -> None:
-    """What a load test shows (varcas, vLLM, GuideLLM, AIPerf, GenAI-Perf, CSV), and with --gpu what limits its server.
+    """What a load test shows, of a sweep or a summary a line a run, and with --gpu what limits its server.
 
+    Of varcas, vLLM, SGLang, GuideLLM, AIPerf, GenAI-Perf, llmperf, inference-perf, trtllm-bench, llama-bench, CSV.
     With --gpu and --model the same requests go through a simulated server: both side by side, the limit, what would
     help.
     """
@@ -92,9 +97,20 @@ def loadtest(
     )  # fmt: skip
     client = {"users": users, "in_flight": in_flight, "cached_prefix": cached_prefix, "plot": plot, "entries": entries}
     _check_server(gpu, model, options | {name: value for name, value in client.items() if value is not None})
-    from ..loadtest import compare, metrics, read, report, write
+    from ..loadtest import SUMMARY_FORMATS, compare, metrics, read, recognize, report, write
+    from ..loadtest.streams import SeveralRuns
 
-    table = read(file, format, run=run)
+    named = _named(column or [])
+    if named is None and (format or recognize(file)) in SUMMARY_FORMATS:
+        _runs(
+            file, format, output, gpu, "only a summary: what it says of the whole, without requests to hold it against"
+        )
+        return
+    try:
+        table = read(file, format, run=run, columns=named)
+    except SeveralRuns as several:
+        _runs(file, format, output, gpu, f"{several.runs} runs: --run 0 to --run {several.runs - 1} shows one")
+        return
     limits = {
         name: seconds(f"--slo-{name}", text, most)
         for name, text, most in (
@@ -123,6 +139,29 @@ def loadtest(
     typer.echo("\n" + "\n".join(folded(line, width) for line in found.report().split("\n")))
     if plot:
         _draw(found, plot)
+
+
+def _named(columns: list[str]) -> dict[str, str] | None:
+    """What `--column` says, None where nothing."""
+    for text in columns:
+        if "=" not in text:
+            raise ValueError(f"--column {text!r}: expected what it is and its name, e.g. ttft=TTFT_ms:ms")
+    return dict(text.split("=", 1) for text in columns) or None
+
+
+def _runs(file: Path, format: str | None, output: Path | None, gpu: str | None, what: str) -> None:
+    """Print the runs of a file, and write them where asked to."""
+    from ..files.writing import write_table
+    from ..loadtest import report_runs, runs
+
+    if gpu is not None:
+        raise ValueError(f"{file}: {what}; --gpu goes with the requests of one run")
+    table = runs(file, format)
+    if output:
+        write_table(table, output)
+    tell(table.attrs["warnings"])
+    typer.echo(f"{table.attrs['format']}: {what}{f'; in {output}' if output else ''}")
+    typer.echo(report_runs(table))
 
 
 def _check_server(gpu: str | None, model: str | None, options: dict[str, Any]) -> None:

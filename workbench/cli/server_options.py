@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..files.reading import given_file
 from .options import chosen, own_model
 
 if TYPE_CHECKING:
@@ -96,11 +97,12 @@ def guessing(text: str, entries: Path | None = None) -> "Draft":
 
 
 def recorded(path: Path) -> "Workload":
-    """The requests of a recorded load test as a workload."""
-    from ..loadtest import read
+    """The requests of a recorded load test, or of a workload in a format of its own, as a workload."""
+    from ..loadtest import read, read_workload
+    from ..loadtest.recorded import workload_format
     from ..simulation import trace
 
-    return trace(read(path))
+    return trace(read_workload(path) if workload_format(given_file(path)) else read(path))
 
 
 def arriving(given: str) -> "str | Workload":

@@ -27,6 +27,7 @@ class Budget:
     piped: int = 128 * 2**20  #: of what comes through a pipe [byte]
     line: int = 8 * 2**20  #: of a line, a table's row [character], a JSON record or value [byte]
     rows: int = 1_000_000  #: requests, timings, lines of a table [1]
+    events: int = 8_000_000  #: kernels, calls and launches of a trace, a few bytes each [1]
     columns: int = 10_000  #: of a table [1]
     text: int = 256 * 2**20  #: of the texts of a table that differ, as they are held [byte]
     depth: int = 32  #: levels of nesting [1]

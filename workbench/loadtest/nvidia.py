@@ -48,7 +48,7 @@ def _add_aiperf(rows: Rows, line: int, value: Mapping[str, Any]) -> None:
     if isinstance(chunks := value_at(value, "metrics.inter_chunk_latency.value"), list):
         rows.add_itl(chunks, _unit(value, "metrics.inter_chunk_latency"))
     rows.add(
-        line, sent=start, first=start + ttft, last=None if error else end if isnan(latency) else start + latency,
+        line, sent=start, first=start + ttft, last=end if isnan(latency) else start + latency,
         prompt=value_at(value, "metrics.input_sequence_length.value", "metrics.error_isl.value"),
         output=value_at(value, "metrics.output_sequence_length.value", "metrics.output_token_count.value"), error=error,
         names=("request_start_ns", "time_to_first_token", "request_latency", "input_sequence_length",

@@ -1,16 +1,17 @@
-"""Readers of load-test files, one a format: plain tables, varcas, vLLM, GuideLLM. Each streams its file."""
+"""Readers of load-test files, one a format: plain tables, varcas, vLLM and SGLang. Each streams its file."""
 
 from array import array
 from collections.abc import Iterator, Sequence
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
 from ..files.formulas import as_given
 from ..files.json_streams import json_events, value_at, values_of
 from ..files.reading import check_unique_columns, csv_rows, open_text
-from .rows import Rows, check_status, number
-from .streams import check_run, counting_runs
+from .claims import SUMMARY_FIELDS, claim_of
+from .rows import Rows, Said, check_status, number
+from .streams import check_run, rate_label
 
 # Tables -----------------------------------------------------------------------------------------------------------
 
@@ -34,6 +35,10 @@ def read_csv(path: Path, run: int | None = None) -> Rows:
             raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(map(repr, columns))[:200]}")
     check_unique_columns(path, columns, {*names, "status", "error"})
     places = [columns.index(name) if name in columns else None for name in (*names, "status", "error")]
+    rows.relative = {"ttft_s", "e2e_s"} <= {*columns}  # as `write` has requests that do not say when they were sent
+    if rows.relative:
+        check_unique_columns(path, columns, {"ttft_s", "e2e_s"})
+        places[1:3] = columns.index("ttft_s"), columns.index("e2e_s")
     for line, cells in table:
         if len(cells) != len(columns):
             rows.problem(line, f"{len(cells)} fields: expected {len(columns)}")
@@ -46,8 +51,8 @@ def read_csv(path: Path, run: int | None = None) -> Rows:
             rows.problem(line, str(problem))
             continue
         rows.add(
-            line, sent=sent, first=first, last=last, prompt=prompt, output=output, status=chosen, error=as_given(error),
-            names=names,
+            line, sent=0.0 if rows.relative else sent, first=first, last=last, prompt=prompt, output=output,
+            status=chosen, error=as_given(error), names=names,
         )  # fmt: skip
     return rows
 
@@ -64,10 +69,7 @@ def _cell(name: str, text: str) -> float | None:
 # The varcas load harness ------------------------------------------------------------------------------------------
 
 VARCAS = ("timestamp_sent", "timestamp_first_token", "timestamp_last_token", "input_tokens", "output_tokens")
-VARCAS_SUMMARY = {
-    "total_requests": "requests", "successful_requests": "finished", "failed_requests": "failed",
-    "throughput_rps": "rate",
-}  # fmt: skip
+VARCAS_SUMMARY = ("total_requests", "successful_requests", "failed_requests", "throughput_rps")
 
 
 def read_varcas(path: Path, run: int | None = None) -> Rows:
@@ -79,7 +81,7 @@ def read_varcas(path: Path, run: int | None = None) -> Rows:
     check_run(path, run, 1)
     rows = Rows(path, "records[{}]")
     roots = ("", "load_test_results.")
-    summary = {f"{root}metrics.{name}": what for root in roots for name, what in VARCAS_SUMMARY.items()}
+    summary = {f"{root}metrics.{name}": name for root in roots for name in VARCAS_SUMMARY}
     records = {f"{root}records.item" for root in roots}
     wanted = {*summary, *records}
     for where, value in values_of(json_events(path, wanted, lambda: f"records[{rows.seen}]: "), wanted):
@@ -90,36 +92,29 @@ def read_varcas(path: Path, run: int | None = None) -> Rows:
                 error=value_at(value, "error"), names=VARCAS,
             )  # fmt: skip
         else:
-            _claim(rows, where, summary[where], value)
+            if claim := claim_of(summary[where], value):
+                rows.claims[where] = claim
     return rows
-
-
-def _claim(rows: Rows, name: str, what: str, value: Any) -> None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        rows.claims[name] = (what, float(value))
 
 
 # vLLM -------------------------------------------------------------------------------------------------------------
 
 VLLM_ARRAYS = ("start_times", "ttfts", "latencies", "input_lens", "output_lens", "errors")
-VLLM_SUMMARY = {
-    "completed": "finished", "failed": "failed", "num_prompts": "requests", "duration": "duration",
-    "total_output_tokens": "output_tokens", "request_throughput": "rate", "mean_ttft_ms": "ttft",
-}  # fmt: skip
 
 
 def read_vllm(path: Path, run: int | None = None) -> Rows:
     """Read the result of `vllm bench serve --save-result --save-detailed` (vllm/benchmarks/serve.py, commit 009e6d4).
 
-    Its arrays have one entry a request: start_times [s] (since January 2026, pull request 32667), ttfts and itls [s],
-    input_lens, output_lens, errors; a request with 0 output tokens failed. A request ends with its last token: after
-    `latencies`, in files that have it, or after ttft and the sum of its itls. Without start_times only a run whose
-    requests were all sent at once (request_rate "inf", no max_concurrency) can be read.
+    And that of SGLang's `bench_serving --output-details` (sgl-project/sglang, docs/developer_guide/bench_serving.md).
+    Its arrays have one entry a request: start_times [s] (in vLLM since January 2026, pull request 32667), ttfts and
+    itls [s], input_lens, output_lens, errors; a request with 0 output tokens failed. A request ends with its last
+    token: after `latencies`, in files that have it, or after ttft and the sum of its itls. Without start_times the
+    latencies are known and the times are not, but where all were sent at once (request_rate infinite, no cap).
     """
     rows, runs = Rows(path, "request {}"), 0
     arrays: dict[str, list[Any]] = {name: [] for name in VLLM_ARRAYS}
     decoding, gaps = array("d"), array("d")  # of each request: the time after its first token [s], its itls [1]
-    traffic: dict[str, Any] = {}
+    traffic: dict[int, dict[str, Any]] = {}
     columns = {f"{name}.item": values for name, values in arrays.items()}
     events = json_events(
         path, {*columns, "itls.item"}, lambda: f"request {max(len(decoding), *map(len, arrays.values()))}: "
@@ -127,6 +122,9 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
     for place, event, value in events:
         if not place and event == "start_map":
             runs += 1
+        if place in ("request_rate", "max_concurrency") and event in ("number", "string", "null"):
+            endless = place == "request_rate" and value in ("inf", None)  # Python's own Infinity is read as null
+            traffic.setdefault(runs - 1, {})[place] = inf if endless else value
         if run is not None and runs != run + 1:
             continue
         if place == "itls.item" and isinstance(value, list):
@@ -137,19 +135,24 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
         elif place in columns:
             columns[place].append(rows.held(value))
             rows.check_room(len(columns[place]))
-        elif place in VLLM_SUMMARY and event == "number":
-            _claim(rows, place, VLLM_SUMMARY[place], value)
-        elif place in ("request_rate", "max_concurrency"):
-            traffic[place] = value
-    check_run(path, run, runs)
-    n = len(arrays["ttfts"])
+        elif event == "number" and (claim := claim_of(place, value)):
+            rows.claims[place] = claim
+    labels = {at: rate_label(asked.get("request_rate"), asked.get("max_concurrency")) for at, asked in traffic.items()}
+    check_run(path, run, runs, labels)
+    asked = traffic.get(run or 0, {})
+    rows.label, n = labels.get(run or 0, ""), len(arrays["ttfts"])
+    if asked.get("request_rate") == inf:
+        rows.claims["request_rate"] = Said(SUMMARY_FIELDS["request_rate"], inf)
     if not n:
-        raise ValueError(f"{path}: no ttfts: only a summary; run vllm bench serve with --save-detailed")
+        return rows
     if not arrays["start_times"]:
-        if traffic.get("request_rate") != "inf" or traffic.get("max_concurrency") is not None:
-            raise ValueError(f"{path}: no start_times: when requests were sent is unknown; use a vLLM of 2026 or later")
+        rows.relative = asked.get("request_rate") != inf or asked.get("max_concurrency") is not None
         arrays["start_times"] = [0.0] * n
-        rows.notes.append("no start_times: requests are taken to be sent all at once, as request_rate = inf says")
+        rows.notes.append(
+            "no start_times: latencies are known, when requests were sent and the queue over time are not"
+            if rows.relative
+            else "no start_times: requests are taken to be sent all at once, as request_rate = inf says"
+        )
     if not arrays["latencies"] and not decoding:
         rows.notes.append("no itls: when requests ended is unknown, all that did not fail count as unfinished")
     for name, values in {**arrays, "itls": decoding}.items():
@@ -203,7 +206,7 @@ def read_vllm_requests(path: Path, run: int | None = None) -> Rows:
     """
     check_run(path, run, 1)
     rows, endless = Rows(path), 0
-    for place, value in _objects(path, "record {}: "):
+    for place, value in objects(path, "record {}: "):
         rows.add_itl(value.get("itl"))
         error = value.get("error") or ("not successful" if value.get("success") is False else None)
         names = ("start_time", "ttft", "latency", "prompt_len", "output_tokens")
@@ -215,7 +218,7 @@ def read_vllm_requests(path: Path, run: int | None = None) -> Rows:
     return rows
 
 
-def _objects(path: Path, unit: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects(path: Path, unit: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSON list, or of a file with one after the other."""
     with open_text(path) as file:
         wanted = {"item" if file.read(2**16).lstrip().startswith("[") else ""}
@@ -225,49 +228,3 @@ def _objects(path: Path, unit: str) -> Iterator[tuple[int, dict[str, Any]]]:
             raise ValueError(f"{path}: {unit.format(place)}{str(value)[:60]!r}: expected an object")
         yield place, value
         at[0] = place + 1
-
-
-# GuideLLM ---------------------------------------------------------------------------------------------------------
-
-GUIDELLM_STATUSES = {"successful": "finished", "incomplete": "unfinished", "errored": "failed"}
-GUIDELLM_SUMMARY = GUIDELLM_STATUSES | {"total": "requests"}
-
-
-def read_guidellm(path: Path, run: int | None = None) -> Rows:
-    """Read GuideLLM's report as JSON (vllm-project/guidellm, src/guidellm/schemas of commits 31c74ea and 1053a03).
-
-    benchmarks[].requests has lists successful, incomplete and errored; a sweep holds several benchmarks, of which
-    `run` chooses one. Its times are Unix time, below info.timings; older reports have them in the request itself, and
-    -1 for what never happened.
-    """
-    groups = {f"benchmarks.item.requests.{name}.item": status for name, status in GUIDELLM_STATUSES.items()}
-    summary = {f"benchmarks.item.metrics.request_totals.{name}": what for name, what in GUIDELLM_SUMMARY.items()}
-    rows, counts = Rows(path, "request {}"), [0, 0]
-    wanted = {*groups, *summary}
-    events = json_events(path, wanted, lambda: f"benchmark {max(counts[0] - 1, 0)}, request {counts[1]}: ")
-    for place, value in values_of(counting_runs(events, "benchmarks.item", counts), wanted):
-        if counts[0] == (run or 0) + 1:
-            if place in summary:
-                _claim(rows, place.removeprefix("benchmarks.item."), summary[place], value)
-            else:
-                _add_guidellm(rows, counts[1], groups[place], value)
-        counts[1] += place in groups
-    check_run(path, run, counts[0])
-    return rows
-
-
-def _add_guidellm(rows: Rows, place: int, status: str, value: Any) -> None:
-    timings = "info.timings."
-    sent = value_at(value, timings + "request_start", timings + "resolve_start", "start_time")
-    first = value_at(value, timings + "first_token_iteration", timings + "first_iteration", "first_token_time")
-    last = value_at(value, timings + "last_token_iteration", timings + "last_iteration", "last_token_time")
-    first, last = (None if isinstance(time, int | float) and time <= 0 else time for time in (first, last))
-    if status == "finished":
-        last = last or value_at(value, timings + "request_end", "end_time")
-    elif status == "unfinished":
-        last = None  # of the tokens so far
-    rows.add(
-        place, sent=sent, first=first, last=last, prompt=value_at(value, "prompt_tokens"),
-        output=value_at(value, "output_tokens"), status=status, error=value_at(value, "info.error", "error"),
-        names=("request_start", "first_token_iteration", "last_token_iteration", "prompt_tokens", "output_tokens"),
-    )  # fmt: skip

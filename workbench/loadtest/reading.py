@@ -5,7 +5,7 @@ which the simulation writes too. `metrics` and `timeline` keep apart what was of
 ended.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -15,14 +15,19 @@ from ..files.formulas import inert_table
 from ..files.json_streams import json_events
 from ..files.reading import given_file, open_text
 from ..files.writing import whole
-from . import nvidia, readers
-from .rows import REQUEST_COLUMNS, Rows, contradictions
+from . import guidellm, more_readers, nvidia, readers
+from .claims import contradictions
+from .recorded import workload_format
+from .rows import REQUEST_COLUMNS, Rows
+from .summaries import SUMMARY_MARKS, WITH_REQUESTS
 
-#: The reader of each format.
+#: The reader of each format of requests.
 LOAD_TEST_FORMATS: dict[str, Callable[[Path, int | None], Rows]] = {
     "csv": readers.read_csv, "varcas": readers.read_varcas, "vllm": readers.read_vllm,
-    "vllm-requests": readers.read_vllm_requests, "guidellm": readers.read_guidellm, "aiperf": nvidia.read_aiperf,
-    "genai-perf": nvidia.read_genai_perf,
+    "vllm-requests": readers.read_vllm_requests, "guidellm": guidellm.read_guidellm,
+    "guidellm-yaml": guidellm.read_guidellm_yaml, "aiperf": nvidia.read_aiperf,
+    "genai-perf": nvidia.read_genai_perf, "llmperf-requests": more_readers.read_llmperf_requests,
+    "inference-perf": more_readers.read_inference_perf, "trtllm-requests": more_readers.read_trtllm_requests,
 }  # fmt: skip
 
 #: Of a JSON format: where one of its keys stands, and the key.
@@ -30,41 +35,49 @@ LOAD_TEST_MARKS = {
     ("", "records"): "varcas", ("", "load_test_results"): "varcas", ("", "ttfts"): "vllm", ("", "input_lens"): "vllm",
     ("", "ttft"): "vllm-requests", ("item", "ttft"): "vllm-requests", ("", "benchmarks"): "guidellm",
     ("metadata", "request_start_ns"): "aiperf", ("", "experiments"): "genai-perf",
+    ("item", "end_to_end_latency_s"): "llmperf-requests", ("item.info", "output_token_times"): "inference-perf",
+    ("item", "intertoken_latency"): "trtllm-requests",
 }  # fmt: skip
 
 HEAD = 100_000  # a CSV's comments and header are among them
-
-#: Of a file that holds no requests: a key of it, and what to give instead.
-SUMMARIES = {
-    "request_throughput": "run vllm bench serve with --save-detailed, or give the per-request profile_export file",
-    "output_token_throughput": "give the per-request file, profile_export.jsonl or profile_export.json",
-}
+MOST_KEYS = 1000  # of a document that are looked at
 
 
-def read(path: str | Path, format: str | None = None, *, run: int | None = None) -> pd.DataFrame:
+def read(
+    path: str | Path,
+    format: str | None = None,
+    *,
+    run: int | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """Read the requests of a load test into one table.
 
     Parameters
     ----------
     path : str or Path
-        Result of the varcas load harness, of ``vllm bench serve --save-detailed`` (or its requests), GuideLLM's report,
-        AIPerf's profile_export.jsonl, GenAI-Perf's profile_export.json, or a CSV; may be gzipped.
+        Result of the varcas load harness, of ``vllm bench serve --save-detailed`` (or its requests), SGLang's
+        ``bench_serving --output-details``, GuideLLM's report (JSON, YAML), AIPerf's profile_export.jsonl, GenAI-Perf's
+        profile_export.json, requests of llmperf, inference-perf or trtllm-bench, or a CSV; may be gzipped.
     format : str, optional
         One of `LOAD_TEST_FORMATS`; None recognizes it by the content.
     run : int, optional
-        Which run of a file that holds several, from 0 [1].
+        Which run of a file that holds several, from 0 [1]; `runs` reads all.
+    columns : mapping of str, optional
+        Of a CSV, which of its columns is what: {"ttft": "TTFT (ms):ms", "output_tokens": "n"}, as `read_named` has it.
 
     Returns
     -------
     pd.DataFrame
         A row a request, with the columns `REQUEST_COLUMNS`: times [s] from the first send, NaN where they never
-        happened; tokens [token], NA where unknown. Its ``attrs`` hold
+        happened; tokens [token], NA where unknown. Of a file that does not say when requests were sent, times are NaN,
+        and ttft_s and e2e_s [s] are columns besides. Its ``attrs`` hold
 
         - source, format
         - warnings, a line each: records that could not be used, what is missing, records that are there twice, and
           where the file's own summary contradicts its records
         - itl, inter-token latencies where the file has them: ascending ``seconds`` [s], to 0.05 %, and a ``count`` [1]
           of each
+        - duration_s, the run's by the file [s], where it says that; sampled, where its requests are a sample
 
     Raises
     ------
@@ -74,15 +87,31 @@ def read(path: str | Path, format: str | None = None, *, run: int | None = None)
     path = given_file(path)
     if format is not None and format not in LOAD_TEST_FORMATS:
         raise unknown("format", format, LOAD_TEST_FORMATS)
+    if columns is not None:
+        return table_of(more_readers.read_named(path, columns), "csv")
     format = format or recognize(path)
-    rows = LOAD_TEST_FORMATS[format](path, run)
-    table = rows.table()
-    warnings = rows.problems + rows.notes + contradictions(table, rows.claims)
+    rows = LOAD_TEST_FORMATS[format](path, run) if format in LOAD_TEST_FORMATS else None
+    if rows is None or (rows.claims and not rows.seen):
+        instead = WITH_REQUESTS.get(format if rows is None else "vllm-summary" if format == "vllm" else "", "")
+        instead = f"; or {instead}" if instead else ""
+        raise ValueError(f"{path}: only a summary, without requests: loadtest.runs reads it{instead}")
+    return table_of(rows, format)
+
+
+def table_of(rows: Rows, format: str) -> pd.DataFrame:
+    """The table of what a reader has read, with its warnings."""
+    table, itl = rows.table(), rows.itl()
+    warnings = rows.problems + rows.notes + contradictions(table, rows.claims, itl)
     if twice := int(table[table.first_token_s.notna()].duplicated().sum()):
         warnings.insert(0, f"{twice:,} of {len(table):,} requests repeat another, to the last time: all are counted")
     if rows.unusable:
         warnings.insert(0, f"{rows.unusable} of {rows.unusable + len(rows)} records could not be used")
-    table.attrs = {"source": str(path), "format": format, "warnings": warnings, "itl": rows.itl()}
+    table.attrs = {"source": str(rows.path), "format": format, "warnings": warnings, "itl": itl}
+    said = [claim.value for claim in rows.claims.values() if claim.column == "duration_s" and claim.value > 0]
+    if said:
+        table.attrs["duration_s"] = said[0]
+    if rows.whole:
+        table.attrs["sampled"] = True
     return table
 
 
@@ -97,39 +126,55 @@ def recognize(path: Path) -> str:
     Returns
     -------
     str
-        One of `LOAD_TEST_FORMATS`.
+        One of `LOAD_TEST_FORMATS` or `SUMMARY_FORMATS`.
 
     Raises
     ------
     ValueError
-        Where the file has none of these formats, or holds a summary without requests.
+        Where the file has none of these formats, or is a workload, without what became of it.
     """
     path = given_file(path)
     with open_text(path) as text:
         head = text.read(HEAD)
     start = next((line.strip() for line in head.splitlines() if line.strip() and not line.startswith("#")), "")
+    if workload := workload_format(path):
+        raise ValueError(f"{path}: a workload ({workload}), without results: loadtest.read_workload reads it")
     if not start.startswith(("{", "[")):
-        if "sent_s" in start.split(","):
-            return "csv"
-        if start.startswith("version https://git-lfs"):
-            raise ValueError(f"{path}: a pointer of Git LFS, not the data itself: run `git lfs pull` in its repository")
-        raise ValueError(
-            f"{path}: not a known load test, it starts with {start[:60]!r}. Known: {', '.join(LOAD_TEST_FORMATS)}."
-        )
+        return _text_format(path, head, start)
     keys: list[str] = []
     for prefix, event, value in json_events(path):
         if event == "map_key" and (prefix, value) in LOAD_TEST_MARKS:
             return LOAD_TEST_MARKS[prefix, value]
-        if event == "map_key" and not prefix and len(keys) < 1000:
+        if event == "map_key" and prefix in ("", "item") and len(keys) < MOST_KEYS:
             keys.append(value[:80])
-        if event == "end_map" and not prefix:
+        if event == "end_map" and prefix in ("", "item"):
             break
-    for key, instead in SUMMARIES.items():
-        if key in keys:
-            raise ValueError(f"{path}: only a summary, without requests: {instead}")
+    nested = {"metrics", "records"} & {*keys}
+    for format, (every, some) in SUMMARY_MARKS.items():
+        if {*every} <= {*keys} and {*some} & {*keys}:
+            return format
+    if "input_config" in keys and nested:
+        return "aiperf-summary"
+    what = f"its keys: {', '.join(map(repr, keys))[:80]}" if keys else f"it holds {start[:20]!r}: no object with keys"
+    raise ValueError(f"{path}: not a known load test, {what}. Known: {', '.join(LOAD_TEST_FORMATS)}.")
+
+
+def _text_format(path: Path, head: str, start: str) -> str:
+    """The format of a file that is no JSON."""
+    cells = [cell.strip().strip('"') for cell in start.split(",")]
+    if "sent_s" in cells:
+        return "csv"
+    if {"n_prompt", "n_gen", "avg_ts"} <= {*cells}:
+        return "llama-bench"
+    if "Run Info" in cells or any(cell.startswith("Successful ") for cell in cells):
+        return "guidellm-csv"
+    if any(line.startswith("benchmarks:") for line in head.splitlines()):
+        return "guidellm-yaml"
+    if start.startswith("version https://git-lfs"):
+        raise ValueError(f"{path}: a pointer of Git LFS, not the data itself: run `git lfs pull` in its repository")
+    hint = "; columns= (--column ttft=NAME) says what those of a CSV are" if len(cells) > 2 else ""
     raise ValueError(
-        f"{path}: not a known load test, its keys: {', '.join(map(repr, keys))[:80]}."
-        f" Known: {', '.join(LOAD_TEST_FORMATS)}."
+        f"{path}: not a known load test, it starts with {start[:60]!r}. Known: {', '.join(LOAD_TEST_FORMATS)}.{hint}"
     )
 
 
@@ -145,4 +190,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
     """
     with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(f"# load test: {table.attrs.get('format', 'unknown')}\n")
-        inert_table(table[list(REQUEST_COLUMNS)]).to_csv(file, index=False, float_format="%.6f", lineterminator="\n")
+        spans = [name for name in ("ttft_s", "e2e_s") if name in table]
+        inert_table(table[[*REQUEST_COLUMNS, *spans]]).to_csv(
+            file, index=False, float_format="%.6f", lineterminator="\n"
+        )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import exp, isfinite, log, nan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from ..common.errors import unknown
 from ..files import reading
 
 #: The columns of a load test, a row a request. Times [s] from the first send, NaN where they never happened; tokens
-#: [1], NA where unknown; `error` is empty without one.
+#: [1], NA where unknown; `error` is empty without one. A file that does not say when requests were sent has NaN for all
+#: times, and columns ttft_s and e2e_s besides, from each request's own send [s].
 REQUEST_COLUMNS = ("sent_s", "first_token_s", "last_token_s", "prompt_tokens", "output_tokens", "status", "error")
 
 #: What became of a request: its last token came; it ended with an error or without a token; the test ended before it.
@@ -27,14 +28,25 @@ ITL_STEP = 1e-3  # inter-token latencies are counted in bins of this relative wi
 SHORTEST_ITL = 1e-9  # s; what a client prints as 0 is counted here
 
 
+class Said(NamedTuple):
+    """A number of a file's own summary."""
+
+    column: str  #: what it is, one of `claims.RUN_COLUMNS`
+    value: float  #: in that column's unit
+    scale: float = 1.0  #: the file's unit in that one: .001 where the file has milliseconds
+
+
 @dataclass
 class Rows:
     """Requests of one load test, as `add` collects them."""
 
     path: Path
     unit: str = "record {}"  #: how a record is named in messages
-    #: What the file's own summary says: for each field, what it counts and the value.
-    claims: dict[str, tuple[str, float]] = field(default_factory=dict)
+    #: What the file's own summary says, by field.
+    claims: dict[str, Said] = field(default_factory=dict)
+    relative: bool = False  #: times are from each request's own send, as nothing says when that was
+    whole: int = 0  #: requests of the run, where the file has a sample of them [1]
+    label: str = ""  #: what a run is, such as the rate that was asked for
     notes: list[str] = field(default_factory=list)  #: other warnings
     problems: list[str] = field(default_factory=list)
     unusable: int = 0
@@ -130,7 +142,8 @@ class Rows:
             why = self.problems[0] if self.problems else "it has none"
             raise ValueError(f"{self.path}: no request could be read: {why}")
         times = np.array(self._times).reshape(-1, 3)
-        times -= np.min(times[:, 0])
+        own = times[:, 1:] - times[:, :1]
+        times = np.full_like(times, np.nan) if self.relative else times - np.min(times[:, 0])
         tokens = np.array(self._tokens).reshape(-1, 2)
         error = np.full(len(self), "", dtype=object)
         error[list(self.errors)] = list(self.errors.values())
@@ -138,7 +151,20 @@ class Rows:
         frame = pd.DataFrame(times, columns=list(REQUEST_COLUMNS[:3]))
         for i, name in enumerate(REQUEST_COLUMNS[3:5]):
             frame[name] = pd.array(tokens[:, i], dtype="Float64").astype("Int64")
-        return frame.assign(status=pd.Series(status, dtype="str"), error=pd.Series(error, dtype="str"))
+        frame = frame.assign(status=pd.Series(status, dtype="str"), error=pd.Series(error, dtype="str"))
+        return frame.assign(ttft_s=own[:, 0], e2e_s=own[:, 1]) if self.relative else frame
+
+    def select(self, start: float, end: float, ends: "array[float]") -> int:
+        """Leave out requests that ended before `start` or were sent after `end`, on the file's clock [s]; how many."""
+        kept = (np.array(ends) >= start) & (np.array(self._times[::3]) <= end)
+        if not kept.any():
+            return 0
+        places = np.flatnonzero(kept)
+        self._times = array("d", np.array(self._times).reshape(-1, 3)[places].ravel())
+        self._tokens = array("d", np.array(self._tokens).reshape(-1, 2)[places].ravel())
+        self._status = bytearray(np.frombuffer(bytes(self._status), np.uint8)[places].tobytes())
+        self.errors = {new: self.errors[old] for new, old in enumerate(places.tolist()) if old in self.errors}
+        return int((~kept).sum())
 
     def itl(self) -> dict[str, list[float]]:
         """Inter-token latencies [s], ascending, to a relative 0.05 %, and how many of each; empty lists if unknown."""
@@ -181,59 +207,3 @@ def check_status(status: str) -> str:
     if status not in STATUSES:
         raise unknown("status", status, STATUSES)
     return status
-
-
-# What a file says of itself ---------------------------------------------------------------------------------------
-
-COUNTS = {
-    "requests": "{have:,} records could be read",
-    "finished": "{have:,} of its {n:,} records finished",
-    "failed": "{have:,} of its {n:,} records failed",
-    "unfinished": "{have:,} of its {n:,} records are unfinished",
-    "output_tokens": "the records of the finished requests have {have:,}",
-}  # fmt: skip
-
-
-def contradictions(table: pd.DataFrame, claims: dict[str, tuple[str, float]]) -> list[str]:
-    """Where a file's own summary contradicts its records.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        The requests.
-    claims : dict of tuple
-        By field of the summary, what it is (a key of `COUNTS`, "rate" of finished requests [1/s], "duration" [s], or
-        "ttft", the mean of finished requests [ms]) and its value.
-
-    Returns
-    -------
-    list of str
-        One line for each contradiction.
-    """
-    n, found = len(table), []
-    counts = table.status.value_counts()
-    have = {status: int(counts.get(status, 0)) for status in STATUSES} | {"requests": n}
-    have["output_tokens"] = int(table.output_tokens[table.status == "finished"].sum())
-    for name, (what, value) in claims.items():
-        if what in COUNTS and value != have[what]:
-            found.append(f"summary: {name} = {value:,.10g}, but " + COUNTS[what].format(have=have[what], n=n))
-    ttft = 1e3 * float((table.first_token_s - table.sent_s)[table.status == "finished"].mean())
-    for name, (what, value) in claims.items():
-        if what == "ttft" and abs(value - ttft) > 0.05 * ttft:
-            found.append(
-                f"summary: {name} = {value:.4g}, but the mean of its records is {ttft:.4g} ms: are they seconds?"
-            )
-    sending = float(table.sent_s.max())
-    run = float(np.nanmax(table[list(REQUEST_COLUMNS[:3])].to_numpy(float)))
-    for name, (what, value) in claims.items():
-        if what == "duration" and run > 1.5 * value + 1:
-            found.append(f"summary: {name} = {value:.4g} s, but its records last {run:.4g} s: are their times seconds?")
-    durations = [value for what, value in claims.values() if what == "duration"] or [sending, run]
-    for name, (what, value) in claims.items():
-        rates = [have["finished"] / seconds for seconds in durations if seconds > 0]
-        if what != "rate" or not rates or any(abs(value - rate) <= 0.01 * rate for rate in rates):
-            continue
-        sent = sending > 0 and abs(value - n / sending) <= 0.01 * value
-        meaning = " is the rate at which requests were sent;" if sent else ", but"
-        found.append(f"summary: {name} = {value:.4g} per second{meaning} {rates[-1]:.4g} per second finished")
-    return found

@@ -1,5 +1,6 @@
 """What a load test shows: counts, rates, latencies, goodput, and the queue over time, from a table of requests."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,14 +11,15 @@ import xarray as xr
 from ..common.arguments import LEAST, MOST, check_range
 from ..common.errors import shown, unknown
 from ..common.variables import stamp
-from ..signatures import typed
+from .claims import spans_of
+from .integrals import mean_over, presence, tokens_so_far
 from .rows import REQUEST_COLUMNS, check_status
 from .variables import LOAD_TEST_VARIABLES
 
 #: Percentiles of latencies that `metrics` gives [%].
 PERCENTILES = (50, 90, 95, 99)
 MAX_STEPS = 10**7
-SHORTEST_SPAN = 1e-3  # s; tokens of a shorter span come at once: below clients' resolution, and its rate has no digits
+MOST_ERRORS = 3  # that are named
 
 
 def metrics(
@@ -51,36 +53,43 @@ def metrics(
 
     Notes
     -----
-    The window selects the requests by when they were sent, its ends included: all counts and percentiles are of these
-    requests, whenever they ended, and rates are their numbers over its length. `completion_rate` and `token_rate` are
-    of what came within the window instead; over the whole run the two ways agree. A failed request counts as waiting or
-    running only as long as is known. By Little's law, `running_of_finished` is `finished_rate` times the mean time from
-    first to last token; it stays below `mean_running` where requests never finish.
+    A window says what happened in it, its ends included: requests that were sent, that got their first token, that
+    finished, each over its length; ttft is of first tokens in it, tpot and e2e of requests that finished in it,
+    unfinished are those that were still there at its end. ITL is known of the whole run alone. A failed request counts
+    as waiting or running only as long as is known. By Little's law, `running_of_finished` is `finished_rate` times the
+    mean time from first to last token; it stays below `mean_running` where requests never finish.
+
+    Of requests that do not say when they were sent (columns ttft_s and e2e_s) rates are over the run's duration, which
+    ``attrs["duration_s"]`` has [s], and so are waiting and running, by the same law; of a sample of requests
+    (``attrs["sampled"]``) none of these is known.
     """
     t = _columns(table)
-    start, end = _window(window, t["end"])
+    start, end = _window(window, t)
     limits = _objectives({} if slo is None else slo)
-    length = end - start if end > start else np.nan
-    chosen = (t["sent"] >= start) & (t["sent"] <= end)
+    length = end - start if end > start and not table.attrs.get("sampled") else np.nan
+    chosen = t["relative"] | (t["sent"] >= start) & (t["sent"] <= end)
     if not chosen.any():
         raise ValueError(f"window {start:g} to {end:g} s: no request was sent in it; the last at {t['sent'].max():g} s")
-    finished = chosen & (t["status"] == "finished")
-    started = chosen & t["started"]
-    decode = t["last"] - t["first"]
-    tpot = t["tpot"]
-    ends = (t["status"] == "finished") & (t["last"] >= start) & (t["last"] <= end)
-    waiting, running = (_mean(_presence(*t[name]), np.array([start, end]))[0] for name in ("waiting", "running"))
+    sure = {name: t["status"] == name for name in ("finished", "failed")}
+    begins = np.where(np.isnan(t["first"]), t["last"], t["first"])
+    finished = sure["finished"] & _came(t, t["last"], start, end)
+    started = t["started"] & _came(t, begins, start, end)
+    tpot, decode = t["tpot"], t["last"] - t["first"]
+    failed = sure["failed"] & np.where(np.isnan(t["last"]), chosen, _came(t, t["last"], start, end))
+    still = (chosen | (t["sent"] <= end)) & ~(sure["finished"] & _came(t, t["last"], -np.inf, end))
+    still &= ~(sure["failed"] & (np.isnan(t["last"]) | _came(t, t["last"], -np.inf, end)))
+    waiting, running = _queue(t, start, end, length)
     counts = {
-        "offered": chosen, "started": started, "finished": finished, "failed": chosen & (t["status"] == "failed"),
-        "unfinished": chosen & (t["status"] == "unfinished"), "uncounted": started & np.isnan(t["output"]),
+        "offered": chosen, "started": started, "finished": finished, "failed": failed, "unfinished": still,
+        "uncounted": started & np.isnan(t["output"]),
     }  # fmt: skip
     data: dict[str, Any] = {name: int(rows.sum()) for name, rows in counts.items()}
     data |= {
-        "window_start": start, "window_end": end, "last_send": t["sent"].max(),
+        "window_start": start, "window_end": end, "last_send": np.nan if t["relative"] else t["sent"].max(),
         "finished_share": 100 * data["finished"] / data["offered"],
         "offered_rate": data["offered"] / length, "finished_rate": data["finished"] / length,
-        "completion_rate": ends.sum() / length, "output_token_rate": np.nansum(t["output"][finished]) / length,
-        "token_rate": _mean(_tokens(t), np.array([start, end]))[0],
+        "completion_rate": data["finished"] / length, "output_token_rate": _known_sum(t["output"][finished]) / length,
+        "token_rate": _token_rate(t, start, end, length),
         "prompt_tokens": _average(t["prompt"][chosen]), "output_tokens": _average(t["output"][finished]),
         "mean_waiting": waiting, "mean_running": running,
         "running_of_finished": data["finished"] / length * _average(decode[finished]),
@@ -92,14 +101,20 @@ def metrics(
         known = values[~np.isnan(values)]
         data[name] = ("percentile", np.percentile(known, PERCENTILES) if len(known) else np.full(4, np.nan))
         data[f"{name}_samples"] = len(known)
-    data["itl"], data["itl_samples"] = _itl(table)
+    whole = t["relative"] or (start <= 0 and end >= t["end"])
+    data["itl"], data["itl_samples"] = _itl(table if whole else pd.DataFrame())
     if limits:
         data |= _goodput(t, finished, tpot, limits, length, data["offered"])
     ds = xr.Dataset(data, {"percentile": list(PERCENTILES)})
     ds.attrs = {
-        "window": f"{start:g} to {end:g} s from the first send",
+        "window": "the whole run" if t["relative"] else f"{start:g} to {end:g} s from the first send",
         "slo": ", ".join(f"{name} {limit:g} s" for name, limit in limits.items()),
+        "errors": _errors(table.error[failed]),
     }
+    if table.attrs.get("sampled"):
+        ds.attrs["window"] += ", of which the file has a sample"
+    elif not whole:
+        ds.attrs["window"] += ": what happened in it"
     return stamp(ds, LOAD_TEST_VARIABLES)
 
 
@@ -127,6 +142,8 @@ def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
     them, with every running request at the mean tpot of the finished ones.
     """
     t = _columns(table)
+    if t["relative"]:
+        raise ValueError("when requests were sent is unknown: there is no queue over time; metrics knows latencies")
     step = check_range("step", step, unit="seconds", low=LEAST)
     if t["end"] / step > MAX_STEPS:
         raise ValueError(f"step = {step:g}: more than {MAX_STEPS:,} steps in {t['end']:g} s")
@@ -134,56 +151,10 @@ def timeline(table: pd.DataFrame, step: float = 1.0) -> xr.Dataset:
     edges = np.append(step * np.arange(count), t["end"] if t["end"] > 0 else step)
     widths = np.diff(edges)
     sends, _ = np.histogram(t["sent"], edges)
-    data = {name: ("time", _mean(_presence(*t[name]), edges)) for name in ("waiting", "running")}
-    data |= {"token_rate": ("time", _mean(_tokens(t), edges)), "sent_rate": ("time", sends / widths)}
+    data = {name: ("time", mean_over(presence(*t[name]), edges)) for name in ("waiting", "running")}
+    data |= {"token_rate": ("time", mean_over(tokens_so_far(t), edges)), "sent_rate": ("time", sends / widths)}
     data["implied_token_rate"] = ("time", data["running"][1] * _pace(t["tpot"][t["status"] == "finished"]))
     return stamp(xr.Dataset(data | {"step": ("time", widths)}, {"time": edges[:-1]}), LOAD_TEST_VARIABLES)
-
-
-@typed(ds=("offered", "output_token_rate", "mean_waiting", "ttft_samples"))
-def report(ds: xr.Dataset) -> str:
-    """The metrics of a load test as text.
-
-    Parameters
-    ----------
-    ds : xr.Dataset
-        From `metrics`.
-
-    Returns
-    -------
-    str
-        A line each, latencies in ms; "unknown" where NaN.
-    """
-    value = {str(name): variable.item() for name, variable in ds.data_vars.items() if not variable.dims}
-
-    def show(name: str, form: str) -> str:
-        return format(value[name], form) if np.isfinite(value[name]) else "unknown"
-
-    lines = [f"window       {ds.attrs['window']}; requests sent in it"]
-    for name in ("offered", "started", "finished", "failed", "unfinished"):
-        share = 100 * value[name] / value["offered"]
-        rate = f"  {show(name + '_rate', '.4g')} per second" if name + "_rate" in value else ""
-        lines.append(f"{name:<12}{value[name]:>8,}{share:>7.1f} %{rate}")
-    lines.append(f"output      {show('output_token_rate', '.1f'):>8} tokens per second of finished requests")
-    if value["uncounted"]:
-        lines[-1] += f"; {value['uncounted']:,} started requests have no count"
-        lines.append(
-            f"            {show('implied_token_rate', '.1f'):>8} tokens per second, if all running requests were as"
-            " fast as those that finished"
-        )
-    tokens = f"{show('prompt_tokens', '.1f'):>8} prompt tokens, {show('output_tokens', '.1f')} output tokens"
-    lines.append(f"mean        {tokens}")
-    lines.append(
-        f"queue       {show('mean_waiting', '.1f'):>8} waiting, {show('mean_running', '.1f')} running, on average"
-    )
-    for name in ("ttft", "tpot", "itl", "e2e"):
-        if samples := value[f"{name}_samples"]:
-            points = ", ".join(f"p{p} {1e3 * ds[name].sel(percentile=p).item():,.1f}" for p in PERCENTILES)
-            lines.append(f"{name.upper():<13}{points} ms  ({samples:,} samples)")
-    if "good" in value:
-        goal = f"{value['good_share']:.1f} % of those offered, {show('goodput', '.4g')} per second"
-        lines.append(f"good        {value['good']:>8,} finished within {ds.attrs['slo']}: {goal}")
-    return "\n".join(lines)
 
 
 # Parts ------------------------------------------------------------------------------------------------------------
@@ -204,67 +175,72 @@ def _columns(table: pd.DataFrame) -> dict[str, Any]:
     sent, first, last, prompt, output = (
         table[name].to_numpy(dtype=float, na_value=np.nan) for name in REQUEST_COLUMNS[:5]
     )
+    relative = bool({"ttft_s", "e2e_s"} <= {*table} and np.isnan(sent).all())
+    if relative:  # from each request's own send
+        ttft, e2e = (table[name].to_numpy(dtype=float, na_value=np.nan) for name in ("ttft_s", "e2e_s"))
+        sent, first, last = np.zeros(len(table)), ttft, e2e
     if not np.isfinite(sent).all():
         raise ValueError(f"row {int(np.argmin(np.isfinite(sent)))}: sent_s = nan: expected a time")
     status = table.status.to_numpy(dtype=object)
-    end = float(np.nanmax([sent, first, last]))
+    end = float(table.attrs.get("duration_s", np.nan)) if relative else float(np.nanmax([sent, first, last]))
     still = status == "unfinished"
     over = np.where(np.isnan(last), np.where(still, end, np.nan), last)  # NaN: failed, unknown when
-    more = np.where(output > 1, output - 1, np.nan)
     return {
-        "tpot": (last - first) / more,
+        "tpot": spans_of(table)["tpot"], "relative": relative,
         "sent": sent, "first": first, "last": last, "prompt": prompt, "output": output, "status": status, "end": end,
         "started": ~np.isnan(first) | (status == "finished"),
         "waiting": (sent, np.where(np.isnan(first), over, first)), "running": (first, over),
     }  # fmt: skip
 
 
-def _window(window: Any, end: float) -> tuple[float, float]:
+def _came(t: Mapping[str, Any], times: np.ndarray, start: float, end: float) -> np.ndarray:
+    """Whether something came in a window; of the whole run where no clock is known."""
+    came: np.ndarray = ~np.isnan(times) & (t["relative"] | ((times >= start) & (times <= end)))
+    return came
+
+
+def _queue(t: Mapping[str, Any], start: float, end: float, length: float) -> tuple[float, float]:
+    """Mean requests waiting and running: by their spans in the window, or by Little's law where none is known."""
+    if np.isnan(length):
+        return np.nan, np.nan
+    if t["relative"]:
+        return float(np.nansum(t["first"]) / length), float(np.nansum(t["last"] - t["first"]) / length)
+    edges = np.array([start, end])
+    return float(mean_over(presence(*t["waiting"]), edges)[0]), float(mean_over(presence(*t["running"]), edges)[0])
+
+
+def _token_rate(t: Mapping[str, Any], start: float, end: float, length: float) -> float:
+    """Output tokens that came in the window, over its length [1/s]; NaN where none of the requests has a count."""
+    done = t["output"][t["status"] == "finished"]
+    if np.isnan(length) or (len(done) and np.isnan(done).all()):
+        return np.nan
+    if t["relative"]:
+        return float(np.nansum(t["output"]) / length)
+    return float(mean_over(tokens_so_far(t), np.array([start, end]))[0])
+
+
+def _known_sum(values: np.ndarray) -> float:
+    """The sum of what is known, NaN where nothing is."""
+    return np.nan if len(values) and np.isnan(values).all() else float(np.nansum(values))
+
+
+def _errors(texts: pd.Series) -> str:
+    """The commonest errors and how often they came."""
+    known = Counter(text[:80] for text in texts.astype(str) if text)
+    more = f", and {len(known) - MOST_ERRORS} other errors" if len(known) > MOST_ERRORS else ""
+    return ", ".join(f"{n:,} x {text!r}" for text, n in known.most_common(MOST_ERRORS)) + more
+
+
+def _window(window: Any, t: Mapping[str, Any]) -> tuple[float, float]:
     if window is None:
-        return 0.0, end
+        return 0.0, t["end"]
+    if t["relative"]:
+        raise ValueError(f"window = {shown(window)}: when requests were sent is unknown: there is the whole run alone")
     given = window if isinstance(window, tuple | list) else (0.0, window)
     ends = [check_range("window", time, unit="seconds from the first send", low=-MOST) for time in given]
     if len(ends) != 2 or ends[1] - ends[0] < LEAST:
         raise ValueError(f"window = {shown(window)}: expected its end, or (start, end), in seconds from the first send")
     return ends[0], ends[1]
-
-
-Ramps = list[tuple[np.ndarray, np.ndarray]]  # (times, weights): each adds weight x (t - time) after its time
-Parts = tuple[Ramps, Ramps]  # what grows linearly from a time on; what comes at once
-
-
-def _presence(begin: np.ndarray, over: np.ndarray) -> Parts:
-    """Requests present from `begin` to `over` [s], as their integral over time; unknown spans add nothing."""
-    known = ~(np.isnan(begin) | np.isnan(over))
-    ones = np.ones(int(known.sum()))
-    return [(begin[known], ones), (over[known], -ones)], []
-
-
-def _tokens(t: Mapping[str, Any]) -> Parts:
-    """Output tokens so far: spread evenly from first to last token, at once where there is no such span."""
-    first, last, output = t["first"], t["running"][1], t["output"]
-    known = ~(np.isnan(output) | np.isnan(last)) & t["started"]
-    spread = known & (last - first > SHORTEST_SPAN)  # NaN compares as False
-    rate = output[spread] / (last - first)[spread]
-    at_once = known & ~spread
-    return [(first[spread], rate), (last[spread], -rate)], [(last[at_once], output[at_once])]
-
-
-def _mean(parts: Parts, edges: np.ndarray) -> np.ndarray:
-    """Mean over each interval between edges [s] of what accumulates as `parts` say; NaN over an empty one."""
-    total = np.zeros(len(edges))
-    for linear, group in zip((True, False), parts, strict=True):
-        for times, weights in group:
-            order = np.argsort(times, kind="stable")
-            behind = np.searchsorted(times[order], edges, side="right")
-            weight = np.concatenate([[0.0], np.cumsum(weights[order])])[behind]
-            moment = np.concatenate([[0.0], np.cumsum((weights * times)[order])])[behind]
-            total += weight * edges - moment if linear else weight
-    if edges[0] == 0 and parts[1]:  # what comes at time 0 belongs to the first interval
-        total[0] = 0.0
-    widths = np.diff(edges)
-    mean: np.ndarray = np.divide(np.diff(total), widths, out=np.full(len(widths), np.nan), where=widths > 0)
-    return mean
 
 
 def _average(values: np.ndarray) -> float:

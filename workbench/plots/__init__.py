@@ -7,6 +7,7 @@ check_libraries("matplotlib")
 from ..tables.looks import COLORS, MARKERS, SERIES_COLORS, candidate_color
 from .benchmarks import cell_costs, point_rates
 from .comparisons import over_time
+from .load_curves import load_curve
 from .measurements import measured_roofline, passes, time_ratios
 from .published_servers import predictor_legend, served_ratios, served_scatter
 from .rooflines import ceilings, published_ranges, roofline
@@ -28,6 +29,7 @@ __all__ = [
     "fidelity",
     "hold",
     "latencies",
+    "load_curve",
     "log_axes",
     "measured_roofline",
     "over_time",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..common.arguments import LEAST, check_range, numbers, whole_number
 from ..common.errors import shown
+from .frames import check_columns, check_known, sending_times
 
 MOST_TOKENS = 10**7
 MAX_REQUESTS = 10**7
@@ -50,7 +51,7 @@ class Workload:
     block_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        sent = _times(self.sent_s)
+        sent = sending_times(self.sent_s)
         arrays = {"sent_s": sent} | {n: _lengths(n, getattr(self, n)) for n in ("prompt_tokens", "output_tokens")}
         arrays["cached_tokens"] = _cached(self.cached_tokens, arrays["prompt_tokens"])
         for name, array in arrays.items():
@@ -210,7 +211,7 @@ def trace(
     frame : pandas.DataFrame, optional
         With the others as columns, cached_tokens and block_hashes where it has them.
     sent_s : array_like
-        When each request was sent, in any order; counted from the first [s].
+        When each request was sent, in any order, in seconds or as dates; counted from the first [s].
     prompt_tokens, output_tokens : array_like
         Of each request [token].
     cached_tokens : array_like
@@ -219,7 +220,7 @@ def trace(
         Of each prompt, a number for every `block_tokens` tokens, as of `Workload`: the prefix caching of the server
         finds those that are alike. Mooncake's traces have them as `hash_ids`, of 512 tokens.
     block_tokens : int, optional
-        What each of them is of [token].
+        What each of them is of [token]; default: what the frame's ``attrs`` say.
 
     Returns
     -------
@@ -232,13 +233,15 @@ def trace(
         For a column that is missing, what is not a time or a number of tokens, and arrays of different lengths.
     """
     if frame is not None:
-        _check_columns(frame)
+        check_columns(frame)
         if not (sent_s is prompt_tokens is output_tokens is None):
             raise ValueError("trace takes a frame, or sent_s, prompt_tokens and output_tokens: give one of them")
+        check_known(frame)
         sent_s, prompt_tokens, output_tokens = frame.sent_s, frame.prompt_tokens, frame.output_tokens
+        block_tokens = frame.attrs.get("block_tokens") if block_tokens is None else block_tokens
         cached_tokens = frame.get("cached_tokens", cached_tokens)
         block_hashes = frame.get("block_hashes", block_hashes)
-    sent = _times(sent_s)
+    sent = sending_times(sent_s)
     lengths = {}
     for name, given in (("prompt_tokens", prompt_tokens), ("output_tokens", output_tokens)):
         lengths[name] = _lengths(name, given)
@@ -251,23 +254,6 @@ def trace(
         block_hashes=None if block_hashes is None else _in_order(block_hashes, order), block_tokens=block_tokens,
         settings={"arrivals": "trace"},
     )  # fmt: skip
-
-
-def _check_columns(frame: Any) -> None:
-    """Raise ValueError for what is not a table of requests."""
-    if not isinstance(frame, pd.DataFrame):
-        raise ValueError(f"a {type(frame).__name__}: expected a DataFrame, or arrays by name: trace(sent_s=...)")
-    for name in ("sent_s", "prompt_tokens", "output_tokens"):
-        if name not in frame:
-            columns = ", ".join(map(str, frame.columns)) or "none"
-            raise ValueError(f"the trace has no column {name!r}: it has {columns}")
-
-
-def _times(sent_s: Any) -> np.ndarray:
-    sent = np.atleast_1d(numbers("sent_s", sent_s, "expected finite times in seconds"))
-    if sent.ndim != 1 or not sent.size:
-        raise ValueError("sent_s: expected a list of finite times in seconds, at least one")
-    return sent
 
 
 def _open_loop(
