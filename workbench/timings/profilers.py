@@ -180,25 +180,31 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     """Read a Chrome trace of `torch.profiler` (.json or .json.gz), recorded with `record_shapes=True`.
 
     The kernels that one matrix product or attention call launched are one row, their times added; its sizes are those
-    of the call's inputs. Every other kernel is a row by itself, its class guessed from its name.
+    of the call's inputs. Every other kernel is a row by itself, its class guessed from its name. Rows are in the order
+    in which kernels began.
     """
     trace = _Trace(path)
     times: dict[str | int, float] = {}  # of a call, or a kernel's own number
     kernels: dict[str | int, tuple[str, TraceEvent]] = {}
-    for number, (time, external, correlation, name, device) in trace.kernels.items():
+    in_time = sorted(trace.kernels.items(), key=lambda kernel: kernel[1][0])
+    for number, (_, time, external, correlation, name, device) in in_time:
         call = external if external in trace.calls else trace.launches.get(correlation)
         known = trace.calls.get(call)
         key = number if call is None or known is None else call
         times[key] = times.get(key, 0.0) + time * 1e-6
         kernels.setdefault(key, (trace.gpus.get(device, ""), known or guess_kernel(name)))
     if not kernels and not trace.problems:
-        raise ValueError(f"{path}: no event of category 'kernel': was the GPU profiled (ProfilerActivity.CUDA)?")
+        raise NoKernels(f"{path}: no event of category 'kernel': was the GPU profiled (ProfilerActivity.CUDA)?")
     columns = {name: [kernel.get(name) for _, kernel in kernels.values()] for name in TIMING_COLUMNS}
     columns |= {"gpu": [gpu for gpu, _ in kernels.values()], "time_s": list(times.values())}
     frame = pd.DataFrame(columns).assign(source="torch.profiler", framework="torch")
     cells = Cells(path, frame, problems=trace.problems, unit="event")
     frame = frame.astype(dict.fromkeys(SIZES, float))
     return cells.table(**{name: frame[name] for name in TIMING_COLUMNS}), cells
+
+
+class NoKernels(ValueError):
+    """A trace has no kernel of a GPU."""
 
 
 class _Trace:
@@ -209,7 +215,7 @@ class _Trace:
         self.gpus: dict[str, str] = {}  # names by id
         self.calls: dict[str | None, TraceEvent] = {}  # whose sizes are known, by external id
         self.launches: dict[str | None, str | None] = {}  # external ids by correlation id
-        self.kernels: dict[int, tuple[float, str | None, str | None, str, str]] = {}  # by the event's number
+        self.kernels: dict[int, tuple[float, float, str | None, str | None, str, str]] = {}  # by the event's number
         texts, number, is_trace = Texts(path), -1, False
         wanted = ("traceEvents.item", "item", "deviceProperties.item")
         events = json_events(path, wanted, lambda: f"event {number + 1}: ")
@@ -219,7 +225,7 @@ class _Trace:
             if not isinstance(event, dict):
                 continue
             if place == "deviceProperties.item":
-                self.gpus[_id(event.get("id")) or ""] = texts.held(_text(event.get("name")))
+                self.gpus[_id(event.get("id")) or ""] = texts.held(plain_text(event.get("name")))
                 continue
             args = event.get("args")
             self._add(number, event, args if isinstance(args, dict) else {}, texts)
@@ -230,17 +236,18 @@ class _Trace:
         self.calls.pop(None, None)
 
     def _add(self, number: int, event: TraceEvent, args: TraceEvent, texts: Texts) -> None:
-        name, correlation = _text(event.get("name")), _id(args.get("correlation"))
+        name, correlation = plain_text(event.get("name")), _id(args.get("correlation"))
         if event.get("cat") == "kernel":
             time = event.get("dur")
             if isinstance(time, int | float) and SHORTEST < time < LONGEST:
-                device = _id(args.get("device")) or ""
-                self.kernels[number] = time, _external(args), correlation, texts.held(name), device
+                device, begin = _id(args.get("device")) or "", event.get("ts")
+                begin = float(begin) if isinstance(begin, int | float) else 0.0
+                self.kernels[number] = begin, time, _external(args), correlation, texts.held(name), device
             else:
                 self.problems.append(f"event {number}: dur = {shortened(time)}: expected a time above 0")
         elif event.get("cat") == "cpu_op" and "Input Dims" in args:
             try:
-                if call := _call(name, args):
+                if call := known_call(name, args):
                     self.calls[_external(args)] = call
             except (ValueError, LookupError, TypeError, OverflowError):
                 dims = shortened(args["Input Dims"])
@@ -249,7 +256,7 @@ class _Trace:
             self.launches[correlation] = _external(args)
 
 
-def _text(value: object) -> str:
+def plain_text(value: object) -> str:
     """A name in a trace, as far as it is shown."""
     return " ".join(str("" if value is None else value)[:4000].encode("utf-8", "replace").decode().split())
 
@@ -258,7 +265,7 @@ def _id(value: object) -> str | None:
     return None if value is None else str(value)[:60]
 
 
-def _call(name: str, args: TraceEvent) -> TraceEvent | None:
+def known_call(name: str, args: TraceEvent) -> TraceEvent | None:
     """Name, format and sizes of an operator call; None for an operator that is unknown here."""
     if not (sizes := operator_sizes(name, args["Input Dims"])):
         return None
@@ -269,7 +276,7 @@ def _call(name: str, args: TraceEvent) -> TraceEvent | None:
     if sizes["operator_class"] == "attention_prefill" and inputs[causal : causal + 1] == ["False"]:
         sizes["operator_class"] = "other"  # without a causal mask: not a decoder's prompt
     types = [*(args.get("Input type") or []), "", ""]
-    dtype = _text(types[1])[:60]
+    dtype = plain_text(types[1])[:60]
     return {"name": name, "dtype": TORCH_DTYPES.get(dtype, dtype)} | sizes
 
 

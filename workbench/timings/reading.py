@@ -15,13 +15,14 @@ from ..files.reading import given_file, open_text, starts_with
 from ..files.writing import whole
 from ..measure.columns import SIZES
 from .cells import Cells
+from .cpu_traces import read_cpu_trace
 from .profilers import read_ncu, read_trace
 from .tables import PARQUET, read_aiconfigurator, read_vidur, read_workbench
 
 #: The reader of each format.
 TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
     "workbench": read_workbench, "vidur": read_vidur, "aiconfigurator": read_aiconfigurator, "ncu": read_ncu,
-    "torch": read_trace,
+    "torch": read_trace, "torch-cpu": read_cpu_trace,
 }  # fmt: skip
 
 #: Of a text format: what one of its first lines has in it.
@@ -43,7 +44,8 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
         CSV of this project, Vidur's mlp.csv, AIConfigurator's perf table (CSV or parquet), Nsight Compute's CSV, or a
         Chrome trace of PyTorch's profiler; text may be gzipped.
     format : str, optional
-        One of `TIMING_FORMATS`; None recognizes it by the content.
+        One of `TIMING_FORMATS`; None recognizes it by the content. "torch-cpu", the operators that ran on the CPU, has
+        to be asked for.
     gpu : str, optional
         Name of the GPU, for a source that does not say it, or in place of what it says.
 

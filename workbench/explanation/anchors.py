@@ -1,0 +1,115 @@
+"""Products whose sizes no one says, by their order between attention calls, as in a CUDA graph or a report of ncu."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pandas as pd
+
+from .assignment import Found, Setting
+from .shapes import Shapes
+
+
+def with_anchors(
+    table: pd.DataFrame, shapes: Shapes, assigned: tuple[list[Found], list[Setting | None]], setting: Setting | None,
+    *, ordered: bool,
+) -> tuple[list[Found], list[Setting | None]]:  # fmt: skip
+    """What is found of every kernel, with products that have no sizes by their place in the layer.
+
+    Between two attention calls run the products after attention of one layer and those before it of the next: as many
+    as the model has, each matrix in a kernel of its own or merged as engines do. After a pass's last layer the head
+    comes between them. Where their number fits neither, none is assigned.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Kernels, of one model.
+    shapes : Shapes
+        The model.
+    assigned : tuple
+        From `assignment.assign`.
+    setting : Setting, optional
+        What every step without sizes works on.
+    ordered : bool
+        Whether the kernels are in the order in which they ran.
+
+    Returns
+    -------
+    tuple
+        As `assigned`.
+    """
+    found, steps = assigned
+    unsized = [i for i, each in enumerate(found) if each.evidence == NO_SIZES]
+    if not ordered or not unsized or not shapes.attention:
+        return found, [step or setting for step in steps]
+    found = list(found)
+    marks = [i for i, each in enumerate(found) if each.operator == shapes.attention and not each.tail]
+    layout = _layout(found, shapes, marks)
+    if layout is None:
+        return found, [step or setting for step in steps]
+    before, after = layout
+    edges = [-1, *marks, len(found)]
+    step, layers = 0, 0
+    for left, right in zip(edges, edges[1:], strict=False):
+        gap = [i for i in range(left + 1, right) if found[i].evidence == NO_SIZES]
+        first, last = left < 0, right == len(found)
+        names = _names(len(gap), before, after, first=first, last=last)
+        ends = len(gap)  # of those of this step
+        if not first and names and "lm_head" in names:
+            ends = names.index("lm_head") + 1
+        elif not first and layers >= shapes.part.n_layers and names:
+            ends = len(after)
+        border = gap[ends] if ends < len(gap) else right
+        for i in range(left + 1, right):
+            if found[i].operator or found[i].evidence == NO_SIZES:
+                found[i] = replace(found[i], step=step + (i >= border and ends < len(gap)))
+        for i, name in zip(gap, names, strict=False):
+            found[i] = replace(found[i], operator=name, evidence="order")
+        if ends < len(gap):
+            step, layers = step + 1, 0
+        if not last:
+            found[right] = replace(found[right], step=step)
+            layers += 1
+    return _repeated(table, found), [setting] * (step + 2)
+
+
+#: Why a product is not assigned by `assignment.assign` that may be by its place.
+NO_SIZES = "a product without sizes"
+
+
+def _layout(found: list[Found], shapes: Shapes, marks: list[int]) -> tuple[list[str], list[str]] | None:
+    """Products before and after attention in a layer, as most gaps between attention calls have them."""
+    counts = Counter(
+        sum(each.evidence == NO_SIZES for each in found[left + 1 : right])
+        for left, right in zip(marks, marks[1:], strict=False)
+    )
+    if not counts:
+        return None
+    usual = counts.most_common(1)[0][0]
+    for before, after in shapes.layouts:
+        if len(before) + len(after) == usual:
+            return before, after
+    return None
+
+
+def _names(count: int, before: list[str], after: list[str], *, first: bool, last: bool) -> list[str]:
+    """What so many products between two attention calls are; none where their number does not fit."""
+    if first:
+        return ["lm_head", *before][-count:] if count <= len(before) + 1 and count else []
+    if last:
+        return [*after, "lm_head", *before][:count] if count <= len(after) + 1 + len(before) else []
+    names = {len(after) + len(before): [*after, *before], len(after) + 1 + len(before): [*after, "lm_head", *before]}
+    return names.get(count, [])
+
+
+def _repeated(table: pd.DataFrame, found: list[Found]) -> list[Found]:
+    """Products that are left over, where every other kernel of that name is one operator's."""
+    known: dict[str, set[str]] = {}
+    for name, each in zip(table["name"], found, strict=True):
+        if each.evidence == "order" and each.operator != "elementwise":
+            known.setdefault(name, set()).add(each.operator)
+    return [
+        replace(each, operator=next(iter(known[name])), evidence="repetition")
+        if each.evidence == NO_SIZES and not each.operator and len(known.get(name, ())) == 1
+        else each
+        for name, each in zip(table["name"], found, strict=True)
+    ]

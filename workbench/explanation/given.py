@@ -1,0 +1,116 @@
+"""What a user gives to be explained: timings, a GPU, a model, and which kernels are of which."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from .. import timings as timing_files
+from ..catalog import GPU, Model
+from ..catalog import gpu as find_gpu
+from ..catalog import model as find_model
+from ..catalog import models as model_ids
+from ..common.arguments import whole_number
+from ..common.errors import CannotRun
+from ..timings.profilers import NoKernels
+from .anchors import with_anchors
+from .assignment import Found, Setting, assign, share
+from .shapes import Shapes
+
+#: GPUs that may share a model's layers where no one says how many [1].
+TPS = (1, 2, 4, 8, 16)
+#: Columns of `measure.columns.TIMING_COLUMNS` that a kernel is known by.
+NEEDED = ("source", "gpu", "framework", "operator_class", "name", "dtype", "m", "n", "k", "time_s")
+Assigned = tuple[list[Found], list[Setting | None]]
+
+
+def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
+    """A table of timings, which may still be in a file."""
+    if isinstance(timings, str | Path):
+        try:
+            return timing_files.read(timings)
+        except NoKernels:
+            return timing_files.read(timings, "torch-cpu")
+    if not isinstance(timings, pd.DataFrame):
+        raise ValueError(f"timings is a {type(timings).__name__}: expected a table of timings.read, or a file")
+    needed = ("source", "gpu", "framework", "operator_class", "name", "dtype", "m", "n", "k", "time_s")
+    for missing in [name for name in needed if name not in timings]:
+        raise ValueError(
+            f"timings has no {missing!r}: expected a table of timings.read, it has {', '.join(timings)[:90]}"
+        )
+    if timings.empty or not (timings.time_s > 0).all():
+        raise ValueError("timings: expected one kernel or more, each with a time_s above 0")
+    return timings.reset_index(drop=True)
+
+
+def checked_setting(step: tuple[int, int, int] | None) -> Setting | None:
+    if step is None:
+        return None
+    if not isinstance(step, tuple | list) or len(step) != 3:
+        raise ValueError(f"step = {step!r}: expected sequences, new tokens and context, such as (8, 1, 1024)")
+    names = ("sequences of step", "new tokens of step", "context of step")
+    setting = Setting(*(whole_number(name, value) for name, value in zip(names, step, strict=True)))
+    if setting.new > setting.context:
+        raise ValueError(f"step = {step!r}: {setting.new} new tokens are more than the context that they are part of")
+    return setting
+
+
+def by_gpu(table: pd.DataFrame, gpu: str | GPU | None) -> Iterator[tuple[GPU, pd.DataFrame]]:
+    """The kernels of each GPU, by what the file calls it."""
+    if gpu is not None:
+        yield find_gpu(gpu), table
+        return
+    for name, rows in table.groupby("gpu", sort=False):
+        try:
+            yield find_gpu(name), rows.reset_index(drop=True)
+        except ValueError as error:
+            raise ValueError(f"gpu is missing: the timings say {str(name)[:60]!r}; {error}"[:195]) from None
+
+
+def by_model(
+    table: pd.DataFrame, given: list[Model] | None, tp: int | None, setting: Setting | None, *, ordered: bool
+) -> Iterator[tuple[Shapes | None, pd.DataFrame, Assigned]]:
+    """The kernels of each model that the names tell apart, with what each is."""
+    said = table["name"].str.rpartition(":")[0] if not ordered else pd.Series("", table.index)
+    for name, rows in table.groupby(said, sort=False):
+        own = rows.reset_index(drop=True)
+        options = _options(str(name), given)
+        tried = [
+            (shapes, with_anchors(own, shapes, assign(own, shapes, ordered=ordered), setting, ordered=ordered))
+            for shapes in _shapes(options, tp)
+        ]
+        if not tried:
+            yield None, own, ([Found(evidence=f"of {name or 'no model'}, which is not asked for")] * len(own), [])
+            continue
+        best = max(tried, key=lambda each: round(share(each[1][0], own.time_s.to_numpy()), 6))
+        yield best[0], own, best[1]
+
+
+def _options(name: str, given: list[Model] | None) -> list[Model]:
+    """Models that kernels may be of whose names begin with one: those given, or of the catalog by that name."""
+    ids = [entry.id for entry in given] if given is not None else list(model_ids())
+    named = [each for each in ids if each == name] or sorted(
+        (each for each in ids if name and (name.startswith(f"{each}-") or each.startswith(f"{name}-"))),
+        key=len, reverse=True,
+    )  # fmt: skip
+    if given is None:
+        if not name:
+            raise ValueError(
+                "model is missing: the kernels' names do not say which it is, as 'llama-3-8b:qkv_proj' does"
+            )
+        return [find_model(each) for each in named[:8]]
+    other = name in model_ids() and name not in ids
+    return [entry for entry in given if entry.id in named] or ([] if other else given)
+
+
+def _shapes(options: list[Model], tp: int | None) -> Iterator[Shapes]:
+    """Models on each number of GPUs that they may be on."""
+    if tp is not None:
+        whole_number("tp", tp)
+    for model in options:
+        for gpus in TPS if tp is None else (tp,):
+            try:
+                yield Shapes(model, gpus)
+            except CannotRun:
+                if tp is not None:
+                    raise

@@ -1,0 +1,122 @@
+"""What assigned kernels work on, and what both time models predict for each of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..calibration.rows import TRAFFIC
+from ..catalog import GPU, kernel_fit
+from ..catalog.dtypes import WIDTH
+from ..kernels import Formats, OperandFormats, operator_time
+from ..kernels.elementwise import elementwise_seconds
+from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step
+from .assignment import Setting
+from .shapes import Shapes
+
+#: What the work of a kernel and its predicted times are called, in the tables of this wing.
+WORK = ("flops", "bytes", "time", "ideal_time", "peak_flop_rate")
+#: Phase of kernels whose sequences are unknown: their tokens are each a sequence of one.
+ANY = "any"
+
+
+@dataclass(frozen=True)
+class Computed:
+    """On what GPU, in which formats and by which kernels the predicted calls run."""
+
+    gpu: GPU
+    formats: Formats  #: as a user asks for them
+    engine: str | None = None
+    time_model: str = "kernel"
+
+    def formats_of(self, shapes: Shapes, dtype: str) -> OperandFormats:
+        """Formats of a model's operands, where a kernel computes in a format ("bf16/fp8": over an fp8 cache)."""
+        asked, (computes, _, cached) = self.formats, dtype.partition("/")
+        if shapes.model.quantization is None and computes in WIDTH:
+            wide = computes if WIDTH[computes] >= 2 else "bf16" if "bf16" in self.gpu.dense_tflops else "fp16"
+            asked = replace(
+                asked, weight=asked.weight or computes, activation=asked.activation or computes,
+                kv=asked.kv or cached or wide, lm_head=asked.lm_head or (None if asked.weight else computes),
+            )  # fmt: skip
+        return asked.of(shapes.part, [self.gpu])
+
+
+def step_of(settings: pd.DataFrame) -> Step:
+    """Steps of so many sequences, new tokens and tokens of context, one a row; the new ones see each other causally."""
+    sizes = {name: settings[name].to_numpy(dtype=float) for name in ("sequences", "new", "context")}
+    return Step(sizes["sequences"], sizes["new"], sizes["context"], sizes["context"] - sizes["new"], sizes["new"])
+
+
+def worked(rows: pd.DataFrame, operator: str, shapes: Shapes, computed: Computed, dtype: str) -> pd.DataFrame:
+    """Work of calls of one operator in one format, and their predicted times.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        A row a call: sequences [1]; new and context [token].
+    operator, shapes, computed, dtype : str, Shapes, Computed, str
+        What runs, of which model, how, and in which format.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `WORK`: flops [FLOP], bytes [byte], time and ideal_time [s], peak_flop_rate [FLOP/s].
+    """
+    formats = computed.formats_of(shapes, dtype)
+    peak = computed.gpu.peak_flop_rate(formats.computes_in(operator))
+    cost = cost_of(operator, step_of(rows), shapes, formats)
+    if cost is None:
+        return pd.DataFrame(np.nan, rows.index, list(WORK))
+    times = {
+        name: operator_time(computed.gpu, cost, peak, time_model, engine=computed.engine)
+        for name, time_model in (("time", computed.time_model), ("ideal_time", "ideal"))
+    }
+    values: Mapping[str, Any] = {"flops": cost.flops, "bytes": cost.bytes, **times, "peak_flop_rate": peak}
+    return pd.DataFrame({name: np.broadcast_to(each, len(rows)) for name, each in values.items()}, rows.index)
+
+
+def cost_of(operator: str, step: Step, shapes: Shapes, formats: OperandFormats) -> Cost | None:
+    """Work of one call of an operator on one GPU of the model's."""
+    if operator in COLLECTIVES:
+        return COLLECTIVES[operator](shapes.model, step, formats.widths, shapes.tp)
+    cost = OPERATORS[operator](shapes.part, step, formats.widths, Conventions())
+    return cost and replace(cost, format=formats.kernel_format(operator))
+
+
+def elementwise_alone(rows: pd.DataFrame, computed: Computed) -> pd.DataFrame:
+    """Elementwise kernels one by one, of m tokens of width n, by what each reads and writes; their FLOPs are unknown.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        name, m, n and dtype of each.
+    computed : Computed
+        The GPU and whose kernels.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `WORK`, NaN where the name says no traffic (`calibration.TRAFFIC`).
+    """
+    name, wide = rows["name"].str.rpartition(":")[2], rows["dtype"].map(WIDTH)
+    moved = (rows.m * rows.n * name.map(TRAFFIC) * wide).to_numpy(dtype=float)
+    ideal = moved / computed.gpu.bandwidth
+    fit: Any = kernel_fit(computed.gpu, "elementwise", "bf16", computed.engine).fit
+    law = np.maximum(elementwise_seconds(fit, computed.gpu, moved, 1), ideal)
+    peak = [computed.gpu.peak_flop_rate(each) for each in rows["dtype"].where(wide.notna(), "fp16")]
+    values = {
+        "flops": np.nan, "bytes": moved, "time": law if computed.time_model == "kernel" else ideal,
+        "ideal_time": ideal, "peak_flop_rate": peak,
+    }  # fmt: skip
+    return pd.DataFrame(values, rows.index)
+
+
+def labels(setting: Setting | None, tokens: float) -> tuple[str, float, float, int]:
+    """Phase, batch size [1], sequence length [token] and candidates [1] of a kernel in a step."""
+    if setting is None:
+        return ANY, tokens, 1, 1
+    if setting.new == setting.context > 1:
+        return "prefill", setting.batch_size, setting.context, 1
+    return "decode", setting.batch_size, setting.context, setting.new
