@@ -9,6 +9,8 @@ import pandas as pd
 
 from .shapes import SCORES, Shapes
 
+#: What a whole forward pass is called among operators.
+PASS = "forward"
 #: Kernels that finish what the one before them began, and no call of their own.
 TAILS = {
     "gemm": re.compile(r"split_?k_?reduc|reduce_splitk", re.I),
@@ -59,6 +61,7 @@ class Walk:
     """A walk over kernels in their order, which knows at each of them what came before it in the forward pass."""
 
     def __init__(self, shapes: Shapes, *, ordered: bool) -> None:
+        """Nothing has come before the first kernel."""
         self.shapes, self.ordered = shapes, ordered
         self.last = -1  # the place of the operator before
         self.step = 0
@@ -69,7 +72,7 @@ class Walk:
 
     def row(self, row: Any) -> Found:
         """What one kernel is."""
-        kind, name = row.operator_class, row.name
+        kind = row.operator_class
         if kind in ("gemm", "moe"):
             return self._product(row)
         if kind.startswith(("attention", "mla")) or (
@@ -78,7 +81,7 @@ class Walk:
             return self._attention(row)
         if kind == "other" and row.n == row.n and row.k == row.k:
             return self._batched(row)
-        return self._rest(kind, name)
+        return self._whole(row) if kind.startswith("forward") else self._rest(row)
 
     # Products --------------------------------------------------------------------------------------------------
 
@@ -108,8 +111,8 @@ class Walk:
             count = len(self.shapes.has)
             return min(known, key=lambda each: (self.shapes.place[each] - self.last - 1) % count)
         named = name.rpartition(":")[2].split("+")
-        said = [each for each in named if each in known]
-        return next((each for each in (*said, *known) if each in self.shapes.fused), (said or known)[0])
+        likely = [each for each in named if each in known] or known
+        return next((each for each in likely if each in self.shapes.fused), likely[0])
 
     def _enter(self, operator: str, tokens: float | None) -> None:
         """Go on to an operator; a step ends at its head, and where the number of tokens changes."""
@@ -165,10 +168,8 @@ class Walk:
         """Attention's scores, or their product with the values: one product for every sequence and head."""
         part, has = self.shapes.part, self.shapes.place
         asked = row.name.rpartition(":")[2]
-        sizes = {
-            "qk": next((kind.qk_dim for kind in part.kinds), None), "pv": next((kind.v_dim for kind in part.kinds), None)
-        }  # fmt: skip
-        fits = [each for each, size in sizes.items() if (row.k if each == "qk" else row.n) == size]
+        sizes = {"qk": [kind.qk_dim for kind in part.kinds], "pv": [kind.v_dim for kind in part.kinds]}
+        fits = [each for each, size in sizes.items() if (row.k if each == "qk" else row.n) in size]
         if len(fits) > 1 and asked in fits:
             fits = [asked]
         elif len(fits) > 1 and self.ordered:
@@ -196,20 +197,25 @@ class Walk:
 
     # All else ----------------------------------------------------------------------------------------------------
 
-    def _rest(self, kind: str, name: str) -> Found:
+    def _whole(self, row: Any) -> Found:
+        """A whole forward pass."""
+        self._next_step()
+        self.steps[self.step] = setting = Setting(int(row.batch_size), int(row.seq_len_q), int(row.seq_len_kv))
+        return Found(PASS, "name", self.step, own=setting)
+
+    def _rest(self, row: Any) -> Found:
         """What is no product: elementwise where it stands between the products of a layer, or by its name."""
+        kind, name = row.operator_class, row.name
         if self.shapes.tp > 1 and REDUCE.search(name):
             return Found("all_reduce", "name", self.step)
         for what, pattern in BESIDES.items():
             if pattern.search(name) and not (what == "sampling" and self.ordered and self._in_layer()):
                 return Found(evidence=f"{what}, no operator of the model", step=self.step)
         if not self.ordered:
+            if kind != "elementwise" or row.m != row.m:
+                return Found(evidence="no sizes, and no order")
             self._next_step()
-            return (
-                Found("elementwise", "name", self.step)
-                if kind == "elementwise"
-                else Found(evidence="no sizes, and no order")
-            )
+            return Found("elementwise", "name", self.step, row.m)
         if self._in_layer():
             return Found("elementwise", "order", self.step)
         if kind == "elementwise" or AROUND.search(name):
@@ -225,7 +231,7 @@ def assign(table: pd.DataFrame, shapes: Shapes, *, ordered: bool) -> tuple[list[
     walk = Walk(shapes, ordered=ordered)
     rows = table.reindex(columns=list(COLUMNS)).itertuples(index=False)
     found = [walk.row(row) for row in rows]
-    steps = walk.steps + [None]  # what follows the last head
+    steps = [*walk.steps, None]  # what follows the last head
     return found, steps
 
 

@@ -13,6 +13,7 @@ from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, LINK, flags, labelled
 from ..kernels import attainable, bound
 from ..operators import COLLECTIVES, OPERATORS
+from .assignment import PASS
 from .rows import KEYS
 from .work import ANY, WORK
 
@@ -110,7 +111,7 @@ def pass_of(ds: xr.Dataset, has: list[str]) -> str:
 def _labels(name: str, values: pd.Series) -> list[Any]:
     """Labels of a dim: operators in the order of the forward pass, sizes as whole numbers, names as they come."""
     if name == "operator":
-        return [each for each in (*OPERATORS, *COLLECTIVES) if each in set(values)]
+        return [each for each in (*OPERATORS, *COLLECTIVES, PASS) if each in set(values)]
     if name in ("batch_size", "seq_len", "candidates", "tp"):
         return sorted({int(value) for value in values})
     if name == "phase":

@@ -107,11 +107,11 @@ def _row(each: Found, setting: Setting | None, tokens: float) -> tuple[object, .
         rows = tokens
         if each.operator == "lm_head" and setting:
             rows = setting.batch_size * (1 if setting.new == setting.context else setting.new)
-    if setting and each.operator != "lm_head" and rows == rows and rows != setting.batch_size * setting.new:
+    if setting and not attends and each.operator != "lm_head" and rows == rows and rows != setting.batch_size * setting.new:
         setting = None if sees(each.operator) == "tokens" else setting
     shown = labels(setting, rows)
-    scored = attends or each.operator in (*SCORES["qk"], *SCORES["pv"]) or sees(each.operator) == "context"
-    if scored and each.rows != each.rows:
+    scored = each.operator in (*SCORES["qk"], *SCORES["pv"]) or sees(each.operator) == "context"
+    if attends or (scored and each.rows != each.rows):
         step = (setting.batch_size, setting.new, setting.context) if setting else (np.nan,) * 3
     else:
         step = (rows, 1, 1)

@@ -13,7 +13,7 @@ from ..catalog.dtypes import WIDTH
 from ..kernels import Formats, OperandFormats, operator_time
 from ..kernels.elementwise import elementwise_seconds
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step
-from .assignment import Setting
+from .assignment import PASS, Setting
 from .shapes import Shapes
 
 #: What the work of a kernel and its predicted times are called, in the tables of this wing.
@@ -31,14 +31,17 @@ class Computed:
     engine: str | None = None
     time_model: str = "kernel"
 
-    def formats_of(self, shapes: Shapes, dtype: str) -> OperandFormats:
-        """Formats of a model's operands, where a kernel computes in a format ("bf16/fp8": over an fp8 cache)."""
+    def formats_of(self, shapes: Shapes, dtype: str, *, head: bool = False) -> OperandFormats:
+        """Formats of a model's operands, where a kernel computes in a format ("bf16/fp8": over an fp8 cache).
+
+        The kernel may be the `head` itself, which of narrow weights is otherwise left in 16 bits.
+        """
         asked, (computes, _, cached) = self.formats, dtype.partition("/")
         if shapes.model.quantization is None and computes in WIDTH:
             wide = computes if WIDTH[computes] >= 2 else "bf16" if "bf16" in self.gpu.dense_tflops else "fp16"
             asked = replace(
                 asked, weight=asked.weight or computes, activation=asked.activation or computes,
-                kv=asked.kv or cached or wide, lm_head=asked.lm_head or (None if asked.weight else computes),
+                kv=asked.kv or cached or wide, lm_head=asked.lm_head or (computes if head else None),
             )  # fmt: skip
         return asked.of(shapes.part, [self.gpu])
 
@@ -64,7 +67,9 @@ def worked(rows: pd.DataFrame, operator: str, shapes: Shapes, computed: Computed
     pd.DataFrame
         Columns `WORK`: flops [FLOP], bytes [byte], time and ideal_time [s], peak_flop_rate [FLOP/s].
     """
-    formats = computed.formats_of(shapes, dtype)
+    if operator == PASS:
+        return _whole_pass(rows, shapes, computed, dtype)
+    formats = computed.formats_of(shapes, dtype, head=operator == "lm_head")
     peak = computed.gpu.peak_flop_rate(formats.computes_in(operator))
     cost = cost_of(operator, step_of(rows), shapes, formats)
     if cost is None:
@@ -75,6 +80,18 @@ def worked(rows: pd.DataFrame, operator: str, shapes: Shapes, computed: Computed
     }
     values: Mapping[str, Any] = {"flops": cost.flops, "bytes": cost.bytes, **times, "peak_flop_rate": peak}
     return pd.DataFrame({name: np.broadcast_to(each, len(rows)) for name, each in values.items()}, rows.index)
+
+
+def _whole_pass(rows: pd.DataFrame, shapes: Shapes, computed: Computed, dtype: str) -> pd.DataFrame:
+    """All operators of a forward pass, each times its calls; the logits are those of a prompt's last token."""
+    formats, total = computed.formats_of(shapes, dtype), pd.DataFrame(0.0, rows.index, list(WORK))
+    prompt = rows.new.eq(rows.context) & rows.new.gt(1)
+    for name in shapes.fused:
+        sized = rows.assign(new=rows.new.mask(prompt, 1)) if name == "lm_head" else rows
+        cost = cost_of(name, step_of(sized.iloc[:1]), shapes, formats)
+        if cost is not None:
+            total += worked(sized, name, shapes, computed, dtype) * cost.calls
+    return total.assign(peak_flop_rate=computed.gpu.peak_flop_rate(formats.computes_in(shapes.fused[0])))
 
 
 def cost_of(operator: str, step: Step, shapes: Shapes, formats: OperandFormats) -> Cost | None:

@@ -16,6 +16,7 @@ from ..files.writing import whole
 from ..measure.columns import SIZES
 from .cells import Cells
 from .cpu_traces import read_cpu_trace
+from .passes import read_passes
 from .profilers import read_ncu, read_trace
 from .tables import PARQUET, read_aiconfigurator, read_vidur, read_workbench
 
@@ -23,6 +24,7 @@ from .tables import PARQUET, read_aiconfigurator, read_vidur, read_workbench
 TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
     "workbench": read_workbench, "vidur": read_vidur, "aiconfigurator": read_aiconfigurator, "ncu": read_ncu,
     "torch": read_trace, "torch-cpu": read_cpu_trace,
+    "passes": read_passes,
 }  # fmt: skip
 
 #: Of a text format: what one of its first lines has in it.
@@ -30,6 +32,7 @@ TIMING_MARKS = {
     "workbench": ("operator_class", "time_s"),
     "vidur": ("time_stats.", "num_tensor_parallel_workers"),
     "aiconfigurator": ("op_name", "latency"),
+    "passes": ("model", "phase", "batch_size", "seq_len", "time_s"),
     "ncu": ('"Kernel Name"',),
 }
 FIRST_LINES, FIRST_CHARACTERS = 2000, 2**22  # a profiled program's own output may come before its profile

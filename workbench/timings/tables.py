@@ -36,6 +36,8 @@ def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
     texts = {name: cells.text(name).map(as_given) for name in TEXTS} | {
         "operator_class": cells.text("operator_class", OPERATOR_CLASSES)
     }
+    sized = [name for name in SIZES if name in cells.frame]
+    cells.frame[sized] = cells.frame[sized].replace("0", "")  # as some write what a kernel does not have
     sizes = {name: cells.number(name, optional=True) for name in SIZES}
     return cells.table(**texts, **sizes, time_s=cells.number("time_s", TIME)), cells
 
