@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 else:
     _HOME = {
         "GPU": "catalog", "Model": "catalog", "gpu": "catalog", "gpus": "catalog", "model": "catalog",
-        "models": "catalog", "explain": "explanation", "explore": "explorer", "forward_pass": "grid", "from_hf_config": "hugging_face",
-        "roofline_grid": "grid", "best": "search", "estimates": "search", "pareto": "search",
-        "measured": "tables", "measurements": "tables",
+        "models": "catalog", "explain": "explanation", "explore": "explorer", "forward_pass": "grid",
+        "from_hf_config": "hugging_face", "roofline_grid": "grid", "best": "search", "estimates": "search",
+        "pareto": "search", "measured": "tables", "measurements": "tables",
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:

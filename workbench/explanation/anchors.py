@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pandas as pd
 
@@ -49,7 +50,7 @@ def with_anchors(
     before, after = layout
     edges = [-1, *marks, len(found)]
     step, layers = 0, 0
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in pairwise(edges):
         gap = [i for i in range(left + 1, right) if found[i].evidence == NO_SIZES]
         first, last = left < 0, right == len(found)
         names = _names(len(gap), before, after, first=first, last=last)
@@ -79,8 +80,7 @@ NO_SIZES = "a product without sizes"
 def _layout(found: list[Found], shapes: Shapes, marks: list[int]) -> tuple[list[str], list[str]] | None:
     """Products before and after attention in a layer, as most gaps between attention calls have them."""
     counts = Counter(
-        sum(each.evidence == NO_SIZES for each in found[left + 1 : right])
-        for left, right in zip(marks, marks[1:], strict=False)
+        sum(each.evidence == NO_SIZES for each in found[left + 1 : right]) for left, right in pairwise(marks)
     )
     if not counts:
         return None

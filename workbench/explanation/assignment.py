@@ -54,7 +54,24 @@ class Found:
     also: tuple[str, ...] = ()  #: other operators that it may be, of the same sizes
 
 
-COLUMNS = ("operator_class", "name", "m", "n", "k", "batch_size", "seq_len_q", "seq_len_kv", "n_heads", "head_dim")
+COLUMNS = (
+    "operator_class",
+    "name",
+    "m",
+    "n",
+    "k",
+    "batch_size",
+    "seq_len_q",
+    "seq_len_kv",
+    "n_heads",
+    "head_dim",
+    "n_experts",
+)
+
+
+def experts_of(row: Any) -> float:
+    """Experts of a grouped product [1], NaN where it does not say; some files have them where others have sequences."""
+    return float(row.n_experts if row.n_experts == row.n_experts else row.batch_size)
 
 
 class Walk:
@@ -97,11 +114,20 @@ class Walk:
             tokens = row.n  # the weights came first
         if not known:
             return Found(evidence=f"no product of {self.shapes.model.id} has n = {row.n:.0f}, k = {row.k:.0f}")
+        if kind == "moe" and (wrong := self._experts(row)):
+            return Found(evidence=wrong)
         operator = self._chosen(known, row.name)
         self._enter(operator, tokens)
         others = tuple(each for each in known if each != operator)
         how = "sizes" if not others else "sizes, order" if self.ordered else "sizes, name"
         return Found(operator, how, self.step, tokens, also=() if self.ordered else others)
+
+    def _experts(self, row: Any) -> str:
+        """Why a grouped product is not the model's, as far as it says how many experts it has."""
+        given, own = experts_of(row), self.shapes.part.moe
+        if own is None or given != given or given == own.n_experts:
+            return ""
+        return f"{given:.0f} experts, of which {self.shapes.model.id} has {own.n_experts}"
 
     def _chosen(self, known: list[str], name: str) -> str:
         """Of operators of the same sizes the next one in the order of the layer; without an order the one named."""

@@ -37,21 +37,28 @@ def explained_grid(rows: pd.DataFrame, cards: dict[str, GPU], l2_bandwidth: floa
     coords = {name: _labels(name, rows[name]) for name in several}
     shape = tuple(len(labels) for labels in coords.values())
     check_memory(f"an explanation of {prod(shape):,} cells", 8.0 * 15 * prod(shape), "explain fewer models at once")
-    places = tuple(
-        pd.Index(labels).get_indexer(total.index.get_level_values(i)) for i, labels in enumerate(coords.values())
-    )
+    at = [total.index.get_level_values(i) for i in range(len(several))]
+    places = tuple(pd.Index(coords[name]).get_indexer(each) for name, each in zip(several, at, strict=True))
     dense = {}
     for name, series in values.items():
         dense[name] = np.full(shape, np.nan)
         dense[name][places] = series.to_numpy(dtype=float)
     peak = _peaks(rows, coords)
     bandwidth = np.array([cards[name].bandwidth for name in coords["gpu"]])
-    return _labelled(dense, coords, peak, bandwidth, l2_bandwidth)
+    return _labelled(dense, coords, peak, bandwidth, l2_bandwidth, _calls(rows, coords))
+
+
+def _calls(rows: pd.DataFrame, coords: dict[str, list[Any]]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Calls per forward pass [1], 0 where a model was not measured to run an operator; their dims."""
+    dims = tuple(dim for dim in ("model", "operator", "tp") if dim in coords)
+    full = pd.MultiIndex.from_product([coords[dim] for dim in dims])
+    calls = rows.groupby([*dims]).per_pass.first().reindex(full).fillna(0.0)
+    return dims, calls.to_numpy(dtype=float).reshape([len(coords[dim]) for dim in dims])
 
 
 def _labelled(
     dense: dict[str, np.ndarray], coords: dict[str, list[Any]], peak: tuple[tuple[str, ...], np.ndarray],
-    bandwidth: np.ndarray, l2_bandwidth: float | None,
+    bandwidth: np.ndarray, l2_bandwidth: float | None, calls: tuple[tuple[str, ...], np.ndarray],
 ) -> xr.Dataset:  # fmt: skip
     """The variables of a grid out of what was measured and predicted in each cell."""
     dims = tuple(coords)
@@ -59,14 +66,16 @@ def _labelled(
     wide = peaks.reshape([len(coords[dim]) if dim in peak_dims else 1 for dim in dims])
     rate = bandwidth.reshape(-1, *[1] * (len(dims) - 1))
     intensity = dense["flops"] / dense["bytes"]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # of cells where nothing was measured
+        roof = attainable(intensity, wide, rate)
         limit = np.where(np.isnan(intensity), ABSENT, bound(intensity, wide / rate)).astype(np.int8)
     linked = [name in COLLECTIVES for name in coords["operator"]]
     limit[:, :, linked] = np.where(np.isnan(dense["measured_time"][:, :, linked]), ABSENT, LINK)
     variables: dict[str, tuple[tuple[str, ...], Any]] = {
-        "flops": (dims, dense["flops"]), "bytes": (dims, dense["bytes"]), "intensity": (dims, intensity),
+        "flops": (dims, dense["flops"]), "bytes": (dims, dense["bytes"]), "calls": calls,
+        "intensity": (dims, intensity),
         "peak_flop_rate": (peak_dims, peaks), "bandwidth": (("gpu",), bandwidth),
-        "ridge_point": (peak_dims, (peaks.T / bandwidth).T), "attainable": (dims, attainable(intensity, wide, rate)),
+        "ridge_point": (peak_dims, (peaks.T / bandwidth).T), "attainable": (dims, roof),
         "time": (dims, dense["time"]), "measured_time": (dims, dense["measured_time"]),
         "ideal_time": (dims, dense["ideal_time"]), "performance": (dims, dense["flops"] / dense["measured_time"]),
         "bound": (dims, limit), "measured_calls": (dims, dense["measured_calls"]), "kernels": (dims, dense["kernels"]),

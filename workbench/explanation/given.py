@@ -12,9 +12,8 @@ from ..catalog import model as find_model
 from ..catalog import models as model_ids
 from ..common.arguments import whole_number
 from ..common.errors import CannotRun
-from ..timings.profilers import NoKernels
 from .anchors import with_anchors
-from .assignment import Found, Setting, assign, share
+from .assignment import Found, Setting, assign, experts_of, share
 from .shapes import Shapes
 
 #: GPUs that may share a model's layers where no one says how many [1].
@@ -27,16 +26,12 @@ Assigned = tuple[list[Found], list[Setting | None]]
 def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
     """A table of timings, which may still be in a file."""
     if isinstance(timings, str | Path):
-        try:
-            return timing_files.read(timings)
-        except NoKernels:
-            return timing_files.read(timings, "torch-cpu")
+        return timing_files.read_any(timings)
     if not isinstance(timings, pd.DataFrame):
         raise ValueError(f"timings is a {type(timings).__name__}: expected a table of timings.read, or a file")
-    needed = ("source", "gpu", "framework", "operator_class", "name", "dtype", "m", "n", "k", "time_s")
-    for missing in [name for name in needed if name not in timings]:
+    for missing in [name for name in NEEDED if name not in timings]:
         raise ValueError(
-            f"timings has no {missing!r}: expected a table of timings.read, it has {', '.join(timings)[:90]}"
+            f"timings has no {missing!r}: expected a table of timings.read, it has {', '.join(map(str, timings.columns))[:90]}"
         )
     if timings.empty or not (timings.time_s > 0).all():
         raise ValueError("timings: expected one kernel or more, each with a time_s above 0")
@@ -44,6 +39,7 @@ def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
 
 
 def checked_setting(step: tuple[int, int, int] | None) -> Setting | None:
+    """What a step works on, as a user gives it."""
     if step is None:
         return None
     if not isinstance(step, tuple | list) or len(step) != 3:
@@ -62,7 +58,7 @@ def by_gpu(table: pd.DataFrame, gpu: str | GPU | None) -> Iterator[tuple[GPU, pd
         return
     for name, rows in table.groupby("gpu", sort=False):
         try:
-            yield find_gpu(name), rows.reset_index(drop=True)
+            yield find_gpu(str(name)), rows.reset_index(drop=True)
         except ValueError as error:
             raise ValueError(f"gpu is missing: the timings say {str(name)[:60]!r}; {error}"[:195]) from None
 
@@ -77,7 +73,7 @@ def by_model(
         options = _options(str(name), given)
         tried = [
             (shapes, with_anchors(own, shapes, assign(own, shapes, ordered=ordered), setting, ordered=ordered))
-            for shapes in _shapes(options, tp)
+            for shapes in _shapes(options, tp, own)
         ]
         if not tried:
             yield None, own, ([Found(evidence=f"of {name or 'no model'}, which is not asked for")] * len(own), [])
@@ -103,14 +99,18 @@ def _options(name: str, given: list[Model] | None) -> list[Model]:
     return [entry for entry in given if entry.id in named] or ([] if other else given)
 
 
-def _shapes(options: list[Model], tp: int | None) -> Iterator[Shapes]:
-    """Models on each number of GPUs that they may be on."""
+def _shapes(options: list[Model], tp: int | None, rows: pd.DataFrame) -> Iterator[Shapes]:
+    """Models on each number of GPUs that they may be on, with all of their experts or as many as kernels have."""
     if tp is not None:
         whole_number("tp", tp)
+    grouped = rows[rows.operator_class == "moe"].reindex(columns=["n_experts", "batch_size"])
+    counts = {experts_of(row) for row in grouped.itertuples(index=False)}
     for model in options:
+        own = model.moe.n_experts if model.moe else 0
+        parts = [int(few) for few in sorted(counts) if 0 < few < own and own % few == 0]
         for gpus in TPS if tp is None else (tp,):
             try:
-                yield Shapes(model, gpus)
+                yield from (Shapes(model, gpus, experts) for experts in (None, *parts))
             except CannotRun:
                 if tp is not None:
                     raise

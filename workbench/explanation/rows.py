@@ -7,8 +7,8 @@ import pandas as pd
 
 from ..operators import sees
 from .assignment import Found, Setting
-from .shapes import SCORES, Shapes
-from .work import ANY, WORK, Computed, elementwise_alone, labels, worked
+from .shapes import ATTENTION, SCORES, Shapes
+from .work import ANY, WORK, Computed, calls_in_a_pass, elementwise_alone, labels, worked
 
 #: What tells the points of a chart apart, in the order of a grid's dims.
 KEYS = (
@@ -39,7 +39,7 @@ def assigned_rows(
     Returns
     -------
     pd.DataFrame
-        Columns `KEYS`, `MEASURED` and `work.WORK`, evidence and also.
+        Columns `KEYS`, `MEASURED` and `work.WORK`, per_pass, calls in a forward pass [1], evidence and also.
     """
     calls = _calls(table, found, steps)
     calls = calls[calls.operator != ""]
@@ -58,8 +58,8 @@ def assigned_rows(
         alone = part.evidence.eq(ALONE)
         work = [worked(part[~alone], str(operator), shapes, computed, str(dtype))] if not alone.all() else []
         work += [elementwise_alone(part[alone], computed)] if alone.any() else []
-        parts.append(part.join(pd.concat(work)))
-    columns = [*KEYS, *MEASURED, *WORK, "evidence", "also"]
+        parts.append(part.join(pd.concat(work)).assign(per_pass=calls_in_a_pass(str(operator), shapes)))
+    columns = [*KEYS, *MEASURED, *WORK, "per_pass", "evidence", "also"]
     return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 
 
@@ -107,7 +107,13 @@ def _row(each: Found, setting: Setting | None, tokens: float) -> tuple[object, .
         rows = tokens
         if each.operator == "lm_head" and setting:
             rows = setting.batch_size * (1 if setting.new == setting.context else setting.new)
-    if setting and not attends and each.operator != "lm_head" and rows == rows and rows != setting.batch_size * setting.new:
+    if (
+        setting
+        and not attends
+        and each.operator != "lm_head"
+        and rows == rows
+        and rows != setting.batch_size * setting.new
+    ):
         setting = None if sees(each.operator) == "tokens" else setting
     shown = labels(setting, rows)
     scored = each.operator in (*SCORES["qk"], *SCORES["pv"]) or sees(each.operator) == "context"
@@ -129,7 +135,7 @@ def _formats(calls: pd.DataFrame, table: pd.DataFrame, *, ordered: bool) -> pd.S
 
 def _layers(calls: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
     """The elementwise kernels of each step together, as calls of as many layers as the step has."""
-    attends = calls.operator.str.contains("attention|qk")
+    attends = calls.operator.isin([*ATTENTION, *SCORES["qk"]])
     deepest = calls[~whole & calls.operator.ne("lm_head")].groupby(["step", "operator"]).size()
     layers = calls[attends].groupby("step").size()
     layers = layers.reindex(calls.step.unique()).fillna(deepest.groupby("step").min())
@@ -159,8 +165,8 @@ def _generations(calls: pd.DataFrame) -> pd.Series:
 
 def unassigned_rows(table: pd.DataFrame, found: Iterable[Found]) -> pd.DataFrame:
     """What could not be assigned, by kernel: calls [1], time [s], and why."""
-    why = [None if each.operator else each.evidence for each in found]
-    left = table.assign(why=why)[["name", "time_s", "why"]].dropna(subset="why")
+    why = pd.Series(["" if each.operator else each.evidence for each in found], table.index, dtype=object)
+    left = table.assign(why=why)[["name", "time_s", "why"]][why.ne("")]
     groups = left.groupby(["name", "why"], sort=False).time_s.agg(["size", "sum"]).reset_index()
     groups = groups.rename(columns={"name": "kernel", "size": "calls", "sum": "time_s"})
     return groups.sort_values("time_s", ascending=False)[["kernel", "calls", "time_s", "why"]]

@@ -18,10 +18,15 @@ class Shapes:
 
     model: Model  #: of the catalog
     tp: int = 1  #: GPUs that share every layer [1]
+    experts: int | None = None  #: of the routed ones, how many are on it where others hold the rest [1]
     part: Model = field(init=False)  #: what one of them runs
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "part", shard(self.model, self.tp))
+        """Cut the model; `CannotRun` where it cannot be shared evenly."""
+        part = shard(self.model, self.tp)
+        if self.experts is not None and part.moe is not None:
+            part = part.model_copy(update={"moe": part.moe.model_copy(update={"n_experts": self.experts})})
+        object.__setattr__(self, "part", part)
 
     @cached_property
     def has(self) -> list[str]:

@@ -94,6 +94,14 @@ def _whole_pass(rows: pd.DataFrame, shapes: Shapes, computed: Computed, dtype: s
     return total.assign(peak_flop_rate=computed.gpu.peak_flop_rate(formats.computes_in(shapes.fused[0])))
 
 
+def calls_in_a_pass(operator: str, shapes: Shapes) -> int:
+    """Calls of an operator in a forward pass of a model [1]."""
+    if operator == PASS:
+        return 1
+    cost = cost_of(operator, Step(1, 1, 1, 1), shapes, Formats().of(shapes.part))
+    return cost.calls if cost else 0
+
+
 def cost_of(operator: str, step: Step, shapes: Shapes, formats: OperandFormats) -> Cost | None:
     """Work of one call of an operator on one GPU of the model's."""
     if operator in COLLECTIVES:

@@ -42,9 +42,13 @@ def _place(call: Call) -> tuple[str, float, float]:
 
 def _calls(path: Path, problems: Problems) -> Iterator[Call]:
     """Every operator call of a trace."""
-    texts, number = Texts(path), -1
-    for place, _, event in json_events(path, ("traceEvents.item", "item"), lambda: f"event {number + 1}: "):
-        number += place in ("traceEvents.item", "item")
+    texts, number, items = Texts(path), -1, ("traceEvents.item", "item")
+
+    def at() -> str:
+        return f"event {number + 1}: "
+
+    for place, _, event in json_events(path, items, at):
+        number += place in items
         if not isinstance(event, dict) or event.get("cat") != "cpu_op":
             continue
         begin, time, args = event.get("ts"), event.get("dur"), event.get("args")

@@ -17,7 +17,7 @@ from ..measure.columns import SIZES
 from .cells import Cells
 from .cpu_traces import read_cpu_trace
 from .passes import read_passes
-from .profilers import read_ncu, read_trace
+from .profilers import NoKernels, read_ncu, read_trace
 from .tables import PARQUET, read_aiconfigurator, read_vidur, read_workbench
 
 #: The reader of each format.
@@ -77,6 +77,30 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
         table["gpu"] = gpu
     table.attrs = {"format": format, "header": cells.header, "problems": cells.problems.told()}
     return table
+
+
+def read_any(path: str | Path) -> pd.DataFrame:
+    """Read kernel timings, or in a trace of PyTorch's profiler without a GPU the operators that ran on the CPU.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read`.
+
+    Returns
+    -------
+    pd.DataFrame
+        As of `read`, times in [s].
+
+    Raises
+    ------
+    ValueError
+        As `read` does.
+    """
+    try:
+        return read(path)
+    except NoKernels:
+        return read(path, "torch-cpu")
 
 
 def recognize(path: Path) -> str:
