@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from .assignment import Found, Setting
+from .assignment import BESIDES, NO_SIZES, TAIL, Found, Setting, settled
 from .shapes import Shapes
 
 
@@ -41,12 +41,12 @@ def with_anchors(
     found, steps = assigned
     unsized = [i for i, each in enumerate(found) if each.evidence == NO_SIZES]
     if not ordered or not unsized or not shapes.attention:
-        return found, [step or setting for step in steps]
+        return settled(found, ordered=ordered), [step or setting for step in steps]
     found = list(found)
     marks = [i for i, each in enumerate(found) if each.operator == shapes.attention and not each.tail]
     layout = _layout(found, shapes, marks)
     if layout is None:
-        return found, [step or setting for step in steps]
+        return settled(found, ordered=ordered), [step or setting for step in steps]
     before, after = layout
     edges = [-1, *marks, len(found)]
     step, layers = 0, 0
@@ -70,11 +70,8 @@ def with_anchors(
         if not last:
             found[right] = replace(found[right], step=step)
             layers += 1
-    return _repeated(table, found), [setting] * (step + 2)
-
-
-#: Why a product is not assigned by `assignment.assign` that may be by its place.
-NO_SIZES = "a product without sizes"
+    found = _without_sampling(table, _with_tails(_repeated(table, found)))
+    return settled(found, ordered=ordered), [setting] * (step + 2)
 
 
 def _layout(found: list[Found], shapes: Shapes, marks: list[int]) -> tuple[list[str], list[str]] | None:
@@ -113,3 +110,24 @@ def _repeated(table: pd.DataFrame, found: list[Found]) -> list[Found]:
         else each
         for name, each in zip(table["name"], found, strict=True)
     ]
+
+
+def _with_tails(found: list[Found]) -> list[Found]:
+    """What finishes a product, as that product's."""
+    last, result = "", []
+    for each in found:
+        if each.evidence in ("order", "repetition") and each.operator != "elementwise":
+            last = each.operator
+        result.append(replace(each, operator=last, evidence="name") if last and each.evidence == TAIL else each)
+    return result
+
+
+def _without_sampling(table: pd.DataFrame, found: list[Found]) -> list[Found]:
+    """Kernels that draw a token after the head, which is not known before products are assigned, as what they are."""
+    head, result = False, []
+    for name, each in zip(table["name"], found, strict=True):
+        if each.operator not in ("", "elementwise"):
+            head = each.operator == "lm_head"
+        drawn = head and each.operator == "elementwise" and BESIDES["sampling"].search(name)
+        result.append(Found(evidence="sampling, no operator of the model", step=each.step) if drawn else each)
+    return result

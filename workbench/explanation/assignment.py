@@ -11,6 +11,8 @@ from .shapes import SCORES, Shapes
 
 #: What a whole forward pass is called among operators.
 PASS = "forward"
+#: Why a product, or what finishes it, is not assigned as long as its place is not looked at (`anchors`).
+NO_SIZES, TAIL = "a product without sizes", "the rest of a product without sizes"
 #: Kernels that finish what the one before them began, and no call of their own.
 TAILS = {
     "gemm": re.compile(r"split_?k_?reduc|reduce_splitk", re.I),
@@ -81,6 +83,7 @@ class Walk:
         """Nothing has come before the first kernel."""
         self.shapes, self.ordered = shapes, ordered
         self.last = -1  # the place of the operator before
+        self.unsized = False  # whether the product before said no sizes
         self.step = 0
         self.tokens: float | None = None  # of this step
         self.steps: list[Setting | None] = [None]
@@ -90,6 +93,9 @@ class Walk:
     def row(self, row: Any) -> Found:
         """What one kernel is."""
         kind = row.operator_class
+        if (self.unsized or self.last >= 0) and TAILS["gemm"].search(row.name):
+            operator = "" if self.unsized else self.shapes.has[self.last]
+            return Found(operator, "name" if operator else TAIL, self.step, tail=True)
         if kind in ("gemm", "moe"):
             return self._product(row)
         if kind.startswith(("attention", "mla")) or (
@@ -103,10 +109,10 @@ class Walk:
     # Products --------------------------------------------------------------------------------------------------
 
     def _product(self, row: Any) -> Found:
-        if TAILS["gemm"].search(row.name) and self.last >= 0:
-            return Found(self.shapes.has[self.last], "name", self.step, tail=True)
         if row.n != row.n or row.k != row.k:
-            return Found(evidence="a product without sizes", step=self.step)
+            self.unsized = True
+            return Found(evidence=NO_SIZES, step=self.step)
+        self.unsized = False
         kind = "moe" if row.operator_class == "moe" else "gemm"
         known = self.shapes.products.get((kind, row.n, row.k))
         tokens = row.m
@@ -256,9 +262,20 @@ def assign(table: pd.DataFrame, shapes: Shapes, *, ordered: bool) -> tuple[list[
     """What every kernel of a table is, and what the steps work on that they are in."""
     walk = Walk(shapes, ordered=ordered)
     rows = table.reindex(columns=list(COLUMNS)).itertuples(index=False)
-    found = [walk.row(row) for row in rows]
-    steps = [*walk.steps, None]  # what follows the last head
-    return found, steps
+    return [walk.row(row) for row in rows], [*walk.steps, None]  # one more, for what follows the last head
+
+
+def settled(found: list[Found], *, ordered: bool) -> list[Found]:
+    """Without elementwise kernels of steps in which nothing else is the model's."""
+    steps = {each.step for each in found if each.operator not in ("", "elementwise")}
+    last = max(steps, default=-1)
+    why = "in no step that has a product or attention of the model"
+    return [
+        Found(evidence=why, step=each.step)
+        if ordered and each.operator == "elementwise" and each.step not in steps and each.step - 1 != last
+        else each
+        for each in found
+    ]
 
 
 def share(found: list[Found], times: np.ndarray) -> float:

@@ -70,8 +70,8 @@ def explain(
         predicted `time` and `ideal_time` of a call beside the `measured_time` [s]; `performance` is the measured one
         [FLOP/s]; `measured_calls` and `kernels` are how many it is the mean of [1]; where a profiler counted bytes,
         `measured_bytes` [byte] and `measured_intensity` [FLOP/byte]. Phase "any" has kernels of so many tokens
-        (batch_size), of whose sequences nothing is known. Candidates, tp, dtype and framework are dims where there are
-        several. Attributes: `assigned_share` [1], `unassigned` and `ambiguous` (JSON: `tables.unassigned`).
+        (batch_size, 0 if unknown), of whose sequences nothing is known. Candidates, tp, dtype and framework are dims
+        where there are several. Attributes: `assigned_share` [1], `unassigned` and `ambiguous` (JSON: `tables.unassigned`).
 
     Raises
     ------
@@ -92,6 +92,8 @@ def explain(
             if shapes is None:
                 continue
             part = assigned_rows(own, found, steps, shapes, computed, ordered=ordered)
+            if part.empty:
+                continue
             parts.append(part)
             has += shapes.has
             also += [f"{a}: the sizes of {b}, too" for a, b in zip(part.operator, part.also, strict=True) if b]

@@ -30,9 +30,8 @@ def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
     if not isinstance(timings, pd.DataFrame):
         raise ValueError(f"timings is a {type(timings).__name__}: expected a table of timings.read, or a file")
     for missing in [name for name in NEEDED if name not in timings]:
-        raise ValueError(
-            f"timings has no {missing!r}: expected a table of timings.read, it has {', '.join(map(str, timings.columns))[:90]}"
-        )
+        has = ", ".join(map(str, timings.columns))[:90]
+        raise ValueError(f"timings has no {missing!r}: expected a table of timings.read, it has {has}")
     if timings.empty or not (timings.time_s > 0).all():
         raise ValueError("timings: expected one kernel or more, each with a time_s above 0")
     return timings.reset_index(drop=True)

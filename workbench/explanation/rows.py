@@ -8,7 +8,7 @@ import pandas as pd
 from ..operators import sees
 from .assignment import Found, Setting
 from .shapes import ATTENTION, SCORES, Shapes
-from .work import ANY, WORK, Computed, calls_in_a_pass, elementwise_alone, labels, worked
+from .work import WORK, Computed, calls_in_a_pass, elementwise_alone, labels, worked
 
 #: What tells the points of a chart apart, in the order of a grid's dims.
 KEYS = (
@@ -43,6 +43,8 @@ def assigned_rows(
     """
     calls = _calls(table, found, steps)
     calls = calls[calls.operator != ""]
+    if calls.empty:
+        return pd.DataFrame()
     calls["dtype"] = _formats(calls, table, ordered=ordered)
     whole = calls.operator.eq("elementwise")
     if ordered and whole.any():
@@ -60,7 +62,7 @@ def assigned_rows(
         work += [elementwise_alone(part[alone], computed)] if alone.any() else []
         parts.append(part.join(pd.concat(work)).assign(per_pass=calls_in_a_pass(str(operator), shapes)))
     columns = [*KEYS, *MEASURED, *WORK, "per_pass", "evidence", "also"]
-    return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
+    return pd.concat(parts)[columns].astype(dict.fromkeys([*MEASURED, *WORK], float))
 
 
 def _calls(table: pd.DataFrame, found: list[Found], steps: list[Setting | None]) -> pd.DataFrame:
@@ -148,7 +150,8 @@ def _layers(calls: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
     first["calls"] = layers.reindex(first.index)
     first["kernels"], first["time_s"] = steps.kernels.sum(), steps.time_s.sum()
     first["dram_bytes"] = steps.dram_bytes.sum(min_count=1)
-    first["phase"] = first.phase.fillna(ANY)
+    for name, value in zip(setting, labels(None, np.nan), strict=False):
+        first[name] = first[name].fillna(value)
     return first.reset_index()
 
 

@@ -139,9 +139,9 @@ def elementwise_alone(rows: pd.DataFrame, computed: Computed) -> pd.DataFrame:
 
 
 def labels(setting: Setting | None, tokens: float) -> tuple[str, float, float, int]:
-    """Phase, batch size [1], sequence length [token] and candidates [1] of a kernel in a step."""
+    """Phase, batch size [1], sequence length [token] and candidates [1] of a kernel in a step, 0 if unknown."""
     if setting is None:
-        return ANY, tokens, 1, 1
+        return (ANY, tokens, 1, 1) if tokens == tokens else (ANY, 0, 0, 1)
     if setting.new == setting.context > 1:
         return "prefill", setting.batch_size, setting.context, 1
     return "decode", setting.batch_size, setting.context, setting.new

@@ -52,7 +52,7 @@ def ceilings(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
             ax.plot([], [], color=colors[0], marker=marker, label=f"{gpu}: {', '.join([slope, *flats])}", **style)
             slope, flats = "_", ["_"] * len(flats)  # matplotlib leaves such labels out of the legend
         if "l2_bandwidth" in card and np.isfinite(l2 := card.l2_bandwidth.item()):
-            above = {"color": COLORS["sky"], "linestyle": "-.", "linewidth": 1.2, "zorder": 1.4}
+            above: dict[str, Any] = {"color": COLORS["sky"], "linestyle": "-.", "linewidth": 1.2, "zorder": 1.4}
             ax.plot(
                 *(np.array([1e-6, peaks[-1] / l2]) * rate for rate in (1, l2)), label=f"L2 {l2 / 1e9:,.4g}GB/s", **above
             )
@@ -130,8 +130,8 @@ def roofline(
         ax.set_xlim(min(0.6, 0.6 * measured.intensity.min().item()), max(2.5 * most, 1e3))
         return finish(ax, title, measured.sizes["gpu"])
     ds = _with_dims(ds)
-    above = measured is not None and "l2_bandwidth" in measured and "l2_bandwidth" not in ds
-    ax = ceilings(ds.assign(l2_bandwidth=measured.l2_bandwidth) if measured is not None and above else ds, ax)
+    l2 = measured is not None and "l2_bandwidth" in measured and "l2_bandwidth" not in ds
+    ax = ceilings(ds.assign(l2_bandwidth=measured.l2_bandwidth) if measured is not None and l2 else ds, ax)
     chosen = dict(series or default_series(ds))
     if highlight is not None and highlight not in chosen:
         raise ValueError(f"highlight {highlight!r} is not a series of this chart: {', '.join(chosen)}")
