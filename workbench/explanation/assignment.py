@@ -272,7 +272,7 @@ def settled(found: list[Found], *, ordered: bool) -> list[Found]:
     why = "in no step that has a product or attention of the model"
     return [
         Found(evidence=why, step=each.step)
-        if ordered and each.operator == "elementwise" and each.step not in steps and each.step - 1 != last
+        if ordered and each.operator == "elementwise" and each.step not in steps and (last < 0 or each.step - 1 != last)
         else each
         for each in found
     ]

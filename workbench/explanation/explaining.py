@@ -71,7 +71,7 @@ def explain(
         [FLOP/s]; `measured_calls` and `kernels` are how many it is the mean of [1]; where a profiler counted bytes,
         `measured_bytes` [byte] and `measured_intensity` [FLOP/byte]. Phase "any" has kernels of so many tokens
         (batch_size, 0 if unknown), of whose sequences nothing is known. Candidates, tp, dtype and framework are dims
-        where there are several. Attributes: `assigned_share` [1], `unassigned` and `ambiguous` (JSON: `tables.unassigned`).
+        where there are several. Attributes: `assigned_share` [1], `unassigned` (JSON: `tables.unassigned`), `ambiguous`.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def explain(
             also += [f"{a}: the sizes of {b}, too" for a, b in zip(part.operator, part.also, strict=True) if b]
     rows, unassigned = pd.concat(parts) if parts else pd.DataFrame(), pd.concat(left)
     if rows.empty:
-        why = unassigned.why.iloc[0] if len(unassigned) else "the table is empty"
+        why = min(unassigned.why, key=lambda reason: not reason.startswith("no "))
         raise ValueError(f"no kernel could be assigned to {_names(given)}: {why}"[:195])
     cards = {card.id: card for card, _ in by_gpu(table, gpu)}
     ds = explained_grid(rows, cards, l2_bandwidth)

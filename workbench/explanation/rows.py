@@ -1,6 +1,7 @@
 """Assigned kernels as rows: what each is, what it works on, and what is predicted for it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -150,8 +151,8 @@ def _layers(calls: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
     first["calls"] = layers.reindex(first.index)
     first["kernels"], first["time_s"] = steps.kernels.sum(), steps.time_s.sum()
     first["dram_bytes"] = steps.dram_bytes.sum(min_count=1)
-    for name, value in zip(setting, labels(None, np.nan), strict=False):
-        first[name] = first[name].fillna(value)
+    nothing: dict[str, Any] = dict(zip(setting, labels(None, np.nan), strict=False))
+    first = first.fillna(nothing)
     return first.reset_index()
 
 
