@@ -93,6 +93,8 @@ SAMPLES = {
     "timings": [
         ("workbench", tm.OWN.encode()), ("vidur", tm.VIDUR.encode()), ("aiconfigurator", tm.GEMM.encode()),
         ("aiconfigurator", tm.ATTENTION.encode()), ("ncu", tm.NCU_RAW.encode()), ("ncu", tm.NCU_DETAILS.encode()),
+        ("nsys", tm.NSYS.encode()), ("nsys", tm.NSYS_TRACE.encode()),
+        *(("aiconfigurator", (tm.AICONFIGURATOR_HEAD + rows).encode()) for rows, _ in tm.AICONFIGURATOR_ROWS.values()),
         ("torch", text(tm.TRACE)), ("torch", text(tm.TRACE["traceEvents"])),
         *(("aiconfigurator", parquet_of(pd.read_csv(io.StringIO(table)))) for table in (tm.GEMM, tm.ATTENTION)),
     ],

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from workbench import cli, measure, timings
+from workbench import calibration, cli, kernels, measure, timings
+from workbench.timings.kernel_names import guess_kernel
 
 OWN = """\
 # machine: a desk, NVIDIA RTX A6000
@@ -228,7 +229,8 @@ def test_trace_adds_the_kernels_of_one_call_and_takes_its_sizes(tmp_path):
     assert table.attrs["problems"] == []
     assert set(table.gpu) == {"NVIDIA A100-SXM4-80GB"}
     rows = [
-        {k: v for k, v in known(row).items() if k not in ("source", "gpu", "framework")} for _, row in table.iterrows()
+        {k: v for k, v in known(row).items() if k not in ("source", "gpu", "framework", "kernel", "start_s")}
+        for _, row in table.iterrows()
     ]
     head = {"n_heads": 32, "n_kv_heads": 8, "head_dim": 128, "batch_size": 2, "dtype": "bf16"}
     assert rows == [
@@ -284,6 +286,251 @@ def test_trace_problems_name_their_event(tmp_path):
         "event 0: Input Dims", "event 1: Input Dims", "event 3: dur", "event 4: dur",
     ]  # fmt: skip
     assert (len(table), table.m.isna().all()) == (1, True)
+
+
+RULES = (
+    '"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device",'
+    '"CC","Section Name","Metric Name","Metric Unit","Metric Value","Rule Name","Rule Type","Rule Description",'
+    '"Estimated Speedup Type","Estimated Speedup"\n'
+)
+KERNEL_CELLS = '"0","1","app","127.0.0.1","ampere_bf16_s16816gemm","1","7","(128, 1, 1)","(64, 1, 1)","0","8.0",'
+
+
+def details(*metrics, cells=KERNEL_CELLS):
+    return "".join(f'{cells}"{section}","{name}","{unit}","{value}",\n' for section, name, unit, value in metrics)
+
+
+LIGHT = "GPU Speed Of Light Throughput"
+
+
+def test_ncu_rows_may_end_before_the_columns_of_rules(tmp_path):
+    rule = (
+        KERNEL_CELLS + '"SpeedOfLight","","","","SOLBottleneck","WRN","This kernel is small, it is","global","12.5"\n'
+    )
+    table = timings.read(save(tmp_path, RULES + details((LIGHT, "Duration", "us", "6.75")) + rule))
+    assert table.time_s.tolist() == [pytest.approx(6.75e-6, rel=1e-12)]
+    assert (table.operator_class[0], table.dtype[0], table.attrs["problems"]) == ("gemm", "bf16", [])
+
+
+def test_ncu_counts_bytes_and_tensor_instructions_where_its_sections_have_them(tmp_path):
+    """Names as Nsight Compute's details page prints them; a rate times the duration is what moved."""
+    text = RULES + details(
+        (LIGHT, "Memory Throughput", "%", "61.50"), (LIGHT, "Duration", "us", "10.00"),
+        (LIGHT, "Compute (SM) Throughput", "%", "12.25"),
+        ("Memory Workload Analysis", "Memory Throughput", "Gbyte/second", "1,200.00"),
+    )  # fmt: skip
+    table = timings.read(save(tmp_path, text))
+    assert table.dram_bytes.tolist() == [pytest.approx(1.2e7)]
+    assert (table.memory_percent[0], table.compute_percent[0]) == (61.5, 12.25)
+    raw = NCU_RAW.replace(
+        'sum"',
+        'sum","dram__bytes_read.sum","dram__bytes_write.sum","lts__t_sectors.sum",'
+        '"sm__inst_executed_pipe_tensor.sum","sm__ops_path_tensor_src_bf16_dst_fp32.sum"',
+    )
+    raw = raw.replace('"usecond"', '"usecond","Mbyte","Kbyte","sector","inst",""')
+    raw = raw.replace('"1,025.50"', '"1,025.50","3.00","500.00","1,000","2,048","8,388,608"')
+    raw = raw.replace('"12.25"', '"12.25","1","n/a","","0","0"').replace('"2"\n', '"2","1","1","1","0","0"\n')
+    table = timings.read(save(tmp_path, raw))
+    assert table.dram_bytes.tolist() == pytest.approx([3.5e6, 1e6, 1.001e6])
+    assert table.l2_bytes.fillna(0).tolist() == [32_000, 0, 32]
+    assert table.tensor_instructions.tolist() == [2048, 0, 0]
+    assert table.tensor_flops.tolist() == [8388608, 0, 0]
+    timings.write(table, tmp_path / "out.csv")
+    pd.testing.assert_frame_equal(timings.read(tmp_path / "out.csv"), table, check_dtype=False)
+
+
+NSYS = """\
+Processing [report1.sqlite] with [cuda_gpu_kern_sum.py]...
+
+Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name
+80.0,8000000,4,2000000.0,1900000.0,1800000,2400000,1.5,nvjet_tst_128x256_64x4_bf16
+20.0,2000000,1000,2000.0,2000.0,1900,2300,10.5,"void at::native::vectorized_elementwise_kernel<4, float>(int)"
+"""  # the report's columns: Nsight Systems User Guide, "CUDA GPU Kernel Summary"
+NSYS_TRACE = """\
+Start (ns),Duration (ns),CorrId,GrdX,GrdY,GrdZ,BlkX,BlkY,BlkZ,Reg/Trd,StcSMem (MB),DymSMem (MB),Bytes (MB),\
+Throughput (MB/s),SrcMemKd,DstMemKd,Device,Ctx,GreenCtx,Strm,Name
+1000,2500,11,64,1,1,128,1,1,90,0.0,0.0,,,,,NVIDIA A100-SXM4-80GB (0),1,,7,ampere_fp16_s16816gemm
+4000,900,12,,,,,,,,,,1.5,200.0,Pageable,Device,NVIDIA A100-SXM4-80GB (0),1,,7,[CUDA memcpy Host-to-Device]
+6000,1500,13,1,1,1,128,1,1,16,0.0,0.0,,,,,NVIDIA A100-SXM4-80GB (0),1,,7,softmax_kernel
+"""
+
+
+def test_nsys_kernel_summary(tmp_path):
+    table = timings.read(save(tmp_path, NSYS))
+    assert table.attrs["format"] == "nsys"
+    assert table.time_s.tolist() == pytest.approx([2e-3, 2e-6], rel=1e-12)
+    assert table.calls.tolist() == [4, 1000]
+    assert table.operator_class.tolist() == ["gemm", "elementwise"]
+    older = NSYS.replace("Time (%)", "Time(%)").replace("Avg (ns)", "Average (ns)").replace("(ns)", "(us)")
+    assert timings.read(save(tmp_path, older)).time_s.tolist() == pytest.approx([2, 2e-3], rel=1e-12)
+
+
+def test_nsys_trace_of_the_gpu(tmp_path):
+    table = timings.read(save(tmp_path, NSYS_TRACE))
+    assert table.time_s.tolist() == pytest.approx([2.5e-6, 1.5e-6], rel=1e-12)
+    assert table.start_s.tolist() == pytest.approx([0, 5e-6], rel=1e-12)
+    assert set(table.gpu) == {"NVIDIA A100-SXM4-80GB"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "dtype"),
+    [
+        ("void vllm::paged_attention_v1_kernel<__nv_bfloat16, __nv_bfloat16, 128, 16, 128, "
+         "(vllm::Fp8KVCacheDataType)0, false>(__nv_bfloat16*)", "attention_decode", "bf16"),
+        ("kernelIDF16bDF16b", "other", "bf16"),
+        ("void cutlass::device_kernel<flash::FlashAttnFwdSm90<flash::CollectiveMainloopFwdSm90<cutlass::bfloat16_t>>>",
+         "attention_prefill", "bf16"),
+        ("kernel_unified_attention_3d", "attention_decode", ""),
+        ("kernel_unified_attention_2d", "attention_prefill", ""),
+        ("void fbgemm_gpu::permute_2D_data_kernel<int, float>(int)", "other", "fp32"),
+        ("permute_2D_data_kernel", "other", ""),
+        ("void cublasLt::cuda::utils::transpose<__half>(int)", "other", "fp16"),
+        ("cuda::utils::transpose", "other", ""),
+        ("triton_poi_fused__scaled_dot_product_flash_attention_0", "elementwise", ""),
+        ("moe::dev::routing::routingRenormalize::routingIndicesBlockKernel<bf16, gemm>", "other", "bf16"),
+        ("Cijk_Ailk_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT256x256x64", "gemm", "bf16"),
+        ("Cijk_Alik_Bljk_HHS_BH_MT128x128x32", "gemm", "fp16"), ("fused_moe_kernel", "gemm", ""),
+        ("void Marlin<(vllm::ScalarTypeId)1, 256, 1, 8, 8, 4>(int4 const*)", "gemm", ""),
+        ("marlin::Marlin<__half, 4>", "gemm", "fp16"), ("ampere_sgemm_128x64_tn", "gemm", "fp32"),
+        ("void layer_norm_kernel<c10::Half>", "elementwise", "fp16"),
+        ("sm90_xmma_gemm_e4m3bf16_e4m3f32", "gemm", "fp8"),
+    ],
+)  # fmt: skip
+def test_what_kernels_names_say(name, kind, dtype):
+    assert guess_kernel(name) == {"name": name, "operator_class": kind, "dtype": dtype}
+
+
+def test_a_trace_of_2021_and_a_device_that_is_not_listed(tmp_path):
+    """PyTorch 1.8 to 1.10: categories Kernel, Operator and Runtime, "external id" and "Input dims" in lower case."""
+    events = [
+        {"ph": "X", "cat": "Operator", "name": "aten::mm", "ts": 1, "dur": 9,
+         "args": {"External id": "5", "Input Dims": [[16, 64], [64, 32]], "Input type": ["float", "float"]}},
+        {"ph": "X", "cat": "Kernel", "name": "sgemm", "ts": 3, "dur": 2,
+         "args": {"device": 1, "correlation": 7, "external id": 5}},
+        {"ph": "X", "cat": "Kernel", "name": "softmax", "ts": 6, "dur": 1, "args": {"device": 1, "correlation": 8}},
+    ]  # fmt: skip
+    names = [{"id": i, "name": "AMD Instinct MI300X"} for i in (4, 5)]
+    table = timings.read(save(tmp_path, json.dumps({"traceEvents": events, "deviceProperties": names})))
+    assert set(table.gpu) == {"AMD Instinct MI300X"}
+    assert table.m.fillna(0).tolist() == [16, 0]
+    assert table.start_s.tolist() == pytest.approx([0, 3e-6])
+    assert table.kernel.tolist() == ["sgemm", "softmax"]
+    names[1]["name"] = "AMD Instinct MI250X"
+    table = timings.read(save(tmp_path, json.dumps({"traceEvents": events, "deviceProperties": names})))
+    assert set(table.gpu) == {""}
+
+
+AICONFIGURATOR_HEAD = "framework,version,device,op_name,kernel_source,"
+#: One row each of the other tables, with the columns of ai-dynamo/aiconfigurator's collector/, and what it is.
+AICONFIGURATOR_ROWS = {
+    "moe": (
+        "moe_dtype,num_tokens,hidden_size,inter_size,topk,num_experts,moe_tp_size,moe_ep_size,distribution,latency\n"
+        "VLLM,0.14.0,NVIDIA H200,moe,vllm_fused_moe,bfloat16,16,4096,1536,8,128,2,4,power_law_1.2,0.25\n",
+        {"operator_class": "moe", "m": 16, "n": 1536, "k": 4096, "n_experts": 128, "experts_per_token": 8, "tp": 2,
+         "ep": 4, "skew": 1.2, "dtype": "bf16", "time_s": 2.5e-4},
+    ),
+    "mla": (
+        "mla_dtype,kv_cache_dtype,num_heads,batch_size,isl,tp_size,step,latency\n"
+        "TRTLLM,1.0.0,NVIDIA H200,generation_mla,default,bfloat16,fp8,32,8,1,4,4095,0.05\n",
+        {"operator_class": "mla_decode", "batch_size": 8, "seq_len_q": 1, "seq_len_kv": 4096, "n_heads": 32,
+         "dtype": "bf16/fp8", "time_s": 5e-5},
+    ),
+    "mla without heads": (
+        "mla_dtype,kv_cache_dtype,batch_size,isl,tp_size,step,latency\n"
+        "TRTLLM,0.20.0,NVIDIA H200,mla_context,default,bfloat16,bfloat16,2,512,4,0,0.5\n",
+        {"operator_class": "mla_prefill", "batch_size": 2, "seq_len_q": 512, "seq_len_kv": 512, "n_heads": 32,
+         "dtype": "bf16", "time_s": 5e-4},
+    ),
+    "nccl": (
+        "nccl_dtype,num_gpus,message_size,latency\n"
+        "TRTLLM,2.26.2,NVIDIA H200,all_gather,NCCL,half,8,1024,0.02\n",
+        {"operator_class": "all_gather", "gpus": 8, "message_bytes": 2048, "dtype": "fp16", "time_s": 2e-5},
+    ),
+    "all-reduce": (
+        "allreduce_dtype,num_gpus,message_size,latency\n"
+        "SGLang,0.5.0,NVIDIA H200,all_reduce,CUDA_Graph,bfloat16,4,32768,0.01\n",
+        {"operator_class": "all_reduce", "gpus": 4, "message_bytes": 65536, "dtype": "bf16", "time_s": 1e-5},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), AICONFIGURATOR_ROWS.values(), ids=AICONFIGURATOR_ROWS)
+def test_aiconfigurator_tables_of_experts_latent_attention_and_collectives(tmp_path, text, expected):
+    table = timings.read(save(tmp_path, AICONFIGURATOR_HEAD + text))
+    row = known(table.loc[0])
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert table.attrs["problems"] == []
+
+
+def test_aiconfigurator_windows_are_kept(tmp_path):
+    text = (
+        ATTENTION.replace(",latency", ",window_size,latency")
+        .replace(",4.0\n", ",0,4.0\n")
+        .replace(",0.08", ",128,0.08")
+    )
+    table = timings.read(save(tmp_path, text))
+    assert table.window.fillna(0).tolist() == [0, 128]
+    assert calibration.usable(table.assign(dtype="bf16")).window.fillna(0).tolist() == [0, 128]
+
+
+def test_an_aiconfigurator_table_that_is_not_read_says_which_are(tmp_path):
+    text = (
+        AICONFIGURATOR_HEAD
+        + "bmm_dtype,num_tokens,num_heads,latency\nTRTLLM,1,H200,mla_gen_pre,default,bfloat16,1,128,0.1\n"
+    )
+    with pytest.raises(ValueError, match=r"no column of gemm_dtype, attn_dtype, .*: not a table that is read; its col"):
+        timings.read(save(tmp_path, text))
+
+
+def test_vidur_attention(tmp_path):
+    """microsoft/vidur, vidur/profiling/attention: `kv_cache_size` tokens of each sequence before the new ones."""
+    text = (
+        "time_stats.attn_prefill.median,time_stats.attn_decode.median,n_embd,n_q_head,n_kv_head,block_size,"
+        "num_tensor_parallel_workers,max_model_len,batch_size,prefill_chunk_size,kv_cache_size,is_prefill,"
+        "attention_backend\n0.5,,4096,32,8,16,2,4096,1,256,512,True,FLASHINFER\n,0.25,4096,32,8,16,1,4096,3,0,95,False,F\n"
+    )
+    table = timings.read(save(tmp_path, text, "compute/a100/meta-llama/Meta-Llama-3-8B/attention.csv"))
+    assert table.operator_class.tolist() == ["attention_prefill", "attention_decode"]
+    columns = ["batch_size", "seq_len_q", "seq_len_kv", "n_heads", "n_kv_heads", "head_dim"]
+    assert table[columns].to_numpy().tolist() == [[1, 256, 768, 16, 4, 128], [3, 1, 96, 32, 8, 128]]
+    assert table.time_s.tolist() == pytest.approx([5e-4, 2.5e-4])
+
+
+@pytest.mark.parametrize("name", ["report.ncu-rep", "report.nsys-rep", "report.sqlite"])
+def test_a_profilers_own_file_says_how_to_export_it(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"NVR\x00\xff\xfe")
+    with pytest.raises(ValueError, match=rf"{name}: Nsight .*: run `n.* {name}.*` and read that"):
+        timings.read(path)
+
+
+def test_what_can_be_fitted_is_and_of_the_rest_is_said_why_not(tmp_path):
+    rng = np.random.default_rng(0)
+    events = []
+    for i in range(60):
+        m, n, k = (int(rng.choice([64, 512, 2048, 8192])) for _ in "mnk")
+        seconds = kernels.gemm_time("a100-80gb-sxm", m=m, n=n, k=k, dtype="bf16", engine="pytorch").item()
+        events += [op("aten::mm", [[m, k], [k, n]], [BF16, BF16], i), kernel("g", 1e6 * seconds, **{"External id": i})]
+    events += [kernel("ampere_bf16_gemm", 5), kernel("softmax", 2), kernel("unheard_of", 1)]
+    path = save(tmp_path, json.dumps(events))
+    result = CliRunner().invoke(cli.app, ["calibrate", str(path), "--gpu", "a100-80gb-sxm"])
+    assert result.exit_code == 0, result.output
+    assert "3 of 63 rows are of no kind that is fitted" in result.stderr
+    assert "left out: 1 rows of class 'gemm' without m" in result.stderr
+    assert "left out: 1 rows of class 'other': no law is fitted to it" in result.stderr
+    result = CliRunner().invoke(cli.app, ["calibrate", str(save(tmp_path, NSYS)), "--gpu", "a100-80gb-sxm"])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith(
+        "no timing that can be fitted: 1 rows of class 'gemm' without m; a profile of Nsight has no sizes: use "
+        "PyTorch's profiler with record_shapes=True"
+    )
+
+
+def test_the_command_ends_with_how_much_is_known(tmp_path):
+    assert invoke(save(tmp_path, json.dumps(TRACE))).stdout.splitlines()[-1] == (
+        "of 6 rows 5 have sizes, 6 a format, 6 a GPU: NVIDIA A100-SXM4-80GB"
+    )
+    assert invoke(save(tmp_path, NSYS)).stdout.splitlines()[-1] == "of 2 rows 0 have sizes, 2 a format, 0 a GPU"
 
 
 # Broken files -----------------------------------------------------------------------------------------------------

@@ -126,17 +126,14 @@ def fit(table: pd.DataFrame, gpu: str | GPU, *, by: str = "shape") -> Calibratio
     parameters, tables = [], []
     groups, skipped = by_group(table)
     for group, rows in groups.items():
-        timings = Timings(group.kind, group.format, rows, card)
-        large = timings.ideal > LARGE  # small ones take their launch, however little they do
-        from_memory = ~timings.replayed
-        beaten = (timings.time < timings.ideal)[from_memory].mean() if from_memory.any() else 0.0
-        slow = np.median((timings.time / timings.ideal)[large]) if large.any() else 0.0
-        if beaten > MOST_BEATEN:
-            raise ValueError(f"{beaten:.0%} of the {group.kind} rows beat the roof of {card.id}: are they of that GPU?")
-        if slow > MOST_SLOW:
-            raise ValueError(
-                f"half of the large {group.kind} rows take {slow:,.0f} times the roof's time: are they in seconds?"
-            )
+        try:
+            timings = Timings(group.kind, group.format, rows, card)
+            _check_roof(timings, group.kind)
+        except ValueError as error:
+            if len(groups) == 1:
+                raise
+            skipped.append(f"{len(rows)} rows of {group}: {error}")
+            continue
         record, solution = timings.fit(timings.usable)
         interval = intervals(list(timings.bounds), record, solution)
         parameters.append(interval.assign(**{name: getattr(group, name) for name in IDENTITY}))
@@ -149,10 +146,24 @@ def fit(table: pd.DataFrame, gpu: str | GPU, *, by: str = "shape") -> Calibratio
                 regime=timings.regime, ideal_s=timings.ideal, predicted_s=timings.predict(record), held_out_s=held_out
             )
         )
+    if not tables:
+        raise ValueError(skipped[-1])
     used = pd.concat(tables, ignore_index=True)
     return CalibrationResult(
         card.id, tuple(fits), pd.concat(parameters, ignore_index=True), errors(used), used, tuple(skipped)
     )
+
+
+def _check_roof(timings: Timings, kind: str) -> None:
+    """Raise ValueError for rows of another GPU or unit, as far as the roof tells."""
+    large = timings.ideal > LARGE  # small ones take their launch, however little they do
+    from_memory = ~timings.replayed
+    beaten = (timings.time < timings.ideal)[from_memory].mean() if from_memory.any() else 0.0
+    slow = np.median((timings.time / timings.ideal)[large]) if large.any() else 0.0
+    if beaten > MOST_BEATEN:
+        raise ValueError(f"{beaten:.0%} of the {kind} rows beat the roof of {timings.card.id}: are they of that GPU?")
+    if slow > MOST_SLOW:
+        raise ValueError(f"half of the large {kind} rows take {slow:,.0f} times the roof's time: are they in seconds?")
 
 
 def described(

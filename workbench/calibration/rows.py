@@ -54,10 +54,10 @@ def of_one_gpu(timings: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
 
 @typed(timings=("operator_class", "name", "dtype", "batch_size", "m", "n", "k"))
 def usable(timings: pd.DataFrame) -> pd.DataFrame:
-    """A table of `timings.read` with the columns that a fit needs; rows of other kinds are left out.
+    """A table of `timings.read` with the columns that a fit needs; rows that no fit can use are left out.
 
     Batched products of class "other" are unfused attention, one for every sequence and head; elementwise kernels get
-    the bytes that they move.
+    the bytes that they move. Rows of no fitted kind, without their sizes or without a format are left out.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def usable(timings: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        For `fit`, with columns batch [1] and bytes [byte].
+        For `fit`, with columns batch [1] and bytes [byte]. ``attrs["left_out"]`` says, a line each, how many rows are
+        left out and why.
     """
     table = timings.copy()
     matmul = (table.operator_class == "other") & table[["m", "n", "k", "batch_size"]].notna().all(axis=1)
@@ -76,10 +77,24 @@ def usable(timings: pd.DataFrame) -> pd.DataFrame:
     name = table.name.str.split(":").str[-1]
     table["bytes"] = table.m * table.n * name.map(TRAFFIC) * table["dtype"].map(WIDTH)
     cached = table["dtype"].isin(["bf16/fp8", "fp16/fp8"]) & table.operator_class.str.contains("attention")
-    known = table.operator_class.isin([*FITTED, *ALIASES]) & (table["dtype"].isin(list(WIDTH)) | cached)
-    if not {"tp", "ep"} <= {*table}:
-        known &= table.operator_class != "moe"  # grouped products alone, without the routing of their layer
-    return table[known & ~((table.operator_class == "elementwise") & table.bytes.isna())]
+    kinds = table.operator_class.replace(ALIASES)
+    why = pd.Series("", index=table.index)
+    for kind, rows in table.groupby(kinds, sort=False):
+        if kind not in FITTED:
+            why[rows.index] = f"of class {rows.operator_class.iloc[0]!r}: no law is fitted to it"
+            continue
+        for column in FITTED[
+            kind
+        ].columns:  # without tp and ep "moe" is grouped products, without their layer's routing
+            lack = rows[column].isna() if column in rows else pd.Series(True, index=rows.index)
+            name = rows.operator_class.iloc[0]
+            why[lack.index[lack & (why[rows.index] == "")]] = f"of class {name!r} without {column}"
+    odd = (why == "") & ~(table["dtype"].isin(list(WIDTH)) | cached)
+    formats = table["dtype"].where(table["dtype"] != "", "unknown")
+    why = why.mask(odd, "in format " + formats + ": it has no width here")
+    usable = table[why == ""]
+    usable.attrs["left_out"] = [f"{n:,} rows {reason}" for reason, n in why[why != ""].value_counts().items()]
+    return usable
 
 
 class Group(NamedTuple):

@@ -58,8 +58,12 @@ def calibrate(
     tell(table.attrs["problems"])
     table = calibration.of_one_gpu(table, measured_on)
     rows = calibration.usable(table)
-    if len(rows) < len(table):
-        typer.echo(f"workbench: {len(table) - len(rows)} of {len(table)} rows are of no kind that is fitted", err=True)
+    left_out = rows.attrs["left_out"]
+    if left_out:
+        more = f"{len(table) - len(rows):,} of {len(table):,} rows are of no kind that is fitted"
+        tell([more, *(f"left out: {reason}" for reason in left_out)])
+    if rows.empty:
+        raise ValueError(f"{file}: no timing that can be fitted: {left_out[0]}{_remedy(table.attrs['format'])}")
     result = calibration.fit(rows, card, by=by)
     snippet = result.to_yaml(source or file.name)
     if plot:
@@ -70,6 +74,13 @@ def calibrate(
         typer.echo(f"workbench: no fit of {reason}", err=True)
     typer.echo(result.errors.round(1).to_string(index=False), err=True)
     typer.echo(str(output) if output else snippet, nl=bool(output))
+
+
+def _remedy(format: str) -> str:
+    """What to bring in place of timings without sizes."""
+    if format in ("ncu", "nsys"):
+        return "; a profile of Nsight has no sizes: use PyTorch's profiler with record_shapes=True"
+    return "; record_shapes=True makes PyTorch's profiler note them" if format == "torch" else ""
 
 
 def _whole_catalog(file: Path, source: str, folder: Path | None, output: Path | None) -> None:
@@ -120,8 +131,9 @@ def timings(
     format: FileFormat = None,
     gpu: Annotated[str | None, typer.Option(help="Name of the GPU, for a file that does not say.")] = None,
 ) -> None:
-    """Read kernel timings (own, Vidur, AIConfigurator, Nsight Compute, PyTorch profiler) into one tidy table."""
+    """Read kernel timings (own, Vidur, AIConfigurator, Nsight Compute and Systems, PyTorch profiler) into one table."""
     check_apart(file, output)
+    from ..measure.columns import SIZES
     from ..timings import read, write
 
     table = read(file, format, gpu=gpu)
@@ -133,6 +145,10 @@ def timings(
         typer.echo(
             f"  {kind:<18}{len(times):>8}  {times.min():.3g} to {times.max():.3g} s, median {times.median():.3g} s"
         )
+    sized = int(table[list(SIZES)].notna().any(axis=1).sum()) if "gpus" not in table else len(table)
+    named, cards = int((table["dtype"] != "").sum()), table.gpu[table.gpu != ""]
+    whose = f": {', '.join(sorted(cards.unique())[:4])}" if len(cards) else ""
+    typer.echo(f"of {len(table):,} rows {sized:,} have sizes, {named:,} a format, {len(cards):,} a GPU{whose[:100]}")
 
 
 def loadtest(

@@ -25,8 +25,9 @@ TIMING_COLUMNS = (*TEXTS, *SIZES, "time_s")
 #: - "elementwise": on m tokens of width n; "quantize" to fp8 with a scale a token is one.
 #: - "forward_prefill", "forward_decode": a whole forward pass of `seq_len_q` new tokens, in decode over a cache of
 #:   `seq_len_kv` with them; `name` is the model's, then "forward" (a CUDA graph) or "forward_eager".
+#: - "all_reduce", "all_gather", "reduce_scatter", "all_to_all": collectives; what they move is in columns of their own.
 #: - "other": the rest, such as batched matrix products (`batch_size`, m, n, k; unfused attention also its heads).
 OPERATOR_CLASSES = (
     "gemm", "attention_prefill", "attention_decode", "mla_prefill", "mla_decode", "moe", "elementwise",
-    "forward_prefill", "forward_decode", "other",
+    "forward_prefill", "forward_decode", "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "other",
 )  # fmt: skip

@@ -15,6 +15,21 @@ from ..measure.columns import SIZES, TEXTS, TIMING_COLUMNS
 LARGEST = 2**53  # above it not every whole number is one in float64
 SHORTEST, LONGEST = 1e-200, 1e200  # of times, in any unit
 MAX_CELLS = 20  # columns of a table with as many rows as there may be
+#: Columns that a table of timings has where its source knows them, beside `TIMING_COLUMNS`.
+#:
+#: - kernel: name of the first kernel of a call, where `name` is the call's; start_s: from the first kernel [s].
+#: - calls: launches that a row is the mean of [1].
+#: - window: tokens that each token of attention sees at most, itself among them [token].
+#: - tp, ep: GPUs that share each expert, and among which experts are spread [1]; "moe" is then a whole layer of them.
+#: - skew: exponent of the power law by which tokens choose experts, 0 where all get the same [1].
+#: - gpus, message_bytes: of a collective, its GPUs [1] and what each of them has or gets [byte].
+#: - dram_bytes, l2_bytes [byte], tensor_instructions [1], tensor_flops [FLOP]: counted.
+#: - compute_percent, memory_percent: throughput over the most there is [%].
+TEXT_EXTRAS = ("kernel",)
+EXTRA_COLUMNS = (
+    *TEXT_EXTRAS, "start_s", "calls", "window", "tp", "ep", "skew", "gpus", "message_bytes", "dram_bytes", "l2_bytes",
+    "tensor_instructions", "tensor_flops", "compute_percent", "memory_percent",
+)  # fmt: skip
 COUNT, NATURAL, TIME = "a whole number above 0", "a whole number from 0", "a time above 0"
 
 
@@ -98,9 +113,9 @@ class Cells:
             self.problems.append(f"{self.unit} {line}: {column} = {shortened(cell)}: expected {expected}")
 
     def table(self, **columns: Any) -> pd.DataFrame:
-        """The good rows, with those of `TIMING_COLUMNS` that are given."""
+        """The good rows, with those of `TIMING_COLUMNS` and `EXTRA_COLUMNS` that are given."""
         frame = pd.DataFrame({**dict.fromkeys(TEXTS, ""), **dict.fromkeys(SIZES, np.nan), **columns}, self.frame.index)
-        return frame.loc[~self._bad, list(TIMING_COLUMNS)]
+        return frame.loc[~self._bad, [*TIMING_COLUMNS, *(name for name in EXTRA_COLUMNS if name in columns)]]
 
 
 def shortened(value: object) -> str:
@@ -108,11 +123,11 @@ def shortened(value: object) -> str:
     return repr(value[:60] if isinstance(value, str) else value)[:200]
 
 
-def read_cells(path: Path, *, keep: Callable[[str], bool], first: str = "") -> Cells:
+def read_cells(path: Path, *, keep: Callable[[str], bool], first: str = "", least: str = "") -> Cells:
     """Read a CSV as text, with the line numbers of its rows.
 
     Columns for which `keep` is false are not held in memory. The table begins with the line that has the text `first`;
-    lines before it are another program's output.
+    lines before it are another program's output. A row may end after the column `least`, where there is one.
     """
     lines: list[int] = []
     header: list[str] = []
@@ -122,7 +137,10 @@ def read_cells(path: Path, *, keep: Callable[[str], bool], first: str = "") -> C
     kept = {name: i for i, name in enumerate(names) if keep(name)}
     check_unique_columns(path, names, set(kept))
     cells: dict[str, list[str]] = {name: [] for name in kept}
+    fewest = names.index(least) + 1 if least in names else len(names)
     for line, row in table:
+        if fewest <= len(row) < len(names):
+            row = row + [""] * (len(names) - len(row))
         if len(row) != len(names):
             problems.append(f"line {line}: {len(row)} fields: expected {len(names)}")
             continue

@@ -11,7 +11,8 @@ from ..files.json_streams import json_events
 from ..files.reading import Texts
 from ..measure.columns import SIZES, TIMING_COLUMNS
 from .cells import LONGEST, SHORTEST, Cells, Problems, shortened
-from .profilers import guess_kernel, known_call, plain_text
+from .kernel_names import guess_kernel
+from .profilers import known_call, plain_text
 
 #: Begin, end, thread, name and, of an operator whose sizes are known, those; times in [us].
 Call = tuple[float, float, str, str, dict[str, Any] | None]
@@ -59,8 +60,9 @@ def _calls(path: Path, problems: Problems) -> Iterator[Call]:
             raise ValueError(f"{path}: over {reading.BUDGET.rows:,} calls: profile fewer steps")
         name, known = texts.held(plain_text(event.get("name"))), None
         try:
-            known = known_call(name, args) if isinstance(args, dict) and "Input Dims" in args else None
-        except (ValueError, LookupError, TypeError, OverflowError):
+            if isinstance(args, dict) and "Input Dims" in args:
+                known = known_call(name, args["Input Dims"], args.get("Input type"), args.get("Concrete Inputs"))
+        except (ValueError, LookupError, TypeError, OverflowError, AttributeError):
             problems.append(f"event {number}: Input Dims = {shortened(args)}: not those of {name}")
         yield float(begin), float(begin + time), plain_text(event.get("tid"))[:60], name, known
 

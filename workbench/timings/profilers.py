@@ -1,8 +1,7 @@
-"""Kernel timings out of profilers: Nsight Compute's CSV and the Chrome trace of PyTorch's profiler."""
+"""Kernel timings out of the Chrome trace of PyTorch's profiler."""
 
-import re
+from array import array
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,95 +11,9 @@ import pandas as pd
 from ..files import reading
 from ..files.json_streams import json_events
 from ..files.reading import Texts
-from ..measure.columns import SIZES, TIMING_COLUMNS
-from .cells import LARGEST, LONGEST, SHORTEST, TIME, Cells, Problems, read_cells, shortened
-
-#: What a kernel's name says of its class; the first match counts. (?>...) is never tried again: a name may be long.
-KERNEL_CLASSES = {
-    "attention_decode": r"splitkv|split_kv|paged_attention|flash_decod|masked_multihead|^(?>.*?decode).*attention",
-    "attention_prefill": r"flash_fwd|flash_attn|fmha|attention|prefill",
-    "gemm": r"gemm|gemv|cublas|nvjet|cijk_|matmul",
-    "elementwise": r"elementwise|norm|silu|gelu|act_and_mul|rotary|rope|softmax",
-}
-KERNEL_DTYPES = {
-    "fp8": r"e4m3|e5m2|fp8|float8", "bf16": r"bf16|bfloat16", "fp16": r"fp16|f16|half|h884|h1688|h16816|hgemm",
-    "fp32": r"sgemm|fp32|f32|float",
-}  # fmt: skip
-
-
-@lru_cache(4096)  # the same few kernels make up a profile
-def guess_kernel(kernel: str) -> dict[str, str]:
-    """Name, class and format of a kernel, as far as its name tells.
-
-    >>> guess_kernel("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_tn")["operator_class"]
-    'gemm'
-    """
-    lower = kernel.lower()
-    kind = next((label for label, pattern in KERNEL_CLASSES.items() if re.search(pattern, lower)), "other")
-    dtype = next((label for label, pattern in KERNEL_DTYPES.items() if re.search(pattern, lower)), "")
-    return {"name": kernel, "operator_class": kind, "dtype": dtype}
-
-
-# Nsight Compute ---------------------------------------------------------------------------------------------------
-
-DURATION = "gpu__time_duration.sum"
-NCU_SECONDS = {
-    "nsecond": 1e-9, "ns": 1e-9, "usecond": 1e-6, "us": 1e-6, "msecond": 1e-3, "ms": 1e-3, "second": 1.0, "s": 1.0,
-}  # fmt: skip
-NCU_COLUMNS = {
-    "ID", "Kernel Name", "CC", "Metric Name", "Metric Unit", "Metric Value", DURATION,
-    "device__attribute_display_name",
-}  # fmt: skip
-
-
-def read_ncu(path: Path) -> tuple[pd.DataFrame, Cells]:
-    """Read `ncu --csv`, the raw page (a row a kernel, units in the second line) or the details (a row a metric).
-
-    Sizes are not in a profile; class and format are guessed from the kernel's name. What a profiled program printed
-    above the table is skipped.
-    """
-    cells = read_cells(path, keep=NCU_COLUMNS.__contains__, first='"Kernel Name"')
-    cells.require("Kernel Name")
-    times = _ncu_details(cells) if "Metric Name" in cells.frame else _ncu_raw(cells)
-    guessed = [guess_kernel(name) for name in cells.text("Kernel Name")]
-    capability = "compute capability " + cells.text("CC") if "CC" in cells.frame else ""
-    gpu = cells.text("device__attribute_display_name")
-    table = cells.table(
-        source="ncu", gpu=gpu.where(gpu != "", capability), name=[kernel["name"] for kernel in guessed],
-        operator_class=[kernel["operator_class"] for kernel in guessed],
-        dtype=[kernel["dtype"] for kernel in guessed], time_s=times,
-    )  # fmt: skip
-    return table, cells
-
-
-def _ncu_raw(cells: Cells) -> pd.Series:
-    """Times [s] of the raw page, whose first row holds the units."""
-    cells.require("ID", DURATION)
-    units = cells.text("ID") == ""
-    unit = "".join(cells.text(DURATION)[units][:1])
-    cells.set_aside(units)
-    return _seconds(cells, DURATION, pd.Series(unit, index=cells.frame.index))
-
-
-def _ncu_details(cells: Cells) -> pd.Series:
-    """Times [s] of the details page, whose rows say their metric and its unit; `--set basic` calls it Duration."""
-    cells.require("Metric Unit", "Metric Value")
-    metric = cells.text("Metric Name")
-    cells.set_aside(metric != (DURATION if (metric == DURATION).any() else "Duration"))
-    return _seconds(cells, "Metric Value", cells.text("Metric Unit"))
-
-
-def _seconds(cells: Cells, column: str, unit: pd.Series) -> pd.Series:
-    if cells.frame.empty:
-        raise ValueError(f"{cells.path}: no {DURATION}: profile with --metrics {DURATION} or --set basic")
-    if strange := sorted(set(unit) - set(NCU_SECONDS)):
-        known = ", ".join(NCU_SECONDS)
-        raise ValueError(f"{cells.path}: {DURATION} in {shortened(strange[0])}: expected a unit of time: {known}")
-    cells.frame = cells.frame.assign(**{column: cells.frame[column].str.replace(",", "")})
-    return cells.number(column, TIME) * unit.map(NCU_SECONDS)
-
-
-# PyTorch's profiler -----------------------------------------------------------------------------------------------
+from ..measure.columns import SIZES, TEXTS
+from .cells import LARGEST, LONGEST, SHORTEST, Cells, Problems, shortened
+from .kernel_names import guess_kernel
 
 TORCH_DTYPES = {
     "c10::BFloat16": "bf16", "c10::Half": "fp16", "float": "fp32", "double": "fp64", "c10::Float8_e4m3fn": "fp8",
@@ -180,27 +93,18 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     """Read a Chrome trace of `torch.profiler` (.json or .json.gz), recorded with `record_shapes=True`.
 
     The kernels that one matrix product or attention call launched are one row, their times added; its sizes are those
-    of the call's inputs. Every other kernel is a row by itself, its class guessed from its name. Rows are in the order
-    in which kernels began.
+    of the call's inputs, `kernel` and `start_s` those of the first. Every other kernel is a row by itself, its class
+    guessed from its name. Traces of 2021 have other spellings of the same.
     """
     trace = _Trace(path)
-    times: dict[str | int, float] = {}  # of a call, or a kernel's own number
-    kernels: dict[str | int, tuple[str, TraceEvent]] = {}
-    in_time = sorted(trace.kernels.items(), key=lambda kernel: kernel[1][0])
-    for number, (_, time, external, correlation, name, device) in in_time:
-        call = external if external in trace.calls else trace.launches.get(correlation)
-        known = trace.calls.get(call)
-        key = number if call is None or known is None else call
-        times[key] = times.get(key, 0.0) + time * 1e-6
-        kernels.setdefault(key, (trace.gpus.get(device, ""), known or guess_kernel(name)))
-    if not kernels and not trace.problems:
+    if not trace.kernels and not trace.problems:
         raise NoKernels(f"{path}: no event of category 'kernel': was the GPU profiled (ProfilerActivity.CUDA)?")
-    columns = {name: [kernel.get(name) for _, kernel in kernels.values()] for name in TIMING_COLUMNS}
-    columns |= {"gpu": [gpu for gpu, _ in kernels.values()], "time_s": list(times.values())}
-    frame = pd.DataFrame(columns).assign(source="torch.profiler", framework="torch")
-    cells = Cells(path, frame, problems=trace.problems, unit="event")
-    frame = frame.astype(dict.fromkeys(SIZES, float))
-    return cells.table(**{name: frame[name] for name in TIMING_COLUMNS}), cells
+    return trace.table(path)
+
+
+#: Kernels, calls and launches of a trace at most; each is some numbers, and kernels of one call become one row [1].
+MOST_EVENTS = 8_000_000
+NOTHING, OWN = -1, 2**62  #: no id; from here on the numbers of kernels that belong to no call
 
 
 class NoKernels(ValueError):
@@ -208,52 +112,148 @@ class NoKernels(ValueError):
 
 
 class _Trace:
-    """What a trace has of kernels, and of the calls that launched them."""
+    """What a trace has of kernels, and of the calls that launched them: columns of numbers, a few bytes an event."""
 
     def __init__(self, path: Path) -> None:
         self.problems = Problems()
-        self.gpus: dict[str, str] = {}  # names by id
-        self.calls: dict[str | None, TraceEvent] = {}  # whose sizes are known, by external id
-        self.launches: dict[str | None, str | None] = {}  # external ids by correlation id
-        self.kernels: dict[int, tuple[float, float, str | None, str | None, str, str]] = {}  # by the event's number
-        texts, number, is_trace = Texts(path), -1, False
-        wanted = ("traceEvents.item", "item", "deviceProperties.item")
-        events = json_events(path, wanted, lambda: f"event {number + 1}: ")
-        for place, kind, event in events:
+        self._texts, self._ids = Texts(path), dict[str, int]()
+        self._devices: dict[int, str] = {}  # names by id
+        self._calls, self._known = array("q"), dict[tuple[str, ...], int]()  # (external id, place in `kinds`)
+        self._kinds: list[TraceEvent] = []  # calls that differ, whose sizes are known; then kernels' guesses
+        self._launches = array("q")  # (correlation id, external id)
+        self.kernels = array("q")  # (number, external id, correlation id, device, place in `names`)
+        self._spans, self._names = array("d"), dict[str, int]()  # (time, start) [us]
+        number, is_trace = -1, False
+
+        def where() -> str:
+            return f"event {number + 1}: "
+
+        for place, kind, event in json_events(path, ("traceEvents.item", "item", "deviceProperties.item"), where):
             is_trace |= kind == "start_array" and place in ("", "traceEvents")
             number += place in ("traceEvents.item", "item")
             if not isinstance(event, dict):
                 continue
             if place == "deviceProperties.item":
-                self.gpus[_id(event.get("id")) or ""] = texts.held(plain_text(event.get("name")))
+                self._devices[self._id(event.get("id"))] = self._texts.held(plain_text(event.get("name")))
                 continue
             args = event.get("args")
-            self._add(number, event, args if isinstance(args, dict) else {}, texts)
-            if len(self.calls) + len(self.launches) + len(self.kernels) > reading.BUDGET.rows:
-                raise ValueError(f"{path}: over {reading.BUDGET.rows:,} kernels and calls: profile fewer steps")
+            self._add(number, event, args if isinstance(args, dict) else {})
+            if len(self._calls) // 2 + len(self._launches) // 2 + len(self.kernels) // 5 > MOST_EVENTS:
+                raise ValueError(f"{path}: over {MOST_EVENTS:,} kernels and calls: profile fewer steps")
         if not is_trace:
             raise ValueError(f"{path}: no list traceEvents: expected a Chrome trace of torch.profiler")
-        self.calls.pop(None, None)
 
-    def _add(self, number: int, event: TraceEvent, args: TraceEvent, texts: Texts) -> None:
-        name, correlation = plain_text(event.get("name")), _id(args.get("correlation"))
-        if event.get("cat") == "kernel":
-            time = event.get("dur")
+    def _add(self, number: int, event: TraceEvent, args: TraceEvent) -> None:
+        kind = event.get("cat")
+        kind = KINDS_BEFORE.get(kind, kind) if isinstance(kind, str) else kind
+        if kind == "python_function" or (not args and kind != "kernel"):
+            return
+        name, correlation = plain_text(event.get("name")), self._id(args.get("correlation"))
+        if kind == "kernel":
+            time, start = event.get("dur"), event.get("ts")
             if isinstance(time, int | float) and SHORTEST < time < LONGEST:
-                device, begin = _id(args.get("device")) or "", event.get("ts")
-                begin = float(begin) if isinstance(begin, int | float) else 0.0
-                self.kernels[number] = begin, time, _external(args), correlation, texts.held(name), device
+                device = self._id(args.get("device"))
+                named = self._names.setdefault(self._texts.held(name), len(self._names))
+                self.kernels.extend((number, self._external(args), correlation, device, named))
+                known = isinstance(start, int | float) and abs(start) < LONGEST
+                self._spans.extend((float(time), float(start or 0) if known else np.nan))
             else:
                 self.problems.append(f"event {number}: dur = {shortened(time)}: expected a time above 0")
-        elif event.get("cat") == "cpu_op" and "Input Dims" in args:
+        elif kind == "cpu_op" and (dims := args.get("Input Dims", args.get("Input dims"))) is not None:
             try:
-                if call := known_call(name, args):
-                    self.calls[_external(args)] = call
-            except (ValueError, LookupError, TypeError, OverflowError):
-                dims = shortened(args["Input Dims"])
-                self.problems.append(f"event {number}: Input Dims = {dims}: not those of {name}")
-        elif correlation is not None:
-            self.launches[correlation] = _external(args)
+                self._add_call(name, args, dims)
+            except (ValueError, LookupError, TypeError, OverflowError, AttributeError):
+                self.problems.append(f"event {number}: Input Dims = {shortened(dims)}: not those of {name}")
+        elif correlation != NOTHING:
+            self._launches.extend((correlation, self._external(args)))
+
+    def _add_call(self, name: str, args: TraceEvent, dims: Any) -> None:
+        """A call of an operator that is known here; calls that are alike are held once."""
+        types, inputs = args.get("Input type"), args.get("Concrete Inputs")
+        key = (name, *(str(part)[:4000] for part in (dims, types, inputs and inputs[CAUSAL_INPUT.get(name, 0) :][:1])))
+        place = self._known.get(key)
+        if place is None:
+            call = known_call(name, dims, types, inputs)
+            place = -1 if call is None else len(self._kinds)
+            if call is not None:
+                self._kinds.append(call)
+                if len(self._kinds) > reading.BUDGET.rows // 4:
+                    raise ValueError(
+                        f"over {reading.BUDGET.rows // 4:,} calls of sizes that differ: profile fewer steps"
+                    )
+            if len(self._known) < 2**16:
+                self._known[key] = place
+        if place >= 0:
+            self._calls.extend((self._external(args), place))
+
+    def _id(self, value: object) -> int:
+        """A number for an id: itself, or of a text one below -1."""
+        if value is None:
+            return NOTHING
+        if isinstance(value, int) and 0 <= value < OWN:
+            return int(value)
+        text = str(value)[:60]
+        if text.isascii() and text.isdigit() and len(text) < 18 and str(int(text)) == text:
+            return int(text)
+        return self._ids.setdefault(text, -2 - len(self._ids))
+
+    def _external(self, args: TraceEvent) -> int:
+        """The id of the operator call that an event belongs to; an event without one repeats its correlation id."""
+        external = args.get("External id", args.get("external id"))
+        return NOTHING if external == args.get("correlation") else self._id(external)
+
+    def table(self, path: Path) -> tuple[pd.DataFrame, Cells]:
+        """A row a call, or a kernel of none."""
+        number, external, correlation, device, named = _columns(self.kernels, 5)
+        spans = np.frombuffer(self._spans).reshape(-1, 2)
+        calls, launches = _columns(self._calls, 2), _columns(self._launches, 2)
+        call = _last(calls, external)
+        launched = _last(launches, correlation)
+        by_launch = np.where(call < 0, _last(calls, launched), call)
+        belongs = np.where(call >= 0, external, np.where(by_launch >= 0, launched, OWN + number))
+        row, first = pd.factorize(belongs)[0], np.flatnonzero(~pd.Series(belongs).duplicated().to_numpy())
+        names = list(self._names)
+        blank = dict.fromkeys(TEXTS, "") | {"source": "torch.profiler", "framework": "torch"}
+        kinds = pd.DataFrame([blank | kind for kind in (*self._kinds, *map(guess_kernel, names))])
+        kinds = kinds.reindex(columns=[*TEXTS, *SIZES]).astype(dict.fromkeys(SIZES, float))
+        chosen = np.where(by_launch >= 0, by_launch, len(self._kinds) + named)[first]
+        table = kinds.iloc[chosen].reset_index(drop=True)
+        start = spans[first, 1] - (np.nanmin(spans[:, 1]) if np.isfinite(spans[:, 1]).any() else 0.0)
+        table = table.assign(
+            gpu=self._gpus(device)[first], time_s=np.bincount(row, spans[:, 0] * 1e-6),
+            kernel=np.array(names, dtype=object)[named[first]], start_s=start * 1e-6,
+        )  # fmt: skip
+        cells = Cells(path, table, problems=self.problems, unit="event")
+        return cells.table(**{str(name): table[name] for name in table}), cells
+
+    def _gpus(self, device: np.ndarray) -> np.ndarray:
+        """Names of devices; one that is not listed has the name that all have, where they agree."""
+        agreed = {*self._devices.values()}
+        other = agreed.pop() if len(agreed) == 1 else ""
+        found, places = np.unique(device, return_inverse=True)
+        return np.array([self._devices.get(int(i), other) for i in found], dtype=object)[places]
+
+
+#: Categories of events in traces of PyTorch 1.8 to 1.10 (2021), by today's.
+KINDS_BEFORE = {"Kernel": "kernel", "Operator": "cpu_op", "Runtime": "cuda_runtime"}
+
+
+def _columns(values: "array[int]", count: int) -> np.ndarray:
+    """Columns of numbers that were added row by row."""
+    rows: np.ndarray = (
+        np.frombuffer(values, np.int64).reshape(-1, count).T if values else np.empty((count, 0), np.int64)
+    )
+    return rows
+
+
+def _last(pairs: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Of each wanted id the value that was given with it last, NOTHING where there is none."""
+    if not pairs.size:
+        return np.full(len(wanted), NOTHING)
+    order = np.argsort(pairs[0], kind="stable")
+    keys, values = pairs[0][order], pairs[1][order]
+    place = np.searchsorted(keys, wanted, side="right") - 1
+    return np.where((place >= 0) & (keys[place] == wanted) & (wanted != NOTHING), values[place], NOTHING)
 
 
 def plain_text(value: object) -> str:
@@ -261,26 +261,16 @@ def plain_text(value: object) -> str:
     return " ".join(str("" if value is None else value)[:4000].encode("utf-8", "replace").decode().split())
 
 
-def _id(value: object) -> str | None:
-    return None if value is None else str(value)[:60]
-
-
-def known_call(name: str, args: TraceEvent) -> TraceEvent | None:
+def known_call(name: str, dims: Any, types: Any, inputs: Any) -> TraceEvent | None:
     """Name, format and sizes of an operator call; None for an operator that is unknown here."""
-    if not (sizes := operator_sizes(name, args["Input Dims"])):
+    if not (sizes := operator_sizes(name, dims)):
         return None
     numbers = [size for column, size in sizes.items() if column != "operator_class"]
     if not all(isinstance(size, int) and 0 < size < LARGEST for size in numbers):
         raise ValueError("not sizes")
-    inputs, causal = args.get("Concrete Inputs") or [], CAUSAL_INPUT.get(name, 0)
+    inputs, causal = inputs or [], CAUSAL_INPUT.get(name, 0)
     if sizes["operator_class"] == "attention_prefill" and inputs[causal : causal + 1] == ["False"]:
         sizes["operator_class"] = "other"  # without a causal mask: not a decoder's prompt
-    types = [*(args.get("Input type") or []), "", ""]
+    types = [*(types or []), "", ""]
     dtype = plain_text(types[1])[:60]
     return {"name": name, "dtype": TORCH_DTYPES.get(dtype, dtype)} | sizes
-
-
-def _external(args: TraceEvent) -> str | None:
-    """The id of the operator call that an event belongs to; an event without one repeats its correlation id."""
-    external = args.get("External id")
-    return None if external == args.get("correlation") else _id(external)

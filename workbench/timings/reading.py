@@ -13,27 +13,41 @@ from ..common.errors import unknown
 from ..files.formulas import inert_table
 from ..files.reading import given_file, open_text, starts_with
 from ..files.writing import whole
-from ..measure.columns import SIZES
-from .cells import Cells
+from ..measure.columns import SIZES, TIMING_COLUMNS
+from .aiconfigurator import read_aiconfigurator
+from .cells import EXTRA_COLUMNS, Cells
 from .cpu_traces import read_cpu_trace
+from .nsight import read_ncu, read_nsys
 from .passes import read_passes
-from .profilers import NoKernels, read_ncu, read_trace
-from .tables import PARQUET, read_aiconfigurator, read_vidur, read_workbench
+from .profilers import NoKernels, read_trace
+from .tables import PARQUET, read_vidur, read_vidur_attention, read_workbench
 
 #: The reader of each format.
 TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
-    "workbench": read_workbench, "vidur": read_vidur, "aiconfigurator": read_aiconfigurator, "ncu": read_ncu,
-    "torch": read_trace, "torch-cpu": read_cpu_trace,
-    "passes": read_passes,
+    "workbench": read_workbench, "vidur": read_vidur, "vidur-attention": read_vidur_attention,
+    "aiconfigurator": read_aiconfigurator, "ncu": read_ncu, "nsys": read_nsys, "torch": read_trace,
+    "torch-cpu": read_cpu_trace, "passes": read_passes,
 }  # fmt: skip
 
 #: Of a text format: what one of its first lines has in it.
 TIMING_MARKS = {
     "workbench": ("operator_class", "time_s"),
+    "vidur-attention": ("time_stats.", "prefill_chunk_size"),
     "vidur": ("time_stats.", "num_tensor_parallel_workers"),
     "aiconfigurator": ("op_name", "latency"),
     "passes": ("model", "phase", "batch_size", "seq_len", "time_s"),
     "ncu": ('"Kernel Name"',),
+    "nsys": ("Instances", "Total Time", "Name"),
+    "nsys-trace": ("Duration (", "GrdX", "Name"),
+}
+WITHIN = ("ncu", "nsys", "nsys-trace")  # formats whose table may begin below what a program printed
+#: What a file that no reader here opens begins with or is called, and what to do with it.
+EXPORTS = {
+    ".ncu-rep": "Nsight Compute's report: run `ncu --import {} --csv --page raw > kernels.csv` and read that",
+    ".nsys-rep": "Nsight Systems' report: run `nsys stats --report cuda_gpu_kern_sum --format csv {}` and read that",
+    ".qdrep": "Nsight Systems' report: run `nsys stats --report cuda_gpu_kern_sum --format csv {}` and read that",
+    ".sqlite": "Nsight Systems' database: run `nsys stats --report cuda_gpu_kern_sum --format csv {}` and read that",
+    ".nvvp": "the old Visual Profiler's report: profile with Nsight Systems or Nsight Compute",
 }
 FIRST_LINES, FIRST_CHARACTERS = 2000, 2**22  # a profiled program's own output may come before its profile
 
@@ -44,8 +58,9 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
     Parameters
     ----------
     path : str or Path
-        CSV of this project, Vidur's mlp.csv, AIConfigurator's perf table (CSV or parquet), Nsight Compute's CSV, or a
-        Chrome trace of PyTorch's profiler; text may be gzipped.
+        CSV of this project, Vidur's mlp.csv or attention.csv, AIConfigurator's perf table (CSV or parquet), Nsight
+        Compute's CSV, Nsight Systems' kernel summary or GPU trace as CSV, or a Chrome trace of PyTorch's profiler; text
+        may be gzipped.
     format : str, optional
         One of `TIMING_FORMATS`; None recognizes it by the content. "torch-cpu", the operators that ran on the CPU, has
         to be asked for.
@@ -55,9 +70,9 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
     Returns
     -------
     pd.DataFrame
-        A row a kernel, with the columns `TIMING_COLUMNS`. Where they are unknown, text is empty and sizes [1] are NaN;
-        ``time_s`` [s] is always known. Its ``attrs`` hold format, header (the file's comment lines) and problems (a
-        line for each row that could not be read).
+        A row a kernel, with the columns `TIMING_COLUMNS`, and those of `EXTRA_COLUMNS` that the source knows. Where
+        they are unknown, text is empty and sizes [1] are NaN; ``time_s`` [s] is always known. Its ``attrs`` hold
+        format, header (the file's comment lines) and problems (a line for each row that could not be read).
 
     Raises
     ------
@@ -122,6 +137,8 @@ def recognize(path: Path) -> str:
         Where the file has none of these formats.
     """
     path = given_file(path)
+    if path.suffix in EXPORTS:
+        raise ValueError(f"{path}: {EXPORTS[path.suffix].format(path.name[-60:])}")
     if starts_with(path, PARQUET):
         return "aiconfigurator"
     with open_text(path) as text:
@@ -132,8 +149,8 @@ def recognize(path: Path) -> str:
     if start.startswith("version https://git-lfs"):
         raise ValueError(f"{path}: a pointer of Git LFS, not the data itself: run `git lfs pull` in its repository")
     for format, marks in TIMING_MARKS.items():
-        if any(all(mark in line for mark in marks) for line in (lines if format == "ncu" else [start])):
-            return format
+        if any(all(mark in line for mark in marks) for line in (lines if format in WITHIN else [start])):
+            return format.removesuffix("-trace")
     raise ValueError(
         f"{path}: not a known timing format, it starts with {start[:60]!r}. Known: {', '.join(TIMING_FORMATS)}."
     )
@@ -150,6 +167,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
         The file, a .csv.
     """
     sizes = {name: table[name].astype("Int64") for name in SIZES}
+    table = table[[*TIMING_COLUMNS, *(name for name in EXTRA_COLUMNS if name in table)]]
     with whole(path, (".csv",)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {' '.join(line.split())}\n" for line in table.attrs.get("header", []))
         inert_table(table.assign(**sizes)).to_csv(file, index=False, lineterminator="\n")

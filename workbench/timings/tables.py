@@ -13,9 +13,9 @@ import pandas as pd
 from ..common.extras import check_libraries
 from ..files import reading
 from ..files.formulas import as_given
-from ..files.reading import Piped, open_bytes, starts_with
+from ..files.reading import Piped, open_bytes
 from ..measure.columns import OPERATOR_CLASSES, SIZES, TEXTS, TIMING_COLUMNS
-from .cells import LARGEST, NATURAL, TIME, Cells, read_cells
+from .cells import EXTRA_COLUMNS, LARGEST, NATURAL, TEXT_EXTRAS, TIME, Cells, read_cells
 
 #: How number formats are written in timing files, and what they are called here.
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32", "fp8_e4m3": "fp8"}
@@ -26,7 +26,7 @@ DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp3
 
 def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
     """Read the CSV that `measure` and `timings.write` write; its comment lines are kept as the header."""
-    cells = read_cells(path, keep={*TIMING_COLUMNS, "note"}.__contains__)
+    cells = read_cells(path, keep={*TIMING_COLUMNS, *EXTRA_COLUMNS, "note"}.__contains__)
     cells.require("operator_class", "time_s")
     notes = cells.text("note")
     noted = (cells.text("time_s") == "") & (notes != "")
@@ -39,7 +39,18 @@ def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
     sized = [name for name in SIZES if name in cells.frame]
     cells.frame[sized] = cells.frame[sized].replace("0", "")  # as some write what a kernel does not have
     sizes = {name: cells.number(name, optional=True) for name in SIZES}
+    for name in (name for name in EXTRA_COLUMNS if name in cells.frame):
+        texts[name] = (
+            cells.text(name).map(as_given)
+            if name in TEXT_EXTRAS
+            else pd.to_numeric(cells.frame[name], errors="coerce").where(lambda values: np.isfinite(values))
+        )
     return cells.table(**texts, **sizes, time_s=cells.number("time_s", TIME)), cells
+
+
+def plain_dtype(dtype: pd.Series) -> pd.Series:
+    """Formats under the names that they have here."""
+    return dtype.str.lower().replace(DTYPES)
 
 
 # Vidur ------------------------------------------------------------------------------------------------------------
@@ -86,11 +97,7 @@ def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
         raise ValueError(f"{path}: over {reading.BUDGET.rows:,} timings, {len(timed)} in each row: split it")
     size = {name: cells.number(name) for name in VIDUR_SIZES}
     gated = cells.text("use_gated_mlp", ("True", "False")) == "True"
-    places = path.absolute().parts[:-1]
-    gpu, model = ("", "")
-    if "compute" in places[:-2]:
-        at = len(places) - 1 - places[::-1].index("compute")
-        gpu, model = places[at + 1], places[-1]
+    gpu, model = _vidur_place(path)
     shapes = {column: _vidur_shape(column.split(".")[1], size, gated) for column in timed}
     lengths = pd.DataFrame({(column, at): shapes[column][at] for column in timed for at in (1, 2)}, cells.frame.index)
     divides = (lengths.isna() | ((lengths % 1 == 0) & (lengths < LARGEST))).all(axis=1)
@@ -109,56 +116,50 @@ def read_vidur(path: Path) -> tuple[pd.DataFrame, Cells]:
     return pd.concat(parts or [cells.table(time_s=np.nan).iloc[:0]]), cells
 
 
-# AIConfigurator ---------------------------------------------------------------------------------------------------
-
-AICONFIGURATOR_CLASSES = {
-    "gemm": "gemm", "context_attention": "attention_prefill", "generation_attention": "attention_decode",
-}  # fmt: skip
-AICONFIGURATOR_COLUMNS = {
-    "op_name", "latency", "framework", "version", "device", "kernel_source", "gemm_dtype", "m", "n", "k", "attn_dtype",
-    "kv_cache_dtype", "batch_size", "isl", "step", "num_heads", "num_key_value_heads", "head_dim",
-}  # fmt: skip
-PARQUET = b"PAR1"
+def _vidur_place(path: Path) -> tuple[str, str]:
+    """GPU and model of a file, after its folders: profiling/compute/<gpu>/<model>; empty elsewhere."""
+    places = path.absolute().parts[:-1]
+    if "compute" not in places[:-2]:
+        return "", ""
+    at = len(places) - 1 - places[::-1].index("compute")
+    return places[at + 1], places[-1]
 
 
-def read_aiconfigurator(path: Path) -> tuple[pd.DataFrame, Cells]:
-    """Read AIConfigurator's gemm, context_attention or generation_attention table (ai-dynamo/aiconfigurator), in ms.
+VIDUR_ATTENTION = ("n_embd", "n_q_head", "n_kv_head", "num_tensor_parallel_workers", "batch_size")
+VIDUR_ATTENTION_TIMES = {True: "time_stats.attn_prefill.median", False: "time_stats.attn_decode.median"}
 
-    CSV or parquet. `isl` new tokens after `step` cached ones make a context of both; generation computes one token.
+
+def read_vidur_attention(path: Path) -> tuple[pd.DataFrame, Cells]:
+    """Read Vidur's data/profiling/compute/<gpu>/<model>/attention.csv (microsoft/vidur): medians in ms, fp16.
+
+    A row is a prompt of `prefill_chunk_size` tokens for each of `batch_size` sequences, or one token for each; both
+    over `kv_cache_size` tokens that each has in its cache (vidur/profiling/attention/attention_wrapper.py).
     """
-    parquet = starts_with(path, PARQUET)
-    cells = (
-        read_parquet(path, AICONFIGURATOR_COLUMNS)
-        if parquet
-        else read_cells(path, keep=AICONFIGURATOR_COLUMNS.__contains__)
-    )
-    cells.require("op_name", "latency")
-    kind = cells.text("op_name", AICONFIGURATOR_CLASSES).map(AICONFIGURATOR_CLASSES)
-    framework = cells.text("framework").str.lower() + "-" + cells.text("version")
-    common = {
-        "source": "aiconfigurator", "gpu": cells.text("device"), "framework": framework.str.strip("-"),
-        "name": cells.text("kernel_source"), "time_s": cells.number("latency", TIME) / 1e3,
-    }  # fmt: skip
-    if "gemm_dtype" in cells.frame:
-        cells.require("m", "n", "k")
-        sizes = {name: cells.number(name) for name in ("m", "n", "k")}
-        dtype = _plain(cells.text("gemm_dtype"))
-        return cells.table(**common, **sizes, operator_class=kind, dtype=dtype), cells
-    named = {"batch_size": "batch_size", "n_heads": "num_heads", "n_kv_heads": "num_key_value_heads"}
-    cells.require("attn_dtype", "isl", "step", "head_dim", *named.values())
-    new = cells.number("isl")
-    sizes = {name: cells.number(column) for name, column in named.items()} | {
-        "seq_len_q": new.where(kind != "attention_decode", 1.0),
-        "seq_len_kv": new + cells.number("step", NATURAL),
-        "head_dim": cells.number("head_dim"),
-    }
-    dtype, cache = _plain(cells.text("attn_dtype")), _plain(cells.text("kv_cache_dtype"))
-    dtype = dtype.where((cache == dtype) | (cache == ""), dtype + "/" + cache)
-    return cells.table(**common, **sizes, operator_class=kind, dtype=dtype), cells
+    more = ("prefill_chunk_size", "kv_cache_size", "is_prefill")
+    cells = read_cells(path, keep={*VIDUR_ATTENTION, *more, *VIDUR_ATTENTION_TIMES.values()}.__contains__)
+    cells.require(*VIDUR_ATTENTION, *more, *VIDUR_ATTENTION_TIMES.values())
+    prompt = cells.text("is_prefill", ("True", "False")) == "True"
+    size = {name: cells.number(name) for name in VIDUR_ATTENTION}
+    chunk, cache = cells.number("prefill_chunk_size", NATURAL), cells.number("kv_cache_size", NATURAL)
+    tp, heads = size["num_tensor_parallel_workers"], size["n_q_head"]
+    divides = (heads % tp == 0) & ((size["n_kv_head"] % tp == 0) | (tp % size["n_kv_head"] == 0))
+    cells.refuse("num_tensor_parallel_workers", ~divides, "a divisor of the number of heads")
+    gpu, model = _vidur_place(path)
+    new = chunk.where(prompt, 1.0)
+    both = {which: cells.number(name, TIME, optional=True, drop=False) for which, name in VIDUR_ATTENTION_TIMES.items()}
+    table = cells.table(
+        source="vidur", gpu=gpu, framework="sarathi", dtype="fp16", name=f"{model}:attention".lstrip(":"),
+        operator_class=np.where(prompt, "attention_prefill", "attention_decode"), batch_size=size["batch_size"],
+        seq_len_q=new, seq_len_kv=(cache + new).clip(lower=1), n_heads=heads / tp,
+        n_kv_heads=(size["n_kv_head"] / tp).clip(lower=1), head_dim=size["n_embd"] / heads,
+        time_s=both[True].where(prompt, both[False]) / 1e3,
+    )  # fmt: skip
+    return table[table.time_s.notna() & (table.seq_len_q > 0)], cells
 
 
-def _plain(dtype: pd.Series) -> pd.Series:
-    return dtype.str.lower().replace(DTYPES)
+# Parquet ----------------------------------------------------------------------------------------------------------
+
+PARQUET = b"PAR1"
 
 
 def read_parquet(path: Path, wanted: Collection[str]) -> Cells:
