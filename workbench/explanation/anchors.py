@@ -12,7 +12,6 @@ from .shapes import Shapes
 
 def with_anchors(
     table: pd.DataFrame, shapes: Shapes, assigned: tuple[list[Found], list[Setting | None]], setting: Setting | None,
-    *, ordered: bool,
 ) -> tuple[list[Found], list[Setting | None]]:  # fmt: skip
     """What is found of every kernel, with products that have no sizes by their place in the layer.
 
@@ -30,8 +29,6 @@ def with_anchors(
         From `assignment.assign`.
     setting : Setting, optional
         What every step without sizes works on.
-    ordered : bool
-        Whether the kernels are in the order in which they ran.
 
     Returns
     -------
@@ -40,13 +37,13 @@ def with_anchors(
     """
     found, steps = assigned
     unsized = [i for i, each in enumerate(found) if each.evidence == NO_SIZES]
-    if not ordered or not unsized or not shapes.attention:
-        return settled(found, ordered=ordered), [step or setting for step in steps]
+    if not unsized or not shapes.attention:
+        return settled(found), [step or setting for step in steps]
     found = list(found)
     marks = [i for i, each in enumerate(found) if each.operator == shapes.attention and not each.tail]
     layout = _layout(found, shapes, marks)
     if layout is None:
-        return settled(found, ordered=ordered), [step or setting for step in steps]
+        return settled(found), [step or setting for step in steps]
     before, after = layout
     edges = [-1, *marks, len(found)]
     step, layers = 0, 0
@@ -71,7 +68,7 @@ def with_anchors(
             found[right] = replace(found[right], step=step)
             layers += 1
     found = _without_sampling(table, _with_tails(_repeated(table, found)))
-    return settled(found, ordered=ordered), [setting] * (step + 2)
+    return settled(found), [setting] * (step + 2)
 
 
 def _layout(found: list[Found], shapes: Shapes, marks: list[int]) -> tuple[list[str], list[str]] | None:

@@ -244,7 +244,7 @@ class Walk:
             if pattern.search(name) and not (what == "sampling" and self.ordered and self._in_layer()):
                 return Found(evidence=f"{what}, no operator of the model", step=self.step)
         if not self.ordered:
-            if kind != "elementwise" or row.m != row.m:
+            if kind != "elementwise":
                 return Found(evidence="no sizes, and no order")
             self._next_step()
             return Found("elementwise", "name", self.step, row.m)
@@ -265,14 +265,14 @@ def assign(table: pd.DataFrame, shapes: Shapes, *, ordered: bool) -> tuple[list[
     return [walk.row(row) for row in rows], [*walk.steps, None]  # one more, for what follows the last head
 
 
-def settled(found: list[Found], *, ordered: bool) -> list[Found]:
+def settled(found: list[Found]) -> list[Found]:
     """Without elementwise kernels of steps in which nothing else is the model's."""
     steps = {each.step for each in found if each.operator not in ("", "elementwise")}
     last = max(steps, default=-1)
     why = "in no step that has a product or attention of the model"
     return [
         Found(evidence=why, step=each.step)
-        if ordered and each.operator == "elementwise" and each.step not in steps and (last < 0 or each.step - 1 != last)
+        if each.operator == "elementwise" and each.step not in steps and (last < 0 or each.step - 1 != last)
         else each
         for each in found
     ]

@@ -12,12 +12,9 @@ from ..catalog import model as find_model
 from ..common.arguments import as_list, one_of
 from ..kernels import TIME_MODELS, Formats, assumptions
 from .dataset import explained_grid, pass_of
-from .given import by_gpu, by_model, checked_setting, checked_table
+from .given import by_gpu, by_model, checked_setting, checked_table, in_order
 from .rows import assigned_rows, unassigned_rows
 from .work import Computed
-
-#: Sources whose kernels are in the order in which they ran.
-IN_ORDER = ("torch.profiler", "ncu")
 
 
 def explain(
@@ -71,7 +68,7 @@ def explain(
         [FLOP/s]; `measured_calls` and `kernels` are how many it is the mean of [1]; where a profiler counted bytes,
         `measured_bytes` [byte] and `measured_intensity` [FLOP/byte]. Phase "any" has kernels of so many tokens
         (batch_size, 0 if unknown), of whose sequences nothing is known. Candidates, tp, dtype and framework are dims
-        where there are several. Attributes: `assigned_share` [1], `unassigned` (JSON: `tables.unassigned`), `ambiguous`.
+        where there are several. Attributes: `assigned_share` [1], `unassigned` (`tables.unassigned`), `ambiguous`.
 
     Raises
     ------
@@ -86,8 +83,8 @@ def explain(
     parts, left, also, has = [], [], list[str](), list[str]()
     for card, rows in by_gpu(table, gpu):
         computed = Computed(card, formats, engine, time_model)
-        ordered = bool(rows.source.isin(IN_ORDER).all())
-        for shapes, own, (found, steps) in by_model(rows, given, tp, setting, ordered=ordered):
+        ordered = in_order(rows)
+        for shapes, own, (found, steps) in by_model(rows, given, tp, setting, computed, ordered=ordered):
             left.append(unassigned_rows(own, found))
             if shapes is None:
                 continue
@@ -103,7 +100,7 @@ def explain(
         raise ValueError(f"no kernel could be assigned to {_names(given)}: {why}"[:195])
     cards = {card.id: card for card, _ in by_gpu(table, gpu)}
     ds = explained_grid(rows, cards, l2_bandwidth)
-    total = float(table.time_s.sum())
+    total = float(table.total_s.sum())
     told = assumptions([*cards.values()], time_model, ["gemm", "prefill", "decode", "elementwise"], engine=engine)
     ds.attrs = {
         "title": "Measured kernels beside the roofline", "forward_pass": pass_of(ds, has),

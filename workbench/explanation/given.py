@@ -14,10 +14,16 @@ from ..common.arguments import whole_number
 from ..common.errors import CannotRun
 from .anchors import with_anchors
 from .assignment import Found, Setting, assign, experts_of, share
+from .counts import with_counts
 from .shapes import Shapes
+from .work import Computed
 
 #: GPUs that may share a model's layers where no one says how many [1].
 TPS = (1, 2, 4, 8, 16)
+#: Sources whose kernels are in the order in which they ran; of others those that say when each began.
+IN_ORDER = ("torch.profiler", "ncu")
+#: What stands before an operator in a name of this project's own: the model.
+MODEL_OF = r"^([\w.-]+):[\w+]+$"
 #: Columns of `measure.columns.TIMING_COLUMNS` that a kernel is known by.
 NEEDED = ("source", "gpu", "framework", "operator_class", "name", "dtype", "m", "n", "k", "time_s")
 Assigned = tuple[list[Found], list[Setting | None]]
@@ -26,7 +32,7 @@ Assigned = tuple[list[Found], list[Setting | None]]
 def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
     """A table of timings, which may still be in a file."""
     if isinstance(timings, str | Path):
-        return timing_files.read_any(timings)
+        timings = timing_files.read_any(timings)
     if not isinstance(timings, pd.DataFrame):
         raise ValueError(f"timings is a {type(timings).__name__}: expected a table of timings.read, or a file")
     for missing in [name for name in NEEDED if name not in timings]:
@@ -34,7 +40,16 @@ def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
         raise ValueError(f"timings has no {missing!r}: expected a table of timings.read, it has {has}")
     if timings.empty or not (timings.time_s > 0).all():
         raise ValueError("timings: expected one kernel or more, each with a time_s above 0")
-    return timings.reset_index(drop=True)
+    launches = timings.get("calls", pd.Series(1.0, timings.index)).fillna(1.0)
+    table = timings.assign(launches=launches, total_s=timings.time_s * launches)
+    if "start_s" in table and table.start_s.notna().all():
+        table = table.sort_values("start_s", kind="stable")
+    return table.reset_index(drop=True)
+
+
+def in_order(table: pd.DataFrame) -> bool:
+    """Whether kernels are in the order in which they ran."""
+    return bool(table.source.isin(IN_ORDER).all() or ("start_s" in table and table.start_s.notna().all()))
 
 
 def checked_setting(step: tuple[int, int, int] | None) -> Setting | None:
@@ -63,22 +78,37 @@ def by_gpu(table: pd.DataFrame, gpu: str | GPU | None) -> Iterator[tuple[GPU, pd
 
 
 def by_model(
-    table: pd.DataFrame, given: list[Model] | None, tp: int | None, setting: Setting | None, *, ordered: bool
+    table: pd.DataFrame,
+    given: list[Model] | None,
+    tp: int | None,
+    setting: Setting | None,
+    computed: Computed,
+    *,
+    ordered: bool,
 ) -> Iterator[tuple[Shapes | None, pd.DataFrame, Assigned]]:
     """The kernels of each model that the names tell apart, with what each is."""
-    said = table["name"].str.rpartition(":")[0] if not ordered else pd.Series("", table.index)
+    said = table["name"].str.extract(MODEL_OF, expand=False).fillna("").mask(ordered, "")
     for name, rows in table.groupby(said, sort=False):
         own = rows.reset_index(drop=True)
         options = _options(str(name), given)
         tried = [
-            (shapes, with_anchors(own, shapes, assign(own, shapes, ordered=ordered), setting, ordered=ordered))
-            for shapes in _shapes(options, tp, own)
+            (shapes, _found(own, shapes, setting, computed, ordered=ordered)) for shapes in _shapes(options, tp, own)
         ]
         if not tried:
             yield None, own, ([Found(evidence=f"of {name or 'no model'}, which is not asked for")] * len(own), [])
             continue
-        best = max(tried, key=lambda each: round(share(each[1][0], own.time_s.to_numpy()), 6))
+        best = max(tried, key=lambda each: round(share(each[1][0], own.total_s.to_numpy()), 6))
         yield best[0], own, best[1]
+
+
+def _found(
+    rows: pd.DataFrame, shapes: Shapes, setting: Setting | None, computed: Computed, *, ordered: bool
+) -> Assigned:
+    """What every kernel is, by all that can be known of it."""
+    found, steps = assign(rows, shapes, ordered=ordered)
+    if ordered:
+        return with_anchors(rows, shapes, (found, steps), setting)
+    return with_counts(rows, shapes, found, setting, computed), [step or setting for step in steps]
 
 
 def _options(name: str, given: list[Model] | None) -> list[Model]:

@@ -75,8 +75,9 @@ def _calls(table: pd.DataFrame, found: list[Found], steps: list[Setting | None])
             owner[i] = last.get(each.operator, i)
         else:
             last[each.operator] = i
-    time = pd.Series(table.time_s.to_numpy()).groupby(owner).sum()
-    count = pd.Series(1, range(len(found))).groupby(owner).sum()
+    time = pd.Series(table.total_s.to_numpy()).groupby(owner).sum()
+    launches = pd.Series(table.launches.to_numpy(dtype=float))
+    count = launches.groupby(owner).sum()
     counted = table["dram_bytes"] if "dram_bytes" in table else pd.Series(np.nan, table.index)
     counted = pd.Series(counted.to_numpy(dtype=float)).groupby(owner).sum(min_count=1)
     at = time.index.to_numpy()
@@ -92,7 +93,7 @@ def _calls(table: pd.DataFrame, found: list[Found], steps: list[Setting | None])
     return frame.join(given).assign(
         operator=[found[i].operator for i in at], step=[found[i].step for i in at],
         evidence=[found[i].evidence for i in at], also=[" ".join(found[i].also) for i in at],
-        time_s=time, calls=1.0, kernels=count, dram_bytes=counted,
+        time_s=time, calls=launches[at], kernels=count, dram_bytes=counted,
     )  # fmt: skip
 
 
@@ -130,7 +131,7 @@ def _row(each: Found, setting: Setting | None, tokens: float) -> tuple[object, .
 def _formats(calls: pd.DataFrame, table: pd.DataFrame, *, ordered: bool) -> pd.Series:
     """The format of each call: as its kernel says, or else that of most of the time of the table's products."""
     products = table[table.operator_class.isin(["gemm", "moe", "attention_prefill", "attention_decode", "other"])]
-    times = products[products["dtype"].ne("")].groupby("dtype").time_s.sum()
+    times = products[products["dtype"].ne("")].groupby("dtype").total_s.sum()
     main = str(times.idxmax()) if len(times) else ""
     unsaid = calls["dtype"].eq("") | (calls.operator.eq("elementwise") & ordered)
     return calls["dtype"].mask(unsaid, main)
@@ -170,7 +171,7 @@ def _generations(calls: pd.DataFrame) -> pd.Series:
 def unassigned_rows(table: pd.DataFrame, found: Iterable[Found]) -> pd.DataFrame:
     """What could not be assigned, by kernel: calls [1], time [s], and why."""
     why = pd.Series(["" if each.operator else each.evidence for each in found], table.index, dtype=object)
-    left = table.assign(why=why)[["name", "time_s", "why"]][why.ne("")]
-    groups = left.groupby(["name", "why"], sort=False).time_s.agg(["size", "sum"]).reset_index()
-    groups = groups.rename(columns={"name": "kernel", "size": "calls", "sum": "time_s"})
+    left = table.assign(why=why)[["name", "launches", "total_s", "why"]][why.ne("")]
+    groups = left.groupby(["name", "why"], sort=False)[["launches", "total_s"]].sum().reset_index()
+    groups = groups.rename(columns={"name": "kernel", "launches": "calls", "total_s": "time_s"})
     return groups.sort_values("time_s", ascending=False)[["kernel", "calls", "time_s", "why"]]
