@@ -87,7 +87,8 @@ def by_model(
     ordered: bool,
 ) -> Iterator[tuple[Shapes | None, pd.DataFrame, Assigned]]:
     """The kernels of each model that the names tell apart, with what each is."""
-    said = table["name"].str.extract(MODEL_OF, expand=False).fillna("").mask(ordered, "")
+    said = table["name"].str.extract(MODEL_OF, expand=False).fillna("")
+    said = said.where(~pd.Series(ordered, table.index), "")  # a kernel's own name may have colons
     for name, rows in table.groupby(said, sort=False):
         own = rows.reset_index(drop=True)
         options = _options(str(name), given)
