@@ -9,6 +9,9 @@ import pandas as pd
 from .assignment import BESIDES, NO_SIZES, TAIL, Found, Setting, settled
 from .shapes import Shapes
 
+#: Products before and after attention in a layer.
+Layout = tuple[list[str], list[str]]
+
 
 def with_anchors(
     table: pd.DataFrame, shapes: Shapes, assigned: tuple[list[Found], list[Setting | None]], setting: Setting | None,
@@ -35,30 +38,39 @@ def with_anchors(
     tuple
         As `assigned`.
     """
-    found, steps = assigned
-    unsized = [i for i, each in enumerate(found) if each.evidence == NO_SIZES]
-    if not unsized or not shapes.attention:
-        return settled(found), [step or setting for step in steps]
-    found = list(found)
+    found, steps = list(assigned[0]), list(assigned[1])
     marks = [i for i, each in enumerate(found) if each.operator == shapes.attention and not each.tail]
-    layout = _layout(found, shapes, marks)
-    if layout is None:
-        return settled(found), [step or setting for step in steps]
+    layout = _layout(found, shapes, marks) if shapes.attention else None
+    if layout is not None:
+        sized = [i for i, each in enumerate(found) if each.operator and (each.own or each.rows == each.rows)]
+        for left, right in pairwise([-1, *sized, len(found)]):
+            if any(found[i].evidence == NO_SIZES for i in range(left + 1, right)):
+                count = _segment(found, left, right, shapes, layout, base=len(steps))
+                steps += [setting] * count
+        found = _without_sampling(table, _with_tails(_repeated(table, found)))
+    return settled(found), steps
+
+
+def _segment(
+    found: list[Found], begin: int, end: int, shapes: Shapes, layout: Layout, *, base: int
+) -> int:  # fmt: skip
+    """Assign the products between two kernels whose sizes are known, in place; how many steps they are, from `base`."""
     before, after = layout
-    edges = [-1, *marks, len(found)]
-    step, layers = 0, 0
-    for left, right in pairwise(edges):
+    inside = range(begin + 1, end)
+    marks = [i for i in inside if found[i].operator == shapes.attention and not found[i].tail]
+    step, layers = base, 0
+    for left, right in pairwise([begin, *marks, end]):
         gap = [i for i in range(left + 1, right) if found[i].evidence == NO_SIZES]
-        first, last = left < 0, right == len(found)
+        first, last = left == begin, right == end
         names = _names(len(gap), before, after, first=first, last=last)
         ends = len(gap)  # of those of this step
-        if not first and names and "lm_head" in names:
+        if not first and "lm_head" in names:
             ends = names.index("lm_head") + 1
         elif not first and layers >= shapes.part.n_layers and names:
             ends = len(after)
         border = gap[ends] if ends < len(gap) else right
         for i in range(left + 1, right):
-            if found[i].operator or found[i].evidence == NO_SIZES:
+            if found[i].operator or found[i].evidence in (NO_SIZES, TAIL):
                 found[i] = replace(found[i], step=step + (i >= border and ends < len(gap)))
         for i, name in zip(gap, names, strict=False):
             found[i] = replace(found[i], operator=name, evidence="order")
@@ -67,15 +79,13 @@ def with_anchors(
         if not last:
             found[right] = replace(found[right], step=step)
             layers += 1
-    found = _without_sampling(table, _with_tails(_repeated(table, found)))
-    return settled(found), [setting] * (step + 2)
+    return step + 2 - base
 
 
-def _layout(found: list[Found], shapes: Shapes, marks: list[int]) -> tuple[list[str], list[str]] | None:
+def _layout(found: list[Found], shapes: Shapes, marks: list[int]) -> Layout | None:
     """Products before and after attention in a layer, as most gaps between attention calls have them."""
-    counts = Counter(
-        sum(each.evidence == NO_SIZES for each in found[left + 1 : right]) for left, right in pairwise(marks)
-    )
+    gaps = (sum(each.evidence == NO_SIZES for each in found[i + 1 : j]) for i, j in pairwise(marks))
+    counts = Counter(count for count in gaps if count)
     if not counts:
         return None
     usual = counts.most_common(1)[0][0]

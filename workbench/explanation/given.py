@@ -108,8 +108,12 @@ def _found(
     """What every kernel is, by all that can be known of it."""
     found, steps = assign(rows, shapes, ordered=ordered)
     if ordered:
-        return with_anchors(rows, shapes, (found, steps), setting)
-    return with_counts(rows, shapes, found, setting, computed), [step or setting for step in steps]
+        found, steps = with_anchors(rows, shapes, (found, steps), setting)
+    else:
+        found = with_counts(rows, shapes, found, setting, computed)
+    tokens = {each.step: each.rows for each in found if each.rows == each.rows and each.operator != "lm_head"}
+    given = setting.batch_size * setting.new if setting else None
+    return found, [step or (setting if tokens.get(i, given) == given else None) for i, step in enumerate(steps)]
 
 
 def _options(name: str, given: list[Model] | None) -> list[Model]:
