@@ -41,6 +41,7 @@ def explain(
     from .. import tables, timings
     from ..common.errors import unknown
     from ..explanation import explain as explained
+    from ..explanation import own_file
     from ..files.formulas import inert_table
     from ..files.writing import write_text
 
@@ -50,7 +51,8 @@ def explain(
     sizes = integers("--step", [step] if step else None)
     if sizes is not None and len(sizes) != 3:
         raise ValueError(f"--step {step!r}: expected SEQUENCES,NEW_TOKENS,CONTEXT, e.g. 8,1,1024")
-    table = timings.read(file, format) if format else timings.read_any(file)
+    source = own_file(file)
+    table = timings.read(source, format) if format else timings.read_any(source)
     tell(table.attrs["problems"])
     ds = explained(
         table, own_gpu(gpu, entries) if gpu else None, [own_model(each, entries) for each in names(model)] or None,

@@ -10,7 +10,7 @@ import xarray as xr
 from ..catalog import GPU
 from ..common.arguments import LEAST, check_range
 from ..common.machine import check_memory
-from ..common.variables import ABSENT, LIMITS, LINK, flags, labelled
+from ..common.variables import ABSENT, LIMITS, LINK, MEMORY, flags, labelled
 from ..kernels import attainable, bound
 from ..operators import COLLECTIVES, OPERATORS
 from .assignment import PASS
@@ -69,6 +69,7 @@ def _labelled(
     with np.errstate(invalid="ignore"):  # of cells where nothing was measured
         roof = attainable(intensity, wide, rate)
         limit = np.where(np.isnan(intensity), ABSENT, bound(intensity, wide / rate)).astype(np.int8)
+    limit[np.isnan(dense["flops"]) & ~np.isnan(dense["bytes"])] = MEMORY  # elementwise kernels, whatever their FLOPs
     linked = [name in COLLECTIVES for name in coords["operator"]]
     limit[:, :, linked] = np.where(np.isnan(dense["measured_time"][:, :, linked]), ABSENT, LINK)
     variables: dict[str, tuple[tuple[str, ...], Any]] = {

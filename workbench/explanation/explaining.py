@@ -40,8 +40,8 @@ def explain(
     Parameters
     ----------
     timings : pd.DataFrame, str or Path
-        From `workbench.timings.read`, or a file that it reads. In a trace of PyTorch without a GPU the operators that
-        ran on the CPU are explained.
+        From `workbench.timings.read`, or a file that it reads, or the name of one of this project's measurements. In a
+        trace of PyTorch without a GPU the operators that ran on the CPU are explained.
     gpu : str or GPU, optional
         What it ran on; None is what the file says.
     model : str, Model, or several, optional

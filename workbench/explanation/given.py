@@ -1,6 +1,7 @@
 """What a user gives to be explained: timings, a GPU, a model, and which kernels are of which."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from ..catalog import model as find_model
 from ..catalog import models as model_ids
 from ..common.arguments import whole_number
 from ..common.errors import CannotRun
+from ..common.project import DATA
 from .anchors import with_anchors
 from .assignment import Found, Setting, assign, experts_of, share
 from .counts import with_counts
@@ -29,10 +31,16 @@ NEEDED = ("source", "gpu", "framework", "operator_class", "name", "dtype", "m", 
 Assigned = tuple[list[Found], list[Setting | None]]
 
 
+def own_file(file: str | Path) -> str | Path:
+    """The file of one of the project's own measurements, by its name; any other as it is given."""
+    name = DATA / "measured" / f"{file}.csv"
+    return str(name) if re.fullmatch(r"[a-z0-9-]+", str(file)) and name.is_file() else file
+
+
 def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
     """A table of timings, which may still be in a file."""
     if isinstance(timings, str | Path):
-        timings = timing_files.read_any(timings)
+        timings = timing_files.read_any(own_file(timings))
     if not isinstance(timings, pd.DataFrame):
         raise ValueError(f"timings is a {type(timings).__name__}: expected a table of timings.read, or a file")
     for missing in [name for name in NEEDED if name not in timings]:
@@ -118,19 +126,21 @@ def _found(
 
 def _options(name: str, given: list[Model] | None) -> list[Model]:
     """Models that kernels may be of whose names begin with one: those given, or of the catalog by that name."""
-    ids = [entry.id for entry in given] if given is not None else list(model_ids())
-    named = [each for each in ids if each == name] or sorted(
-        (each for each in ids if name and (name.startswith(f"{each}-") or each.startswith(f"{name}-"))),
-        key=len, reverse=True,
-    )  # fmt: skip
     if given is None:
         if not name:
-            raise ValueError(
-                "model is missing: the kernels' names do not say which it is, as 'llama-3-8b:qkv_proj' does"
-            )
-        return [find_model(each) for each in named[:8]]
-    other = name in model_ids() and name not in ids
-    return [entry for entry in given if entry.id in named] or ([] if other else given)
+            raise ValueError("model is missing: no kernel's name says which it is, as 'llama-3-8b:qkv_proj' does")
+        return [find_model(each) for each in _meant(name, model_ids())[:8]]
+    meant = _meant(name, [entry.id for entry in given])
+    return [entry for entry in given if entry.id in meant] or ([] if _meant(name, model_ids()) else given)
+
+
+def _meant(name: str, ids: Iterable[str]) -> list[str]:
+    """Ids that the beginning of a kernel's name means, the nearest first: the model, its part, or one of its sizes."""
+    known = list(ids)
+    if not name or name in known:
+        return [name] if name else []
+    near = (each for each in known if name.startswith(f"{each}-") or each.startswith(f"{name}-"))
+    return sorted(near, key=len, reverse=True)
 
 
 def _shapes(options: list[Model], tp: int | None, rows: pd.DataFrame) -> Iterator[Shapes]:

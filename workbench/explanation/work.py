@@ -12,6 +12,7 @@ from ..catalog import GPU, kernel_fit
 from ..catalog.dtypes import WIDTH
 from ..kernels import Formats, OperandFormats, operator_time
 from ..kernels.elementwise import elementwise_seconds
+from ..kernels.gemm import quantize_seconds
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step
 from .assignment import PASS, Setting
 from .shapes import Shapes
@@ -52,7 +53,9 @@ def step_of(settings: pd.DataFrame) -> Step:
     return Step(sizes["sequences"], sizes["new"], sizes["context"], sizes["context"] - sizes["new"], sizes["new"])
 
 
-def worked(rows: pd.DataFrame, operator: str, shapes: Shapes, computed: Computed, dtype: str) -> pd.DataFrame:
+def worked(
+    rows: pd.DataFrame, operator: str, shapes: Shapes, computed: Computed, dtype: str, *, alone: bool = True
+) -> pd.DataFrame:
     """Work of calls of one operator in one format, and their predicted times.
 
     Parameters
@@ -61,6 +64,8 @@ def worked(rows: pd.DataFrame, operator: str, shapes: Shapes, computed: Computed
         A row a call: sequences [1]; new and context [token].
     operator, shapes, computed, dtype : str, Shapes, Computed, str
         What runs, of which model, how, and in which format.
+    alone : bool
+        The kernel alone, without what quantizes its activations before it, which the law of a product has with it.
 
     Returns
     -------
@@ -78,6 +83,9 @@ def worked(rows: pd.DataFrame, operator: str, shapes: Shapes, computed: Computed
         name: operator_time(computed.gpu, cost, peak, time_model, engine=computed.engine)
         for name, time_model in (("time", computed.time_model), ("ideal_time", "ideal"))
     }
+    if alone and cost.kernel == "gemm" and computed.time_model == "kernel":
+        fit: Any = kernel_fit(computed.gpu, "gemm", cost.format, computed.engine).fit
+        times["time"] = np.maximum(times["time"] - quantize_seconds(fit, computed.gpu, cost), times["ideal_time"])
     values: Mapping[str, Any] = {"flops": cost.flops, "bytes": cost.bytes, **times, "peak_flop_rate": peak}
     return pd.DataFrame({name: np.broadcast_to(each, len(rows)) for name, each in values.items()}, rows.index)
 
@@ -90,7 +98,7 @@ def _whole_pass(rows: pd.DataFrame, shapes: Shapes, computed: Computed, dtype: s
         sized = rows.assign(new=rows.new.mask(prompt, 1)) if name == "lm_head" else rows
         cost = cost_of(name, step_of(sized.iloc[:1]), shapes, formats)
         if cost is not None:
-            total += worked(sized, name, shapes, computed, dtype) * cost.calls
+            total += worked(sized, name, shapes, computed, dtype, alone=False) * cost.calls
     return total.assign(peak_flop_rate=computed.gpu.peak_flop_rate(formats.computes_in(shapes.fused[0])))
 
 

@@ -7,6 +7,7 @@ check_libraries("matplotlib")
 from ..tables.looks import COLORS, MARKERS, SERIES_COLORS, candidate_color
 from .benchmarks import cell_costs, point_rates
 from .measurements import measured_roofline, passes, time_ratios
+from .overlays import by_operator
 from .published_servers import predictor_legend, served_ratios, served_scatter
 from .rooflines import ceilings, published_ranges, roofline
 from .servers import costs, latencies, pareto, queue, requests, token_rate
@@ -20,6 +21,7 @@ __all__ = [
     "MARKERS",
     "SERIES_COLORS",
     "against_batch",
+    "by_operator",
     "candidate_color",
     "ceilings",
     "cell_costs",
