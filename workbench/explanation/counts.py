@@ -66,7 +66,21 @@ def with_counts(
         result[layers[row]] = replace(
             found[layers[row]], operator="" if far else layout[column], evidence=why if far else "number, time"
         )
-    return [replace(each, evidence="the rest of a product") if each.evidence == TAIL else each for each in result]
+    return _with_the_rest(table, result)
+
+
+def _with_the_rest(table: pd.DataFrame, found: list[Found]) -> list[Found]:
+    """What adds up the parts of a product's sums, as that of the one product that its name says is in parts."""
+    split = [
+        each for name, each in zip(table["name"], found, strict=True) if "splitk" in name.lower() and not each.tail
+    ]
+    operator = split[0].operator if len(split) == 1 else ""
+    return [
+        replace(each, operator=operator, evidence="name" if operator else "the rest of a product")
+        if each.evidence == TAIL
+        else each
+        for each in found
+    ]
 
 
 def _dtype(table: pd.DataFrame) -> str:
