@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from .assignment import BESIDES, NO_SIZES, TAIL, Found, Setting, settled
+from .assignment import BESIDES, NO_SIZES, TAIL, Assignment, StepSizes, settled
 from .shapes import Shapes
 
 #: Products before and after attention in a layer.
@@ -14,8 +14,8 @@ Layout = tuple[list[str], list[str]]
 
 
 def with_anchors(
-    table: pd.DataFrame, shapes: Shapes, assigned: tuple[list[Found], list[Setting | None]], setting: Setting | None,
-) -> tuple[list[Found], list[Setting | None]]:  # fmt: skip
+    table: pd.DataFrame, shapes: Shapes, assigned: tuple[list[Assignment], list[StepSizes | None]], setting: StepSizes | None,
+) -> tuple[list[Assignment], list[StepSizes | None]]:  # fmt: skip
     """What is found of every kernel, with products that have no sizes by their place in the layer.
 
     Between two attention calls run the products after attention of one layer and those before it of the next: as many
@@ -30,7 +30,7 @@ def with_anchors(
         The model.
     assigned : tuple
         From `assignment.assign`.
-    setting : Setting, optional
+    setting : StepSizes, optional
         What every step without sizes works on.
 
     Returns
@@ -52,7 +52,7 @@ def with_anchors(
 
 
 def _segment(
-    found: list[Found], begin: int, end: int, shapes: Shapes, layout: Layout, *, base: int
+    found: list[Assignment], begin: int, end: int, shapes: Shapes, layout: Layout, *, base: int
 ) -> int:  # fmt: skip
     """Assign the products between two kernels whose sizes are known, in place; how many steps they are, from `base`."""
     before, after = layout
@@ -82,7 +82,7 @@ def _segment(
     return step + 2 - base
 
 
-def _layout(found: list[Found], shapes: Shapes, marks: list[int]) -> Layout | None:
+def _layout(found: list[Assignment], shapes: Shapes, marks: list[int]) -> Layout | None:
     """Products before and after attention in a layer, as most gaps between attention calls have them."""
     gaps = (sum(each.evidence == NO_SIZES for each in found[i + 1 : j]) for i, j in pairwise(marks))
     counts = Counter(count for count in gaps if count)
@@ -105,7 +105,7 @@ def _names(count: int, before: list[str], after: list[str], *, first: bool, last
     return names.get(count, [])
 
 
-def _repeated(table: pd.DataFrame, found: list[Found]) -> list[Found]:
+def _repeated(table: pd.DataFrame, found: list[Assignment]) -> list[Assignment]:
     """Products that are left over, where every other kernel of that name is one operator's."""
     known: dict[str, set[str]] = {}
     for name, each in zip(table["name"], found, strict=True):
@@ -119,7 +119,7 @@ def _repeated(table: pd.DataFrame, found: list[Found]) -> list[Found]:
     ]
 
 
-def _with_tails(found: list[Found]) -> list[Found]:
+def _with_tails(found: list[Assignment]) -> list[Assignment]:
     """What finishes a product, as that product's."""
     last, result = "", []
     for each in found:
@@ -129,12 +129,12 @@ def _with_tails(found: list[Found]) -> list[Found]:
     return result
 
 
-def _without_sampling(table: pd.DataFrame, found: list[Found]) -> list[Found]:
+def _without_sampling(table: pd.DataFrame, found: list[Assignment]) -> list[Assignment]:
     """Kernels that draw a token after the head, which is not known before products are assigned, as what they are."""
     head, result = False, []
     for name, each in zip(table["name"], found, strict=True):
         if each.operator not in ("", "elementwise"):
             head = each.operator == "lm_head"
         drawn = head and each.operator == "elementwise" and BESIDES["sampling"].search(name)
-        result.append(Found(evidence="sampling, no operator of the model", step=each.step) if drawn else each)
+        result.append(Assignment(evidence="sampling, no operator of the model", step=each.step) if drawn else each)
     return result

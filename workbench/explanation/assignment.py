@@ -10,11 +10,11 @@ import pandas as pd
 from .shapes import SCORES, Shapes
 
 #: What a whole forward pass is called among operators.
-PASS = "forward"
+WHOLE_PASS = "forward"
 #: Why a product, or what finishes it, is not assigned as long as its place is not looked at (`anchors`).
 NO_SIZES, TAIL = "a product without sizes", "the rest of a product without sizes"
 #: Kernels that finish what the one before them began, and no call of their own.
-TAILS = {
+FINISHERS = {
     "gemm": re.compile(r"split_?k_?reduc|reduce_splitk", re.I),
     "attention": re.compile(r"combine|merge_(attn_)?states|reduce_segments", re.I),
 }
@@ -35,7 +35,7 @@ AROUND = re.compile(
 )
 
 
-class Setting(NamedTuple):
+class StepSizes(NamedTuple):
     """What a step works on: sequences [1], and new tokens and the context of each [token]."""
 
     batch_size: int
@@ -44,19 +44,19 @@ class Setting(NamedTuple):
 
 
 @dataclass
-class Found:
+class Assignment:
     """What is known of one kernel: its operator, "" where none is found, and how, or why not."""
 
     operator: str = ""
     evidence: str = ""
     step: int = -1  #: the forward pass that it is in, from 0
     rows: float = float("nan")  #: of a product, those of its activations [1]
-    own: Setting | None = None  #: what it works on, where its own sizes say it
+    own: StepSizes | None = None  #: what it works on, where its own sizes say it
     tail: bool = False  #: of the call before it
     also: tuple[str, ...] = ()  #: other operators that it may be, of the same sizes
 
 
-COLUMNS = (
+KERNEL_COLUMNS = (
     "operator_class",
     "name",
     "m",
@@ -86,16 +86,16 @@ class Walk:
         self.unsized = False  # whether the product before said no sizes
         self.step = 0
         self.tokens: float | None = None  # of this step
-        self.steps: list[Setting | None] = [None]
+        self.steps: list[StepSizes | None] = [None]
         self.layers = 0  # attention calls of this step
         self.head = False  # whether this step's head is past
 
-    def row(self, row: Any) -> Found:
+    def row(self, row: Any) -> Assignment:
         """What one kernel is."""
         kind = row.operator_class
-        if (self.unsized or self.last >= 0) and TAILS["gemm"].search(row.name):
+        if (self.unsized or self.last >= 0) and FINISHERS["gemm"].search(row.name):
             operator = "" if self.unsized else self.shapes.has[self.last]
-            return Found(operator, "name" if operator else TAIL, self.step, tail=True)
+            return Assignment(operator, "name" if operator else TAIL, self.step, tail=True)
         if kind in ("gemm", "moe"):
             return self._product(row)
         if kind.startswith(("attention", "mla")) or (
@@ -108,10 +108,10 @@ class Walk:
 
     # Products --------------------------------------------------------------------------------------------------
 
-    def _product(self, row: Any) -> Found:
+    def _product(self, row: Any) -> Assignment:
         if row.n != row.n or row.k != row.k:
             self.unsized = True
-            return Found(evidence=NO_SIZES, step=self.step)
+            return Assignment(evidence=NO_SIZES, step=self.step)
         self.unsized = False
         kind = "moe" if row.operator_class == "moe" else "gemm"
         known = self.shapes.products.get((kind, row.n, row.k))
@@ -119,14 +119,14 @@ class Walk:
         if not known and kind == "gemm" and (known := self.shapes.products.get((kind, row.m, row.k))):
             tokens = row.n  # the weights came first
         if not known:
-            return Found(evidence=f"no product of {self.shapes.model.id} has n = {row.n:.0f}, k = {row.k:.0f}")
+            return Assignment(evidence=f"no product of {self.shapes.model.id} has n = {row.n:.0f}, k = {row.k:.0f}")
         if kind == "moe" and (wrong := self._experts(row)):
-            return Found(evidence=wrong)
+            return Assignment(evidence=wrong)
         operator = self._chosen(known, row.name)
         self._enter(operator, tokens)
         others = tuple(each for each in known if each != operator)
         how = "sizes" if not others else "sizes, order" if self.ordered else "sizes, name"
-        return Found(operator, how, self.step, tokens, also=() if self.ordered else others)
+        return Assignment(operator, how, self.step, tokens, also=() if self.ordered else others)
 
     def _experts(self, row: Any) -> str:
         """Why a grouped product is not the model's, as far as it says how many experts it has."""
@@ -168,24 +168,24 @@ class Walk:
 
     # Attention ---------------------------------------------------------------------------------------------------
 
-    def _attention(self, row: Any) -> Found:
+    def _attention(self, row: Any) -> Assignment:
         operator = self.shapes.attention
         if not operator:
-            return Found(evidence=f"{self.shapes.model.id} has no attention")
-        if TAILS["attention"].search(row.name) and self.last == self.shapes.place[operator]:
-            return Found(operator, "name", self.step, tail=True)
+            return Assignment(evidence=f"{self.shapes.model.id} has no attention")
+        if FINISHERS["attention"].search(row.name) and self.last == self.shapes.place[operator]:
+            return Assignment(operator, "name", self.step, tail=True)
         if row.seq_len_q != row.seq_len_q or row.seq_len_kv != row.seq_len_kv:
             self._at_attention(operator, None)
-            return Found(operator, "name", self.step)
+            return Assignment(operator, "name", self.step)
         if row.n_heads == row.n_heads and not self.shapes.heads(row.n_heads, row.head_dim):
-            return Found(
+            return Assignment(
                 evidence=f"no attention of {self.shapes.model.id} has {row.n_heads:.0f} heads of {row.head_dim:.0f}"
             )
-        setting = Setting(int(row.batch_size), int(row.seq_len_q), int(row.seq_len_kv))
+        setting = StepSizes(int(row.batch_size), int(row.seq_len_q), int(row.seq_len_kv))
         self._at_attention(operator, setting)
-        return Found(operator, "sizes", self.step, own=setting)
+        return Assignment(operator, "sizes", self.step, own=setting)
 
-    def _at_attention(self, operator: str, setting: Setting | None, *, counted: bool = True) -> None:
+    def _at_attention(self, operator: str, setting: StepSizes | None, *, counted: bool = True) -> None:
         if not self.ordered or (setting and self.steps[self.step] not in (None, setting) and self._layers_are_done()):
             self._next_step()
         if setting and self.steps[self.step] is None:
@@ -196,7 +196,7 @@ class Walk:
     def _layers_are_done(self) -> bool:
         return self.head or self.layers >= self.shapes.part.n_layers
 
-    def _batched(self, row: Any) -> Found:
+    def _batched(self, row: Any) -> Assignment:
         """Attention's scores, or their product with the values: one product for every sequence and head."""
         part, has = self.shapes.part, self.shapes.place
         asked = row.name.rpartition(":")[2]
@@ -208,76 +208,76 @@ class Walk:
             fits = ["pv" if self.last in (has.get(name) for name in SCORES["qk"]) else "qk"]
         operator = next((name for each in fits for name in SCORES[each] if name in has), "")
         if not operator:
-            return Found(evidence=f"batched product of n = {row.n:.0f}, k = {row.k:.0f}, no part of attention")
+            return Assignment(evidence=f"batched product of n = {row.n:.0f}, k = {row.k:.0f}, no part of attention")
         context = row.n if fits[0] == "qk" else row.k
         setting = self._sequences(row.batch_size, row.m, context, given=row.n_heads == row.n_heads)
         if setting is None:
-            return Found(evidence=f"batched product of {row.batch_size:.0f}, no multiple of the heads")
+            return Assignment(evidence=f"batched product of {row.batch_size:.0f}, no multiple of the heads")
         self._at_attention(operator, setting, counted=fits[0] == "qk")
-        return Found(operator, "sizes, order" if self.ordered else "sizes", self.step, own=setting)
+        return Assignment(operator, "sizes, order" if self.ordered else "sizes", self.step, own=setting)
 
-    def _sequences(self, batch: float, rows: float, context: float, *, given: bool) -> Setting | None:
+    def _sequences(self, batch: float, rows: float, context: float, *, given: bool) -> StepSizes | None:
         """The step of a batched product: heads are part of its batch, or those that share keys part of its rows."""
         heads, kv = self.shapes.part.n_heads, self.shapes.part.n_kv_heads
         if given:
-            return Setting(int(batch), int(rows), int(context))
+            return StepSizes(int(batch), int(rows), int(context))
         if batch % heads == 0:
-            return Setting(int(batch) // heads, int(rows), int(context))
+            return StepSizes(int(batch) // heads, int(rows), int(context))
         if batch % kv == 0 and rows % (heads // kv) == 0:
-            return Setting(int(batch) // kv, int(rows) // (heads // kv), int(context))
+            return StepSizes(int(batch) // kv, int(rows) // (heads // kv), int(context))
         return None
 
     # All else ----------------------------------------------------------------------------------------------------
 
-    def _whole(self, row: Any) -> Found:
+    def _whole(self, row: Any) -> Assignment:
         """A whole forward pass."""
         self._next_step()
-        self.steps[self.step] = setting = Setting(int(row.batch_size), int(row.seq_len_q), int(row.seq_len_kv))
-        return Found(PASS, "name", self.step, own=setting)
+        self.steps[self.step] = setting = StepSizes(int(row.batch_size), int(row.seq_len_q), int(row.seq_len_kv))
+        return Assignment(WHOLE_PASS, "name", self.step, own=setting)
 
-    def _rest(self, row: Any) -> Found:
+    def _rest(self, row: Any) -> Assignment:
         """What is no product: elementwise where it stands between the products of a layer, or by its name."""
         kind, name = row.operator_class, row.name
         if self.shapes.tp > 1 and REDUCE.search(name):
-            return Found("all_reduce", "name", self.step)
+            return Assignment("all_reduce", "name", self.step)
         for what, pattern in BESIDES.items():
             if pattern.search(name) and not (what == "sampling" and self.ordered and self._in_layer()):
-                return Found(evidence=f"{what}, no operator of the model", step=self.step)
+                return Assignment(evidence=f"{what}, no operator of the model", step=self.step)
         if not self.ordered:
-            if kind != "elementwise":
-                return Found(evidence="no sizes, and no order")
+            if kind != "elementwise" and "reshape_and_cache" not in name:
+                return Assignment(evidence="no sizes, and no order")
             self._next_step()
-            return Found("elementwise", "name", self.step, row.m)
+            return Assignment("elementwise", "name", self.step, row.m)
         if self._in_layer():
-            return Found("elementwise", "order", self.step)
+            return Assignment("elementwise", "order", self.step)
         if kind == "elementwise" or AROUND.search(name):
-            return Found("elementwise", "name", self.step + self.head)  # after the head: of the next step
-        return Found(evidence="between two steps", step=self.step)
+            return Assignment("elementwise", "name", self.step + self.head)  # after the head: of the next step
+        return Assignment(evidence="between two steps", step=self.step)
 
     def _in_layer(self) -> bool:
         return self.last >= 0 and not self.head
 
 
-def assign(table: pd.DataFrame, shapes: Shapes, *, ordered: bool) -> tuple[list[Found], list[Setting | None]]:
+def assign(table: pd.DataFrame, shapes: Shapes, *, ordered: bool) -> tuple[list[Assignment], list[StepSizes | None]]:
     """What every kernel of a table is, and what the steps work on that they are in."""
     walk = Walk(shapes, ordered=ordered)
-    rows = table.reindex(columns=list(COLUMNS)).itertuples(index=False)
+    rows = table.reindex(columns=list(KERNEL_COLUMNS)).itertuples(index=False)
     return [walk.row(row) for row in rows], [*walk.steps, None]  # one more, for what follows the last head
 
 
-def settled(found: list[Found]) -> list[Found]:
+def settled(found: list[Assignment]) -> list[Assignment]:
     """Without elementwise kernels of steps in which nothing else is the model's."""
     steps = {each.step for each in found if each.operator not in ("", "elementwise")}
     last = max(steps, default=-1)
     why = "in no step that has a product or attention of the model"
     return [
-        Found(evidence=why, step=each.step)
+        Assignment(evidence=why, step=each.step)
         if each.operator == "elementwise" and each.step not in steps and (last < 0 or each.step - 1 != last)
         else each
         for each in found
     ]
 
 
-def share(found: list[Found], times: np.ndarray) -> float:
+def share(found: list[Assignment], times: np.ndarray) -> float:
     """Share of the time that is assigned [1]."""
     return float(sum(time for each, time in zip(found, times, strict=True) if each.operator) / times.sum())

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from .assignment import NO_SIZES, TAIL, Found, Setting
+from .assignment import NO_SIZES, TAIL, Assignment, StepSizes
 from .shapes import Shapes
-from .work import Computed, worked
+from .work import Predictor, worked
 
 #: How far the mean time of a kernel may be from that of the operator that it is taken for, either way [1].
 FARTHEST = 3.0
 
 
 def with_counts(
-    table: pd.DataFrame, shapes: Shapes, found: list[Found], setting: Setting | None, computed: Computed
-) -> list[Found]:
+    table: pd.DataFrame, shapes: Shapes, found: list[Assignment], setting: StepSizes | None, computed: Predictor
+) -> list[Assignment]:
     """What is found of every kernel, with products by how often they ran, and which operator takes as long.
 
     As many launches as attention has are one operator of every layer; as many as there are passes, the head. Which
@@ -26,11 +26,11 @@ def with_counts(
     ----------
     table : pd.DataFrame
         Kernels, of one model, with their launches [1].
-    shapes, computed : Shapes, Computed
+    shapes, computed : Shapes, Predictor
         The model, and what times are predicted for.
     found : list
         From `assignment.assign`.
-    setting : Setting, optional
+    setting : StepSizes, optional
         What a step works on.
 
     Returns
@@ -69,7 +69,7 @@ def with_counts(
     return _with_the_rest(table, result)
 
 
-def _with_the_rest(table: pd.DataFrame, found: list[Found]) -> list[Found]:
+def _with_the_rest(table: pd.DataFrame, found: list[Assignment]) -> list[Assignment]:
     """What adds up the parts of a product's sums, as that of the one product that its name says is in parts."""
     split = [
         each for name, each in zip(table["name"], found, strict=True) if "splitk" in name.lower() and not each.tail

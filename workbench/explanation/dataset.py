@@ -13,9 +13,9 @@ from ..common.machine import check_memory
 from ..common.variables import ABSENT, LIMITS, LINK, MEMORY, flags, labelled
 from ..kernels import attainable, bound
 from ..operators import COLLECTIVES, OPERATORS
-from .assignment import PASS
+from .assignment import WHOLE_PASS
 from .rows import KEYS
-from .work import ANY, WORK
+from .work import ANY, WORK_COLUMNS
 
 #: Dims that every explanation has, as a grid; the others of `KEYS` only with several labels.
 ALWAYS = KEYS[:6]
@@ -26,10 +26,10 @@ PHASE_ORDER = ("prefill", "decode", ANY)
 def explained_grid(rows: pd.DataFrame, cards: dict[str, GPU], l2_bandwidth: float | None) -> xr.Dataset:
     """Assigned calls as a grid: a cell for each operator and setting, NaN where nothing was measured."""
     several = [name for name in KEYS if name in ALWAYS or rows[name].nunique(dropna=False) > 1]
-    means = rows.assign(**{name: rows[name] * rows.calls for name in WORK})
+    means = rows.assign(**{name: rows[name] * rows.calls for name in WORK_COLUMNS})
     cells = means.groupby(several, sort=False, dropna=False)
-    total = cells[[*WORK, "time_s", "calls", "kernels"]].sum(min_count=1)
-    values = {name: total[name] / total.calls for name in WORK}
+    total = cells[[*WORK_COLUMNS, "time_s", "calls", "kernels"]].sum(min_count=1)
+    values = {name: total[name] / total.calls for name in WORK_COLUMNS}
     values |= {"measured_time": total.time_s / total.calls, "measured_calls": total.calls, "kernels": total.kernels}
     counted = cells.dram_bytes.sum(min_count=1) / total.calls
     if counted.notna().any():
@@ -121,7 +121,7 @@ def pass_of(ds: xr.Dataset, has: list[str]) -> str:
 def _labels(name: str, values: pd.Series) -> list[Any]:
     """Labels of a dim: operators in the order of the forward pass, sizes as whole numbers, names as they come."""
     if name == "operator":
-        return [each for each in (*OPERATORS, *COLLECTIVES, PASS) if each in set(values)]
+        return [each for each in (*OPERATORS, *COLLECTIVES, WHOLE_PASS) if each in set(values)]
     if name in ("batch_size", "seq_len", "candidates", "tp"):
         return sorted({int(value) for value in values})
     if name == "phase":

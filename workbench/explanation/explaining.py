@@ -12,9 +12,9 @@ from ..catalog import model as find_model
 from ..common.arguments import as_list, one_of
 from ..kernels import TIME_MODELS, Formats, assumptions
 from .dataset import explained_grid, pass_of
-from .given import by_gpu, by_model, checked_setting, checked_table, in_order
+from .given import by_gpu, by_model, checked_setting, checked_table, ran_in_order
 from .rows import assigned_rows, unassigned_rows
-from .work import Computed
+from .work import Predictor
 
 
 def explain(
@@ -82,8 +82,8 @@ def explain(
     given = None if model is None else [find_model(each) for each in as_list("model", model)]
     parts, left, also, has = [], [], list[str](), list[str]()
     for card, rows in by_gpu(table, gpu):
-        computed = Computed(card, formats, engine, time_model)
-        ordered = in_order(rows)
+        computed = Predictor(card, formats, engine, time_model)
+        ordered = ran_in_order(rows)
         for shapes, own, (found, steps) in by_model(rows, given, tp, setting, computed, ordered=ordered):
             left.append(unassigned_rows(own, found))
             if shapes is None:

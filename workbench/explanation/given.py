@@ -15,20 +15,20 @@ from ..common.arguments import whole_number
 from ..common.errors import CannotRun
 from ..common.project import DATA
 from .anchors import with_anchors
-from .assignment import Found, Setting, assign, experts_of, share
+from .assignment import Assignment, StepSizes, assign, experts_of, share
 from .counts import with_counts
 from .shapes import Shapes
-from .work import Computed
+from .work import Predictor
 
 #: GPUs that may share a model's layers where no one says how many [1].
-TPS = (1, 2, 4, 8, 16)
+SHARING = (1, 2, 4, 8, 16)
 #: Sources whose kernels are in the order in which they ran; of others those that say when each began.
 IN_ORDER = ("torch.profiler", "ncu")
 #: What stands before an operator in a name of this project's own: the model.
 MODEL_OF = r"^([\w.-]+):[\w+]+$"
 #: Columns of `measure.columns.TIMING_COLUMNS` that a kernel is known by.
 NEEDED = ("source", "gpu", "framework", "operator_class", "name", "dtype", "m", "n", "k", "time_s")
-Assigned = tuple[list[Found], list[Setting | None]]
+Assigned = tuple[list[Assignment], list[StepSizes | None]]
 
 
 def own_file(file: str | Path) -> str | Path:
@@ -55,19 +55,19 @@ def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def in_order(table: pd.DataFrame) -> bool:
+def ran_in_order(table: pd.DataFrame) -> bool:
     """Whether kernels are in the order in which they ran."""
     return bool(table.source.isin(IN_ORDER).all() or ("start_s" in table and table.start_s.notna().all()))
 
 
-def checked_setting(step: tuple[int, int, int] | None) -> Setting | None:
+def checked_setting(step: tuple[int, int, int] | None) -> StepSizes | None:
     """What a step works on, as a user gives it."""
     if step is None:
         return None
     if not isinstance(step, tuple | list) or len(step) != 3:
         raise ValueError(f"step = {step!r}: expected sequences, new tokens and context, such as (8, 1, 1024)")
     names = ("sequences of step", "new tokens of step", "context of step")
-    setting = Setting(*(whole_number(name, value) for name, value in zip(names, step, strict=True)))
+    setting = StepSizes(*(whole_number(name, value) for name, value in zip(names, step, strict=True)))
     if setting.new > setting.context:
         raise ValueError(f"step = {step!r}: {setting.new} new tokens are more than the context that they are part of")
     return setting
@@ -89,8 +89,8 @@ def by_model(
     table: pd.DataFrame,
     given: list[Model] | None,
     tp: int | None,
-    setting: Setting | None,
-    computed: Computed,
+    setting: StepSizes | None,
+    computed: Predictor,
     *,
     ordered: bool,
 ) -> Iterator[tuple[Shapes | None, pd.DataFrame, Assigned]]:
@@ -104,14 +104,14 @@ def by_model(
             (shapes, _found(own, shapes, setting, computed, ordered=ordered)) for shapes in _shapes(options, tp, own)
         ]
         if not tried:
-            yield None, own, ([Found(evidence=f"of {name or 'no model'}, which is not asked for")] * len(own), [])
+            yield None, own, ([Assignment(evidence=f"of {name or 'no model'}, which is not asked for")] * len(own), [])
             continue
         best = max(tried, key=lambda each: round(share(each[1][0], own.total_s.to_numpy()), 6))
         yield best[0], own, best[1]
 
 
 def _found(
-    rows: pd.DataFrame, shapes: Shapes, setting: Setting | None, computed: Computed, *, ordered: bool
+    rows: pd.DataFrame, shapes: Shapes, setting: StepSizes | None, computed: Predictor, *, ordered: bool
 ) -> Assigned:
     """What every kernel is, by all that can be known of it."""
     found, steps = assign(rows, shapes, ordered=ordered)
@@ -152,7 +152,7 @@ def _shapes(options: list[Model], tp: int | None, rows: pd.DataFrame) -> Iterato
     for model in options:
         own = model.moe.n_experts if model.moe else 0
         parts = [int(few) for few in sorted(counts) if 0 < few < own and own % few == 0]
-        for gpus in TPS if tp is None else (tp,):
+        for gpus in SHARING if tp is None else (tp,):
             try:
                 yield from (Shapes(model, gpus, experts) for experts in (None, *parts))
             except CannotRun:

@@ -7,21 +7,21 @@ import numpy as np
 import pandas as pd
 
 from ..operators import sees
-from .assignment import Found, Setting
+from .assignment import Assignment, StepSizes
 from .shapes import ATTENTION, SCORES, Shapes
-from .work import WORK, Computed, calls_in_a_pass, elementwise_alone, labels, worked
+from .work import WORK_COLUMNS, Predictor, calls_in_a_pass, elementwise_alone, labels, worked
 
 #: What tells the points of a chart apart, in the order of a grid's dims.
 KEYS = (
     "gpu", "model", "operator", "phase", "batch_size", "seq_len", "candidates", "tp", "dtype", "framework",
 )  # fmt: skip
 #: Columns of a row: its time [s]; calls and kernels that it is the sum of [1]; what was counted of it [byte].
-MEASURED = ("time_s", "calls", "kernels", "dram_bytes")
+SUMS = ("time_s", "calls", "kernels", "dram_bytes")
 ALONE = "alone"  # an elementwise kernel by itself, which is no layer's
 
 
 def assigned_rows(
-    table: pd.DataFrame, found: list[Found], steps: list[Setting | None], shapes: Shapes, computed: Computed,
+    table: pd.DataFrame, found: list[Assignment], steps: list[StepSizes | None], shapes: Shapes, computed: Predictor,
     *, ordered: bool,
 ) -> pd.DataFrame:  # fmt: skip
     """A row for each assigned call, with all the elementwise kernels of a step as those of its layers.
@@ -32,7 +32,7 @@ def assigned_rows(
         Kernels, of one model and GPU.
     found, steps : list
         From `assignment.assign`.
-    shapes, computed : Shapes, Computed
+    shapes, computed : Shapes, Predictor
         The model, and how the predicted calls run.
     ordered : bool
         Whether the kernels are in the order in which they ran.
@@ -40,7 +40,7 @@ def assigned_rows(
     Returns
     -------
     pd.DataFrame
-        Columns `KEYS`, `MEASURED` and `work.WORK`, per_pass, calls in a forward pass [1], evidence and also.
+        Columns `KEYS`, `SUMS` and `work.WORK_COLUMNS`, per_pass, calls in a forward pass [1], evidence and also.
     """
     calls = _calls(table, found, steps)
     calls = calls[calls.operator != ""]
@@ -62,11 +62,11 @@ def assigned_rows(
         work = [worked(part[~alone], str(operator), shapes, computed, str(dtype))] if not alone.all() else []
         work += [elementwise_alone(part[alone], computed)] if alone.any() else []
         parts.append(part.join(pd.concat(work)).assign(per_pass=calls_in_a_pass(str(operator), shapes)))
-    columns = [*KEYS, *MEASURED, *WORK, "per_pass", "evidence", "also"]
-    return pd.concat(parts)[columns].astype(dict.fromkeys([*MEASURED, *WORK], float))
+    columns = [*KEYS, *SUMS, *WORK_COLUMNS, "per_pass", "evidence", "also"]
+    return pd.concat(parts)[columns].astype(dict.fromkeys([*SUMS, *WORK_COLUMNS], float))
 
 
-def _calls(table: pd.DataFrame, found: list[Found], steps: list[Setting | None]) -> pd.DataFrame:
+def _calls(table: pd.DataFrame, found: list[Assignment], steps: list[StepSizes | None]) -> pd.DataFrame:
     """A row a call, with the time of the kernels that finish it; and what it works on."""
     owner = np.arange(len(found))
     last: dict[str, int] = {}
@@ -97,14 +97,14 @@ def _calls(table: pd.DataFrame, found: list[Found], steps: list[Setting | None])
     )  # fmt: skip
 
 
-def _tokens(found: list[Found], steps: list[Setting | None]) -> dict[int, float]:
+def _tokens(found: list[Assignment], steps: list[StepSizes | None]) -> dict[int, float]:
     """Tokens of each step: of its sequences, or the rows of its products [token]."""
     known = {i: float(step.batch_size * step.new) for i, step in enumerate(steps) if step}
     rows = {each.step: each.rows for each in reversed(found) if each.rows == each.rows and each.operator != "lm_head"}
     return rows | known
 
 
-def _row(each: Found, setting: Setting | None, tokens: float) -> tuple[object, ...]:
+def _row(each: Assignment, setting: StepSizes | None, tokens: float) -> tuple[object, ...]:
     """Labels of a call, and the step that its work is computed for."""
     rows, attends = each.rows, each.own is not None
     if rows != rows:
@@ -168,7 +168,7 @@ def _generations(calls: pd.DataFrame) -> pd.Series:
     return lengths
 
 
-def unassigned_rows(table: pd.DataFrame, found: Iterable[Found]) -> pd.DataFrame:
+def unassigned_rows(table: pd.DataFrame, found: Iterable[Assignment]) -> pd.DataFrame:
     """What could not be assigned, by kernel: calls [1], time [s], and why."""
     why = pd.Series(["" if each.operator else each.evidence for each in found], table.index, dtype=object)
     left = table.assign(why=why)[["name", "launches", "total_s", "why"]][why.ne("")]

@@ -14,17 +14,17 @@ from ..kernels import Formats, OperandFormats, operator_time
 from ..kernels.elementwise import elementwise_seconds
 from ..kernels.gemm import quantize_seconds
 from ..operators import COLLECTIVES, OPERATORS, Conventions, Cost, Step
-from .assignment import PASS, Setting
+from .assignment import WHOLE_PASS, StepSizes
 from .shapes import Shapes
 
 #: What the work of a kernel and its predicted times are called, in the tables of this wing.
-WORK = ("flops", "bytes", "time", "ideal_time", "peak_flop_rate")
+WORK_COLUMNS = ("flops", "bytes", "time", "ideal_time", "peak_flop_rate")
 #: Phase of kernels whose sequences are unknown: their tokens are each a sequence of one.
 ANY = "any"
 
 
 @dataclass(frozen=True)
-class Computed:
+class Predictor:
     """On what GPU, in which formats and by which kernels the predicted calls run."""
 
     gpu: GPU
@@ -54,7 +54,7 @@ def step_of(settings: pd.DataFrame) -> Step:
 
 
 def worked(
-    rows: pd.DataFrame, operator: str, shapes: Shapes, computed: Computed, dtype: str, *, alone: bool = True
+    rows: pd.DataFrame, operator: str, shapes: Shapes, computed: Predictor, dtype: str, *, alone: bool = True
 ) -> pd.DataFrame:
     """Work of calls of one operator in one format, and their predicted times.
 
@@ -62,7 +62,7 @@ def worked(
     ----------
     rows : pd.DataFrame
         A row a call: sequences [1]; new and context [token].
-    operator, shapes, computed, dtype : str, Shapes, Computed, str
+    operator, shapes, computed, dtype : str, Shapes, Predictor, str
         What runs, of which model, how, and in which format.
     alone : bool
         The kernel alone, without what quantizes its activations before it, which the law of a product has with it.
@@ -70,15 +70,15 @@ def worked(
     Returns
     -------
     pd.DataFrame
-        Columns `WORK`: flops [FLOP], bytes [byte], time and ideal_time [s], peak_flop_rate [FLOP/s].
+        Columns `WORK_COLUMNS`: flops [FLOP], bytes [byte], time and ideal_time [s], peak_flop_rate [FLOP/s].
     """
-    if operator == PASS:
+    if operator == WHOLE_PASS:
         return _whole_pass(rows, shapes, computed, dtype)
     formats = computed.formats_of(shapes, dtype, head=operator == "lm_head")
     peak = computed.gpu.peak_flop_rate(formats.computes_in(operator))
     cost = cost_of(operator, step_of(rows), shapes, formats)
     if cost is None:
-        return pd.DataFrame(np.nan, rows.index, list(WORK))
+        return pd.DataFrame(np.nan, rows.index, list(WORK_COLUMNS))
     times = {
         name: operator_time(computed.gpu, cost, peak, time_model, engine=computed.engine)
         for name, time_model in (("time", computed.time_model), ("ideal_time", "ideal"))
@@ -90,9 +90,9 @@ def worked(
     return pd.DataFrame({name: np.broadcast_to(each, len(rows)) for name, each in values.items()}, rows.index)
 
 
-def _whole_pass(rows: pd.DataFrame, shapes: Shapes, computed: Computed, dtype: str) -> pd.DataFrame:
+def _whole_pass(rows: pd.DataFrame, shapes: Shapes, computed: Predictor, dtype: str) -> pd.DataFrame:
     """All operators of a forward pass, each times its calls; the logits are those of a prompt's last token."""
-    formats, total = computed.formats_of(shapes, dtype), pd.DataFrame(0.0, rows.index, list(WORK))
+    formats, total = computed.formats_of(shapes, dtype), pd.DataFrame(0.0, rows.index, list(WORK_COLUMNS))
     prompt = rows.new.eq(rows.context) & rows.new.gt(1)
     for name in shapes.fused:
         sized = rows.assign(new=rows.new.mask(prompt, 1)) if name == "lm_head" else rows
@@ -104,7 +104,7 @@ def _whole_pass(rows: pd.DataFrame, shapes: Shapes, computed: Computed, dtype: s
 
 def calls_in_a_pass(operator: str, shapes: Shapes) -> int:
     """Calls of an operator in a forward pass of a model [1]."""
-    if operator == PASS:
+    if operator == WHOLE_PASS:
         return 1
     cost = cost_of(operator, Step(1, 1, 1, 1), shapes, Formats().of(shapes.part))
     return cost.calls if cost else 0
@@ -118,20 +118,20 @@ def cost_of(operator: str, step: Step, shapes: Shapes, formats: OperandFormats) 
     return cost and replace(cost, format=formats.kernel_format(operator))
 
 
-def elementwise_alone(rows: pd.DataFrame, computed: Computed) -> pd.DataFrame:
+def elementwise_alone(rows: pd.DataFrame, computed: Predictor) -> pd.DataFrame:
     """Elementwise kernels one by one, of m tokens of width n, by what each reads and writes; their FLOPs are unknown.
 
     Parameters
     ----------
     rows : pd.DataFrame
         name, m, n and dtype of each.
-    computed : Computed
+    computed : Predictor
         The GPU and whose kernels.
 
     Returns
     -------
     pd.DataFrame
-        Columns `WORK`, NaN where the name says no traffic (`calibration.TRAFFIC`).
+        Columns `WORK_COLUMNS`, NaN where the name says no traffic (`calibration.TRAFFIC`).
     """
     name, wide = rows["name"].str.rpartition(":")[2], rows["dtype"].map(WIDTH)
     moved = (rows.m * rows.n * name.map(TRAFFIC) * wide).to_numpy(dtype=float)
@@ -146,7 +146,7 @@ def elementwise_alone(rows: pd.DataFrame, computed: Computed) -> pd.DataFrame:
     return pd.DataFrame(values, rows.index)
 
 
-def labels(setting: Setting | None, tokens: float) -> tuple[str, float, float, int]:
+def labels(setting: StepSizes | None, tokens: float) -> tuple[str, float, float, int]:
     """Phase, batch size [1], sequence length [token] and candidates [1] of a kernel in a step, 0 if unknown."""
     if setting is None:
         return (ANY, tokens, 1, 1) if tokens == tokens else (ANY, 0, 0, 1)

@@ -15,7 +15,7 @@ from .kernel_names import guess_kernel
 from .profilers import known_call, plain_text
 
 #: Begin, end, thread, name and, of an operator whose sizes are known, those; times in [us].
-Call = tuple[float, float, str, str, dict[str, Any] | None]
+CpuCall = tuple[float, float, str, str, dict[str, Any] | None]
 
 
 def read_cpu_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
@@ -35,13 +35,13 @@ def read_cpu_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     return cells.table(**{name: frame[name] for name in TIMING_COLUMNS}), cells
 
 
-def _place(call: Call) -> tuple[str, float, float]:
+def _place(call: CpuCall) -> tuple[str, float, float]:
     """Calls of one thread by their start, each before those within it."""
     begin, end, thread, *_ = call
     return thread, begin, -end
 
 
-def _calls(path: Path, problems: Problems) -> Iterator[Call]:
+def _calls(path: Path, problems: Problems) -> Iterator[CpuCall]:
     """Every operator call of a trace."""
     texts, number, items = Texts(path), -1, ("traceEvents.item", "item")
 
@@ -67,7 +67,7 @@ def _calls(path: Path, problems: Problems) -> Iterator[Call]:
         yield float(begin), float(begin + time), plain_text(event.get("tid"))[:60], name, known
 
 
-def _rows(calls: list[Call]) -> Iterator[tuple[float, dict[str, Any]]]:
+def _rows(calls: list[CpuCall]) -> Iterator[tuple[float, dict[str, Any]]]:
     """Time [us] and columns of every row: calls of known sizes whole, of the others what is not in those within."""
     own = [end - begin for begin, end, *_ in calls]
     within = [False] * len(calls)  # of a call whose sizes are known
