@@ -14,7 +14,8 @@ Layout = tuple[list[str], list[str]]
 
 
 def with_anchors(
-    table: pd.DataFrame, shapes: Shapes, assigned: tuple[list[Assignment], list[StepSizes | None]], setting: StepSizes | None,
+    table: pd.DataFrame, shapes: Shapes, assigned: tuple[list[Assignment], list[StepSizes | None]],
+    setting: StepSizes | None,
 ) -> tuple[list[Assignment], list[StepSizes | None]]:  # fmt: skip
     """What is found of every kernel, with products that have no sizes by their place in the layer.
 

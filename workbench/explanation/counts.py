@@ -71,10 +71,9 @@ def with_counts(
 
 def _with_the_rest(table: pd.DataFrame, found: list[Assignment]) -> list[Assignment]:
     """What adds up the parts of a product's sums, as that of the one product that its name says is in parts."""
-    split = [
-        each for name, each in zip(table["name"], found, strict=True) if "splitk" in name.lower() and not each.tail
-    ]
-    operator = split[0].operator if len(split) == 1 else ""
+    parted = table["name"].str.lower().str.contains("splitk") & table.operator_class.eq("gemm")
+    split = [each.operator for each, is_split in zip(found, parted, strict=True) if is_split]
+    operator = split[0] if len(split) == 1 else ""
     return [
         replace(each, operator=operator, evidence="name" if operator else "the rest of a product")
         if each.evidence == TAIL

@@ -1,7 +1,6 @@
 """Measured kernels explained: each assigned to an operator of a model, beside what is predicted, on a grid's dims."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -11,19 +10,21 @@ from ..catalog import GPU, Model
 from ..catalog import model as find_model
 from ..common.arguments import as_list, one_of
 from ..kernels import TIME_MODELS, Formats, assumptions
+from ..signatures import typed
 from .dataset import explained_grid, pass_of
 from .given import by_gpu, by_model, checked_setting, checked_table, ran_in_order
 from .rows import assigned_rows, unassigned_rows
 from .work import Predictor
 
 
+@typed()
 def explain(
     timings: pd.DataFrame | str | Path,
     gpu: str | GPU | None = None,
-    model: str | Model | Iterable[str | Model] | None = None,
+    model: str | Model | list[str | Model] | None = None,
     *,
     tp: int | None = None,
-    step: tuple[int, int, int] | None = None,
+    step: list[int] | tuple[int, ...] | None = None,
     weight_dtype: str | None = None,
     activation_dtype: str | None = None,
     kv_dtype: str | None = None,
@@ -48,7 +49,7 @@ def explain(
         What ran; None is what the kernels' names say, as this project's own files do ("llama-3-8b:qkv_proj").
     tp : int, optional
         GPUs that share every layer; None is the smallest number whose sizes most of the time has [1].
-    step : tuple of int, optional
+    step : list or tuple of int, optional
         What a step works on, for kernels that say no sizes: sequences [1], new tokens of each and their context
         [token].
     weight_dtype, activation_dtype, kv_dtype : str, optional

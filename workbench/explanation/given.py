@@ -41,8 +41,6 @@ def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
     """A table of timings, which may still be in a file."""
     if isinstance(timings, str | Path):
         timings = timing_files.read_any(own_file(timings))
-    if not isinstance(timings, pd.DataFrame):
-        raise ValueError(f"timings is a {type(timings).__name__}: expected a table of timings.read, or a file")
     for missing in [name for name in NEEDED if name not in timings]:
         has = ", ".join(map(str, timings.columns))[:90]
         raise ValueError(f"timings has no {missing!r}: expected a table of timings.read, it has {has}")
@@ -60,11 +58,11 @@ def ran_in_order(table: pd.DataFrame) -> bool:
     return bool(table.source.isin(IN_ORDER).all() or ("start_s" in table and table.start_s.notna().all()))
 
 
-def checked_setting(step: tuple[int, int, int] | None) -> StepSizes | None:
+def checked_setting(step: list[int] | tuple[int, ...] | None) -> StepSizes | None:
     """What a step works on, as a user gives it."""
     if step is None:
         return None
-    if not isinstance(step, tuple | list) or len(step) != 3:
+    if len(step) != 3:
         raise ValueError(f"step = {step!r}: expected sequences, new tokens and context, such as (8, 1, 1024)")
     names = ("sequences of step", "new tokens of step", "context of step")
     setting = StepSizes(*(whole_number(name, value) for name, value in zip(names, step, strict=True)))

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from ..signatures import typed
 from ..tables import Series, select
 from ..tables.looks import COLORS, MARKERS, series_looks
 from .style import hold
@@ -16,8 +17,20 @@ OVERLAID = ("intensity", "performance", "flops", "time")
 FILLED = "".join(marker for marker in MARKERS if marker not in "x+")
 
 
+@typed(ds=("operator", "model"))
 def by_operator(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """One series for each operator of an explanation, and for each model where there are several."""
+    """One series for each operator of an explanation, and for each model where there are several.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        From `workbench.explain`.
+
+    Returns
+    -------
+    dict of str to dict
+        By label, the selection of `ds`.
+    """
     several = ds.sizes.get("model", 1) > 1
     models = [{"model": name} for name in ds.model.values] if several else [{}]
     names = np.atleast_1d(ds.operator.values)
