@@ -1,6 +1,5 @@
 """What a user gives to be explained: timings, a GPU, a model, and which kernels are of which."""
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ..catalog import gpu as find_gpu
 from ..catalog import model as find_model
 from ..catalog import models as model_ids
 from ..common.arguments import whole_number
-from ..common.errors import CannotRun
+from ..common.errors import CannotRun, unknown
 from ..common.project import DATA
 from .anchors import with_anchors
 from .assignment import Assignment, StepSizes, assign, experts_of, share
@@ -32,9 +31,13 @@ Assigned = tuple[list[Assignment], list[StepSizes | None]]
 
 
 def own_file(file: str | Path) -> str | Path:
-    """The file of one of the project's own measurements, by its name; any other as it is given."""
-    name = DATA / "measured" / f"{file}.csv"
-    return str(name) if re.fullmatch(r"[a-z0-9-]+", str(file)) and name.is_file() else file
+    """The file of one of the project's own measurements, by its name; any other that there is as it is given."""
+    known = {each.name.removesuffix(".csv"): each for each in (DATA / "measured").iterdir()}
+    if str(file) == "-" or (str(file) and Path(file).exists()):
+        return file
+    if str(file) not in known:
+        raise unknown("file of timings, or measurement,", str(file), known)
+    return str(known[str(file)])
 
 
 def checked_table(timings: pd.DataFrame | str | Path) -> pd.DataFrame:
