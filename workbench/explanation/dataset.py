@@ -120,10 +120,8 @@ def pass_of(ds: xr.Dataset, has: list[str]) -> str:
 
 def _labels(name: str, values: pd.Series) -> list[Any]:
     """Labels of a dim: operators in the order of the forward pass, sizes as whole numbers, names as they come."""
-    if name == "operator":
-        return [each for each in (*OPERATORS, *COLLECTIVES, WHOLE_PASS) if each in set(values)]
+    seen = list(dict.fromkeys(values))
     if name in ("batch_size", "seq_len", "candidates", "tp"):
-        return sorted({int(value) for value in values})
-    if name == "phase":
-        return [each for each in PHASE_ORDER if each in set(values)]
-    return list(dict.fromkeys(values))
+        return sorted({int(value) for value in seen})
+    orders = {"operator": (*OPERATORS, *COLLECTIVES, WHOLE_PASS), "phase": PHASE_ORDER}
+    return [each for each in orders[name] if each in seen] if name in orders else seen

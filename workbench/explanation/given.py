@@ -23,6 +23,8 @@ from .work import Predictor
 SHARING = (1, 2, 4, 8, 16)
 #: Sources whose kernels are in the order in which they ran; of others those that say when each began.
 IN_ORDER = ("torch.profiler", "ncu")
+#: Share of the time with which a model is taken without looking for another number of GPUs [1].
+ENOUGH = 0.95
 #: What stands before an operator in a name of this project's own: the model.
 MODEL_OF = r"^([\w.-]+):[\w+]+$"
 #: Columns of `measure.columns.TIMING_COLUMNS` that a kernel is known by.
@@ -101,14 +103,19 @@ def by_model(
     for name, rows in table.groupby(said, sort=False):
         own = rows.reset_index(drop=True)
         options = _options(str(name), given)
-        tried = [
-            (shapes, _found(own, shapes, setting, computed, ordered=ordered)) for shapes in _shapes(options, tp, own)
-        ]
-        if not tried:
-            yield None, own, ([Assignment(evidence=f"of {name or 'no model'}, which is not asked for")] * len(own), [])
-            continue
-        best = max(tried, key=lambda each: round(share(each[1][0], own.total_s.to_numpy()), 6))
-        yield best[0], own, best[1]
+        best: tuple[float, Shapes, Assigned] | None = None
+        for shapes in _shapes(options, tp, own):
+            found = _found(own, shapes, setting, computed, ordered=ordered)
+            part = share(found[0], own.total_s.to_numpy())
+            if best is None or part > best[0] + 1e-6:
+                best = part, shapes, found
+            if part > ENOUGH:
+                break
+        if best is None:
+            why = f"of {name or 'no model'}, which is not asked for"
+            yield None, own, ([Assignment(evidence=why)] * len(own), [])
+        else:
+            yield best[1], own, best[2]
 
 
 def _found(
