@@ -83,6 +83,7 @@ class Walk:
         """Nothing has come before the first kernel."""
         self.shapes, self.ordered = shapes, ordered
         self.last = -1  # the place of the operator before
+        self.routed: set[str] = set()  # operators of routed experts in this layer
         self.unsized = False  # whether the product before said no sizes
         self.step = 0
         self.tokens: float | None = None  # of this step
@@ -118,6 +119,8 @@ class Walk:
         tokens = row.m
         if not known and kind == "gemm" and (known := self.shapes.products.get((kind, row.m, row.k))):
             tokens = row.n  # the weights came first
+        if not known and kind == "gemm" and (known := self.shapes.products.get(("moe", row.n, row.k))):
+            return self._expert(known[0])
         if not known:
             return Assignment(evidence=f"no product of {self.shapes.model.id} has n = {row.n:.0f}, k = {row.k:.0f}")
         if kind == "moe" and (wrong := self._experts(row)):
@@ -127,6 +130,13 @@ class Walk:
         others = tuple(each for each in known if each != operator)
         how = "sizes" if not others else "sizes, order" if self.ordered else "sizes, name"
         return Assignment(operator, how, self.step, tokens, also=() if self.ordered else others)
+
+    def _expert(self, operator: str) -> Assignment:
+        """One expert's product, where each runs by itself: all those of a layer are one call."""
+        again = operator in self.routed
+        self.routed.add(operator)
+        self._enter(operator, None)
+        return Assignment(operator, "sizes", self.step, tail=again)
 
     def _experts(self, row: Any) -> str:
         """Why a grouped product is not the model's, as far as it says how many experts it has."""
@@ -188,6 +198,7 @@ class Walk:
     def _at_attention(self, operator: str, setting: StepSizes | None, *, counted: bool = True) -> None:
         if not self.ordered or (setting and self.steps[self.step] not in (None, setting) and self._layers_are_done()):
             self._next_step()
+        self.routed = set()
         if setting and self.steps[self.step] is None:
             self.steps[self.step] = setting
         self.layers += counted

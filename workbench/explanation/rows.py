@@ -146,13 +146,13 @@ def _layers(calls: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
     steps = calls[whole].groupby("step", sort=False)
     first = steps.first()
     known = calls[~whole & calls.operator.ne("lm_head")].groupby("step").first()
-    setting = ["phase", "batch_size", "seq_len", "candidates", "framework"]
+    setting = ["phase", "batch_size", "seq_len", "candidates"]
     first[setting] = known[setting].reindex(first.index)
     first["sequences"], first["new"], first["context"] = steps.sequences.first(), 1.0, 1.0
     first["calls"] = layers.reindex(first.index)
     first["kernels"], first["time_s"] = steps.kernels.sum(), steps.time_s.sum()
     first["dram_bytes"] = steps.dram_bytes.sum(min_count=1)
-    nothing: dict[str, Any] = dict(zip(setting, labels(None, np.nan), strict=False))
+    nothing: dict[str, Any] = dict(zip(setting, labels(None, np.nan), strict=True))
     first = first.fillna(nothing)
     return first.reset_index()
 

@@ -97,7 +97,7 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     guessed from its name. Traces of 2021 have other spellings of the same.
     """
     trace = _Trace(path)
-    if not trace.kernels and not trace.problems:
+    if not trace.kernel_events:
         raise NoKernels(f"{path}: no event of category 'kernel': was the GPU profiled (ProfilerActivity.CUDA)?")
     return trace.table(path)
 
@@ -123,6 +123,7 @@ class _Trace:
         self._launches = array("q")  # (correlation id, external id)
         self.kernels = array("q")  # (number, external id, correlation id, device, place in `names`)
         self._spans, self._names = array("d"), dict[str, int]()  # (time, start) [us]
+        self.kernel_events = 0  # those without a time, too
         number, is_trace = -1, False
 
         def where() -> str:
@@ -149,6 +150,7 @@ class _Trace:
         if kind == "python_function" or (not args and kind != "kernel"):
             return
         name, correlation = plain_text(event.get("name")), self._id(args.get("correlation"))
+        self.kernel_events += kind == "kernel"
         if kind == "kernel":
             time, start = event.get("dur"), event.get("ts")
             if isinstance(time, int | float) and SHORTEST < time < LONGEST:
