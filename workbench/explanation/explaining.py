@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from ..catalog import GPU, Model
+from ..catalog import DEFAULT_ENGINE, GPU, Model
 from ..catalog import model as find_model
 from ..common.arguments import as_list, one_of
 from ..kernels import TIME_MODELS, Formats, assumptions
@@ -106,7 +106,7 @@ def explain(
     ds.attrs = {
         "title": "Measured kernels beside the roofline", "forward_pass": pass_of(ds, has),
         "weight_dtype": weight_dtype or "as measured", "activation_dtype": activation_dtype or "as measured",
-        "kv_dtype": kv_dtype or "as measured", "time_model": time_model, "engine": engine or "vllm",
+        "kv_dtype": kv_dtype or "as measured", "time_model": time_model, "engine": engine or DEFAULT_ENGINE,
         "assumed": told, "assigned_share": 1 - float(unassigned.time_s.sum()) / total, "total_time": total,
         "unassigned": json.dumps(unassigned.to_dict("records")), "ambiguous": json.dumps(sorted(set(also))),
     }  # fmt: skip
