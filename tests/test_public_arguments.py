@@ -22,7 +22,7 @@ from workbench import audit, figures, loadtest, operators, serving, simulation, 
 #: Wings whose functions users call; those of the others are the insides of commands, and of reading files.
 WINGS = (
     "catalog", "kernels", "grid", "published", "servers", "serving", "simulation", "search", "speculation",
-    "hugging_face", "calibration", "loadtest", "tables", "plots", "studies", "audit", "figures",
+    "hugging_face", "calibration", "explanation", "loadtest", "tables", "plots", "studies", "audit", "figures",
 )  # fmt: skip
 #: Equations, in loops over operators or claims, whose callers have checked what they hand on.
 EQUATIONS = {
@@ -36,9 +36,9 @@ EQUATIONS = {
 OTHERS = {
     "hugging_face.config_path", "hugging_face.folder_name", "hugging_face.model_name", "hugging_face.read_config",
     "hugging_face.read_sizes", "catalog.read_fits", "kernels.OperandFormats", "calibration.CalibrationResult",
-    "calibration.read_operators",
-    "calibration.write_fits", "loadtest.read", "loadtest.read_workload", "loadtest.recognize", "loadtest.runs",
-    "loadtest.write", "loadtest.Comparison", "loadtest.Limits",
+    "calibration.read_operators", "calibration.write_fits", "explanation.own_file", "loadtest.read",
+    "loadtest.read_workload", "loadtest.recognize", "loadtest.runs", "loadtest.write", "loadtest.Comparison",
+    "loadtest.Limits",
     "figures.Figure", "figures.Outcome", "figures.differences", "figures.draw", "figures.find", "figures.is_current",
     "figures.read_params", "figures.run", "figures.save", "figures.write_index", "studies.closed_loops",
     "studies.fit_hosts", "studies.write_held_out", "studies.write_predictions",
@@ -114,6 +114,7 @@ def made():
         metrics=loadtest.metrics(requests), timeline=loadtest.timeline(requests, step=0.1),
         speedup=speculation.speedup(GPU, MODEL, [1, 2], 128, [1, 4]),
         fidelity=tables.fidelity().query("regime == 'all'"), benchmarks=tables.benchmarks(),
+        explained=wb.explain("llama-7b-unfused-h100"),
         lines=tables.lines(batching, PANEL), beside=beside, passes=studies.forward_passes(),
         served=studies.serving_predictions().iloc[260:300],
         config={"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
@@ -567,6 +568,22 @@ CALLS = {
     "tables.lenders": dict,
     "tables.benchmarks": dict,
     "tables.measured": lambda: {"name": "forward-h100"},
+    "tables.explained": lambda: {"ds": m().explained},
+    "tables.unassigned": lambda: {"ds": m().explained},
+    "explanation.explain": lambda: {
+        "timings": "llama-7b-unfused-h100",
+        "gpu": GPU,
+        "model": ["llama-7b"],
+        "tp": 1,
+        "step": [8, 1, 1024],
+        "weight_dtype": "fp16",
+        "activation_dtype": "fp16",
+        "kv_dtype": "fp16",
+        "engine": "pytorch",
+        "time_model": "kernel",
+        "l2_bandwidth": 1000.0,
+    },
+    "plots.by_operator": lambda: {"ds": m().explained},
     "tables.measured_points": lambda: {"ds": m().beside, "series": {"a": {"phase": "decode"}}},
     "tables.series_errors": lambda: {"ds": m().beside, "series": {"a": {"phase": "decode"}}},
     "tables.measurements": dict,
@@ -626,6 +643,7 @@ CALLS = {
     "plots.roofline": lambda: {
         "ds": m().grid,
         "ax": None,
+        "measured": m().explained,
         "series": {"a": {"phase": "decode"}},
         "ranges": None,
         "highlight": "a",

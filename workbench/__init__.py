@@ -16,6 +16,7 @@ __all__ = [
     "Model",
     "best",
     "estimates",
+    "explain",
     "explore",
     "forward_pass",
     "from_hf_config",
@@ -31,6 +32,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .catalog import GPU, Model, gpu, gpus, model, models
+    from .explanation import explain
     from .explorer import explore
     from .grid import forward_pass, roofline_grid
     from .hugging_face import from_hf_config
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
 else:
     _HOME = {
         "GPU": "catalog", "Model": "catalog", "gpu": "catalog", "gpus": "catalog", "model": "catalog",
-        "models": "catalog", "explore": "explorer", "forward_pass": "grid", "from_hf_config": "hugging_face",
-        "roofline_grid": "grid", "best": "search", "estimates": "search", "pareto": "search",
-        "measured": "tables", "measurements": "tables",
+        "models": "catalog", "explain": "explanation", "explore": "explorer", "forward_pass": "grid",
+        "from_hf_config": "hugging_face", "roofline_grid": "grid", "best": "search", "estimates": "search",
+        "pareto": "search", "measured": "tables", "measurements": "tables",
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ..common.extras import MissingLibrary
 from ..ending import one_line, printed, was_interrupted
 from .catalog import gpus, models
+from .explained import explain
 from .load_tests import loadtest
 from .measured import calibrate, measure, timings
 from .planned import plan
@@ -59,7 +60,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.callback()(_workbench)
 first: list[Callable[..., None]] = [
-    figures, audit, grid, estimate, plan, simulate, explore, calibrate, timings, loadtest,
+    figures, audit, grid, estimate, plan, simulate, explore, calibrate, timings, explain, loadtest,
 ]  # fmt: skip
 for command in first:
     app.command()(command)

@@ -9,6 +9,7 @@ from .benchmarks import cell_costs, point_rates
 from .comparisons import over_time
 from .load_curves import load_curve
 from .measurements import measured_roofline, passes, time_ratios
+from .overlays import by_operator
 from .published_servers import predictor_legend, served_ratios, served_scatter
 from .rooflines import ceilings, published_ranges, roofline
 from .servers import costs, latencies, pareto, queue, requests, token_rate
@@ -22,6 +23,7 @@ __all__ = [
     "MARKERS",
     "SERIES_COLORS",
     "against_batch",
+    "by_operator",
     "candidate_color",
     "ceilings",
     "cell_costs",

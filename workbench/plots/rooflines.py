@@ -14,6 +14,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from ..signatures import typed
 from ..tables import Series, default_series, select
 from ..tables.looks import COLORS, MARKERS, RIDGE, is_box, range_outline, series_looks
+from .overlays import OVERLAID, by_operator, overlay
 from .style import LINES, finish, hold, log_axes
 
 #: Of a grid, what the lines are drawn from.
@@ -28,7 +29,7 @@ def ceilings(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ----------
     ds : xr.Dataset
         peak_flop_rate [FLOP/s], bandwidth [byte/s] and ridge_point [FLOP/byte] by gpu; where operators compute in
-        different formats, a peak and a ridge line for each.
+        different formats, a peak and a ridge line for each. Where l2_bandwidth [byte/s] is known, a line of it, too.
     ax : Axes, optional
         Where to draw; the current axes unless given.
 
@@ -50,6 +51,11 @@ def ceilings(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
             marker = MARKERS[i % len(MARKERS)]
             ax.plot([], [], color=colors[0], marker=marker, label=f"{gpu}: {', '.join([slope, *flats])}", **style)
             slope, flats = "_", ["_"] * len(flats)  # matplotlib leaves such labels out of the legend
+        if "l2_bandwidth" in card and np.isfinite(l2 := card.l2_bandwidth.item()):
+            above: dict[str, Any] = {"color": COLORS["sky"], "linestyle": "-.", "linewidth": 1.2, "zorder": 1.4}
+            ax.plot(
+                *(np.array([1e-6, peaks[-1] / l2]) * rate for rate in (1, l2)), label=f"L2 {l2 / 1e9:,.4g}GB/s", **above
+            )
         x = np.array([1e-6, peaks[-1] / bandwidth])
         ax.plot(x, x * bandwidth, color=colors[0], label=slope, **style)
         for peak, flat in zip(peaks, flats, strict=True):
@@ -63,11 +69,12 @@ def ceilings(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@typed(ds=(*CEILINGS, "intensity", "performance"))
+@typed(ds=(*CEILINGS, "intensity", "performance"), measured=(*CEILINGS, *OVERLAID))
 def roofline(
-    ds: xr.Dataset,
+    ds: xr.Dataset | None = None,
     ax: Axes | None = None,
     *,
+    measured: xr.Dataset | None = None,
     series: Series | None = None,
     ranges: pd.DataFrame | None = None,
     arrows: Sequence[Mapping[str, Any]] = (),
@@ -78,10 +85,14 @@ def roofline(
 
     Parameters
     ----------
-    ds : xr.Dataset
-        A grid; several GPUs share the axes, each with its own lines and marker.
+    ds : xr.Dataset, optional
+        A grid; several GPUs share the axes, each with its own lines and marker. None where `measured` is all.
     ax : Axes, optional
         Where to draw; the current axes unless given.
+    measured : xr.Dataset, optional
+        From `workbench.explain`: measured points are filled, predicted ones open, with a line between them. Where a
+        profiler counted the bytes a point stands at the measured intensity and has a black edge, else at the model's.
+        Without `ds` the series are those of its operators.
     series : mapping of str to mapping, optional
         By label, a selection (operator, phase, candidates) with an optional color and marker; None is one for each
         operator and phase.
@@ -103,16 +114,24 @@ def roofline(
     Raises
     ------
     ValueError
-        Where `highlight` is not a series of the chart.
+        Where `highlight` is not a series of the chart, or neither `ds` nor `measured` is given.
 
     References
     ----------
     Williams, Waterman and Patterson 2009, *Roofline*, CACM 52(4), doi 10.1145/1498765.1498785.
     """
-    ds = ds.expand_dims(
-        [dim for dim in ("gpu", "model", "operator", "phase") if dim in ds.coords and dim not in ds.dims]
-    )
-    ax = ceilings(ds, ax)
+    if measured is not None:
+        measured = _with_dims(measured)
+    if ds is None:
+        if measured is None:
+            raise ValueError("roofline of nothing: give a grid, or measured")
+        ax = overlay(measured, ceilings(measured, ax), series or by_operator(measured))
+        most = max(measured.intensity.max().item(), measured.ridge_point.max().item())
+        ax.set_xlim(min(0.6, 0.6 * measured.intensity.min().item()), max(2.5 * most, 1e3))
+        return finish(ax, title, measured.sizes["gpu"])
+    ds = _with_dims(ds)
+    l2 = measured is not None and "l2_bandwidth" in measured and "l2_bandwidth" not in ds
+    ax = ceilings(ds.assign(l2_bandwidth=measured.l2_bandwidth) if measured is not None and l2 else ds, ax)
     chosen = dict(series or default_series(ds))
     if highlight is not None and highlight not in chosen:
         raise ValueError(f"highlight {highlight!r} is not a series of this chart: {', '.join(chosen)}")
@@ -123,7 +142,16 @@ def roofline(
     if ranges is not None and len(ranges) and highlight is None:
         boxes = ranges[(ranges.y_low < ranges.y_high) & (ranges.x_low < ranges.x_high)]  # a single intensity is a line
         _zoom(ax, boxes, lambda inset: _chart(ds, inset, chosen, looks, None, ranges))
+    if measured is not None:
+        overlay(measured, ax, by_operator(measured))
     return finish(ax, title, ds.sizes["gpu"])
+
+
+def _with_dims(ds: xr.Dataset) -> xr.Dataset:
+    """A grid with the dims that a chart selects from, also where one label was taken out of it."""
+    return ds.expand_dims(
+        [dim for dim in ("gpu", "model", "operator", "phase") if dim in ds.coords and dim not in ds.dims]
+    )
 
 
 def _chart(
@@ -142,6 +170,8 @@ def _chart(
         parts = [select(ds, selection).sel(gpu=gpu) for gpu in ds.gpu.values]
         for j, part in enumerate(parts):
             x, y = xr.broadcast(part.intensity, part.performance)
+            if not np.isfinite(y).any():
+                continue
             hold(ax, x, y)
             drawn.setdefault(label, (x.values.ravel(), y.values.ravel()))
             marker = MARKERS[j % len(MARKERS)] if len(parts) > 1 else own

@@ -49,6 +49,8 @@ def hold(ax: Axes, intensity: xr.DataArray, performance: xr.DataArray) -> None:
         Values to hold [FLOP/byte], [FLOP/s].
     """
     for values, get, put in ((intensity, ax.get_xlim, ax.set_xlim), (performance, ax.get_ylim, ax.set_ylim)):
+        if not np.isfinite(values).any():
+            continue
         low, high = get()
         least, most = 0.8 * np.nanmin(values), 1.25 * np.nanmax(values)
         put(

@@ -18,6 +18,7 @@ from .charts import (
     step_rows,
 )
 from .evidence import BENCHMARK_UNITS, benchmarks, fidelity, fit_parameters, fits, gpu_numbers, lenders
+from .explanations import explained, unassigned
 from .looks import candidate_color
 from .notebook import Readable
 from .own_timings import measured, measured_points, measurements, series_errors
@@ -35,6 +36,7 @@ __all__ = [
     "candidate_color",
     "curves",
     "default_series",
+    "explained",
     "fidelity",
     "fit_parameters",
     "fits",
@@ -51,4 +53,5 @@ __all__ = [
     "series_ranges",
     "speedups",
     "step_rows",
+    "unassigned",
 ]

@@ -97,12 +97,16 @@ def read_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
     guessed from its name. Traces of 2021 have other spellings of the same.
     """
     trace = _Trace(path)
-    if not trace.kernels and not trace.problems:
-        raise ValueError(f"{path}: no event of category 'kernel': was the GPU profiled (ProfilerActivity.CUDA)?")
+    if not trace.kernel_events:
+        raise NoKernels(f"{path}: no event of category 'kernel': was the GPU profiled (ProfilerActivity.CUDA)?")
     return trace.table(path)
 
 
 NO_ID, OWN = -1, 2**62  #: no id; from here on the numbers of kernels that belong to no call
+
+
+class NoKernels(ValueError):
+    """A trace has no kernel of a GPU."""
 
 
 class _Trace:
@@ -117,6 +121,7 @@ class _Trace:
         self._launches = array("q")  # (correlation id, external id)
         self.kernels = array("q")  # (number, external id, correlation id, device, place in `names`)
         self._spans, self._names = array("d"), dict[str, int]()  # (time, start) [us]
+        self.kernel_events = 0  # those without a time, too
         number, is_trace = -1, False
 
         def where() -> str:
@@ -128,7 +133,7 @@ class _Trace:
             if not isinstance(event, dict):
                 continue
             if place == "deviceProperties.item":
-                self._devices[self._id(event.get("id"))] = self._texts.held(_text(event.get("name")))
+                self._devices[self._id(event.get("id"))] = self._texts.held(plain_text(event.get("name")))
                 continue
             args = event.get("args")
             self._add(number, event, args if isinstance(args, dict) else {})
@@ -142,7 +147,8 @@ class _Trace:
         kind = KINDS_BEFORE.get(kind, kind) if isinstance(kind, str) else kind
         if kind == "python_function" or (not args and kind != "kernel"):
             return
-        name, correlation = _text(event.get("name")), self._id(args.get("correlation"))
+        name, correlation = plain_text(event.get("name")), self._id(args.get("correlation"))
+        self.kernel_events += kind == "kernel"
         if kind == "kernel":
             time, start = event.get("dur"), event.get("ts")
             if isinstance(time, int | float) and SHORTEST < time < LONGEST:
@@ -167,7 +173,7 @@ class _Trace:
         key = (name, *(str(part)[:4000] for part in (dims, types, inputs and inputs[CAUSAL_INPUT.get(name, 0) :][:1])))
         place = self._known.get(key)
         if place is None:
-            call = _call(name, dims, types, inputs)
+            call = known_call(name, dims, types, inputs)
             place = -1 if call is None else len(self._kinds)
             if call is not None:
                 self._kinds.append(call)
@@ -250,12 +256,12 @@ def _last(pairs: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where((place >= 0) & (keys[place] == wanted) & (wanted != NO_ID), values[place], NO_ID)
 
 
-def _text(value: object) -> str:
+def plain_text(value: object) -> str:
     """A name in a trace, as far as it is shown."""
     return " ".join(str("" if value is None else value)[:4000].encode("utf-8", "replace").decode().split())
 
 
-def _call(name: str, dims: Any, types: Any, inputs: Any) -> TraceEvent | None:
+def known_call(name: str, dims: Any, types: Any, inputs: Any) -> TraceEvent | None:
     """Name, format and sizes of an operator call; None for an operator that is unknown here."""
     if not (sizes := operator_sizes(name, dims)):
         return None
@@ -266,5 +272,5 @@ def _call(name: str, dims: Any, types: Any, inputs: Any) -> TraceEvent | None:
     if sizes["operator_class"] == "attention_prefill" and inputs[causal : causal + 1] == ["False"]:
         sizes["operator_class"] = "other"  # without a causal mask: not a decoder's prompt
     types = [*(types or []), "", ""]
-    dtype = _text(types[1])[:60]
+    dtype = plain_text(types[1])[:60]
     return {"name": name, "dtype": TORCH_DTYPES.get(dtype, dtype)} | sizes

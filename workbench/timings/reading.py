@@ -16,14 +16,17 @@ from ..files.writing import whole
 from ..measure.columns import SIZES, TIMING_COLUMNS
 from .aiconfigurator import read_aiconfigurator
 from .cells import EXTRA_COLUMNS, Cells
+from .cpu_traces import read_cpu_trace
 from .nsight import read_ncu, read_nsys
-from .profilers import read_trace
+from .passes import read_passes
+from .profilers import NoKernels, read_trace
 from .tables import PARQUET, read_vidur, read_vidur_attention, read_workbench
 
 #: The reader of each format.
 TIMING_FORMATS: dict[str, Callable[[Path], tuple[pd.DataFrame, Cells]]] = {
     "workbench": read_workbench, "vidur": read_vidur, "vidur-attention": read_vidur_attention,
     "aiconfigurator": read_aiconfigurator, "ncu": read_ncu, "nsys": read_nsys, "torch": read_trace,
+    "torch-cpu": read_cpu_trace, "passes": read_passes,
 }  # fmt: skip
 
 #: Of a text format: what one of its first lines has in it.
@@ -32,6 +35,7 @@ TIMING_MARKS = {
     "vidur-attention": ("time_stats.", "prefill_chunk_size"),
     "vidur": ("time_stats.", "num_tensor_parallel_workers"),
     "aiconfigurator": ("op_name", "latency"),
+    "passes": ("model", "phase", "batch_size", "seq_len", "time_s"),
     "ncu": ('"Kernel Name"',),
     "nsys": ("Instances", "Total Time", "Name"),
     "nsys-trace": ("Duration (", "GrdX", "Name"),
@@ -58,7 +62,8 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
         Compute's CSV, Nsight Systems' kernel summary or GPU trace as CSV, or a Chrome trace of PyTorch's profiler; text
         may be gzipped.
     format : str, optional
-        One of `TIMING_FORMATS`; None recognizes it by the content.
+        One of `TIMING_FORMATS`; None recognizes it by the content. "torch-cpu", the operators that ran on the CPU, has
+        to be asked for.
     gpu : str, optional
         Name of the GPU, for a source that does not say it, or in place of what it says.
 
@@ -87,6 +92,30 @@ def read(path: str | Path, format: str | None = None, *, gpu: str | None = None)
         table["gpu"] = gpu
     table.attrs = {"format": format, "header": cells.header, "problems": cells.problems.told()}
     return table
+
+
+def read_any(path: str | Path) -> pd.DataFrame:
+    """Read kernel timings, or in a trace of PyTorch's profiler without a GPU the operators that ran on the CPU.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read`.
+
+    Returns
+    -------
+    pd.DataFrame
+        As of `read`, times in [s].
+
+    Raises
+    ------
+    ValueError
+        As `read` does.
+    """
+    try:
+        return read(path)
+    except NoKernels:
+        return read(path, "torch-cpu")
 
 
 def recognize(path: Path) -> str:
