@@ -393,7 +393,7 @@ def test_without_counted_bytes_and_l2_neither_is_on_the_chart(tmp_path):
     ({"model": "llama-3-8b", "step": (8, 4, 2)}, "4 new tokens are more than the context"),
     ({"model": "llama-3-8b", "step": (8, 0, 2)}, "new tokens of step = 0: allowed are whole numbers from 1"),
     ({"model": "llama-3-8c"}, "unknown model 'llama-3-8c'. Did you mean 'llama-3-8b'"),
-    ({"model": "llama-3-8b", "gpu": "h10"}, "unknown GPU 'h10'. Did you mean 'h100-sxm'"),
+    ({"model": "llama-3-8b", "gpu": "h10x"}, "unknown GPU 'h10x'. Did you mean 'h100-sxm'"),
     ({"model": "llama-3-8b", "tp": 5}, "tp = 5 does not divide n_heads = 32 of llama-3-8b"),
     ({"model": "llama-3-8b", "time_model": "real"}, "unknown time_model 'real'"),
     ({"model": "llama-3-8b", "l2_bandwidth": -1.0}, "l2_bandwidth = -1"),
