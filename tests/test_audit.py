@@ -327,7 +327,10 @@ def test_a_claim_is_one_entry_in_a_file_and_found_everywhere(claims_file, tmp_pa
         ("- a\n", r"x\.yaml: expected a mapping of fields, found list"),
         ("title: T\ncitation: C\nclaims: []\n", r"x\.yaml: claims = \[\]: Tuple should have at least 1 item"),
         (GOOD.replace("quantity: product", "quantity: prodct"), "unknown quantity 'prodct'"),
-        (GOOD.replace("statement: s", "statment: s"), r"claims\.0\.statement: Field required"),
+        (
+            GOOD.replace("statement: s", "statment: s"),
+            r"unknown field 'claims\.0\.statment'. Did you mean 'claims\.0\.statement'",
+        ),
         (GOOD + GOOD.split("claims:")[1], "two claims share the id 'one'"),
     ],
 )

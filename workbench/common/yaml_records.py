@@ -50,7 +50,7 @@ def describe_error(kind: type[BaseModel], error: ValidationError) -> str:
 
 def _fields_beside(kind: Any, place: tuple[int | str, ...]) -> list[str]:
     """The fields of a record, or of its part that has an unknown one at a place; none where that is no record."""
-    for name in place[:-1]:
+    for name in (part for part in place[:-1] if not isinstance(part, int)):
         annotation = kind.model_fields[name].annotation if name in kind.model_fields else None
         parts = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type)]
         kind = next((part for part in parts if issubclass(part, BaseModel)), None)
