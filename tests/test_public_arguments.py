@@ -34,8 +34,7 @@ EQUATIONS = {
 }  # fmt: skip
 #: What functions hand out, and readers and writers of files, which have tests of their own.
 OTHERS = {
-    "hugging_face.config_path", "hugging_face.folder_name", "hugging_face.model_name", "hugging_face.read_config",
-    "hugging_face.read_sizes", "catalog.read_fits", "kernels.OperandFormats", "calibration.CalibrationResult",
+    "catalog.read_fits", "kernels.OperandFormats", "calibration.CalibrationResult",
     "calibration.read_operators", "calibration.write_fits", "explanation.own_file", "loadtest.read",
     "loadtest.read_workload", "loadtest.recognize", "loadtest.runs", "loadtest.write", "loadtest.Comparison",
     "loadtest.Limits",

@@ -14,7 +14,7 @@ from .reading import read_sizes
 if TYPE_CHECKING:
     from ..catalog import Model
 
-__all__ = ["config_path", "folder_name", "from_hf_config", "model_name", "read_config", "read_sizes"]
+__all__ = ["from_hf_config"]
 
 
 def from_hf_config(path_or_dict: str | Path | Mapping[str, object], *, name: str | None = None) -> "Model":

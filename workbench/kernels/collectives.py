@@ -75,7 +75,18 @@ def reach(gpu: GPU) -> int:
 
 
 def machine_size(gpu: GPU) -> int:
-    """GPUs of a machine: those that its own link joins, or `MACHINE` by PCIe [1]."""
+    """GPUs of a machine: those that its own link joins, or `MACHINE` by PCIe.
+
+    Parameters
+    ----------
+    gpu : GPU
+        One of them.
+
+    Returns
+    -------
+    int
+        Their number [1].
+    """
     return max(MACHINE, reach(gpu))
 
 

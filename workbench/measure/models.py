@@ -13,7 +13,8 @@ from ..common.layers import LayerCounts
 from ..common.names import found, written_names
 from ..common.project import DATA
 from ..files.reading import YAML, own_path
-from ..hugging_face import config_path, folder_name, model_name, read_config, read_sizes
+from ..hugging_face import config_path, folder_name, model_name, read_config
+from ..hugging_face.reading import read_sizes
 
 
 @dataclass(frozen=True)

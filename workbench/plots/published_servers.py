@@ -78,7 +78,13 @@ def served_ratios(table: pd.DataFrame, by: str, ax: Axes | None = None, *, quant
 
 
 def predictor_legend() -> list[Patch]:
-    """The boxes of `served_ratios`, and the band of what is near, for a legend."""
+    """The boxes of `served_ratios`, and the band of what is near, for a legend.
+
+    Returns
+    -------
+    list of Patch
+        With their labels.
+    """
     boxes = [Patch(facecolor=COLORS[color], edgecolor="black", label=name) for name, color in PREDICTORS.values()]
     return [*boxes, Patch(color=COLORS["grey"], alpha=0.25, linewidth=0, label="within 25 %")]
 

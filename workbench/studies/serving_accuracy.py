@@ -29,10 +29,10 @@ def serving_predictions() -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        `serving_benchmarks` with kernel_ and ideal_ tokens_per_second [token/s], ttft_s and tpot_s [s]: by the
+        `serving_benchmarks` with ``kernel_`` and ``ideal_`` tokens_per_second [token/s], ttft_s and tpot_s [s]: by the
         simulator with the kernels' times and the engine's host, and by the ideal roofline without a host. Where the
         engines' numbers were fitted with each model left out in turn (``data/serving/held_out.csv``, of the columns
-        row, tokens_per_second, ttft_s and tpot_s), held_out_ the same, by what was fitted without the row's model.
+        row, tokens_per_second, ttft_s and tpot_s), ``held_out_`` the same, by what was fitted without the row's model.
     """
     table = serving_benchmarks()
     for name, prefix in (("predicted", ""), ("held_out", "held_out_")):

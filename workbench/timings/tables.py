@@ -36,7 +36,8 @@ def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
     texts = {name: cells.text(name).map(as_given) for name in TEXTS} | {
         "operator_class": cells.text("operator_class", OPERATOR_CLASSES)
     }
-    _blank_zeros(cells)
+    sized = [name for name in SIZES if name in cells.frame]
+    cells.frame[sized] = cells.frame[sized].replace(["0", "0.0", " "], "")  # as some write what a kernel does not have
     sizes = {name: cells.number(name, optional=True) for name in SIZES}
     for name in (name for name in EXTRA_COLUMNS if name in cells.frame):
         texts[name] = (
@@ -50,23 +51,6 @@ def read_workbench(path: Path) -> tuple[pd.DataFrame, Cells]:
 def plain_dtype(dtype: pd.Series) -> pd.Series:
     """Formats under the names that they have here."""
     return dtype.str.lower().replace(DTYPES)
-
-
-#: Sizes of a product, of attention and of experts: those that a kernel has none of may stand there as 0.
-SIZE_GROUPS = (SIZES[:3], SIZES[3:10], SIZES[10:])
-
-
-def _blank_zeros(cells: Cells) -> None:
-    """Empty the zeros of rows that have no size of a group, but some of another, and of k where nothing is summed."""
-    groups = [[name for name in group if name in cells.frame] for group in SIZE_GROUPS]
-    none = [cells.frame[group].isin(["0", "0.0", "", " "]).all(axis=1) for group in groups]
-    for i, group in enumerate(groups):
-        elsewhere = pd.Series(False, index=cells.frame.index)
-        for j, absent in enumerate(none):
-            elsewhere |= ~absent & (i != j)
-        cells.frame.loc[none[i] & elsewhere, group] = ""
-    if "k" in cells.frame:
-        cells.frame.loc[(cells.text("operator_class") == "elementwise") & cells.frame.k.isin(["0", "0.0"]), "k"] = ""
 
 
 # Vidur ------------------------------------------------------------------------------------------------------------
