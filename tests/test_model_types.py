@@ -15,9 +15,9 @@ import pytest
 import test_hf
 
 import workbench as wb
-from workbench.hugging_face.reading import read_sizes
 from workbench.hugging_face.families import FAMILIES, FLAT, REFUSED, WRAPPERS
 from workbench.hugging_face.hybrids import READERS
+from workbench.hugging_face.reading import read_sizes
 from workbench.measure.models import find_model
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "data" / "configs.jsonl").read_text().splitlines()]
