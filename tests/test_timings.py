@@ -128,8 +128,8 @@ def test_sizes_that_a_kernel_does_not_have_may_be_zero(tmp_path):
         "4096,,,,,,,1.5e-4", "4096,0,0,0,0,0,0,1.5e-4"
     )
     pd.testing.assert_frame_equal(timings.read(save(tmp_path, text)), timings.read(save(tmp_path, OWN)))
-    bad = OWN.replace("fp16,16,12288,4096", "fp16,0,12288,4096")
-    assert timings.read(save(tmp_path, bad)).attrs["problems"][1] == "line 4: m = '0': expected a whole number above 0"
+    bad = OWN.replace("fp16,16,12288,4096", "fp16,-1,12288,4096")
+    assert timings.read(save(tmp_path, bad)).attrs["problems"][1] == "line 4: m = '-1': expected a whole number above 0"
 
 
 def test_vidur_shapes_follow_its_parallel_layers(tmp_path):

@@ -97,19 +97,25 @@ def loadtest(
     )  # fmt: skip
     client = {"users": users, "in_flight": in_flight, "cached_prefix": cached_prefix, "plot": plot, "entries": entries}
     _check_server(gpu, model, options | {name: value for name, value in client.items() if value is not None})
+    from ..files.reading import given_file
+    from ..files.writing import check_output
     from ..loadtest import SUMMARY_FORMATS, compare, metrics, read, recognize, report, write
     from ..loadtest.streams import SeveralRuns
 
+    card, entry = own_gpu(gpu, entries) if gpu else None, own_model(model, entries) if model else None
+    for path in filter(None, (output, plot)):
+        check_output(path)
+    file = given_file(file)  # a pipe's is read once
+    of_one = {"--run": run, "--window": window, "--slo-ttft": slo_ttft, "--slo-tpot": slo_tpot, "--slo-e2e": slo_e2e}
+    asked = [name for name, value in of_one.items() if value is not None] + ["--gpu"] * bool(gpu)
     named = _named(column or [])
     if named is None and (format or recognize(file)) in SUMMARY_FORMATS:
-        _runs(
-            file, format, output, gpu, "only a summary: what it says of the whole, without requests to hold it against"
-        )
+        _runs(file, format, output, asked, "only a summary, without requests to hold it against")
         return
     try:
         table = read(file, format, run=run, columns=named)
     except SeveralRuns as several:
-        _runs(file, format, output, gpu, f"{several.runs} runs: --run 0 to --run {several.runs - 1} shows one")
+        _runs(file, format, output, asked, f"{several.runs} runs: --run 0 to --run {several.runs - 1} shows one")
         return
     limits = {
         name: seconds(f"--slo-{name}", text, most)
@@ -126,13 +132,13 @@ def loadtest(
     tell(table.attrs["warnings"])
     typer.echo(f"{len(table):,} requests ({table.attrs['format']}){f' in {output}' if output else ''}")
     typer.echo(report(ds))
-    if gpu is None or model is None:
+    if card is None or entry is None:
         return
     from ..serving.text_tables import folded
 
     with interruptible("nothing of the comparison is kept"):
         found = compare(
-            table, own_gpu(gpu, entries), own_model(model, entries), users=users, in_flight=in_flight,
+            table, card, entry, users=users, in_flight=in_flight,
             cached_prefix=cached_prefix or 0, window=window, progress=True, **options,
         )  # fmt: skip
     width = max(shutil.get_terminal_size().columns, 80)
@@ -149,13 +155,13 @@ def _named(columns: list[str]) -> dict[str, str] | None:
     return dict(text.split("=", 1) for text in columns) or None
 
 
-def _runs(file: Path, format: str | None, output: Path | None, gpu: str | None, what: str) -> None:
+def _runs(file: Path, format: str | None, output: Path | None, asked: list[str], what: str) -> None:
     """Print the runs of a file, and write them where asked to."""
     from ..files.writing import write_table
     from ..loadtest import report_runs, runs
 
-    if gpu is not None:
-        raise ValueError(f"{file}: {what}; --gpu goes with the requests of one run")
+    if asked:
+        raise ValueError(f"{file}: {what}; {asked[0]} goes with the requests of one run")
     table = runs(file, format)
     if output:
         write_table(table, output)

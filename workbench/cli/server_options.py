@@ -102,7 +102,8 @@ def recorded(path: Path) -> "Workload":
     from ..loadtest.recorded import workload_format
     from ..simulation import trace
 
-    return trace(read_workload(path) if workload_format(given_file(path)) else read(path))
+    path = given_file(path)  # a pipe's is read once
+    return trace(read_workload(path) if workload_format(path) else read(path))
 
 
 def arriving(given: str) -> "str | Workload":

@@ -12,7 +12,7 @@ from ..common.arguments import as_list, one_of
 from ..kernels import TIME_MODELS, Formats, assumptions
 from ..signatures import typed
 from .dataset import explained_grid, pass_of
-from .given import by_gpu, by_model, checked_setting, checked_table, ran_in_order
+from .given import by_gpu, by_model, checked_setting, checked_table, other_gpus, ran_in_order
 from .rows import assigned_rows, unassigned_rows
 from .work import Predictor
 
@@ -83,6 +83,7 @@ def explain(
     given = None if model is None else [find_model(each) for each in as_list("model", model)]
     parts, left, also, has = [], [], list[str](), list[str]()
     for card, rows in by_gpu(table, gpu):
+        also += other_gpus(rows, card)
         computed = Predictor(card, formats, engine, time_model)
         ordered = ran_in_order(rows)
         for shapes, own, (found, steps) in by_model(rows, given, tp, setting, computed, ordered=ordered):

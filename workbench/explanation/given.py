@@ -88,6 +88,18 @@ def by_gpu(table: pd.DataFrame, gpu: str | GPU | None) -> Iterator[tuple[GPU, pd
             raise ValueError(f"gpu is missing: the timings say {str(name)[:60]!r}; {error}"[:195]) from None
 
 
+def other_gpus(table: pd.DataFrame, gpu: GPU) -> list[str]:
+    """GPUs other than the one that is asked for, by which the file calls its own."""
+    said = []
+    for name in filter(None, table.gpu.unique()):
+        try:
+            same = find_gpu(str(name)).id == gpu.original
+        except ValueError:
+            same = False
+        said += [] if same else [f"the file says {str(name)[:60]!r}, not {gpu.id}"]
+    return said
+
+
 def by_model(
     table: pd.DataFrame,
     given: list[Model] | None,

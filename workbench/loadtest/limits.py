@@ -148,7 +148,9 @@ def step_shares(found: Replayed) -> dict[str, float]:
     own = step_parts(found)
     once = step_parts(replace(found, server=replace(found.server, gemm_rows=None, dequantize_rows=None)))
     parts = once | {"unpacking": max(sum(own.values()) - sum(once.values()), 0.0)}
-    whole = sum(parts.values())
+    if not (whole := sum(parts.values())):
+        most = found.server.max_model_len
+        raise ValueError(f"no request runs on this server: max_model_len = {most:,} is less than any of them takes")
     return {name: parts[name] / whole for name in LIMIT_WORDS if name not in ADMITTING}
 
 

@@ -88,6 +88,7 @@ def _gain_words(row: Values, now: Values, *, faster: bool) -> str:
         words = f"{row['gain']:.2f} times the tokens per second"
         if row["gain_high"] > ALIKE_GAINS * row["gain"]:
             words += f" ({row['gain_high']:.2f} if the host's time is a step's and not a sequence's)"
+            return f"{row['change']}: {words}"  # what finished differs between the two servers
         if row["finished"] != now["finished"]:
             words += f", {now['finished']:,} to {row['finished']:,} finished"
     for name in moved:
