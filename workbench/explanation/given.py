@@ -33,7 +33,18 @@ Assigned = tuple[list[Assignment], list[StepSizes | None]]
 
 
 def own_file(file: str | Path) -> str | Path:
-    """The file of one of the project's own measurements, by its name; any other that there is as it is given."""
+    """The file of one of the project's own measurements, by its name; any other that there is as it is given.
+
+    Parameters
+    ----------
+    file : str or Path
+        A path, or the name of a file that the package has.
+
+    Returns
+    -------
+    Path
+        The file to read.
+    """
     known = {each.name.removesuffix(".csv"): each for each in (DATA / "measured").iterdir()}
     if str(file) == "-" or (str(file) and Path(file).exists()):
         return file
