@@ -87,6 +87,8 @@ ENDS = [f"model.layers.{i}.{part}" for i in (0, 125) for part in ("self_attn", "
         (wb.model("deepseek-v3"), {}, modelopt("NVFP4", "lm_head", "model.layers.*.self_attn*"), 1, 397e9, 5e-3),
         (LLAMA_405B, hf("fbgemm_fp8", modules_to_not_convert=["self_attn", "lm_head", *ENDS]), {}, 8,
          57.75 * 2**30, 2e-3),  # what vLLM logs
+        (wb.model("llama-3.1-405b"), hf("fbgemm_fp8", modules_to_not_convert=["self_attn", "lm_head"]), {}, 8,
+         (126 * (3 * 16384 * 53248 + 4 * 16384 * (16384 + 1024)) + 4 * 128256 * 16384) / 8, 1e-3),  # 56.1 GiB
     ],
 )  # fmt: skip
 def test_weights_of_checkpoints_are_those_of_their_files(model, config, sidecars, tp, expected, within):

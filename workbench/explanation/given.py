@@ -42,7 +42,7 @@ def own_file(file: str | Path) -> str | Path:
 
     Returns
     -------
-    Path
+    str or Path
         The file to read.
     """
     known = {each.name.removesuffix(".csv"): each for each in (DATA / "measured").iterdir()}
