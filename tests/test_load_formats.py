@@ -290,7 +290,7 @@ def test_what_a_summary_says_is_read_as_such(tmp_path, format, content, expected
         loadtest.read(path)
     result = CliRunner().invoke(cli.app, ["loadtest", str(path)])
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0].startswith(f"{format}: only a summary: what it says of the whole")
+    assert result.stdout.splitlines()[0].startswith(f"{format}: only a summary, without requests")
     assert "nan" not in result.stdout
 
 
