@@ -117,8 +117,8 @@ class Model(LayerCounts, Entry):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's, without what was found of the layers of this one."""
         copied = super().model_copy(update=update, deep=deep)
-        for found in ("matrices", "attentions", "kinds"):
-            vars(copied).pop(found, None)
+        for found in vars(copied).keys() - type(self).model_fields.keys():
+            del vars(copied)[found]
         return copied
 
     @property

@@ -1,6 +1,5 @@
 """Commands on the catalog: one of its GPUs or models in print, or all of them with the numbers that one chooses by."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import fill
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import OWN_ENDINGS, Entries, own_gpu, own_model
+from .options import OWN_ENDINGS, Entries, own_gpu, own_model, terminal_width
 
 if TYPE_CHECKING:
     from ..catalog import GPU, Model
@@ -51,7 +50,7 @@ def _show(
     rows = [each for i, each in found.items() if part in " ".join((*each.values(), *known.get(i, ()))).lower()]
     if not rows:
         find(part, entries)  # which says what is near
-    width = max(shutil.get_terminal_size().columns, 80)
+    width = terminal_width()
     typer.echo(text_table({heading: [each[heading] for each in rows] for heading in rows[0]}, width))
 
 
@@ -59,7 +58,7 @@ def _print(entry: "Entry", alike: list[str]) -> None:
     """An entry within the width of the terminal, and others that are called alike."""
     others = [i for i in alike if i != entry.id]
     lines = [*str(entry).split("\n"), *([f"  {'others':<24}{', '.join(others)}"] if others else [])]
-    width = max(shutil.get_terminal_size().columns, 80)
+    width = terminal_width()
     typer.echo("\n".join(fill(line, width, subsequent_indent=26 * " ", break_on_hyphens=False) for line in lines))
 
 

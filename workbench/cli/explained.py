@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import PICTURES, Entries, FileFormat, check_apart, integers, names, own_gpu, own_model, tell
+from .options import Entries, FileFormat, check_apart, check_picture, integers, names, own_gpu, own_model, tell
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,9 +44,10 @@ def explain(
     from ..files.formulas import inert_table
     from ..files.writing import write_text
 
-    for path, suffixes, option in ((output, (".csv",), "--output"), (plot, PICTURES, "--plot")):
-        if path and path.suffix not in suffixes:
-            raise unknown(f"file suffix of {option}", path.suffix, suffixes)
+    if output and output.suffix != ".csv":
+        raise unknown("file suffix of --output", output.suffix, (".csv",))
+    if plot:
+        check_picture(plot)
     sizes = integers("--step", [step] if step else None)
     if sizes is not None and len(sizes) != 3:
         raise ValueError(f"--step {step!r}: expected SEQUENCES,NEW_TOKENS,CONTEXT, e.g. 8,1,1024")

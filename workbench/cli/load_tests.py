@@ -1,6 +1,5 @@
 """The command on load tests: what one shows, and beside it the same requests on a simulated server."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +20,7 @@ from .options import (
     own_model,
     seconds,
     tell,
+    terminal_width,
 )
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def loadtest(
             table, card, entry, users=users, in_flight=in_flight,
             cached_prefix=cached_prefix or 0, window=window, progress=True, **options,
         )  # fmt: skip
-    width = max(shutil.get_terminal_size().columns, 80)
+    width = terminal_width()
     typer.echo("\n" + "\n".join(folded(line, width) for line in found.report().split("\n")))
     if plot:
         _draw(found, plot)

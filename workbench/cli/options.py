@@ -1,6 +1,7 @@
 """Options that several commands have, how their text is read, and what ends a command early."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,11 @@ def seconds(option: str, given: str | None, most: float) -> float | None:
     if not unit and float(number) > most:
         raise ValueError(f"{option} {number}: write {number}ms or {number}s, as a number is one of seconds")
     return float(number) * UNITS[unit]
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, 80 at least [1]."""
+    return max(shutil.get_terminal_size().columns, 80)
 
 
 @contextmanager

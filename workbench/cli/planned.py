@@ -1,13 +1,23 @@
 """The command that plans: which GPUs, and how many, for a workload and a service level."""
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import server_options as server
-from .options import LONG_TPOT, LONG_TTFT, Entries, WeightDtype, integers, own_gpus, own_model, prices, seconds
+from .options import (
+    LONG_TPOT,
+    LONG_TTFT,
+    Entries,
+    WeightDtype,
+    integers,
+    own_gpus,
+    own_model,
+    prices,
+    seconds,
+    terminal_width,
+)
 
 
 def plan(
@@ -100,7 +110,7 @@ def plan(
     )  # fmt: skip
     if file:
         write_table(table, file, (".csv", ".parquet"))
-    width = max(shutil.get_terminal_size().columns, 80)
+    width = terminal_width()
     typer.echo(plan_text(table, rows, width=width, currency=currency, most_gpus=most_gpus))
     if not (table.verdict == BEST).any():
         raise typer.Exit(1)

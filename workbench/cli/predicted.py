@@ -63,6 +63,7 @@ def grid(
     from ..grid.dataset import grid_assumptions
     from ..grid.sweep import COSTS, RATES, checked
     from ..operators.cost import PHASES
+    from ..serving.text_tables import assumed_lines
 
     with interruptible("finished chunks are kept, run again to go on"), workers(scheduler) as pool:
         sweep = checked(
@@ -82,8 +83,8 @@ def grid(
     typer.echo(f"{output}: {', '.join(f'{n} {dim}' for dim, n in zip(sweep.coords, sweep.shape, strict=True))}")
     for name, formats in sweep.formats.items():
         typer.echo(f"{name}: {formats}.")
-    for sentence in filter(None, grid_assumptions(sweep).split(". ")):
-        typer.echo(f"Assumed of {sentence}.")
+    for line in assumed_lines(grid_assumptions(sweep)):
+        typer.echo(line)
 
 
 def explore(

@@ -1,6 +1,5 @@
 """Commands on one server: what it does for a batch, and what the requests of a workload see of it."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ from .options import (
     prices,
     seconds,
     tell,
+    terminal_width,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def estimate(
     table = printed.estimate_rows(ds)
     if file:
         write_table(table, file, (".csv", ".parquet"))
-    typer.echo(printed.estimate_text(ds, width=max(shutil.get_terminal_size().columns, 80), currency=currency))
+    typer.echo(printed.estimate_text(ds, width=terminal_width(), currency=currency))
     if not ds.fits.any():
         raise typer.Exit(1)
 
@@ -132,8 +132,10 @@ def simulate(
     """Simulate a server under load: its requests as a load test has them, in sum and one by one."""
     from .. import loadtest, simulation
     from ..files.writing import check_output, write_table
+    from ..kernels.unknowns import joined
     from ..servers import memory
     from ..servers.replica import beyond_context, host_assumed
+    from ..serving.text_tables import assumed_lines
 
     options = server.given(
         engine, draft, entries, pp=pp, ep=ep, dp=dp, network_gbs=network_gbs, weight_dtype=weight_dtype,
@@ -160,7 +162,7 @@ def simulate(
     elif file:
         write_table(table, file, (".csv", ".parquet"))
     tell(table.attrs["warnings"])
-    assumed = [*memory.assumed(replica).split(". "), *beyond_context(replica.model, longest), host_assumed(replica)]
+    assumed = joined([memory.assumed(replica), *beyond_context(replica.model, longest), host_assumed(replica)])
     typer.echo(f"{replica.model.id} on {replica.gpu.id}: {replica.formats}.")
     typer.echo(f"{len(table):,} requests (simulated){f' in {file}' if file else ''}")
     typer.echo(loadtest.report(loadtest.metrics(table, slo={n: t for n, t in limits.items() if t} or None)))
@@ -168,8 +170,8 @@ def simulate(
     typer.echo(f"engine      {counts['steps']:>8,} steps, busy {100 * counts['busy'] / counts['duration']:.1f} %;"
                f" {counts['preemptions']:,} preemptions;"
                f" KV cache filled to {100 * counts['peak_kv_blocks'] / counts['kv_blocks']:.1f} %")  # fmt: skip
-    for sentence in filter(None, assumed):
-        typer.echo(f"Assumed of {sentence}.")
+    for line in assumed_lines(assumed):
+        typer.echo(line)
 
 
 def _load(

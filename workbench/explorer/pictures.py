@@ -13,6 +13,7 @@ import xarray as xr
 from ..common.errors import unknown
 from ..kernels import attainable
 from ..servers import memory
+from ..serving.text_tables import assumed_lines
 from ..tables import Series
 from . import published_charts
 from .bounds import MAX_MARKERS
@@ -312,8 +313,8 @@ def notes(view: View, served: Mapping[str, Any], assumed: str) -> list[str]:
         found.append(f"Memory is too small at {where}. All other times are computed as if it held the model.")
     if view.tp > 1:
         found.append(f"All is per GPU: each of {view.tp} runs its part of every layer (tensor parallelism).")
-    of_memory = ". ".join(filter(None, map(memory.memory_assumed, chosen_gpus(view))))
-    found += [f"Assumed of {sentence}." for text in (assumed, of_memory) for sentence in text.split(". ") if sentence]
+    for text in (assumed, *map(memory.memory_assumed, chosen_gpus(view))):
+        found += assumed_lines(text)
     if view.peak_tflops is not None:
         found.append(f"The roof is drawn at {view.peak_tflops:g} TFLOP/s, as the published chart prints it.")
     if view.candidates and len(view.candidates) > 1:

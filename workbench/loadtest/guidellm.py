@@ -8,7 +8,7 @@ from typing import Any
 
 from ..files.json_streams import json_events, value_at, values_of
 from ..files.yaml_files import read_mapping
-from .rows import Rows, Said, number
+from .rows import Rows, Said, is_number, number
 from .streams import check_run, counting_runs, rate_label
 
 GUIDELLM_STATUSES = {"successful": "finished", "incomplete": "unfinished", "errored": "failed"}
@@ -108,7 +108,7 @@ class _Report:
             return
         if place in GUIDELLM_REQUESTS:
             self._request(self.rows.seen, GUIDELLM_REQUESTS[place], value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif is_number(value):
             if place in MEASURED_WINDOW and value > 0:
                 self._measured[MEASURED_WINDOW[place]] = float(value)
             elif place in GUIDELLM_SUMMARY:
@@ -118,7 +118,7 @@ class _Report:
             asked = self._asked[at]
             self.rows.label = rate_label(asked.get("rate"), asked.get("cap"), asked.get("kind"))
             for name, column in (("rate", "asked_rate"), ("cap", "concurrency")):
-                if isinstance(found := asked.get(name), int | float) and not isinstance(found, bool):
+                if is_number(found := asked.get(name)):
                     self.rows.claims[f"strategy.{name}"] = Said(column, float(found))
 
     def labels(self) -> dict[int, str]:

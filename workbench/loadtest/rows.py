@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import exp, isfinite, log, nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -184,6 +184,11 @@ class Rows:
         for name, value in zip(names[3:], tokens, strict=True):
             if value < 0 or value > MAX_TOKENS or value % 1 > 0:
                 raise ValueError(f"{name} = {value:.9g}: expected a whole number from 0")
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value of a file is a number, which a bool is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def number(name: str, value: Any) -> float:

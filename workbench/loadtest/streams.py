@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..common.errors import LINE
 from ..files.json_streams import JsonEvent
+from .rows import is_number
 
 
 class SeveralRuns(ValueError):
@@ -42,8 +43,8 @@ def check_run(path: Path, run: int | None, runs: int, labels: Mapping[int, str] 
 def rate_label(rate: object = None, cap: object = None, kind: object = None) -> str:
     """What a run was asked for: a rate of requests [1/s], a number of requests at a time [1], a kind of traffic."""
     parts = [kind] if isinstance(kind, str) and kind else []
-    if isinstance(rate, int | float) and not isinstance(rate, bool):
+    if is_number(rate):
         parts.append("all at once" if rate == float("inf") else f"{rate:.4g}/s")
-    if isinstance(cap, int | float) and not isinstance(cap, bool):
+    if is_number(cap):
         parts.append(f"{cap:g} at a time")
     return " ".join(parts)[:60]

@@ -11,7 +11,7 @@ from ..files.json_streams import json_events, value_at, values_of
 from ..files.reading import csv_rows, open_text
 from .claims import RUN_COLUMNS, claim_of, statistic_name
 from .nvidia import AIPERF_SECONDS
-from .rows import Rows, Said
+from .rows import Rows, Said, is_number
 from .streams import rate_label
 
 ResultFields = dict[str, Any]
@@ -37,7 +37,7 @@ def _put(rows: Rows, names: FieldNames, record: ResultFields, root: str = "") ->
     """Claims of a record's fields, by their dotted places below `root`."""
     for place, (column, scale) in names.items():
         value = value_at(record, root + place)
-        if isinstance(value, int | float) and not isinstance(value, bool) and column in RUN_COLUMNS:
+        if is_number(value) and column in RUN_COLUMNS:
             rows.claims[root + place] = Said(column, float(value) * scale, scale)
 
 
@@ -290,7 +290,7 @@ def _cell(rows: Rows, name: str, text: str | None, column: str, scale: float) ->
         value = json.loads(text) if text else None
     except (ValueError, RecursionError):
         return
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         rows.claims[name] = Said(column, value * scale, scale)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..common.arguments import one_of
 from ..common.errors import unknown
 from ..signatures import typed
 from ..tables.looks import COLORS
@@ -44,8 +45,7 @@ def load_curve(
     ValueError
         For another of these, or where no run has both.
     """
-    if over not in OVER:
-        raise unknown("over", over, OVER)
+    over = one_of("over", over, OVER)
     columns = {name: f"{name}_{statistic}" for name in LOAD_MARKS if f"{name}_{statistic}" in table}
     if not columns:
         raise unknown("statistic", statistic, ("mean", "p50", "p75", "p90", "p95", "p99"))

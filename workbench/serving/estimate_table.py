@@ -7,7 +7,7 @@ import xarray as xr
 from ..common.arguments import whole_number
 from ..common.variables import LIMITS
 from ..signatures import typed
-from .text_tables import cell, folded, text_table
+from .text_tables import assumed_lines, cell, folded, text_table
 from .verdicts import OWN_CURRENCY, reasons
 
 #: Columns in print: heading, variable, what it is multiplied with, digits.
@@ -93,5 +93,5 @@ def estimate_text(ds: xr.Dataset, *, width: int = 80, currency: str | None = Non
     lines.append("Memory of one GPU, of what the engine lets the server use; limit: of a decoding step.")
     if "cost" in rows:
         lines.append(f"Cost: of a million output tokens, in {currency or OWN_CURRENCY}.")
-    lines += [f"Assumed of {sentence}." for sentence in ds.attrs["assumed"].split(". ") if sentence]
+    lines += assumed_lines(ds.attrs["assumed"])
     return "\n".join(folded(line, width) for line in lines)

@@ -35,6 +35,11 @@ def text_table(cells: dict[str, list[str]], width: int) -> str:
     return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
 
 
+def assumed_lines(assumed: str) -> list[str]:
+    """What `kernels.unknowns.joined` gives, in print: a line a sentence."""
+    return [f"Assumed of {sentence}." for sentence in assumed.split(". ") if sentence]
+
+
 def folded(line: str, width: int) -> str:
     """A line within the width; a table has it already."""
     return line if "\n" in line or len(line) <= width else fill(line, width, break_on_hyphens=False)
