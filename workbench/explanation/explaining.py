@@ -82,7 +82,9 @@ def explain(
     setting = checked_setting(step)
     given = None if model is None else [find_model(each) for each in as_list("model", model)]
     parts, left, also, has = [], [], list[str](), list[str]()
+    cards: dict[str, GPU] = {}
     for card, rows in by_gpu(table, gpu):
+        cards[card.id] = card
         also += other_gpus(rows, card)
         computed = Predictor(card, formats, engine, time_model)
         ordered = ran_in_order(rows)
@@ -100,7 +102,6 @@ def explain(
     if rows.empty:
         why = min(unassigned.why, key=lambda reason: not reason.startswith("no "))
         raise ValueError(f"no kernel could be assigned to {_names(given)}: {why}"[:195])
-    cards = {card.id: card for card, _ in by_gpu(table, gpu)}
     ds = explained_grid(rows, cards, l2_bandwidth)
     total = float(table.total_s.sum())
     told = assumptions([*cards.values()], time_model, ["gemm", "prefill", "decode", "elementwise"], engine=engine)
