@@ -275,7 +275,7 @@ def test_a_kernel_of_two_products_and_a_missing_step_are_said(tmp_path):
     why = tables.unassigned(ds).set_index("kernel").why
     assert why["nvjet_tst_64x8_64x16_4x1_v_bz_TNT"] == "a product that ran 192 times, where a layer's ran 96"
     ds = wb.explain(summary(tmp_path / "s.csv"), "h100-sxm", "llama-3-8b")
-    assert any("which one is unknown without step" in each for each in tables.unassigned(ds).why)
+    assert any("which one is unknown without step=" in each for each in tables.unassigned(ds).why)
 
 
 NCU = (
@@ -301,6 +301,150 @@ def test_counted_bytes_make_a_measured_intensity(tmp_path):
     assert cell.intensity != cell.measured_intensity
     row = tables.explained(ds).set_index("operator").loc["gate_up_proj"]
     assert row["GB/s"] == pytest.approx(2000)  # 2 MB a microsecond
+
+
+def test_gb_per_second_and_the_share_of_the_roof_have_the_same_bytes(tmp_path):
+    ds = wb.explain(report(tmp_path / "r.csv", 32), "h100-sxm", "llama-3-8b", step=(8, 1, 1024))
+    table = tables.explained(ds).iloc[:-1]
+    assert set(table["bytes"]) == {"counted"}
+    assert table["of the roof [%]"].to_numpy() == pytest.approx(100 * table["GB/s"] / 3350)  # memory-bound, all
+    half = ds.assign(measured_bytes=ds.measured_bytes.where(ds.operator == "o_proj"))
+    said = tables.explained(half).set_index("operator")["bytes"]
+    assert (said["o_proj"], said["qkv_proj"]) == ("counted", "model")
+
+
+def one_layer(path, kernels, bytes_of=None):
+    """A report of ncu of these kernels, which read 2 MB a microsecond, or so many bytes by operator."""
+    rows = [
+        f'"{i}","1","{name}","(1, 1, 1)","(1, 1, 1)","9.0","{us}","{(bytes_of or {}).get(operator, 2e6 * us) / 1e6}"\n'
+        for i, (name, us, operator) in enumerate(kernels)
+    ]
+    path.write_text(NCU + "".join(rows))
+    return path
+
+
+@pytest.mark.parametrize("kernels", [LAYER, [*LAYER, *HEAD], [*LAYER, *LAYER[:4]], [*LAYER[6:], *LAYER]])
+def test_a_report_of_one_layer_is_explained_by_its_order(tmp_path, kernels):
+    table = timings.read(one_layer(tmp_path / "one.csv", kernels))
+    shapes = Shapes(wb.model("llama-3-8b"))
+    found, _ = with_anchors(table, shapes, assign(table, shapes, ordered=True), None)
+    assert [each.operator for each in found] == [operator for *_, operator in kernels]
+
+
+def test_products_alone_are_told_by_the_bytes_that_were_counted(tmp_path):
+    model = {"qkv_proj": 50.3e6, "o_proj": 33.6e6, "gate_up_proj": 235e6, "down_proj": 117.5e6}
+    products = [kernel for kernel in LAYER if kernel[2] in model and not kernel[0].startswith("splitK")]
+    path = one_layer(tmp_path / "gemms.csv", products, model)
+    ds = wb.explain(path, "h100-sxm", "llama-3-8b", step=(8, 1, 1024))
+    assert ds.attrs["assigned_share"] == 1
+    assert ds.measured_calls.sum(
+        ["gpu", "model", "phase", "batch_size", "seq_len"]
+    ).to_series().to_dict() == dict.fromkeys(model, 1.0)
+    with pytest.raises(ValueError, match="no kernel could be assigned to llama-3-8b: a product without sizes"):
+        wb.explain(path, "h100-sxm", "llama-3-8b")  # without the step, bytes say nothing
+
+
+def test_of_part_of_a_layer_elementwise_kernels_have_no_share_of_the_roof(tmp_path):
+    ds = wb.explain(trace(tmp_path / "part.json", LAYER[1:8]), model="llama-3-8b", step=(8, 1, 1024))
+    row = tables.explained(ds).set_index("operator").loc["elementwise"]
+    assert np.isnan(row["of the roof [%]"])
+    assert any("part of a layer was captured" in note for note in notes(ds))
+
+
+# What a reader has to know --------------------------------------------------------------------------------------
+
+
+def notes(ds):
+    return json.loads(ds.attrs["notes"])
+
+
+def test_what_is_faster_than_its_roof_is_flagged_with_the_likely_reason(tmp_path):
+    fast = [(name, us / 4, operator) for name, us, operator in LAYER]
+    path = trace(tmp_path / "fast.json", [*32 * fast, *HEAD])
+    ds = wb.explain(path, model="llama-3-8b", step=(8, 1, 1024))
+    assert any("qkv_proj decode 301 %" in note and "another GPU, format, model or step" in note for note in notes(ds))
+    table = tables.explained(ds).set_index("operator")
+    assert table["waits for"]["qkv_proj"] == "faster than the roof"
+    assert table["waits for"]["lm_head"] == "memory"
+    counted = wb.explain(report(tmp_path / "r.csv", 32).rename(tmp_path / "r2.csv"), "h100-sxm", "llama-3-70b",
+                         step=(8, 1, 1024))  # fmt: skip
+    assert any("fewer bytes were counted than the model has" in note for note in notes(counted))
+    small = wb.explain(path, model="llama-3-8b", step=(8, 1, 1024), tp=8)
+    assert not any("301 %" in note for note in notes(small))
+    sure = wb.explain(trace(tmp_path / "graph.json", [*32 * LAYER, *HEAD]), model="llama-3-8b", step=(8, 1, 1024))
+    assert notes(sure) == []
+
+
+def test_a_model_of_another_depth_is_told(tmp_path):
+    path = trace(tmp_path / "graph.json", 2 * [*24 * LAYER, *HEAD])
+    said = "24 attention calls a pass, where llama-3-8b has 32 layers with attention: a model of another depth"
+    assert any(said in note for note in notes(wb.explain(path, model="llama-3-8b", step=(8, 1, 1024))))
+
+
+def test_rates_that_are_missing_say_what_would_give_them(tmp_path):
+    path = trace(tmp_path / "graph.json", [*32 * LAYER, *HEAD])
+    assert any("say no sizes, give step=(sequences" in note for note in notes(wb.explain(path, model="llama-3-8b")))
+    done = CliRunner().invoke(app, ["explain", str(path), "--model", "llama-3-8b"])
+    assert "say no sizes, give --step SEQUENCES,NEW_TOKENS,CONTEXT" in done.output
+
+
+def test_a_cpu_is_told_from_the_gpu_that_it_is_compared_with(tmp_path):
+    ds = wb.explain(TRACES / "fused-sdpa.json.gz", "h100-sxm", tiny(tmp_path, 2))
+    assert any(each.startswith("it ran on a CPU") for each in json.loads(ds.attrs["ambiguous"]))
+
+
+def test_elementwise_kernels_of_a_summary_are_those_of_its_layers(tmp_path):
+    ds = wb.explain(summary(tmp_path / "s.csv"), "h100-sxm", "llama-3-8b", step=(8, 1, 1024))
+    cell = ds.sel(operator="elementwise", phase="decode", batch_size=8, seq_len=1024)
+    grid = wb.roofline_grid("h100-sxm", "llama-3-8b", "elementwise", phase="decode", batch_size=8, seq_len=1024,
+                            weight_dtype="bf16", activation_dtype="bf16", kv_dtype="bf16")  # fmt: skip
+    assert (cell.measured_calls.item(), cell.bytes.item()) == (96, grid.bytes.item())
+
+
+# Experts one by one, all-reduces, and kernels that finish attention -----------------------------------------------
+
+
+def test_experts_that_run_one_by_one_are_one_call_and_no_shared_expert():
+    """As in transformers: gate, up and down of every expert that has tokens, then the shared one of the same sizes."""
+    model = wb.model("deepseek-v3")
+    tokens, own = 3, model.moe
+    rows = [1] * (tokens * own.experts_per_token - tokens) + [tokens]  # one expert has all tokens
+    expert = [(own.intermediate_size, model.hidden_size)] * 2 + [(model.hidden_size, own.intermediate_size)]
+    router = [(tokens, own.n_experts, model.hidden_size)]
+    ran = router + [(m, n, k) for m in [*rows, tokens] for n, k in expert]
+    table = pd.DataFrame([{"operator_class": "gemm", "name": "aten::mm", "m": m, "n": n, "k": k} for m, n, k in ran])
+    found, _ = assign(table, Shapes(model), ordered=True)
+    calls = [each.operator for each in found if not each.tail]
+    assert calls == ["router", "moe_gate_up_proj", "moe_down_proj", "shared_gate_up_proj", "shared_down_proj"]
+
+
+def reduced(name):
+    """Layers with an all-reduce after attention and after the MLP."""
+    return [part for kernel in LAYER for part in ([kernel, (name, 10, "all_reduce")] if kernel[1] in (2, 40) and
+            kernel[2] in ("o_proj", "down_proj") else [kernel])]  # fmt: skip
+
+
+def test_gpus_that_share_a_model_are_counted_or_asked_for(tmp_path):
+    custom = reduced("void vllm::cross_device_reduce_1stage<__nv_bfloat16, 4>(vllm::RankData*)")
+    ds = wb.explain(trace(tmp_path / "a.json", [*32 * custom, *HEAD]), model="llama-3-8b", step=(8, 1, 1024))
+    assert ds.flops.sel(operator="o_proj").max() == 2 * 8 * 1024 * 4096  # of 4 GPUs
+    assert any("tp=4" in note for note in notes(ds))
+    nccl = trace(tmp_path / "b.json", [*32 * reduced("ncclDevKernel_AllReduce_Sum_bf16_RING_LL(x)"), *HEAD])
+    ds = wb.explain(nccl, model="llama-3-8b", step=(8, 1, 1024))
+    assert ds.flops.isnull().all()  # of how many, no one says
+    assert any(note.endswith("give tp=") for note in notes(ds))
+    assert wb.explain(nccl, model="llama-3-8b", step=(8, 1, 1024), tp=2).flops.notnull().any()
+
+
+@pytest.mark.parametrize("finish", [
+    "vllm::paged_attention_v2_reduce_kernel<unsigned short, 128>", "flash_fwd_splitkv_combine_kernel",
+    "flashinfer::PersistentVariableLengthMergeStatesKernel<8u>", "FlashAttnFwdCombine<cute::tuple<>>",
+])  # fmt: skip
+def test_what_finishes_attention_is_no_call_of_its_own(tmp_path, finish):
+    layer = [(finish if "combine" in name else name, us, operator) for name, us, operator in LAYER]
+    ds = wb.explain(trace(tmp_path / "a.json", [*32 * layer, *HEAD]), model="llama-3-8b", step=(8, 1, 1024))
+    cell = ds.sel(operator="attention", phase="decode", batch_size=8, seq_len=1024)
+    assert (cell.measured_calls.item(), cell.kernels.item()) == (32, 64)
 
 
 # The project's own measurements -----------------------------------------------------------------------------------
@@ -412,7 +556,7 @@ def test_a_table_that_is_none_is_refused(tmp_path):
         wb.explain([1.0])
     with pytest.raises(ValueError, match="timings has no 'source': expected a table of timings.read, it has time_s"):
         wb.explain(pd.DataFrame({"time_s": [1.0]}))
-    with pytest.raises(ValueError, match="gpu is missing: the timings say 'CPU'"):
+    with pytest.raises(ValueError, match="gpu is missing: it ran on a CPU, which has no roof here: give gpu="):
         wb.explain(TRACES / "fused-sdpa.json.gz", model=tiny(tmp_path, 2))
     with pytest.raises(ValueError, match="no kernel could be assigned to llama-7b: no product of llama-7b has n = "):
         wb.explain(TRACES / "fused-sdpa.json.gz", "h100-sxm", "llama-7b")
@@ -439,9 +583,70 @@ def test_the_command_prints_the_table_and_what_is_left(tmp_path):
     (["--step", "8,1"], "--step '8,1': expected SEQUENCES,NEW_TOKENS,CONTEXT"),
     (["--plot", "chart.txt"], "unknown file suffix of --plot '.txt'"),
     (["-o", "table.txt"], "unknown file suffix of --output '.txt'"),
+    (["--step", "0,1,8"], "--step '0,1,8': expected SEQUENCES,NEW_TOKENS,CONTEXT, such as 8,1,1024, each a whole"),
+    (["--step", "1:3"], "--step '1:3': expected SEQUENCES"),
+    (["--step", ""], "--step '': expected SEQUENCES"),
+    (["--step", "8,4,2"], "--step '8,4,2': 4 new tokens, of a context of 2: allowed are 1 to 2"),
+    (["--step", "8,1,8193"], "context of --step = 8,193: llama-3-8b takes 1 to 8,192"),
+    (["--time-model", "real"], "unknown --time-model 'real'"),
+    (["--tp", "5"], "--tp 5 does not divide n_heads = 32 of llama-3-8b"),
+    (["--l2-gbs", "5"], "--l2-gbs is for the chart: give --plot, too"),
+    (["--l2-gbs", "-5", "--plot", "chart.png"], "--l2-gbs -5: allowed are 0.001 to 1e9 GB/s"),
 ])  # fmt: skip
 def test_the_command_says_what_is_wrong(tmp_path, options, message):
     path = trace(tmp_path / "graph.json", [*LAYER, *HEAD])
     done = CliRunner().invoke(app, ["explain", str(path), "--model", "llama-3-8b", *options])
     assert done.exit_code == 1
     assert message in done.output
+
+
+def test_nothing_is_written_where_one_target_cannot_be(tmp_path):
+    path, table = trace(tmp_path / "graph.json", [*LAYER, *HEAD]), tmp_path / "table.csv"
+    chart = tmp_path / "none" / "chart.png"
+    done = CliRunner().invoke(
+        app, ["explain", str(path), "--model", "llama-3-8b", "-o", str(table), "--plot", str(chart)]
+    )
+    assert done.exit_code == 1
+    assert "there is no folder" in done.output
+    assert not table.exists()
+
+
+def test_the_command_draws_the_roof_of_the_l2_cache(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("workbench.cli.explained._draw", lambda ds, path: drawn.append(ds.l2_bandwidth.item()))
+    path = trace(tmp_path / "graph.json", [*LAYER, *HEAD])
+    options = ["--model", "llama-3-8b", "--step", "8,1,64", "--plot", str(tmp_path / "c.svg"), "--l2-gbs", "5500"]
+    assert CliRunner().invoke(app, ["explain", str(path), *options]).exit_code == 0
+    assert drawn == [5.5e12]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("load.csv", "sent_s,first_token_s,last_token_s,prompt_tokens,output_tokens\n0,1,2,10,10\n",
+     "this is a load test: "),
+    ("ab.csv", "a,b\n1,2\n", "no kernel timings, it starts with 'a,b': expected a trace of PyTorch's profiler"),
+    ("empty.csv", "", "no kernel timings, its first line is empty: expected a trace"),
+    ("none.csv", None, "none.csv: no such file"),
+])  # fmt: skip
+def test_files_of_other_kinds_are_told(tmp_path, monkeypatch, name, content, message):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    done = CliRunner().invoke(app, ["explain", name])
+    assert done.exit_code == 1
+    assert message in done.output
+    assert len(done.output) <= 201
+
+
+def test_a_trace_of_a_cpu_asks_for_a_gpu():
+    done = CliRunner().invoke(app, ["explain", str(TRACES / "fused-sdpa.json.gz"), "--model", "llama-7b"])
+    assert "it ran on a CPU, which has no roof here: give --gpu, the GPU to compare it with" in done.output
+
+
+def test_a_legend_has_no_marker_without_points(tmp_path):
+    figure, ax = plt.subplots()
+    ds = wb.explain(report(tmp_path / "r.csv", 32), "h100-sxm", "llama-3-8b", step=(8, 1, 1024))
+    plots.roofline(ax=ax, measured=ds)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "measured, bytes of the model" not in labels
+    assert "measured, bytes counted" in labels
+    plt.close(figure)

@@ -6,11 +6,16 @@ from itertools import pairwise
 
 import pandas as pd
 
-from .assignment import BESIDES, NO_SIZES, TAIL, Assignment, StepSizes, settled
+from .assignment import BY_BYTES, NO_SIZES, TAIL, Assignment, StepSizes, settled
+from .patterns import BESIDES
 from .shapes import Shapes
 
 #: Products before and after attention in a layer.
 Layout = tuple[list[str], list[str]]
+#: How a product without sizes was found.
+PLACED = ("order", "repetition", BY_BYTES)
+#: Operators that kernels of a name are.
+Seen = dict[str, set[str]]
 
 
 def with_anchors(
@@ -21,7 +26,8 @@ def with_anchors(
 
     Between two attention calls run the products after attention of one layer and those before it of the next: as many
     as the model has, each matrix in a kernel of its own or merged as engines do. After a pass's last layer the head
-    comes between them. Where their number fits neither, none is assigned.
+    comes between them. Where their number fits neither, none is assigned. Of one attention call alone, as in a report
+    of one layer, the products before it or after it have to be as many as a layer has.
 
     Parameters
     ----------
@@ -43,39 +49,43 @@ def with_anchors(
     marks = [i for i, each in enumerate(found) if each.operator == shapes.attention and not each.tail]
     layout = _layout(found, shapes, marks) if shapes.attention else None
     if layout is not None:
+        names = list(table["name"])
+        seen = _seen(found, names, marks, layout)
         sized = [i for i, each in enumerate(found) if each.operator and (each.own or each.rows == each.rows)]
         for left, right in pairwise([-1, *sized, len(found)]):
             if any(found[i].evidence == NO_SIZES for i in range(left + 1, right)):
-                count = _segment(found, left, right, shapes, layout, base=len(steps))
+                count = _segment(found, (left, right), shapes, layout, names, seen, base=len(steps))
                 steps += [setting] * count
-        found = _without_sampling(table, _with_tails(_repeated(table, found)))
+        found = _without_sampling(table, with_tails(_repeated(table, found)))
     return settled(found), steps
 
 
 def _segment(
-    found: list[Assignment], begin: int, end: int, shapes: Shapes, layout: Layout, *, base: int
+    found: list[Assignment], ends: tuple[int, int], shapes: Shapes, layout: Layout, kernels: list[str], seen: Seen,
+    *, base: int,
 ) -> int:  # fmt: skip
     """Assign the products between two kernels whose sizes are known, in place; how many steps they are, from `base`."""
-    before, after = layout
-    inside = range(begin + 1, end)
-    marks = [i for i in inside if found[i].operator == shapes.attention and not found[i].tail]
+    (begin, end), after = ends, layout[1]
+    marks = [i for i in range(begin + 1, end) if found[i].operator == shapes.attention and not found[i].tail]
     step, layers = base, 0
     for left, right in pairwise([begin, *marks, end]):
         gap = [i for i in range(left + 1, right) if found[i].evidence == NO_SIZES]
         first, last = left == begin, right == end
-        names = _names(len(gap), before, after, first=first, last=last)
-        ends = len(gap)  # of those of this step
+        names = _names([kernels[i] for i in gap], layout, seen, first=first, last=last)
+        until = len(gap)  # those of this step
         if not first and "lm_head" in names:
-            ends = names.index("lm_head") + 1
+            until = names.index("lm_head") + 1
         elif not first and layers >= shapes.part.n_layers and names:
-            ends = len(after)
-        border = gap[ends] if ends < len(gap) else right
+            until = len(after)
+        border = gap[until] if until < len(gap) else right
         for i in range(left + 1, right):
             if found[i].operator or found[i].evidence in (NO_SIZES, TAIL):
-                found[i] = replace(found[i], step=step + (i >= border and ends < len(gap)))
+                found[i] = replace(found[i], step=step + (i >= border and until < len(gap)))
         for i, name in zip(gap, names, strict=False):
             found[i] = replace(found[i], operator=name, evidence="order")
-        if ends < len(gap):
+            if first:
+                seen.setdefault(kernels[i], set()).add(name)
+        if until < len(gap):
             step, layers = step + 1, 0
         if not last:
             found[right] = replace(found[right], step=step)
@@ -88,7 +98,7 @@ def _layout(found: list[Assignment], shapes: Shapes, marks: list[int]) -> Layout
     gaps = (sum(each.evidence == NO_SIZES for each in found[i + 1 : j]) for i, j in pairwise(marks))
     counts = Counter(count for count in gaps if count)
     if not counts:
-        return None
+        return _layout_of_one(found, shapes, marks)
     usual = counts.most_common(1)[0][0]
     for before, after in shapes.layouts:
         if len(before) + len(after) == usual:
@@ -96,14 +106,48 @@ def _layout(found: list[Assignment], shapes: Shapes, marks: list[int]) -> Layout
     return None
 
 
-def _names(count: int, before: list[str], after: list[str], *, first: bool, last: bool) -> list[str]:
-    """What so many products between two attention calls are; none where their number does not fit."""
+def _layout_of_one(found: list[Assignment], shapes: Shapes, marks: list[int]) -> Layout | None:
+    """The same of a single layer, one side of whose attention is whole."""
+    if not marks:
+        return None
+    ahead, behind = (sum(e.evidence == NO_SIZES for e in part) for part in (found[: marks[0]], found[marks[-1] + 1 :]))
+    fits = []
+    for before, after in shapes.layouts:
+        whole = (ahead == len(before)) + (behind in (len(after), len(after) + 1))
+        if whole and ahead <= len(before) + len(after) and behind <= len(after) + 1 + len(before):
+            fits.append((whole, (before, after)))
+    return max(fits, key=lambda fit: fit[0])[1] if fits else None
+
+
+def _seen(found: list[Assignment], kernels: list[str], marks: list[int], layout: Layout) -> Seen:
+    """Which operators each kernel is, in the layers that are whole."""
+    seen: Seen = {}
+    for left, right in pairwise(marks):
+        gap = [kernels[i] for i in range(left + 1, right) if found[i].evidence == NO_SIZES]
+        for kernel, name in zip(gap, _names(gap, layout, seen, first=False, last=False), strict=False):
+            seen.setdefault(kernel, set()).add(name)
+    return seen
+
+
+def _names(kernels: list[str], layout: Layout, seen: Seen, *, first: bool, last: bool) -> list[str]:
+    """What so many products between two attention calls are; none where their number does not fit.
+
+    At either end of a profile a layer may be cut: of what fits it is what the same kernels are elsewhere.
+    """
+    (before, after), count = layout, len(kernels)
+    around = ([*after, *before], [*after, "lm_head", *before])
     if first:
-        return ["lm_head", *before][-count:] if count <= len(before) + 1 and count else []
-    if last:
-        return [*after, "lm_head", *before][:count] if count <= len(after) + 1 + len(before) else []
-    names = {len(after) + len(before): [*after, *before], len(after) + 1 + len(before): [*after, "lm_head", *before]}
-    return names.get(count, [])
+        fits = [each[-count:] for each in (["lm_head", *before], around[0]) if 0 < count <= len(each)]
+    elif last:
+        fits = [each[:count] for each in around[::-1] if count <= len(each)]
+    else:
+        fits = [each for each in around if count == len(each)]
+
+    def agreement(names: list[str]) -> int:
+        pairs = [(seen[kernel], name) for kernel, name in zip(kernels, names, strict=True) if kernel in seen]
+        return sum(1 if name in known else -1 for known, name in pairs)
+
+    return max(fits, key=agreement, default=[])
 
 
 def _repeated(table: pd.DataFrame, found: list[Assignment]) -> list[Assignment]:
@@ -120,11 +164,22 @@ def _repeated(table: pd.DataFrame, found: list[Assignment]) -> list[Assignment]:
     ]
 
 
-def _with_tails(found: list[Assignment]) -> list[Assignment]:
-    """What finishes a product, as that product's."""
+def with_tails(found: list[Assignment]) -> list[Assignment]:
+    """What finishes a product, as that product's.
+
+    Parameters
+    ----------
+    found : list
+        What every kernel is, in their order.
+
+    Returns
+    -------
+    list
+        As `found`.
+    """
     last, result = "", []
     for each in found:
-        if each.evidence in ("order", "repetition") and each.operator != "elementwise":
+        if each.evidence in PLACED and each.operator != "elementwise":
             last = each.operator
         result.append(replace(each, operator=last, evidence="name") if last and each.evidence == TAIL else each)
     return result

@@ -1,38 +1,21 @@
 """Kernels assigned to operators of a model: by sizes, by name, by their order in the layer, and by repetition."""
 
-import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from .patterns import AROUND, BESIDES, FINISHERS, REDUCE
 from .shapes import SCORES, Shapes
 
 #: What a whole forward pass is called among operators.
 WHOLE_PASS = "forward"
 #: Why a product, or what finishes it, is not assigned as long as its place is not looked at (`anchors`).
 NO_SIZES, TAIL = "a product without sizes", "the rest of a product without sizes"
-#: Kernels that finish what the one before them began, and no call of their own.
-FINISHERS = {
-    "gemm": re.compile(r"split_?k_?reduc|reduce_splitk", re.I),
-    "attention": re.compile(r"combine|merge_(attn_)?states|reduce_segments", re.I),
-}
-#: What a trace has besides the operators of a model, by what its name says.
-BESIDES = {
-    "a collective": re.compile(r"nccl|all_?reduce|all_?gather|reduce_?scatter|cross_device_reduce", re.I),
-    "sampling": re.compile(r"argmax|argmin|multinomial|topk|top_k|sort|sampl|random|exponential", re.I),
-    "a copy to or from the GPU": re.compile(r"memcpy|memset|h2d|d2h", re.I),
-}
-#: The sum of what the GPUs of a layer put out.
-REDUCE = re.compile(r"all_?reduce|cross_device_reduce", re.I)
-#: Kernels that can be elementwise outside of layers: the look-up of embeddings, positions, the last norm.
-AROUND = re.compile(
-    r"embed|index|gather|norm|rotary|rope|cos|sin|elementwise|vectorized|copy|cat|mul|add|div|pow|mean|sum|rsqrt|exp"
-    r"|arange|neg|fill|full|zero|ones|empty|triu|tril|mask|where|slice|view|reshape|unsqueeze|transpose|strided|to$|type"
-    r"|select|resize|expand|permute|clone|contiguous|silu|gelu|softmax|split|chunk|squeeze|lift|detach|alias|repeat",
-    re.I,
-)
+
+#: How a product without sizes is found by what a profiler counted.
+BY_BYTES = "bytes counted"
 
 
 class StepSizes(NamedTuple):
@@ -79,11 +62,11 @@ def experts_of(row: Any) -> float:
 class Walk:
     """A walk over kernels in their order, which knows at each of them what came before it in the forward pass."""
 
-    def __init__(self, shapes: Shapes, *, ordered: bool) -> None:
-        """Nothing has come before the first kernel."""
-        self.shapes, self.ordered = shapes, ordered
+    def __init__(self, shapes: Shapes, *, ordered: bool, grouped: bool) -> None:
+        """Nothing has come before the first kernel; experts are `grouped` in kernels of all, or run one by one."""
+        self.shapes, self.ordered, self.grouped = shapes, ordered, grouped
         self.last = -1  # the place of the operator before
-        self.routed: set[str] = set()  # operators of routed experts in this layer
+        self.routed: dict[str, float] = {}  # rows of single experts' products in this layer, by operator
         self.unsized = False  # whether the product before said no sizes
         self.step = 0
         self.tokens: float | None = None  # of this step
@@ -97,6 +80,9 @@ class Walk:
         if (self.unsized or self.last >= 0) and FINISHERS["gemm"].search(row.name):
             operator = "" if self.unsized else self.shapes.has[self.last]
             return Assignment(operator, "name" if operator else TAIL, self.step, tail=True)
+        here = self._at(self.shapes.attention) or (not self.ordered and kind.startswith("attention"))
+        if here and self.shapes.attention and FINISHERS["attention"].search(row.name):
+            return Assignment(self.shapes.attention, "name", self.step, tail=True)
         if kind in ("gemm", "moe"):
             return self._product(row)
         if kind.startswith(("attention", "mla")) or (
@@ -119,8 +105,12 @@ class Walk:
         tokens = row.m
         if not known and kind == "gemm" and (known := self.shapes.products.get((kind, row.m, row.k))):
             tokens = row.n  # the weights came first
-        if not known and kind == "gemm" and (known := self.shapes.products.get(("moe", row.n, row.k))):
-            return self._expert(known[0])
+        if kind == "gemm" and (expert := self._one_expert(row, known)):
+            return self._expert(expert, row.m)
+        if not known and (half := self.shapes.halves.get((kind, row.n, row.k))):
+            again = self._at(half)
+            self._enter(half, tokens)
+            return Assignment(half, "sizes", self.step, tokens, tail=again)
         if not known:
             return Assignment(evidence=f"no product of {self.shapes.model.id} has n = {row.n:.0f}, k = {row.k:.0f}")
         if kind == "moe" and (wrong := self._experts(row)):
@@ -131,10 +121,23 @@ class Walk:
         how = "sizes" if not others else "sizes, order" if self.ordered else "sizes, name"
         return Assignment(operator, how, self.step, tokens, also=() if self.ordered else others)
 
-    def _expert(self, operator: str) -> Assignment:
+    def _one_expert(self, row: Any, known: list[str] | None) -> str:
+        """The operator of a product by one expert alone; a shared one of the same sizes runs after them."""
+        own = self.shapes.part.moe
+        whole = self.shapes.products.get(("moe", row.n, row.k), [""])[0]
+        operator = whole or self.shapes.halves.get(("moe", row.n, row.k), "")
+        shared = known or self.shapes.halves.get(("gemm", row.n, row.k))
+        if own is None or not operator or not shared or self.tokens is None:
+            return operator
+        if self.grouped:
+            return ""
+        chosen = self.tokens * own.experts_per_token * (1 if whole else 2)  # rows of all experts of a layer
+        return operator if self.routed.get(operator, 0.0) + row.m <= chosen else ""
+
+    def _expert(self, operator: str, tokens: float) -> Assignment:
         """One expert's product, where each runs by itself: all those of a layer are one call."""
         again = operator in self.routed
-        self.routed.add(operator)
+        self.routed[operator] = self.routed.get(operator, 0.0) + tokens
         self._enter(operator, None)
         return Assignment(operator, "sizes", self.step, tail=again)
 
@@ -182,8 +185,6 @@ class Walk:
         operator = self.shapes.attention
         if not operator:
             return Assignment(evidence=f"{self.shapes.model.id} has no attention")
-        if FINISHERS["attention"].search(row.name) and self.last == self.shapes.place[operator]:
-            return Assignment(operator, "name", self.step, tail=True)
         if row.seq_len_q != row.seq_len_q or row.seq_len_kv != row.seq_len_kv:
             self._at_attention(operator, None)
             return Assignment(operator, "name", self.step)
@@ -198,7 +199,7 @@ class Walk:
     def _at_attention(self, operator: str, setting: StepSizes | None, *, counted: bool = True) -> None:
         if not self.ordered or (setting and self.steps[self.step] not in (None, setting) and self._layers_are_done()):
             self._next_step()
-        self.routed = set()
+        self.routed = {}
         if setting and self.steps[self.step] is None:
             self.steps[self.step] = setting
         self.layers += counted
@@ -216,8 +217,10 @@ class Walk:
         if len(fits) > 1 and asked in fits:
             fits = [asked]
         elif len(fits) > 1 and self.ordered:
-            fits = ["pv" if self.last in (has.get(name) for name in SCORES["qk"]) else "qk"]
+            fits = ["pv" if self._scored() else "qk"]
         operator = next((name for each in fits for name in SCORES[each] if name in has), "")
+        if row.k == 1 and not self._scored():
+            return self._rest(row)  # the angles of rotary embeddings
         if not operator:
             return Assignment(evidence=f"batched product of n = {row.n:.0f}, k = {row.k:.0f}, no part of attention")
         context = row.n if fits[0] == "qk" else row.k
@@ -226,6 +229,10 @@ class Walk:
             return Assignment(evidence=f"batched product of {row.batch_size:.0f}, no multiple of the heads")
         self._at_attention(operator, setting, counted=fits[0] == "qk")
         return Assignment(operator, "sizes, order" if self.ordered else "sizes", self.step, own=setting)
+
+    def _scored(self) -> bool:
+        """Whether the operator before is attention's scores."""
+        return any(self._at(name) for name in SCORES["qk"])
 
     def _sequences(self, batch: float, rows: float, context: float, *, given: bool) -> StepSizes | None:
         """The step of a batched product: heads are part of its batch, or those that share keys part of its rows."""
@@ -265,13 +272,16 @@ class Walk:
             return Assignment("elementwise", "name", self.step + self.head)  # after the head: of the next step
         return Assignment(evidence="between two steps", step=self.step)
 
+    def _at(self, operator: str) -> bool:
+        return self.last >= 0 and self.shapes.place.get(operator) == self.last
+
     def _in_layer(self) -> bool:
         return self.last >= 0 and not self.head
 
 
 def assign(table: pd.DataFrame, shapes: Shapes, *, ordered: bool) -> tuple[list[Assignment], list[StepSizes | None]]:
     """What every kernel of a table is, and what the steps work on that they are in."""
-    walk = Walk(shapes, ordered=ordered)
+    walk = Walk(shapes, ordered=ordered, grouped=bool(table.operator_class.eq("moe").any()))
     rows = table.reindex(columns=list(KERNEL_COLUMNS)).itertuples(index=False)
     return [walk.row(row) for row in rows], [*walk.steps, None]  # one more, for what follows the last head
 
@@ -289,6 +299,7 @@ def settled(found: list[Assignment]) -> list[Assignment]:
     ]
 
 
-def share(found: list[Assignment], times: np.ndarray) -> float:
-    """Share of the time that is assigned [1]."""
-    return float(sum(time for each, time in zip(found, times, strict=True) if each.operator) / times.sum())
+def share(found: list[Assignment], times: np.ndarray, *, sized: bool = False) -> float:
+    """Share of the time that is assigned [1]; `sized`, without elementwise kernels, which fit any model."""
+    left = ("", "elementwise") if sized else ("",)
+    return float(sum(time for each, time in zip(found, times, strict=True) if each.operator not in left) / times.sum())

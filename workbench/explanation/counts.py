@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from .assignment import NO_SIZES, TAIL, Assignment, StepSizes
+from .assignment import BY_BYTES, NO_SIZES, TAIL, Assignment, StepSizes
 from .shapes import Shapes
 from .work import Predictor, worked
 
+#: How far the bytes of a product may be from the model's, either way, and how much farther the next operator's [1].
+FARTHEST_BYTES, APART = 1.25, 2.0
 #: How far the mean time of a kernel may be from that of the operator that it is taken for, either way [1].
 FARTHEST = 3.0
 
@@ -46,7 +48,8 @@ def with_counts(
     calls = max(launches[i] for i in attends)
     passes = calls / shapes.part.attending
     result = list(found)
-    heads = [i for i in unsized if launches[i] == passes != calls]
+    rare = [i for i in unsized if launches[i] < calls and calls % launches[i] == 0]  # of a model of another depth
+    heads = [i for i in rare if launches[i] == passes] or (rare if len({*launches[rare]}) == 1 else [])
     if len(heads) == 1:
         result[heads[0]] = replace(found[heads[0]], operator="lm_head", evidence="number")
     layers = [i for i in unsized if launches[i] == calls]
@@ -55,7 +58,7 @@ def with_counts(
         result[i] = replace(found[i], evidence=why)
     layout = next((b + a for b, a in shapes.layouts if len(b) + len(a) == len(layers)), None)
     if layout is None or setting is None:
-        why = "a product of a layer, which one is unknown" + ("" if setting else " without step")
+        why = "a product of a layer, which one is unknown" + ("" if setting else " without step=")
         return [replace(each, evidence=why) if i in layers else each for i, each in enumerate(result)]
     sizes = pd.DataFrame({"sequences": [setting.batch_size * setting.new], "new": [1], "context": [1]})
     times = [worked(sizes, name, shapes, computed, _dtype(table)).time.iloc[0] for name in layout]
@@ -67,6 +70,44 @@ def with_counts(
             found[layers[row]], operator="" if far else layout[column], evidence=why if far else "number, time"
         )
     return _with_the_rest(table, result)
+
+
+def with_bytes(
+    table: pd.DataFrame, shapes: Shapes, found: list[Assignment], setting: StepSizes | None, computed: Predictor
+) -> list[Assignment]:
+    """What is found of every kernel, with products by the bytes that a profiler counted of each.
+
+    Parameters
+    ----------
+    table, shapes, found, setting, computed : pd.DataFrame, Shapes, list, StepSizes, Predictor
+        As for `with_counts`; dram_bytes of kernels [byte].
+
+    Returns
+    -------
+    list
+        As `found`.
+    """
+    unsized = [i for i, each in enumerate(found) if each.evidence == NO_SIZES and not each.operator]
+    if setting is None or "dram_bytes" not in table or not unsized:
+        return found
+    result, tokens = list(found), float(setting.batch_size * setting.new)
+    names = [name for (kind, _, _), each in shapes.products.items() for name in each if kind == "gemm"]
+    for dtype in table["dtype"].iloc[unsized].unique():
+        model = {}
+        for name in names:
+            rows = tokens if name != "lm_head" or setting.new != setting.context else float(setting.batch_size)
+            size = pd.DataFrame({"sequences": [rows], "new": [1.0], "context": [1.0]})
+            model[name] = worked(size, name, shapes, computed, str(dtype) or _dtype(table)).bytes.iloc[0]
+        for i in (i for i in unsized if table["dtype"].iloc[i] == dtype and table.dram_bytes.iloc[i] > 0):
+            far = {name: abs(np.log(table.dram_bytes.iloc[i] / moved)) for name, moved in model.items()}
+            nearest = min(far, key=lambda name: far[name])
+            same = [name for name in names if model[name] == model[nearest]]
+            next_ = min((far[name] for name in names if name not in same), default=np.inf)
+            if far[nearest] <= np.log(FARTHEST_BYTES) and next_ > APART * far[nearest]:
+                nearest = next((name for name in same if name in shapes.fused), nearest)
+                others = tuple(name for name in same if name != nearest)
+                result[i] = replace(found[i], operator=nearest, evidence=BY_BYTES, also=others)
+    return result
 
 
 def _with_the_rest(table: pd.DataFrame, found: list[Assignment]) -> list[Assignment]:

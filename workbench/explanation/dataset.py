@@ -27,9 +27,10 @@ def explained_grid(rows: pd.DataFrame, cards: dict[str, GPU], l2_bandwidth: floa
     """Assigned calls as a grid: a cell for each operator and setting, NaN where nothing was measured."""
     several = [name for name in KEYS if name in ALWAYS or rows[name].nunique(dropna=False) > 1]
     means = rows.assign(**{name: rows[name] * rows.calls for name in WORK_COLUMNS})
+    means["known"] = rows.calls.where(rows.bytes.notna())
     cells = means.groupby(several, sort=False, dropna=False)
-    total = cells[[*WORK_COLUMNS, "time_s", "calls", "kernels"]].sum(min_count=1)
-    values = {name: total[name] / total.calls for name in WORK_COLUMNS}
+    total = cells[[*WORK_COLUMNS, "time_s", "calls", "kernels", "known"]].sum(min_count=1)
+    values = {name: total[name] / total.known for name in WORK_COLUMNS}
     values |= {"measured_time": total.time_s / total.calls, "measured_calls": total.calls, "kernels": total.kernels}
     counted = cells.dram_bytes.sum(min_count=1) / total.calls
     if counted.notna().any():

@@ -12,7 +12,17 @@ from ..common.arguments import as_list, one_of
 from ..kernels import TIME_MODELS, Formats, assumptions
 from ..signatures import typed
 from .dataset import explained_grid, pass_of
-from .given import by_gpu, by_model, checked_setting, checked_table, other_gpus, ran_in_order
+from .given import (
+    by_gpu,
+    by_model,
+    checked_contexts,
+    checked_setting,
+    checked_table,
+    knows_sharing,
+    other_gpus,
+    ran_in_order,
+)
+from .notes import above_roof, depth, sharing, unsized, without_work
 from .rows import assigned_rows, unassigned_rows
 from .work import Predictor
 
@@ -69,7 +79,8 @@ def explain(
         [FLOP/s]; `measured_calls` and `kernels` are how many it is the mean of [1]; where a profiler counted bytes,
         `measured_bytes` [byte] and `measured_intensity` [FLOP/byte]. Phase "any" has kernels of so many tokens
         (batch_size, 0 if unknown), of whose sequences nothing is known. Candidates, tp, dtype and framework are dims
-        where there are several. Attributes: `assigned_share` [1], `unassigned` (`tables.unassigned`), `ambiguous`.
+        where there are several. Attributes: `assigned_share` [1], `unassigned` (`tables.unassigned`), `ambiguous`, and
+        `notes`, sentences on what cannot be right, such as operators faster than their roof, and on what is missing.
 
     Raises
     ------
@@ -81,7 +92,8 @@ def explain(
     formats = Formats(weight_dtype, activation_dtype, kv_dtype)
     setting = checked_setting(step)
     given = None if model is None else [find_model(each) for each in as_list("model", model)]
-    parts, left, also, has = [], [], list[str](), list[str]()
+    checked_contexts(setting, given)
+    parts, left, also, has, notes = [], [], list[str](), list[str](), list[str]()
     cards: dict[str, GPU] = {}
     for card, rows in by_gpu(table, gpu):
         cards[card.id] = card
@@ -92,6 +104,8 @@ def explain(
             left.append(unassigned_rows(own, found))
             if shapes is None:
                 continue
+            known = knows_sharing(own, found, shapes, tp)
+            notes += depth(found, own.launches, shapes, ordered=ordered) + sharing(own, shapes, tp, known=known)
             part = assigned_rows(own, found, steps, shapes, computed, ordered=ordered)
             if part.empty:
                 continue
@@ -104,6 +118,8 @@ def explain(
         raise ValueError(f"no kernel could be assigned to {_names(given)}: {why}"[:195])
     ds = explained_grid(rows, cards, l2_bandwidth)
     total = float(table.total_s.sum())
+    known = all("none says how many" not in note for note in notes)
+    notes += above_roof(rows, cards) + (without_work(rows, setting) if known else []) + unsized(unassigned, total)
     told = assumptions([*cards.values()], time_model, ["gemm", "prefill", "decode", "elementwise"], engine=engine)
     ds.attrs = {
         "title": "Measured kernels beside the roofline", "forward_pass": pass_of(ds, has),
@@ -111,6 +127,7 @@ def explain(
         "kv_dtype": kv_dtype or "as measured", "time_model": time_model, "engine": engine or DEFAULT_ENGINE,
         "assumed": told, "assigned_share": 1 - float(unassigned.time_s.sum()) / total, "total_time": total,
         "unassigned": json.dumps(unassigned.to_dict("records")), "ambiguous": json.dumps(sorted(set(also))),
+        "notes": json.dumps([*dict.fromkeys(notes)]),
     }  # fmt: skip
     return ds
 

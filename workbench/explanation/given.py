@@ -13,9 +13,10 @@ from ..catalog import models as model_ids
 from ..common.arguments import whole_number
 from ..common.errors import CannotRun, unknown
 from ..common.project import DATA
-from .anchors import with_anchors
+from .anchors import with_anchors, with_tails
 from .assignment import Assignment, StepSizes, assign, experts_of, share
-from .counts import with_counts
+from .counts import with_bytes, with_counts
+from .patterns import REDUCE, REDUCED_OVER
 from .shapes import Shapes
 from .work import Predictor
 
@@ -49,7 +50,11 @@ def own_file(file: str | Path) -> str | Path:
     if str(file) == "-" or (str(file) and Path(file).exists()):
         return file
     if str(file) not in known:
-        raise unknown("file of timings, or measurement,", str(file), known)
+        text = str(file)
+        near = unknown("measurement", text, known)
+        if Path(text).suffix or "/" in text:
+            raise ValueError(f"{text}: no such file")
+        raise ValueError(f"{text[:60]!r} is no file; {near}")
     return str(known[str(file)])
 
 
@@ -87,22 +92,50 @@ def checked_setting(step: list[int] | tuple[int, ...] | None) -> StepSizes | Non
     return setting
 
 
+def checked_contexts(setting: StepSizes | None, models: list[Model] | None) -> None:
+    """Raise ValueError where none of the models takes as long a context as a step is said to have."""
+    longest = [entry.max_context for entry in models or [] if entry.max_context]
+    if setting and longest and len(longest) == len(models or []) and setting.context > max(longest):
+        taken = f"{', '.join(e.id for e in models or [])[:60]} takes 1 to {max(longest):,}"
+        raise ValueError(f"context of step = {setting.context:,}: {taken}")
+
+
+def knows_sharing(rows: pd.DataFrame, found: list[Assignment], shapes: Shapes, tp: int | None) -> bool:
+    """Whether the number of GPUs follows from what is given, from sizes or from a kernel made for so many."""
+    if tp is not None or not rows["name"].str.contains(REDUCE).any():
+        return True
+    sized = any(each.operator and each.rows == each.rows and each.operator != "elementwise" for each in found)
+    return sized or {str(shapes.tp)} == {*rows["name"].str.extract(REDUCED_OVER, expand=False).dropna()}
+
+
 def by_gpu(table: pd.DataFrame, gpu: str | GPU | None) -> Iterator[tuple[GPU, pd.DataFrame]]:
     """The kernels of each GPU, by what the file calls it."""
     if gpu is not None:
         yield find_gpu(gpu), table
         return
     for name, rows in table.groupby("gpu", sort=False):
+        said = str(name)
         try:
-            yield find_gpu(str(name)), rows.reset_index(drop=True)
+            yield find_gpu(said), rows.reset_index(drop=True)
         except ValueError as error:
-            raise ValueError(f"gpu is missing: the timings say {str(name)[:60]!r}; {error}"[:195]) from None
+            if said == "CPU":
+                why = "it ran on a CPU, which has no roof here: give gpu=, the GPU to compare it with"
+            elif not said or said.startswith("compute capability"):
+                why = f"the file does not say which GPU{f', only {said}' if said else ''}: give gpu="
+            else:
+                why = f"the timings say {said[:60]!r}; {error}"
+            raise ValueError(f"gpu is missing: {why}"[:195]) from None
 
 
 def other_gpus(table: pd.DataFrame, gpu: GPU) -> list[str]:
     """GPUs other than the one that is asked for, by which the file calls its own."""
     said = []
     for name in filter(None, table.gpu.unique()):
+        if name == "CPU":
+            said.append(f"it ran on a CPU: shares of the roof and predictions are those of another machine, {gpu.id}")
+            continue
+        if str(name).startswith("compute capability"):
+            continue
         try:
             same = find_gpu(str(name)).id == gpu.original
         except ValueError:
@@ -126,19 +159,24 @@ def by_model(
     for name, rows in table.groupby(said, sort=False):
         own = rows.reset_index(drop=True)
         options = _options(str(name), given)
-        best: tuple[float, Shapes, Assigned] | None = None
+        best: tuple[tuple[float, float], Shapes, Assigned] | None = None
         for shapes in _shapes(options, tp, own):
             found = _found(own, shapes, setting, computed, ordered=ordered)
-            part = share(found[0], own.total_s.to_numpy())
-            if best is None or part > best[0] + 1e-6:
+            times = own.total_s.to_numpy()
+            part = (round(share(found[0], times, sized=True), 6), round(share(found[0], times), 6))
+            if best is None or part > best[0]:
                 best = part, shapes, found
-            if part > ENOUGH:
+            if part[1] > ENOUGH:
                 break
         if best is None:
-            why = f"of {name or 'no model'}, which is not asked for"
+            why = (
+                f"a kernel of {name or 'no model'}, and only {', '.join(e.id for e in given or [])[:60]} was asked for"
+            )
             yield None, own, ([Assignment(evidence=why)] * len(own), [])
         else:
-            yield best[1], own, best[2]
+            _, shapes, (kernels, steps) = best
+            known = knows_sharing(own, kernels, shapes, tp)
+            yield shapes, own, (kernels, steps if known else [None] * len(steps))
 
 
 def _found(
@@ -150,6 +188,7 @@ def _found(
         found, steps = with_anchors(rows, shapes, (found, steps), setting)
     else:
         found = with_counts(rows, shapes, found, setting, computed)
+    found = with_tails(with_bytes(rows, shapes, found, setting, computed))
     tokens = {each.step: each.rows for each in found if each.rows == each.rows and each.operator != "lm_head"}
     given = setting.batch_size * setting.new if setting else None
     return found, [step or (setting if tokens.get(i, given) == given else None) for i, step in enumerate(steps)]
@@ -180,10 +219,11 @@ def _shapes(options: list[Model], tp: int | None, rows: pd.DataFrame) -> Iterato
         whole_number("tp", tp)
     grouped = rows[rows.operator_class == "moe"].reindex(columns=["n_experts", "batch_size"])
     counts = {experts_of(row) for row in grouped.itertuples(index=False)}
+    over = {int(n) for n in rows["name"].str.extract(REDUCED_OVER, expand=False).dropna()} if tp is None else set()
     for model in options:
         own = model.moe.n_experts if model.moe else 0
         parts = [int(few) for few in sorted(counts) if 0 < few < own and own % few == 0]
-        for gpus in SHARING if tp is None else (tp,):
+        for gpus in (over if len(over) == 1 else SHARING) if tp is None else (tp,):
             try:
                 yield from (Shapes(model, gpus, experts) for experts in (None, *parts))
             except CannotRun:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..operators import sees
-from .assignment import Assignment, StepSizes
+from .assignment import NO_SIZES, TAIL, Assignment, StepSizes
 from .shapes import ATTENTION, SCORES, Shapes
 from .work import WORK_COLUMNS, Predictor, calls_in_a_pass, elementwise_alone, labels, worked
 
@@ -17,7 +17,10 @@ KEYS = (
 )  # fmt: skip
 #: Columns of a row: its time [s]; calls and kernels that it is the sum of [1]; what was counted of it [byte].
 SUMS = ("time_s", "calls", "kernels", "dram_bytes")
-ALONE = "alone"  # an elementwise kernel by itself, which is no layer's
+#: Elementwise kernels: by themselves, which are no layer's; and of a layer that was not captured whole.
+ALONE, PART = "alone", "part"
+#: From which share of a step's layers on its kernels are taken for whole layers' [1].
+WHOLE = 0.9
 
 
 def assigned_rows(
@@ -48,8 +51,17 @@ def assigned_rows(
         return pd.DataFrame()
     calls["dtype"] = _formats(calls, table, ordered=ordered)
     whole = calls.operator.eq("elementwise")
-    if ordered and whole.any():
-        calls = pd.concat([calls[~whole], _layers(calls, whole)], ignore_index=True)
+    if ordered and not whole.all():  # what comes after a pass's head, and before no other, is that pass's
+        after = np.searchsorted(passes := np.unique(calls.step[~whole]), calls.step, side="right") - 1
+        calls["step"] = passes[np.maximum(after, 0)]
+    summed = not ordered and bool((table.launches > 1).any() and (whole & calls.m.isna()).any())
+    if summed and calls.operator.isin(ATTENTION).any():
+        calls["step"] = 0  # a summary says nothing of steps
+    else:
+        summed = False
+    if (ordered or summed) and whole.any():
+        parted = {each.evidence for each in found if not each.operator} & {NO_SIZES, TAIL}
+        calls = pd.concat([calls[~whole], _layers(calls, whole, shapes, parted=bool(parted))], ignore_index=True)
     else:
         calls.loc[whole, "evidence"] = ALONE
         calls = calls.reset_index(drop=True)
@@ -137,24 +149,42 @@ def _formats(calls: pd.DataFrame, table: pd.DataFrame, *, ordered: bool) -> pd.S
     return calls["dtype"].mask(unsaid, main)
 
 
-def _layers(calls: pd.DataFrame, whole: pd.Series) -> pd.DataFrame:
-    """The elementwise kernels of each step together, as calls of as many layers as the step has."""
+def _layers(calls: pd.DataFrame, whole: pd.Series, shapes: Shapes, *, parted: bool) -> pd.DataFrame:
+    """The elementwise kernels of each step together, as calls of as many layers as the step has.
+
+    Where layers are not whole, or cannot be told to be as products are unassigned (`parted`) and no attention is there,
+    the work is unknown.
+    """
     attends = calls.operator.isin([*ATTENTION, *SCORES["qk"]])
-    deepest = calls[~whole & calls.operator.ne("lm_head")].groupby(["step", "operator"]).size()
-    layers = calls[attends].groupby("step").size()
-    layers = layers.reindex(calls.step.unique()).fillna(deepest.groupby("step").min())
+    inner = calls[~whole & calls.operator.ne("lm_head")].groupby(["step", "operator"]).calls.sum()
+    attended = calls[attends].groupby("step").calls.sum().reindex(calls.step.unique())
+    layers = attended.fillna(inner.groupby("step").min())
     steps = calls[whole].groupby("step", sort=False)
     first = steps.first()
     known = calls[~whole & calls.operator.ne("lm_head")].groupby("step").first()
     setting = ["phase", "batch_size", "seq_len", "candidates"]
     first[setting] = known[setting].reindex(first.index)
     first["sequences"], first["new"], first["context"] = steps.sequences.first(), 1.0, 1.0
+    cut = [step for step in first.index if not (parted or _is_whole(inner, step, shapes, attended.get(step, np.nan)))]
+    first.loc[cut, ["sequences", "evidence"]] = np.nan, PART
     first["calls"] = layers.reindex(first.index)
     first["kernels"], first["time_s"] = steps.kernels.sum(), steps.time_s.sum()
     first["dram_bytes"] = steps.dram_bytes.sum(min_count=1)
     nothing: dict[str, Any] = dict(zip(setting, labels(None, np.nan), strict=True))
     first = first.fillna(nothing)
     return first.reset_index()
+
+
+def _is_whole(inner: pd.Series, step: int, shapes: Shapes, attended: float) -> bool:
+    """Whether a step's layers have what is before attention, after it, and an MLP, each as often as attention."""
+    counts = inner[step] if step in inner.index.get_level_values(0) else pd.Series(dtype=float)
+    if attended != attended:
+        return counts.empty or not shapes.attention  # of a step with nothing else, which is no layer's
+    middle = shapes.place[shapes.attention] if shapes.attention else 0
+    place = counts.index.map(shapes.place)
+    feeds = counts[counts.index.isin(["down_proj", "moe_down_proj"])].sum()
+    each = (counts[place < middle].max(), counts.get("o_proj", 0.0), feeds)
+    return bool(min(np.nan_to_num(each)) >= WHOLE * attended)
 
 
 def _generations(calls: pd.DataFrame) -> pd.Series:

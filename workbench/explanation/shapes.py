@@ -49,6 +49,16 @@ class Shapes:
         return found
 
     @cached_property
+    def halves(self) -> dict[tuple[str, float, float], str]:
+        """Gate and up, each a product of its own, of operators that are both in one; by kind, n and k [1]."""
+        both = {(kind, n, k): name for (kind, n, k), names in self.products.items() for name in names}
+        return {
+            (kind, n / 2, k): name
+            for (kind, n, k), name in both.items()
+            if name.endswith("gate_up_proj") and self.part.gated
+        }
+
+    @cached_property
     def fused(self) -> list[str]:
         """What engines run of it."""
         return operator_set(self.part, "fused")

@@ -56,7 +56,7 @@ def overlay(ds: xr.Dataset, ax: Axes, series: Series) -> Axes:
         The axes drawn on.
     """
     looks, colors = series_looks(series), 8
-    any_counted = False
+    kinds = set[bool]()  # whether bytes of points were counted
     for i, (label, selection) in enumerate(series.items()):
         part = select(ds, selection)
         color, marker = looks[label][0], FILLED[i // colors % len(FILLED)]
@@ -69,7 +69,7 @@ def overlay(ds: xr.Dataset, ax: Axes, series: Series) -> Axes:
             continue
         model, measured, predicted, counted = (each[here] for each in (model, measured, predicted, counted))
         own = np.isfinite(counted)
-        any_counted |= bool(own.any())
+        kinds |= {*own.tolist()}
         x = np.where(own, counted, model)
         for each_x, each_y in ((x, measured), (model, predicted)):
             hold(ax, xr.DataArray(each_x), xr.DataArray(each_y))
@@ -88,9 +88,11 @@ def overlay(ds: xr.Dataset, ax: Axes, series: Series) -> Axes:
             label=label,
         )
     grey: dict[str, Any] = {"s": 30, "marker": "o", "linewidths": 1}
-    ax.scatter([], [], color=COLORS["grey"], label="measured, bytes of the model", **grey)
-    if any_counted:
+    if False in kinds:
+        ax.scatter([], [], color=COLORS["grey"], label="measured, bytes of the model", **grey)
+    if True in kinds:
         black = COLORS["black"]
         ax.scatter([], [], color=COLORS["grey"], edgecolors=black, label="measured, bytes counted", **grey)
-    ax.scatter([], [], facecolors="none", edgecolors=COLORS["grey"], label="predicted", **grey)
+    if kinds:
+        ax.scatter([], [], facecolors="none", edgecolors=COLORS["grey"], label="predicted", **grey)
     return ax

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..common.variables import LIMITS
+from ..common.variables import COMPUTE, LIMITS, LINK, MEMORY
 from ..signatures import typed
 
 #: Of an explanation, what its table is made of.
@@ -32,19 +32,28 @@ def explained(ds: xr.Dataset) -> pd.DataFrame:
         A row an operator and phase, and GPU, model, format, framework where there are several: calls and kernels [1],
         time [ms], its share of all that was measured [%]; measured TFLOP/s and GB/s; the roof's time and the predicted
         one over the measured [%], [1]; what bounds it, and whether that is what it waits for. Last, what could not be
-        assigned. Bytes are those that a profiler counted, where it did, else the model's.
+        assigned. Where a profiler counted bytes, GB/s, the share of the roof and what bounds an operator are by these,
+        and the column bytes says so: "counted", "model", or "both" where it counted those of some calls.
     """
     dims = [dim for dim in ("gpu", "model", "dtype", "framework", "tp") if ds.sizes.get(dim, 1) > 1]
     keys = [*dims, "operator", "phase"]
-    frame = ds[[name for name in (*EXPLAINED, "measured_bytes") if name in ds]].to_dataframe().reset_index()
+    counts = ("measured_bytes", "peak_flop_rate", "bandwidth")
+    frame = ds[[name for name in (*EXPLAINED, *counts) if name in ds]].to_dataframe().reset_index()
     frame = frame.dropna(subset="measured_time")
     n = frame.measured_calls
     work = pd.DataFrame({
         "calls": n, "kernels": frame.kernels, "measured": n * frame.measured_time, "flops": n * frame.flops,
-        "moved": n * frame.get("measured_bytes", frame.bytes).fillna(frame.bytes), "ideal": n * frame.ideal_time,
+        "moved": n * frame.bytes, "ideal": n * frame.ideal_time, "model": n * frame.ideal_time,
         "predicted": n * frame.time,
     })  # fmt: skip
-    known = frame.time.notna()
+    if "measured_bytes" in ds:
+        counted, flops = frame.measured_bytes.notna(), (frame.flops / frame.peak_flop_rate).fillna(0.0)
+        moving = frame.measured_bytes / frame.bandwidth
+        work["moved"] = work.moved.where(~counted, n * frame.measured_bytes)
+        work["ideal"] = work.ideal.where(~counted, n * np.maximum(flops, moving))
+        frame["bound"] = frame.bound.where(~counted | frame.bound.eq(LINK), np.where(flops > moving, COMPUTE, MEMORY))
+        work["counted"] = n.where(counted, 0.0)
+    known = work.ideal.notna()
     work["known"] = work.measured.where(known)
     for limit, name in LIMITS.items():
         work[name] = work.ideal.where(frame.bound == limit, 0.0)
@@ -58,19 +67,28 @@ def explained(ds: xr.Dataset) -> pd.DataFrame:
         "GB/s": 1e-9 * rows.moved / rows.known, "of the roof [%]": 100 * rows.ideal / rows.known,
         "predicted [ms]": 1e3 * rows.predicted, "predicted / measured": rows.predicted / rows.known,
     }).reset_index()  # fmt: skip
+    if "measured_bytes" in ds:
+        some = np.select([rows.counted >= rows.calls, rows.counted > 0], ["counted", "both"], "model")
+        table.insert([*table].index("GB/s") + 1, "bytes", np.where(table["GB/s"].notna(), some, ""))
     limits = rows[[*LIMITS.values()]]
     bound = limits.idxmax(axis=1).where(limits.max(axis=1) > 0, "")
     table["bound"] = bound.to_numpy()
-    table["waits for"] = [_waits(*row) for row in zip(*(table[n] for n in WAITS), strict=True)]
+    faster = (rows.model > rows.known).to_numpy()
+    table["waits for"] = [
+        FASTER if fast else _waits(*row)
+        for fast, row in zip(faster, zip(*(table[n] for n in WAITS), strict=True), strict=True)
+    ]
     left = unassigned(ds)
     if len(left):
         seconds = left["time [ms]"].sum()
         rest = {"operator": "not assigned", "kernels": left.kernels.sum(), "time [ms]": seconds}
         rest |= {"share [%]": 0.1 * seconds / total, **dict.fromkeys((*dims, "phase", "bound", "waits for"), "")}
+        rest |= {"bytes": ""} if "bytes" in table else {}
         table = pd.concat([table, pd.DataFrame([rest])], ignore_index=True)
     return table
 
 
+FASTER = "faster than the roof"
 WAITS = ("of the roof [%]", "predicted / measured", "bound")
 
 
