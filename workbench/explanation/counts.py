@@ -11,7 +11,7 @@ from .shapes import Shapes
 from .work import Predictor, worked
 
 #: How far the bytes of a product may be from the model's, either way, and how much farther the next operator's [1].
-FARTHEST_BYTES, APART = 1.25, 2.0
+FARTHEST_BYTES, FARTHER = 1.25, 2.0
 #: How far the mean time of a kernel may be from that of the operator that it is taken for, either way [1].
 FARTHEST = 3.0
 
@@ -103,7 +103,7 @@ def with_bytes(
             nearest = min(far, key=lambda name: far[name])
             same = [name for name in names if model[name] == model[nearest]]
             next_ = min((far[name] for name in names if name not in same), default=np.inf)
-            if far[nearest] <= np.log(FARTHEST_BYTES) and next_ > APART * far[nearest]:
+            if far[nearest] <= np.log(FARTHEST_BYTES) and next_ > FARTHER * far[nearest]:
                 nearest = next((name for name in same if name in shapes.fused), nearest)
                 others = tuple(name for name in same if name != nearest)
                 result[i] = replace(found[i], operator=nearest, evidence=BY_BYTES, also=others)

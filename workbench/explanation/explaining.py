@@ -11,6 +11,7 @@ from ..catalog import model as find_model
 from ..common.arguments import as_list, one_of
 from ..kernels import TIME_MODELS, Formats, assumptions
 from ..signatures import typed
+from .assignment import NO_SIZES
 from .dataset import explained_grid, pass_of
 from .given import (
     by_gpu,
@@ -115,7 +116,8 @@ def explain(
     rows, unassigned = pd.concat(parts) if parts else pd.DataFrame(), pd.concat(left)
     if rows.empty:
         why = min(unassigned.why, key=lambda reason: not reason.startswith("no "))
-        raise ValueError(f"no kernel could be assigned to {_names(given)}: {why}"[:195])
+        more = "; capture a whole layer, or count DRAM bytes and give step=" if why == NO_SIZES else ""
+        raise ValueError(f"no kernel could be assigned to {_names(given)}: {why}{more}"[:195])
     ds = explained_grid(rows, cards, l2_bandwidth)
     total = float(table.total_s.sum())
     known = all("none says how many" not in note for note in notes)

@@ -9,15 +9,15 @@ import pandas as pd
 from ..catalog import GPU
 from .assignment import NO_SIZES, Assignment, StepSizes
 from .patterns import REDUCE
-from .rows import ALONE, PART
+from .rows import ALONE, CUT
 from .shapes import ATTENTION, SCORES, Shapes
 
 #: What says what a step works on, among the arguments.
-STEP = "step=(sequences, new tokens, context)"
+STEP_ARGUMENT = "step=(sequences, new tokens, context)"
 #: From which share of the time on unassigned products are worth a sentence, and of the model's bytes that were counted
 #: the least that is no sign of a cache [1].
 WORTH, ALL_BYTES = 0.05, 0.9
-MOST_NAMES = 5  # in a sentence
+NAMES_TOLD = 5  # in a sentence
 
 
 def depth(found: list[Assignment], launches: pd.Series, shapes: Shapes, *, ordered: bool) -> list[str]:
@@ -118,7 +118,7 @@ def above_roof(rows: pd.DataFrame, cards: dict[str, GPU]) -> list[str]:
 def without_work(rows: pd.DataFrame, setting: StepSizes | None) -> list[str]:
     """Operators of which no FLOP/s and byte/s are known, and what is missing."""
     lost = rows[rows.bytes.isna()]
-    part, alone = lost.evidence.eq(PART), lost.evidence.eq(ALONE)
+    part, alone = lost.evidence.eq(CUT), lost.evidence.eq(ALONE)
     some_alone = rows[rows.evidence.eq(ALONE)].bytes.notna().any()
     told = []
     if part.any():
@@ -127,7 +127,7 @@ def without_work(rows: pd.DataFrame, setting: StepSizes | None) -> list[str]:
         told.append("no rates of elementwise kernels: neither sizes nor an order say what they work on")
     names = [str(name) for name in dict.fromkeys(lost[~part & ~alone].operator)]
     if names and setting is None:
-        told.append(f"no rates of {_several(names)}: the kernels say no sizes, give {STEP}")
+        told.append(f"no rates of {_several(names)}: the kernels say no sizes, give {STEP_ARGUMENT}")
     elif names:
         told.append(f"no rates of {_several(names)}: other tokens than step= says, or more than one kind of step")
     return told
@@ -140,11 +140,11 @@ def unsized(left: pd.DataFrame, total: float) -> list[str]:
         return []
     return [
         f"{100 * some:.0f} % of the time is of products that say no sizes and stand in no whole layer: capture a layer "
-        f"from one attention to the next, count DRAM bytes and give {STEP}, or record sizes (record_shapes=True)"
+        f"from one attention to the next, count DRAM bytes and give {STEP_ARGUMENT}, or record sizes"
     ]
 
 
 def _several(names: Iterable[str]) -> str:
     every = list(names)
-    more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
-    return ", ".join(every[:MOST_NAMES]) + more
+    more = f" and {len(every) - NAMES_TOLD} more" if len(every) > NAMES_TOLD else ""
+    return ", ".join(every[:NAMES_TOLD]) + more

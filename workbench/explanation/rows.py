@@ -18,7 +18,7 @@ KEYS = (
 #: Columns of a row: its time [s]; calls and kernels that it is the sum of [1]; what was counted of it [byte].
 SUMS = ("time_s", "calls", "kernels", "dram_bytes")
 #: Elementwise kernels: by themselves, which are no layer's; and of a layer that was not captured whole.
-ALONE, PART = "alone", "part"
+ALONE, CUT = "alone", "part"
 #: From which share of a step's layers on its kernels are taken for whole layers' [1].
 WHOLE = 0.9
 
@@ -166,7 +166,7 @@ def _layers(calls: pd.DataFrame, whole: pd.Series, shapes: Shapes, *, parted: bo
     first[setting] = known[setting].reindex(first.index)
     first["sequences"], first["new"], first["context"] = steps.sequences.first(), 1.0, 1.0
     cut = [step for step in first.index if not (parted or _is_whole(inner, step, shapes, attended.get(step, np.nan)))]
-    first.loc[cut, ["sequences", "evidence"]] = np.nan, PART
+    first.loc[cut, ["sequences", "evidence"]] = np.nan, CUT
     first["calls"] = layers.reindex(first.index)
     first["kernels"], first["time_s"] = steps.kernels.sum(), steps.time_s.sum()
     first["dram_bytes"] = steps.dram_bytes.sum(min_count=1)

@@ -18,7 +18,7 @@ from .profilers import known_call, plain_text
 #: Begin, end, thread, name and, of an operator whose sizes are known, those; times in [us].
 CpuCall = tuple[float, float, str, str, dict[str, Any] | None]
 #: What torch.compile does on the host around the operators: no operator itself.
-HOST = re.compile(r"TorchDynamo |Pregraph bytecode|AOTDispatcher ")
+AROUND_CALLS = re.compile(r"TorchDynamo |Pregraph bytecode|AOTDispatcher ")
 
 
 def read_cpu_trace(path: Path) -> tuple[pd.DataFrame, Cells]:
@@ -87,7 +87,7 @@ def _rows(calls: list[CpuCall]) -> Iterator[tuple[float, dict[str, Any]]]:
     order = sorted((i for i in range(len(calls)) if not within[i]), key=lambda i: calls[i][0])
     for i in order:
         name, known = calls[i][3:]
-        if known is not None or (own[i] > 0 and not HOST.match(name)):
+        if known is not None or (own[i] > 0 and not AROUND_CALLS.match(name)):
             yield own[i], known or guess_kernel(name) | {"operator_class": _class_alone(name)}
 
 
