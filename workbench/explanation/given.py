@@ -50,11 +50,9 @@ def own_file(file: str | Path) -> str | Path:
     if str(file) == "-" or (str(file) and Path(file).exists()):
         return file
     if str(file) not in known:
-        text = str(file)
-        near = unknown("measurement", text, known)
-        if Path(text).suffix or "/" in text:
-            raise ValueError(f"{text}: no such file")
-        raise ValueError(f"{text[:60]!r} is no file; {near}")
+        if Path(file).suffix or "/" in str(file):
+            raise ValueError(f"{file}: no such file of timings")
+        raise unknown("file of timings, or measurement,", str(file), known)
     return str(known[str(file)])
 
 

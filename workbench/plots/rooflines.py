@@ -127,7 +127,10 @@ def roofline(
             raise ValueError("roofline of nothing: give a grid, or measured")
         ax = overlay(measured, ceilings(measured, ax), series or by_operator(measured))
         most = max(measured.intensity.max().item(), measured.ridge_point.max().item())
-        ax.set_xlim(min(0.6, 0.6 * measured.intensity.min().item()), max(2.5 * most, 1e3))
+        least = min(
+            each.min().item() for each in (measured.intensity, measured.get("measured_intensity", measured.intensity))
+        )
+        ax.set_xlim(min(0.6, 0.6 * least), max(2.5 * most, 1e3))
         return finish(ax, title, measured.sizes["gpu"])
     ds = _with_dims(ds)
     l2 = measured is not None and "l2_bandwidth" in measured and "l2_bandwidth" not in ds
