@@ -63,6 +63,8 @@ COUNTS = {
 }  # fmt: skip
 #: How far apart a rate, a latency and a mean may be before that is told [1].
 OFF, LATENCY_OFF, MEAN_OFF = 0.02, 0.05, 0.01
+#: A run is told to be shorter or longer than its records by these, and in `_durations` by seconds besides [1].
+SHORTER, LONGER = 0.95, 1.5
 WRONG_UNIT = 300.0  # from here on a ratio is taken for that of seconds to milliseconds
 
 
@@ -99,6 +101,14 @@ def contradictions(table: pd.DataFrame, claims: Mapping[str, Said], itl: Mapping
     spans = {name: values[finished & ~np.isnan(values)] for name, values in spans_of(table).items()}
     lines = [*_counts(table, claims), *_latencies(spans, claims, itl)]
     return [*lines, *_durations(table, claims), *_rates(table, claims)]
+
+
+def shortest_run(table: pd.DataFrame, claims: Mapping[str, Said]) -> float:
+    """What a run takes at least, of requests that do not say when they were sent: the longest, or all by the cap [s]."""
+    spans = spans_of(table)
+    spent = np.nan_to_num(np.fmax(spans["ttft"], spans["e2e"]))
+    cap = next((claim.value for claim in claims.values() if claim.column == "concurrency" and claim.value >= 1), np.inf)
+    return float(max(spent.max(initial=0.0), spent.sum() / cap))
 
 
 def _counts(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
@@ -155,12 +165,18 @@ def _latencies(spans: Mapping[str, np.ndarray], claims: Mapping[str, Said], itl:
 
 
 def _durations(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
-    run = _last(table)
-    return [
-        f"summary: {name} = {value:.4g} s, but its records last {run:.4g} s: are their times seconds?"
-        for name, (column, value, _) in claims.items()
-        if column == "duration_s" and run > 1.5 * value + 1
-    ]
+    run, lines = _last(table), []
+    for name, (column, value, _) in claims.items():
+        if column != "duration_s":
+            continue
+        said = f"summary: {name} = {value:,.4g} s, but its records"
+        if run > 1.5 * value + 1:
+            lines.append(f"{said} last {run:,.4g} s: are their times seconds?")
+        elif value > LONGER * run + 10:
+            lines.append(f"{said} last {run:,.4g} s: rates here are over the latter")
+        elif np.isnan(run) and value < SHORTER * (least := shortest_run(table, claims)):
+            lines.append(f"{said} take {least:,.4g} s at least: rates are unknown")
+    return lines
 
 
 def _rates(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:

@@ -16,7 +16,7 @@ from ..files.json_streams import json_events
 from ..files.reading import given_file, open_text
 from ..files.writing import whole
 from . import guidellm, more_readers, nvidia, readers
-from .claims import contradictions
+from .claims import SHORTER, contradictions, shortest_run
 from .recorded import workload_format
 from .rows import REQUEST_COLUMNS, Rows
 from .summaries import SUMMARY_MARKS, WITH_REQUESTS
@@ -39,6 +39,8 @@ LOAD_TEST_MARKS = {
     ("item", "intertoken_latency"): "trtllm-requests",
 }  # fmt: skip
 
+#: What the client was asked for, of a file that does not say when it sent.
+ASKED = ("asked_rate", "concurrency")
 HEAD = 100_000  # a CSV's comments and header are among them
 MOST_KEYS = 1000  # of a document that are looked at
 
@@ -78,6 +80,7 @@ def read(
         - itl, inter-token latencies where the file has them: ascending ``seconds`` [s], to 0.05 %, and a ``count`` [1]
           of each
         - duration_s, the run's by the file [s], where it says that; sampled, where its requests are a sample
+        - asked_rate [1/s] and concurrency [1] that the client was asked for, of a file without times of its sends
 
     Raises
     ------
@@ -108,8 +111,11 @@ def table_of(rows: Rows, format: str) -> pd.DataFrame:
         warnings.insert(0, f"{rows.unusable} of {rows.unusable + len(rows)} records could not be used")
     table.attrs = {"source": str(rows.path), "format": format, "warnings": warnings, "itl": itl}
     said = [claim.value for claim in rows.claims.values() if claim.column == "duration_s" and claim.value > 0]
-    if said:
+    if said and not (rows.relative and said[0] < SHORTER * shortest_run(table, rows.claims)):
         table.attrs["duration_s"] = said[0]
+    asked = {claim.column: claim.value for claim in rows.claims.values() if claim.column in ASKED}
+    if rows.relative:
+        table.attrs |= asked
     if rows.whole:
         table.attrs["sampled"] = True
     return table
