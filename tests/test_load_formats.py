@@ -70,7 +70,7 @@ def test_a_file_appended_to_is_a_sweep(tmp_path):
     assert table.attrs["warnings"][-1].startswith("run 1: summary: ")  # of 8 tokens in 20 s
     result = CliRunner().invoke(cli.app, ["loadtest", str(path), "-o", str(tmp_path / "runs.csv")])
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == f"vllm: 2 runs: --run 0 to --run 1 shows one; in {tmp_path / 'runs.csv'}"
+    assert result.stdout.splitlines()[0] == f"sglang: 2 runs: --run 0 to --run 1 shows one; in {tmp_path / 'runs.csv'}"
     assert len(pd.read_csv(tmp_path / "runs.csv")) == 2
 
 
@@ -87,13 +87,13 @@ def test_every_number_of_a_summary_is_held_against_the_records(tmp_path):
     }  # fmt: skip
     assert told(tmp_path, lt.vllm(**wrong)) == [
         "summary: total_input_tokens = 77,777, but the records of the finished requests have 50",
-        "summary: p99_ttft_ms = 9999, but the p99 of its records is 995 ms",
+        "summary: p99_ttft_ms = 9,999, but the p99 of its records is 995 ms",
         "summary: median_ttft_ms = 100, but the p50 of its records is 750 ms",
-        "summary: mean_tpot_ms = 3000, but the mean of its records is 2500 ms",
-        "summary: p99_e2el_ms = 1, but the p99 of its records is 8465 ms: are they seconds?",
-        "summary: mean_itl_ms = 9, but the mean of its records is 2000 ms",
-        "summary: p99_itl_ms = 5000, but the p99 of its records is 3999 ms",
-        "summary: output_throughput = 1.234e+04 per second, but its records make 0.8421 per second",
+        "summary: mean_tpot_ms = 3,000, but the mean of its records is 2,500 ms",
+        "summary: p99_e2el_ms = 1, but the p99 of its records is 8,465 ms: are they seconds?",
+        "summary: mean_itl_ms = 9, but the mean of its records is 2,000 ms",
+        "summary: p99_itl_ms = 5,000, but the p99 of its records is 3,999 ms",
+        "summary: output_throughput = 12,340 per second, but its records make 0.8421 per second",
         "summary: total_token_throughput = 5 per second, but its records make 6.105 per second",
     ]
 
@@ -254,7 +254,7 @@ SUMMARIES = {
         "output_tokens": 100, "asked_rate": np.inf,
     }),
     "vllm in a list": ("vllm-summary", [VLLM_SUMMARY], {"ttft_p99": 0.45}),
-    "sglang": ("vllm-summary", json.dumps(SGLANG_SUMMARY), {"ttft_p99": 0.995, "e2e_mean": 6.75, "finished_rate": 0.2}),
+    "sglang": ("sglang-summary", json.dumps(SGLANG_SUMMARY), {"ttft_p99": 0.995, "e2e_mean": 6.75, "finished_rate": 0.2}),
     "inferencex": ("inferencex", [INFERENCEX], {
         "label": "h200 deepseek-r1 tp 8, 64 at a time", "ttft_p99": 1.2, "tpot_p50": 0.03, "total_token_rate": 4000,
         "output_token_rate": 2000, "prompt_tokens": 1024,
@@ -286,7 +286,7 @@ def test_what_a_summary_says_is_read_as_such(tmp_path, format, content, expected
     assert list(table.columns) == list(loadtest.RUN_COLUMNS)
     row = table.loc[0, list(expected)].to_dict()
     assert row == pytest.approx(expected)
-    with pytest.raises(ValueError, match="only a summary, without requests: loadtest.runs reads it"):
+    with pytest.raises(ValueError, match="only a summary, without requests: its runs alone can be read"):
         loadtest.read(path)
     result = CliRunner().invoke(cli.app, ["loadtest", str(path)])
     assert result.exit_code == 0, result.output
@@ -295,8 +295,8 @@ def test_what_a_summary_says_is_read_as_such(tmp_path, format, content, expected
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ("[]", "not a known load test, it holds '[]': no object with keys"),
-    ([{"a": 1}], "not a known load test, its keys: 'a'. Known: csv"),
+    ("[]", "no load test: it holds '[]', no keys"),
+    ([{"a": 1}], "no load test: its keys 'a'. Known: varcas, vLLM"),
     ("a,b,c\n1,2,3\n", "--column ttft=NAME"),
 ])  # fmt: skip
 def test_a_list_without_results_says_what_it_holds(tmp_path, content, message):
@@ -446,7 +446,7 @@ def test_workloads_go_into_the_simulation(tmp_path, format):
         assert (workload.block_tokens, workload.block_hashes) == (512, ((46, 47), (46, 47, 48)))
     if format == "burstgpt":
         assert table.attrs["warnings"] == ["1 of 3 requests have no prompt or no output: left out"]
-    with pytest.raises(ValueError, match=rf"a workload \({format}\), without results: loadtest.read_workload reads it"):
+    with pytest.raises(ValueError, match=rf"a workload \({format}\), without results: workbench simulate --trace FILE"):
         loadtest.read(path)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .kinds import meant_for
 from .options import Entries, FileFormat, check_apart, check_picture, integers, names, own_gpu, own_model, tell
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def explain(
     if sizes is not None and len(sizes) != 3:
         raise ValueError(f"--step {step!r}: expected SEQUENCES,NEW_TOKENS,CONTEXT, e.g. 8,1,1024")
     source = own_file(file)
-    table = timings.read(source, format) if format else timings.read_any(source)
+    with meant_for("explain", Path(source)):
+        table = timings.read(source, format) if format else timings.read_any(source)
     tell(table.attrs["problems"])
     ds = explained(
         table, own_gpu(gpu, entries) if gpu else None, [own_model(each, entries) for each in names(model)] or None,

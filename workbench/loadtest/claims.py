@@ -35,6 +35,11 @@ LATENCY = re.compile(r"(mean|median|avg|p\d{1,2})_(ttft|tpot|itl|e2el|e2e_latenc
 LATENCY_NAMES = {"e2el": "e2e", "e2e_latency": "e2e"}
 
 
+def significant(value: float) -> str:
+    """A number with four digits, and in full where it has more before the point; infinity as inf."""
+    return f"{float(f'{value:.4g}'):,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:,.4g}"
+
+
 def statistic_name(name: str) -> str:
     """A statistic as it is called here: the median is p50."""
     return {"median": "p50", "avg": "mean", "average": "mean"}.get(name, name)
@@ -80,6 +85,12 @@ def spans_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
     return {"ttft": ttft, "tpot": (e2e - ttft) / np.where(output > 1, output - 1, np.nan), "e2e": e2e}
 
 
+def _is_closed(claims: Mapping[str, Said]) -> bool:
+    """Whether a run has a number of requests open all the time."""
+    asked = {claim.column: claim.value for claim in claims.values()}
+    return asked.get("concurrency", 0) >= 1 and not np.isfinite(asked.get("asked_rate", np.inf))
+
+
 def contradictions(table: pd.DataFrame, claims: Mapping[str, Said], itl: Mapping[str, Any] | None = None) -> list[str]:
     """Where a file's own summary contradicts its records.
 
@@ -104,7 +115,7 @@ def contradictions(table: pd.DataFrame, claims: Mapping[str, Said], itl: Mapping
 
 
 def shortest_run(table: pd.DataFrame, claims: Mapping[str, Said]) -> float:
-    """What a run takes at least, of requests that do not say when they were sent: the longest, or all by the cap [s]."""
+    """What a run takes at least, where nothing says when requests were sent: the longest, or all by the cap [s]."""
     spans = spans_of(table)
     spent = np.nan_to_num(np.fmax(spans["ttft"], spans["e2e"]))
     cap = next((claim.value for claim in claims.values() if claim.column == "concurrency" and claim.value >= 1), np.inf)
@@ -158,9 +169,8 @@ def _latencies(spans: Mapping[str, np.ndarray], claims: Mapping[str, Said], itl:
         unit = "ms" if scale != 1 else "s"
         what = "mean" if statistic == "mean" else statistic
         asked = ": are they seconds?" if max(value, 1e-12) * WRONG_UNIT < low else ""
-        lines.append(
-            f"summary: {name} = {value / scale:.4g}, but the {what} of its records is {ours / scale:.4g} {unit}{asked}"
-        )
+        said, own = significant(value / scale), significant(ours / scale)
+        lines.append(f"summary: {name} = {said}, but the {what} of its records is {own} {unit}{asked}")
     return lines
 
 
@@ -169,13 +179,15 @@ def _durations(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
     for name, (column, value, _) in claims.items():
         if column != "duration_s":
             continue
-        said = f"summary: {name} = {value:,.4g} s, but its records"
+        said = f"summary: {name} = {significant(value)} s, but its records"
         if run > 1.5 * value + 1:
-            lines.append(f"{said} last {run:,.4g} s: are their times seconds?")
+            lines.append(f"{said} last {significant(run)} s: are their times seconds?")
         elif value > LONGER * run + 10:
-            lines.append(f"{said} last {run:,.4g} s: rates here are over the latter")
+            lines.append(f"{said} last {significant(run)} s: rates here are over the latter")
         elif np.isnan(run) and value < SHORTER * (least := shortest_run(table, claims)):
-            lines.append(f"{said} take {least:,.4g} s at least: rates are unknown")
+            lines.append(f"{said} take {significant(least)} s at least: rates are unknown")
+        elif np.isnan(run) and _is_closed(claims) and value > LONGER * least + 10:
+            lines.append(f"{said} take about {significant(least)} s, as many at a time as it says: rates are too low")
     return lines
 
 
@@ -189,8 +201,8 @@ def _rates(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
         "output_token_rate": sums["output"], "total_token_rate": sums["prompt"] + sums["output"],
     }  # fmt: skip
     n, sending, run = len(table), float(table.sent_s.max()), _last(table)
-    said = [claim.value for claim in claims.values() if claim.column == "duration_s"]
-    durations = [seconds for seconds in said or [sending, run] if seconds > 0]
+    own = [claim.value for claim in claims.values() if claim.column == "duration_s"]
+    durations = [seconds for seconds in own or [sending, run] if seconds > 0]
     lines = []
     for name, (column, value, _) in claims.items():
         if column not in have or not durations or np.isnan(have[column]):
@@ -199,12 +211,13 @@ def _rates(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
         off = MEAN_OFF if column == "finished_rate" and not name.startswith("metrics.requests_per") else OFF
         if any(abs(value - rate) <= off * rate for rate in rates):
             continue
+        said = f"summary: {name} = {significant(value)} per second"
         if column == "finished_rate":
             sent = sending > 0 and abs(value - n / sending) <= off * value
             meaning = " is the rate at which requests were sent;" if sent else ", but"
-            lines.append(f"summary: {name} = {value:.4g} per second{meaning} {rates[-1]:.4g} per second finished")
+            lines.append(f"{said}{meaning} {significant(rates[-1])} per second finished")
         else:
-            lines.append(f"summary: {name} = {value:,.4g} per second, but its records make {rates[-1]:,.4g} per second")
+            lines.append(f"{said}, but its records make {significant(rates[-1])} per second")
     return lines
 
 

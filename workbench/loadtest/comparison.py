@@ -171,7 +171,7 @@ def prepared(
     window = client.get("window")
     metrics(table, window=window)  # refuses what is no table of requests, and a window without any
     if isinstance(window, tuple | list):
-        raise ValueError(f"window = {shown(window)}: a comparison begins with the first send: expected its end, seconds")
+        raise ValueError(f"window = {shown(window)}: a comparison begins with the first send: expected its end")
     recorded = recording(table, users=users, in_flight=in_flight, cached_prefix=cached, window=window)
     load = recorded.workload
     longest, prompt = int((load.prompt_tokens + load.output_tokens).max()), int(load.prompt_tokens.min())
@@ -249,9 +249,9 @@ def _notes(recorded: Recording, server: Server, ds: xr.Dataset, given: dict[str,
         notes.append(f"the simulated server makes {simulated / measured:.2f} times the finished requests' tokens")
     running, alone = (float(ds.mean_running.sel(source=name)) for name in ("measured", "simulated"))
     held_up = float(ds.mean_waiting.sel(source="measured")) > 1 and alone > APART * running > 0
-    own = [name for name in SETTING_BOUNDS if name in given]
+    fixed = [name for name in SETTING_BOUNDS if name in given]
     if held_up and not recorded.workload.concurrency:
-        other = f", or {' and '.join(own)} as given {'is' if len(own) < 2 else 'are'} not its own" if own else ""
+        other = f", or {' and '.join(fixed)} as given {'is' if len(fixed) < 2 else 'are'} not its own" if fixed else ""
         notes.append(
             f"{running:.1f} requests ran on average while others waited, {alone:.1f} simulated: the server may have"
             f" had requests that are not in the file{other}"

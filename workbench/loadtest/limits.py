@@ -83,8 +83,8 @@ def find_limits(replays: Replays, found: Replayed, other: Replayed | None = None
     -----
     What lets requests in comes first: where twice the load, the cap, the cache or the budget brings at least `GAINS`
     times the tokens, the one that brings most is the limit, or the two that do it only together. Else as many run as
-    pays, and the limit is what most of the steps' time goes to. A limit that is not reached is not simulated. A server that
-    ends all requests of an open loop within `IN_TIME` of the sending keeps up, however little it has left to give.
+    pays, and the limit is what most of the steps' time goes to. A limit that is not reached is not simulated. A server
+    that ends an open loop's requests as they come keeps up (`IN_TIME`), however little it has left to give.
     """
     shares = step_shares(found)
     busy = found.counts["busy"] / found.counts["duration"]

@@ -9,7 +9,7 @@ from typing import Any
 from ..files.formulas import as_given
 from ..files.json_streams import json_events, value_at, values_of
 from ..files.reading import check_unique_columns, csv_rows, open_text
-from .claims import LONGER, SUMMARY_FIELDS, claim_of
+from .claims import LONGER, SUMMARY_FIELDS, claim_of, significant
 from .rows import Rows, Said, check_status, number
 from .streams import check_run, rate_label
 
@@ -32,7 +32,7 @@ def read_csv(path: Path, run: int | None = None) -> Rows:
     ]
     for name in names[:3]:
         if name not in columns:
-            raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(map(repr, columns))[:200]}")
+            raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(map(repr, columns))[:100]}")
     check_unique_columns(path, columns, {*names, "status", "error"})
     places = [columns.index(name) if name in columns else None for name in (*names, "status", "error")]
     rows.relative = {"ttft_s", "e2e_s"} <= {*columns}  # as `write` has requests that do not say when they were sent
@@ -180,7 +180,7 @@ def _longer(rows: Rows) -> str:
     longest = rows.longest
     if not said or not said[0] > LONGER * longest + 1:
         return ""
-    return f"duration = {said[0]:,.4g} s is longer than every request ({longest:,.4g} s)"
+    return f"duration = {significant(said[0])} s is longer than every request ({significant(longest)} s)"
 
 
 def _check_gaps(rows: Rows, gaps: Sequence[float], lengths: list[Any]) -> None:

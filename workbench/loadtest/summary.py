@@ -11,7 +11,7 @@ import xarray as xr
 from ..common.arguments import LEAST, MOST, check_range
 from ..common.errors import shown, unknown
 from ..common.variables import stamp
-from .claims import spans_of
+from .claims import significant, spans_of
 from .integrals import mean_over, presence, tokens_so_far
 from .rows import REQUEST_COLUMNS, check_status
 from .variables import LOAD_TEST_VARIABLES
@@ -66,15 +66,13 @@ def metrics(
     (``attrs["sampled"]``) none of these is known.
     """
     t = _columns(table)
-    start, end = _window(window, t)
+    _, end = _window(window, t)
     if end > LATE_END * t["end"]:
-        raise ValueError(f"window ends at {end:g} s, but the run lasted {t['end']:.4g} s, from its first send")
+        raise ValueError(f"window ends at {end:g} s, but the run lasted {significant(t['end'])} s, from its first send")
     return measures(table, window=window, slo=slo)
 
 
-def measures(
-    table: pd.DataFrame, *, window: Any = None, slo: Mapping[str, float | None] | None = None
-) -> xr.Dataset:
+def measures(table: pd.DataFrame, *, window: Any = None, slo: Mapping[str, float | None] | None = None) -> xr.Dataset:
     """`metrics`, of a window that may end long after the run: nothing happened in what is left of it."""
     t = _columns(table)
     start, end = _window(window, t)
@@ -179,7 +177,7 @@ def _columns(table: pd.DataFrame) -> dict[str, Any]:
         raise ValueError(f"a {type(table).__name__}: expected a table of requests, see workbench.loadtest.read")
     if missing := [name for name in REQUEST_COLUMNS if name not in table]:
         raise ValueError(
-            f"no column {missing[0]!r} in the table of requests; its columns: {', '.join(map(str, table))}"
+            f"no column {missing[0]!r} in the table of requests; its columns: {', '.join(map(str, table))[:100]}"
         )
     if table.empty:
         raise ValueError("the table of requests is empty")
