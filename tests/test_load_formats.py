@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from workbench import cli, loadtest, plots, simulation
+from workbench.loadtest import claims, reading
 
 save = lt.save
 
@@ -297,12 +298,107 @@ def test_what_a_summary_says_is_read_as_such(tmp_path, format, content, expected
 @pytest.mark.parametrize(("content", "message"), [
     ("[]", "no load test: it holds '[]', no keys"),
     ([{"a": 1}], "no load test: its keys 'a'. Known: varcas, vLLM"),
-    ("a,b,c\n1,2,3\n", "--column ttft=NAME"),
+    ("a,b,c\n1,2,3\n", "say which is what, --column ttft=NAME:ms (columns=): a, b, c"),
+    ("log\n| model | test | t/s |\n|---|\n", "llama-bench's table for readers: run it with `-o json`"),
 ])  # fmt: skip
 def test_a_list_without_results_says_what_it_holds(tmp_path, content, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  compared below
         loadtest.read(save(tmp_path, content))
     assert message in str(error.value)
+
+
+def test_every_tool_whose_files_are_read_is_named_where_one_is_not():
+    tools = reading.TOOLS.lower().replace("trtllm-bench", "trtllm")
+    for format in (*loadtest.LOAD_TEST_FORMATS, *loadtest.SUMMARY_FORMATS):
+        name = format.removesuffix("-summary").removesuffix("-requests").removesuffix("-yaml").removesuffix("-csv")
+        assert name.removesuffix("-bench") in tools, format
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(10890, "10,890"), (0.12345, "0.1234"), (9999, "9,999"), (np.inf, "inf")]
+)
+def test_numbers_are_printed_without_an_exponent(number, words):
+    assert claims.significant(number) == words
+
+
+def test_a_sweep_is_drawn_by_the_command(tmp_path):
+    runs = [VLLM_SUMMARY | {"request_throughput": rate} for rate in (4.0, 1.0)]
+    path, chart = save(tmp_path, lt.lines(runs)), tmp_path / "curve.png"
+    result = CliRunner().invoke(cli.app, ["loadtest", str(path), "--plot", str(chart)])
+    assert result.exit_code == 0, result.output
+    assert chart.read_bytes().startswith(b"\x89PNG")
+    one = save(tmp_path, lt.CSV, "one.csv")
+    result = CliRunner().invoke(cli.app, ["loadtest", str(one), "--plot", str(chart)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "--plot goes with --gpu and --model, the server to simulate, or with several runs" in result.stderr
+
+
+TIMINGS = "operator_class,m,n,k,time_s\ngemm,1,2,3,1e-5\n"
+ELSEWHERE = {
+    "timings to loadtest": (["loadtest"], TIMINGS, "these are kernel timings (workbench): workbench timings FILE"),
+    "load test to timings": (["timings"], lt.CSV, "this is a load test (csv): workbench loadtest FILE"),
+    "load test to explain": (["explain"], json.dumps(SGLANG), "this is a load test (sglang): workbench loadtest FILE"),
+    "load test to calibrate": (["calibrate", "--gpu", "t4"], lt.CSV, "this is a load test (csv): workbench loadtest FI"),
+    "workload to loadtest": (["loadtest"], "arrived_at,num_prefill_tokens,num_decode_tokens\n1,2,3\n",
+                             "this is a workload (vidur-trace), without results: workbench simulate --trace FILE"),
+    "no send times to simulate": (["simulate", "gpt2", "--gpu", "t4", "--trace"], json.dumps(SGLANG), "sent_s is unknow"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "content", "message"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_file_for_another_command_is_said_to_be_one(tmp_path, command, content, message):
+    path = save(tmp_path, content, "it.csv")
+    result = CliRunner().invoke(cli.app, [*command, str(path)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert message in line
+    assert len(line.replace(str(path), "it.csv")) < 200
+
+
+def test_a_table_of_operators_is_told_by_its_columns(tmp_path):
+    path = tmp_path / "operators.parquet"
+    pd.DataFrame({"operator": ["gemm"], "kernel_source": ["a"], "time_s": [1e-5]}).to_parquet(path)
+    for command, message in (("timings", "a table of operators: workbench calibrate FILE --judge"),
+                             ("loadtest", "this is a table of operators: workbench calibrate --judge FILE")):  # fmt: skip
+        result = CliRunner().invoke(cli.app, [command, str(path)])
+        assert result.stderr == f"workbench: {path}: {message}\n"
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--slo-ttft", "0"], "--slo-ttft 0: expected a time above 0"),
+    (["--window", "10"], "window ends at 10 s, but the run lasted 9.5 s, from its first send"),
+    (["--column", "ttft=a", "--column", "ttft=b"], "--column 'ttft=b': ttft is 'a' already: give each once"),
+    (["--column", "ttft="], "--column 'ttft=': expected what it is and its name"),
+])  # fmt: skip
+def test_options_that_mean_nothing_are_refused(tmp_path, arguments, message):
+    result = CliRunner().invoke(cli.app, ["loadtest", str(save(tmp_path, lt.CSV, "one.csv")), *arguments])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+# Durations that contradict the records ----------------------------------------------------------------------------
+
+
+def test_a_duration_that_the_records_contradict_gives_no_rate(tmp_path):
+    """Two requests of 5 and 8.5 s, two at a time, cannot end within 5 s."""
+    table = read(tmp_path, json.dumps(SGLANG | {"duration": 5.0}))
+    assert "summary: duration = 5 s, but its records take 8.5 s at least: rates are unknown" in table.attrs["warnings"]
+    assert np.isnan(loadtest.metrics(table).finished_rate)
+    long = told(tmp_path, json.dumps(SGLANG | {"duration": 500.0}))
+    assert "summary: duration = 500 s, but its records take about 8.5 s, as many at a time as it says" in "".join(long)
+    sent = told(tmp_path, lt.vllm(duration=500.0))
+    assert "summary: duration = 500 s, but its records last 9.5 s: rates here are over the latter" in sent
+
+
+def test_requests_that_took_much_less_than_the_run_were_not_sent_at_once(tmp_path):
+    table = read(tmp_path, json.dumps(SGLANG | {"max_concurrency": None, "duration": 50.0}))
+    assert table.sent_s.isna().all()
+    assert table.attrs["warnings"][0] == (
+        "no start_times: duration = 50 s is longer than every request (8.5 s), so that requests were not sent all at "
+        "once: when is unknown"
+    )
+    assert loadtest.metrics(table).finished_rate == 2 / 50
 
 
 def test_a_sweep_is_a_curve(tmp_path, ax):

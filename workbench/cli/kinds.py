@@ -6,6 +6,9 @@ from pathlib import Path
 
 from ..files.reading import open_text
 
+#: Of a command, the others whose files it takes.
+ALSO = {"simulate": ("loadtest",), "explain": ("timings",), "calibrate": ("timings",)}
+
 
 @contextmanager
 def meant_for(command: str, file: Path) -> Iterator[None]:
@@ -13,33 +16,35 @@ def meant_for(command: str, file: Path) -> Iterator[None]:
     try:
         yield
     except ValueError:
-        kind, right = _kind(file)
-        if right in ("", command):
+        kind, right, option = _kind(file)
+        if right in ("", command, *ALSO.get(command, ())):
             raise
-        raise ValueError(f"{file}: this is {kind}: workbench {right} FILE") from None
+        raise ValueError(f"{file}: {kind}: workbench {right} {option}FILE") from None
 
 
-def _kind(file: Path) -> tuple[str, str]:
-    """What a file is and the command that takes it; empty texts for anything else."""
+def _kind(file: Path) -> tuple[str, str, str]:
+    """What a file is, the command that takes it, and the option for it; empty texts for anything else."""
     from .. import loadtest, timings
     from ..loadtest.recorded import workload_format
 
     try:
         if workload := workload_format(file):
-            return f"a workload ({workload})", "simulate --trace"
+            return f"this is a workload ({workload}), without results", "simulate", "--trace "
     except ValueError:  # no text
         pass
     try:
-        return f"a load test ({loadtest.recognize(file)})", "loadtest"
+        return f"this is a load test ({loadtest.recognize(file)})", "loadtest", ""
     except ValueError:
         pass
     try:
         format = timings.recognize(file)
-        if format in ("torch", "torch-cpu"):  # what any JSON is taken for
+        if format == "torch":  # what any JSON is taken for
             with open_text(file) as text:
                 format = format if '"traceEvents"' in text.read(2**16) else ""
-    except ValueError:
-        return "", ""
-    if format == "aiconfigurator" and file.suffix == ".parquet":
-        return "a table of kernel timings", "timings"
-    return (f"kernel timings ({format})", "timings") if format else ("", "")
+        if file.suffix == ".parquet":
+            timings.read(file)
+    except ValueError as problem:
+        return (
+            ("this is a table of operators", "calibrate", "--judge ") if "operators" in str(problem) else ("", "", "")
+        )
+    return (f"these are kernel timings ({format})", "timings", "") if format else ("", "", "")

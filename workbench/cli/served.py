@@ -1,5 +1,6 @@
 """Commands on one server: what it does for a batch, and what the requests of a workload see of it."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -156,7 +157,8 @@ def simulate(
     replica = simulation.Server(
         own_gpu(gpu, entries), own_model(model, entries), tp=tp, max_model_len=longest, kv_tokens="fit", **options
     )
-    table = simulation.simulate(replica, load, progress=True)
+    with warnings.catch_warnings(action="ignore"):  # told below
+        table = simulation.simulate(replica, load, progress=True)
     if file and file.suffix == ".csv":
         loadtest.write(table, file)
     elif file:
@@ -192,7 +194,7 @@ def _load(
         }  # fmt: skip
         if wrong := [name for name, value in taken.items() if value is not None]:
             raise ValueError(f"{wrong[0]} goes with --rate or --users: a trace has its own")
-        with meant_for("simulate --trace", trace := given_file(trace)):
+        with meant_for("simulate", trace := given_file(trace)):
             return server.recorded(trace)
     for name, tokens in (("--prompt", prompt), ("--output-tokens", output)):
         if tokens is None:

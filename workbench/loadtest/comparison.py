@@ -1,5 +1,6 @@
 """A recorded load test beside the same requests through a simulated server: both, what limits it, what would help."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,9 +208,10 @@ def _simulated(recorded: Recording, server: Server, *, progress: bool) -> pd.Dat
     counted = server.draft is None and load.output_tokens.sum() <= MOST_GAPS
     own = recorded.table.attrs.get("itl") or {"count": []}
     wanted = bool(counted and len(own["count"]))
-    table = simulate(
-        server, load, in_flight=recorded.in_flight, horizon=recorded.horizon, progress=progress, steps=wanted
-    )
+    with warnings.catch_warnings(action="ignore"):  # they are among the notes
+        table = simulate(
+            server, load, in_flight=recorded.in_flight, horizon=recorded.horizon, progress=progress, steps=wanted
+        )
     simulated = as_recorded(table, recorded.table)
     simulated.attrs = {name: value for name, value in table.attrs.items() if name != "steps"}
     simulated.attrs |= {"itl": gaps(table)} if wanted else {}

@@ -99,7 +99,7 @@ def recording(
     table = table.sort_values("sent_s", kind="stable", ignore_index=True)
     if window is not None:
         table = _until(table, window)
-        notes.append(f"the first {window:g} s of the test alone, in all that stands here")
+        notes.append(f"all of this is of the first {window:g} s of the test")
     prompts, no_prompt = _prompt_lengths(table)
     outputs, no_output = output_lengths(table)
     load = trace(sent_s=table.sent_s, prompt_tokens=prompts, output_tokens=outputs, cached_tokens=cached_prefix)

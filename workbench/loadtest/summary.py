@@ -68,7 +68,9 @@ def metrics(
     t = _columns(table)
     _, end = _window(window, t)
     if end > LATE_END * t["end"]:
-        raise ValueError(f"window ends at {end:g} s, but the run lasted {significant(t['end'])} s, from its first send")
+        raise ValueError(
+            f"window ends at {significant(end)} s, but the run lasted {significant(t['end'])} s, from its first send"
+        )
     return measures(table, window=window, slo=slo)
 
 
