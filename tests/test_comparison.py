@@ -471,6 +471,9 @@ def test_the_report_has_both_and_every_setting(found):
     for name in SETTING_BOUNDS:
         assert re.search(rf"^{name} +[\d,.]+.* (given|the engine's: no other fits better)$", text, re.M)
     assert "ITL" not in text  # of neither
+    rows = found["sequence cap"].side_by_side()
+    assert rows.loc["finished"].tolist() == [120, 120]
+    assert len(rows) == text.splitlines().index(next(x for x in text.splitlines() if x.startswith("max_num_seqs"))) - 1
 
 
 def test_datasets_say_what_they_hold(found):

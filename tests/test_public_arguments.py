@@ -36,6 +36,7 @@ EQUATIONS = {
 OTHERS = {
     "catalog.read_fits", "kernels.OperandFormats", "calibration.CalibrationResult",
     "calibration.read_operators", "calibration.write_fits", "explanation.own_file", "loadtest.read",
+    "loadtest.own_recording",
     "loadtest.read_workload", "loadtest.recognize", "loadtest.runs", "loadtest.write", "loadtest.Comparison",
     "loadtest.Limits",
     "figures.Figure", "figures.Outcome", "figures.differences", "figures.draw", "figures.find", "figures.is_current",
@@ -591,6 +592,7 @@ CALLS = {
     },
     "tables.speedups": lambda: {"ds": m().speedup},
     "tables.best_candidates": lambda: {"ds": m().speedup},
+    "tables.timeline_rows": lambda: {"ds": m().both},
     "tables.step_rows": lambda: {"runs": {"a": m().steps}},
     "tables.plan_rows": lambda: {"table": m().plan},
     "tables.Readable": lambda: {"table": m().fidelity, "caption": "a", "index": True},

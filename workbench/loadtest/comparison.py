@@ -30,7 +30,7 @@ from .sends import is_relative
 from .settings import SETTING_BOUNDS, fit_server, fixed_settings, is_told
 from .summary import measures, metrics, timeline
 from .variables import LOAD_TEST_VARIABLES
-from .wording import limits_paragraph, settings_text, side_by_side_text
+from .wording import limits_paragraph, settings_text, side_by_side_rows, side_by_side_text
 
 #: Simulations of a comparison, about: what its bar counts to [1].
 SIMULATIONS = 60 + most_changes()
@@ -78,6 +78,10 @@ class Comparison:
     def paragraph(self) -> str:
         """What limits the server, by which evidence, and the changes that would help most, in one paragraph."""
         return limits_paragraph(self.limits, self.changes)
+
+    def side_by_side(self) -> pd.DataFrame:
+        """Metrics of both, a row each, latencies in ms; NaN where unknown."""
+        return side_by_side_rows(self.metrics)
 
     def report(self) -> str:
         """Both side by side, the settings, the paragraph and the notes, as text."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..common.errors import LINE, unknown
+from ..common.project import DATA
 from ..files.formulas import inert_table
 from ..files.json_streams import json_events
 from ..files.reading import given_file, open_text
@@ -106,6 +107,30 @@ def read(
         instead = f"; for requests {instead}" if instead else ""
         raise ValueError(f"{path}: only a summary, without requests: its runs alone can be read{instead}")
     return table_of(rows, format)
+
+
+def own_recording(file: str | Path) -> Path:
+    """The file of one of the project's own recordings, by its name; any other that there is as it is given.
+
+    Parameters
+    ----------
+    file : str or Path
+        A path, or the name of a load test that the package has.
+
+    Returns
+    -------
+    Path
+        The file to read.
+
+    Raises
+    ------
+    ValueError
+        Where there is neither.
+    """
+    known = {each.name.removesuffix(".csv"): str(each) for each in (DATA / "load_tests").iterdir()}
+    if str(file) not in known and not (str(file) and Path(file).exists()):
+        raise unknown("load-test file, or recording,", str(file), known)
+    return Path(known.get(str(file), str(file)))
 
 
 def table_of(rows: Rows, format: str) -> pd.DataFrame:

@@ -35,6 +35,16 @@ def side_by_side_text(ds: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
+def side_by_side_rows(ds: xr.Dataset) -> pd.DataFrame:
+    """Measured and simulated metrics, a row each, latencies in ms; NaN where one has none."""
+    rows = {}
+    for label, name, percentile, factor, _ in SIDE_BY_SIDE:
+        both = ds[name] if percentile is None else ds[name].sel(percentile=percentile)
+        if both.notnull().any():
+            rows[label] = (factor * both).to_series()
+    return pd.DataFrame(rows).T
+
+
 def settings_text(settings: pd.DataFrame) -> str:
     """The settings of the simulated server that are fitted unless given, a line each."""
 
