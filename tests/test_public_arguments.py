@@ -540,7 +540,7 @@ CALLS = {
     },
     "hugging_face.from_hf_config": lambda: {"path_or_dict": m().config, "name": "mine"},
     "calibration.errors": lambda: {"table": m().timings},
-    "loadtest.metrics": lambda: {"table": m().requests, "window": 4, "slo": {"ttft": 1}},
+    "loadtest.metrics": lambda: {"table": m().requests, "window": 0.1, "slo": {"ttft": 1}},
     "loadtest.timeline": lambda: {"table": m().requests, "step": 0.5},
     "loadtest.report": lambda: {"ds": m().metrics},
     "loadtest.compare": lambda: {
@@ -550,7 +550,7 @@ CALLS = {
         "users": 2,
         "in_flight": 4,
         "cached_prefix": 0,
-        "window": 4,
+        "window": 0.1,
         "progress": False,
     },
     "loadtest.report_runs": lambda: {"table": m().runs},

@@ -132,7 +132,7 @@ def loadtest(
         _runs(file, format, output, plot, asked, f"{several.runs} runs: --run 0 to --run {several.runs - 1} shows one")
         return
     ds = metrics(table, window=window, slo=slo)
-    client |= {"window": window}
+    client |= {"window": window, "cached_prefix": cached_prefix or 0}
     if card and entry:
         prepared(table, card, entry, client, options)  # refuses what cannot be compared
     elif plot:

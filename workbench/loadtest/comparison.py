@@ -168,7 +168,7 @@ def prepared(
     users, in_flight = (
         None if client.get(name) is None else whole_number(name, client[name]) for name in ("users", "in_flight")
     )
-    cached = whole_number("cached_prefix", client.get("cached_prefix") or 0, low=0)
+    cached = whole_number("cached_prefix", client.get("cached_prefix", 0), low=0)
     _check_settings(options)
     if not isinstance(load_test, str | Path | pd.DataFrame):
         raise ValueError(f"load_test = {shown(load_test)}: expected a file, or a table of requests")
