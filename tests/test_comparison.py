@@ -351,6 +351,116 @@ def test_only_the_first_requests_are_simulated_many_times():
     assert recording.first(30) is recording
 
 
+# Without send times, cut short -------------------------------------------------------------------------------------
+
+GIVEN = {"max_num_seqs": 256, "max_num_batched_tokens": 2048} | NO_HOST
+
+
+def spans(table, **attrs):
+    """The same requests in a file that does not say when they were sent."""
+    own = {"ttft_s": table.first_token_s - table.sent_s, "e2e_s": table.last_token_s - table.sent_s}
+    table = table.assign(**own, sent_s=np.nan, first_token_s=np.nan, last_token_s=np.nan)
+    table.attrs = attrs
+    return table
+
+
+@pytest.mark.parametrize(("attrs", "users"), [
+    ({"concurrency": 4.0}, None), ({"concurrency": 4.0, "asked_rate": np.inf}, None), ({}, 4),
+    ({"concurrency": 4.0, "asked_rate": 100.0, "duration_s": None}, None),
+])  # fmt: skip
+def test_latencies_of_a_closed_loop_are_simulated_as_one(attrs, users):
+    table = recorded(closed_loop(4, requests=40, **LENGTHS), **NO_HOST)
+    if "duration_s" in attrs:
+        attrs = attrs | {"duration_s": float(table.last_token_s.max())}
+    comparison = loadtest.compare(spans(table, **attrs), GPU, MODEL, users=users, **GIVEN)
+    whose = "as given" if users else "its max_concurrency"
+    assert comparison.notes[0] == (
+        f"when requests were sent is unknown: taken to be those of a closed loop of 4, {whose}"
+    )
+    assert comparison.measured.sent_s.isna().all()
+    ds = comparison.metrics
+    for name in ("ttft", "tpot", "e2e"):
+        np.testing.assert_allclose(*ds[name].values, rtol=1e-9, err_msg=name)
+    np.testing.assert_allclose(*comparison.timeline.running.sel(time=slice(0, 1)).values, atol=0.2)
+
+
+def test_latencies_at_a_rate_are_simulated_at_random_times():
+    table = recorded(poisson(4, requests=60, **LENGTHS), **NO_HOST)
+    comparison = loadtest.compare(spans(table, asked_rate=4.0, concurrency=1000.0), GPU, MODEL, **GIVEN)
+    assert comparison.notes[0] == (
+        "when requests were sent is unknown: taken to be random (Poisson) at its request_rate, 4 per second"
+    )
+    simulated = comparison.metrics.sel(source="simulated")
+    assert simulated.offered_rate == pytest.approx(4, rel=0.3)
+    assert simulated.last_send > 10
+
+
+def test_without_anything_on_the_client_nothing_is_printed(tmp_path):
+    path = tmp_path / "spans.csv"
+    loadtest.write(spans(recorded(poisson(4, requests=5, **LENGTHS))), path)
+    done = invoke("loadtest", path, "--gpu", GPU, "--model", MODEL)
+    assert (done.exit_code, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "no send times, request_rate or max_concurrency in it: give its users (--users)" in line
+
+
+def test_a_window_is_that_of_all_that_is_said():
+    """Of a server with eight sequences that is loaded for ever longer: its first two seconds, cut off or compared."""
+    load = poisson(50, requests=150, **LENGTHS)
+    given = GIVEN | {"max_num_seqs": 8}
+    whole, short = recorded(load, **given), recorded(load, horizon=2.0, **given)
+    first, second = (
+        loadtest.compare(table, GPU, MODEL, window=window, **given) for table, window in ((whole, 2), (short, None))
+    )
+    assert first.notes[0] == "all of this is of the first 2 s of the test"
+    assert first.limits.names == second.limits.names == ("sequence cap",)
+    np.testing.assert_allclose(first.changes.token_rate, second.changes.token_rate, rtol=0.03)  # to its last event
+    for name in ("offered", "finished", "unfinished"):
+        np.testing.assert_allclose(first.metrics[name], second.metrics[name], atol=1, err_msg=name)
+    with pytest.raises(ValueError, match=r"window = \(1, 2\): a comparison begins with the first send"):
+        loadtest.compare(whole, GPU, MODEL, window=(1, 2), **given)
+    with pytest.raises(ValueError, match=r"window ends at 100 s, but the run lasted"):
+        loadtest.compare(whole, GPU, MODEL, window=100)
+
+
+# What bounds a setting, what keeps up -------------------------------------------------------------------------------
+
+
+def test_a_server_that_keeps_up_near_its_most_is_limited_by_its_client():
+    comparison = compared(poisson(9, requests=300, **LENGTHS), max_num_seqs=8, **NO_HOST)
+    assert comparison.limits.names == ("client",)
+    row = comparison.limits.evidence.set_index("limit").loc["client"]
+    assert row.gain < limits.GAINS
+    assert row.seen.startswith("all that was sent has ended with the sending")
+
+
+def test_more_than_a_cap_never_run():
+    """So a cap is at least what ran; an engine's default that is less than that is none."""
+    table = recorded(poisson(400, requests=120, prompt=10, output=100), max_num_seqs=80, **NO_HOST)
+    settings = loadtest.compare(table, GPU, MODEL, engine="pytorch", max_num_batched_tokens=2048, **NO_HOST).settings
+    row = settings.set_index("setting").loc["max_num_seqs"]
+    assert row.low == 80 <= row.value
+    notes = loadtest.compare(table, GPU, MODEL, **GIVEN | {"max_num_seqs": 8}).notes
+    assert "max_num_seqs = 8 as given, but 80 requests ran at a time" in notes
+
+
+def test_half_of_the_hosts_time_gains_the_same_in_evidence_and_changes(found):
+    comparison = found["host"]
+    half = comparison.changes.set_index("setting").gain["host"]
+    assert f"were it half, {half:.2f} times the tokens per second, simulated." in comparison.paragraph()
+    assert "the same steps would bring" in found["memory"].paragraph()
+
+
+def test_settings_that_are_given_may_be_why_fewer_ran():
+    """Every other request of a server with eight sequences, as in the test of hidden requests."""
+    table = recorded(poisson(50, requests=200, **LENGTHS), horizon=4.0, max_num_seqs=8, **NO_HOST)
+    notes = loadtest.compare(table[::2].reset_index(drop=True), GPU, MODEL, **GIVEN | {"max_num_seqs": 8}).notes
+    assert any(
+        note.endswith("not in the file, or max_num_seqs and max_num_batched_tokens and step_overhead and"
+                      " sequence_overhead as given are not its own") for note in notes
+    )  # fmt: skip
+
+
 # As text, as a chart, on the command line --------------------------------------------------------------------------
 
 
@@ -361,6 +471,9 @@ def test_the_report_has_both_and_every_setting(found):
     for name in SETTING_BOUNDS:
         assert re.search(rf"^{name} +[\d,.]+.* (given|the engine's: no other fits better)$", text, re.M)
     assert "ITL" not in text  # of neither
+    rows = found["sequence cap"].side_by_side()
+    assert rows.loc["finished"].tolist() == [120, 120]
+    assert len(rows) == text.splitlines().index(next(x for x in text.splitlines() if x.startswith("max_num_seqs"))) - 1
 
 
 def test_datasets_say_what_they_hold(found):
@@ -403,7 +516,7 @@ def test_the_command_compares_where_a_gpu_and_a_model_are_given(file, tmp_path):
     alone = invoke("loadtest", file).output
     assert done.output.startswith(alone)
     assert "The limit is the cap on sequences." in done.output
-    assert "fitted: as many ran while others waited" in done.output
+    assert "fitted: as many ran at most while others waited" in " ".join(done.output.split())
     assert chart.read_bytes().startswith(b"\x89PNG")
 
 
@@ -417,6 +530,10 @@ def test_the_command_compares_where_a_gpu_and_a_model_are_given(file, tmp_path):
         (["--gpu", "l4", "--model", MODEL, "--plot", "x.gif"], "unknown file suffix of --plot '.gif'"),
         (["--gpu", "l5", "--model", MODEL], "unknown GPU 'l5'"),
         (["--gpu", "l4", "--model", "llama-3-70b"], "llama-3-70b does not fit: 141.1 GB of weights on each l4"),
+        (
+            ["--gpu", "l4", "--model", MODEL, "--max-model-len", "9"],
+            "max_model_len = 9: no request fits, as the shortest",
+        ),
         (["--gpu", "l4", "--model", MODEL, "--users", "0"], "users = 0: allowed are whole numbers from 1"),
     ],
 )

@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from workbench import cli, loadtest, plots, simulation
+from workbench.loadtest import claims, reading
 
 save = lt.save
 
@@ -70,7 +71,7 @@ def test_a_file_appended_to_is_a_sweep(tmp_path):
     assert table.attrs["warnings"][-1].startswith("run 1: summary: ")  # of 8 tokens in 20 s
     result = CliRunner().invoke(cli.app, ["loadtest", str(path), "-o", str(tmp_path / "runs.csv")])
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == f"vllm: 2 runs: --run 0 to --run 1 shows one; in {tmp_path / 'runs.csv'}"
+    assert result.stdout.splitlines()[0] == f"sglang: 2 runs: --run 0 to --run 1 shows one; in {tmp_path / 'runs.csv'}"
     assert len(pd.read_csv(tmp_path / "runs.csv")) == 2
 
 
@@ -87,13 +88,13 @@ def test_every_number_of_a_summary_is_held_against_the_records(tmp_path):
     }  # fmt: skip
     assert told(tmp_path, lt.vllm(**wrong)) == [
         "summary: total_input_tokens = 77,777, but the records of the finished requests have 50",
-        "summary: p99_ttft_ms = 9999, but the p99 of its records is 995 ms",
+        "summary: p99_ttft_ms = 9,999, but the p99 of its records is 995 ms",
         "summary: median_ttft_ms = 100, but the p50 of its records is 750 ms",
-        "summary: mean_tpot_ms = 3000, but the mean of its records is 2500 ms",
-        "summary: p99_e2el_ms = 1, but the p99 of its records is 8465 ms: are they seconds?",
-        "summary: mean_itl_ms = 9, but the mean of its records is 2000 ms",
-        "summary: p99_itl_ms = 5000, but the p99 of its records is 3999 ms",
-        "summary: output_throughput = 1.234e+04 per second, but its records make 0.8421 per second",
+        "summary: mean_tpot_ms = 3,000, but the mean of its records is 2,500 ms",
+        "summary: p99_e2el_ms = 1, but the p99 of its records is 8,465 ms: are they seconds?",
+        "summary: mean_itl_ms = 9, but the mean of its records is 2,000 ms",
+        "summary: p99_itl_ms = 5,000, but the p99 of its records is 3,999 ms",
+        "summary: output_throughput = 12,340 per second, but its records make 0.8421 per second",
         "summary: total_token_throughput = 5 per second, but its records make 6.105 per second",
     ]
 
@@ -254,7 +255,7 @@ SUMMARIES = {
         "output_tokens": 100, "asked_rate": np.inf,
     }),
     "vllm in a list": ("vllm-summary", [VLLM_SUMMARY], {"ttft_p99": 0.45}),
-    "sglang": ("vllm-summary", json.dumps(SGLANG_SUMMARY), {"ttft_p99": 0.995, "e2e_mean": 6.75, "finished_rate": 0.2}),
+    "sglang": ("sglang-summary", json.dumps(SGLANG_SUMMARY), {"ttft_p99": 0.995, "e2e_mean": 6.75}),
     "inferencex": ("inferencex", [INFERENCEX], {
         "label": "h200 deepseek-r1 tp 8, 64 at a time", "ttft_p99": 1.2, "tpot_p50": 0.03, "total_token_rate": 4000,
         "output_token_rate": 2000, "prompt_tokens": 1024,
@@ -286,7 +287,7 @@ def test_what_a_summary_says_is_read_as_such(tmp_path, format, content, expected
     assert list(table.columns) == list(loadtest.RUN_COLUMNS)
     row = table.loc[0, list(expected)].to_dict()
     assert row == pytest.approx(expected)
-    with pytest.raises(ValueError, match="only a summary, without requests: loadtest.runs reads it"):
+    with pytest.raises(ValueError, match="only a summary, without requests: its runs alone can be read"):
         loadtest.read(path)
     result = CliRunner().invoke(cli.app, ["loadtest", str(path)])
     assert result.exit_code == 0, result.output
@@ -295,14 +296,109 @@ def test_what_a_summary_says_is_read_as_such(tmp_path, format, content, expected
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ("[]", "not a known load test, it holds '[]': no object with keys"),
-    ([{"a": 1}], "not a known load test, its keys: 'a'. Known: csv"),
-    ("a,b,c\n1,2,3\n", "--column ttft=NAME"),
+    ("[]", "no load test: it holds '[]', no keys"),
+    ([{"a": 1}], "no load test: its keys 'a'. Known: varcas, vLLM"),
+    ("a,b,c\n1,2,3\n", "say which is what, --column ttft=NAME:ms (columns=): a, b, c"),
+    ("log\n| model | test | t/s |\n|---|\n", "llama-bench's table for readers: run it with `-o json`"),
 ])  # fmt: skip
 def test_a_list_without_results_says_what_it_holds(tmp_path, content, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011  compared below
         loadtest.read(save(tmp_path, content))
     assert message in str(error.value)
+
+
+def test_every_tool_whose_files_are_read_is_named_where_one_is_not():
+    tools = reading.TOOLS.lower().replace("trtllm-bench", "trtllm")
+    for format in (*loadtest.LOAD_TEST_FORMATS, *loadtest.SUMMARY_FORMATS):
+        name = format.removesuffix("-summary").removesuffix("-requests").removesuffix("-yaml").removesuffix("-csv")
+        assert name.removesuffix("-bench") in tools, format
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(10890, "10,890"), (0.12346, "0.1235"), (9999, "9,999"), (np.inf, "inf")]
+)
+def test_numbers_are_printed_without_an_exponent(number, words):
+    assert claims.significant(number) == words
+
+
+def test_a_sweep_is_drawn_by_the_command(tmp_path):
+    runs = [VLLM_SUMMARY | {"request_throughput": rate} for rate in (4.0, 1.0)]
+    path, chart = save(tmp_path, lt.lines(runs)), tmp_path / "curve.png"
+    result = CliRunner().invoke(cli.app, ["loadtest", str(path), "--plot", str(chart)])
+    assert result.exit_code == 0, result.output
+    assert chart.read_bytes().startswith(b"\x89PNG")
+    one = save(tmp_path, lt.CSV, "one.csv")
+    result = CliRunner().invoke(cli.app, ["loadtest", str(one), "--plot", str(chart)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "--plot goes with --gpu and --model, the server to simulate, or with several runs" in result.stderr
+
+
+TIMINGS = "operator_class,m,n,k,time_s\ngemm,1,2,3,1e-5\n"
+ELSEWHERE = {
+    "timings to loadtest": (["loadtest"], TIMINGS, "these are kernel timings (workbench): workbench timings FILE"),
+    "load test to timings": (["timings"], lt.CSV, "this is a load test (csv): workbench loadtest FILE"),
+    "load test to explain": (["explain"], json.dumps(SGLANG), "this is a load test (sglang): workbench loadtest FILE"),
+    "load test to calibrate": (["calibrate", "--gpu", "t4"], lt.CSV, "this is a load test (csv): workbench loadtest"),
+    "workload to loadtest": (["loadtest"], "arrived_at,num_prefill_tokens,num_decode_tokens\n1,2,3\n",
+                             "this is a workload (vidur-trace), without results: workbench simulate --trace FILE"),
+    "no send times to simulate": (["simulate", "gpt2", "--gpu", "t4", "--trace"], json.dumps(SGLANG), "sent_s is"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "content", "message"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_file_for_another_command_is_said_to_be_one(tmp_path, command, content, message):
+    path = save(tmp_path, content, "it.csv")
+    result = CliRunner().invoke(cli.app, [*command, str(path)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert message in line
+    assert len(line.replace(str(path), "it.csv")) < 200
+
+
+def test_a_table_of_operators_is_told_by_its_columns(tmp_path):
+    path = tmp_path / "operators.parquet"
+    pd.DataFrame({"operator": ["gemm"], "kernel_source": ["a"], "time_s": [1e-5]}).to_parquet(path)
+    for command in ("timings", "loadtest", "explain"):
+        result = CliRunner().invoke(cli.app, [command, str(path)])
+        told = f"workbench: {path}: this is a table of operators: workbench calibrate --judge FILE\n"
+        assert result.stderr == told
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--slo-ttft", "0"], "--slo-ttft 0: expected a time above 0"),
+    (["--window", "10"], "window ends at 10 s, but the run lasted 9.5 s, from its first send"),
+    (["--column", "ttft=a", "--column", "ttft=b"], "--column 'ttft=b': ttft is 'a' already: give each once"),
+    (["--column", "ttft="], "--column 'ttft=': expected what it is and its name"),
+])  # fmt: skip
+def test_options_that_mean_nothing_are_refused(tmp_path, arguments, message):
+    result = CliRunner().invoke(cli.app, ["loadtest", str(save(tmp_path, lt.CSV, "one.csv")), *arguments])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+# Durations that contradict the records ----------------------------------------------------------------------------
+
+
+def test_a_duration_that_the_records_contradict_gives_no_rate(tmp_path):
+    """Two requests of 5 and 8.5 s, two at a time, cannot end within 5 s."""
+    table = read(tmp_path, json.dumps(SGLANG | {"duration": 5.0}))
+    assert "summary: duration = 5 s, but its records take 8.5 s at least: rates are unknown" in table.attrs["warnings"]
+    assert np.isnan(loadtest.metrics(table).finished_rate)
+    long = told(tmp_path, json.dumps(SGLANG | {"duration": 500.0}))
+    assert "summary: duration = 500 s, but its records take about 8.5 s, as many at a time as it says" in "".join(long)
+    sent = told(tmp_path, lt.vllm(duration=500.0))
+    assert "summary: duration = 500 s, but its records last 9.5 s: rates here are over the latter" in sent
+
+
+def test_requests_that_took_much_less_than_the_run_were_not_sent_at_once(tmp_path):
+    table = read(tmp_path, json.dumps(SGLANG | {"max_concurrency": None, "duration": 50.0}))
+    assert table.sent_s.isna().all()
+    assert table.attrs["warnings"][0] == (
+        "no start_times: duration = 50 s is longer than every request (8.5 s), so that requests were not sent all at "
+        "once: when is unknown"
+    )
+    assert loadtest.metrics(table).finished_rate == 2 / 50
 
 
 def test_a_sweep_is_a_curve(tmp_path, ax):
@@ -446,7 +542,7 @@ def test_workloads_go_into_the_simulation(tmp_path, format):
         assert (workload.block_tokens, workload.block_hashes) == (512, ((46, 47), (46, 47, 48)))
     if format == "burstgpt":
         assert table.attrs["warnings"] == ["1 of 3 requests have no prompt or no output: left out"]
-    with pytest.raises(ValueError, match=rf"a workload \({format}\), without results: loadtest.read_workload reads it"):
+    with pytest.raises(ValueError, match=rf"a workload \({format}\), without results: workbench simulate --trace FILE"):
         loadtest.read(path)
 
 

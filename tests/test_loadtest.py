@@ -351,9 +351,9 @@ def test_totals_are_contradicted(tmp_path):
 # Broken files -----------------------------------------------------------------------------------------------------
 
 BROKEN = {
-    "unknown text": ("a,b\n1,2\n", "not a known load test, it starts with 'a,b'. Known: csv, varcas, vllm"),
-    "unknown json": ('{"a": 1, "b": 2}', "not a known load test, its keys: 'a', 'b'. Known: csv"),
-    "empty": ("", "not a known load test, it starts with ''"),
+    "unknown text": ("a,b\n1,2\n", "no load test: it starts with 'a,b'. Known: varcas, vLLM"),
+    "unknown json": ('{"a": 1, "b": 2}', "no load test: its keys 'a', 'b'. Known: varcas"),
+    "empty": ("\n \n", "load.json: no load test: it is empty"),
     "lfs": ("version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS, not the data"),
     "no row": (CSV.splitlines()[1] + "\n", "no request could be read: it has none"),
     "no column": (
@@ -377,15 +377,15 @@ BROKEN = {
     "uneven gaps": (vllm(itls=[[1.0], None, []]), "itls has 2 entries, ttfts has 3"),
     "vllm summary": (
         {"input_lens": [1], "completed": 1},
-        "only a summary, without requests: loadtest.runs reads it; or run vllm bench serve with --save-det",
+        "only a summary, without requests: its runs alone can be read; for requests run vllm bench serve",
     ),
     "vllm plain": (
         {"completed": 1, "request_throughput": 1.0},
-        "only a summary, without requests: loadtest.runs reads it; or run vllm bench serve",
+        "only a summary, without requests: its runs alone can be read; for requests run vllm bench",
     ),
     "aiperf summary": (
         {"output_token_throughput": {"unit": "x"}},
-        "only a summary, without requests: loadtest.runs reads it; or give the per-request",
+        "only a summary, without requests: its runs alone can be read; for requests give the per-request",
     ),
     "binary": (b"\x00\xff\xfe\x01" * 50, "not a text file"),
     "half gzip": (gzip.compress(json.dumps(varcas()).encode())[:100], "not a whole gzip file"),

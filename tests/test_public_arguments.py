@@ -36,6 +36,7 @@ EQUATIONS = {
 OTHERS = {
     "catalog.read_fits", "kernels.OperandFormats", "calibration.CalibrationResult",
     "calibration.read_operators", "calibration.write_fits", "explanation.own_file", "loadtest.read",
+    "loadtest.own_recording",
     "loadtest.read_workload", "loadtest.recognize", "loadtest.runs", "loadtest.write", "loadtest.Comparison",
     "loadtest.Limits",
     "figures.Figure", "figures.Outcome", "figures.differences", "figures.draw", "figures.find", "figures.is_current",
@@ -539,7 +540,7 @@ CALLS = {
     },
     "hugging_face.from_hf_config": lambda: {"path_or_dict": m().config, "name": "mine"},
     "calibration.errors": lambda: {"table": m().timings},
-    "loadtest.metrics": lambda: {"table": m().requests, "window": 4, "slo": {"ttft": 1}},
+    "loadtest.metrics": lambda: {"table": m().requests, "window": 0.1, "slo": {"ttft": 1}},
     "loadtest.timeline": lambda: {"table": m().requests, "step": 0.5},
     "loadtest.report": lambda: {"ds": m().metrics},
     "loadtest.compare": lambda: {
@@ -549,7 +550,7 @@ CALLS = {
         "users": 2,
         "in_flight": 4,
         "cached_prefix": 0,
-        "window": 4,
+        "window": 0.1,
         "progress": False,
     },
     "loadtest.report_runs": lambda: {"table": m().runs},
@@ -591,6 +592,7 @@ CALLS = {
     },
     "tables.speedups": lambda: {"ds": m().speedup},
     "tables.best_candidates": lambda: {"ds": m().speedup},
+    "tables.timeline_rows": lambda: {"ds": m().both},
     "tables.step_rows": lambda: {"runs": {"a": m().steps}},
     "tables.plan_rows": lambda: {"table": m().plan},
     "tables.Readable": lambda: {"table": m().fidelity, "caption": "a", "index": True},

@@ -240,7 +240,7 @@ def test_columns_that_are_not_read_are_not_held_but_named(tmp_path):
 def test_only_the_first_problems_of_timings_are_kept(tmp_path):
     table = timings.read(save(tmp_path, OWN + b"gemm,1,-1\n" * 250 + b"gemm,1\n" * 250 + b"gemm,1,1\n"))
     told = table.attrs["problems"]
-    assert told[0] == "500 problems, here the first 100"
+    assert told[0] == "500 problems in all"
     assert told[1] == "line 252: 2 fields: expected 3"
     assert len(told) == 101
 
@@ -508,8 +508,8 @@ def warnings_of(tmp_path, content):
 def test_ttfts_in_milliseconds_are_told(tmp_path):
     assert warnings_of(tmp_path, lt.vllm()) == []
     assert warnings_of(tmp_path, lt.vllm(ttfts=[1000.0, 500.0, 0.0])) == [
-        "summary: mean_ttft_ms = 750, but the mean of its records is 7.5e+05 ms: are they seconds?",
-        "summary: duration = 9.5 s, but its records last 1004 s: are their times seconds?",
+        "summary: mean_ttft_ms = 750, but the mean of its records is 750,000 ms: are they seconds?",
+        "summary: duration = 9.5 s, but its records last 1,004 s: are their times seconds?",
     ]
 
 

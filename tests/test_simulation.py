@@ -488,7 +488,7 @@ def test_connections_horizon_and_timeout():
 
 def test_a_prompt_too_long_fails_and_an_output_too_long_is_cut():
     load = trace(sent_s=[0, 0, 0], prompt_tokens=[512, 500, 500], output_tokens=[5, 50, 12])
-    what = "max_model_len = 512 cuts 1 of 3 outputs short: give Server a larger one"
+    what = "max_model_len = 512 cuts 1 of 3 outputs short: a larger one would not"
     with pytest.warns(UserWarning, match=what) as caught:
         frame = simulate(server(), load)
     assert caught[0].filename == __file__

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .kinds import meant_for
 from .options import Entries, FileFormat, check_apart, check_picture, names, own_gpu, own_model, tell
 
 if TYPE_CHECKING:
@@ -120,30 +121,17 @@ def _step(text: str) -> tuple[int, int, int]:
 def _timings(file: str | Path, format: str | None) -> "pd.DataFrame":
     """The kernels of a file; what to run instead where it is another kind of file."""
     from .. import timings
-    from ..loadtest import recognize
 
     try:
-        return timings.read(file, format) if format else timings.read_any(file)
+        with meant_for("explain", Path(file)):
+            return timings.read(file, format) if format else timings.read_any(file)
     except ValueError as error:
-        name = str(file)[-60:]
-        if name == "-":
-            raise
-        try:
-            recognize(Path(file))
-        except ValueError as why:
-            if "a workload" in str(why):
-                raise ValueError(
-                    f"{name}: a workload of requests, not kernels: `workbench simulate` takes it"
-                ) from None
-        else:
-            run = f"workbench loadtest {file}" if len(str(file)) <= 75 else "`workbench loadtest` reads it"
-            raise ValueError(f"{name}: this is a load test: {run}") from None
         begins = re.search(r"not a known timing format, it starts with (.*)\. Known", str(error))
         if not begins:
             raise
         first = f"it starts with {begins[1][:40]}" if len(begins[1]) > 2 else "its first line is empty"
         known = "a trace of PyTorch's profiler, or a CSV of Nsight Compute, Nsight Systems or `workbench timings`"
-        raise ValueError(f"{name}: no kernel timings, {first}: expected {known}") from None
+        raise ValueError(f"{str(file)[-60:]}: no kernel timings, {first}: expected {known}") from None
 
 
 def _as_options(text: str) -> str:

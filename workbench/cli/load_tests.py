@@ -6,31 +6,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import server_options as server
+from .kinds import meant_for
 from .options import (
-    LONG_E2E,
-    LONG_TPOT,
-    LONG_TTFT,
     Entries,
     FileFormat,
     WeightDtype,
     check_apart,
     check_picture,
     interruptible,
+    objectives,
     own_gpu,
     own_model,
-    seconds,
     tell,
     terminal_width,
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..loadtest import Comparison
 
 
 def loadtest(
     file: Annotated[Path, typer.Argument(help="Result of a load test, with its requests.")],
     window: Annotated[
-        float | None, typer.Option(help="Seconds from the first send; default: to the last event.")
+        float | None, typer.Option(help="Until when, seconds from the first send; default: the last event.")
     ] = None,
     slo_ttft: Annotated[str | None, typer.Option(help="Objective for the time to first token, e.g. 500ms.")] = None,
     slo_tpot: Annotated[str | None, typer.Option(help="Objective for the time per output token, e.g. 40ms.")] = None,
@@ -40,13 +40,17 @@ def loadtest(
     run: Annotated[int | None, typer.Option(help="Which run, from 0, of a file that holds several.")] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="Of a CSV, which column is what, e.g. ttft=TTFT_ms:ms; once for each, default unit seconds."),
+        typer.Option(
+            help="Of a CSV, which column is what, e.g. ttft=TTFT_ms:ms; once for each; units s (default), ms, us, ns."
+        ),
     ] = None,
     gpu: Annotated[
         str | None, typer.Option("--gpu", help="Simulate the same requests on this GPU, by name or file, with --model.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model, by name, config.json or its folder.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw measured and simulated over time: PNG, SVG or PDF.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw measured and simulated over time, or a sweep's curve: PNG, SVG or PDF.")
+    ] = None,
     users: Annotated[
         int | None, typer.Option(help="Of a closed loop, each with one request at a time; default: as the sends show.")
     ] = None,
@@ -95,11 +99,19 @@ def loadtest(
         sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
         dequantize_rows=dequantize_rows,
     )  # fmt: skip
-    client = {"users": users, "in_flight": in_flight, "cached_prefix": cached_prefix, "plot": plot, "entries": entries}
+    client: dict[str, Any] = {
+        "users": users,
+        "in_flight": in_flight,
+        "cached_prefix": cached_prefix,
+        "plot": plot,
+        "entries": entries,
+    }
     _check_server(gpu, model, options | {name: value for name, value in client.items() if value is not None})
+    slo = objectives(slo_ttft, slo_tpot, slo_e2e)
     from ..files.reading import given_file
     from ..files.writing import check_output
     from ..loadtest import SUMMARY_FORMATS, compare, metrics, read, recognize, report, write
+    from ..loadtest.comparison import prepared
     from ..loadtest.streams import SeveralRuns
 
     card, entry = own_gpu(gpu, entries) if gpu else None, own_model(model, entries) if model else None
@@ -109,24 +121,22 @@ def loadtest(
     of_one = {"--run": run, "--window": window, "--slo-ttft": slo_ttft, "--slo-tpot": slo_tpot, "--slo-e2e": slo_e2e}
     asked = [name for name, value in of_one.items() if value is not None] + ["--gpu"] * bool(gpu)
     named = _named(column or [])
-    if named is None and (format or recognize(file)) in SUMMARY_FORMATS:
-        _runs(file, format, output, asked, "only a summary, without requests to hold it against")
+    with meant_for("loadtest", file):
+        format = format or (None if named else recognize(file))
+    if format in SUMMARY_FORMATS and named is None:
+        _runs(file, format, output, plot, asked, "only a summary, without requests to hold it against")
         return
     try:
         table = read(file, format, run=run, columns=named)
     except SeveralRuns as several:
-        _runs(file, format, output, asked, f"{several.runs} runs: --run 0 to --run {several.runs - 1} shows one")
+        _runs(file, format, output, plot, asked, f"{several.runs} runs: --run 0 to --run {several.runs - 1} shows one")
         return
-    limits = {
-        name: seconds(f"--slo-{name}", text, most)
-        for name, text, most in (
-            ("ttft", slo_ttft, LONG_TTFT),
-            ("tpot", slo_tpot, LONG_TPOT),
-            ("e2e", slo_e2e, LONG_E2E),
-        )
-    }
-    wanted = {name: limit for name, limit in limits.items() if limit is not None}
-    ds = metrics(table, window=window, slo=wanted or None)
+    ds = metrics(table, window=window, slo=slo)
+    client |= {"window": window, "cached_prefix": cached_prefix or 0}
+    if card and entry:
+        prepared(table, card, entry, client, options)  # refuses what cannot be compared
+    elif plot:
+        raise ValueError("--plot goes with --gpu and --model, the server to simulate, or with several runs")
     if output:
         write(table, output)
     tell(table.attrs["warnings"])
@@ -149,14 +159,19 @@ def loadtest(
 
 def _named(columns: list[str]) -> dict[str, str] | None:
     """What `--column` says, None where nothing."""
+    found = dict[str, str]()
     for text in columns:
-        if "=" not in text:
+        what, sign, name = text.partition("=")
+        if not sign or not name:
             raise ValueError(f"--column {text!r}: expected what it is and its name, e.g. ttft=TTFT_ms:ms")
-    return dict(text.split("=", 1) for text in columns) or None
+        if what in found:
+            raise ValueError(f"--column {text!r}: {what} is {found[what]!r} already: give each once")
+        found[what] = name
+    return found or None
 
 
-def _runs(file: Path, format: str | None, output: Path | None, asked: list[str], what: str) -> None:
-    """Print the runs of a file, and write them where asked to."""
+def _runs(file: Path, format: str | None, output: Path | None, plot: Path | None, asked: list[str], what: str) -> None:
+    """Print the runs of a file, and write and draw them where asked to."""
     from ..files.writing import write_table
     from ..loadtest import report_runs, runs
 
@@ -168,11 +183,13 @@ def _runs(file: Path, format: str | None, output: Path | None, asked: list[str],
     tell(table.attrs["warnings"])
     typer.echo(f"{table.attrs['format']}: {what}{f'; in {output}' if output else ''}")
     typer.echo(report_runs(table))
+    if plot:
+        _draw_runs(table, plot)
 
 
 def _check_server(gpu: str | None, model: str | None, options: dict[str, Any]) -> None:
     """Raise ValueError where a server is named by half, or has options without a name."""
-    if plot := options.get("plot"):
+    if plot := options.pop("plot", None):  # of a sweep without a server
         check_picture(plot)
     if (gpu is None) != (model is None):
         missing, given = ("--model", "--gpu") if model is None else ("--gpu", "--model")
@@ -180,6 +197,26 @@ def _check_server(gpu: str | None, model: str | None, options: dict[str, Any]) -
     if gpu is None and options:
         name = "--" + next(iter(options)).replace("_", "-")
         raise ValueError(f"{name} goes with --gpu and --model, the server to simulate")
+
+
+def _draw_runs(table: "pd.DataFrame", path: Path) -> None:
+    """Latency over throughput of a sweep, written whole."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from .. import plots
+    from ..files.writing import write_chart
+    from ..plots.load_curves import OVER
+
+    latencies = [name for name in table if str(name).endswith(("_p50", "_mean"))]
+    known = table[latencies].notna()
+    statistic = "p50" if known.filter(like="_p50").any(axis=None) else "mean"
+    drawn = known.filter(like=f"_{statistic}").any(axis=1)
+    over = next((name for name in OVER if (np.isfinite(table[name]) & drawn).any()), "finished_rate")
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    plots.load_curve(table, figure.subplots(), over=over, statistic=statistic)
+    write_chart(figure, path)
+    typer.echo(path)
 
 
 def _draw(found: "Comparison", path: Path) -> None:

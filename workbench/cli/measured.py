@@ -5,10 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..common.errors import unknown
+from ..files.reading import given_file
+from .kinds import meant_for
 from .options import FileFormat, check_apart, check_picture, tell
 
 if TYPE_CHECKING:
     from ..calibration import CalibrationResult
+
+
+FITS = (".yaml", ".yml")  # what a file of fits ends with
 
 
 def calibrate(
@@ -42,6 +48,9 @@ def calibrate(
         raise ValueError(
             "--gpu, --measured-on and --plot are of one GPU's timings: leave them out with --catalog or --judge"
         )
+    endings = (".csv",) if judge else FITS
+    if output and output.suffix not in endings:
+        raise unknown("file suffix of --output", output.suffix, endings)
     if catalog or judge:
         _whole_catalog(file, source or file.name, catalog, output)
         return
@@ -52,7 +61,8 @@ def calibrate(
     if gpu is None:
         raise ValueError("--gpu is missing: the id of the GPU that was measured; or --catalog, or --judge")
     card = find_gpu(gpu)
-    table = timings.read(file)
+    with meant_for("calibrate", file := given_file(file)):
+        table = timings.read(file)
     tell(table.attrs["problems"])
     table = calibration.of_one_gpu(table, measured_on)
     rows = calibration.usable(table)
@@ -132,7 +142,8 @@ def timings(
     from ..measure.columns import SIZES
     from ..timings import read, write
 
-    table = read(file, format, gpu=gpu)
+    with meant_for("timings", file := given_file(file)):
+        table = read(file, format, gpu=gpu)
     if output:
         write(table, output)
     tell(table.attrs["problems"])

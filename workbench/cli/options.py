@@ -11,6 +11,7 @@ import typer
 
 from ..common.machine import cores
 from ..ending import end_interrupted, was_interrupted
+from ..files.reading import MAX_PROBLEMS
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -142,6 +143,16 @@ def seconds(option: str, given: str | None, most: float) -> float | None:
     return float(number) * UNITS[unit]
 
 
+def objectives(ttft: str | None, tpot: str | None, e2e: str | None = None) -> dict[str, float] | None:
+    """The objectives of `--slo-ttft`, `--slo-tpot` and `--slo-e2e` [s]; None without any."""
+    given = (("ttft", ttft, LONG_TTFT), ("tpot", tpot, LONG_TPOT), ("e2e", e2e, LONG_E2E))
+    limits = {name: seconds(f"--slo-{name}", text, most) for name, text, most in given}
+    for name, limit in limits.items():
+        if limit == 0:
+            raise ValueError(f"--slo-{name} 0: expected a time above 0, e.g. 40ms")
+    return {name: limit for name, limit in limits.items() if limit is not None} or None
+
+
 def terminal_width() -> int:
     """Columns of the terminal, 80 at least [1]."""
     return max(shutil.get_terminal_size().columns, 80)
@@ -174,7 +185,9 @@ def tell(problems: list[str]) -> None:
     """What is wrong with a file or its rows, the first ten lines."""
     for problem in problems[:10]:
         typer.echo(f"workbench: {problem}", err=True)
-    if len(problems) > 10:
+    if len(problems) > MAX_PROBLEMS:  # of more than these not every one is kept
+        typer.echo("workbench: and more", err=True)
+    elif len(problems) > 10:
         typer.echo(f"workbench: and {len(problems) - 10} more", err=True)
 
 

@@ -1,22 +1,23 @@
 """Commands on one server: what it does for a batch, and what the requests of a workload see of it."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..files.reading import given_file
 from . import server_options as server
+from .kinds import meant_for
 from .options import (
-    LONG_TPOT,
-    LONG_TTFT,
     Entries,
     WeightDtype,
     integers,
+    objectives,
     own_gpu,
     own_gpus,
     own_model,
     prices,
-    seconds,
     tell,
     terminal_width,
 )
@@ -93,7 +94,10 @@ def simulate(
     gpu: Annotated[str, typer.Option("--gpu", help="GPU, by name or file.")],
     rate: Annotated[float | None, typer.Option(help="Requests a second.")] = None,
     users: Annotated[int | None, typer.Option(help="Users, each with one request at a time.")] = None,
-    trace: Annotated[Path | None, typer.Option(help="A recorded load test, whose requests are sent again.")] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="A load test, or a workload of Azure, BurstGPT, Mooncake or Vidur, to send again."),
+    ] = None,
     arrivals: Annotated[str | None, typer.Option(help="With --rate: 'poisson', the default, or 'bursty'.")] = None,
     prompt: Annotated[int | None, typer.Option(min=1, help="Prompt of a request [token].")] = None,
     output: Annotated[int | None, typer.Option("--output-tokens", min=1, help="Output of a request [token].")] = None,
@@ -145,10 +149,7 @@ def simulate(
         sequence_overhead=sequence_overhead, gemm_efficiency=gemm_efficiency, gemm_rows=gemm_rows,
         dequantize_rows=dequantize_rows,
     )  # fmt: skip
-    limits = {
-        "ttft": seconds("--slo-ttft", slo_ttft, LONG_TTFT),
-        "tpot": seconds("--slo-tpot", slo_tpot, LONG_TPOT),
-    }
+    slo = objectives(slo_ttft, slo_tpot)
     if file:
         check_output(file)
     load = _load(rate, users, trace, arrivals, prompt, output, requests, cached_prefix, seed)
@@ -156,7 +157,8 @@ def simulate(
     replica = simulation.Server(
         own_gpu(gpu, entries), own_model(model, entries), tp=tp, max_model_len=longest, kv_tokens="fit", **options
     )
-    table = simulation.simulate(replica, load, progress=True)
+    with warnings.catch_warnings(action="ignore"):  # told below
+        table = simulation.simulate(replica, load, progress=True)
     if file and file.suffix == ".csv":
         loadtest.write(table, file)
     elif file:
@@ -165,7 +167,7 @@ def simulate(
     assumed = joined([memory.assumed(replica), *beyond_context(replica.model, longest), host_assumed(replica)])
     typer.echo(f"{replica.model.id} on {replica.gpu.id}: {replica.formats}.")
     typer.echo(f"{len(table):,} requests (simulated){f' in {file}' if file else ''}")
-    typer.echo(loadtest.report(loadtest.metrics(table, slo={n: t for n, t in limits.items() if t} or None)))
+    typer.echo(loadtest.report(loadtest.metrics(table, slo=slo)))
     counts = table.attrs["engine"]
     typer.echo(f"engine      {counts['steps']:>8,} steps, busy {100 * counts['busy'] / counts['duration']:.1f} %;"
                f" {counts['preemptions']:,} preemptions;"
@@ -192,7 +194,8 @@ def _load(
         }  # fmt: skip
         if wrong := [name for name, value in taken.items() if value is not None]:
             raise ValueError(f"{wrong[0]} goes with --rate or --users: a trace has its own")
-        return server.recorded(trace)
+        with meant_for("simulate", trace := given_file(trace)):
+            return server.recorded(trace)
     for name, tokens in (("--prompt", prompt), ("--output-tokens", output)):
         if tokens is None:
             raise ValueError(f"{name} is missing: tokens of a request, or give --trace FILE")

@@ -8,7 +8,7 @@ from .claims import RUN_COLUMNS
 from .comparison import Comparison, compare
 from .limits import LIMIT_WORDS, Limits
 from .printing import report, report_runs
-from .reading import LOAD_TEST_FORMATS, read, recognize, write
+from .reading import LOAD_TEST_FORMATS, own_recording, read, recognize, write
 from .recorded import WORKLOAD_FORMATS, read_workload
 from .rows import REQUEST_COLUMNS, STATUSES
 from .summaries import SUMMARY_FORMATS
@@ -28,6 +28,7 @@ __all__ = [
     "Limits",
     "compare",
     "metrics",
+    "own_recording",
     "read",
     "read_workload",
     "recognize",

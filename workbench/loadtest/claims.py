@@ -35,6 +35,11 @@ LATENCY = re.compile(r"(mean|median|avg|p\d{1,2})_(ttft|tpot|itl|e2el|e2e_latenc
 LATENCY_NAMES = {"e2el": "e2e", "e2e_latency": "e2e"}
 
 
+def significant(value: float) -> str:
+    """A number with four digits, and in full where it has more before the point; infinity as inf."""
+    return f"{float(f'{value:.4g}'):,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:,.4g}"
+
+
 def statistic_name(name: str) -> str:
     """A statistic as it is called here: the median is p50."""
     return {"median": "p50", "avg": "mean", "average": "mean"}.get(name, name)
@@ -63,6 +68,8 @@ COUNTS = {
 }  # fmt: skip
 #: How far apart a rate, a latency and a mean may be before that is told [1].
 OFF, LATENCY_OFF, MEAN_OFF = 0.02, 0.05, 0.01
+#: A run is told to be shorter or longer than its records by these, and in `_durations` by seconds besides [1].
+SHORTER, LONGER = 0.95, 1.5
 WRONG_UNIT = 300.0  # from here on a ratio is taken for that of seconds to milliseconds
 
 
@@ -76,6 +83,12 @@ def spans_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
     if "ttft_s" in table:
         ttft, e2e = (table[name].to_numpy(dtype=float, na_value=np.nan) for name in ("ttft_s", "e2e_s"))
     return {"ttft": ttft, "tpot": (e2e - ttft) / np.where(output > 1, output - 1, np.nan), "e2e": e2e}
+
+
+def _is_closed(claims: Mapping[str, Said]) -> bool:
+    """Whether a run has a number of requests open all the time."""
+    asked = {claim.column: claim.value for claim in claims.values()}
+    return asked.get("concurrency", 0) >= 1 and not np.isfinite(asked.get("asked_rate", np.inf))
 
 
 def contradictions(table: pd.DataFrame, claims: Mapping[str, Said], itl: Mapping[str, Any] | None = None) -> list[str]:
@@ -99,6 +112,14 @@ def contradictions(table: pd.DataFrame, claims: Mapping[str, Said], itl: Mapping
     spans = {name: values[finished & ~np.isnan(values)] for name, values in spans_of(table).items()}
     lines = [*_counts(table, claims), *_latencies(spans, claims, itl)]
     return [*lines, *_durations(table, claims), *_rates(table, claims)]
+
+
+def shortest_run(table: pd.DataFrame, claims: Mapping[str, Said]) -> float:
+    """What a run takes at least, where nothing says when requests were sent: the longest, or all by the cap [s]."""
+    spans = spans_of(table)
+    spent = np.nan_to_num(np.fmax(spans["ttft"], spans["e2e"]))
+    cap = next((claim.value for claim in claims.values() if claim.column == "concurrency" and claim.value >= 1), np.inf)
+    return float(max(spent.max(initial=0.0), spent.sum() / cap))
 
 
 def _counts(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
@@ -148,19 +169,26 @@ def _latencies(spans: Mapping[str, np.ndarray], claims: Mapping[str, Said], itl:
         unit = "ms" if scale != 1 else "s"
         what = "mean" if statistic == "mean" else statistic
         asked = ": are they seconds?" if max(value, 1e-12) * WRONG_UNIT < low else ""
-        lines.append(
-            f"summary: {name} = {value / scale:.4g}, but the {what} of its records is {ours / scale:.4g} {unit}{asked}"
-        )
+        said, own = significant(value / scale), significant(ours / scale)
+        lines.append(f"summary: {name} = {said}, but the {what} of its records is {own} {unit}{asked}")
     return lines
 
 
 def _durations(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
-    run = _last(table)
-    return [
-        f"summary: {name} = {value:.4g} s, but its records last {run:.4g} s: are their times seconds?"
-        for name, (column, value, _) in claims.items()
-        if column == "duration_s" and run > 1.5 * value + 1
-    ]
+    run, lines = _last(table), []
+    for name, (column, value, _) in claims.items():
+        if column != "duration_s":
+            continue
+        said = f"summary: {name} = {significant(value)} s, but its records"
+        if run > 1.5 * value + 1:
+            lines.append(f"{said} last {significant(run)} s: are their times seconds?")
+        elif value > LONGER * run + 10:
+            lines.append(f"{said} last {significant(run)} s: rates here are over the latter")
+        elif np.isnan(run) and value < SHORTER * (least := shortest_run(table, claims)):
+            lines.append(f"{said} take {significant(least)} s at least: rates are unknown")
+        elif np.isnan(run) and _is_closed(claims) and value > LONGER * least + 10:
+            lines.append(f"{said} take about {significant(least)} s, as many at a time as it says: rates are too low")
+    return lines
 
 
 def _rates(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
@@ -173,8 +201,8 @@ def _rates(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
         "output_token_rate": sums["output"], "total_token_rate": sums["prompt"] + sums["output"],
     }  # fmt: skip
     n, sending, run = len(table), float(table.sent_s.max()), _last(table)
-    said = [claim.value for claim in claims.values() if claim.column == "duration_s"]
-    durations = [seconds for seconds in said or [sending, run] if seconds > 0]
+    own = [claim.value for claim in claims.values() if claim.column == "duration_s"]
+    durations = [seconds for seconds in own or [sending, run] if seconds > 0]
     lines = []
     for name, (column, value, _) in claims.items():
         if column not in have or not durations or np.isnan(have[column]):
@@ -183,12 +211,13 @@ def _rates(table: pd.DataFrame, claims: Mapping[str, Said]) -> list[str]:
         off = MEAN_OFF if column == "finished_rate" and not name.startswith("metrics.requests_per") else OFF
         if any(abs(value - rate) <= off * rate for rate in rates):
             continue
+        said = f"summary: {name} = {significant(value)} per second"
         if column == "finished_rate":
             sent = sending > 0 and abs(value - n / sending) <= off * value
             meaning = " is the rate at which requests were sent;" if sent else ", but"
-            lines.append(f"summary: {name} = {value:.4g} per second{meaning} {rates[-1]:.4g} per second finished")
+            lines.append(f"{said}{meaning} {significant(rates[-1])} per second finished")
         else:
-            lines.append(f"summary: {name} = {value:,.4g} per second, but its records make {rates[-1]:,.4g} per second")
+            lines.append(f"{said}, but its records make {significant(rates[-1])} per second")
     return lines
 
 

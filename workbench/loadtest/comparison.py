@@ -1,5 +1,6 @@
 """A recorded load test beside the same requests through a simulated server: both, what limits it, what would help."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,13 @@ from ..simulation.client import simulate
 from .changes import most_changes, remedies
 from .limits import Limits, find_limits
 from .reading import read
-from .recordings import Recording, recording
+from .recordings import Recording, recording, running_peak
 from .replays import MOST_GAPS, Replays, as_recorded, by_sequence, gaps
-from .settings import fit_server, fixed_settings, is_told
-from .summary import metrics, timeline
+from .sends import is_relative
+from .settings import SETTING_BOUNDS, fit_server, fixed_settings, is_told
+from .summary import measures, metrics, timeline
 from .variables import LOAD_TEST_VARIABLES
-from .wording import limits_paragraph, settings_text, side_by_side_text
+from .wording import limits_paragraph, settings_text, side_by_side_rows, side_by_side_text
 
 #: Simulations of a comparison, about: what its bar counts to [1].
 SIMULATIONS = 60 + most_changes()
@@ -77,6 +79,10 @@ class Comparison:
         """What limits the server, by which evidence, and the changes that would help most, in one paragraph."""
         return limits_paragraph(self.limits, self.changes)
 
+    def side_by_side(self) -> pd.DataFrame:
+        """Metrics of both, a row each, latencies in ms; NaN where unknown."""
+        return side_by_side_rows(self.metrics)
+
     def report(self) -> str:
         """Both side by side, the settings, the paragraph and the notes, as text."""
         notes = [f"note: {note}" for note in self.notes]
@@ -91,7 +97,7 @@ def compare(
     users: int | None = None,
     in_flight: int | None = None,
     cached_prefix: int = 0,
-    window: float | tuple[float, float] | None = None,
+    window: float | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Comparison:
@@ -109,8 +115,8 @@ def compare(
         Requests that the client has open at once, the others waiting at it, their clock running [1].
     cached_prefix : int
         Tokens of every prompt that the server's prefix cache has [token].
-    window : float or tuple of float, optional
-        Of the metrics, as for `metrics` [s].
+    window : float, optional
+        Compare the test until then, from the first send [s]: what came later counts as not ended. None: all of it.
     progress : bool
         Show a bar on the terminal.
     **options
@@ -125,38 +131,59 @@ def compare(
     Raises
     ------
     ValueError
-        For what `read` and `Server` refuse, an unknown setting, and a load test without any known prompt or output.
+        For what `read`, `metrics` and `Server` refuse, an unknown setting, and a load test without any known prompt or
+        output, or without what its client did.
 
     Notes
     -----
     What is simulated many times (fits, limits, changes) is the first 2,000 requests. Deterministic.
     """
-    check_libraries("scipy")
-    users, in_flight = (
-        None if value is None else whole_number(name, value)
-        for name, value in (("users", users), ("in_flight", in_flight))
-    )
-    cached = whole_number("cached_prefix", cached_prefix, low=0)
     bar = one_of("progress", progress, (True, False))
-    _check_settings(options)
-    if not isinstance(load_test, str | Path | pd.DataFrame):
-        raise ValueError(f"load_test = {shown(load_test)}: expected a file, or a table of requests")
-    table = load_test if isinstance(load_test, pd.DataFrame) else read(load_test)
-    metrics(table, window=window)  # refuses what is no table of requests, and a window without any
-    recorded = recording(table, users=users, in_flight=in_flight, cached_prefix=cached)
-    longest = int((recorded.workload.prompt_tokens + recorded.workload.output_tokens).max())
+    client = {"users": users, "in_flight": in_flight, "cached_prefix": cached_prefix, "window": window}
+    table, recorded, known = prepared(load_test, gpu, model, client, options)
     with progress_bar("simulations", show=bar) as move:
         replays = Replays(recorded.first(), _ticking(move))
-        server, fitted = fit_server(replays, fixed_settings(gpu, model, {"max_model_len": longest} | options))
+        server, fitted = fit_server(replays, known)
         found = replays.run(server)
         other = None if is_told(fitted) else replays.run(by_sequence(found))
         limits = find_limits(replays, found, other)
         changes = remedies(replays, found, other, faster=limits.keeps_up)
     simulated = _simulated(recorded, server, progress=bar)
-    both = {"measured": recorded.table, "simulated": simulated}
-    ds = _beside([metrics(each, window=window) for each in both.values()], both)
+    both = {"measured": table, "simulated": simulated}
+    ds = _beside([measures(each, window=window) for each in both.values()], both)
     notes = (*_notes(recorded, server, ds, options), *simulated.attrs["warnings"])
-    return Comparison(recorded.table, simulated, server, fitted, ds, _timelines(both), limits, changes, notes)
+    times = _timelines(both | {"measured": recorded.table})
+    return Comparison(table, simulated, server, fitted, ds, times, limits, changes, notes)
+
+
+def prepared(
+    load_test: str | Path | pd.DataFrame, gpu: str | GPU, model: str | Model, client: dict[str, Any],
+    options: dict[str, Any],
+) -> tuple[pd.DataFrame, Recording, dict[str, Any]]:  # fmt: skip
+    """The requests that `compare` compares, as they are sent again, and what is known of the server.
+
+    Raises ValueError, before anything is simulated, for what cannot be compared; arguments are those of `compare`.
+    """
+    check_libraries("scipy")
+    users, in_flight = (
+        None if client.get(name) is None else whole_number(name, client[name]) for name in ("users", "in_flight")
+    )
+    cached = whole_number("cached_prefix", client.get("cached_prefix", 0), low=0)
+    _check_settings(options)
+    if not isinstance(load_test, str | Path | pd.DataFrame):
+        raise ValueError(f"load_test = {shown(load_test)}: expected a file, or a table of requests")
+    table = load_test if isinstance(load_test, pd.DataFrame) else read(load_test)
+    window = client.get("window")
+    metrics(table, window=window)  # refuses what is no table of requests, and a window without any
+    if isinstance(window, tuple | list):
+        raise ValueError(f"window = {shown(window)}: a comparison begins with the first send: expected its end")
+    recorded = recording(table, users=users, in_flight=in_flight, cached_prefix=cached, window=window)
+    load = recorded.workload
+    longest, prompt = int((load.prompt_tokens + load.output_tokens).max()), int(load.prompt_tokens.min())
+    known = fixed_settings(gpu, model, {"max_model_len": longest} | options)
+    if (most := known["max_model_len"]) <= prompt:
+        raise ValueError(f"max_model_len = {most:,}: no request fits, as the shortest prompt has {prompt:,} tokens")
+    return table if is_relative(table) else recorded.table, recorded, known
 
 
 def _check_settings(settings: dict[str, Any]) -> None:
@@ -185,9 +212,10 @@ def _simulated(recorded: Recording, server: Server, *, progress: bool) -> pd.Dat
     counted = server.draft is None and load.output_tokens.sum() <= MOST_GAPS
     own = recorded.table.attrs.get("itl") or {"count": []}
     wanted = bool(counted and len(own["count"]))
-    table = simulate(
-        server, load, in_flight=recorded.in_flight, horizon=recorded.horizon, progress=progress, steps=wanted
-    )
+    with warnings.catch_warnings(action="ignore"):  # they are among the notes
+        table = simulate(
+            server, load, in_flight=recorded.in_flight, horizon=recorded.horizon, progress=progress, steps=wanted
+        )
     simulated = as_recorded(table, recorded.table)
     simulated.attrs = {name: value for name, value in table.attrs.items() if name != "steps"}
     simulated.attrs |= {"itl": gaps(table)} if wanted else {}
@@ -227,10 +255,14 @@ def _notes(recorded: Recording, server: Server, ds: xr.Dataset, given: dict[str,
         notes.append(f"the simulated server makes {simulated / measured:.2f} times the finished requests' tokens")
     running, alone = (float(ds.mean_running.sel(source=name)) for name in ("measured", "simulated"))
     held_up = float(ds.mean_waiting.sel(source="measured")) > 1 and alone > APART * running > 0
+    fixed = [name for name in SETTING_BOUNDS if name in given]
     if held_up and not recorded.workload.concurrency:
+        other = f", or {' and '.join(fixed)} as given {'is' if len(fixed) < 2 else 'are'} not its own" if fixed else ""
         notes.append(
             f"{running:.1f} requests ran on average while others waited, {alone:.1f} simulated: the server may have"
-            " had requests that are not in the file"
+            f" had requests that are not in the file{other}"
         )
+    if "max_num_seqs" in given and (peak := running_peak(recorded.table)) > server.max_num_seqs:
+        notes.append(f"max_num_seqs = {server.max_num_seqs:,} as given, but {peak:,} requests ran at a time")
     assumed = joined([memory.assumed(server), *beyond_context(server.model, server.max_model_len)])
     return (*notes, assumed) if assumed else tuple(notes)

@@ -28,6 +28,8 @@ LIMIT_WORDS = {
 }
 #: Of these, those that let in no more requests or tokens.
 ADMITTING = ("client", "sequence cap", "kv cache", "prefill budget")
+#: The share of a test that its sending takes, at least, where the server keeps up [1].
+IN_TIME = 0.9
 #: Times as many tokens that twice of something must bring to be the limit; the share of the steps' time that what is
 #: named makes up together; and how full a cache or a cap is to matter [1].
 GAINS, MOST_TIME, FULL = 1.2, 2 / 3, 0.95
@@ -81,7 +83,8 @@ def find_limits(replays: Replays, found: Replayed, other: Replayed | None = None
     -----
     What lets requests in comes first: where twice the load, the cap, the cache or the budget brings at least `GAINS`
     times the tokens, the one that brings most is the limit, or the two that do it only together. Else as many run as
-    pays, and the limit is what most of the steps' time goes to. A limit that is not reached is not simulated.
+    pays, and the limit is what most of the steps' time goes to. A limit that is not reached is not simulated. A server
+    that ends an open loop's requests as they come keeps up (`IN_TIME`), however little it has left to give.
     """
     shares = step_shares(found)
     busy = found.counts["busy"] / found.counts["duration"]
@@ -93,6 +96,8 @@ def find_limits(replays: Replays, found: Replayed, other: Replayed | None = None
     gains = {name: gain(name) if name in reached else 1.0 for name in ADMITTING}
     most = max(gains, key=lambda name: gains[name])
     names: tuple[str, ...] = (most,) if gains[most] >= GAINS else ()
+    if not names and _kept_up(replays, found):
+        names = ("client",)
     if not names:
         pairs = {pair: gain(*pair) for pair in combinations(reached, 2)}
         together = max(pairs, key=lambda pair: pairs[pair], default=())
@@ -101,8 +106,19 @@ def find_limits(replays: Replays, found: Replayed, other: Replayed | None = None
         names = _most_of_the_time(shares)
     gains |= {name: 1 / (1 - busy * share / 2) for name, share in shares.items()}
     seen = _seen(found)
+    if gains["client"] < GAINS and names == ("client",):
+        seen["client"] = f"all that was sent has ended with the sending, and {seen['client']}"
     rows = [(name, 100 * shares.get(name, np.nan), gains[name], seen.get(name, "")) for name in LIMIT_WORDS]
     return Limits(names, pd.DataFrame(rows, columns=["limit", "share", "gain", "seen"]))
+
+
+def _kept_up(replays: Replays, found: Replayed) -> bool:
+    """Whether a server ends an open loop's requests as fast as they come, and more run than wait."""
+    table, counts = found.table, found.counts
+    if replays.recorded.workload.concurrency or (table.status == "unfinished").any():
+        return False
+    queued = counts["mean_in_system"] - counts["mean_running"]
+    return bool(table.sent_s.max() >= IN_TIME * counts["duration"] and queued <= counts["mean_running"])
 
 
 def _most_of_the_time(shares: dict[str, float]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from ..files.formulas import as_given
 from ..files.json_streams import json_events, value_at, values_of
 from ..files.reading import check_unique_columns, csv_rows, open_text
-from .claims import SUMMARY_FIELDS, claim_of
+from .claims import LONGER, SUMMARY_FIELDS, claim_of, significant
 from .rows import Rows, Said, check_status, number
 from .streams import check_run, rate_label
 
@@ -32,7 +32,7 @@ def read_csv(path: Path, run: int | None = None) -> Rows:
     ]
     for name in names[:3]:
         if name not in columns:
-            raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(map(repr, columns))[:200]}")
+            raise ValueError(f"{path}: no column {name!r}; its columns: {', '.join(map(repr, columns))[:100]}")
     check_unique_columns(path, columns, {*names, "status", "error"})
     places = [columns.index(name) if name in columns else None for name in (*names, "status", "error")]
     rows.relative = {"ttft_s", "e2e_s"} <= {*columns}  # as `write` has requests that do not say when they were sent
@@ -145,14 +145,11 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
         rows.claims["request_rate"] = Said(SUMMARY_FIELDS["request_rate"], inf)
     if not n:
         return rows
+    at_once = False
     if not arrays["start_times"]:
-        rows.relative = asked.get("request_rate") != inf or asked.get("max_concurrency") is not None
+        at_once = asked.get("request_rate") == inf and asked.get("max_concurrency") is None
+        rows.relative = not at_once
         arrays["start_times"] = [0.0] * n
-        rows.notes.append(
-            "no start_times: latencies are known, when requests were sent and the queue over time are not"
-            if rows.relative
-            else "no start_times: requests are taken to be sent all at once, as request_rate = inf says"
-        )
     if not arrays["latencies"] and not decoding:
         rows.notes.append("no itls: when requests ended is unknown, all that did not fail count as unfinished")
     for name, values in {**arrays, "itls": decoding}.items():
@@ -164,7 +161,26 @@ def read_vllm(path: Path, run: int | None = None) -> Rows:
         if latency is None and decoding and isinstance(ttft, int | float):
             latency = ttft + decoding[i]
         _add_vllm(rows, i, sent, ttft, latency, prompt, output, error)
+    if at_once and (longer := _longer(rows)):
+        rows.relative = True
+        rows.notes.insert(0, f"no start_times: {longer}, so that requests were not sent all at once: when is unknown")
+    elif at_once or rows.relative:
+        rows.notes.insert(
+            0,
+            "no start_times: latencies are known, when requests were sent and the queue over time are not"
+            if rows.relative
+            else "no start_times: requests are taken to be sent all at once, as request_rate = inf says",
+        )
     return rows
+
+
+def _longer(rows: Rows) -> str:
+    """In words, a duration that is much longer than the longest request; "" where there is none."""
+    said = [claim.value for claim in rows.claims.values() if claim.column == "duration_s"]
+    longest = rows.longest
+    if not said or not said[0] > LONGER * longest + 1:
+        return ""
+    return f"duration = {significant(said[0])} s is longer than every request ({significant(longest)} s)"
 
 
 def _check_gaps(rows: Rows, gaps: Sequence[float], lengths: list[Any]) -> None:

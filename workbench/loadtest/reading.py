@@ -10,20 +10,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..common.errors import unknown
+from ..common.errors import LINE, unknown
+from ..common.project import DATA
 from ..files.formulas import inert_table
 from ..files.json_streams import json_events
 from ..files.reading import given_file, open_text
 from ..files.writing import whole
 from . import guidellm, more_readers, nvidia, readers
-from .claims import contradictions
+from .claims import SHORTER, contradictions, shortest_run
 from .recorded import workload_format
 from .rows import REQUEST_COLUMNS, Rows
-from .summaries import SUMMARY_MARKS, WITH_REQUESTS
+from .summaries import SGLANG_KEYS, SUMMARY_MARKS, WITH_REQUESTS
 
 #: The reader of each format of requests.
 LOAD_TEST_FORMATS: dict[str, Callable[[Path, int | None], Rows]] = {
     "csv": readers.read_csv, "varcas": readers.read_varcas, "vllm": readers.read_vllm,
+    "sglang": readers.read_vllm,
     "vllm-requests": readers.read_vllm_requests, "guidellm": guidellm.read_guidellm,
     "guidellm-yaml": guidellm.read_guidellm_yaml, "aiperf": nvidia.read_aiperf,
     "genai-perf": nvidia.read_genai_perf, "llmperf-requests": more_readers.read_llmperf_requests,
@@ -39,6 +41,14 @@ LOAD_TEST_MARKS = {
     ("item", "intertoken_latency"): "trtllm-requests",
 }  # fmt: skip
 
+#: What the client was asked for, of a file that does not say when it sent.
+ASKED_FOR = ("asked_rate", "concurrency")
+#: Whose results are read.
+TOOLS = (
+    "varcas, vLLM, SGLang, GuideLLM, AIPerf, GenAI-Perf, llmperf, inference-perf, trtllm-bench, llama-bench,"
+    " InferenceX, CSV"
+)
+MOST_SHOWN = 32  # characters of what is not known
 HEAD = 100_000  # a CSV's comments and header are among them
 MOST_KEYS = 1000  # of a document that are looked at
 
@@ -78,6 +88,7 @@ def read(
         - itl, inter-token latencies where the file has them: ascending ``seconds`` [s], to 0.05 %, and a ``count`` [1]
           of each
         - duration_s, the run's by the file [s], where it says that; sampled, where its requests are a sample
+        - asked_rate [1/s] and concurrency [1] that the client was asked for, of a file without times of its sends
 
     Raises
     ------
@@ -92,10 +103,34 @@ def read(
     format = format or recognize(path)
     rows = LOAD_TEST_FORMATS[format](path, run) if format in LOAD_TEST_FORMATS else None
     if rows is None or (rows.claims and not rows.seen):
-        instead = WITH_REQUESTS.get(format if rows is None else "vllm-summary" if format == "vllm" else "", "")
-        instead = f"; or {instead}" if instead else ""
-        raise ValueError(f"{path}: only a summary, without requests: loadtest.runs reads it{instead}")
+        instead = WITH_REQUESTS.get(format if rows is None else f"{format}-summary", "")
+        instead = f"; for requests {instead}" if instead else ""
+        raise ValueError(f"{path}: only a summary, without requests: its runs alone can be read{instead}")
     return table_of(rows, format)
+
+
+def own_recording(file: str | Path) -> Path:
+    """The file of one of the project's own recordings, by its name; any other that there is as it is given.
+
+    Parameters
+    ----------
+    file : str or Path
+        A path, or the name of a load test that the package has.
+
+    Returns
+    -------
+    Path
+        The file to read.
+
+    Raises
+    ------
+    ValueError
+        Where there is neither.
+    """
+    known = {each.name.removesuffix(".csv"): str(each) for each in (DATA / "load_tests").iterdir()}
+    if str(file) not in known and not (str(file) and Path(file).exists()):
+        raise unknown("load-test file, or recording,", str(file), known)
+    return Path(known.get(str(file), str(file)))
 
 
 def table_of(rows: Rows, format: str) -> pd.DataFrame:
@@ -108,8 +143,10 @@ def table_of(rows: Rows, format: str) -> pd.DataFrame:
         warnings.insert(0, f"{rows.unusable} of {rows.unusable + len(rows)} records could not be used")
     table.attrs = {"source": str(rows.path), "format": format, "warnings": warnings, "itl": itl}
     said = [claim.value for claim in rows.claims.values() if claim.column == "duration_s" and claim.value > 0]
-    if said:
+    if said and not (rows.relative and said[0] < SHORTER * shortest_run(table, rows.claims)):
         table.attrs["duration_s"] = said[0]
+    if rows.relative:
+        table.attrs.update({claim.column: claim.value for claim in rows.claims.values() if claim.column in ASKED_FOR})
     if rows.whole:
         table.attrs["sampled"] = True
     return table
@@ -136,15 +173,18 @@ def recognize(path: Path) -> str:
     path = given_file(path)
     with open_text(path) as text:
         head = text.read(HEAD)
+    if not head.strip():
+        raise ValueError(f"{path}: no load test: it is empty")
     start = next((line.strip() for line in head.splitlines() if line.strip() and not line.startswith("#")), "")
     if workload := workload_format(path):
-        raise ValueError(f"{path}: a workload ({workload}), without results: loadtest.read_workload reads it")
+        raise ValueError(f"{path}: a workload ({workload}), without results: workbench simulate --trace FILE")
     if not start.startswith(("{", "[")):
         return _text_format(path, head, start)
     keys: list[str] = []
     for prefix, event, value in json_events(path):
         if event == "map_key" and (prefix, value) in LOAD_TEST_MARKS:
-            return LOAD_TEST_MARKS[prefix, value]
+            format = LOAD_TEST_MARKS[prefix, value]
+            return "sglang" if format == "vllm" and SGLANG_KEYS & {*keys} else format
         if event == "map_key" and prefix in ("", "item") and len(keys) < MOST_KEYS:
             keys.append(value[:80])
         if event == "end_map" and prefix in ("", "item"):
@@ -155,8 +195,12 @@ def recognize(path: Path) -> str:
             return format
     if "input_config" in keys and nested:
         return "aiperf-summary"
-    what = f"its keys: {', '.join(map(repr, keys))[:80]}" if keys else f"it holds {start[:20]!r}: no object with keys"
-    raise ValueError(f"{path}: not a known load test, {what}. Known: {', '.join(LOAD_TEST_FORMATS)}.")
+    raise _not_known(path, f"its keys {', '.join(map(repr, keys))}" if keys else f"it holds {start!r}, no keys")
+
+
+def _not_known(path: Path, what: str) -> ValueError:
+    """The error for a file of no known tool, in a line that has room for some of what it is."""
+    return ValueError(f"{path}: no load test: {what[:MOST_SHOWN]}. Known: {TOOLS}.")
 
 
 def _text_format(path: Path, head: str, start: str) -> str:
@@ -168,14 +212,17 @@ def _text_format(path: Path, head: str, start: str) -> str:
         return "llama-bench"
     if "Run Info" in cells or any(cell.startswith("Successful ") for cell in cells):
         return "guidellm-csv"
-    if any(line.startswith("benchmarks:") for line in head.splitlines()):
+    lines = head.splitlines()
+    if any(line.startswith("benchmarks:") for line in lines):
         return "guidellm-yaml"
+    if any(line.startswith("|") and {"test", "t/s"} <= {cell.strip() for cell in line.split("|")} for line in lines):
+        raise ValueError(f"{path}: llama-bench's table for readers: run it with `-o json`, jsonl or csv")
     if start.startswith("version https://git-lfs"):
         raise ValueError(f"{path}: a pointer of Git LFS, not the data itself: run `git lfs pull` in its repository")
-    hint = "; columns= (--column ttft=NAME) says what those of a CSV are" if len(cells) > 2 else ""
-    raise ValueError(
-        f"{path}: not a known load test, it starts with {start[:60]!r}. Known: {', '.join(LOAD_TEST_FORMATS)}.{hint}"
-    )
+    if len(cells) > 2:
+        what = f"{path}: a CSV of unknown columns: say which is what, --column ttft=NAME:ms (columns=): "
+        raise ValueError(what + ", ".join(cells)[: max(LINE - len(what), MOST_SHOWN)])
+    raise _not_known(path, f"it starts with {start!r}")
 
 
 def write(table: pd.DataFrame, path: Path) -> None:

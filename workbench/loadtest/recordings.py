@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..simulation.client import GOLDEN
 from ..simulation.workloads import MOST_TOKENS, Workload, trace
+from .sends import is_relative, with_sends
 
 #: Requests that what is simulated many times is made of, the first of the file [1].
 MOST_REPLAYED = 2000
@@ -23,7 +24,7 @@ class Recording:
     Parameters
     ----------
     table : pandas.DataFrame
-        As `read` returns them.
+        As `read` returns them; with assumed times where it does not say when they were sent (`with_sends`).
     workload : Workload
         The same requests; outputs that the table does not know are estimated (`output_lengths`).
     horizon : float, optional
@@ -59,7 +60,12 @@ class Recording:
 
 
 def recording(
-    table: pd.DataFrame, *, users: int | None = None, in_flight: int | None = None, cached_prefix: int = 0
+    table: pd.DataFrame,
+    *,
+    users: int | None = None,
+    in_flight: int | None = None,
+    cached_prefix: int = 0,
+    window: float | None = None,
 ) -> Recording:
     """Make a recorded load test ready to be simulated.
 
@@ -73,6 +79,8 @@ def recording(
         Requests that the client has open at once, the others waiting at it, their clock running [1].
     cached_prefix : int
         Tokens of every prompt that the server's prefix cache has [token].
+    window : float, optional
+        When it ends, from the first send, where it is to be cut short [s].
 
     Returns
     -------
@@ -82,15 +90,23 @@ def recording(
     Raises
     ------
     ValueError
-        For a table that is none of requests, and where no prompt or no output is known.
+        For a table that is none of requests, and where no prompt, no output, or nothing of the sends is known.
     """
+    notes, assumed = list[str](), is_relative(table)
+    if assumed:
+        table, users, note = with_sends(table, users)
+        notes.append(note)
     table = table.sort_values("sent_s", kind="stable", ignore_index=True)
+    if window is not None:
+        table = _until(table, window)
+        notes.append(f"all of this is of the first {window:g} s of the test")
     prompts, no_prompt = _prompt_lengths(table)
     outputs, no_output = output_lengths(table)
     load = trace(sent_s=table.sent_s, prompt_tokens=prompts, output_tokens=outputs, cached_tokens=cached_prefix)
-    users, notes = users_of(table) if users is None else users, []
+    users = users_of(table) if users is None and not assumed else users
     if users is not None:
         load = replace(load, sent_s=np.zeros(len(load)), concurrency=users)
+    if users is not None and not assumed:
         notes.append(f"its client is a closed loop of {users:,}: it sends a request when another has ended")
     if no_prompt:
         notes.append(f"unknown prompts, of {no_prompt:,} requests, are drawn from the others'")
@@ -98,7 +114,19 @@ def recording(
         notes.append(f"unknown outputs, of {no_output:,} requests, are drawn from the others' (Kaplan-Meier)")
     whole = not (table.status == "unfinished").any()
     end = None if whole else float(np.nanmax(table[["sent_s", "first_token_s", "last_token_s"]].to_numpy(float)))
-    return Recording(table, load, end or None, in_flight, tuple(notes))
+    return Recording(table, load, window or end or None, in_flight, tuple(notes))
+
+
+def _until(table: pd.DataFrame, end: float) -> pd.DataFrame:
+    """What a test that ends earlier has of the same requests: what comes later has not come [s]."""
+    table = table[table.sent_s <= end].reset_index(drop=True)
+    table.attrs.pop("itl", None)
+    ended = ~(table.last_token_s > end)
+    times = {name: table[name].where(table[name] <= end) for name in ("first_token_s", "last_token_s")}
+    return table.assign(
+        **times, output_tokens=table.output_tokens.astype("Int64").where(ended),
+        status=table.status.where(ended, "unfinished"), error=table.error.where(ended, ""),
+    )  # fmt: skip
 
 
 def output_lengths(table: pd.DataFrame) -> tuple[np.ndarray, int]:

@@ -67,6 +67,12 @@ class Rows:
         """Number of records added, including those that could not be used [1]."""
         return len(self) + self.unusable
 
+    @property
+    def longest(self) -> float:
+        """The longest time from a request's send to its last event, 0 without any [s]."""
+        times = np.array(self._times).reshape(-1, 3)
+        return float(np.nan_to_num(times[:, 1:] - times[:, :1]).max(initial=0.0))
+
     def add(
         self, place: int, *, sent: Any, first: Any = None, last: Any = None, prompt: Any = None, output: Any = None,
         status: str | None = None, error: Any = None, names: Iterable[str] = REQUEST_COLUMNS[:5],

@@ -24,6 +24,8 @@ NEARER, NEARER_SHARE = 0.01, 0.1
 #: How many times as many sequences run with some requests as with others, where the host's time of a step may be told
 #: from that of a sequence, and what of the squared deviations that must leave at most [1].
 VARIED, LEAVES = 1.1, 0.9
+#: More requests than an engine's cap by so much are not those that a client still sees for a moment [1].
+NO_JITTER = 1.1
 SHORTEST_WAIT = 1e-3  # s; of a time to first token that is compared
 NO_RATIO = 10.0  # in place of a ratio's logarithm, where no request ends in time
 FIT_RUNS = 12  # simulations of a fit of two numbers, at most, and of one
@@ -55,8 +57,8 @@ def fit_server(replays: Replays, known: dict[str, Any]) -> tuple[Server, pd.Data
     server : Server
         With what was fitted.
     settings : pandas.DataFrame
-        A row for each of `SETTING_BOUNDS`: setting, value, low and high, its bounds [1], [token], [s]; and source, how
-        it is known.
+        A row for each of `SETTING_BOUNDS`: setting, value, low and high, its bounds [1], [token], [s], of a cap the
+        most that ran at a time; and source, how it is known.
 
     Notes
     -----
@@ -69,8 +71,11 @@ def fit_server(replays: Replays, known: dict[str, Any]) -> tuple[Server, pd.Data
     source = dict.fromkeys(SETTING_BOUNDS, "given") | {
         name: "the engine's: no other fits better" for name in SETTING_BOUNDS if known.get(name) is None
     }
+    peak = max(running_peak(replays.recorded.table), 1)  # more than a cap never run: it is that at least
+    if known.get("max_num_seqs") is None and peak > NO_JITTER * server.max_num_seqs:
+        server = replace(server, max_num_seqs=min(peak, server.max_num_batched_tokens // server.candidates))
+        source["max_num_seqs"] = "fitted: as many ran at a time, more than the engine's"
     best = _with_fitted_host(replays, server, known)
-    peak = max(running_peak(replays.recorded.table), 1)
     if known.get("max_num_seqs") is None and peak < server.max_num_seqs:
         capped = _with_fitted_host(replays, replace(server, max_num_seqs=peak), known)
         best = capped if _nearer(replays, capped, best) else best
@@ -83,12 +88,13 @@ def fit_server(replays: Replays, known: dict[str, Any]) -> tuple[Server, pd.Data
         uncapped = _with_fitted_host(replays, replace(best.server, max_num_seqs=server.max_num_seqs), known)
         best = best if _nearer(replays, best, uncapped) else uncapped
     if best.server.max_num_seqs != server.max_num_seqs:
-        source["max_num_seqs"] = "fitted: as many ran while others waited"
+        source["max_num_seqs"] = "fitted: as many ran at most while others waited"
     for name in ("step_overhead", "sequence_overhead"):
         if known.get(name) is None and host_of(best.server)[name] != host_of(server)[name]:
             source[name] = "fitted to the time per output token"
     found = best.server.settings()
-    rows = [(name, found[name], *SETTING_BOUNDS[name], source[name]) for name in SETTING_BOUNDS]
+    bounds = SETTING_BOUNDS | {"max_num_seqs": (min(peak, found["max_num_seqs"]), SETTING_BOUNDS["max_num_seqs"][1])}
+    rows = [(name, found[name], *bounds[name], source[name]) for name in bounds]
     return best.server, pd.DataFrame(rows, columns=["setting", "value", "low", "high", "source"])
 
 

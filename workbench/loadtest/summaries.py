@@ -296,12 +296,15 @@ def _cell(rows: Rows, name: str, text: str | None, column: str, scale: float) ->
 
 #: The reader of each format of results without requests.
 SUMMARY_FORMATS: dict[str, Callable[[Path], list[Rows]]] = {
-    "vllm-summary": read_flat, "inferencex": read_inferencex, "aiperf-summary": read_aiperf_summary,
+    "vllm-summary": read_flat, "sglang-summary": read_flat,
+    "inferencex": read_inferencex, "aiperf-summary": read_aiperf_summary,
     "llmperf": _by_names(LLMPERF, "", "num_concurrent_requests"),
     "inference-perf-summary": _by_names(INFERENCE_PERF, "load_summary.requested_rate", "load_summary.concurrency"),
     "trtllm-bench": _by_names(TRTLLM, "", "request_info.avg_num_concurrent_requests"),
     "llama-bench": read_llama_bench, "guidellm-csv": read_guidellm_csv,
 }  # fmt: skip
+#: Keys of SGLang's bench_serving that vLLM's results, alike in the others, do not have.
+SGLANG_KEYS = {"mean_e2e_latency_ms", "median_e2e_latency_ms", "accept_length", "sharegpt_output_len"}
 #: Keys by which such a file is recognized: all of the first, and one of the second.
 SUMMARY_MARKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "inferencex": ((), ("tput_per_gpu", "output_tput_per_gpu")),
@@ -309,12 +312,14 @@ SUMMARY_MARKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "inference-perf-summary": (("successes",), ("load_summary", "failures")),
     "trtllm-bench": (("performance",), ("engine", "request_info", "world_info")),
     "llmperf": ((), ("results_ttft_s_mean", "results_num_completed_requests", "results_ttft_s_quantiles_p50")),
+    "sglang-summary": (("output_throughput",), (*SGLANG_KEYS,)),
     "vllm-summary": ((), ("mean_ttft_ms", "median_ttft_ms", "p99_ttft_ms", "output_throughput", "completed")),
     "aiperf-summary": ((), ("time_to_first_token", "request_latency", "output_token_throughput", "request_throughput")),
 }  # fmt: skip
 #: What to give in place of a file of that format, for its requests.
 WITH_REQUESTS = {
-    "vllm-summary": "run vllm bench serve with --save-detailed, SGLang's bench_serving with --output-details",
+    "vllm-summary": "run vllm bench serve with --save-detailed",
+    "sglang-summary": "run bench_serving with --output-details",
     "aiperf-summary": "give the per-request file, profile_export.jsonl or profile_export.json",
     "llmperf": "give the individual responses", "inference-perf-summary": "give per_request_lifecycle_metrics.json",
     "guidellm-csv": "give the report as JSON",

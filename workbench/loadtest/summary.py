@@ -11,7 +11,7 @@ import xarray as xr
 from ..common.arguments import LEAST, MOST, check_range
 from ..common.errors import shown, unknown
 from ..common.variables import stamp
-from .claims import spans_of
+from .claims import significant, spans_of
 from .integrals import mean_over, presence, tokens_so_far
 from .rows import REQUEST_COLUMNS, check_status
 from .variables import LOAD_TEST_VARIABLES
@@ -19,6 +19,8 @@ from .variables import LOAD_TEST_VARIABLES
 #: Percentiles of latencies that `metrics` gives [%].
 PERCENTILES = (50, 90, 95, 99)
 MAX_STEPS = 10**7
+#: A window may end after the last event by a hundredth of the run, as rounded ends do [1].
+LATE_END = 1.01
 MOST_ERRORS = 3  # that are named
 
 
@@ -49,7 +51,7 @@ def metrics(
     Raises
     ------
     ValueError
-        Where no request was sent in the window, or the table is not one of requests.
+        Where no request was sent in the window, it ends after the run, or the table is not one of requests.
 
     Notes
     -----
@@ -63,6 +65,17 @@ def metrics(
     ``attrs["duration_s"]`` has [s], and so are waiting and running, by the same law; of a sample of requests
     (``attrs["sampled"]``) none of these is known.
     """
+    t = _columns(table)
+    _, end = _window(window, t)
+    if end > LATE_END * t["end"]:
+        raise ValueError(
+            f"window ends at {significant(end)} s, but the run lasted {significant(t['end'])} s, from its first send"
+        )
+    return measures(table, window=window, slo=slo)
+
+
+def measures(table: pd.DataFrame, *, window: Any = None, slo: Mapping[str, float | None] | None = None) -> xr.Dataset:
+    """`metrics`, of a window that may end long after the run: nothing happened in what is left of it."""
     t = _columns(table)
     start, end = _window(window, t)
     limits = _objectives({} if slo is None else slo)
@@ -166,7 +179,7 @@ def _columns(table: pd.DataFrame) -> dict[str, Any]:
         raise ValueError(f"a {type(table).__name__}: expected a table of requests, see workbench.loadtest.read")
     if missing := [name for name in REQUEST_COLUMNS if name not in table]:
         raise ValueError(
-            f"no column {missing[0]!r} in the table of requests; its columns: {', '.join(map(str, table))}"
+            f"no column {missing[0]!r} in the table of requests; its columns: {', '.join(map(str, table))[:100]}"
         )
     if table.empty:
         raise ValueError("the table of requests is empty")

@@ -35,6 +35,16 @@ def side_by_side_text(ds: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
+def side_by_side_rows(ds: xr.Dataset) -> pd.DataFrame:
+    """Measured and simulated metrics, a row each, latencies in ms; NaN where one has none."""
+    rows = {}
+    for label, name, percentile, factor, _ in SIDE_BY_SIDE:
+        both = ds[name] if percentile is None else ds[name].sel(percentile=percentile)
+        if both.notnull().any():
+            rows[label] = (factor * both).to_series()
+    return pd.DataFrame(rows).T
+
+
 def settings_text(settings: pd.DataFrame) -> str:
     """The settings of the simulated server that are fitted unless given, a line each."""
 
@@ -54,8 +64,9 @@ def settings_text(settings: pd.DataFrame) -> str:
 def limits_paragraph(limits: Limits, changes: pd.DataFrame) -> str:
     """What limits a server, by which evidence, and the changes that would help most."""
     rows = limits.evidence.set_index("limit").to_dict("index")
+    simulated = changes.set_index("setting").gain.to_dict()
     sentences = [f"The limit is {' and '.join(LIMIT_WORDS[name] for name in limits.names)}."]
-    sentences += [_evidence_words(name, rows[name]) for name in limits.names]
+    sentences += [_evidence_words(name, rows[name], simulated.get(name)) for name in limits.names]
     if limits.slowest not in limits.names:
         share = rows[limits.slowest]["share"]
         sentences.append(f"Most of a step's time is {LIMIT_WORDS[limits.slowest]} ({share:.0f} %).")
@@ -70,13 +81,16 @@ def limits_paragraph(limits: Limits, changes: pd.DataFrame) -> str:
     return " ".join([*sentences, f"{which}: {words}."])
 
 
-def _evidence_words(name: str, row: Values) -> str:
-    """The evidence for one limit, as a sentence or two."""
+def _evidence_words(name: str, row: Values, half: float | None) -> str:
+    """The evidence for one limit, as a sentence or two; `half`, what half of it gains where that is simulated [1]."""
     if name in TWICE:
         seen = f"{row['seen'][0].upper()}{row['seen'][1:]}"
         return f"{seen}; twice {TWICE[name]} brings {row['gain']:.2f} times the tokens per second."
     words = f"{LIMIT_WORDS[name][0].upper()}{LIMIT_WORDS[name][1:]}"
-    return f"{words} is {row['share']:.0f} % of the steps' time: were it half, {row['gain']:.2f} times the tokens."
+    words += f" is {row['share']:.0f} % of the steps' time: were it half,"
+    if half is not None:
+        return f"{words} {half:.2f} times the tokens per second, simulated."
+    return f"{words} the same steps would bring {row['gain']:.2f} times the tokens per second (Amdahl's law)."
 
 
 def _gain_words(row: Values, now: Values, *, faster: bool) -> str:

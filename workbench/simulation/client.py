@@ -146,7 +146,7 @@ def _cut_short(server: Server, workload: Workload, sent: int) -> list[str]:
     cut = int(((room > 0) & (workload.output_tokens[:sent] > room)).sum())
     if not cut:
         return []
-    return [f"max_model_len = {server.max_model_len} cuts {cut:,} of {sent:,} outputs short: give Server a larger one"]
+    return [f"max_model_len = {server.max_model_len} cuts {cut:,} of {sent:,} outputs short: a larger one would not"]
 
 
 #: Its multiples, modulo 1, fill the interval from 0 to 1 evenly (Weyl) [1].

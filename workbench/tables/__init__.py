@@ -17,6 +17,7 @@ from .charts import (
     speedups,
     step_rows,
 )
+from .compared import timeline_rows
 from .evidence import BENCHMARK_UNITS, benchmarks, fidelity, fit_parameters, fits, gpu_numbers, lenders
 from .explanations import explained, unassigned
 from .looks import candidate_color
@@ -53,5 +54,6 @@ __all__ = [
     "series_ranges",
     "speedups",
     "step_rows",
+    "timeline_rows",
     "unassigned",
 ]

@@ -39,6 +39,8 @@ def read_aiconfigurator(path: Path) -> tuple[pd.DataFrame, Cells]:
         if parquet
         else read_cells(path, keep=AICONFIGURATOR_COLUMNS.__contains__)
     )
+    if {"operator", "kernel_source"} <= {*cells.columns}:
+        raise ValueError(f"{path}: a table of operators: workbench calibrate --judge FILE")
     cells.require("op_name", "latency")
     named = [name for name in TABLES if name in cells.frame]
     if not named:

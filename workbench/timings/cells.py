@@ -47,7 +47,7 @@ class Problems(list[str]):
 
     def told(self) -> list[str]:
         """All that is known, first how many there are where not all are kept."""
-        return [f"{len(self) + self.more:,} problems, here the first {len(self):,}"] * (self.more > 0) + self
+        return [f"{len(self) + self.more:,} problems in all"] * (self.more > 0) + self
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Cells:
         for column in columns:
             if column not in self.frame:
                 found = " ".join(", ".join(self.columns or map(str, self.frame)).split())
-                raise ValueError(f"{self.path}: no column {column!r}; its columns: {found[:1000]}")
+                raise ValueError(f"{self.path}: no column {column!r}; its columns: {found[:100]}")
 
     def text(self, column: str, allowed: Collection[str] | None = None) -> pd.Series:
         """One column as text, empty where the file does not have it; rows outside `allowed` are dropped."""
