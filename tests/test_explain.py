@@ -622,7 +622,7 @@ def test_the_command_draws_the_roof_of_the_l2_cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("load.csv", "sent_s,first_token_s,last_token_s,prompt_tokens,output_tokens\n0,1,2,10,10\n",
-     "this is a load test: "),
+     "this is a load test (csv): workbench loadtest FILE"),
     ("ab.csv", "a,b\n1,2\n", "no kernel timings, it starts with 'a,b': expected a trace of PyTorch's profiler"),
     ("empty.csv", "", "no kernel timings, its first line is empty: expected a trace"),
     ("none.csv", None, "none.csv: no such file"),
