@@ -7,6 +7,7 @@ from .charts import (
     Series,
     best_candidates,
     by_candidates,
+    chosen,
     curves,
     default_series,
     lines,
@@ -19,8 +20,8 @@ from .charts import (
 )
 from .evidence import BENCHMARK_UNITS, benchmarks, fidelity, fit_parameters, fits, gpu_numbers, lenders
 from .explanations import explained, unassigned
-from .looks import candidate_color
-from .notebook import Readable
+from .looks import candidate_color, subject
+from .notebook import Table, table
 from .own_timings import measured, measured_points, measurements, series_errors
 
 __all__ = [
@@ -28,12 +29,13 @@ __all__ = [
     "LOOKS",
     "SELECTORS",
     "Panel",
-    "Readable",
     "Series",
+    "Table",
     "benchmarks",
     "best_candidates",
     "by_candidates",
     "candidate_color",
+    "chosen",
     "curves",
     "default_series",
     "explained",
@@ -53,5 +55,7 @@ __all__ = [
     "series_ranges",
     "speedups",
     "step_rows",
+    "subject",
+    "table",
     "unassigned",
 ]
