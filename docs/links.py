@@ -1,6 +1,6 @@
 """Links of the built documentation that lead nowhere, anchors included: `python docs/links.py docs/_build/html`.
 
-Sphinx checks the links that it resolves itself. What themes and extensions write, such as the links between a page and its
+Sphinx checks the links that it resolves itself. What themes and extensions write, such as those between a page and its
 source, only the built pages show.
 """
 
