@@ -90,6 +90,23 @@ def test_a_made_up_operator_turns_up_among_the_operators(pages, monkeypatch):
     assert "| made\\_up | Nothing that a model has. |  |  |\n" in pages.operators_page()
 
 
+def test_a_dead_link_or_anchor_of_the_built_pages_is_found(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(DOCS))
+    import links
+
+    (tmp_path / "a.html").write_text(
+        '<p id="x"><a href="#x"></a><a href="b.html#y"></a><a href="https://c.example/no#z"></a><a href="#gone"></a>'
+        '<a href="b.html#x"></a><a href="b%20c.txt#L3"></a><img src="gone.svg">'
+    )
+    (tmp_path / "b.html").write_text('<a name="y" href="./a.html?query#x"></a>')
+    (tmp_path / "b c.txt").touch()
+    assert links.dead_links(tmp_path) == ["a.html: #gone", "a.html: b.html#x", "a.html: gone.svg"]
+    with pytest.raises(FileNotFoundError, match="gone: no page"):
+        links.dead_links(tmp_path / "gone")
+    (recipe,) = re.findall(r"^docs:.*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(), re.M)
+    assert re.search(r"rm -rf docs/_build docs/generated[^\0]*sphinx-build[^\0]*links\.py docs/_build/html\n$", recipe)
+
+
 def test_pages_with_python_are_among_the_tests():
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     tested = {page for pattern in options["testpaths"] for page in ROOT.glob(pattern) if page.suffix == ".md"}

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import pkgutil
 import subprocess
 import sys
 
@@ -26,6 +27,42 @@ def test_submodules_are_attributes():
     assert listed.stdout == "set()\n"  # before any of them is imported
     with pytest.raises(AttributeError, match="module 'workbench' has no attribute 'rooflines'"):
         wb.rooflines  # noqa: B018
+
+
+def test_dir_has_the_public_names_and_modules_and_no_others():
+    modules = {module.name for module in pkgutil.iter_modules(wb.__path__)}
+    assert {name for name in dir(wb) if not name.startswith("__")} == {*wb.__all__, *modules}
+    assert {name for name in dir(wb) if name.startswith("__")} >= {"__doc__", "__all__"}
+
+
+WINGS = {"kernels", "loadtest", "plots", "serving", "simulation", "studies", "tables"}
+COMPLETED = [
+    ("wb.", {*wb.__all__, *WINGS}), ("wb.serv", {"servers", "serving"}), ("wb.serving.est", {"estimate"}),
+    ("wb.kernels.gemm_t", {"gemm_time"}), ("wb.loadtest.", {"read", "metrics", "compare"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "use_jedi"),
+    # IPython alone looks into modules; with Jedi, which it brings, into Datasets, too
+    [(*case, use_jedi) for case in COMPLETED for use_jedi in (True, False)] + [("ds.wb.", {"table"}, True)],
+)
+def test_tab_completion_shows_modules_and_functions(text, names, use_jedi):
+    from IPython.core.completer import IPCompleter, provisionalcompleter
+
+    completer = IPCompleter(namespace={"wb": wb, "ds": wb.roofline_grid("t4", "gpt2")}, use_jedi=use_jedi)
+    with provisionalcompleter():
+        found = {each.text.rpartition(".")[2] for each in completer.completions(text, len(text))}
+    assert names - found == set()
+    assert found & {"TYPE_CHECKING", "_HOME"} == set()
+
+
+def test_what_has_a_dataset_has_the_tables_and_what_has_none_has_no_xarray():
+    code = "import sys, workbench as wb; wb.ending; print('xarray' in sys.modules, 'workbench.accessor' in sys.modules)"
+    code += "; ds = wb.grid.roofline_grid('t4', 'gpt2'); print(type(ds.wb).__name__, 'workbench.tables' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False False\nAccessor False\n"
+    assert "<xarray.Dataset>" in repr(wb.roofline_grid("t4", "gpt2"))  # xarray's own
 
 
 @pytest.mark.parametrize("module", ["workbench", "workbench.measure", "workbench.measure.backends"])

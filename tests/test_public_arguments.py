@@ -595,7 +595,9 @@ CALLS = {
     "tables.timeline_rows": lambda: {"ds": m().both},
     "tables.step_rows": lambda: {"runs": {"a": m().steps}},
     "tables.plan_rows": lambda: {"table": m().plan},
-    "tables.Readable": lambda: {"table": m().fidelity, "caption": "a", "index": True},
+    "tables.table": lambda: {"value": m().fidelity, "caption": "a", "variables": ["gpu", "kind"]},
+    "tables.chosen": lambda: {"table": m().fidelity, "column": "gpu", "values": ["l40s"]},
+    "tables.subject": lambda: {"model": MODEL, "gpu": [GPU]},
     "plots.against_batch": lambda: {
         "table": tables.lines(m().batching, PANEL),
         "quantity": "time",
@@ -871,8 +873,6 @@ def same(a, b):
         return a.identical(b)
     if isinstance(a, pd.DataFrame):
         return a.equals(b)
-    if isinstance(a, tables.Readable):
-        return repr(a) == repr(b)
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):

@@ -18,8 +18,8 @@ FILES = {path.relative_to(ROOT / "workbench").as_posix(): path for path in sorte
 ORDER = (
     "ending", "common", "files", "catalog", "operators", "kernels", "grid", "signatures", "published", "servers",
     "simulation", "serving", "search", "speculation", "store", "cluster", "hugging_face", "measure",
-    "timings", "calibration", "explanation", "loadtest", "tables", "plots", "studies", "audit", "figures", "explorer",
-    "cli",
+    "timings", "calibration", "explanation", "loadtest", "tables", "accessor", "plots", "studies", "audit",
+    "figures", "explorer", "cli",
 )  # fmt: skip
 #: Functions, classes and constants that are called alike; commands are called like what they run (`cli`).
 TWICE = {

@@ -6,7 +6,7 @@
 array([0, 0], dtype=int8)
 
 Names and submodules are imported when they are first used (PEP 562), so that `python -m workbench.measure` runs on a
-GPU machine that has PyTorch and none of the other dependencies.
+GPU machine that has PyTorch and none of the other dependencies. `dir(wb)` lists them all before.
 """
 
 TYPE_CHECKING = False  # without `typing`: a command must come to its first line at once
@@ -28,6 +28,7 @@ __all__ = [
     "models",
     "pareto",
     "roofline_grid",
+    "table",
 ]
 
 if TYPE_CHECKING:
@@ -37,28 +38,31 @@ if TYPE_CHECKING:
     from .grid import forward_pass, roofline_grid
     from .hugging_face import from_hf_config
     from .search import best, estimates, pareto
-    from .tables import measured, measurements
+    from .tables import measured, measurements, table
 else:
     _HOME = {
         "GPU": "catalog", "Model": "catalog", "gpu": "catalog", "gpus": "catalog", "model": "catalog",
         "models": "catalog", "explain": "explanation", "explore": "explorer", "forward_pass": "grid",
         "from_hf_config": "hugging_face", "roofline_grid": "grid", "best": "search", "estimates": "search",
-        "pareto": "search", "measured": "tables", "measurements": "tables",
+        "pareto": "search", "measured": "tables", "measurements": "tables", "table": "tables",
     }  # fmt: skip
 
     def __getattr__(name: str) -> object:
+        import sys
         from importlib import import_module
         from importlib.util import find_spec
 
+        if name not in _HOME and (name.startswith("_") or not find_spec(f"{__name__}.{name}")):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = import_module(f"{__name__}.{_HOME.get(name, name)}")
         if name in _HOME:
-            value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-            globals()[name] = value
-            return value
-        if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
-            return import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            value = globals()[name] = getattr(value, name)
+        if "xarray" in sys.modules:  # what has a Dataset has `ds.wb`
+            import_module(f"{__name__}.accessor")
+        return value
 
     def __dir__() -> list[str]:
         from pkgutil import iter_modules
 
-        return sorted({*globals(), *__all__, *(module.name for module in iter_modules(__path__))})
+        private = {name for name in globals() if name.startswith("__")}
+        return sorted({*private, *__all__, *(module.name for module in iter_modules(__path__))})

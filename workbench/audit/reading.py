@@ -4,8 +4,8 @@ from typing import get_args
 
 import pandas as pd
 
+from .. import tables
 from ..signatures import typed
-from ..tables import Readable
 from .claims import Verdict
 from .text import show, show_published
 
@@ -42,7 +42,7 @@ def by_verdict(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 @typed(table=("source", *TEXT_COLUMNS))
-def readable(table: pd.DataFrame) -> list[Readable]:
+def readable(table: pd.DataFrame) -> list[tables.Table]:
     """The claims of an audit as tables for a notebook, one for each source and verdict.
 
     Parameters
@@ -52,11 +52,11 @@ def readable(table: pd.DataFrame) -> list[Readable]:
 
     Returns
     -------
-    list of Readable
+    list of tables.Table
         Each with its source, verdict and count above it; columns without any text are left out.
     """
     return [
-        Readable(rows.loc[:, (rows != "").any()], f"{source}, {verdict}: {len(rows)} of {len(claims)} claims")
+        tables.table(rows.loc[:, (rows != "").any()], f"{source}, {verdict}: {len(rows)} of {len(claims)} claims")
         for source, claims in table.groupby("source", sort=False)
         for verdict, rows in by_verdict(claims).items()
     ]

@@ -85,7 +85,7 @@ def explain(
         write_text(inert_table(rows).to_csv(index=False, lineterminator="\n"), output)
     if plot:
         _draw(ds, plot)
-    typer.echo(tables.Readable(rows))
+    typer.echo(tables.table(rows))
     left = tables.unassigned(ds)
     share = 100 * ds.attrs["assigned_share"]
     typer.echo(f"{share:.1f} % of {1e3 * ds.attrs['total_time']:,.4g} ms assigned ({', '.join(ds.model.values)})")
@@ -93,7 +93,7 @@ def explain(
         typer.echo(_as_options(line))
     if len(left):
         left["why"] = left.why.map(_as_options)
-        typer.echo(tables.Readable(left.head(10), "not assigned:"))
+        typer.echo(tables.table(left.head(10), "not assigned:"))
     if len(left) > 10:
         typer.echo(f"and {len(left) - 10} more, {left['share [%]'][10:].sum():.2g} % of the time")
     for line in json.loads(ds.attrs["ambiguous"]):

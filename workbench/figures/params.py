@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional
+from typing import Annotated, Any, Optional, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
 
 from ..common.errors import checked_file_name, shown, unknown
 from ..common.project import digest
@@ -16,6 +16,8 @@ from ..common.yaml_records import validated
 from ..files.yaml_files import read_mapping
 
 FIGURE_FORMATS = ("csv", "png", "svg")
+#: Parameters that make no other figure of one.
+LABELS = {"figure_id", "title", "caption", "output_dir"}
 TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)} | {"Optional": Optional}
 
 
@@ -115,7 +117,9 @@ def read_params(params: Path, notebook: Path) -> dict[str, Any]:
 def check_parameters() -> None:
     """Check what papermill gave to the notebook that calls this, in its first cell after the parameters.
 
-    papermill itself only warns of a name that no parameter has, and draws the default chart. Where a notebook is opened
+    papermill itself only warns of a name that no parameter has, and draws the default chart. One value of a list is a
+    list of it. A figure with other parameters and no id of its own is not the one of the defaults: "-changed" is added
+    to that id, so that neither its file nor what is printed of it are taken for this one's. Where a notebook is opened
     and run by hand nothing was given.
 
     Raises
@@ -144,7 +148,10 @@ def check_parameters() -> None:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    validated(_schema(fields), values, "papermill's parameters")
+    checked = validated(_schema(fields), values, "papermill's parameters")
+    names |= {name: getattr(checked, name) for name in values}
+    if values.keys() - LABELS and "figure_id" in declared.keys() - values.keys():
+        names["figure_id"] += "-changed"
 
 
 def _annotations(cell: str) -> dict[str, str]:
@@ -161,7 +168,16 @@ def _annotations(cell: str) -> dict[str, str]:
 
 
 def _schema(fields: dict[str, Any]) -> type[BaseModel]:
-    return create_model("Params", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    fields = {name: (_one_or_many(kind), default) for name, (kind, default) in fields.items()}
+    return create_model("Params", __config__=config, **fields)
+
+
+def _one_or_many(kind: Any) -> Any:
+    """The type of a list, or of an optional one, that takes one value as a list of it; any other type as it is."""
+    if list not in (kind, get_origin(kind), *map(get_origin, get_args(kind))):
+        return kind
+    return Annotated[kind, BeforeValidator(lambda given: given if isinstance(given, list | None) else [given])]
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Any]:

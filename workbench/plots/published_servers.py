@@ -111,6 +111,9 @@ def served_scatter(table: pd.DataFrame, quantity: str, ax: Axes | None = None) -
     name, unit = SERVED[one_of("quantity", quantity, SERVED)]
     predicted = f"kernel_{quantity}"
     rows = table[table[predicted].notna() & table[quantity].notna()]
+    if rows.empty:
+        ax.set_xlabel(f"{name}: measured by none of these")
+        return ax
     for engine, (color, marker) in ENGINE_LOOKS.items():
         own = rows[rows.engine == engine]
         style: dict[str, Any] = {

@@ -53,7 +53,7 @@ def speculation(
     if many:
         _speedups(ds, ax, many, printed[printed.variable == "speedup"])
     else:
-        _one_speedup(ds.squeeze(), ax, printed)
+        _one_speedup(ds.squeeze([dim for dim in ds.speedup.dims if dim != "candidates"]), ax, printed)
     counts = np.union1d(ds.candidates.values, [1])
     ax.set_xticks(counts, [str(count) for count in counts])
     ax.set(xlabel="Candidate tokens", ylim=(0, 1.38 * max(ax.get_ylim()[1], 1)), title=title or "")
@@ -94,7 +94,7 @@ def _speedups(ds: xr.Dataset, ax: Axes, many: list[str], printed: pd.DataFrame) 
         color = mpl.colormaps["viridis"](0.92 * i / max(lines.sizes["line"] - 1, 1))
         values = dict(zip(many, np.atleast_1d(np.array(setting, dtype=object)), strict=True))
         label = ", ".join(names.get(dim, "{}").format(value) for dim, value in values.items())
-        line = lines.isel(line=i).squeeze()
+        line = lines.isel(line=i).values.ravel()
         ax.plot(ds.candidates, line, color=color, marker=MARKERS[1 + i % 7], ms=5, label=label, zorder=3)
         where = {name: values.get(name, ds[name].values.ravel()[0]) for name in names}
         _read_off(ax, printed[(printed[list(where)] == pd.Series(where)).all(axis=1)], color, MARKERS[1 + i % 7])

@@ -174,7 +174,7 @@ def compare_sources(
     ax.plot([], [], "--o", color="black", mfc="none", ms=6, lw=1.2, label="report's formula")
     ax.plot([], [], "-o", color="black", ms=4, lw=1.6, label="workbench")
     if printed is not None:
-        cells = printed[printed.column == column]
+        cells = printed[(printed.column == column) & printed.batch_size.isin(ds.batch_size.values)]
         for (batch, rows), shape in zip(cells.groupby("batch_size"), PRINTED_SHAPES, strict=False):
             color = SERIES_COLORS[list(ds.batch_size.values).index(batch)]
             style: dict[str, Any] = {"marker": shape, "s": 300 if shape == "+" else 90, "linewidths": 2, "zorder": 4}

@@ -7,6 +7,7 @@ from .charts import (
     Series,
     best_candidates,
     by_candidates,
+    chosen,
     curves,
     default_series,
     lines,
@@ -20,8 +21,8 @@ from .charts import (
 from .compared import timeline_rows
 from .evidence import BENCHMARK_UNITS, benchmarks, fidelity, fit_parameters, fits, gpu_numbers, lenders
 from .explanations import explained, unassigned
-from .looks import candidate_color
-from .notebook import Readable
+from .looks import candidate_color, subject
+from .notebook import Table, table
 from .own_timings import measured, measured_points, measurements, series_errors
 
 __all__ = [
@@ -29,12 +30,13 @@ __all__ = [
     "LOOKS",
     "SELECTORS",
     "Panel",
-    "Readable",
     "Series",
+    "Table",
     "benchmarks",
     "best_candidates",
     "by_candidates",
     "candidate_color",
+    "chosen",
     "curves",
     "default_series",
     "explained",
@@ -55,5 +57,7 @@ __all__ = [
     "speedups",
     "step_rows",
     "timeline_rows",
+    "subject",
+    "table",
     "unassigned",
 ]

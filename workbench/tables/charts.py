@@ -21,6 +21,11 @@ _PANEL = ("title", "quantity", "operator", "phase", "seq_len", "ridge")
 _LINE = ["time_model", "operator", "phase", "seq_len", "batch_size"]
 #: Keys of a series that say how `plots.roofline` draws it.
 LOOKS = ("color", "marker")
+#: What the columns of a plan are called where they are shown.
+PLAN_UNITS = {
+    "ttft_s": "ttft [s]", "tpot_s": "tpot [s]", "memory_gb": "memory [GB]", "expected_error": "expected error [%]",
+    "tokens_per_second": "tokens_per_second [1/s]", "requests_per_second": "requests_per_second [1/s]",
+}  # fmt: skip
 #: Of a grid, what its charts show.
 POINTS = ("intensity", "performance", "attainable", "time", "bound")
 
@@ -76,6 +81,37 @@ def _labelled(ds: xr.Dataset, labels: Mapping[str, list[Any]]) -> xr.Dataset:
             if label not in list(ds[dim].values):
                 raise unknown(dim, label, ds[dim].values)
     return ds.sel(labels)
+
+
+@typed()
+def chosen(table: pd.DataFrame, column: str, values: Sequence[str]) -> pd.DataFrame:
+    """The rows of a table that have certain values.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Any.
+    column : str
+        One of its columns.
+    values : sequence of str
+        Of that column.
+
+    Returns
+    -------
+    pd.DataFrame
+        Their rows, in their order.
+
+    Raises
+    ------
+    ValueError
+        For a value that the column has nowhere.
+    """
+    if column not in table:
+        raise unknown("column", column, table, "table")
+    for value in values:
+        if value not in set(table[column]):
+            raise unknown(column, value, table[column].unique(), "values")
+    return table.loc[table[column].isin(values)]
 
 
 @typed(ds=POINTS)
@@ -270,14 +306,7 @@ def plan_rows(table: pd.DataFrame) -> pd.DataFrame:
     pd.DataFrame
         By GPU, tp and batch size, units in the header.
     """
-    units = {
-        "ttft_s": "ttft [s]",
-        "tpot_s": "tpot [s]",
-        "memory_gb": "memory [GB]",
-        "expected_error": "expected error [%]",
-    }
-    rates = {name: f"{name} [1/s]" for name in ("tokens_per_second", "requests_per_second")}
-    return table.sort_values(["gpu", "tp", "batch_size"]).rename(columns=units | rates)
+    return table.sort_values(["gpu", "tp", "batch_size"]).rename(columns=PLAN_UNITS)
 
 
 @typed()

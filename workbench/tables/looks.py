@@ -1,11 +1,13 @@
 """How charts look, whatever draws them: colours, markers, and where a published range lies among the points."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..common.arguments import whole_number
+from ..catalog import gpu as find_gpu
+from ..catalog import model as find_model
+from ..common.arguments import as_list, whole_number
 from ..operators import PHASES
 from ..signatures import typed
 from .charts import Series
@@ -49,6 +51,24 @@ def candidate_color(candidates: int, most: int) -> tuple[float, ...]:
     parts = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in CANDIDATE_COLORS])
     at = np.arange(1, len(parts) + 1) / len(parts)
     return (*(float(np.interp(share, at, part)) for part in parts.T), 1.0)
+
+
+@typed()
+def subject(model: str | Sequence[str], gpu: str | Sequence[str] | None = None) -> str:
+    """Say what a chart is of, for its title.
+
+    Parameters
+    ----------
+    model, gpu : str or sequence of str
+        Models and, where they matter, GPUs, as `workbench.model` and `workbench.gpu` take them.
+
+    Returns
+    -------
+    str
+        What the catalog calls them, with commas between.
+    """
+    names = [find_model(name).name for name in as_list("model", model)]
+    return ", ".join([*names, *(find_gpu(name).name for name in (as_list("gpu", gpu) if gpu else ()))])
 
 
 def series_looks(series: Series) -> dict[str, tuple[Any, str]]:
