@@ -56,8 +56,8 @@ __all__ = [
     "series_ranges",
     "speedups",
     "step_rows",
-    "timeline_rows",
     "subject",
     "table",
+    "timeline_rows",
     "unassigned",
 ]
