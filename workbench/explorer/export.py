@@ -57,6 +57,22 @@ def title(view: View) -> str:
     return f"{', '.join(view.model)} on {', '.join(view.gpu)}"
 
 
+def in_words(view: View) -> str:
+    """The setting of a view in words: what differs from the defaults, of all that its tab's numbers depend on."""
+    state = view.model_dump(exclude_defaults=True, exclude={"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"})
+    given = {name: value for name, value in state.items() if not isinstance(value, dict)}
+    for part in ("setting", "server", "goal"):
+        given |= state.get(part, {})
+    told = (f"{name} {_listed(value)}" for name, value in given.items())
+    return f"{title(view)}: {', '.join(told) or 'all settings are the defaults'}"
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 2 and all(isinstance(each, int) for each in value):
+        return f"{value[0]:,} to {value[-1]:,}"
+    return " ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+
+
 def file_name(view: View) -> str:
     """What files of a view are called, without their ending: its GPU, its model and its tab."""
     parts = [names[0] if len(names) == 1 else f"{len(names)}-{kind}s" for kind, names in (("gpu", view.gpu), ("model", view.model))]

@@ -24,7 +24,7 @@ from ..hugging_face import from_hf_config
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
 from .controls import describe, make_controls, read_control, written
-from .export import code, file_name, params, title
+from .export import code, file_name, in_words, params, title
 from .messages import (
     ControlAsked,
     DownloadAsked,
@@ -44,7 +44,7 @@ from .uploads import Uploads
 from .view import LISTS, View, drawn, grid
 
 #: Parts of a view that a change replaces as a whole.
-WHOLE = {"configs", "cards", "series"}
+AT_ONCE = {"configs", "cards", "series"}
 VERSION = version("roofline-workbench")
 
 
@@ -80,7 +80,7 @@ class Explorer(anywidget.AnyWidget):
 
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
-        self.view, self._page = view, page
+        self.view, self._drawn, self._page = view, view, page
         self._controls, self._grid = make_controls(), (None, xr.Dataset())
         self._uploads, self.brought = Uploads(), dict[str, Any]()
         #: What a file is taken for, by the name that the page uses: each gets the content and the file's name.
@@ -133,7 +133,7 @@ class Explorer(anywidget.AnyWidget):
         before = self.view.model_dump()
         given = {
             name: before[name] | dict(value)
-            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in WHOLE
+            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in AT_ONCE
             else value
             for name, value in fields.items()
         }
@@ -145,18 +145,18 @@ class Explorer(anywidget.AnyWidget):
         ds = self.ds if view.tab in ON_GRID else xr.Dataset()
         more = (self.brought,) if view.tab == "measured" else ()
         sections = TAB_SECTIONS[view.tab](view, ds, *more)
+        self._drawn = view
         self._show({
             "tab": view.tab, "message": message, "wrong": None, "notes": [], "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
-            "title": title(view), "file": file_name(view), "code": {"python": code(view), "params": params(view)},
+            "title": title(view), "setting": in_words(view), "file": file_name(view), "code": {"python": code(view), "params": params(view)},
         } | sections)  # fmt: skip
 
     def _show(self, picture: dict[str, Any]) -> None:
-        """Hand out a picture and the controls in one message, numbered, so that the page knows what it answers."""
-        self._answered = getattr(self, "_answered", 0) + 1
+        """Hand out a picture and the controls in one message; it is stale where the view has none of its own."""
         with self.hold_sync():
             self.controls = written(self._controls, self.view)
-            self.picture = picture | {"state": self.view.state(), "answer": self._answered}
+            self.picture = picture | {"state": self.view.state(), "stale": self._drawn is not self.view}
 
     def _attempt(self, action: Callable[[], None], control: str = "") -> None:
         """Do what a reader asked for, or say in place why not; a notebook shows where what nobody foresaw is."""
@@ -175,9 +175,10 @@ class Explorer(anywidget.AnyWidget):
 
     def _asked(self, content: object, buffers: list[Any] | None = None) -> None:
         control = content.get("control") or content.get("use") if isinstance(content, dict) else None
-        self._attempt(
-            lambda: self._answer(content, buffers or []), control if isinstance(control, str) else ""
-        )
+        try:
+            self._attempt(lambda: self._answer(content, buffers or []), control if isinstance(control, str) else "")
+        finally:
+            self.send({"kind": "answered"})
 
     def _answer(self, content: object, buffers: list[Any]) -> None:
         """Do what a message of the page asks for."""
