@@ -1,4 +1,4 @@
-"""What a view asks of servers, as plain arguments: entries of its GPUs and models, options, prices, and kept answers."""
+"""What a view asks of servers, as plain arguments: entries of GPUs and models, options, prices; and kept answers."""
 
 import json
 from collections import OrderedDict
@@ -24,6 +24,7 @@ class Kept(Generic[T]):
     """Answers by what was asked, the latest `most` of them; asked by the page and by the thread beside it."""
 
     def __init__(self, most: int) -> None:
+        """Keep none yet."""
         self._most, self._answers, self._lock = most, OrderedDict[Hashable, T](), Lock()
 
     def has(self, key: Hashable) -> bool:
@@ -61,6 +62,7 @@ class Question:
     """
 
     def __init__(self, view: View) -> None:
+        """Read the view; raises ValueError for a draft that does not exist."""
         self.view = view
         self.options = server_arguments(view)
         self._price = self.options.pop("price")
@@ -85,6 +87,10 @@ class Question:
         setting = self.view.setting
         return setting.batch_size, setting.seq_len, setting.output
 
+    def of(self, record: Any) -> dict[str, Any]:
+        """Those of the options that a dataclass has."""
+        return {name: value for name, value in self.options.items() if name in record.__dataclass_fields__}
+
     def card(self, gpu: str) -> GPU:
         """The entry of a GPU, of the view or of the catalog."""
         return self.cards[gpu] if gpu in self.cards else find_gpu(gpu)
@@ -104,7 +110,11 @@ class Question:
 
     def price(self, gpu: str) -> float | None:
         """Of a GPU for an hour; None without one."""
-        return self._price
+        return self._price.get(gpu) if isinstance(self._price, dict) else self._price
+
+    def priced(self, gpu: str) -> bool:
+        """Whether a GPU has a price of its own."""
+        return isinstance(self._price, dict) and gpu in self._price
 
     def every_gpu(self) -> list[str]:
         """The reader's own GPUs, and the catalog's."""

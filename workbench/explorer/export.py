@@ -1,6 +1,7 @@
 """A view as words: the Python that gives its numbers, and the params that draw it as a figure."""
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pprint import pformat
@@ -9,8 +10,6 @@ from typing import Any
 import yaml
 
 from .chart_looks import page_arrows
-from .pictures import at_setting
-from .servers import OUTPUT
 from .view import View, grid_arguments, options
 
 #: Arguments of `roofline_grid` whose default need not be said.
@@ -51,6 +50,17 @@ def code(view: View) -> str:
     return "\n".join(lines) + "\n"
 
 
+def title(view: View) -> str:
+    """What a view is of, in words: its models on its GPUs."""
+    return f"{', '.join(view.model)} on {', '.join(view.gpu)}"
+
+
+def file_name(view: View) -> str:
+    """What files of a view are called, without their ending: its GPU, its model and its tab."""
+    parts = [names[0] if len(names) == 1 else f"{len(names)}-{kind}s" for kind, names in (("gpu", view.gpu), ("model", view.model))]
+    return re.sub(r"[^\w.-]+", "-", "-".join([*parts, view.tab]))[:100]
+
+
 class _Code(str):
     """An argument that is Python already."""
 
@@ -64,8 +74,7 @@ def _call(name: str, given: Mapping[str, Any], function: str = "roofline_grid") 
 
 def _estimate(view: View, grid: Mapping[str, Any], deployed: Mapping[str, Any]) -> list[str]:
     """The lines that estimate the one setting on its server."""
-    b, s = at_setting(view)
-    sizes = {"batch_size": view.batch_size[b], "prompt": view.seq_len[s], "output": OUTPUT}
+    sizes = {"batch_size": view.setting.batch_size, "prompt": view.setting.seq_len, "output": view.setting.output}
     given = {"gpu": view.gpu, "model": grid["model"], **sizes, **options(view), "tp": view.tp, **deployed}
     return [_call("served", given, "serving.estimate")]
 
@@ -96,12 +105,11 @@ def params(view: View) -> str:
     str
         YAML, with a comment on how to draw it.
     """
-    state = view.model_dump(exclude={"setting", "server", "heat", "pins", "figure", "configs"})
+    state = view.model_dump(exclude={"setting", "server", "goal", "heat", "pins", "figure", "configs", "cards", "tab", "preset"})
     configs = {name: config for name, config in view.configs.items() if name in view.model}
-    title = f"{', '.join(view.model)} on {', '.join(view.gpu)}"
     fields = {
         "figure_id": "my-view",
-        "title": title,
+        "title": title(view),
         "caption": "",
         "published": view.figure or "",
         "arrows": page_arrows(view),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from math import isfinite
+from math import inf
 from typing import Any
 
 from ..serving import plan
@@ -13,6 +13,7 @@ from .servers import setting_words
 from .view import View
 
 Row = dict[str, Any]
+Place = tuple[str, str, int]  # of a model, a GPU and a tp
 
 #: GPUs that share every layer in a plan, at most [1].
 MOST_TP = 8
@@ -38,9 +39,10 @@ def plan_section(view: View) -> Section:
     Returns
     -------
     dict
-        `plan`: `at`, what is asked, in words; `missing`, what has to be said first; `sentence`, the answer; `rows`, one
-        a model, GPU and tp, the best of its batch sizes, with the columns of `serving.plan` and `cost_hour`, None for
-        what does not exist; `computing`, done and of how many [1], None at the end.
+        `plan`: `at`, what is asked, in words; `missing`, what has to be said first; `sentences`, the answer for each
+        model; `rows`, one a model, GPU and tp, the best of its batch sizes, with the columns of `serving.plan`,
+        `cost_hour` and whether it is `simulated`, None for what does not exist; `computing`, done and of how many [1],
+        None at the end.
     """
     return next(plan_steps(view))
 
@@ -48,58 +50,67 @@ def plan_section(view: View) -> Section:
 def plan_steps(view: View) -> Iterator[Section]:
     """The same section as it becomes more complete: by estimate first, then simulated, those first that may be best."""
     section: Section = {
-        "at": _asked_words(view), "missing": "", "sentence": "", "rows": [], "computing": None,
-        "considered": view.goal.considered, "price": view.server.price, "percentile": view.goal.percentile,
+        "at": _asked_words(view), "missing": "", "sentences": [], "rows": [], "computing": None,
+        "price": view.server.price, "percentile": view.goal.percentile, "worth": WORTH,
     }  # fmt: skip
-    if view.goal.rate is None:
-        more = "how many requests arrive in a second: then the replicas that take them are counted and simulated."
-        yield {"plan": section | {"missing": f"Give {more}"}}
-        return
     asked = Question(view)
     gpus = considered(asked)
-    if not gpus:
-        yield {"plan": section | {"missing": "No GPU has a price of its own: give some, or take other GPUs."}}
+    if missing := _missing(view, gpus):
+        yield {"plan": section | {"missing": missing}}
         return
     places = [
         (model, gpu, tp)
         for model in view.model for gpu in gpus for tp in tp_sizes(asked.card(gpu), most=MOST_TP, also=view.tp)
     ]  # fmt: skip
-    if all(_plans.has(_key(asked, *place, simulated=False)) for place in places):
-        rows = {place: planned_row(asked, *place, simulated=False) for place in places}
-    else:
-        rows = {}
-        yield {"plan": section | {"computing": {"done": 0, "of": 2 * len(places)}}}
-        for place in places:
-            rows[place] = planned_row(asked, *place, simulated=False)
+    rows, known = dict[Place, Row](), all(_plans.has(_key(asked, *place, simulated=False)) for place in places)
+    for place in places:
+        if not known:
             yield {"plan": section | {"computing": {"done": len(rows), "of": 2 * len(places)}}}
-    bounds = {place: row["least_cost"] for place, row in rows.items()}
-    worth = sorted((place for place in places if bounds[place] is not None), key=lambda place: bounds[place])
-    ready = all(_plans.has(_key(asked, *place, simulated=True)) for place in worth)
-    cheapest = float("inf")
-    for number, place in enumerate(worth):
-        if view.goal.considered != "view" and bounds[place] > WORTH * cheapest:
-            break
-        if not ready:
-            left = {"done": len(places) + number, "of": len(places) + len(worth)}
-            yield {"plan": section | _answer(view, rows, computing=left)}
-        rows[place] = planned_row(asked, *place, simulated=True)
-        if rows[place]["verdict"] == BEST:
-            cheapest = min(cheapest, rows[place]["cost"])
-    yield {"plan": section | _answer(view, rows, computing=None)}
+        rows[place] = planned_row(asked, *place, simulated=False)
+    for number, of in _simulate(asked, rows):
+        if of:
+            left = {"done": len(places) + number, "of": len(places) + of}
+            yield {"plan": section | _answer(view, rows, left)}
+    yield {"plan": section | _answer(view, rows, None)}
+
+
+def _simulate(asked: Question, rows: dict[Place, Row]) -> Iterator[tuple[int, int]]:
+    """Put simulated rows in place of those that may be worth it; before each, how many are done, and of how many [1].
+
+    Of rows that are all known already, nothing.
+    """
+    bounds = {place: row["cost"] for place, row in rows.items() if row["cost"] is not None}
+    order = sorted(bounds, key=lambda place: bounds[place])
+    every = asked.view.goal.considered == "view"
+    cheapest = dict.fromkeys(asked.view.model, inf)
+    for number, place in enumerate(order):
+        if not every and bounds[place] > WORTH * cheapest[place[0]]:
+            continue
+        if not _plans.has(_key(asked, *place, simulated=True)):
+            yield number, len(order)
+        rows[place] = row = planned_row(asked, *place, simulated=True)
+        if row["verdict"] == BEST:
+            cheapest[place[0]] = min(cheapest[place[0]], row["cost"])
+
+
+def _missing(view: View, gpus: list[str]) -> str:
+    """What has to be said before there can be a plan."""
+    if view.goal.rate is None:
+        return "Say how many requests arrive in a second (Requests/s): then replicas are counted and simulated."
+    if not gpus:
+        return "No GPU has a price of its own: give prices as h100-sxm=2.5, l4=0.8, or consider other GPUs."
+    return ""
 
 
 def considered(asked: Question) -> list[str]:
-    """The GPUs that a view's plan is of."""
-    match asked.view.goal.considered:
-        case "all":
-            return asked.every_gpu()
-        case "priced":
-            return [gpu for gpu in asked.every_gpu() if asked.has_own_price(gpu)]
-    return list(asked.view.gpu)
+    """The GPUs that a view's plan is of: its own, those with a price of their own, or all."""
+    if asked.view.goal.considered == "view":
+        return list(asked.view.gpu)
+    return [gpu for gpu in asked.every_gpu() if asked.view.goal.considered == "all" or asked.priced(gpu)]
 
 
 def planned_row(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool) -> Row:
-    """The first row of `serving.plan` for one model, GPU and tp: its best batch size, or why there is none."""
+    """The row of `serving.plan` for one model, GPU and tp: its first if simulated, else the cheapest by estimate."""
     key = _key(asked, model, gpu, tp, simulated=simulated)
     return _plans.get(key, partial(_planned, asked, model, gpu, tp, simulated=simulated))
 
@@ -111,7 +122,7 @@ def _key(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool) -> 
 
 
 def plan_arguments(asked: Question, model: str, gpu: str, tp: int) -> dict[str, Any]:
-    """The arguments of `serving.plan` that a row is of."""
+    """The arguments of `serving.plan` that a row is of, but `confirm`."""
     goal, (_, prompt, output) = asked.view.goal, asked.sizes
     return {
         "model": asked.models[model], "gpu": asked.card(gpu), "tp": tp, "prompt": prompt, "output": output,
@@ -121,16 +132,18 @@ def plan_arguments(asked: Question, model: str, gpu: str, tp: int) -> dict[str, 
 
 
 def _planned(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool) -> Row:
-    own = {"model": model, "gpu": gpu, "name": asked.card(gpu).name, "tp": tp}
+    own = {"model": model, "gpu": gpu, "name": asked.card(gpu).name, "tp": tp, "simulated": simulated}
     try:
         table = plan(**plan_arguments(asked, model, gpu, tp), confirm=int(simulated))
     except ValueError as error:
-        return dict.fromkeys(COLUMNS) | own | {"verdict": "cannot run", "why": str(error), "least_cost": None}
-    first = table.iloc[0]
+        return dict.fromkeys(COLUMNS) | own | {"verdict": "cannot run", "why": str(error), "cost_hour": None}
+    first = table.loc[0 if simulated or table.cost.isna().all() else table.cost.idxmin()]
     row = {name: first[name] if name in table else None for name in COLUMNS}
-    row = {name: finite(value) if isinstance(value, float) else value for name, value in row.items()}
-    row |= {"batch_size": int(first.batch_size), "least_cost": finite(table.cost.min()), **own}
-    if row["replicas"] is not None and row["gpus"] is not None:
+    row |= {name: finite(value) for name, value in row.items() if isinstance(value, float)}
+    row |= own | {"batch_size": int(first.batch_size), "cost_hour": None}
+    if simulated and row["verdict"] != BEST:  # the replicas at which it was given up
+        row |= dict.fromkeys(("replicas", "gpus", "cost", "utilization"))
+    if row["gpus"] is not None:
         row["cost_hour"] = row["gpus"] * (asked.price(gpu) or 1.0)
     return row
 
@@ -140,22 +153,48 @@ def _planned(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool)
 
 def _asked_words(view: View) -> str:
     goal = view.goal
-    parts = [f"{goal.rate:,g} requests/s"] if goal.rate else []
-    parts += [f"{name} up to {times(limit)}" for name, limit in (("TTFT", goal.ttft), ("TPOT", goal.tpot)) if limit]
-    parts += [f"for {goal.percentile:g} % of them"] if goal.ttft or goal.tpot else []
-    return "; ".join(filter(None, [setting_words(view, batch=False), ", ".join(parts)]))
+    parts = [setting_words(view, batch=False), *([f"{goal.rate:g} requests/s"] if goal.rate else [])]
+    limits = [f"{name} up to {times(limit)}" for name, limit in (("TTFT", goal.ttft), ("TPOT", goal.tpot)) if limit]
+    return "; ".join([*parts, *([f"{' and '.join(limits)} for {goal.percentile:g} % of them"] if limits else [])])
 
 
-def _answer(view: View, rows: dict[tuple[str, str, int], Row], *, computing: Any) -> Section:
-    """Rows in order, the cheapest of each model called the best, and the answer in a sentence."""
-    simulated = [row for row in rows.values() if row["simulated_ttft_s"] is not None or row["verdict"] in (BEST, KEPT)]
-    kept = sorted((row for row in simulated if row["verdict"] == BEST), key=lambda row: row["cost"])
-    best = {model: next((row for row in kept if row["model"] == model), None) for model in view.model}
-    given = (view.goal.ttft, view.goal.tpot) != (None, None)
-    done = []
-    for row in rows.values():
-        verdict, why = row["verdict"], row["why"]
-        if row["verdict"] == BEST and row is not best[row["model"]]:
-            verdict = why = KEPT if given else FITTING
-        done.append(row | {"verdict": verdict, "why": why})
-    return {"rows": done, "sentence": "", "computing": computing, "unused": (NOT_SIMULATED, isfinite)}
+def _answer(view: View, rows: dict[Place, Row], computing: dict[str, int] | None) -> Section:
+    """Rows in order, of each model the cheapest called the best, and the answers in a sentence each."""
+    kept = KEPT if (view.goal.ttft, view.goal.tpot) != (None, None) else FITTING
+    done, sentences = list[Row](), list[str]()
+    for model in view.model:
+        own = [row for row in rows.values() if row["model"] == model]
+        held = sorted((row for row in own if row["simulated"] and row["verdict"] == BEST), key=lambda row: row["cost"])
+        open_ = [row for row in own if not row["simulated"] and row["cost"] is not None]
+        over = f"{NOT_SIMULATED}: costs more than {WORTH:g} times the best" if computing is None else "to be simulated"
+        done += [row | {"verdict": kept, "why": kept} if number else row for number, row in enumerate(held)]
+        done += [row | {"verdict": NOT_SIMULATED, "why": over} for row in open_]
+        done += [row for row in own if row not in held and row not in open_]
+        sentences.append(_sentence(view, model, held, own, computing))
+    return {"rows": done, "sentences": sentences, "computing": computing}
+
+
+def _sentence(view: View, model: str, held: list[Row], own: list[Row], computing: dict[str, int] | None) -> str:
+    """What is cheapest, and what comes next."""
+    of = f"{model}: " if len(view.model) > 1 else ""
+    if not held and computing:
+        return f"{of}nothing yet that keeps the goal."
+    if not held:
+        near = next((row for row in own if row["simulated"]), own[0])
+        return f"{of}nothing keeps the goal: {_fleet(near, '')}, for one: {near['why']}."
+    best, *others = held
+    seen = (f"{name} {times(best[key])}" for name, key in (("TTFT", "simulated_ttft_s"), ("TPOT", "simulated_tpot_s")))
+    so_far = "cheapest so far" if computing else "cheapest"
+    line = f"{of}{so_far}: {_fleet(best, view.server.price)}; simulated p{view.goal.percentile:g}: {', '.join(seen)}."
+    other = next((row for row in others if row["gpu"] != best["gpu"]), others[0] if others else None)
+    return line[0].upper() + line[1:] + (f" Or {_fleet(other, view.server.price)}." if other else "")
+
+
+def _fleet(row: Row, price: Any) -> str:
+    """Replicas, GPUs and cost of a row in words."""
+    gpus = f"{row['tp']} x {row['name']}"
+    if row["replicas"] is None:
+        return gpus
+    count = f"{row['replicas']:,.0f} replica{'s' * (row['replicas'] > 1)} of {gpus}"
+    cost = "" if price is None else f", {row['cost_hour']:,.2f} an hour"
+    return f"{count} ({row['gpus']:,.0f} GPU{'s' * (row['gpus'] > 1)}{cost})"

@@ -29,6 +29,12 @@ SPEEDS = {
     "ttft": "ttft", "tpot": "tpot", "latency": "end_to_end_latency", "per_user": "tokens_per_second_per_user",
     "per_replica": "tokens_per_second", "requests_per_second": "requests_per_second", "cost": "cost",
 }  # fmt: skip
+#: Columns of the table of all GPUs, and rows that are computed between two looks whether anybody still asks [1].
+TABLE = (
+    "gpu", "tp", "gpus", "fits", "short", "words", "reason", "waiting", "memory", "usable", "missing", "largest_batch",
+    "longest_context", "ttft", "tpot", "per_user", "per_gpu", "per_replica", "cost", "meets", "late",
+)  # fmt: skip
+AT_ONCE = 8
 #: Longest sequence that is looked for where a model's context is not known, and how many lengths are tried at once
 #: between two that are known to fit and not to [token], [1].
 LONGEST, TRIED = 2**24, 257
@@ -47,10 +53,10 @@ def server_section(view: View) -> Section:
     Returns
     -------
     dict
-        `server`: `at`, the setting in words; `sentence`, the answer; `rows`; `notes`; `table`, rows of all GPUs and tp,
-        None before there are any; `computing`, done and of how many [1], None at the end. A row has sizes of one GPU's
-        memory [byte], times [s], rates [1/s], cost of a million output tokens, None for what does not exist; `fits`,
-        and `words`, why not.
+        `server`: `at`, the setting in words; `sentence`, the answer; `rows`; `notes`; `table`, as of `columns`, of all
+        GPUs and tp, None before there is one; `computing`, done and of how many [1], None at the end. A row has sizes
+        of one GPU's memory [byte], times [s], rates [1/s], cost of a million output tokens, None for what does not
+        exist; `fits`, and `words`, why not.
     """
     return next(server_steps(view))
 
@@ -60,24 +66,30 @@ def server_steps(view: View) -> Iterator[Section]:
     asked = Question(view)
     rows = [server_row(asked, gpu, model, view.tp) for gpu in view.gpu for model in view.model]
     section: Section = {
-        "at": setting_words(view), "sentence": _sentence(asked, rows), "rows": rows, "notes": _notes(asked, rows),
+        "at": setting_words(view), "sentence": _sentence(asked, rows), "rows": rows, "notes": _notes(rows),
         "model": view.model[0], "goal": view.goal.model_dump(), "price": view.server.price, "parts": PARTS,
     }  # fmt: skip
-    places = [(gpu, tp) for gpu in asked.every_gpu() for tp in tp_sizes(asked.card(gpu), also=view.tp)]
-    keys = [(gpu, view.model[0], tp) for gpu, tp in places]
-    done = all(_kept(asked, *key) for key in keys)
-    table: list[Row] = [server_row(asked, *key) for key in keys] if done else []
-    if done:
-        yield {"server": section | {"table": table, "computing": None}}
-        return
-    yield {"server": section | {"table": None, "computing": {"done": 0, "of": len(keys)}}}
-    for key in keys:
-        table.append(_row(asked, *key, _memory_of(asked, *key), None))
+    keys = [
+        (gpu, view.model[0], tp) for gpu in asked.every_gpu() for tp in tp_sizes(asked.card(gpu), also=view.tp)
+    ]  # fmt: skip
+    known = all(_known(asked, *key) for key in keys)
+    if not known:
         yield {"server": section | {"table": None, "computing": {"done": 0, "of": len(keys)}}}
-    for place, key in enumerate(keys):
-        table[place] = server_row(asked, *key)
-        left = {"done": place + 1, "of": len(keys)} if place + 1 < len(keys) else None
-        yield {"server": section | {"table": [*table], "computing": left}}
+    table = list[Row]()
+    for key in keys if not known else ():
+        table.append(_row(asked, *key, _memory_of(asked, *key), None))
+        if len(table) % AT_ONCE == 0:
+            yield {"server": section | {"table": None, "computing": {"done": 0, "of": len(keys)}}}
+    for done in range(0, len(keys) if not known else 0, AT_ONCE):
+        yield {"server": section | {"table": columns(table), "computing": {"done": done, "of": len(keys)}}}
+        table[done : done + AT_ONCE] = [server_row(asked, *key) for key in keys[done : done + AT_ONCE]]
+    table = table or [server_row(asked, *key) for key in keys]
+    yield {"server": section | {"table": columns(table), "computing": None}}
+
+
+def columns(rows: list[Row]) -> dict[str, Any]:
+    """The rows of the table of all GPUs as the page gets them: names of its columns once, and a list for each row."""
+    return {"columns": TABLE, "rows": [[row.get(name) for name in TABLE] for row in rows]}
 
 
 def setting_words(view: View, *, batch: bool = True) -> str:
@@ -109,7 +121,7 @@ def _memory_of(asked: Question, gpu: str, model: str, tp: int) -> Row:
 def _room(asked: Question, card: GPU, model: Model, tp: int) -> Row:
     """What one GPU's memory holds [byte], and whether that fits, in words; what cannot run has the reason alone."""
     try:
-        replica = Replica(card, model, tp=tp, **{k: v for k, v in asked.options.items() if k in _OF_REPLICA})
+        replica = Replica(card, model, tp=tp, **asked.of(Replica))
         room = _fit(asked, replica, np.array([[[asked.sizes[1]]]], float))
         longest = _longest(asked, replica)
     except ValueError as error:
@@ -125,9 +137,6 @@ def _room(asked: Question, card: GPU, model: Model, tp: int) -> Row:
         "short": unfit not in (ALL_FITS, CONTEXT_LENGTH),
     }  # fmt: skip
     return known | {"words": _words(asked, known, model, unfit), "reason": ""}
-
-
-_OF_REPLICA = set(Replica.__dataclass_fields__)
 
 
 def _fit(asked: Question, replica: Replica, prompts: np.ndarray) -> Row:
@@ -188,7 +197,7 @@ def _estimated(asked: Question, card: GPU, model: Model, tp: int, price: float |
     return found | {"assumed": ds.attrs["assumed"], "formats": ds.attrs["formats"]}
 
 
-def _kept(asked: Question, gpu: str, model: str, tp: int) -> bool:
+def _known(asked: Question, gpu: str, model: str, tp: int) -> bool:
     """Whether a row is known already."""
     key = asked.key(gpu, model, tp, *asked.sizes)
     if not _memory.has(key):
@@ -225,13 +234,16 @@ def _sentence(asked: Question, rows: list[Row]) -> str:
     if not row["fits"] and not row["short"]:
         return f"{where}: {row['words']}."
     if not row["fits"]:
-        enough = next((tp for tp in tp_sizes(asked.card(row["gpu"])) if tp > row["tp"] and _holds(asked, row, tp)), None)
+        wider = [tp for tp in tp_sizes(asked.card(row["gpu"])) if tp > row["tp"]]
+        enough = next((tp for tp in wider if _memory_of(asked, row["gpu"], row["model"], tp)["fits"]), None)
         more = f" It would fit with tp {enough}." if enough else " No tp of one machine holds it."
         return (
             f"{where}: no, {gigabytes(row['missing'])} are missing: {gigabytes(row['memory'])} needed on each GPU,"
             f" {gigabytes(row['usable'])} available.{more}"
         )
-    then = f", then one every {times(row['tpot'])} ({row['per_user']:,.0f} tokens/s for each user)" if row["tpot"] else ""
+    then = ""
+    if row["tpot"]:
+        then = f", then one every {times(row['tpot'])} ({row['per_user']:,.0f} tokens/s for each user)"
     verdict = {None: "", True: " It meets the goal.", False: f" It misses the goal: {row['late']}."}[row["meets"]]
     return (
         f"{where}: yes, {gigabytes(row['memory'])} of {gigabytes(row['usable'])} taken. First token after"
@@ -239,11 +251,7 @@ def _sentence(asked: Question, rows: list[Row]) -> str:
     )
 
 
-def _holds(asked: Question, row: Row, tp: int) -> bool:
-    return bool(_memory_of(asked, row["gpu"], row["model"], tp)["fits"])
-
-
-def _notes(asked: Question, rows: list[Row]) -> list[str]:
+def _notes(rows: list[Row]) -> list[str]:
     """What the rows assume, in a line each."""
     kept = dict.fromkeys(line for row in rows if row.get("assumed") for line in assumed_lines(row["assumed"]))
     formats = dict.fromkeys(row["formats"] for row in rows if row.get("formats"))
