@@ -10,8 +10,6 @@ from typing import Any
 import yaml
 
 from .chart_looks import page_arrows
-from .pictures import at_setting
-from .servers import OUTPUT
 from .view import View, grid_arguments, options
 
 #: Arguments of `roofline_grid` whose default need not be said.
@@ -92,8 +90,7 @@ def _call(name: str, given: Mapping[str, Any], function: str = "roofline_grid") 
 
 def _estimate(view: View, grid: Mapping[str, Any], deployed: Mapping[str, Any]) -> list[str]:
     """The lines that estimate the one setting on its server."""
-    b, s = at_setting(view)
-    sizes = {"batch_size": view.batch_size[b], "prompt": view.seq_len[s], "output": OUTPUT}
+    sizes = {"batch_size": view.setting.batch_size, "prompt": view.setting.seq_len, "output": view.setting.output}
     given = {"gpu": view.gpu, "model": grid["model"], **sizes, **options(view), "tp": view.tp, **deployed}
     return [_call("served", given, "serving.estimate")]
 

@@ -21,6 +21,7 @@ from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
 from ..files.writing import whole, write_netcdf, write_table
 from ..hugging_face import from_hf_config
+from .background import Background
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
 from .controls import describe, make_controls, read_control, written
@@ -39,7 +40,7 @@ from .messages import (
 )
 from .own_files import read_json, with_files
 from .page_files import page_script, page_style
-from .tabs import ON_GRID, TAB_SECTIONS
+from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
 from .uploads import Uploads
 from .view import LISTS, View, drawn, grid
 
@@ -83,6 +84,7 @@ class Explorer(anywidget.AnyWidget):
         self.view, self._drawn, self._page = view, view, page
         self._controls, self._grid = make_controls(), (None, xr.Dataset())
         self._uploads, self.brought = Uploads(), dict[str, Any]()
+        self._background = Background(self._complete, self._failed)
         #: What a file is taken for, by the name that the page uses: each gets the content and the file's name.
         self.uses: dict[str, Callable[[bytes, str], None]] = {
             "own": lambda content, name: self.take(content.decode("utf-8", "replace"), name),
@@ -144,19 +146,29 @@ class Explorer(anywidget.AnyWidget):
         view = self.view
         ds = self.ds if view.tab in ON_GRID else xr.Dataset()
         more = (self.brought,) if view.tab == "measured" else ()
-        sections = TAB_SECTIONS[view.tab](view, ds, *more)
+        steps = TAB_STEPS[view.tab](view) if view.tab in TAB_STEPS else iter([TAB_SECTIONS[view.tab](view, ds, *more)])
+        sections = next(steps)
         self._drawn = view
         self._show({
             "tab": view.tab, "message": message, "wrong": None, "notes": [], "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
             "title": title(view), "setting": in_words(view), "file": file_name(view), "code": {"python": code(view), "params": params(view)},
         } | sections)  # fmt: skip
+        self._background.start(steps)
 
     def _show(self, picture: dict[str, Any]) -> None:
         """Hand out a picture and the controls in one message; it is stale where the view has none of its own."""
         with self.hold_sync():
             self.controls = written(self._controls, self.view)
             self.picture = picture | {"state": self.view.state(), "stale": self._drawn is not self.view}
+
+    def _complete(self, sections: dict[str, Any]) -> None:
+        """Put in what was computed since the picture was handed out."""
+        self.picture = self.picture | sections
+
+    def _failed(self, error: Exception) -> None:
+        self.picture = self.picture | {"message": in_one_line(error)}
+        log_unforeseen(error)
 
     def _attempt(self, action: Callable[[], None], control: str = "") -> None:
         """Do what a reader asked for, or say in place why not; a notebook shows where what nobody foresaw is."""
