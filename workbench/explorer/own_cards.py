@@ -62,12 +62,12 @@ COUNTS = {"sm_count", "link.max_gpus"}
 
 
 class WrongField(ValueError):
-    """What is wrong with one field of a form; `path` says which."""
+    """What is wrong with one field of a form: `path` says which, `control` what the page calls it."""
 
     def __init__(self, message: str, path: str) -> None:
         """The message says it in one sentence."""
         super().__init__(message)
-        self.path = path
+        self.path, self.control = path, f"card.{path}"
 
 
 class Pasted:
