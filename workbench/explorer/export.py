@@ -1,6 +1,7 @@
 """A view as words: the Python that gives its numbers, and the params that draw it as a figure."""
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pprint import pformat
@@ -51,6 +52,17 @@ def code(view: View) -> str:
     return "\n".join(lines) + "\n"
 
 
+def title(view: View) -> str:
+    """What a view is of, in words: its models on its GPUs."""
+    return f"{', '.join(view.model)} on {', '.join(view.gpu)}"
+
+
+def file_name(view: View) -> str:
+    """What files of a view are called, without their ending: its GPU, its model and its tab."""
+    parts = [names[0] if len(names) == 1 else f"{len(names)}-{kind}s" for kind, names in (("gpu", view.gpu), ("model", view.model))]
+    return re.sub(r"[^\w.-]+", "-", "-".join([*parts, view.tab]))[:100]
+
+
 class _Code(str):
     """An argument that is Python already."""
 
@@ -96,12 +108,11 @@ def params(view: View) -> str:
     str
         YAML, with a comment on how to draw it.
     """
-    state = view.model_dump(exclude={"setting", "server", "heat", "pins", "figure", "configs"})
+    state = view.model_dump(exclude={"setting", "server", "goal", "heat", "pins", "figure", "configs", "cards", "tab", "preset"})
     configs = {name: config for name, config in view.configs.items() if name in view.model}
-    title = f"{', '.join(view.model)} on {', '.join(view.gpu)}"
     fields = {
         "figure_id": "my-view",
-        "title": title,
+        "title": title(view),
         "caption": "",
         "published": view.figure or "",
         "arrows": page_arrows(view),

@@ -6,8 +6,8 @@ from typing import Any
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.loading import Entry, as_id, entry_files
 from ..catalog.model_entries import model as find_model
-from ..files.reading import YAML, given_file, own_path, read_small
-from .controls import read_json
+from ..files.reading import YAML, given_file, own_path, parse_json, read_small
+from .bounds import MAX_TEXT, check_json
 from .view import own_model
 
 #: Fields in which a model that is read anew may differ: what it is called.
@@ -41,3 +41,14 @@ def with_files(fields: Mapping[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"{path}: the explorer reads a config.json alone, and files beside it change this one")
         named.append(name if name in configs else as_id(name, "models") if isinstance(name, str) else name)
     return {**fields, "model": named, "configs": configs}
+
+
+def read_json(text: str, what: str) -> dict[str, Any]:
+    """A JSON object that the reader uploaded or pasted; anything else raises ValueError in one line."""
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"{what}: {len(text):,} characters: a page takes {MAX_TEXT:,}")
+    found = parse_json(text, what)
+    check_json(found, what)
+    if not isinstance(found, dict):
+        raise ValueError(f"{what}: expected a JSON object, found {type(found).__name__}")
+    return found

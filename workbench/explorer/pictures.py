@@ -18,8 +18,8 @@ from ..tables import Series
 from . import published_charts
 from .bounds import MAX_MARKERS
 from .chart_looks import ROOF_COLORS, is_published, page_arrows, page_looks, page_ranges
-from .servers import OUTPUT, server_rows
-from .view import Pin, Settings, View, chosen_entries, chosen_gpus, drawn, pinned_numbers
+from .choices import Pin, Settings
+from .view import View, chosen_entries, chosen_gpus, drawn, pinned_numbers
 
 #: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground; the
 #: last six are dark shades of the first, for models of more operators.
@@ -44,20 +44,18 @@ STEP = "whole step"
 FIRST = {"candidates": 0, "tp": 0}
 
 
-def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
-    """Everything that the page shows of a view: chart, bars, heat map, tables, notes. `ds` is the view's grid."""
+def roofline_tab(view: View, ds: xr.Dataset) -> dict[str, Any]:
+    """The tab Roofline: chart, bars, heat map, tables, notes. `ds` is the view's grid."""
     steps = drawn(ds, "steps") if ds.attrs["forward_pass"] else None
     if view.points == "steps" and steps is None:
         raise ValueError("points of whole steps need the fused operators of a forward pass: choose the operators fused")
     if view.figure and published_charts.params_files() and view.figure not in published_charts.params_files():
         raise unknown("figure", view.figure, published_charts.params_files())
     shown = ds if view.points == "operators" or steps is None else steps
-    served = server_summary(view)
     return {
-        "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len},
         "roofline": roofline_chart(view, shown), "bars": bars(view, ds), "heat": heat_map(view, ds, steps),
-        "summary": step_summary(view, steps), "serving": served, "compare": compare_pins(view),
-        "notes": notes(view, served, ds.attrs["assumed"]), "published": published_numbers(view),
+        "summary": step_summary(view, steps), "compare": compare_pins(view), "notes": notes(view, ds.attrs["assumed"]),
+        "published": published_numbers(view),
     }  # fmt: skip
 
 
@@ -261,17 +259,6 @@ def step_summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
     return rows
 
 
-def server_summary(view: View) -> dict[str, Any]:
-    """The one setting as a request to a server: what it is, in words, and a row for each GPU and model."""
-    b, s = at_setting(view)
-    batch_size, seq_len = view.batch_size[b], view.seq_len[s]
-    chosen = {"tp": view.tp} if view.tp > 1 else {}
-    chosen |= view.server.model_dump(exclude_defaults=True)
-    replica = "".join(f"{name} {'none' if value is None else value}, " for name, value in chosen.items())
-    at = f"{replica}batch {batch_size:,}, prompt {seq_len:,}, output {OUTPUT} tokens"
-    return {"at": at, "times": view.time_model, "rows": server_rows(view, batch_size, seq_len)}
-
-
 def compare_pins(view: View) -> list[dict[str, Any]]:
     """A row for each pinned point: its setting, its numbers, and the settings that differ from the defaults."""
     rows = []
@@ -302,15 +289,12 @@ def published_numbers(view: View) -> dict[str, Any] | None:
     }
 
 
-def notes(view: View, served: Mapping[str, Any], assumed: str) -> list[str]:
+def notes(view: View, assumed: str) -> list[str]:
     """What a reader should know of these settings, in a sentence each."""
     found = [
         f"{model.id} was published for {model.max_context:,} tokens: longer lengths are computed as if it took them."
         for model in chosen_entries(view) if model.max_context and model.max_context < max(view.seq_len)
     ]  # fmt: skip
-    if short := [f"{row['model']} on {row['gpu']}" for row in served["rows"] if row["memory_short"]]:
-        where = f"{served['at']}: {', '.join(short)}"
-        found.append(f"Memory is too small at {where}. All other times are computed as if it held the model.")
     if view.tp > 1:
         found.append(f"All is per GPU: each of {view.tp} runs its part of every layer (tensor parallelism).")
     for text in (assumed, *map(memory.memory_assumed, chosen_gpus(view))):

@@ -5,11 +5,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.model_entries import model as find_model
 from ..serving import estimate
 from ..serving.room import ALL_FITS, CONTEXT_LENGTH, WEIGHTS
+from .pictures import at_setting
 from .view import View, options, own_model
 
 #: Output of the request; its prompt is the setting's length [token].
@@ -60,3 +62,14 @@ def _replica(
         words = f"no: {what} {(needed - usable) / 1e9:,.2f} GB over {usable / 1e9:,.1f} GB, {share:.0%} of the memory"
     known = {name: value if value == value else None for name, value in values.items()}
     return known | {"fits": words, "memory_short": unfit not in (ALL_FITS, CONTEXT_LENGTH)}
+
+
+def served(view: View, ds: xr.Dataset) -> dict[str, Any]:
+    """The one setting as a request to a server: what it is, in words, and a row for each GPU and model."""
+    b, s = at_setting(view)
+    batch_size, seq_len = view.batch_size[b], view.seq_len[s]
+    chosen = {"tp": view.tp} if view.tp > 1 else {}
+    chosen |= view.server.model_dump(exclude_defaults=True)
+    replica = "".join(f"{name} {'none' if value is None else value}, " for name, value in chosen.items())
+    at = f"{replica}batch {batch_size:,}, prompt {seq_len:,}, output {OUTPUT} tokens"
+    return {"serving": {"at": at, "times": view.time_model, "rows": server_rows(view, batch_size, seq_len)}}

@@ -1,15 +1,15 @@
-"""The explorer itself: controls on the left, pictures on the right, a view between them."""
+"""The explorer itself: a view, the controls that change it, and the one picture that the page draws of it."""
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import anywidget
-import ipywidgets
 import traitlets
 import xarray as xr
 
@@ -17,39 +17,38 @@ from ..catalog.model_entries import models
 from ..common.errors import shown, unknown
 from ..common.extras import check_libraries
 from ..common.variables import with_units
-from ..common.yaml_records import validated
+from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
 from ..files.writing import whole, write_netcdf, write_table
 from ..hugging_face import from_hf_config
 from .bounds import MAX_LINK
-from .controls import Control, chosen_set, make_controls, read_json
-from .export import code, params
+from .choices import Pin, Settings
+from .controls import describe, make_controls, read_control, written
+from .export import code, file_name, params, title
 from .messages import (
+    ControlAsked,
     DownloadAsked,
-    HeatAsked,
+    FieldsAsked,
+    ForgetAsked,
+    PieceAsked,
     PinAsked,
-    SettingAsked,
     UnpinAsked,
     in_one_line,
     log_unforeseen,
     read_message,
 )
-from .own_files import with_files
-from .pictures import picture
-from .view import LISTS, Pin, Settings, View, drawn, grid
+from .own_files import read_json, with_files
+from .page_files import page_script, page_style
+from .tabs import ON_GRID, TAB_SECTIONS
+from .uploads import Uploads
+from .view import LISTS, View, drawn, grid
 
-HERE = Path(__file__).parent
-
-
-class Pictures(anywidget.AnyWidget):
-    """What the browser draws: one dict, so that all views of a state change together."""
-
-    _esm = HERE / "pictures.js"
-    _css = HERE / "pictures.css"
-    picture = traitlets.Dict().tag(sync=True)
+#: Parts of a view that a change replaces as a whole.
+WHOLE = {"configs", "cards", "series"}
+VERSION = version("roofline-workbench")
 
 
-class Explorer(ipywidgets.HBox):  # type: ignore[misc]
+class Explorer(anywidget.AnyWidget):
     """The explorer as a widget.
 
     Parameters
@@ -65,49 +64,40 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
     ----------
     view : View
         What it shows; `update` changes it.
-    ds : xr.Dataset
-        The grid behind it [SI].
+    picture : dict
+        What the browser draws, all of which changes together; only the visible tab's sections are in it.
+    controls : dict
+        The values of all controls, and options that depend on the view.
+    described : list of dict
+        What the page has to know of every control, whatever the view.
     """
+
+    _esm = page_script()
+    _css = page_style()
+    picture = traitlets.Dict().tag(sync=True)
+    controls = traitlets.Dict().tag(sync=True)
+    described = traitlets.List().tag(sync=True)
 
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
-        self.view, self.ds = view, xr.Dataset()
-        self.controls = make_controls()
-        self.pictures = Pictures()
-        self._page, self._quiet = page, False
-        for name, control in self.controls.items():
-            control.widget.observe(lambda change, name=name: self._changed(name, change["new"]), "value")
-        full = ipywidgets.Layout(width="auto")
-        self.upload = ipywidgets.FileUpload(accept=".json", description="config.json or saved view", layout=full)
-        self.paste = ipywidgets.Textarea(placeholder="or paste a config.json here", rows=4, layout=full)
-        self.add = ipywidgets.Button(description="Add as a model", layout=full)
-        self.upload.observe(self._uploaded, "value")
-        self.add.on_click(lambda _: self._attempt(lambda: self.take(self.paste.value, "pasted text")))
-        self.pictures.on_msg(lambda _, content, buffers: self._asked(content))
-        super().__init__([self._panel(), self.pictures])
-        self.add_class("wb-explorer")
+        self.view, self._page = view, page
+        self._controls, self._grid = make_controls(), (None, xr.Dataset())
+        self._uploads, self.brought = Uploads(), dict[str, Any]()
+        #: What a file is taken for, by the name that the page uses: each gets the content and the file's name.
+        self.uses: dict[str, Callable[[bytes, str], None]] = {
+            "own": lambda content, name: self.take(content.decode("utf-8", "replace"), name),
+            "measured": self._bring,
+        }
+        super().__init__(described=describe(self._controls))
+        self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
         self._draw(message)
 
-    def _panel(self) -> Any:
-        by = {name: control.widget for name, control in self.controls.items()}
-        own = ipywidgets.Accordion([ipywidgets.VBox([self.upload, self.paste, self.add])], titles=["Your own model"])
-        self._chosen = ipywidgets.VBox([by["operator"]])
-        groups = {
-            "": ["figure"], "GPUs": ["gpu", "tp"], "Models": ["model", own],
-            "What runs": ["set", self._chosen, "phase"],
-            "Range of settings": ["batch_size", "seq_len", "candidates"],
-            "Number formats": ["weight_dtype", "activation_dtype", "kv_dtype"],
-            "Times and points": ["time_model", "launch_latency_us", "points"],
-            "One setting, for bars and summary": ["at_batch_size", "at_seq_len"],
-            "Its server, for memory and latency": ["ep", "dp", "pp", "network_gbs", "engine"],
-        }  # fmt: skip
-        children = [ipywidgets.HTML("<h2>Roofline Workbench</h2>")]
-        for title, names in groups.items():
-            children += [ipywidgets.HTML(f"<h3>{title}</h3>")] if title else []
-            children += [by[name] if isinstance(name, str) else name for name in names]
-        panel = ipywidgets.VBox(children)
-        panel.add_class("wb-controls")
-        return panel
+    @property
+    def ds(self) -> xr.Dataset:
+        """The grid behind the view [SI]; raises ValueError where there is none."""
+        if self._grid[0] is not self.view:
+            self._grid = (self.view, grid(self.view))
+        return self._grid[1]
 
     # From a change to the picture
 
@@ -117,75 +107,132 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         Parameters
         ----------
         **fields
-            Fields of `View`, in their units.
+            Fields of `View`, in their units; of its parts (setting, server, goal, heat) some, as a mapping.
 
         Raises
         ------
         ValueError
             For a field that does not exist or does not fit.
         """
-        self.view = validated(View, self.view.model_dump() | fields, "view")
+        self._change(fields)
         self._attempt(self._draw)
+
+    def set(self, control: str, value: Any) -> None:
+        """Set a control, as the page does; what is wrong with its value is said beside it.
+
+        Parameters
+        ----------
+        control : str
+            The control's name.
+        value
+            As the control has it.
+        """
+        self._asked({"kind": "set", "control": control, "value": value})
+
+    def _change(self, fields: Mapping[str, Any]) -> None:
+        before = self.view.model_dump()
+        given = {
+            name: before[name] | dict(value)
+            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in WHOLE
+            else value
+            for name, value in fields.items()
+        }
+        self.view = validated(View, before | given, "view")
 
     def _draw(self, message: str = "") -> None:
         """The picture of the view; raises ValueError where it has none."""
-        self.ds = grid(self.view)
-        new = picture(self.view, self.ds)
-        self._write_controls()
-        self.pictures.picture = new | {
-            "message": message, "state": self.view.state(), "page": MAX_LINK if self._page else 0,
-            "code": {"python": code(self.view), "params": params(self.view)},
-        }  # fmt: skip
+        view = self.view
+        ds = self.ds if view.tab in ON_GRID else xr.Dataset()
+        more = (self.brought,) if view.tab == "measured" else ()
+        sections = TAB_SECTIONS[view.tab](view, ds, *more)
+        self._show({
+            "tab": view.tab, "message": message, "wrong": None, "notes": [], "page": MAX_LINK if self._page else 0,
+            "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
+            "title": title(view), "file": file_name(view), "code": {"python": code(view), "params": params(view)},
+        } | sections)  # fmt: skip
 
-    def _changed(self, name: str, value: Any) -> None:
-        if not self._quiet:
-            self._attempt(lambda: self.update(**self._fields(self.controls[name], value)))
+    def _show(self, picture: dict[str, Any]) -> None:
+        """Hand out a picture and the controls in one message, numbered, so that the page knows what it answers."""
+        self._answered = getattr(self, "_answered", 0) + 1
+        with self.hold_sync():
+            self.controls = written(self._controls, self.view)
+            self.picture = picture | {"state": self.view.state(), "answer": self._answered}
 
-    def _fields(self, control: Control, value: Any) -> dict[str, Any]:
-        fields = control.read(value)
-        if control is self.controls["set"] and not fields["operator"]:  # to choose from what there is
-            fields["operator"] = self.ds.operator.values.tolist()
-        for name in {"setting", "server"} & fields.keys():
-            fields[name] = getattr(self.view, name).model_dump() | fields[name]
-        if "model" in fields:
-            used = {*value, *(pin.model for pin in self.view.pins)}
-            fields["configs"] = {name: config for name, config in self.view.configs.items() if name in used}
-        return fields
-
-    def _attempt(self, action: Any) -> None:
+    def _attempt(self, action: Callable[[], None], control: str = "") -> None:
         """Do what a reader asked for, or say in place why not; a notebook shows where what nobody foresaw is."""
         try:
             action()
         except Exception as error:
-            told = {"message": in_one_line(error), "state": self.view.state()}
-            self.pictures.picture = self.pictures.picture | told
+            line = in_one_line(error)
+            wrong = {"control": control, "message": line} if control else None
+            self._show(self.picture | {"message": line, "wrong": wrong})
             if self._page:
                 log_unforeseen(error)
             elif not isinstance(error, ValueError):
                 raise
 
-    def _write_controls(self) -> None:
-        """Set every control to the view, without reacting to the change."""
-        self._quiet = True
-        try:
-            for control in self.controls.values():
-                value = control.write(self.view)
-                if control.widget.value == value:
-                    continue
-                if isinstance(control.widget, ipywidgets.TagsInput):
-                    more = [tag for tag in value if tag not in control.widget.allowed_tags]
-                    control.widget.allowed_tags = [*control.widget.allowed_tags, *more]
-                control.widget.value = value
-            chosen = chosen_set(self.view) == "chosen"
-            self._chosen.layout.display = "" if chosen else "none"
-        finally:
-            self._quiet = False
+    # What the page asks for
+
+    def _asked(self, content: object, buffers: list[Any] | None = None) -> None:
+        control = content.get("control") or content.get("use") if isinstance(content, dict) else None
+        self._attempt(
+            lambda: self._answer(content, buffers or []), control if isinstance(control, str) else ""
+        )
+
+    def _answer(self, content: object, buffers: list[Any]) -> None:
+        """Do what a message of the page asks for."""
+        match read_message(content):
+            case ControlAsked(control=name, value=value):
+                if name not in self._controls:
+                    raise unknown("control", name, self._controls)
+                self._change(read_control(self._controls[name], value, self.view))
+                self._draw()
+            case FieldsAsked(fields=fields):
+                self._change(fields)
+                self._draw()
+            case PinAsked(at=at):
+                self.pin(**at)
+            case UnpinAsked(number=number):
+                self.unpin(number)
+            case DownloadAsked(format=kind):
+                self.send({"kind": "file", "name": f"view.{kind}"}, [self.data(kind)])
+            case PieceAsked() as piece:
+                if piece.use not in self.uses:
+                    raise unknown("use of a file", piece.use, self.uses)
+                if (content := self._uploads.take(piece, buffers)) is not None:
+                    self.uses[piece.use](content, piece.name)
+            case ForgetAsked(use=use):
+                self.brought.pop(use, None)
+                self._draw()
+
+    def pin(self, /, **at: Any) -> None:
+        """Pin a point of the chart under the view's settings, or unpin it where it is pinned.
+
+        Parameters
+        ----------
+        **at
+            gpu, model, operator (without one, the whole step), phase, batch_size [1], seq_len [token], candidates [1].
+        """
+        pin = validated(Pin, {name: getattr(self.view, name) for name in Settings.model_fields} | at, "pin")
+        pins = [*self.view.pins, pin] if pin not in self.view.pins else [p for p in self.view.pins if p != pin]
+        self.update(pins=[p.model_dump() for p in pins])
+
+    def unpin(self, number: int | None = None) -> None:
+        """Unpin one point or all.
+
+        Parameters
+        ----------
+        number : int, optional
+            Which, from 0 [1]; None is all of them.
+        """
+        left = [] if number is None else [p for i, p in enumerate(self.view.pins) if i != number]
+        self.update(pins=[p.model_dump() for p in left])
 
     # What the reader brings, and takes away
 
-    def _uploaded(self, change: Mapping[str, Any]) -> None:
-        for file in change["new"]:
-            self._attempt(lambda file=file: self.take(bytes(file["content"]).decode("utf-8", "replace"), file["name"]))
+    def _bring(self, content: bytes, name: str) -> None:
+        self.brought["measured"] = (name, content)
+        self._draw()
 
     def take(self, text: str, what: str) -> None:
         """Take a config.json as a model, or a saved view.
@@ -214,46 +261,6 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         while name in models() or self.view.configs.get(name, found) != found:
             name += "-own"
         self.update(configs=self.view.configs | {name: found}, model=[*dict.fromkeys([*self.view.model, name])])
-
-    def _asked(self, content: object) -> None:
-        self._attempt(lambda: self._answer(content))
-
-    def _answer(self, content: object) -> None:
-        """Do what a message of the page asks for: a pin, a choice of the heat map, a setting, a download."""
-        match read_message(content):
-            case PinAsked(at=at):
-                self.pin(**at)
-            case UnpinAsked(number=number):
-                self.unpin(number)
-            case HeatAsked(chosen=chosen):
-                self.update(heat=self.view.heat.model_dump() | chosen)
-            case SettingAsked(setting=setting):
-                self.update(setting=setting)
-            case DownloadAsked(format=kind):
-                self.pictures.send({"kind": "file", "name": f"view.{kind}"}, [self.data(kind)])
-
-    def pin(self, /, **at: Any) -> None:
-        """Pin a point of the chart under the view's settings, or unpin it where it is pinned.
-
-        Parameters
-        ----------
-        **at
-            gpu, model, operator (without one, the whole step), phase, batch_size [1], seq_len [token], candidates [1].
-        """
-        pin = validated(Pin, {name: getattr(self.view, name) for name in Settings.model_fields} | at, "pin")
-        pins = [*self.view.pins, pin] if pin not in self.view.pins else [p for p in self.view.pins if p != pin]
-        self.update(pins=[p.model_dump() for p in pins])
-
-    def unpin(self, number: int | None = None) -> None:
-        """Unpin one point or all.
-
-        Parameters
-        ----------
-        number : int, optional
-            Which, from 0 [1]; None is all of them.
-        """
-        left = [] if number is None else [p for i, p in enumerate(self.view.pins) if i != number]
-        self.update(pins=[p.model_dump() for p in left])
 
     def data(self, kind: str) -> bytes:
         """The numbers of the view as a file.

@@ -1,20 +1,4 @@
-// Draws one picture (see pictures.py): places, formats and explains numbers, and computes none.
-
-const SVG = "http://www.w3.org/2000/svg";
-const PREFIXES = [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"]];
-
-// Numbers and words -----------------------------------------------------------------------------------------------
-
-function digits(value) {
-  return Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 });
-}
-
-function si(value, unit = "") {
-  if (value === null || value === undefined) return "none";
-  if (unit === "FLOP/byte" || unit === "%") return `${digits(value)} ${unit}`;
-  const [scale, prefix] = PREFIXES.find(([least]) => Math.abs(value) >= least * 0.99995) ?? [1, ""];
-  return `${digits(value / scale)} ${prefix}${unit === "byte" ? "B" : unit}`.trim();
-}
+// The tab Roofline: chart, bars, heat map, tables (see pictures.py). It places and formats numbers, and computes none.
 
 function tick(value, least = 1) {
   if (value < 1 && value >= least) return String(+value.toPrecision(3));
@@ -23,46 +7,6 @@ function tick(value, least = 1) {
 }
 
 const size = (value) => (value >= 16384 && value % 1024 === 0 ? `${value / 1024}K` : String(value)); // 16K is 16,384 tokens
-const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
-const boundName = (bound) => ({ 0: "memory", 1: "compute", 2: "link" })[bound] ?? "none";
-const count = (value) => value.toLocaleString("en");
-
-function setting(at) {
-  const parts = [at.gpu, at.model, at.operator ?? "whole step", at.phase];
-  parts.push(`batch ${count(at.batch_size)}`, `length ${count(at.seq_len)}`);
-  if (at.candidates) parts.push(`${at.candidates} candidates`);
-  return parts.filter(Boolean).join(" · ");
-}
-
-// The tree: elements are used again, in order, so that a new picture changes attributes only -----------------------
-
-function put(parent, specs, space = parent.namespaceURI) {
-  specs.forEach(([tag, attributes, content], i) => {
-    let node = parent.childNodes[i];
-    if (!node || node.nodeName.toLowerCase() !== tag.toLowerCase()) {
-      const fresh = document.createElementNS(space, tag);
-      node ? parent.replaceChild(fresh, node) : parent.appendChild(fresh);
-      node = fresh;
-    }
-    for (const { name } of [...node.attributes]) if (!(name in attributes)) node.removeAttribute(name);
-    for (const [name, value] of Object.entries(attributes))
-      if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
-    if (Array.isArray(content)) put(node, content, space);
-    else if (node.textContent !== (content ?? "")) node.textContent = content ?? "";
-  });
-  while (parent.childNodes.length > specs.length) parent.lastChild.remove();
-}
-
-function make(tag, attributes = {}, children = []) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 const text = (x, y, words, attributes = {}) => ["text", { x: x.toFixed(1), y: y.toFixed(1), ...attributes }, words];
 const wide = (words, size = 12) => words.length * size * 0.56; // about what a word takes, without asking the page
 
@@ -333,22 +277,6 @@ function drawHeat(svg, picture, width) {
   ]);
 }
 
-// Tables ----------------------------------------------------------------------------------------------------------
-
-function table(parent, head, rows, empty) {
-  if (!rows.length) return put(parent, [["p", {}, empty]]);
-  const line = (cells, tag) => ["tr", {}, cells.map((cell) => (Array.isArray(cell) ? cell : [tag, {}, String(cell)]))];
-  put(parent, [["table", {}, [["thead", {}, [line(head, "th")]], ["tbody", {}, rows.map((row) => line(row, "td"))]]]]);
-}
-
-// Files -----------------------------------------------------------------------------------------------------------
-
-function save(name, blob) {
-  const link = make("a", { download: name, href: URL.createObjectURL(blob) });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
-
 const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "font-size", "font-family", "font-weight", "text-anchor", "paint-order"];
 
 /** A chart as it looks now, as a file of its own: styles written into it, the page's ground behind it. */
@@ -370,23 +298,22 @@ function standalone(svg) {
   return { words: new XMLSerializer().serializeToString(copy), width, height };
 }
 
-function saveSvg(svg, name) {
-  save(`${name}.svg`, new Blob([standalone(svg).words], { type: "image/svg+xml" }));
-}
 
-function savePng(svg, name) {
+function imageOf(svg, kind) {
   const { words, width, height } = standalone(svg), image = new Image(), scale = 2;
-  image.onload = () => {
-    const canvas = make("canvas", { width: width * scale, height: height * scale });
-    canvas.getContext("2d").drawImage(image, 0, 0, width * scale, height * scale);
-    canvas.toBlob((blob) => save(`${name}.png`, blob));
-  };
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(words)}`;
+  if (kind === "svg") return new Blob([words], { type: "image/svg+xml" });
+  return new Promise((resolve) => {
+    image.onload = () => {
+      const canvas = make("canvas", { width: width * scale, height: height * scale });
+      canvas.getContext("2d").drawImage(image, 0, 0, width * scale, height * scale);
+      canvas.toBlob(resolve);
+    };
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(words)}`;
+  });
 }
 
-// The page --------------------------------------------------------------------------------------------------------
-
-function render({ model, el }) {
+function makeRoofline(page) {
+  const model = page, picture = page.picture;
   const svgOf = (label, attributes = {}) => {
     const svg = document.createElementNS(SVG, "svg");
     for (const [name, value] of Object.entries({ role: "img", "aria-label": label, width: "100%", ...attributes })) svg.setAttribute(name, value);
@@ -395,83 +322,36 @@ function render({ model, el }) {
   const roofline = svgOf("Roofline chart. Arrow keys walk through its points, Enter pins one.", { tabindex: 0, class: "wb-roofline" });
   const bars = svgOf("Time by operator, stacked bars", { class: "wb-bars" });
   const heat = svgOf("Heat map over batch size and length. Arrow keys move the setting that the bars are of.", { tabindex: 0, class: "wb-heat" });
-  const message = make("div", { role: "alert", class: "wb-message" }), notes = make("ul", { class: "wb-notes" });
   const tip = make("div", { class: "wb-tip", "aria-live": "polite" });
-  const button = (words, onclick, title = "") => make("button", { type: "button", title, onclick }, [words]);
-  const files = (svg, name) => [button("SVG", () => saveSvg(svg, name), "Download as SVG"), button("PNG", () => savePng(svg, name), "Download as PNG")];
-  const head = (title, ...tools) => make("header", {}, [make("h2", {}, [title]), make("span", { class: "wb-sub" }), ...tools]);
-  const section = (name, title, tools, ...parts) => make("section", { class: `wb-${name}-section` }, [head(title, ...tools), ...parts]);
-
-  const choice = (name, label) => make("select", { "aria-label": label, "data-name": name, onchange: (event) => model.send({ kind: "heat", chosen: { [name]: event.target.value } }) });
+  const files = (svg, name) => page.files({ image: (kind) => imageOf(svg, kind) }, name);
+  const choice = (name, label) => make("select", { "aria-label": label, "data-name": name, onchange: (event) => page.send({ kind: "update", fields: { heat: { [name]: event.target.value } } }) });
   const choices = { variable: "Variable", operator: "Operator", phase: "Phase", gpu: "GPU", model: "Model" };
   const selects = Object.entries(choices).map(([name, label]) => choice(name, `${label} of the heat map`));
-  const summary = make("div", { class: "wb-table" }), compare = make("div", { class: "wb-table wb-compare" });
-  const serving = make("div", { class: "wb-table" }), published = make("div", { class: "wb-published" });
-  const python = make("pre", { class: "wb-python", tabindex: 0 }), params = make("pre", { class: "wb-params", tabindex: 0 });
-  const link = button("Copy link", () => copy(link, address()), "An address that opens this view");
-  const code = make("details", { class: "wb-code" }, [
-    make("summary", {}, ["Code"]),
-    make("header", {}, [make("h3", {}, ["Python"]), button("Copy code", (event) => copy(event.target, python.textContent))]), python,
-    make("header", {}, [make("h3", {}, ["Params"]), button("Copy params", (event) => copy(event.target, params.textContent))]), params,
-  ]);
-  const unpinAll = button("Unpin all", () => model.send({ kind: "unpin", number: null }));
-  const toAudit = button("Audit rows", () => {
+  const summary = make("div"), compare = make("div", { class: "wb-compare" });
+  const published = make("div", { class: "wb-published" });
+  const unpinAll = page.button("Unpin all", () => page.send({ kind: "unpin", number: null }));
+  const toAudit = page.button("Audit rows", () => {
     const rows = root.querySelector(".wb-audit");
     rows.open = true;
     rows.scrollIntoView({ behavior: "smooth" });
   }, "What the source prints, beside what is recomputed");
-  const download = (format) => () => model.send({ kind: "download", format });
-  const root = make("div", { class: "wb-views", "data-lm-suppress-shortcuts": "true" }, [
-    message, notes,
-    section("roofline", "Roofline", [toAudit, ...files(roofline, "roofline")], make("div", { class: "wb-chart" }, [roofline, tip])),
-    section("published", "Published numbers", [], published),
-    section("bars", "Time by operator", files(bars, "time-by-operator"), bars),
-    section("heat", "Batch size and length", files(heat, "heat-map"), make("div", { class: "wb-choices" }, selects), heat),
-    section("summary", "Summary", [], summary),
-    section("serving", "Memory and latency", [], serving),
-    section("compare", "Comparison of pinned points", [unpinAll], compare),
-    section("away", "Take away", [
-      button("CSV", download("csv"), "All numbers of the view, a row a setting"),
-      button("NetCDF", download("nc"), "The Dataset, for xarray"),
-      button("Save view", () => save("view.json", new Blob([JSON.stringify({ view: picture().state }, null, 1)], { type: "application/json" })), "A file that the explorer opens again"),
-      link,
-    ], code),
+  const root = make("div", { class: "wb-grid-of-two" }, [
+    page.section("roofline", "Roofline", [toAudit, ...files(roofline, "roofline")], make("div", { class: "wb-chart" }, [roofline, tip])),
+    page.section("published", "Published numbers", [], published),
+    page.section("bars", "Time by operator", files(bars, "time-by-operator"), bars),
+    page.section("heat", "Batch size and length", files(heat, "heat-map"), make("div", { class: "wb-choices" }, selects), heat),
+    page.section("summary", "Summary", [], summary),
+    page.section("compare", "Comparison of pinned points", [unpinAll], compare),
   ]);
-  el.classList.add("wb-frame");
-  el.append(root);
-
-  const picture = () => model.get("picture");
-  const address = () => `${location.origin}${location.pathname}?view=${encodeURIComponent(JSON.stringify(picture().state))}`;
   const sub = (name, words) => { root.querySelector(`.wb-${name}-section .wb-sub`).textContent = words; };
-
-  async function copy(from, words) {
-    try {
-      await navigator.clipboard.writeText(words);
-    } catch { // an insecure origin or no permission
-      const field = make("textarea", {}, [words]);
-      root.append(field);
-      field.select();
-      document.execCommand("copy");
-      field.remove();
-    }
-    const label = from.textContent;
-    from.textContent = "Copied";
-    setTimeout(() => { from.textContent = label; }, 1200);
-  }
-
   const width = { roofline: 280, bars: 280, heat: 280 };
-  function draw() {
-    const now = picture();
-    const said = JSON.stringify([now.state, now.message]);
-    if (said !== last) [last, away] = [said, ""]; // it answers
-    message.textContent = lost || away || now.message || "";
-    root.classList.toggle("wb-broken", Boolean(message.textContent));
+
+  function draw(now) {
     if (!now.roofline) return;
     unpack(now);
     drawRoofline(roofline, now, width.roofline);
     sub("bars", `${now.bars.whole ? "share of the step" : "share of these operators"} ${drawBars(bars, now, width.bars)}`);
     drawHeat(heat, now, width.heat);
-    put(notes, now.notes.map((note) => ["li", {}, note]));
     for (const select of selects) {
       const name = select.dataset.name, options = now.heat.choices[name];
       const words = { time: now.heat.whole ? "time per step" : "time per call", roof: "share of the roof" };
@@ -482,33 +362,33 @@ function render({ model, el }) {
     sub("heat", `${now.heat.label}, ${now.heat.unit}`);
     const at = now.bars.setting;
     sub("summary", `whole step at batch ${count(at.batch_size)}, length ${count(at.seq_len)}`);
-    table(summary, ["GPU", "model", "phase", "time per step", "FLOPs", "bytes", "intensity", "performance"],
-      now.summary.map((row) => [row.gpu, row.model, row.phase, si(row.time, "s"), si(row.flops, "FLOP"), si(row.bytes, "byte"), si(row.intensity, "FLOP/byte"), si(row.performance, "FLOP/s")]),
-      "A step's time is the sum over the fused operators: choose the operators \"fused\".");
-    sub("serving", `${now.serving.at}; ${now.serving.times} times`);
-    table(serving, ["GPU", "model", "fits", "weights", "KV cache", "memory per GPU", "largest batch", "TTFT", "TPOT", "tokens/s"],
-      now.serving.rows.map((row) => [row.gpu, row.model, row.fits, si(row.weights, "byte"), si(row.cache, "byte"), row.memory === null ? "none" : `${si(row.memory, "byte")} of ${si(row.usable, "byte")}`,
-        row.largest_batch === null ? "none" : count(row.largest_batch), si(row.ttft, "s"), si(row.tpot, "s"), row.tokens_per_second === null ? "none" : digits(row.tokens_per_second)]));
+    page.table(summary, {
+      columns: [
+        { key: "gpu", title: "GPU" }, { key: "model", title: "model" }, { key: "phase", title: "phase" },
+        ...[["time", "time per step", "s"], ["flops", "FLOPs", "FLOP"], ["bytes", "bytes", "byte"], ["intensity", "intensity", "FLOP/byte"], ["performance", "performance", "FLOP/s"]]
+          .map(([key, title, unit]) => ({ key, title, number: true, show: (value) => si(value, unit) })),
+      ],
+      rows: now.summary, empty: "A step's time is the sum over the fused operators: choose the operators \"fused\".",
+    });
     drawCompare(now);
     drawPublished(now);
-    if (now.code.python) {
-      python.textContent = now.code.python;
-      params.textContent = now.code.params;
-    }
-    link.hidden = address().length > now.page; // what the server takes, 0 in a notebook
-    if (now.page && !now.message) remember();
-    root.dataset.state = JSON.stringify(now.state);
-    root.dataset.batchSize = now.sizes.batch_size.join(" ");
     if (hover) show(hover.group < now.roofline.groups.length ? hover : null);
   }
 
   function drawCompare(now) {
     const first = now.compare[0];
     unpinAll.hidden = !first;
-    table(compare, ["", "setting", "settings besides", "intensity", "performance", "of the roof", "time", "against 1", "bound", ""],
-      now.compare.map((row, i) => [i + 1, setting(row.at), row.settings || "defaults", si(row.intensity, "FLOP/byte"), si(row.performance, "FLOP/s"), percent(row.performance / row.roof), si(row.time, "s"),
-        `${digits(row.time / first.time)} ×`, boundName(row.bound), ["td", {}, [["button", { type: "button", "data-unpin": i, title: "Unpin" }, "×"]]]]),
-      "Click a point of the roofline to pin it here; it stays, with its settings, while the view changes.");
+    page.table(compare, {
+      columns: [
+        { key: "number", title: "" }, { key: "at", title: "setting", show: setting }, { key: "settings", title: "settings besides", show: (value) => value || "defaults" },
+        { key: "intensity", title: "intensity", number: true, show: (value) => si(value, "FLOP/byte") }, { key: "performance", title: "performance", number: true, show: (value) => si(value, "FLOP/s") },
+        { key: "roof", title: "of the roof", number: true, show: (value, row) => percent(row.performance / value) }, { key: "time", title: "time", number: true, show: (value) => si(value, "s") },
+        { key: "against", title: "against 1", number: true, show: (value, row) => `${digits(row.time / first.time)} ×` }, { key: "bound", title: "bound", show: boundName },
+        { key: "unpin", title: "", show: (value, row) => [["button", { type: "button", "data-unpin": row.number - 1, title: "Unpin" }, "×"]] },
+      ],
+      rows: now.compare.map((row, i) => ({ ...row, number: i + 1 })),
+      empty: "Click a point of the roofline to pin it here; it stays, with its settings, while the view changes.",
+    });
   }
 
   compare.addEventListener("click", (event) => {
@@ -548,13 +428,6 @@ function render({ model, el }) {
   }
   let open = false;
   published.addEventListener("toggle", (event) => { open = event.target.open; }, true);
-
-  // The address follows the view, at rest only: browsers refuse hundreds of changes a minute.
-  let waiting = 0;
-  function remember() {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => history.replaceState(null, "", Object.keys(picture().state).length && !link.hidden ? address() : location.pathname), 400);
-  }
 
   // Points: hover, walk, pin
   let hover = null;
@@ -614,7 +487,7 @@ function render({ model, el }) {
   // The heat map: the setting is where one clicks, or walks
   function go(b, s) {
     const { batch_size, seq_len } = picture().heat;
-    if (b in batch_size && s in seq_len) model.send({ kind: "setting", setting: { batch_size: batch_size[b], seq_len: seq_len[s] } });
+    if (b in batch_size && s in seq_len) model.send({ kind: "update", fields: { setting: { batch_size: batch_size[b], seq_len: seq_len[s] } } });
   }
   heat.addEventListener("click", (event) => {
     const box = heat.getBoundingClientRect(), { left, top, w, h } = heatCells(picture().heat, box.width);
@@ -629,36 +502,16 @@ function render({ model, el }) {
     go(now.heat.batch_size.indexOf(now.bars.setting.batch_size) + move[0], now.heat.seq_len.indexOf(now.bars.setting.seq_len) + move[1]);
   });
 
-  // A page without its kernel cannot answer; one that begins again knows nothing of the page.
-  let lost = "", away = "", last = "";
-  const kernel = picture().page ? model.widget_manager?.kernel : null;
-  kernel?.statusChanged.connect((_, status) => {
-    if (!/restarting|dead/.test(status)) return;
-    lost = "This page has lost what computes it: reload it.";
-    soon();
-  });
-  kernel?.connectionStatusChanged.connect((_, status) => {
-    const back = "The connection was lost, as by too large a file: reload the page if a control does not answer.";
-    away = status === "connected" ? back : "The server does not answer: is it still running?";
-    soon();
-  });
-
-  // A picture that comes while another waits for its frame takes its place: nothing stale is drawn.
-  let frame = 0;
-  const soon = () => { frame ||= requestAnimationFrame(() => { frame = 0; draw(); }); };
-  model.on("change:picture", soon);
-  model.on("msg:custom", (content, buffers) => {
-    if (content.kind === "file") save(content.name, new Blob([buffers[0]]));
-  });
   const sized = new ResizeObserver((entries) => {
     for (const { target, contentRect } of entries) width[target.dataset.width] = Math.max(280, Math.floor(contentRect.width));
-    soon();
+    draw(picture());
   });
   for (const [name, svg] of Object.entries({ roofline, bars, heat })) {
     svg.parentElement.dataset.width = name;
     sized.observe(svg.parentElement);
   }
-  return () => sized.disconnect();
+  return { root, draw };
 }
 
-export default { render };
+TABS.roofline = { title: "Roofline", make: makeRoofline };
+TABS.published = { title: "Published", make: makeRoofline };

@@ -1,0 +1,164 @@
+// The page: tabs over one view, its controls beside them, and what the reader takes away.
+
+function render({ model, el }) {
+  const picture = () => model.get("picture");
+
+  // What is asked for: of a control that moves, only the newest value waits for the answer to the one before.
+  const later = new Map();
+  let waiting = 0, timer = 0;
+  function send(message, buffers = []) {
+    root.setAttribute("aria-busy", "true");
+    waiting += 1;
+    clearTimeout(timer);
+    timer = setTimeout(answered, 30000, true); // a message that was lost must not stop the next
+    model.send(message, undefined, buffers);
+  }
+  function set(control, value) {
+    const message = { kind: "set", control, value };
+    if (waiting) later.set(control, message);
+    else send(message);
+  }
+  function answered(all = false) {
+    waiting = all ? 0 : Math.max(waiting - 1, 0);
+    const [next] = later;
+    if (!waiting && next) {
+      later.delete(next[0]);
+      send(next[1]);
+    }
+    if (!waiting) root.removeAttribute("aria-busy");
+  }
+
+  const page = {
+    send, set, section, button, table, save, copy, picture,
+    files: (chart, name) => files(page, chart, name),
+    upload: (use, file) => upload(page, use, file),
+    dark: () => getComputedStyle(root).getPropertyValue("--wb-dark").trim() === "1",
+  };
+
+  // Tabs
+  const panel = make("div", { role: "tabpanel", tabindex: 0, id: freshId() });
+  const tabs = Object.entries(TABS).sort(([a], [b]) => TAB_ORDER.indexOf(a) - TAB_ORDER.indexOf(b)).map(([name, { title }]) => make("button", {
+    type: "button", role: "tab", id: `${panel.id}-${name}`, "data-tab": name, "aria-controls": panel.id, onclick: () => set("tab", name),
+  }, [title]));
+  const bar = make("div", { role: "tablist", "aria-label": "What is shown" }, tabs);
+  bar.addEventListener("keydown", (event) => {
+    const at = tabs.indexOf(document.activeElement);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tabs.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const tab = tabs.at(to % tabs.length);
+    tab.focus();
+    set("tab", tab.dataset.tab);
+  });
+  const built = {};
+  function show(name) {
+    built[name] ??= TABS[name].make(page);
+    if (panel.firstChild !== built[name].root) panel.replaceChildren(built[name].root);
+    for (const tab of tabs) {
+      const chosen = tab.dataset.tab === name;
+      tab.setAttribute("aria-selected", chosen);
+      tab.tabIndex = chosen ? 0 : -1;
+      if (chosen) panel.setAttribute("aria-labelledby", tab.id);
+    }
+    return built[name];
+  }
+
+  // What is around them
+  const controls = makeControls(page, model.get("described"));
+  const message = make("div", { role: "alert", class: "wb-message" }), notes = make("ul", { class: "wb-notes" });
+  const away = makeAway(page, address);
+  const own = makeOwn(page);
+  const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, own]);
+  if (matchMedia("(max-width: 700px)").matches) side.open = false;
+  const title = make("h1", {}, ["Roofline Workbench"]), what = make("p", { class: "wb-title" });
+  const root = make("div", { class: "wb-views", "data-lm-suppress-shortcuts": "true" }, [
+    make("header", { class: "wb-head-of-page" }, [title, what]), bar,
+    make("div", { class: "wb-body" }, [side, make("main", {}, [message, panel, notes, away.root])]),
+  ]);
+  el.classList.add("wb-frame");
+  el.append(root);
+
+  function address() {
+    return `${location.origin}${location.pathname}?view=${encodeURIComponent(JSON.stringify(picture().state))}`;
+  }
+
+  let drawn = null, lost = "";
+  function draw() {
+    const now = picture();
+    controls.write(model.get("controls"), now.tab);
+    const beside = controls.say(now.wrong);
+    const words = lost || (beside ? "" : now.message) || "";
+    if (message.textContent !== words) message.textContent = words;
+    root.classList.toggle("wb-broken", Boolean(lost || now.message));
+    what.textContent = now.title;
+    show(now.tab).draw(now);
+    put(notes, now.notes.map((note) => ["li", {}, note]));
+    away.draw(now);
+    if (now.page && !now.message) remember();
+    root.dataset.state = JSON.stringify(now.state);
+    root.dataset.tab = now.tab;
+    root.dataset.batchSize = now.sizes.batch_size.join(" ");
+    if (now.answer !== drawn) {
+      drawn = now.answer;
+      answered();
+    }
+  }
+
+  // The address follows the view, at rest only: browsers refuse hundreds of changes a minute.
+  let resting = 0;
+  function remember() {
+    clearTimeout(resting);
+    resting = setTimeout(() => history.replaceState(null, "", Object.keys(picture().state).length && address().length <= picture().page ? address() : location.pathname), 400);
+  }
+
+  // A page without its kernel cannot answer; one that begins again knows nothing of the page.
+  const kernel = picture().page ? model.widget_manager?.kernel : null;
+  kernel?.statusChanged.connect((_, status) => {
+    if (!/restarting|dead/.test(status)) return;
+    lost = "This page has lost what computes it: reload it.";
+    soon();
+  });
+  kernel?.connectionStatusChanged.connect((_, status) => {
+    lost = status === "connected" ? "" : "The server does not answer: is it still running?";
+    soon();
+  });
+
+  // A picture that comes while another waits for its frame takes its place: nothing stale is drawn.
+  let frame = 0;
+  const soon = () => { frame ||= requestAnimationFrame(() => { frame = 0; draw(); }); };
+  model.on("change:picture", soon);
+  model.on("msg:custom", (content, buffers) => {
+    if (content.kind !== "file") return;
+    save(content.name, new Blob([buffers[0]]));
+  });
+  draw();
+  return () => cancelAnimationFrame(frame);
+}
+
+const TAB_ORDER = ["roofline", "server", "frontier", "plan", "measured", "published"];
+
+/** What is taken away: numbers, the view, a link, and the view as code. */
+function makeAway(page, address) {
+  const python = make("pre", { class: "wb-python", tabindex: 0 }), params = make("pre", { class: "wb-params", tabindex: 0 });
+  const link = page.button("Copy link", () => copy(link, address()), "An address that opens this view");
+  const download = (format) => () => page.send({ kind: "download", format });
+  const code = make("details", { class: "wb-code" }, [
+    make("summary", {}, ["Code"]),
+    make("header", {}, [make("h3", {}, ["Python"]), page.button("Copy code", (event) => copy(event.target, python.textContent))]), python,
+    make("header", {}, [make("h3", {}, ["Params"]), page.button("Copy params", (event) => copy(event.target, params.textContent))]), params,
+  ]);
+  const root = page.section("away", "Take away", [
+    page.button("CSV", download("csv"), "All numbers of the view, a row a setting"),
+    page.button("NetCDF", download("nc"), "The Dataset, for xarray"),
+    page.button("Save view", () => save(`${page.picture().file}.json`, new Blob([JSON.stringify({ view: page.picture().state }, null, 1)], { type: "application/json" })), "A file that the explorer opens again"),
+    link,
+  ], code);
+  function draw(now) {
+    link.hidden = address().length > now.page; // what the server takes, 0 in a notebook
+    python.textContent = now.code.python;
+    params.textContent = now.code.params;
+  }
+  return { root, draw };
+}
+
+export default { render };
