@@ -266,10 +266,11 @@ def _both_sides(ds: xr.Dataset) -> list[dict[str, Any]]:
 
 def _over_time(ds: xr.Dataset) -> dict[str, Any]:
     """Both sides' series by variable, over the beginnings of steps [s]."""
+    sides = ("measured", "simulated")
     series = [
-        {"name": name, "label": label} | {side: _numbers(ds[name].sel(source=side)) for side in ("measured", "simulated")}
+        {"name": name, "label": label} | {side: _numbers(ds[name].sel(source=side)) for side in sides}
         for name, label in OVER_TIME.items()
-    ]  # fmt: skip
+    ]
     return {"time": _numbers(ds.time), "step": float(ds["step"]), "series": series}
 
 

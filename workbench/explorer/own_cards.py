@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import PurePosixPath
+from pprint import pformat
 from typing import Any, NamedTuple
 
 import yaml
@@ -122,8 +123,14 @@ def check_card_name(name: str) -> None:
 
 def stored(card: GPU) -> dict[str, Any]:
     """The fields of an entry as a view holds them: plain JSON, without what is unknown or said of every own one."""
-    found = card.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"id", "modified"})
+    found = card.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"id"})
     return {name: value for name, value in found.items() if UNSAID.get(name) != value}
+
+
+def card_code(name: str, fields: Mapping[str, Any]) -> str:
+    """Python that makes an entry."""
+    whole = UNSAID | {"id": name} | stored(own_card(name, fields))
+    return f"wb.catalog.GPU(**{pformat(whole, width=100, sort_dicts=False, compact=True)})"
 
 
 def copied(start: GPU) -> dict[str, Any]:

@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
-
-from ..catalog.loading import as_id, entry_files
 from ..common.errors import unknown
 from ..common.yaml_records import Record
 from .bounds import MAX_TEXT, Label, at_most
@@ -64,10 +61,14 @@ class DropOwnAsked(Record):
     name: Label
 
 
-OwnAsked = Annotated[
-    CardFormAsked | CardAsked | CardTextAsked | ModelFormAsked | ModelTextAsked | DropOwnAsked,
-    Field(discriminator="kind"),
-]
+class StepAsked(Record):
+    """What a step of a timing file works on, in words."""
+
+    kind: Literal["step"]
+    text: Annotated[str, at_most(200, "characters")]
+
+
+OwnAsked = CardFormAsked | CardAsked | CardTextAsked | ModelFormAsked | ModelTextAsked | DropOwnAsked | StepAsked
 #: Names of a view's fields: what is named, and the reader's own of it.
 FIELDS = {"card": ("gpu", "cards"), "model": ("model", "configs")}
 
@@ -145,8 +146,3 @@ def text_of(name: str, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 def is_card(text: str) -> bool:
     """Whether a text of YAML is a GPU rather than a model."""
     return any(line.startswith(("dense_tflops:", "memory:")) for line in text.splitlines())
-
-
-def in_catalog(name: str) -> bool:
-    """Whether a name means a GPU of the catalog."""
-    return as_id(name, "gpus") in entry_files("gpus")

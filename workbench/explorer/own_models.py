@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from pprint import pformat
 from typing import Any
 
 import yaml
@@ -60,8 +61,21 @@ def model_of_text(text: str, what: str) -> tuple[str, dict[str, Any]]:
         said = str(fields.pop("id", None) or PurePosixPath(what).name.removesuffix(".yaml").removesuffix(".yml"))
         name = said.lower().replace(" ", "-")
         entry = validated(Model, UNSAID_OF_MODEL | {"name": name} | fields | {"id": name}, what)
-        found = entry.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"id", "modified"})
+        found = stored_model(entry)
     return (f"{name}-own" if name in catalog_models() else name), found
+
+
+def stored_model(entry: Model) -> dict[str, Any]:
+    """The fields of an entry as a view holds them: plain JSON, without what is unknown."""
+    return entry.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"id"})
+
+
+def model_code(name: str, fields: dict[str, Any]) -> str:
+    """Python that makes an entry."""
+    entry = own_model(name, fields)
+    return (
+        f"wb.catalog.Model(**{pformat({'id': name} | stored_model(entry), width=100, sort_dicts=False, compact=True)})"
+    )
 
 
 def model_text(fields: Mapping[str, Any]) -> str:

@@ -16,6 +16,10 @@ from .view import View
 
 #: Params files whose charts the explorer can show: operators or steps on a roofline.
 ROOFLINES = ("roofline/*.yaml", "medusa/*.yaml", "t4_report/t4-roofline.yaml")
+#: What the first part of a figure's id stands for.
+PRINTED_IN = {
+    "medusa": "Medusa (Cai et al. 2024, arXiv 2401.10774), appendix", "t4": "A report on a server with two T4",
+}  # fmt: skip
 
 
 @cache
@@ -38,6 +42,22 @@ def chart_names() -> dict[str, str]:
         number = rest.removeprefix("fig")
         found[figure] = f"Medusa figure {int(number)}" if number.isdigit() else f"{source.upper()} report, {rest}"
     return found
+
+
+@cache
+def chart_list() -> list[dict[str, Any]]:
+    """The charts by their source: what each is of, and how many of its claims the audit records as reproduced."""
+    sources = audit.sources()
+    claims = [claim for source in sources.values() for claim in source.claims]
+    return [
+        {
+            "figure": figure, "name": name, "source": PRINTED_IN[figure.split("-", 1)[0]],
+            "title": chart_params(figure)["title"],
+            "claims": sum(claim.figure == figure for claim in claims),
+            "reproduce": sum(claim.figure == figure and claim.verdict == "reproduces" for claim in claims),
+        }
+        for figure, name in chart_names().items()
+    ]  # fmt: skip
 
 
 @cache

@@ -28,10 +28,22 @@ function render({ model, el }) {
     if (!waiting) root.removeAttribute("aria-busy");
   }
 
+  const listeners = new Map(); // of messages, by kind
   const page = {
     send, set, section, button, table, save, copy, picture,
     files: (chart, name) => files(page, chart, name),
-    upload: (use, file) => upload(page, use, file),
+    upload: (use, file, progress) => upload(page, use, file, progress),
+    tell: (content, buffers = []) => model.send(content, undefined, buffers), // without a picture for an answer
+    hear: (kind, listener) => { listeners.set(kind, [...(listeners.get(kind) ?? []), listener]); },
+    heard: (kind, most) => new Promise((resolve) => { // the next message of a kind, or null after a time [ms]
+      const timer = setTimeout(done, most, null);
+      function done(content) {
+        clearTimeout(timer);
+        listeners.set(kind, listeners.get(kind).filter((each) => each !== done));
+        resolve(content);
+      }
+      page.hear(kind, done);
+    }),
     dark: () => getComputedStyle(root).getPropertyValue("--wb-dark").trim() === "1",
   };
 
@@ -67,8 +79,8 @@ function render({ model, el }) {
   const controls = makeControls(page, model.get("described"));
   const message = make("div", { role: "alert", class: "wb-message" }), notes = make("ul", { class: "wb-notes" });
   const away = makeAway(page, address);
-  const own = makeOwn(page);
-  const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, own]);
+  const own = makeOwn(page, model.get("described"));
+  const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, own.root]);
   if (matchMedia("(max-width: 700px)").matches) side.open = false;
   const title = make("h1", {}, ["Roofline Workbench"]), what = make("p", { class: "wb-title" });
   const root = make("div", { class: "wb-views", "data-lm-suppress-shortcuts": "true" }, [
@@ -86,7 +98,8 @@ function render({ model, el }) {
   function draw() {
     const now = picture();
     controls.write(model.get("controls"), now.tab);
-    const beside = controls.say(now.wrong);
+    own.draw(now);
+    const beside = [controls, own].map((part) => part.say(now.wrong)).some(Boolean);
     const words = lost || (beside ? "" : now.message) || "";
     if (message.textContent !== words) message.textContent = words;
     root.classList.toggle("wb-broken", Boolean(lost || now.message));
@@ -128,8 +141,8 @@ function render({ model, el }) {
   const soon = () => { frame ||= requestAnimationFrame(() => { frame = 0; draw(); }); };
   model.on("change:picture", soon);
   model.on("msg:custom", (content, buffers) => {
-    if (content.kind !== "file") return;
-    save(content.name, new Blob([buffers[0]]));
+    if (content.kind === "file") save(content.name, new Blob([buffers[0]]));
+    for (const listener of listeners.get(content.kind) ?? []) listener(content, buffers);
   });
   draw();
   return () => cancelAnimationFrame(frame);
