@@ -13,10 +13,8 @@ import xarray as xr
 
 from .. import loadtest, tables, timings
 from ..catalog.loading import as_id, entry_files
-from ..common.variables import LIMITS
 from ..explanation import explain, own_file
-from ..kernels import attainable
-from .bounds import MAX_POINTS
+from .measured_chart import measured_roofline_section
 from .view import View, chosen_models, named_gpus, view_draft
 
 #: Rows of the table of what was not assigned that a page shows [1].
@@ -157,43 +155,10 @@ def explained(view: View, file: Measured, step: tuple[int, ...] | None = None) -
     gpus, models = (list(map(str, ds[dim].values)) for dim in ("gpu", "model"))
     return {
         "gpu": gpus, "model": models, "share": float(ds.attrs["assigned_share"]), "total": ds.attrs["total_time"],
-        "points": explained_points(ds), "roofs": _roofs(ds), "columns": list(rows.columns), "rows": _records(rows),
+        "roofline": measured_roofline_section(ds), "columns": list(rows.columns), "rows": _records(rows),
         "unassigned": _records(left.head(MOST_UNASSIGNED)), "unassigned_count": len(left),
         "notes": [*json.loads(ds.attrs["ambiguous"])[:20], *filter(None, [ds.attrs["assumed"]])],
     }  # fmt: skip
-
-
-def explained_points(ds: xr.Dataset) -> dict[str, list[dict[str, Any]]]:
-    """By operator, each setting that was measured: where it stands on a roofline, measured and predicted."""
-    names = ["intensity", "performance", "flops", "time", "measured_time", "attainable", "bound", "measured_intensity"]
-    frame = ds[[name for name in names if name in ds]].to_dataframe().reset_index()
-    frame = frame[np.isfinite(frame.intensity) & np.isfinite(frame.performance)]
-    if len(frame) > MAX_POINTS:
-        raise ValueError(f"{len(frame):,} measured points: a page draws {MAX_POINTS:,}; split the file")
-    frame = frame.assign(predicted=frame.flops / frame.time, bound=frame.bound.map(LIMITS)).drop(columns="flops")
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in _records(frame):
-        found.setdefault(row.pop("operator"), []).append(row)
-    return found
-
-
-def _roofs(ds: xr.Dataset) -> list[dict[str, Any]]:
-    """Of each GPU its bandwidth [byte/s] and the peaks that its kernels had [FLOP/s], ascending."""
-    peak = ds.peak_flop_rate
-    return [
-        {
-            "gpu": str(gpu), "bandwidth": float(ds.bandwidth.sel(gpu=gpu)),
-            "peaks": sorted({float(each) for each in np.ravel(peak.sel(gpu=gpu)) if np.isfinite(each)}),
-        }
-        for gpu in ds.gpu.values
-    ]  # fmt: skip
-
-
-def roof_line(bandwidth: float, peak: float, limits: tuple[float, float]) -> list[list[float]]:
-    """Corners of a roof between two intensities: [FLOP/byte], [FLOP/s]."""
-    x = np.array([limits[0], peak / bandwidth, limits[1]])
-    corners: list[list[float]] = np.column_stack([x, attainable(x, peak, bandwidth)]).tolist()
-    return corners
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
