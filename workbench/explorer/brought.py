@@ -1,16 +1,19 @@
 """The file that a reader brought to the tab Measured, and what is found of it, worked out beside the page."""
 
+import asyncio
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.errors import shown
 from .background import Background
 from .bounds import MAX_PIECES, PIECE
-from .measured import Measured, compared, explained, offered, read_measured
 from .messages import in_one_line
 from .view import View
+
+if TYPE_CHECKING:
+    from .measured import Measured
 
 #: Fields of a view that what is found depends on.
 ASKED = (
@@ -70,8 +73,11 @@ class Brought:
         """What the page shows of it; where that is not known yet, work on it begins."""
         if self._source and self._asked != self._question(view):
             self._asked = self._question(view)
-            self.busy, self.error = ("explaining" if self.file else "reading"), ""
-            self._background.start(self._steps(view))  # in place where no loop runs
+            self.busy, self.error = ("working it out again" if self.file else "reading"), ""
+            if _running():
+                self._background.start(self._steps(view))
+            else:
+                self._now(view)
         most = MAX_PIECES * PIECE
         said = {"name": self._source[0] if self._source else "", "busy": self.busy, "error": self.error, "most": most}
         said |= {"step": ", ".join(map(str, self.step or ())), "wrongStep": self.wrong_step}
@@ -81,11 +87,21 @@ class Brought:
             said["offer"] = offered(view, given | {key: self.found[key] for key in given if key in self.found})
         return said | {key: self.found[key] for key in ("explained", "compared") if key in self.found}
 
+    def _now(self, view: View) -> None:
+        """All of it in place, as in a script, where no loop runs."""
+        try:
+            for answer in self._steps(view):
+                self._take(answer)
+        except Exception as error:
+            self._failed(error)
+
     def _question(self, view: View) -> object:
         return [getattr(view, name) for name in ASKED], self.step
 
     def _steps(self, view: View) -> Iterator[dict[str, Any]]:
         """The file, and then what is found of it."""
+        from .measured import compared, explained  # what reads measurements is not loaded for a page that has none
+
         file = self.file
         if file is None:
             assert self._source
@@ -110,17 +126,31 @@ class Brought:
         self._redraw()
 
     def _fail(self, error: Exception) -> None:
+        self._failed(error)
+        self._redraw()
+
+    def _failed(self, error: Exception) -> None:
         self.busy, self.error, self.found = "", in_one_line(error), {}
         if self.file is None and self._source:
             self._source = None  # a file that cannot be read is not there
-        self._redraw()
 
 
-def opened(name: str, source: bytes | Path) -> Measured:
+def _running() -> bool:
+    """Whether a loop runs that work beside it can report to."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def opened(name: str, source: bytes | Path) -> "Measured":
     """A file as it is read; of an uploaded one the copy that readers open is deleted after that.
 
     Raises ValueError, in one line with the reader's name of the file, where it cannot be read.
     """
+    from .measured import read_measured
+
     if isinstance(source, Path):
         try:
             return read_measured(source)
@@ -135,13 +165,19 @@ def opened(name: str, source: bytes | Path) -> Measured:
             raise ValueError(str(error).replace(str(path), name)) from None
 
 
+def offered(view: View, found: Mapping[str, Any]) -> dict[str, list[str]]:
+    """GPU and models that a file says, where they are not the view's."""
+    said = {name: [each for each in found.get(name, ()) if each] for name in ("gpu", "model")}
+    return {name: ids for name, ids in said.items() if ids and ids != list(getattr(view, name))}
+
+
 def plain_name(name: str) -> str:
     """The name of a file without folders and without what no file of ours is called."""
     plain = "".join(letter if letter.isalnum() or letter in "._- " else "_" for letter in PurePosixPath(name).name)
     return plain.strip(". ")[-120:] or "file"
 
 
-def about(file: Measured) -> str:
+def about(file: "Measured") -> str:
     """What a file is, in words."""
     rows = f"{len(file.table):,} {'kernels' if file.kind == 'timings' else 'requests'}"
     said = [each for each in (file.model, file.gpu) if each]

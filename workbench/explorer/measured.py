@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -241,12 +240,3 @@ def _over_time(ds: xr.Dataset) -> dict[str, Any]:
 
 def _numbers(values: xr.DataArray) -> list[float | None]:
     return [None if value != value else value for value in values.values.tolist()]
-
-
-# The tab -----------------------------------------------------------------------------------------------------------
-
-
-def offered(view: View, found: Mapping[str, Any]) -> dict[str, list[str]]:
-    """GPU and models that a file says, where they are not the view's."""
-    said = {name: [each for each in found.get(name, ()) if each] for name in ("gpu", "model")}
-    return {name: ids for name, ids in said.items() if ids and ids != list(getattr(view, name))}

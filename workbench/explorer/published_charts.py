@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from .. import audit
 from ..common.project import project_root
 from ..files.yaml_files import read_mapping
 from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_SERVER, T4_TOKENS
@@ -47,6 +46,8 @@ def chart_names() -> dict[str, str]:
 @cache
 def chart_list() -> list[dict[str, Any]]:
     """The charts by their source: what each is of, and how many of its claims the audit records as reproduced."""
+    from .. import audit  # two seconds: not for a page that shows no claim
+
     sources = audit.sources()
     claims = [claim for source in sources.values() for claim in source.claims]
     return [
@@ -99,6 +100,8 @@ def chart_ranges(figure: str) -> pd.DataFrame:
     pandas.DataFrame
         A row a range: series, x_low, x_high [FLOP/byte], y_low and y_high [FLOP/s], NaN where none is published.
     """
+    from .. import audit
+
     if figure not in params_files() or chart_params(figure).get("chart") != "roofline":
         return audit.printed_ranges(figure)
     rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in PRINTED_INTENSITY.items()]
@@ -108,6 +111,8 @@ def chart_ranges(figure: str) -> pd.DataFrame:
 @cache
 def audit_by_source(figure: str) -> list[dict[str, Any]]:
     """What each document says of a chart beside what is recomputed: its citation, and its claims by verdict as text."""
+    from .. import audit
+
     documents = {source.title: source for source in audit.sources().values()}
     return [
         {
@@ -122,6 +127,8 @@ def audit_by_source(figure: str) -> list[dict[str, Any]]:
 
 
 def _audit_row(row: Mapping[Any, Any]) -> dict[str, str]:
+    from .. import audit
+
     return {
         "statement": row["statement"], "where": row["where"],
         "published": audit.show_published(row["published"], row["kind"]), "unit": row["unit"],
