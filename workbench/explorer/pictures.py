@@ -12,6 +12,7 @@ import xarray as xr
 
 from ..common.errors import unknown
 from ..kernels import attainable
+from ..operators import OPERATORS
 from ..servers import memory
 from ..serving.text_tables import assumed_lines
 from ..tables import Series
@@ -42,6 +43,12 @@ STEP = "whole step"
 
 #: Of dims that bars, heat map and summary do not show.
 FIRST = {"candidates": 0, "tp": 0}
+
+
+def operator_color(name: str) -> str:
+    """The colour of an operator, whatever else is on the chart."""
+    names = [*OPERATORS]
+    return PAGE_COLORS[(names.index(name) if name in names else len(names)) % len(PAGE_COLORS)]
 
 
 def roofline_tab(view: View, ds: xr.Dataset) -> dict[str, Any]:

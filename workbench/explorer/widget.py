@@ -13,14 +13,13 @@ import anywidget
 import traitlets
 import xarray as xr
 
-from ..catalog.model_entries import models
+from ..catalog.loading import Entry
 from ..common.errors import shown, unknown
 from ..common.extras import check_libraries
 from ..common.variables import with_units
 from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
 from ..files.writing import whole, write_netcdf, write_table
-from ..hugging_face import from_hf_config
 from .background import Background
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
@@ -38,7 +37,9 @@ from .messages import (
     log_unforeseen,
     read_message,
 )
-from .own_files import read_json, with_files
+from .own_files import with_files
+from .own_models import read_object
+from .own_part import MEASURED, OwnPart
 from .page_files import page_script, page_style
 from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
 from .uploads import Uploads
@@ -49,7 +50,7 @@ AT_ONCE = {"configs", "cards", "series"}
 VERSION = version("roofline-workbench")
 
 
-class Explorer(anywidget.AnyWidget):
+class Explorer(OwnPart, anywidget.AnyWidget):
     """The explorer as a widget.
 
     Parameters
@@ -83,13 +84,8 @@ class Explorer(anywidget.AnyWidget):
         """Make the controls and draw a view; raises ValueError where it has no picture."""
         self.view, self._drawn, self._page = view, view, page
         self._controls, self._grid = make_controls(), (None, xr.Dataset())
-        self._uploads, self.brought = Uploads(), dict[str, Any]()
-        self._background = Background(self._complete, self._failed)
-        #: What a file is taken for, by the name that the page uses: each gets the content and the file's name.
-        self.uses: dict[str, Callable[[bytes, str], None]] = {
-            "own": lambda content, name: self.take(content.decode("utf-8", "replace"), name),
-            "measured": self._bring,
-        }
+        self._uploads, self._background = Uploads(), Background(self._complete, self._failed)
+        self._begin_own()
         super().__init__(described=describe(self._controls))
         self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
         self._draw(message)
@@ -175,7 +171,7 @@ class Explorer(anywidget.AnyWidget):
         try:
             action()
         except Exception as error:
-            line = in_one_line(error)
+            line, control = in_one_line(error), getattr(error, "control", control)
             wrong = {"control": control, "message": line} if control else None
             self._show(self.picture | {"message": line, "wrong": wrong})
             if self._page:
@@ -214,9 +210,12 @@ class Explorer(anywidget.AnyWidget):
                     raise unknown("use of a file", piece.use, self.uses)
                 if (content := self._uploads.take(piece, buffers)) is not None:
                     self.uses[piece.use](content, piece.name)
-            case ForgetAsked(use=use):
-                self.brought.pop(use, None)
+                self.send({"kind": "received", "number": piece.number})
+            case ForgetAsked():
+                self.brought.forget()
                 self._draw()
+            case own:
+                self._answer_own(own)
 
     def pin(self, /, **at: Any) -> None:
         """Pin a point of the chart under the view's settings, or unpin it where it is pinned.
@@ -241,39 +240,7 @@ class Explorer(anywidget.AnyWidget):
         left = [] if number is None else [p for i, p in enumerate(self.view.pins) if i != number]
         self.update(pins=[p.model_dump() for p in left])
 
-    # What the reader brings, and takes away
-
-    def _bring(self, content: bytes, name: str) -> None:
-        self.brought["measured"] = (name, content)
-        self._draw()
-
-    def take(self, text: str, what: str) -> None:
-        """Take a config.json as a model, or a saved view.
-
-        Parameters
-        ----------
-        text : str
-            The file's content, JSON.
-        what : str
-            The file's name, for messages.
-
-        Raises
-        ------
-        ValueError
-            Where it is neither of the two, or cannot be drawn.
-        """
-        found = read_json(text, what)
-        if "view" in found:
-            before, self.view = self.view, validated(View, found["view"], what)
-            try:
-                return self._draw()
-            except ValueError:
-                self.view = before
-                raise
-        name = from_hf_config(found).id
-        while name in models() or self.view.configs.get(name, found) != found:
-            name += "-own"
-        self.update(configs=self.view.configs | {name: found}, model=[*dict.fromkeys([*self.view.model, name])])
+    # What the reader takes away
 
     def data(self, kind: str) -> bytes:
         """The numbers of the view as a file.
@@ -307,7 +274,9 @@ class Explorer(anywidget.AnyWidget):
             return path.read_bytes()
 
 
-def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **fields: Any) -> Explorer:
+def explore(
+    view: "str | Path | Mapping[str, Any] | View | None" = None, *, measured: str | Path | None = None, **fields: Any
+) -> Explorer:
     """The explorer, a widget for JupyterLab and Voila.
 
     Parameters
@@ -315,8 +284,11 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     view : str, Path, mapping or View, optional
         A saved view (its path, or the mapping in it) or a `View`. None is the one to begin with, or under Voila the one
         that the page's address holds; a broken link is reported on the page.
+    measured : str or Path, optional
+        A file of timings or a load test to show in the tab Measured, or one of the project's own measurements by name.
     **fields
-        Fields of `View` to set, in their units; a model may be the path of a config.json.
+        Fields of `View` to set, in their units; a GPU or a model may be an entry, or the path of a YAML file like those
+        of the catalog or of a config.json.
 
     Returns
     -------
@@ -326,7 +298,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     Raises
     ------
     ValueError
-        For a file that is not a saved view, and for a field that does not exist or does not fit.
+        For a file that is not a saved view or no measurement, and for a field that does not exist or does not fit.
 
     Examples
     --------
@@ -337,7 +309,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     linked = parse_qs(os.environ.get("QUERY_STRING", "")).get("view") if page else None
     if linked and view is None:
         try:
-            return Explorer(validated(View, read_json(linked[0], "the link"), "the link"), page=page)
+            return Explorer(validated(View, read_object(linked[0], "the link"), "the link"), page=page)
         except Exception as error:
             log_unforeseen(error)
             why = in_one_line(error).removeprefix("the link: ")
@@ -350,14 +322,19 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
         given = view.model_dump()
     else:
         raise ValueError(f"view = {shown(view)}: give a saved view, its path or a View")
-    fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int | PathLike)}
-    return Explorer(validated(View, given | with_files(fields), "view"), page=page)
+    fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int | PathLike | Entry)}
+    explorer = Explorer(validated(View, given | with_files(fields), "view"), page=page)
+    if measured is not None:
+        explorer.measured(measured)
+    elif page and (path := os.environ.get(MEASURED)):
+        explorer.measured(path, wait=False)
+    return explorer
 
 
 def _saved(path: Path) -> dict[str, Any]:
     """The view in a file that the page saved."""
     try:
-        found = read_json(read_small(path).decode(), str(path))
+        found = read_object(read_small(path).decode(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(found.get("view"), dict):

@@ -9,6 +9,7 @@ const NEAR = 18, SAME = 5, LISTED = 6; // px to the pointer, px between points o
 
 function pointAt(picture, group, i) {
   const lengths = picture.sizes.seq_len;
+  if (group.points) return { ...group.at, ...group.points[i] };
   return { ...group.at, batch_size: picture.sizes.batch_size[Math.floor(i / lengths.length)], seq_len: lengths[i % lengths.length] };
 }
 
@@ -17,14 +18,18 @@ function unpack(section, count_) {
   const { groups, numbers, unfit } = section;
   if (section.unpacked) return;
   section.unpacked = true;
-  const all = new Float64Array(numbers.buffer.slice(numbers.byteOffset, numbers.byteOffset + numbers.byteLength));
+  const floats = (bytes) => new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+  const all = floats(numbers);
   const none = unfit ? new Uint8Array(unfit.buffer, unfit.byteOffset, unfit.byteLength) : null;
   groups.forEach((group, g) => {
-    ["x", "y", "time", "roof", "bound"].forEach((name, i) => { group[name] = all.subarray((5 * g + i) * count_, (5 * g + i + 1) * count_); });
+    const own = group.numbers && floats(group.numbers), n = group.points?.length ?? count_; // measured points are each group's own
+    ["x", "y", "time", "roof", "bound", ...(own ? ["predicted", "model_x"] : [])].forEach((name, i) => {
+      group[name] = own ? own.subarray(i * n, (i + 1) * n) : all.subarray((5 * g + i) * n, (5 * g + i + 1) * n);
+    });
     group.lx = Float64Array.from(group.x, Math.log10);
     group.ly = Float64Array.from(group.y, Math.log10);
-    group.px = new Float32Array(count_);
-    group.py = new Float32Array(count_);
+    group.px = new Float32Array(n);
+    group.py = new Float32Array(n);
     group.unfit = none?.subarray(g * count_, (g + 1) * count_);
   });
 }
@@ -33,6 +38,7 @@ function describe(section, picture, group, i) {
   const at = pointAt(picture, group, i);
   return [
     setting(at),
+    ...(group.predicted ? [`measured ${si(group.time[i], "s")}, predicted ${si((group.time[i] * group.y[i]) / group.predicted[i], "s")}`] : []),
     ...(group.label && group.label !== at.operator && section.named ? [group.label] : []),
     `${si(group.x[i], "FLOP/byte")}, ${si(group.y[i], "FLOP/s")}`,
     `${si(group.time[i], "s")} ${section.what === "steps" ? "a step" : "a call"}, ${boundName(group.bound[i])}-bound`,
@@ -107,6 +113,12 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
       roofs.push(line([corner, [corner[0], bottom]], ridge, 1, [2, 4]));
     });
   }
+  /** Open markers where points are predicted, and a line from each to where it was measured. */
+  function predictions(group, px, py, color) {
+    const at = [...group.predicted].map((y, i) => place([group.model_x[i], y]));
+    marks.push({ type: "wb-segments", shape: { segments: at.map(([x, y], i) => [x, y, px[i], py[i]]) }, style: { fill: null, stroke: color, lineWidth: 0.8, opacity: 0.6 } });
+    marks.push({ type: "wb-marks", shape: { kind: group.marker, px: at.map(([x]) => x), py: at.map(([, y]) => y), r }, style: { fill: colors.ground, stroke: color, lineWidth: 1.2, fillOpacity: 0.6 } });
+  }
   const r = section.groups.length > 16 ? 3.3 : 3.9, crossed = [], rings = { px: [], py: [] };
   for (const group of [...section.groups].sort((a, b) => a.hollow - b.hollow)) { // open markers over filled ones: both are seen
     if (!visible(group)) continue;
@@ -117,7 +129,9 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
       if (group.unfit?.[i]) crossed.push([px[i] - 5, py[i] + 5, px[i] + 5, py[i] - 5]);
     }
     const color = readable(group.color, colors.ground);
+    if (group.predicted) predictions(group, px, py, color);
     marks.push({ type: "wb-marks", shape: { kind: group.marker, px, py, r }, style: { fill: group.hollow ? null : color, stroke: color, lineWidth: 1.4, fillOpacity: 0.8 } });
+    if (section.focus === undefined) continue;
     rings.px.push(px[section.focus]);
     rings.py.push(py[section.focus]);
   }
@@ -130,7 +144,7 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
     front.push(line([middle, from], colors.faint, 1, null), line([from, to], colors.ink, 1.8, [2, 3]), { type: "wb-way", shape: { corners: head, closed: true }, style: { fill: colors.ink } });
     front.push({ type: "text", x: middle[0], y: middle[1], style: { text, font: small, fill: colors.ink, align: "center", verticalAlign: "middle", lineHeight: 14, backgroundColor: colors.ground, borderColor: colors.faint, borderWidth: 1, borderRadius: 4, padding: [3, 5] } });
   }
-  picture.compare.forEach((row, i) => {
+  (section.measured ? [] : picture.compare ?? []).forEach((row, i) => {
     const [x, y] = place([row.intensity, row.performance]);
     front.push({ type: "text", x, y: y - 12, style: { text: String(i + 1), font: `bold 13px ${colors.font}`, fill: colors.ink, stroke: colors.ground, lineWidth: 3, align: "center", verticalAlign: "middle" } });
   });

@@ -155,7 +155,7 @@ charts.roofline = (el, page) => {
   function pinNear(at) {
     if (!at) return;
     list(together(at));
-    pin(at);
+    if (!section().measured) pin(at);
   }
   /** The points of one place below the chart, each with a button that pins it. */
   function list(found) {
@@ -164,7 +164,7 @@ charts.roofline = (el, page) => {
     const shown = found.slice(0, 200), { x, y } = section().groups[found[0].group], i = found[0].i;
     put(near, [
       ["p", {}, `${count(found.length)} points near ${si(x[i], "FLOP/byte")}, ${si(y[i], "FLOP/s")}${found.length > 200 ? ", the first 200" : ""}:`],
-      ["ol", { tabindex: 0, "aria-label": "Points of one place" }, shown.map((each, n) => ["li", {}, [["span", {}, words(each)], ["button", { type: "button", "data-n": n, "aria-label": `Pin ${words(each)}` }, "Pin"]]])],
+      ["ol", { tabindex: 0, "aria-label": "Points of one place" }, shown.map((each, n) => ["li", {}, [["span", {}, words(each)], ...(section().measured ? [] : [["button", { type: "button", "data-n": n, "aria-label": `Pin ${words(each)}` }, "Pin"]])]])],
     ]);
     near.onclick = (event) => {
       const n = event.target.dataset?.n;

@@ -26,10 +26,22 @@ function render({ model, el }) {
     if (!waiting) root.removeAttribute("aria-busy");
   }
 
+  const listeners = new Map(); // of messages, by kind
   const page = {
     send, set, section, button, table, save, copy, picture,
     files: (chart, name) => files(page, chart, name),
-    upload: (use, file) => upload(page, use, file),
+    upload: (use, file, progress) => upload(page, use, file, progress),
+    tell: send,
+    hear: (kind, listener) => { listeners.set(kind, [...(listeners.get(kind) ?? []), listener]); },
+    heard: (kind, most) => new Promise((resolve) => { // the next message of a kind, or null after a time [ms]
+      const timer = setTimeout(done, most, null);
+      function done(content) {
+        clearTimeout(timer);
+        listeners.set(kind, listeners.get(kind).filter((each) => each !== done));
+        resolve(content);
+      }
+      page.hear(kind, done);
+    }),
     dark: () => getComputedStyle(root).getPropertyValue("--wb-dark").trim() === "1",
   };
 
@@ -65,8 +77,8 @@ function render({ model, el }) {
   const controls = makeControls(page, model.get("described"));
   const message = make("div", { role: "alert", class: "wb-message" }), notes = make("ul", { class: "wb-notes" });
   const words = make("p", { class: "wb-print wb-setting-in-words" });
-  const away = makeAway(page, () => address(picture()));
-  const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, makeOwn(page)]);
+  const away = makeAway(page, () => address(picture())), own = makeOwn(page, model.get("described"));
+  const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, own.root]);
   const what = make("p", { class: "wb-title" }), lost = make("div", { role: "alert", class: "wb-lost" });
   const root = make("div", { class: "wb-views", "data-lm-suppress-shortcuts": "true" }, [
     make("header", {}, [make("h1", {}, ["Roofline Workbench"]), what]), lost, bar,
@@ -82,7 +94,8 @@ function render({ model, el }) {
   function draw() {
     const now = picture();
     controls.write(model.get("controls"), now.tab, now.wrong);
-    const said = controls.say(now.wrong) ? "" : now.message;
+    own.draw(now);
+    const beside = [controls, own].map((part) => part.say(now.wrong)).some(Boolean), said = beside ? "" : now.message;
     if (message.textContent !== said) {
       message.textContent = said;
       if (said) message.scrollIntoView({ block: "nearest" });
@@ -107,6 +120,7 @@ function render({ model, el }) {
   model.on("msg:custom", (content, buffers) => {
     if (content.kind === "answered") answered();
     else if (content.kind === "file") save(content.name, new Blob([buffers[0]]));
+    for (const listener of listeners.get(content.kind) ?? []) listener(content, buffers);
   });
   const theme = onTheme(soon);
   draw();
