@@ -1,6 +1,6 @@
 // The tab Roofline: chart, bars, heat map, tables (see pictures.py). It places and formats numbers, and computes none.
 
-function tick(value, least = 1) {
+function tickOld(value, least = 1) {
   if (value < 1 && value >= least) return String(+value.toPrecision(3));
   const [scale, prefix] = PREFIXES.find(([least]) => value >= least * 0.99995) ?? [1, ""];
   return `${+(value / scale).toPrecision(3)}${prefix}`;
@@ -23,7 +23,7 @@ function decades([low, high]) {
 
 // Markers ---------------------------------------------------------------------------------------------------------
 
-const MARKERS = {
+const MARKERSOld = {
   circle: (x, y, r) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`,
   square: (x, y, r) => `M${x - r} ${y - r}h${2 * r}v${2 * r}h${-2 * r}Z`,
   triangle: (x, y, r) => `M${x} ${y - 1.2 * r}l${1.15 * r} ${2.1 * r}h${-2.3 * r}Z`,
@@ -31,22 +31,22 @@ const MARKERS = {
   diamond: (x, y, r) => `M${x} ${y - 1.4 * r}l${1.2 * r} ${1.4 * r}l${-1.2 * r} ${1.4 * r}l${-1.2 * r} ${-1.4 * r}Z`,
   cross: (x, y, r) => `M${x - r} ${y - r / 3}h${r * 0.67}v${-r * 0.67}h${r * 0.67}v${r * 0.67}h${r * 0.67}v${r * 0.67}h${-r * 0.67}v${r * 0.67}h${-r * 0.67}v${-r * 0.67}h${-r * 0.67}Z`,
 };
-MARKERS.x = (x, y, r) => `M${x - r} ${y - r}l${2 * r} ${2 * r}M${x - r} ${y + r}l${2 * r} ${-2 * r}`;
-MARKERS.star = (x, y, r) => [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((i) => {
+MARKERSOld.x = (x, y, r) => `M${x - r} ${y - r}l${2 * r} ${2 * r}M${x - r} ${y + r}l${2 * r} ${-2 * r}`;
+MARKERSOld.star = (x, y, r) => [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((i) => {
   const a = (Math.PI * i) / 5, far = (i % 2 ? 0.6 : 1.5) * r;
   return `${i ? "L" : "M"}${(x + far * Math.sin(a)).toFixed(1)} ${(y - far * Math.cos(a)).toFixed(1)}`;
 }).join("") + "Z";
-const marker = (kind, x, y, r) => MARKERS[kind](+x.toFixed(1), +y.toFixed(1), r);
+const marker = (kind, x, y, r) => MARKERSOld[kind](+x.toFixed(1), +y.toFixed(1), r);
 
 // The roofline chart ----------------------------------------------------------------------------------------------
 
-function pointAt(picture, group, i) {
+function pointAtOld(picture, group, i) {
   const lengths = picture.sizes.seq_len;
   return { ...group.at, batch_size: picture.sizes.batch_size[Math.floor(i / lengths.length)], seq_len: lengths[i % lengths.length] };
 }
 
 /** Give every group its columns of numbers; once for each picture. */
-function unpack(picture) {
+function unpackOld(picture) {
   const { groups, numbers } = picture.roofline, n = picture.sizes.batch_size.length * picture.sizes.seq_len.length;
   if (!groups.length || groups[0].x) return;
   const all = new Float64Array(numbers.buffer.slice(numbers.byteOffset, numbers.byteOffset + numbers.byteLength));
@@ -67,11 +67,11 @@ function drawRoofline(svg, picture, width) {
   const axes = [];
   for (const value of decades(chart.limits.x)) {
     axes.push(["line", { x1: x(value), x2: x(value), y1: top, y2: bottom, class: "wb-grid" }]);
-    axes.push(text(x(value), bottom + 15, tick(value, 1e-4), { "text-anchor": "middle" }));
+    axes.push(text(x(value), bottom + 15, tickOld(value, 1e-4), { "text-anchor": "middle" }));
   }
   for (const value of decades(chart.limits.y)) {
     axes.push(["line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "wb-grid" }]);
-    axes.push(text(left - 6, y(value) + 4, tick(value), { "text-anchor": "end" }));
+    axes.push(text(left - 6, y(value) + 4, tickOld(value), { "text-anchor": "end" }));
   }
   axes.push(["path", { d: `M${left} ${top}V${bottom}H${right}`, class: "wb-axis" }]);
   axes.push(text((left + right) / 2, bottom + 33, "Operational intensity (FLOP/byte)", { "text-anchor": "middle" }));
@@ -166,8 +166,8 @@ function legendRows(chart, width) {
   return { specs, height: 18 * (row + 1) };
 }
 
-function describe(picture, group, i) {
-  const at = pointAt(picture, group, i);
+function describeOld(picture, group, i) {
+  const at = pointAtOld(picture, group, i);
   return [
     setting(at),
     ...(group.label && Object.keys(at).length && picture.roofline.legend.some((row) => row.label === group.label) && group.label !== at.operator ? [group.label] : []),
@@ -244,7 +244,7 @@ function drawHeat(svg, picture, width) {
   const position = (value) => (high === low ? 0.5 : log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
   const rows = heat.batch_size.length, cells = [], labels = [];
   let boundary = "";
-  const number = (value) => (value === null ? "" : tick(value, heat.unit === "%" || heat.unit === "FLOP/byte" ? 1e-4 : 1));
+  const number = (value) => (value === null ? "" : tickOld(value, heat.unit === "%" || heat.unit === "FLOP/byte" ? 1e-4 : 1));
   const roomy = all.every((value) => wide(number(value), 11) < w - 6); // all numbers or none
   const every = Math.ceil(Math.max(...heat.seq_len.map((value) => wide(size(value)))) / (w - 4)); // lengths that fit below
   heat.values.forEach((line, b) => line.forEach((value, s) => {
@@ -348,7 +348,7 @@ function makeRoofline(page) {
 
   function draw(now) {
     if (!now.roofline) return;
-    unpack(now);
+    unpackOld(now);
     drawRoofline(roofline, now, width.roofline);
     sub("bars", `${now.bars.whole ? "share of the step" : "share of these operators"} ${drawBars(bars, now, width.bars)}`);
     drawHeat(heat, now, width.heat);
@@ -441,7 +441,7 @@ function makeRoofline(page) {
     }
     const group = now.roofline.groups[point.group], i = Math.min(point.i, group.x.length - 1);
     ring.setAttribute("d", marker("circle", group.px[i], group.py[i], 7));
-    const lines = describe(now, group, i);
+    const lines = describeOld(now, group, i);
     put(tip, lines.map((line, n) => [n ? "div" : "strong", {}, line]));
     tip.style.display = "block";
     const room = tip.parentElement.clientWidth - tip.offsetWidth - 8;
@@ -462,7 +462,7 @@ function makeRoofline(page) {
   }
   const pin = (point) => {
     const now = picture();
-    if (point) model.send({ kind: "pin", at: pointAt(now, now.roofline.groups[point.group], point.i) });
+    if (point) model.send({ kind: "pin", at: pointAtOld(now, now.roofline.groups[point.group], point.i) });
   };
   roofline.addEventListener("pointermove", (event) => show(nearest(event)));
   roofline.addEventListener("pointerleave", () => show(null));
@@ -514,4 +514,3 @@ function makeRoofline(page) {
 }
 
 TABS.roofline = { title: "Roofline", make: makeRoofline };
-TABS.published = { title: "Published", make: makeRoofline };
