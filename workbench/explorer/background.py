@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ class Background:
     """
 
     def __init__(self, tell: Callable[[Section], None], fail: Callable[[Exception], None]) -> None:
+        """Have no question yet."""
         self._tell, self._fail = tell, fail
         self._stopped = threading.Event()
 
@@ -35,9 +37,9 @@ class Background:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            for answer in steps:
-                last = answer
-            return self._tell(last)
+            for answer in deque(steps, maxlen=1):
+                self._tell(answer)
+            return
 
         def soon(function: Callable[[Any], None], value: object) -> None:
             loop.call_soon_threadsafe(lambda: None if stopped.is_set() else function(value))
@@ -61,6 +63,7 @@ class Background:
                 if time.monotonic() - told > BETWEEN:
                     told = time.monotonic()
                     soon(self._tell, answer)
-            soon(self._tell, answer)
+            if answer is not None:
+                soon(self._tell, answer)
         except Exception as error:
             soon(self._fail, error)

@@ -1,13 +1,13 @@
 """The parts of a view: what times depend on, the one setting, its server, the reader's goal, a pinned point."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ..catalog.engine_entries import DEFAULT_ENGINE, engines
 from ..common.arguments import one_of
 from ..common.yaml_records import Count, Number, Record
-from .bounds import Label
+from .bounds import Label, at_most
 
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
@@ -75,8 +75,10 @@ class Deployment(Record):
         Tokens and sequences in a step at most; None is the engine's [1].
     gpu_memory_utilization : float, optional
         Share of the memory that the server may use; None is the engine's [1].
-    price : float, optional
-        Of a GPU for an hour, in whatever currency; None counts GPU-hours.
+    price : float or dict of str to float, optional
+        Of a GPU for an hour, one or by GPU, in whatever currency; None counts GPU-hours.
+    time_model : str
+        "kernel", as `serving.estimate` has it, or "ideal".
     """
 
     ep: int = Field(default=1, gt=0, le=1024)
@@ -89,7 +91,8 @@ class Deployment(Record):
     max_num_batched_tokens: Count | None = None
     max_num_seqs: Count | None = None
     gpu_memory_utilization: Share | None = None
-    price: Number | None = None
+    price: Number | Annotated[dict[Label, Number], at_most(100)] | None = None
+    time_model: Literal["kernel", "ideal"] = "kernel"
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -108,12 +111,15 @@ class Goal(Record):
         Requests that arrive [1/s].
     percentile : float
         Percent of the requests that must keep each limit [%].
+    considered : str
+        GPUs that a plan is of: those of the "view", the "priced", which have a price of their own, or "all".
     """
 
     ttft: Number | None = None
     tpot: Number | None = None
     rate: Number | None = None
     percentile: float = Field(default=95.0, gt=0, lt=100, allow_inf_nan=False)
+    considered: Literal["view", "priced", "all"] = "view"
 
 
 class Heat(Record):

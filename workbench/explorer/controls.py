@@ -86,6 +86,10 @@ def make_controls() -> dict[str, Control]:
         "tpot": _duration("TPOT at most", "tpot", "Longest time for each token after the first", "50 ms"),
         "rate": _number("Requests/s", "Goal", "Requests that arrive", "per second", at="goal.rate", tabs=("plan",), optional=True),
         "percentile": _number("Percentile", "Goal", "Percent of the requests that must keep each limit", "%", at="goal.percentile", tabs=("plan",), most=99.99),
+        "considered": Control(
+            "GPUs considered", "Goal", "choice", lambda value, view: {"goal": {"considered": value}}, lambda view: view.goal.considered, ("plan",),
+            "Of which GPUs the plan is", [("view", "those chosen above"), ("priced", "all with a price of their own"), ("all", "all")],
+        ),
         "set": Control(
             "Operators", "What runs", "choice", _operator_set, chosen_set, ("roofline",),
             options=[("fused", "fused: what engines run"), ("unfused", "unfused: the papers' matmuls"), ("chosen", "chosen")],
@@ -114,7 +118,7 @@ def make_controls() -> dict[str, Control]:
         "kv_dtype": _format("KV cache", "kv_dtype", WIDTH),
         "time_model": Control(
             "Time", "Times", "choice", lambda value, view: {"time_model": value}, lambda view: view.time_model,
-            options=[("ideal", "ideal: on the roof"), ("kernel", "kernel: as fitted")],
+            (*ROOFLINE, "measured"), options=[("ideal", "ideal: on the roof"), ("kernel", "kernel: as fitted")],
         ),
         "launch_latency_us": _number("Launch, µs", "Times", "Added to the time of every kernel call", "µs", least=0, most=999999, tabs=("roofline", *SERVERS, "measured")),
         "points": Control(
@@ -139,7 +143,14 @@ def make_controls() -> dict[str, Control]:
         "max_num_batched_tokens": _number("Tokens a step", "Server", "At most; empty: the engine's", "tokens", at="server.max_num_batched_tokens", least=1, optional=True),
         "max_num_seqs": _number("Sequences a step", "Server", "At most; empty: the engine's", "sequences", at="server.max_num_seqs", least=1, optional=True),
         "gpu_memory_utilization": _number("Memory share", "Server", "Share of the memory that the server may use; empty: the engine's", "", at="server.gpu_memory_utilization", most=1, optional=True),
-        "price": _number("Price per GPU-hour", "Server", "In whatever currency; empty: costs are in GPU-hours", "", at="server.price", optional=True),
+        "price": Control(
+            "Price per GPU-hour", "Server", "text", lambda value, view: {"server": {"price": _prices(value, view)}}, _price_words,
+            SERVERS, "One for all, or of each GPU, as h100-sxm=2.5, l4=0.8; empty: costs are in GPU-hours", placeholder="e.g. 2.5, or l4=0.8",
+        ),
+        "server_time": Control(
+            "Time", "Server", "choice", lambda value, view: {"server": {"time_model": value}}, lambda view: view.server.time_model, SERVERS,
+            options=[("kernel", "kernel: as fitted"), ("ideal", "ideal: on the roof")],
+        ),
     }  # fmt: skip
 
 
@@ -336,3 +347,27 @@ def _in_words(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return f"{seconds:g} s" if seconds >= 1 else f"{1000 * seconds:g} ms"
+
+
+def _prices(text: str, view: View) -> float | dict[str, float] | None:
+    """Prices as people write them: one number, or GPU=PRICE of each."""
+    if not text.strip():
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        found = dict[str, float]()
+    for part in text.split(","):
+        name, _, value = (each.strip() for each in part.rpartition("="))
+        try:
+            found[name if name in view.cards else catalog_name("GPU", name, "gpus")] = float(value)
+        except ValueError as error:
+            if name and "float" not in str(error):
+                raise
+            raise ValueError(f"price {part.strip()[:80]!r}: expected a number, or GPU=PRICE, e.g. l4=0.8") from None
+    return found
+
+
+def _price_words(view: View) -> str:
+    price = view.server.price
+    return ", ".join(f"{gpu}={each:g}" for gpu, each in price.items()) if isinstance(price, dict) else f"{price or '':}"

@@ -12,8 +12,6 @@ import yaml
 from .chart_looks import page_arrows
 from .own_cards import card_code
 from .own_models import is_entry, model_code
-from .pictures import at_setting
-from .servers import OUTPUT
 from .view import View, grid_arguments, options
 
 #: Arguments of `roofline_grid` whose default need not be said.
@@ -62,6 +60,22 @@ def title(view: View) -> str:
     return f"{', '.join(view.model)} on {', '.join(view.gpu)}"
 
 
+def in_words(view: View) -> str:
+    """The setting of a view in words: what differs from the defaults, of all that its tab's numbers depend on."""
+    state = view.model_dump(exclude_defaults=True, exclude={"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"})
+    given = {name: value for name, value in state.items() if not isinstance(value, dict)}
+    for part in ("setting", "server", "goal"):
+        given |= state.get(part, {})
+    told = (f"{name} {_listed(value)}" for name, value in given.items())
+    return f"{title(view)}: {', '.join(told) or 'all settings are the defaults'}"
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 2 and all(isinstance(each, int) for each in value):
+        return f"{value[0]:,} to {value[-1]:,}"
+    return " ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+
+
 def file_name(view: View) -> str:
     """What files of a view are called, without their ending: its GPU, its model and its tab."""
     parts = [
@@ -84,8 +98,7 @@ def _call(name: str, given: Mapping[str, Any], function: str = "roofline_grid") 
 
 def _estimate(view: View, grid: Mapping[str, Any], deployed: Mapping[str, Any]) -> list[str]:
     """The lines that estimate the one setting on its server."""
-    b, s = at_setting(view)
-    sizes = {"batch_size": view.batch_size[b], "prompt": view.seq_len[s], "output": OUTPUT}
+    sizes = {"batch_size": view.setting.batch_size, "prompt": view.setting.seq_len, "output": view.setting.output}
     given = {"gpu": grid["gpu"], "model": grid["model"], **sizes, **options(view), "tp": view.tp, **deployed}
     return [_call("served", given, "serving.estimate")]
 

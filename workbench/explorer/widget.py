@@ -20,10 +20,11 @@ from ..common.variables import with_units
 from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
 from ..files.writing import whole, write_netcdf, write_table
+from .background import Background
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
 from .controls import describe, make_controls, read_control, written
-from .export import code, file_name, params, title
+from .export import code, file_name, in_words, params, title
 from .messages import (
     ControlAsked,
     DownloadAsked,
@@ -40,12 +41,12 @@ from .own_files import with_files
 from .own_models import read_object
 from .own_part import MEASURED, OwnPart
 from .page_files import page_script, page_style
-from .tabs import ON_GRID, TAB_SECTIONS
+from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
 from .uploads import Uploads
 from .view import LISTS, View, drawn, grid
 
 #: Parts of a view that a change replaces as a whole.
-WHOLE = {"configs", "cards", "series"}
+AT_ONCE = {"configs", "cards", "series"}
 VERSION = version("roofline-workbench")
 
 
@@ -81,9 +82,9 @@ class Explorer(OwnPart, anywidget.AnyWidget):
 
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
-        self.view, self._page = view, page
+        self.view, self._drawn, self._page = view, view, page
         self._controls, self._grid = make_controls(), (None, xr.Dataset())
-        self._uploads = Uploads()
+        self._uploads, self._background = Uploads(), Background(self._complete, self._failed)
         self._begin_own()
         super().__init__(described=describe(self._controls))
         self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
@@ -130,7 +131,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         before = self.view.model_dump()
         given = {
             name: before[name] | dict(value)
-            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in WHOLE
+            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in AT_ONCE
             else value
             for name, value in fields.items()
         }
@@ -141,19 +142,29 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         view = self.view
         ds = self.ds if view.tab in ON_GRID else xr.Dataset()
         more = (self.brought,) if view.tab == "measured" else ()
-        sections = TAB_SECTIONS[view.tab](view, ds, *more)
+        steps = TAB_STEPS[view.tab](view) if view.tab in TAB_STEPS else iter([TAB_SECTIONS[view.tab](view, ds, *more)])
+        sections = next(steps)
+        self._drawn = view
         self._show({
             "tab": view.tab, "message": message, "wrong": None, "notes": [], "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
-            "title": title(view), "file": file_name(view), "code": {"python": code(view), "params": params(view)},
+            "title": title(view), "setting": in_words(view), "file": file_name(view), "code": {"python": code(view), "params": params(view)},
         } | sections)  # fmt: skip
+        self._background.start(steps)
 
     def _show(self, picture: dict[str, Any]) -> None:
-        """Hand out a picture and the controls in one message, numbered, so that the page knows what it answers."""
-        self._answered = getattr(self, "_answered", 0) + 1
+        """Hand out a picture and the controls in one message; it is stale where the view has none of its own."""
         with self.hold_sync():
             self.controls = written(self._controls, self.view)
-            self.picture = picture | {"state": self.view.state(), "answer": self._answered}
+            self.picture = picture | {"state": self.view.state(), "stale": self._drawn is not self.view}
+
+    def _complete(self, sections: dict[str, Any]) -> None:
+        """Put in what was computed since the picture was handed out."""
+        self.picture = self.picture | sections
+
+    def _failed(self, error: Exception) -> None:
+        self.picture = self.picture | {"message": in_one_line(error)}
+        log_unforeseen(error)
 
     def _attempt(self, action: Callable[[], None], control: str = "") -> None:
         """Do what a reader asked for, or say in place why not; a notebook shows where what nobody foresaw is."""
@@ -172,7 +183,10 @@ class Explorer(OwnPart, anywidget.AnyWidget):
 
     def _asked(self, content: object, buffers: list[Any] | None = None) -> None:
         control = content.get("control") or content.get("use") if isinstance(content, dict) else None
-        self._attempt(lambda: self._answer(content, buffers or []), control if isinstance(control, str) else "")
+        try:
+            self._attempt(lambda: self._answer(content, buffers or []), control if isinstance(control, str) else "")
+        finally:
+            self.send({"kind": "answered"})
 
     def _answer(self, content: object, buffers: list[Any]) -> None:
         """Do what a message of the page asks for."""
