@@ -8,7 +8,8 @@ import xarray as xr
 
 from ..kernels import attainable
 from .bounds import MAX_POINTS
-from .pictures import DASHES, SHAPES, operator_color
+from .chart_looks import operator_color
+from .pictures import DASHES, SHAPES
 
 #: What the page knows of every point, beside where it stands as predicted.
 MEASURED_NUMBERS = ("x", "performance", "measured_time", "attainable", "bound", "predicted", "intensity")

@@ -63,7 +63,7 @@ function roofLabels(section, shown, place, box, limits, colors) {
       const words = [`${ceiling.gpu}: ${si(peak, "FLOP/s")}, ridge at ${digits(ceiling.ridges[i])}`, `${ceiling.gpu}: ${si(peak, "FLOP/s")}`, ceiling.gpu].find((text) => wide(text) < room);
       if (!words) return;
       const w = wide(words);
-      for (const [up, left] of [[-9, right - 6 - w], [9, right - 6 - w], [-9, Math.max(corner, box.x) + 8], [9, Math.max(corner, box.x) + 8]]) {
+      for (const [up, left] of [[-12, right - 6 - w], [12, right - 6 - w], [-12, Math.max(corner, box.x) + 8], [12, Math.max(corner, box.x) + 8]]) {
         if (y + up < box.y + 6 || left < box.x || !free(left, y + up, w)) continue;
         taken.push([left, y + up, w]);
         labels.push({ type: "text", x: left, y: y + up, style: style(words, { verticalAlign: "middle" }) });
@@ -73,7 +73,7 @@ function roofLabels(section, shown, place, box, limits, colors) {
     const ridge = Math.max(...ceiling.ridges), [x1, y1] = place([ridge, ridge * ceiling.bandwidth]);
     const words = `${several ? `${ceiling.gpu}: ` : ""}${si(ceiling.bandwidth, "byte")}/s`, w = wide(words);
     const long = Math.min((x1 - box.x) / cos, (box.y + box.height - y1) / sin); // of the slope in the picture, from its upper end
-    for (const [share, up] of [[0.75, -9], [0.75, 9], [0.45, -9], [0.45, 9], [0.2, -9]]) {
+    for (const [share, up] of [[0.75, -12], [0.75, 12], [0.45, -12], [0.45, 12], [0.2, -12]]) {
       const [x, y] = [x1 - share * long * cos - up * -sin, y1 + share * long * sin + up * cos];
       const [u, v] = [x * cos - y * sin, x * sin + y * cos]; // along the slope, and across
       if (long < w + 30 || x - (w / 2) * cos < box.x || y + (w / 2) * sin > box.y + box.height || y < box.y + 10) continue;
@@ -159,14 +159,14 @@ function rooflineOption({ width, height }, limits, colors, draw) {
     return {
       type: "value", min: low, max: high, name, nameLocation: "middle", nameTextStyle: { color: colors.ink, fontSize: 12 },
       axisLabel: { customValues, formatter: words, color: colors.ink, fontSize: 12, hideOverlap: true }, axisTick: { customValues, show: false },
-      splitLine: { customValues, lineStyle: { color: colors.line, width: 0.6 } }, axisLine: { show: true, lineStyle: { color: colors.faint } },
+      splitLine: { customValues, lineStyle: { color: colors.line, width: 0.6 } }, axisLine: { show: true, onZero: false, lineStyle: { color: colors.faint } },
     };
   };
-  const [left, top] = [narrow ? 46 : 58, 10];
+  const [left, top] = [narrow ? 46 : 64, 10];
   return {
     animation: false, textStyle: { fontFamily: colors.font }, grid: { left, top, width: width - left - 14, height: height - top - 44, containLabel: false, outerBoundsMode: "none" },
     xAxis: { ...axis(limits[0], limits[1], "Operational intensity (FLOP/byte)", (power) => tick(10 ** power, 1e-4), narrow ? 6 : 12), nameGap: 28 },
-    yAxis: { ...axis(limits[2], limits[3], narrow ? "" : "Performance (FLOP/s)", (power) => tick(10 ** power), 12), nameGap: 44 },
+    yAxis: { ...axis(limits[2], limits[3], narrow ? "" : "Performance (FLOP/s)", (power) => tick(10 ** power), 12), nameGap: 40 },
     series: [{
       type: "custom", clip: true, silent: true, animation: false, data: [[(limits[0] + limits[1]) / 2, (limits[2] + limits[3]) / 2]],
       renderItem: ({ coordSys }) => ({ type: "group", children: draw(coordSys) }),

@@ -12,7 +12,7 @@ charts.roofline = (el, page) => {
     button("+", () => scale(0.6), "Zoom in"), button("−", () => scale(1 / 0.6), "Zoom out"), button("Reset", () => show(null), "Show all of the chart"),
   ]);
   el.classList.add("wb-chart");
-  el.append(own, tools, legendBox, near, live);
+  el.append(own, make("div", { class: "wb-under" }, [legendBox, tools]), near, live);
 
   const visible = (group) => !group.rows.some((row) => hidden.has(row));
   const section = () => made_.drawn().section, picture = () => made_.drawn().picture;
