@@ -30,8 +30,6 @@ from .messages import (
     ControlAsked,
     DownloadAsked,
     FieldsAsked,
-    ForgetAsked,
-    PieceAsked,
     PinAsked,
     UnpinAsked,
     in_one_line,
@@ -43,7 +41,6 @@ from .own_models import read_object
 from .own_part import MEASURED, OwnPart
 from .page_files import page_script, page_style
 from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
-from .uploads import Uploads
 from .view import LISTS, View, drawn, grid
 
 #: Parts of a view that a change replaces as a whole.
@@ -84,9 +81,8 @@ class Explorer(OwnPart, anywidget.AnyWidget):
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
         self.view, self._drawn, self._page = view, view, page
-        self._controls = make_controls()
+        self._controls, self._background = make_controls(), Background(self._complete, self._failed)
         self._grid: tuple[View | None, xr.Dataset] = (None, xr.Dataset())
-        self._uploads, self._background = Uploads(), Background(self._complete, self._failed)
         self._begin_own()
         super().__init__(described=describe(self._controls))
         self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
@@ -208,17 +204,8 @@ class Explorer(OwnPart, anywidget.AnyWidget):
                 self.unpin(number)
             case DownloadAsked(format=kind):
                 self.send({"kind": "file", "name": f"view.{kind}"}, [self.data(kind)])
-            case PieceAsked() as piece:
-                if piece.use not in self.uses:
-                    raise unknown("use of a file", piece.use, self.uses)
-                if (content := self._uploads.take(piece, buffers)) is not None:
-                    self.uses[piece.use](content, piece.name)
-                self.send({"kind": "received", "number": piece.number})
-            case ForgetAsked():
-                self.brought.forget()
-                self._draw()
             case own:
-                self._answer_own(own)
+                self._answer_own(own, buffers)
 
     def pin(self, /, **at: Any) -> None:
         """Pin a point of the chart under the view's settings, or unpin it where it is pinned.

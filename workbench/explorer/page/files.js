@@ -40,7 +40,9 @@ async function upload(page, use, file, progress = () => {}) {
     progress(number / of);
     const arrived = page.heard("received", 20000);
     page.send({ kind: "piece", use, name: file.name, number, of }, [part]);
-    if (!(await arrived)) throw new Error(`${file.name} was not sent: the server does not answer.`);
+    const answer = await arrived;
+    if (!answer) throw new Error(`${file.name} was not sent: the server does not answer.`);
+    if (answer.number < 0) return; // Python says why
   }
   progress(1);
 }
