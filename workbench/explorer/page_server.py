@@ -166,8 +166,8 @@ def _set_cookie(handler: Any, **_: Any) -> None:
     handler.xsrf_token  # noqa: B018
 
 
-#: This machine only, whose sockets need no pings to be known as closed, at one port or not at all; one notebook and its template, no file beside them and no traceback; a
-#: kernel that has been without its page for 20 to 25 s ends.
+#: This machine only, whose sockets need no pings to be known as closed, at one port or not at all; one notebook and its
+#: template, no file beside them and no traceback; a kernel that has been without its page for 20 to 25 s ends.
 SETTINGS = Config(
     Voila={
         "ip": "127.0.0.1", "port_retries": 0, "config_file_paths": [],

@@ -1,4 +1,4 @@
-"""Use cases as starting points: what a request is, how many come, how long readers wait, and whose numbers those are."""
+"""Use cases as starting points: what a request is, how many come, how long readers wait, and whose numbers it is."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -41,8 +41,8 @@ USE_CASES = {
     ),
     "code": _case(
         "Code completion", 1500, 13, 8, 0.45, 0.04, 8.0,
-        "prompt and output are the medians of Azure's code completion (Splitwise, arXiv 2311.18677), TTFT and TPOT those"
-        " of MLPerf Inference 5.0's Llama 2 70B interactive; batch and rate are round numbers",
+        "prompt and output are the medians of Azure's code completion (Splitwise, arXiv 2311.18677), TTFT and TPOT"
+        " those of MLPerf Inference 5.0's Llama 2 70B interactive; batch and rate are round numbers",
     ),
     "agent": _case(
         "Agent with tools", 8596, 182, 8, 2.0, 0.04, 2.0,
