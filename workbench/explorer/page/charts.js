@@ -38,17 +38,22 @@ const readable = Object.assign((color, ground, least = 3) => {
   return shown;
 }, { known: new Map() });
 
-/** The page's colours as they are now, for the canvas, which knows no variables of CSS. */
-function theme(el) {
-  const probe = el.appendChild(make("span")), found = {};
+/** The page's colours as they are now, for the canvas, which knows no variables of CSS; asked for again only by another
+ * theme, as every question makes the browser lay out the page. */
+const theme = Object.assign((el) => {
+  const key = `${matchMedia("print").matches} ${matchMedia("(prefers-color-scheme: dark)").matches} ${document.body.dataset.jpThemeLight}`;
+  if (theme.known?.key === key) return theme.known;
+  const probe = el.appendChild(make("span")), found = { key };
   for (const name of ["ground", "ink", "faint", "line", "mark"]) {
     probe.style.color = `var(--${name})`;
     const color = getComputedStyle(probe).color, alpha = Number(color.match(/^rgba.*?([\d.]+)\)$/)?.[1] ?? 1);
     found[name] = mix(color, found.ground ?? "#ffffff", 1 - alpha);
   }
   probe.remove();
-  return { ...found, font: getComputedStyle(el).fontFamily.replaceAll('"', "'") }; // double quotes would end an attribute of SVG
-}
+  found.font = getComputedStyle(el).fontFamily.replaceAll('"', "'"); // double quotes would end an attribute of SVG
+  if (el.isConnected) theme.known = found;
+  return found;
+}, { known: null });
 
 // Markers: corners for a radius of 1, circles apart ------------------------------------------------------------------
 
@@ -116,12 +121,14 @@ const DECAL = { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [2, 5], rotation
 function host(own, page, { height, option, legend = () => [], after = () => {} }) {
   const plot = make("div", { class: "wb-plot" });
   own.append(plot);
-  let chart = null, drawn = null, width = 0, wanted = "";
+  let chart = null, drawn = null, width = 0, wanted = "", seen = true, stale = false;
   const size = () => ({ width, height: typeof height === "function" ? height(width, drawn.section) : height });
   function paint() {
     if (!drawn || !width) return;
     const now = size();
-    plot.style.height = `${now.height}px`;
+    if (wanted !== `${now.width} ${now.height}`) plot.style.height = `${now.height}px`;
+    stale = !seen;
+    if (stale) return; // off the screen: once it comes near
     if (!chart) chart = echarts.init(plot, null, { renderer: "canvas", ...now });
     else if (wanted !== `${now.width} ${now.height}`) chart.resize({ ...now, silent: true });
     wanted = `${now.width} ${now.height}`;
@@ -136,12 +143,16 @@ function host(own, page, { height, option, legend = () => [], after = () => {} }
     paint();
   });
   sized.observe(plot);
+  const near = new IntersectionObserver((entries) => {
+    seen = entries.at(-1).isIntersecting;
+    if (seen && stale) paint();
+  }, { rootMargin: "300px" });
+  near.observe(plot);
   const scheme = matchMedia("(prefers-color-scheme: dark)"), again = () => requestAnimationFrame(paint);
   scheme.addEventListener("change", again);
-  page.onend?.(() => {
-    sized.disconnect();
-    scheme.removeEventListener("change", again);
-    chart?.dispose();
+  addEventListener("beforeprint", () => {
+    seen = true;
+    paint();
   });
 
   function draw(section, picture) {

@@ -106,16 +106,16 @@ charts.heat = (el, page) => {
   const live = make("div", { class: "wb-live", "aria-live": "polite" });
   el.append(own, live);
   const words = (section, b, s) => `batch ${count(section.batch_size[b])}, length ${count(section.seq_len[s])}: ${section.label} ${section.values[b][s] === null ? "none" : si(section.values[b][s], section.unit)}, ${boundName(section.bound[b][s])}-bound${section.unfit?.[b][s] ? ", does not fit in memory" : ""}`;
-  const rowHeight = ({ batch_size: rows }) => Math.max(rows.length > 40 ? 2 : 18, Math.min(36, 290 / rows.length));
+  const tall = ({ batch_size: rows }) => Math.max(252, Math.min(600, 18 * rows.length)); // the same for most, as a resize takes long
   let box = null;
   const it = host(own, page, {
-    height: (width, section) => Math.round(rowHeight(section) * section.batch_size.length) + 122,
+    height: (width, section) => tall(section) + 122,
     option({ width }, colors, file) {
       const { section } = it.drawn(), { values, bound, unfit, batch_size: batches, seq_len: lengths, unit, at } = section;
       const all = values.flat().filter((value) => value !== null), low = Math.min(...all), high = Math.max(...all), log = low > 0 && high / low > 20;
       const position = (value) => (high === low ? 0.5 : log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
       const number = (value) => (value === null ? "" : unit === "s" ? si(value, unit) : tick(value, unit === "%" || unit === "FLOP/byte" ? 1e-4 : 1));
-      const left = 54, inner = width - left - 8, height = Math.round(rowHeight(section) * batches.length), font = `11px ${colors.font}`;
+      const left = 54, inner = width - left - 8, height = tall(section), font = `11px ${colors.font}`;
       const room = inner / lengths.length - 6, roomy = all.length < 500 && height / batches.length > 14 && values.flat().every((value) => echarts.format.getTextRect(number(value), font).width < room);
       const data = values.flatMap((line, b) => line.map((value, s) => {
         const color = value === null ? "#808080" : shade(position(value));
