@@ -16,6 +16,7 @@ from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.loading import as_id, entry_files
 from ..common.errors import shown
 from ..common.yaml_records import describe_error, validated
+from ..files.reading import YAML
 from ..files.yaml_files import read_mapping
 from .bounds import MAX_CONFIGS, MAX_TEXT, check_json
 
@@ -261,14 +262,19 @@ def card_of_yaml(text: str, what: str, name: str = "") -> tuple[str, dict[str, A
         In one line, where the text is no YAML, or no GPU.
     """
     fields: dict[str, Any] = read_mapping(Pasted(text, what))  # type: ignore[arg-type]
-    said = fields.pop("id", None) or fields.get("name")
+    said = fields.pop("id", None) or (what if what.endswith(YAML) else fields.get("name"))
     name = name or card_name(str(said or what))
     return name, stored(validated(GPU, UNSAID | {"name": name} | fields | {"id": name}, what))
 
 
 def card_name(said: str) -> str:
     """An id out of what a GPU is called; one that the catalog has gets an ending."""
-    name = re.sub(r"[^a-z0-9.]+", "-", PurePosixPath(said).name.lower().removesuffix(".yaml")).strip("-.")[:60] or "gpu"
+    name = (
+        re.sub(r"[^a-z0-9.]+", "-", PurePosixPath(said).name.lower().removesuffix(".yaml").removesuffix(".yml")).strip(
+            "-."
+        )[:60]
+        or "gpu"
+    )
     return f"{name}-own" if as_id(name, "gpus") in entry_files("gpus") else name
 
 

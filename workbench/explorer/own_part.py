@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..common.errors import unknown
 from ..common.yaml_records import validated
 from .brought import Brought
+from .messages import ForgetAsked, PieceAsked
 from .own_cards import card_of_yaml
 from .own_messages import (
     CardAsked,
@@ -25,6 +27,7 @@ from .own_messages import (
     text_of,
 )
 from .own_models import model_of_text, read_object
+from .uploads import Uploads
 from .view import View
 
 #: The variable by which `workbench explore --measured` tells the page its file.
@@ -50,6 +53,7 @@ class OwnPart:
     _change: Any
 
     def _begin_own(self) -> None:
+        self._uploads = Uploads()
         self.brought = Brought(lambda: self._attempt(self._draw))
         self.uses: dict[str, Callable[[bytes, str], None]] = {
             "own": lambda content, name: self.take(content.decode("utf-8", "replace"), name), "measured": self._bring,
@@ -118,8 +122,21 @@ class OwnPart:
             self.view = before
             raise
 
-    def _answer_own(self, asked: object) -> None:
-        """Do what a message of the page asks of the reader's own entries."""
+    def _piece(self, piece: PieceAsked, buffers: list[Any]) -> None:
+        """Take a piece of a file, and say that it arrived; -1 is the page's sign to send no more."""
+        number = -1
+        try:
+            if piece.use not in self.uses:
+                raise unknown("use of a file", piece.use, self.uses)
+            content = self._uploads.take(piece, buffers)
+            number = piece.number
+        finally:
+            self.send({"kind": "received", "number": number})
+        if content is not None:
+            self.uses[piece.use](content, piece.name)
+
+    def _answer_own(self, asked: object, buffers: list[Any]) -> None:
+        """Do what a message of the page asks of the reader's own files and entries."""
         view = self.view
         match asked:
             case CardFormAsked(start=start):
@@ -136,6 +153,11 @@ class OwnPart:
                 self.send({"kind": "model-taken"})
             case DropOwnAsked():
                 self._replace(dropped(view, asked))
+            case PieceAsked():
+                self._piece(asked, buffers)
+            case ForgetAsked():
+                self.brought.forget()
+                self._draw()
             case StepAsked(text=text):
                 self.brought.set_step(text)
                 self._draw()

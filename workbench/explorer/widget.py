@@ -1,7 +1,6 @@
 """The explorer itself: a view, the controls that change it, and the one picture that the page draws of it."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from os import PathLike
@@ -15,22 +14,18 @@ import xarray as xr
 
 from ..catalog.loading import Entry
 from ..common.errors import shown, unknown
-from ..common.extras import check_libraries
-from ..common.variables import with_units
 from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
-from ..files.writing import whole, write_netcdf, write_table
 from .background import Background
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
-from .controls import describe, make_controls, read_control, written
+from .control_kinds import read_control
+from .controls import describe, make_controls, written
 from .export import code, file_name, in_words, params, title
 from .messages import (
     ControlAsked,
     DownloadAsked,
     FieldsAsked,
-    ForgetAsked,
-    PieceAsked,
     PinAsked,
     UnpinAsked,
     in_one_line,
@@ -41,9 +36,9 @@ from .own_files import with_files
 from .own_models import read_object
 from .own_part import MEASURED, OwnPart
 from .page_files import page_script, page_style
+from .table_files import table_file
 from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
-from .uploads import Uploads
-from .view import LISTS, View, drawn, grid
+from .view import LISTS, View, grid
 
 #: Parts of a view that a change replaces as a whole.
 AT_ONCE = {"configs", "cards", "series"}
@@ -78,13 +73,13 @@ class Explorer(OwnPart, anywidget.AnyWidget):
     _css = page_style()
     picture = traitlets.Dict().tag(sync=True)
     controls = traitlets.Dict().tag(sync=True)
-    described = traitlets.List().tag(sync=True)
+    described: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
         self.view, self._drawn, self._page = view, view, page
-        self._controls, self._grid = make_controls(), (None, xr.Dataset())
-        self._uploads, self._background = Uploads(), Background(self._complete, self._failed)
+        self._controls, self._background = make_controls(), Background(self._complete, self._failed)
+        self._grid: tuple[View | None, xr.Dataset] = (None, xr.Dataset())
         self._begin_own()
         super().__init__(described=describe(self._controls))
         self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
@@ -148,7 +143,8 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         self._show({
             "tab": view.tab, "message": message, "wrong": None, "notes": [], "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
-            "title": title(view), "setting": in_words(view), "file": file_name(view), "code": {"python": code(view), "params": params(view)},
+            "title": title(view), "setting": in_words(view), "file": file_name(view),
+            "code": {"python": code(view), "params": params(view)},
         } | sections)  # fmt: skip
         self._background.start(steps)
 
@@ -204,18 +200,9 @@ class Explorer(OwnPart, anywidget.AnyWidget):
             case UnpinAsked(number=number):
                 self.unpin(number)
             case DownloadAsked(format=kind):
-                self.send({"kind": "file", "name": f"view.{kind}"}, [self.data(kind)])
-            case PieceAsked() as piece:
-                if piece.use not in self.uses:
-                    raise unknown("use of a file", piece.use, self.uses)
-                if (content := self._uploads.take(piece, buffers)) is not None:
-                    self.uses[piece.use](content, piece.name)
-                self.send({"kind": "received", "number": piece.number})
-            case ForgetAsked():
-                self.brought.forget()
-                self._draw()
+                self.send({"kind": "file", "name": f"{file_name(self.view)}.{kind}"}, [self.data(kind)])
             case own:
-                self._answer_own(own)
+                self._answer_own(own, buffers)
 
     def pin(self, /, **at: Any) -> None:
         """Pin a point of the chart under the view's settings, or unpin it where it is pinned.
@@ -260,18 +247,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         ValueError
             For another kind of file.
         """
-        if kind not in ("csv", "nc"):
-            raise unknown("format", kind, ("csv", "nc"))
-        ds = drawn(self.ds, self.view.points)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / f"view.{kind}"
-            if kind == "csv":
-                write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
-            else:
-                check_libraries("netCDF4")
-                with whole(path) as temporary:
-                    write_netcdf(ds, temporary)
-            return path.read_bytes()
+        return table_file(self.view, kind)
 
 
 def explore(
