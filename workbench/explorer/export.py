@@ -62,7 +62,9 @@ def title(view: View) -> str:
 
 def in_words(view: View) -> str:
     """The setting of a view in words: what differs from the defaults, of all that its tab's numbers depend on."""
-    state = view.model_dump(exclude_defaults=True, exclude={"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"})
+    state = view.model_dump(
+        exclude_defaults=True, exclude={"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"}
+    )
     given = {name: value for name, value in state.items() if not isinstance(value, dict)}
     for part in ("setting", "server", "goal"):
         given |= state.get(part, {})

@@ -51,7 +51,7 @@ class DownloadAsked(Record):
 
 
 class PieceAsked(Record):
-    """A piece of a file, the message's only buffer, `number` (from 0) of `of`: of a `use`, as `Explorer.uses` has them."""
+    """A piece of a file, the message's only buffer: `number`, from 0, of `of`; `use` is a key of `Explorer.uses`."""
 
     kind: Literal["piece"]
     use: Label

@@ -180,7 +180,8 @@ SETTINGS = Config(
     },
     VoilaConfiguration={
         "template": "workbench", "allow_template_override": "NO", "allow_theme_override": "NO", "file_allowlist": [],
-        "show_tracebacks": False, "extension_allowlist": EXTENSIONS, "multi_kernel_manager_class": Kernels, "prelaunch_hook": _set_cookie,
+        "show_tracebacks": False, "extension_allowlist": EXTENSIONS, "multi_kernel_manager_class": Kernels,
+        "prelaunch_hook": _set_cookie,
     },
     VoilaExecutor={"cell_error_instruction": "Reload the page."},
     MappingKernelManager={

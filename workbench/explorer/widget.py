@@ -23,7 +23,8 @@ from ..files.writing import whole, write_netcdf, write_table
 from .background import Background
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
-from .controls import describe, make_controls, read_control, written
+from .control_kinds import read_control
+from .controls import describe, make_controls, written
 from .export import code, file_name, in_words, params, title
 from .messages import (
     ControlAsked,
@@ -75,13 +76,13 @@ class Explorer(OwnPart, anywidget.AnyWidget):
     _css = page_style()
     picture = traitlets.Dict().tag(sync=True)
     controls = traitlets.Dict().tag(sync=True)
-    described = traitlets.List().tag(sync=True)
+    described: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
         self.view, self._drawn, self._page = view, view, page
-        self._controls, self._grid = make_controls(), (None, xr.Dataset())
-        self._background = Background(self._complete, self._failed)
+        self._controls, self._background = make_controls(), Background(self._complete, self._failed)
+        self._grid: tuple[View | None, xr.Dataset] = (None, xr.Dataset())
         self._begin_own()
         super().__init__(described=describe(self._controls))
         self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
@@ -145,7 +146,8 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         self._show({
             "tab": view.tab, "message": message, "wrong": None, "notes": [], "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
-            "title": title(view), "setting": in_words(view), "file": file_name(view), "code": {"python": code(view), "params": params(view)},
+            "title": title(view), "setting": in_words(view), "file": file_name(view),
+            "code": {"python": code(view), "params": params(view)},
         } | sections)  # fmt: skip
         self._background.start(steps)
 

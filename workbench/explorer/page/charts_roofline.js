@@ -3,49 +3,50 @@
 //
 // section: limits {x, y}; ceilings [{gpu, bandwidth, peaks, ridges, dash, colors}]; groups [{label, at, color, hollow,
 // marker, rows}] and their numbers as bytes; unfit as bytes; legend [{id, label, color, marker, hollow}]; ranges; arrows;
-// focus, the point of the setting; what, "operators" or "steps". `onpin(at)` is asked for with a point's setting.
+// focus, the point of the setting; what, "operators" or "steps". Of a measured section each group has its own points
+// and numbers (measured_chart.py): filled markers are measured, open ones predicted, and none can be pinned.
 
 const NEAR = 18, SAME = 5, LISTED = 6; // px to the pointer, px between points of one place, points in words in a tip
 
 function pointAt(picture, group, i) {
+  if (group.points) return { ...group.at, ...group.points[i] };
   const lengths = picture.sizes.seq_len;
   if (group.points) return { ...group.at, ...group.points[i] };
   return { ...group.at, batch_size: picture.sizes.batch_size[Math.floor(i / lengths.length)], seq_len: lengths[i % lengths.length] };
 }
 
-/** Give every group its columns of numbers; once for each section. */
-function unpack(section, count_) {
+/** Give every group its columns of numbers; once for each section. Measured groups have their own. */
+function unpack(section, points) {
   const { groups, numbers, unfit } = section;
   if (section.unpacked) return;
   section.unpacked = true;
   const floats = (bytes) => new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-  const all = floats(numbers);
-  const none = unfit ? new Uint8Array(unfit.buffer, unfit.byteOffset, unfit.byteLength) : null;
+  const all = section.measured ? null : floats(numbers), none = unfit ? new Uint8Array(unfit.buffer, unfit.byteOffset, unfit.byteLength) : null;
   groups.forEach((group, g) => {
-    const own = group.numbers && floats(group.numbers), n = group.points?.length ?? count_; // measured points are each group's own
-    ["x", "y", "time", "roof", "bound", ...(own ? ["predicted", "model_x"] : [])].forEach((name, i) => {
-      group[name] = own ? own.subarray(i * n, (i + 1) * n) : all.subarray((5 * g + i) * n, (5 * g + i + 1) * n);
-    });
+    const n = section.measured ? group.points.length : points, own = section.measured ? floats(group.numbers) : all.subarray(5 * g * n, 5 * (g + 1) * n);
+    ["x", "y", "time", "roof", "bound", "predicted", "counted"].forEach((name, i) => { group[name] = own.subarray(i * n, (i + 1) * n); });
     group.lx = Float64Array.from(group.x, Math.log10);
     group.ly = Float64Array.from(group.y, Math.log10);
     group.px = new Float32Array(n);
     group.py = new Float32Array(n);
-    group.unfit = none?.subarray(g * count_, (g + 1) * count_);
+    group.unfit = none?.subarray(g * n, (g + 1) * n);
   });
 }
 
 function describe(section, picture, group, i) {
-  const at = pointAt(picture, group, i);
+  const at = pointAt(picture, group, i), measured = section.measured;
   return [
-    setting(at),
-    ...(group.predicted ? [`measured ${si(group.time[i], "s")}, predicted ${si((group.time[i] * group.y[i]) / group.predicted[i], "s")}`] : []),
-    ...(group.label && group.label !== at.operator && section.named ? [group.label] : []),
-    `${si(group.x[i], "FLOP/byte")}, ${si(group.y[i], "FLOP/s")}`,
+    pointWords(at),
+    ...(section.named && group.label !== at.operator ? [group.label] : []),
+    `${si(group.x[i], "FLOP/byte")}, ${si(group.y[i], "FLOP/s")}${measured ? " measured" : ""}`,
     `${si(group.time[i], "s")} ${section.what === "steps" ? "a step" : "a call"}, ${boundName(group.bound[i])}-bound`,
     `${percent(group.y[i] / group.roof[i])} of the roof (${si(group.roof[i], "FLOP/s")})`,
+    ...(measured ? [`predicted: ${si(group.counted[i], "FLOP/byte")}, ${si(group.predicted[i], "FLOP/s")}`] : []),
     ...(group.unfit?.[i] ? ["does not fit in the GPU's memory"] : []),
   ];
 }
+
+const pointWords = (at) => (at.batch_size && at.gpu && at.model ? setting(at) : Object.values(at).filter((value) => value !== null && value !== undefined).join(" · "));
 
 /** Names of roofs where they are: peaks above the flat part, bandwidths along the slope, none over another. */
 function roofLabels(section, shown, place, box, limits, colors) {
@@ -119,7 +120,7 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
     marks.push({ type: "wb-segments", shape: { segments: at.map(([x, y], i) => [x, y, px[i], py[i]]) }, style: { fill: null, stroke: color, lineWidth: 0.8, opacity: 0.6 } });
     marks.push({ type: "wb-marks", shape: { kind: group.marker, px: at.map(([x]) => x), py: at.map(([, y]) => y), r }, style: { fill: colors.ground, stroke: color, lineWidth: 1.2, fillOpacity: 0.6 } });
   }
-  const r = section.groups.length > 16 ? 3.3 : 3.9, crossed = [], rings = { px: [], py: [] };
+  const r = section.groups.length > 16 ? 3.3 : 3.9, crossed = [], rings = { px: [], py: [] }, links = [];
   for (const group of [...section.groups].sort((a, b) => a.hollow - b.hollow)) { // open markers over filled ones: both are seen
     if (!visible(group)) continue;
     const n = group.lx.length, px = keep ? group.px : new Float32Array(n), py = keep ? group.py : new Float32Array(n);
@@ -132,9 +133,16 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
     if (group.predicted) predictions(group, px, py, color);
     marks.push({ type: "wb-marks", shape: { kind: group.marker, px, py, r }, style: { fill: group.hollow ? null : color, stroke: color, lineWidth: 1.4, fillOpacity: 0.8 } });
     if (section.focus === undefined) continue;
+    if (section.measured) { // a line to where each point is predicted, and an open marker there
+      const there = Array.from(group.counted, (x, i) => place([x, group.predicted[i]]));
+      there.forEach(([x, y], i) => links.push([px[i], py[i], x, y]));
+      marks.push({ type: "wb-marks", shape: { kind: group.marker, px: there.map(([x]) => x), py: there.map(([, y]) => y), r }, style: { fill: null, stroke: color, lineWidth: 1.2 } });
+      continue;
+    }
     rings.px.push(px[section.focus]);
     rings.py.push(py[section.focus]);
   }
+  if (links.length) marks.unshift({ type: "wb-segments", shape: { segments: links }, style: { fill: null, stroke: colors.faint, lineWidth: 0.8 } });
   if (crossed.length) marks.push({ type: "wb-segments", shape: { segments: crossed }, style: { fill: null, stroke: colors.ink, lineWidth: 1 } });
   marks.push({ type: "wb-marks", shape: { kind: "circle", ...rings, r: r + 3.2 }, style: { fill: null, stroke: colors.ink, lineWidth: 1.2 } });
   for (const { text, start, end, at } of section.arrows) {

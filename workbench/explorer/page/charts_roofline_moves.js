@@ -131,7 +131,7 @@ charts.roofline = (el, page) => {
   }
   const words = ({ group, i }) => {
     const one = section().groups[group];
-    return `${setting(pointAt(picture(), one, i))}: ${si(one.x[i], "FLOP/byte")}, ${si(one.y[i], "FLOP/s")}, ${si(one.time[i], "s")}`;
+    return `${pointWords(pointAt(picture(), one, i))}: ${si(one.x[i], "FLOP/byte")}, ${si(one.y[i], "FLOP/s")}, ${si(one.time[i], "s")}`;
   };
   function point(at) {
     hover = at;
@@ -151,7 +151,7 @@ charts.roofline = (el, page) => {
     tip.style.top = `${y + 16 + tip.offsetHeight > h + 40 ? Math.max(-8, y - tip.offsetHeight - 12) : y + 16}px`;
     return others;
   }
-  const pin = ({ group, i }) => page.send({ kind: "pin", at: pointAt(picture(), section().groups[group], i) });
+  const pin = ({ group, i }) => section().measured || page.send({ kind: "pin", at: pointAt(picture(), section().groups[group], i) });
   function pinNear(at) {
     if (!at) return;
     list(together(at));

@@ -39,7 +39,7 @@ async function upload(page, use, file, progress = () => {}) {
     const part = await file.slice(number * PIECE, (number + 1) * PIECE).arrayBuffer();
     progress(number / of);
     const arrived = page.heard("received", 20000);
-    page.tell({ kind: "piece", use, name: file.name, number, of }, [part]);
+    page.send({ kind: "piece", use, name: file.name, number, of }, [part]);
     const answer = await arrived;
     if (!answer) throw new Error(`${file.name} was not sent: the server does not answer.`);
     if (answer.number < 0) return; // Python says why

@@ -31,7 +31,6 @@ function render({ model, el }) {
     send, set, section, button, table, save, copy, picture,
     files: (chart, name) => files(page, chart, name),
     upload: (use, file, progress) => upload(page, use, file, progress),
-    tell: send,
     hear: (kind, listener) => { listeners.set(kind, [...(listeners.get(kind) ?? []), listener]); },
     heard: (kind, most) => new Promise((resolve) => { // the next message of a kind, or null after a time [ms]
       const timer = setTimeout(done, most, null);
@@ -76,13 +75,13 @@ function render({ model, el }) {
   // What is around them
   const controls = makeControls(page, model.get("described"));
   const message = make("div", { role: "alert", class: "wb-message" }), notes = make("ul", { class: "wb-notes" });
-  const words = make("p", { class: "wb-print wb-setting-in-words" });
+  const said = make("p", { class: "wb-print wb-setting-in-words" });
   const away = makeAway(page, () => address(picture())), own = makeOwn(page, model.get("described"));
   const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, own.root]);
   const what = make("p", { class: "wb-title" }), lost = make("div", { role: "alert", class: "wb-lost" });
   const root = make("div", { class: "wb-views", "data-lm-suppress-shortcuts": "true" }, [
     make("header", {}, [make("h1", {}, ["Roofline Workbench"]), what]), lost, bar,
-    make("div", { class: "wb-body" }, [side, make("main", {}, [message, panel, notes, words, away.root])]),
+    make("div", { class: "wb-body" }, [side, make("main", {}, [message, panel, notes, said, away.root])]),
   ]);
   el.classList.add("wb-frame");
   el.append(root);
@@ -91,20 +90,29 @@ function render({ model, el }) {
   fold();
   narrow.addEventListener("change", fold);
 
+  function say(words) {
+    if (message.textContent === words) return;
+    message.textContent = words;
+    if (words) message.scrollIntoView({ block: "nearest" });
+  }
+
   function draw() {
     const now = picture();
     controls.write(model.get("controls"), now.tab, now.wrong);
     own.draw(now);
-    const beside = [controls, own].map((part) => part.say(now.wrong)).some(Boolean), said = beside ? "" : now.message;
-    if (message.textContent !== said) {
-      message.textContent = said;
-      if (said) message.scrollIntoView({ block: "nearest" });
-    }
+    const beside = [controls, own].map((part) => part.say(now.wrong)).some(Boolean);
     root.classList.toggle("wb-stale", now.stale);
     what.textContent = now.title;
-    words.textContent = `${now.setting}. Roofline Workbench ${now.version}, ${new Date().toISOString().slice(0, 10)}.`;
+    said.textContent = `${now.setting}. Roofline Workbench ${now.version}, ${new Date().toISOString().slice(0, 10)}.`;
     document.title = now.page ? `${now.title}: Roofline Workbench` : document.title;
-    show(now.tab).draw(now);
+    let failed = "";
+    try {
+      show(now.tab).draw(now);
+    } catch (error) { // one tab's mistake must not take the page with it
+      failed = `${TABS[now.tab].title} cannot be drawn: ${error.message}`;
+      console.error(error);
+    }
+    say(failed || (beside ? "" : now.message));
     put(notes, now.notes.map((note) => ["li", {}, note]));
     away.draw(now);
     if (now.page && !now.stale) keep(now);

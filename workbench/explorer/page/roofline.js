@@ -1,6 +1,6 @@
 // The tab Roofline: the chart, what its operators take at the one setting, bars, heat map, pinned points.
 
-const STEP_DEFINED = {
+const OPERATOR_WORDS = {
   calls: "How often it runs in one forward pass of the model",
   flops: "Floating-point operations of one call; a multiply-add is two",
   bytes: "What one call reads from memory and writes to it: weights, activations, KV cache",
@@ -30,8 +30,8 @@ function makeRoofline(page) {
     page.section("compare", "Pinned points", [unpinAll], compare),
   ]);
   const sub = (name, words) => { root.querySelector(`.wb-${name}-section .wb-sub`).textContent = words; };
-  const number = (key, title, unit) => ({ key, title, number: true, definition: STEP_DEFINED[key], show: (value) => si(value, unit) });
-  const share = (key, title) => ({ key, title, number: true, definition: STEP_DEFINED[key], show: percent });
+  const number = (key, title, unit) => ({ key, title, number: true, definition: OPERATOR_WORDS[key], show: (value) => si(value, unit) });
+  const share = (key, title) => ({ key, title, number: true, definition: OPERATOR_WORDS[key], show: percent });
   const several = (now, dim) => new Set(now.operators.rows.map((row) => row[dim])).size > 1;
 
   function draw(now) {
@@ -85,10 +85,10 @@ function makeRoofline(page) {
     page.table(operators, {
       columns: [
         { key: "operator", title: "operator" }, { key: "phase", title: "phase" }, { key: "gpu", title: "GPU" },
-        ...(several(now, "model") ? [{ key: "model", title: "model" }] : []), { key: "calls", title: "calls", number: true, definition: STEP_DEFINED.calls, show: count },
+        ...(several(now, "model") ? [{ key: "model", title: "model" }] : []), { key: "calls", title: "calls", number: true, definition: OPERATOR_WORDS.calls, show: count },
         number("flops", "FLOPs", "FLOP"), number("bytes", "bytes", "byte"), number("intensity", "intensity", "FLOP/byte"), number("time", "time a call", "s"),
-        share("share", whole ? "of the step" : "of these"), share("roof", "of the roof"), { key: "bound", title: "bound", definition: STEP_DEFINED.bound, show: boundName },
-        ...(several(now, "gpu") ? [{ key: "other", title: "on another GPU", number: true, definition: STEP_DEFINED.other, show: (value, row) => (value === null ? "none" : `${row.other_gpu} ${si(value, "s")}, ${digits(row.time / value)} ×`) }] : []),
+        share("share", whole ? "of the step" : "of these"), share("roof", "of the roof"), { key: "bound", title: "bound", definition: OPERATOR_WORDS.bound, show: boundName },
+        ...(several(now, "gpu") ? [{ key: "other", title: "on another GPU", number: true, definition: OPERATOR_WORDS.other, show: (value, row) => (value === null ? "none" : `${row.other_gpu} ${si(value, "s")}, ${digits(row.time / value)} ×`) }] : []),
       ],
       rows, empty: "The chosen models have none of these operators.", rowClass: (row) => (row.unfit ? "wb-unfit" : ""),
     });
@@ -102,7 +102,7 @@ function makeRoofline(page) {
         { key: "number", title: "pin" }, { key: "at", title: "setting", show: setting }, { key: "settings", title: "settings besides", show: (value) => value || "defaults" },
         number("intensity", "intensity", "FLOP/byte"), number("performance", "performance", "FLOP/s"), { ...share("roof", "of the roof"), show: (value, row) => percent(row.performance / value) },
         number("time", "time", "s"), { key: "against", title: "against 1", number: true, show: (value) => `${digits(value)} ×` },
-        { key: "bound", title: "bound", definition: STEP_DEFINED.bound, show: boundName },
+        { key: "bound", title: "bound", definition: OPERATOR_WORDS.bound, show: boundName },
         { key: "unpin", title: "unpin", show: (value, row) => [["button", { type: "button", "data-unpin": row.number - 1, "aria-label": `Unpin ${row.number}` }, "×"]] },
       ],
       rows: now.compare.map((row, i) => ({ ...row, number: i + 1, against: row.time / first.time })),
