@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .measured import Measured
 
 #: Fields of a view that what is found depends on.
-ASKED = (
+DEPENDS_ON = (
     "gpu", "model", "configs", "cards", "tp", "weight_dtype", "activation_dtype", "kv_dtype", "server",
 )  # fmt: skip
 #: What goes on, by the kind of the file.
@@ -98,18 +98,18 @@ class Brought:
             self._failed(error)
 
     def _question(self, view: View) -> object:
-        return "read" if self.file is None else ([getattr(view, name) for name in ASKED], self.step)
+        return "read" if self.file is None else ([getattr(view, name) for name in DEPENDS_ON], self.step)
 
     def _steps(self, view: View) -> Iterator[dict[str, Any]]:
         """The file; once it is there, what is found of it."""
-        from .measured import compared, explained  # what reads measurements is not loaded for a page that has none
+        from .measured import compared, explained_file  # what reads measurements is not loaded for a page that has none
 
         file = self.file
         if file is None:
             assert self._source
-            yield {"file": opened(*self._source), "busy": ""}
+            yield {"file": read_brought(*self._source), "busy": ""}
         elif file.kind == "timings":
-            found = explained(view, file, self.step)
+            found = explained_file(view, file, self.step)
             yield {
                 "file": file,
                 "busy": "",
@@ -144,7 +144,7 @@ def _running() -> bool:
     return True
 
 
-def opened(name: str, source: bytes | Path) -> "Measured":
+def read_brought(name: str, source: bytes | Path) -> "Measured":
     """A file as it is read; of an uploaded one the copy that readers open is deleted after that.
 
     Raises ValueError, in one line with the reader's name of the file, where it cannot be read.

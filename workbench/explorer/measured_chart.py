@@ -37,7 +37,7 @@ def measured_roofline_section(ds: xr.Dataset) -> dict[str, Any]:
         For more points than a page draws.
     """
     frame = _points(ds)
-    groups = [_group(*map(str, at), rows, ds) for at, rows in frame]
+    groups = [_group(str(name), str(model), str(gpu), rows, ds) for (name, model, gpu), rows in frame]
     every = np.concatenate([rows[["x", "intensity"]].to_numpy().ravel() for _, rows in frame] or [np.array([1.0])])
     rates = np.concatenate([rows[["performance", "predicted"]].to_numpy().ravel() for _, rows in frame] or [np.ones(1)])
     peaks = np.ravel(ds.peak_flop_rate)
