@@ -14,6 +14,6 @@ from .view import View, drawn, grid
 from .widget import Explorer, explore
 
 __all__ = [
-    "Deployment", "Explorer", "Goal", "Heat", "Pin", "Setting", "Settings", "View", "chart_ranges", "code", "drawn", "explore",
-    "grid", "params",
+    "Deployment", "Explorer", "Goal", "Heat", "Pin", "Setting", "Settings", "View", "chart_ranges", "code", "drawn",
+    "explore", "grid", "params",
 ]  # fmt: skip

@@ -19,8 +19,8 @@ MAX_CONFIGS = 2**18
 MAX_LINK = 2**15
 #: Characters of an uploaded or pasted text [1].
 MAX_TEXT = 2**20
-#: Bytes of a piece of an uploaded file, and pieces of one [1]; a message of the page is smaller than the websocket's limit.
-PIECE, MAX_PIECES = 2**20, 256
+#: Bytes of a piece of an uploaded file, so that no message is larger than a websocket takes; and pieces of one [1].
+PIECE, MAX_PIECES = 2**20, 128
 
 
 def at_most(most: int, what: str = "entries") -> AfterValidator:

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from .chart_looks import page_arrows
+from .own_cards import card_code
+from .own_models import is_entry, model_code
 from .view import View, grid_arguments, options
 
 #: Arguments of `roofline_grid` whose default need not be said.
@@ -38,8 +40,11 @@ def code(view: View) -> str:
         Code that computes ``ds``, the grid, and ``steps`` where the chart's points are whole steps.
     """
     given = {name: value for name, value in grid_arguments(view).items() if _DEFAULTS.get(name, ...) != value}
+    given["gpu"] = _Code(
+        f"[{', '.join(f'cards[{name!r}]' if name in view.cards else repr(name) for name in view.gpu)}]"
+    )
     given["model"] = _Code(f"[{', '.join(_model(name, view) for name in view.model)}]")
-    lines = ["import workbench as wb", *(line for name in view.model for line in _own(name, view))]
+    lines = ["import workbench as wb", *_own_cards(view), *(line for name in view.model for line in _own(name, view))]
     lines += ["", _call("ds", given)]
     if view.peak_tflops is not None:
         lines += [f"ds = wb.grid.with_roof(ds, {view.peak_tflops!r})  # the roof as the chart prints it, in TFLOP/s"]
@@ -55,9 +60,30 @@ def title(view: View) -> str:
     return f"{', '.join(view.model)} on {', '.join(view.gpu)}"
 
 
+def in_words(view: View) -> str:
+    """The setting of a view in words: what differs from the defaults, of all that its tab's numbers depend on."""
+    state = view.model_dump(
+        exclude_defaults=True, exclude={"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"}
+    )
+    given = {name: value for name, value in state.items() if not isinstance(value, dict)}
+    for part in ("setting", "server", "goal"):
+        given |= state.get(part, {})
+    told = (f"{name} {_listed(value)}" for name, value in given.items())
+    return f"{title(view)}: {', '.join(told) or 'all settings are the defaults'}"
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 2 and all(isinstance(each, int) for each in value):
+        return f"{value[0]:,} to {value[-1]:,}"
+    return " ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+
+
 def file_name(view: View) -> str:
     """What files of a view are called, without their ending: its GPU, its model and its tab."""
-    parts = [names[0] if len(names) == 1 else f"{len(names)}-{kind}s" for kind, names in (("gpu", view.gpu), ("model", view.model))]
+    parts = [
+        names[0] if len(names) == 1 else f"{len(names)}-{kind}s"
+        for kind, names in (("gpu", view.gpu), ("model", view.model))
+    ]
     return re.sub(r"[^\w.-]+", "-", "-".join([*parts, view.tab]))[:100]
 
 
@@ -75,8 +101,14 @@ def _call(name: str, given: Mapping[str, Any], function: str = "roofline_grid") 
 def _estimate(view: View, grid: Mapping[str, Any], deployed: Mapping[str, Any]) -> list[str]:
     """The lines that estimate the one setting on its server."""
     sizes = {"batch_size": view.setting.batch_size, "prompt": view.setting.seq_len, "output": view.setting.output}
-    given = {"gpu": view.gpu, "model": grid["model"], **sizes, **options(view), "tp": view.tp, **deployed}
+    given = {"gpu": grid["gpu"], "model": grid["model"], **sizes, **options(view), "tp": view.tp, **deployed}
     return [_call("served", given, "serving.estimate")]
+
+
+def _own_cards(view: View) -> list[str]:
+    """The lines that make the reader's own GPUs."""
+    made = [f"cards[{name!r}] = {card_code(name, view.cards[name])}" for name in view.gpu if name in view.cards]
+    return ["", "cards = {}", *made] if made else []
 
 
 def _model(name: str, view: View) -> str:
@@ -87,8 +119,10 @@ def _own(name: str, view: View) -> list[str]:
     """The lines that make one of the reader's own models."""
     if name not in view.configs:
         return []
-    config = _python(json.dumps(view.configs[name] | {"_name_or_path": name}))
     first = next(own for own in view.model if own in view.configs) == name
+    if is_entry(view.configs[name]):
+        return [*(["", "own = {}"] if first else []), f"own[{name!r}] = {model_code(name, view.configs[name])}"]
+    config = _python(json.dumps(view.configs[name] | {"_name_or_path": name}))
     return [*(["", "own = {}"] if first else []), f"own[{name!r}] = wb.from_hf_config(\n{config}\n)"]
 
 
@@ -105,8 +139,9 @@ def params(view: View) -> str:
     str
         YAML, with a comment on how to draw it.
     """
-    state = view.model_dump(exclude={"setting", "server", "goal", "heat", "pins", "figure", "configs", "cards", "tab", "preset"})
+    state = view.model_dump(exclude={"setting", "server", "goal", "heat", "pins", "figure", "configs", "tab", "preset"})
     configs = {name: config for name, config in view.configs.items() if name in view.model}
+    state["cards"] = {name: card for name, card in view.cards.items() if name in view.gpu}
     fields = {
         "figure_id": "my-view",
         "title": title(view),

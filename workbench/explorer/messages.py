@@ -8,6 +8,7 @@ from traitlets.log import get_logger
 from ..common.extras import MissingLibrary
 from ..common.yaml_records import Record, validated
 from .bounds import MAX_PIECES, Label, at_most
+from .own_messages import OwnAsked
 
 #: Characters of a message above the picture [1]; the longest lists the catalog's models.
 MAX_WORDS = 2000
@@ -50,7 +51,7 @@ class DownloadAsked(Record):
 
 
 class PieceAsked(Record):
-    """A piece of a file, the message's only buffer, `number` (from 0) of `of`: of a `use`, as `Explorer.uses` has them."""
+    """A piece of a file, the message's only buffer: `number`, from 0, of `of`; `use` is a key of `Explorer.uses`."""
 
     kind: Literal["piece"]
     use: Label
@@ -66,7 +67,7 @@ class ForgetAsked(Record):
     use: Label
 
 
-Asked = ControlAsked | FieldsAsked | PinAsked | UnpinAsked | DownloadAsked | PieceAsked | ForgetAsked
+Asked = ControlAsked | FieldsAsked | PinAsked | UnpinAsked | DownloadAsked | PieceAsked | ForgetAsked | OwnAsked
 
 
 class _Message(Record):

@@ -1,14 +1,15 @@
-"""Use cases as starting points: what a request is, how many come, what their readers wait for, and whose numbers it is."""
+"""Use cases as starting points: what a request is, how many come, how long readers wait, and whose numbers those are."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..common.errors import unknown
+from ..common.yaml_records import Record
 from .choices import Deployment, Goal, Setting
 
 
 class UseCase(NamedTuple):
-    """A name, the fields of a view that it sets, and what each number is based on."""
+    """A title, the fields that it sets of each part of a view, and what the numbers are based on."""
 
     title: str
     setting: dict[str, Any]
@@ -17,15 +18,43 @@ class UseCase(NamedTuple):
     basis: str
 
 
+def _case(
+    title: str, prompt: int, output: int, batch_size: int, ttft: float | None, tpot: float | None, rate: float,
+    basis: str, cached_prefix: int = 0,
+) -> UseCase:  # fmt: skip
+    """A use case of a prompt and output [token], requests at a time [1], limits [s], requests per second [1/s]."""
+    return UseCase(
+        title, {"batch_size": batch_size, "seq_len": prompt, "output": output}, {"cached_prefix": cached_prefix},
+        {"ttft": ttft, "tpot": tpot, "rate": rate}, basis,
+    )  # fmt: skip
+
+
 USE_CASES = {
-    "chat": UseCase(
-        "Chat", {"batch_size": 16, "seq_len": 512, "output": 256}, {"cached_prefix": 0},
-        {"ttft": 0.5, "tpot": 0.05, "rate": 4.0}, "round numbers",
+    "chat": _case(
+        "Chat", 1020, 129, 16, 0.45, 0.04, 4.0,
+        "prompt and output are the medians of Azure's conversations (Splitwise, arXiv 2311.18677), TTFT and TPOT those"
+        " of MLPerf Inference 5.0's Llama 2 70B interactive; batch and rate are round numbers",
     ),
+    "rag": _case(
+        "Answers from documents (RAG)", 4096, 256, 16, 2.0, 0.2, 2.0,
+        "TTFT and TPOT are those of MLPerf Inference's Llama 2 70B server; all else is a round number",
+    ),
+    "code": _case(
+        "Code completion", 1500, 13, 8, 0.45, 0.04, 8.0,
+        "prompt and output are the medians of Azure's code completion (Splitwise, arXiv 2311.18677), TTFT and TPOT those"
+        " of MLPerf Inference 5.0's Llama 2 70B interactive; batch and rate are round numbers",
+    ),
+    "agent": _case(
+        "Agent with tools", 8596, 182, 8, 2.0, 0.04, 2.0,
+        "prompt, output and the cached 59 % of the prompt are the means of Mooncake's trace of tools and agents"
+        " (Qin et al., FAST 2025); limits, batch and rate are round numbers",
+        cached_prefix=5072,
+    ),
+    "batch": _case("Batch, nobody waits", 1024, 1024, 128, None, None, 2.0, "all are round numbers, without limits"),
 }  # fmt: skip
 
 #: The parts of a view that a use case sets.
-PARTS = {"setting": Setting, "server": Deployment, "goal": Goal}
+PARTS: dict[str, type[Record]] = {"setting": Setting, "server": Deployment, "goal": Goal}
 
 
 def use_case(name: str) -> UseCase:

@@ -17,9 +17,8 @@ from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
 from ..catalog.model_entries import models as catalog_models
 from ..common.errors import unknown
-from ..common.yaml_records import Count, validated
+from ..common.yaml_records import Count
 from ..grid import forward_pass, roofline_grid, with_roof
-from ..hugging_face import from_hf_config
 from ..kernels import attainable
 from ..operators import PHASES
 from ..serving import Draft
@@ -27,6 +26,8 @@ from ..serving.draft_names import named_draft
 from ..tables import LOOKS, SELECTORS
 from .bounds import MAX_CONFIGS, MAX_PAIRS, MAX_POINTS, Label, Labels, Selection, SizeList, at_most, check_json
 from .choices import Deployment, Goal, Heat, Pin, Setting, Settings
+from .own_cards import own_card as own_card
+from .own_models import own_model as own_model
 from .presets import still_named
 
 #: Fields of a view that are lists, of which readers may give one value.
@@ -94,7 +95,9 @@ class View(Settings):
             return given
         own = {key: part if isinstance(part := given.get(key), Mapping) else {} for key in ("configs", "cards")}
         named = {
-            dim: [as_id(name, folder) if isinstance(name, str) and name not in own[part] else name for name in given[dim]]
+            dim: [
+                as_id(name, folder) if isinstance(name, str) and name not in own[part] else name for name in given[dim]
+            ]
             for dim, folder, part in (("gpu", "gpus", "cards"), ("model", "models", "configs"))
             if isinstance(given.get(dim), list)
         }
@@ -136,20 +139,10 @@ def chosen_models(view: View) -> list[str | Model]:
     return [own_model(name, own[name]) if name in own else catalog_name("model", name, "models") for name in view.model]
 
 
-def own_card(name: str, card: dict[str, Any]) -> GPU:
-    """The GPU of an entry as the catalog's files have it, under a name of the reader's (lower case, without slashes)."""
-    return validated(GPU, card | {"id": name}, f"cards: {name}")
-
-
 def named_gpus(view: View) -> list[str | GPU]:
     """The GPUs of a view: ids of the catalog, and the reader's own."""
     own = view.cards
     return [own_card(name, own[name]) if name in own else catalog_name("GPU", name, "gpus") for name in view.gpu]
-
-
-def own_model(name: str, config: dict[str, Any]) -> Model:
-    """The model of a config.json, under a name of the reader's (lower case, without slashes)."""
-    return from_hf_config(config, name=name)
 
 
 def grid_arguments(view: View) -> dict[str, Any]:

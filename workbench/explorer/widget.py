@@ -13,43 +13,42 @@ import anywidget
 import traitlets
 import xarray as xr
 
-from ..catalog.model_entries import models
+from ..catalog.loading import Entry
 from ..common.errors import shown, unknown
 from ..common.extras import check_libraries
 from ..common.variables import with_units
 from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
 from ..files.writing import whole, write_netcdf, write_table
-from ..hugging_face import from_hf_config
 from .background import Background
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
-from .controls import describe, make_controls, read_control, written
-from .export import code, file_name, params, title
+from .control_kinds import read_control
+from .controls import describe, make_controls, written
+from .export import code, file_name, in_words, params, title
 from .messages import (
     ControlAsked,
     DownloadAsked,
     FieldsAsked,
-    ForgetAsked,
-    PieceAsked,
     PinAsked,
     UnpinAsked,
     in_one_line,
     log_unforeseen,
     read_message,
 )
-from .own_files import read_json, with_files
+from .own_files import with_files
+from .own_models import read_object
+from .own_part import MEASURED, OwnPart
 from .page_files import page_script, page_style
 from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
-from .uploads import Uploads
 from .view import LISTS, View, drawn, grid
 
 #: Parts of a view that a change replaces as a whole.
-WHOLE = {"configs", "cards", "series"}
+AT_ONCE = {"configs", "cards", "series"}
 VERSION = version("roofline-workbench")
 
 
-class Explorer(anywidget.AnyWidget):
+class Explorer(OwnPart, anywidget.AnyWidget):
     """The explorer as a widget.
 
     Parameters
@@ -77,19 +76,14 @@ class Explorer(anywidget.AnyWidget):
     _css = page_style()
     picture = traitlets.Dict().tag(sync=True)
     controls = traitlets.Dict().tag(sync=True)
-    described = traitlets.List().tag(sync=True)
+    described: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
-        self.view, self._page = view, page
-        self._controls, self._grid = make_controls(), (None, xr.Dataset())
-        self._uploads, self.brought = Uploads(), dict[str, Any]()
-        self._background = Background(self._complete, self._failed)
-        #: What a file is taken for, by the name that the page uses: each gets the content and the file's name.
-        self.uses: dict[str, Callable[[bytes, str], None]] = {
-            "own": lambda content, name: self.take(content.decode("utf-8", "replace"), name),
-            "measured": self._bring,
-        }
+        self.view, self._drawn, self._page = view, view, page
+        self._controls, self._background = make_controls(), Background(self._complete, self._failed)
+        self._grid: tuple[View | None, xr.Dataset] = (None, xr.Dataset())
+        self._begin_own()
         super().__init__(described=describe(self._controls))
         self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
         self._draw(message)
@@ -135,7 +129,7 @@ class Explorer(anywidget.AnyWidget):
         before = self.view.model_dump()
         given = {
             name: before[name] | dict(value)
-            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in WHOLE
+            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in AT_ONCE
             else value
             for name, value in fields.items()
         }
@@ -148,19 +142,20 @@ class Explorer(anywidget.AnyWidget):
         more = (self.brought,) if view.tab == "measured" else ()
         steps = TAB_STEPS[view.tab](view) if view.tab in TAB_STEPS else iter([TAB_SECTIONS[view.tab](view, ds, *more)])
         sections = next(steps)
+        self._drawn = view
         self._show({
             "tab": view.tab, "message": message, "wrong": None, "notes": [], "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
-            "title": title(view), "file": file_name(view), "code": {"python": code(view), "params": params(view)},
+            "title": title(view), "setting": in_words(view), "file": file_name(view),
+            "code": {"python": code(view), "params": params(view)},
         } | sections)  # fmt: skip
         self._background.start(steps)
 
     def _show(self, picture: dict[str, Any]) -> None:
-        """Hand out a picture and the controls in one message, numbered, so that the page knows what it answers."""
-        self._answered = getattr(self, "_answered", 0) + 1
+        """Hand out a picture and the controls in one message; it is stale where the view has none of its own."""
         with self.hold_sync():
             self.controls = written(self._controls, self.view)
-            self.picture = picture | {"state": self.view.state(), "answer": self._answered}
+            self.picture = picture | {"state": self.view.state(), "stale": self._drawn is not self.view}
 
     def _complete(self, sections: dict[str, Any]) -> None:
         """Put in what was computed since the picture was handed out."""
@@ -175,7 +170,7 @@ class Explorer(anywidget.AnyWidget):
         try:
             action()
         except Exception as error:
-            line = in_one_line(error)
+            line, control = in_one_line(error), getattr(error, "control", control)
             wrong = {"control": control, "message": line} if control else None
             self._show(self.picture | {"message": line, "wrong": wrong})
             if self._page:
@@ -187,9 +182,10 @@ class Explorer(anywidget.AnyWidget):
 
     def _asked(self, content: object, buffers: list[Any] | None = None) -> None:
         control = content.get("control") or content.get("use") if isinstance(content, dict) else None
-        self._attempt(
-            lambda: self._answer(content, buffers or []), control if isinstance(control, str) else ""
-        )
+        try:
+            self._attempt(lambda: self._answer(content, buffers or []), control if isinstance(control, str) else "")
+        finally:
+            self.send({"kind": "answered"})
 
     def _answer(self, content: object, buffers: list[Any]) -> None:
         """Do what a message of the page asks for."""
@@ -208,14 +204,8 @@ class Explorer(anywidget.AnyWidget):
                 self.unpin(number)
             case DownloadAsked(format=kind):
                 self.send({"kind": "file", "name": f"view.{kind}"}, [self.data(kind)])
-            case PieceAsked() as piece:
-                if piece.use not in self.uses:
-                    raise unknown("use of a file", piece.use, self.uses)
-                if (content := self._uploads.take(piece, buffers)) is not None:
-                    self.uses[piece.use](content, piece.name)
-            case ForgetAsked(use=use):
-                self.brought.pop(use, None)
-                self._draw()
+            case own:
+                self._answer_own(own, buffers)
 
     def pin(self, /, **at: Any) -> None:
         """Pin a point of the chart under the view's settings, or unpin it where it is pinned.
@@ -240,39 +230,7 @@ class Explorer(anywidget.AnyWidget):
         left = [] if number is None else [p for i, p in enumerate(self.view.pins) if i != number]
         self.update(pins=[p.model_dump() for p in left])
 
-    # What the reader brings, and takes away
-
-    def _bring(self, content: bytes, name: str) -> None:
-        self.brought["measured"] = (name, content)
-        self._draw()
-
-    def take(self, text: str, what: str) -> None:
-        """Take a config.json as a model, or a saved view.
-
-        Parameters
-        ----------
-        text : str
-            The file's content, JSON.
-        what : str
-            The file's name, for messages.
-
-        Raises
-        ------
-        ValueError
-            Where it is neither of the two, or cannot be drawn.
-        """
-        found = read_json(text, what)
-        if "view" in found:
-            before, self.view = self.view, validated(View, found["view"], what)
-            try:
-                return self._draw()
-            except ValueError:
-                self.view = before
-                raise
-        name = from_hf_config(found).id
-        while name in models() or self.view.configs.get(name, found) != found:
-            name += "-own"
-        self.update(configs=self.view.configs | {name: found}, model=[*dict.fromkeys([*self.view.model, name])])
+    # What the reader takes away
 
     def data(self, kind: str) -> bytes:
         """The numbers of the view as a file.
@@ -306,7 +264,9 @@ class Explorer(anywidget.AnyWidget):
             return path.read_bytes()
 
 
-def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **fields: Any) -> Explorer:
+def explore(
+    view: "str | Path | Mapping[str, Any] | View | None" = None, *, measured: str | Path | None = None, **fields: Any
+) -> Explorer:
     """The explorer, a widget for JupyterLab and Voila.
 
     Parameters
@@ -314,8 +274,11 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     view : str, Path, mapping or View, optional
         A saved view (its path, or the mapping in it) or a `View`. None is the one to begin with, or under Voila the one
         that the page's address holds; a broken link is reported on the page.
+    measured : str or Path, optional
+        A file of timings or a load test to show in the tab Measured, or one of the project's own measurements by name.
     **fields
-        Fields of `View` to set, in their units; a model may be the path of a config.json.
+        Fields of `View` to set, in their units; a GPU or a model may be an entry, or the path of a YAML file like those
+        of the catalog or of a config.json.
 
     Returns
     -------
@@ -325,7 +288,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     Raises
     ------
     ValueError
-        For a file that is not a saved view, and for a field that does not exist or does not fit.
+        For a file that is not a saved view or no measurement, and for a field that does not exist or does not fit.
 
     Examples
     --------
@@ -336,7 +299,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     linked = parse_qs(os.environ.get("QUERY_STRING", "")).get("view") if page else None
     if linked and view is None:
         try:
-            return Explorer(validated(View, read_json(linked[0], "the link"), "the link"), page=page)
+            return Explorer(validated(View, read_object(linked[0], "the link"), "the link"), page=page)
         except Exception as error:
             log_unforeseen(error)
             why = in_one_line(error).removeprefix("the link: ")
@@ -349,14 +312,19 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
         given = view.model_dump()
     else:
         raise ValueError(f"view = {shown(view)}: give a saved view, its path or a View")
-    fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int | PathLike)}
-    return Explorer(validated(View, given | with_files(fields), "view"), page=page)
+    fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int | PathLike | Entry)}
+    explorer = Explorer(validated(View, given | with_files(fields), "view"), page=page)
+    if measured is not None:
+        explorer.measured(measured)
+    elif page and (path := os.environ.get(MEASURED)):
+        explorer.measured(path, wait=False)
+    return explorer
 
 
 def _saved(path: Path) -> dict[str, Any]:
     """The view in a file that the page saved."""
     try:
-        found = read_json(read_small(path).decode(), str(path))
+        found = read_object(read_small(path).decode(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(found.get("view"), dict):

@@ -40,11 +40,11 @@ const readable = Object.assign((color, ground, least = 3) => {
 
 /** The page's colours as they are now, for the canvas, which knows no variables of CSS. */
 function theme(el) {
-  const probe = el.appendChild(make("span"));
-  const found = {};
-  for (const name of ["ink", "faint", "ground", "line", "mark"]) {
+  const probe = el.appendChild(make("span")), found = {};
+  for (const name of ["ground", "ink", "faint", "line", "mark"]) {
     probe.style.color = `var(--${name})`;
-    found[name] = mix(getComputedStyle(probe).color, "#000000", 0);
+    const color = getComputedStyle(probe).color, alpha = Number(color.match(/^rgba.*?([\d.]+)\)$/)?.[1] ?? 1);
+    found[name] = mix(color, found.ground ?? "#ffffff", 1 - alpha);
   }
   probe.remove();
   return { ...found, font: getComputedStyle(el).fontFamily };

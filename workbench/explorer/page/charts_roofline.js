@@ -3,43 +3,50 @@
 //
 // section: limits {x, y}; ceilings [{gpu, bandwidth, peaks, ridges, dash, colors}]; groups [{label, at, color, hollow,
 // marker, rows}] and their numbers as bytes; unfit as bytes; legend [{id, label, color, marker, hollow}]; ranges; arrows;
-// focus, the point of the setting; what, "operators" or "steps". `onpin(at)` is asked for with a point's setting.
+// focus, the point of the setting; what, "operators" or "steps". Of a measured section each group has its own points
+// and numbers (measured_chart.py): filled markers are measured, open ones predicted, and none can be pinned.
 
 const NEAR = 18, SAME = 5, LISTED = 6; // px to the pointer, px between points of one place, points in words in a tip
 
 function pointAt(picture, group, i) {
+  if (group.points) return { ...group.at, ...group.points[i] };
   const lengths = picture.sizes.seq_len;
+  if (group.points) return { ...group.at, ...group.points[i] };
   return { ...group.at, batch_size: picture.sizes.batch_size[Math.floor(i / lengths.length)], seq_len: lengths[i % lengths.length] };
 }
 
-/** Give every group its columns of numbers; once for each section. */
-function unpack(section, count_) {
+/** Give every group its columns of numbers; once for each section. Measured groups have their own. */
+function unpack(section, points) {
   const { groups, numbers, unfit } = section;
   if (section.unpacked) return;
   section.unpacked = true;
-  const all = new Float64Array(numbers.buffer.slice(numbers.byteOffset, numbers.byteOffset + numbers.byteLength));
-  const none = unfit ? new Uint8Array(unfit.buffer, unfit.byteOffset, unfit.byteLength) : null;
+  const floats = (bytes) => new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+  const all = section.measured ? null : floats(numbers), none = unfit ? new Uint8Array(unfit.buffer, unfit.byteOffset, unfit.byteLength) : null;
   groups.forEach((group, g) => {
-    ["x", "y", "time", "roof", "bound"].forEach((name, i) => { group[name] = all.subarray((5 * g + i) * count_, (5 * g + i + 1) * count_); });
+    const n = section.measured ? group.points.length : points, own = section.measured ? floats(group.numbers) : all.subarray(5 * g * n, 5 * (g + 1) * n);
+    ["x", "y", "time", "roof", "bound", "predicted", "counted"].forEach((name, i) => { group[name] = own.subarray(i * n, (i + 1) * n); });
     group.lx = Float64Array.from(group.x, Math.log10);
     group.ly = Float64Array.from(group.y, Math.log10);
-    group.px = new Float32Array(count_);
-    group.py = new Float32Array(count_);
-    group.unfit = none?.subarray(g * count_, (g + 1) * count_);
+    group.px = new Float32Array(n);
+    group.py = new Float32Array(n);
+    group.unfit = none?.subarray(g * n, (g + 1) * n);
   });
 }
 
 function describe(section, picture, group, i) {
-  const at = pointAt(picture, group, i);
+  const at = pointAt(picture, group, i), measured = section.measured;
   return [
-    setting(at),
-    ...(group.label && group.label !== at.operator && section.named ? [group.label] : []),
-    `${si(group.x[i], "FLOP/byte")}, ${si(group.y[i], "FLOP/s")}`,
+    pointWords(at),
+    ...(section.named && group.label !== at.operator ? [group.label] : []),
+    `${si(group.x[i], "FLOP/byte")}, ${si(group.y[i], "FLOP/s")}${measured ? " measured" : ""}`,
     `${si(group.time[i], "s")} ${section.what === "steps" ? "a step" : "a call"}, ${boundName(group.bound[i])}-bound`,
     `${percent(group.y[i] / group.roof[i])} of the roof (${si(group.roof[i], "FLOP/s")})`,
+    ...(measured ? [`predicted: ${si(group.counted[i], "FLOP/byte")}, ${si(group.predicted[i], "FLOP/s")}`] : []),
     ...(group.unfit?.[i] ? ["does not fit in the GPU's memory"] : []),
   ];
 }
+
+const pointWords = (at) => (at.batch_size && at.gpu && at.model ? setting(at) : Object.values(at).filter((value) => value !== null && value !== undefined).join(" · "));
 
 /** Names of roofs where they are: peaks above the flat part, bandwidths along the slope, none over another. */
 function roofLabels(section, shown, place, box, limits, colors) {
@@ -57,7 +64,7 @@ function roofLabels(section, shown, place, box, limits, colors) {
       const words = [`${ceiling.gpu}: ${si(peak, "FLOP/s")}, ridge at ${digits(ceiling.ridges[i])}`, `${ceiling.gpu}: ${si(peak, "FLOP/s")}`, ceiling.gpu].find((text) => wide(text) < room);
       if (!words) return;
       const w = wide(words);
-      for (const [up, left] of [[-9, right - 6 - w], [9, right - 6 - w], [-9, Math.max(corner, box.x) + 8], [9, Math.max(corner, box.x) + 8]]) {
+      for (const [up, left] of [[-12, right - 6 - w], [12, right - 6 - w], [-12, Math.max(corner, box.x) + 8], [12, Math.max(corner, box.x) + 8]]) {
         if (y + up < box.y + 6 || left < box.x || !free(left, y + up, w)) continue;
         taken.push([left, y + up, w]);
         labels.push({ type: "text", x: left, y: y + up, style: style(words, { verticalAlign: "middle" }) });
@@ -67,7 +74,7 @@ function roofLabels(section, shown, place, box, limits, colors) {
     const ridge = Math.max(...ceiling.ridges), [x1, y1] = place([ridge, ridge * ceiling.bandwidth]);
     const words = `${several ? `${ceiling.gpu}: ` : ""}${si(ceiling.bandwidth, "byte")}/s`, w = wide(words);
     const long = Math.min((x1 - box.x) / cos, (box.y + box.height - y1) / sin); // of the slope in the picture, from its upper end
-    for (const [share, up] of [[0.75, -9], [0.75, 9], [0.45, -9], [0.45, 9], [0.2, -9]]) {
+    for (const [share, up] of [[0.75, -12], [0.75, 12], [0.45, -12], [0.45, 12], [0.2, -12]]) {
       const [x, y] = [x1 - share * long * cos - up * -sin, y1 + share * long * sin + up * cos];
       const [u, v] = [x * cos - y * sin, x * sin + y * cos]; // along the slope, and across
       if (long < w + 30 || x - (w / 2) * cos < box.x || y + (w / 2) * sin > box.y + box.height || y < box.y + 10) continue;
@@ -107,7 +114,13 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
       roofs.push(line([corner, [corner[0], bottom]], ridge, 1, [2, 4]));
     });
   }
-  const r = section.groups.length > 16 ? 3.3 : 3.9, crossed = [], rings = { px: [], py: [] };
+  /** Open markers where points are predicted, and a line from each to where it was measured. */
+  function predictions(group, px, py, color) {
+    const at = [...group.predicted].map((y, i) => place([group.model_x[i], y]));
+    marks.push({ type: "wb-segments", shape: { segments: at.map(([x, y], i) => [x, y, px[i], py[i]]) }, style: { fill: null, stroke: color, lineWidth: 0.8, opacity: 0.6 } });
+    marks.push({ type: "wb-marks", shape: { kind: group.marker, px: at.map(([x]) => x), py: at.map(([, y]) => y), r }, style: { fill: colors.ground, stroke: color, lineWidth: 1.2, fillOpacity: 0.6 } });
+  }
+  const r = section.groups.length > 16 ? 3.3 : 3.9, crossed = [], rings = { px: [], py: [] }, links = [];
   for (const group of [...section.groups].sort((a, b) => a.hollow - b.hollow)) { // open markers over filled ones: both are seen
     if (!visible(group)) continue;
     const n = group.lx.length, px = keep ? group.px : new Float32Array(n), py = keep ? group.py : new Float32Array(n);
@@ -117,10 +130,19 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
       if (group.unfit?.[i]) crossed.push([px[i] - 5, py[i] + 5, px[i] + 5, py[i] - 5]);
     }
     const color = readable(group.color, colors.ground);
+    if (group.predicted) predictions(group, px, py, color);
     marks.push({ type: "wb-marks", shape: { kind: group.marker, px, py, r }, style: { fill: group.hollow ? null : color, stroke: color, lineWidth: 1.4, fillOpacity: 0.8 } });
+    if (section.focus === undefined) continue;
+    if (section.measured) { // a line to where each point is predicted, and an open marker there
+      const there = Array.from(group.counted, (x, i) => place([x, group.predicted[i]]));
+      there.forEach(([x, y], i) => links.push([px[i], py[i], x, y]));
+      marks.push({ type: "wb-marks", shape: { kind: group.marker, px: there.map(([x]) => x), py: there.map(([, y]) => y), r }, style: { fill: null, stroke: color, lineWidth: 1.2 } });
+      continue;
+    }
     rings.px.push(px[section.focus]);
     rings.py.push(py[section.focus]);
   }
+  if (links.length) marks.unshift({ type: "wb-segments", shape: { segments: links }, style: { fill: null, stroke: colors.faint, lineWidth: 0.8 } });
   if (crossed.length) marks.push({ type: "wb-segments", shape: { segments: crossed }, style: { fill: null, stroke: colors.ink, lineWidth: 1 } });
   marks.push({ type: "wb-marks", shape: { kind: "circle", ...rings, r: r + 3.2 }, style: { fill: null, stroke: colors.ink, lineWidth: 1.2 } });
   for (const { text, start, end, at } of section.arrows) {
@@ -130,7 +152,7 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
     front.push(line([middle, from], colors.faint, 1, null), line([from, to], colors.ink, 1.8, [2, 3]), { type: "wb-way", shape: { corners: head, closed: true }, style: { fill: colors.ink } });
     front.push({ type: "text", x: middle[0], y: middle[1], style: { text, font: small, fill: colors.ink, align: "center", verticalAlign: "middle", lineHeight: 14, backgroundColor: colors.ground, borderColor: colors.faint, borderWidth: 1, borderRadius: 4, padding: [3, 5] } });
   }
-  picture.compare.forEach((row, i) => {
+  (section.measured ? [] : picture.compare ?? []).forEach((row, i) => {
     const [x, y] = place([row.intensity, row.performance]);
     front.push({ type: "text", x, y: y - 12, style: { text: String(i + 1), font: `bold 13px ${colors.font}`, fill: colors.ink, stroke: colors.ground, lineWidth: 3, align: "center", verticalAlign: "middle" } });
   });
@@ -145,14 +167,14 @@ function rooflineOption({ width, height }, limits, colors, draw) {
     return {
       type: "value", min: low, max: high, name, nameLocation: "middle", nameTextStyle: { color: colors.ink, fontSize: 12 },
       axisLabel: { customValues, formatter: words, color: colors.ink, fontSize: 12, hideOverlap: true }, axisTick: { customValues, show: false },
-      splitLine: { customValues, lineStyle: { color: colors.line, width: 0.6 } }, axisLine: { show: true, lineStyle: { color: colors.faint } },
+      splitLine: { customValues, lineStyle: { color: colors.line, width: 0.6 } }, axisLine: { show: true, onZero: false, lineStyle: { color: colors.faint } },
     };
   };
-  const [left, top] = [narrow ? 46 : 58, 10];
+  const [left, top] = [narrow ? 46 : 64, 10];
   return {
     animation: false, textStyle: { fontFamily: colors.font }, grid: { left, top, width: width - left - 14, height: height - top - 44, containLabel: false, outerBoundsMode: "none" },
     xAxis: { ...axis(limits[0], limits[1], "Operational intensity (FLOP/byte)", (power) => tick(10 ** power, 1e-4), narrow ? 6 : 12), nameGap: 28 },
-    yAxis: { ...axis(limits[2], limits[3], narrow ? "" : "Performance (FLOP/s)", (power) => tick(10 ** power), 12), nameGap: 44 },
+    yAxis: { ...axis(limits[2], limits[3], narrow ? "" : "Performance (FLOP/s)", (power) => tick(10 ** power), 12), nameGap: 40 },
     series: [{
       type: "custom", clip: true, silent: true, animation: false, data: [[(limits[0] + limits[1]) / 2, (limits[2] + limits[3]) / 2]],
       renderItem: ({ coordSys }) => ({ type: "group", children: draw(coordSys) }),

@@ -12,7 +12,7 @@ charts.roofline = (el, page) => {
     button("+", () => scale(0.6), "Zoom in"), button("−", () => scale(1 / 0.6), "Zoom out"), button("Reset", () => show(null), "Show all of the chart"),
   ]);
   el.classList.add("wb-chart");
-  el.append(own, tools, legendBox, near, live);
+  el.append(own, make("div", { class: "wb-under" }, [legendBox, tools]), near, live);
 
   const visible = (group) => !group.rows.some((row) => hidden.has(row));
   const section = () => made_.drawn().section, picture = () => made_.drawn().picture;
@@ -131,7 +131,7 @@ charts.roofline = (el, page) => {
   }
   const words = ({ group, i }) => {
     const one = section().groups[group];
-    return `${setting(pointAt(picture(), one, i))}: ${si(one.x[i], "FLOP/byte")}, ${si(one.y[i], "FLOP/s")}, ${si(one.time[i], "s")}`;
+    return `${pointWords(pointAt(picture(), one, i))}: ${si(one.x[i], "FLOP/byte")}, ${si(one.y[i], "FLOP/s")}, ${si(one.time[i], "s")}`;
   };
   function point(at) {
     hover = at;
@@ -151,11 +151,11 @@ charts.roofline = (el, page) => {
     tip.style.top = `${y + 16 + tip.offsetHeight > h + 40 ? Math.max(-8, y - tip.offsetHeight - 12) : y + 16}px`;
     return others;
   }
-  const pin = ({ group, i }) => page.send({ kind: "pin", at: pointAt(picture(), section().groups[group], i) });
+  const pin = ({ group, i }) => section().measured || page.send({ kind: "pin", at: pointAt(picture(), section().groups[group], i) });
   function pinNear(at) {
     if (!at) return;
     list(together(at));
-    pin(at);
+    if (!section().measured) pin(at);
   }
   /** The points of one place below the chart, each with a button that pins it. */
   function list(found) {
@@ -164,7 +164,7 @@ charts.roofline = (el, page) => {
     const shown = found.slice(0, 200), { x, y } = section().groups[found[0].group], i = found[0].i;
     put(near, [
       ["p", {}, `${count(found.length)} points near ${si(x[i], "FLOP/byte")}, ${si(y[i], "FLOP/s")}${found.length > 200 ? ", the first 200" : ""}:`],
-      ["ol", { tabindex: 0, "aria-label": "Points of one place" }, shown.map((each, n) => ["li", {}, [["span", {}, words(each)], ["button", { type: "button", "data-n": n, "aria-label": `Pin ${words(each)}` }, "Pin"]]])],
+      ["ol", { tabindex: 0, "aria-label": "Points of one place" }, shown.map((each, n) => ["li", {}, [["span", {}, words(each)], ...(section().measured ? [] : [["button", { type: "button", "data-n": n, "aria-label": `Pin ${words(each)}` }, "Pin"]])]])],
     ]);
     near.onclick = (event) => {
       const n = event.target.dataset?.n;

@@ -8,7 +8,7 @@ function makeControls(page, described) {
     const built = KINDS[control.kind](page, control);
     const error = make("p", { class: "wb-error", id: `${built.id}-error`, role: "alert" });
     const help = control.help ? make("p", { class: "wb-help", id: `${built.id}-help` }, [control.help]) : "";
-    built.root.classList.add("wb-control");
+    built.root.classList.add("wb-control", `wb-of-${control.kind}`);
     built.root.dataset.control = control.name;
     built.root.append(help, error);
     for (const field of built.fields) {
@@ -25,11 +25,11 @@ function makeControls(page, described) {
   });
   const root = make("div", { class: "wb-groups-of-controls" }, sections.map(({ details }) => details));
 
-  function write({ values, options }, tab) {
+  function write({ values, options }, tab, wrong) {
     for (const [name, { control, root: node, write: set }] of all) {
       const value = values[name];
       node.hidden = value === null || !control.tabs.includes(tab);
-      if (!node.hidden) set(value, options[name] ?? control.options);
+      if (!node.hidden && (name !== wrong?.control || control.kind === "names")) set(value, options[name] ?? control.options);
     }
     for (const { details, members } of sections) details.hidden = members.every(([, node]) => node.hidden);
   }
@@ -73,17 +73,17 @@ const KINDS = {
       onchange: () => page.set(name, input.value === "" ? null : Number(input.value)),
     });
     const words = make("span", { class: "wb-unit", "aria-hidden": "true" }, [unit === label ? "" : unit]);
-    return { id, root: labelled(id, label, make("span", { class: "wb-field" }, [input, words])), fields: [input], write: (value) => rest(input, value) };
+    return { id, root: labelled(id, label, make("span", { class: "wb-field" }, [input, words])), fields: [input], write: (value) => refill(input, value) };
   },
 
   text(page, { name, label, placeholder }) {
     const id = freshId(), input = make("input", { id, type: "text", placeholder, onchange: () => page.set(name, input.value) });
-    return { id, root: labelled(id, label, input), fields: [input], write: (value) => rest(input, value) };
+    return { id, root: labelled(id, label, input), fields: [input], write: (value) => refill(input, value) };
   },
 
   slider(page, { name, label, unit }) {
     const one = sliderOf(page, label, unit, (value) => page.set(name, value));
-    return { id: one.id, root: one.root, fields: [one.input], write: one.write };
+    return { id: one.id, root: make("div", {}, [one.root]), fields: [one.input], write: one.write };
   },
 
   range(page, { name, label, unit }) {
@@ -148,7 +148,7 @@ const KINDS = {
 };
 
 /** A new value for a field, but not under the hands of somebody who types. */
-function rest(input, value) {
+function refill(input, value) {
   if (document.activeElement !== input || String(value) !== input.dataset.last) input.value = value;
   input.dataset.last = String(value);
 }

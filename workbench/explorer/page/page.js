@@ -5,12 +5,10 @@ function render({ model, el }) {
 
   // What is asked for: of a control that moves, only the newest value waits for the answer to the one before.
   const later = new Map();
-  let waiting = 0, timer = 0;
+  let waiting = 0;
   function send(message, buffers = []) {
     root.setAttribute("aria-busy", "true");
     waiting += 1;
-    clearTimeout(timer);
-    timer = setTimeout(answered, 30000, true); // a message that was lost must not stop the next
     model.send(message, undefined, buffers);
   }
   function set(control, value) {
@@ -18,8 +16,8 @@ function render({ model, el }) {
     if (waiting) later.set(control, message);
     else send(message);
   }
-  function answered(all = false) {
-    waiting = all ? 0 : Math.max(waiting - 1, 0);
+  function answered() {
+    waiting = Math.max(waiting - 1, 0);
     const [next] = later;
     if (!waiting && next) {
       later.delete(next[0]);
@@ -28,10 +26,21 @@ function render({ model, el }) {
     if (!waiting) root.removeAttribute("aria-busy");
   }
 
+  const listeners = new Map(); // of messages, by kind
   const page = {
     send, set, section, button, table, save, copy, picture,
     files: (chart, name) => files(page, chart, name),
-    upload: (use, file) => upload(page, use, file),
+    upload: (use, file, progress) => upload(page, use, file, progress),
+    hear: (kind, listener) => { listeners.set(kind, [...(listeners.get(kind) ?? []), listener]); },
+    heard: (kind, most) => new Promise((resolve) => { // the next message of a kind, or null after a time [ms]
+      const timer = setTimeout(done, most, null);
+      function done(content) {
+        clearTimeout(timer);
+        listeners.set(kind, listeners.get(kind).filter((each) => each !== done));
+        resolve(content);
+      }
+      page.hear(kind, done);
+    }),
     dark: () => getComputedStyle(root).getPropertyValue("--wb-dark").trim() === "1",
   };
 
@@ -66,73 +75,72 @@ function render({ model, el }) {
   // What is around them
   const controls = makeControls(page, model.get("described"));
   const message = make("div", { role: "alert", class: "wb-message" }), notes = make("ul", { class: "wb-notes" });
-  const away = makeAway(page, address);
-  const own = makeOwn(page);
-  const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, own]);
-  if (matchMedia("(max-width: 700px)").matches) side.open = false;
-  const title = make("h1", {}, ["Roofline Workbench"]), what = make("p", { class: "wb-title" });
+  const said = make("p", { class: "wb-print wb-setting-in-words" });
+  const away = makeAway(page, () => address(picture())), own = makeOwn(page, model.get("described"));
+  const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, own.root]);
+  const what = make("p", { class: "wb-title" }), lost = make("div", { role: "alert", class: "wb-lost" });
   const root = make("div", { class: "wb-views", "data-lm-suppress-shortcuts": "true" }, [
-    make("header", { class: "wb-head-of-page" }, [title, what]), bar,
-    make("div", { class: "wb-body" }, [side, make("main", {}, [message, panel, notes, away.root])]),
+    make("header", {}, [make("h1", {}, ["Roofline Workbench"]), what]), lost, bar,
+    make("div", { class: "wb-body" }, [side, make("main", {}, [message, panel, notes, said, away.root])]),
   ]);
   el.classList.add("wb-frame");
   el.append(root);
+  const narrow = matchMedia("(max-width: 700px)");
+  const fold = () => { side.open = !narrow.matches; };
+  fold();
+  narrow.addEventListener("change", fold);
 
-  function address() {
-    return `${location.origin}${location.pathname}?view=${encodeURIComponent(JSON.stringify(picture().state))}`;
+  function say(words) {
+    if (message.textContent === words) return;
+    message.textContent = words;
+    if (words) message.scrollIntoView({ block: "nearest" });
   }
 
-  let drawn = null, lost = "";
   function draw() {
     const now = picture();
-    controls.write(model.get("controls"), now.tab);
-    const beside = controls.say(now.wrong);
-    const words = lost || (beside ? "" : now.message) || "";
-    if (message.textContent !== words) message.textContent = words;
-    root.classList.toggle("wb-broken", Boolean(lost || now.message));
+    controls.write(model.get("controls"), now.tab, now.wrong);
+    own.draw(now);
+    const beside = [controls, own].map((part) => part.say(now.wrong)).some(Boolean);
+    root.classList.toggle("wb-stale", now.stale);
     what.textContent = now.title;
-    show(now.tab).draw(now);
+    said.textContent = `${now.setting}. Roofline Workbench ${now.version}, ${new Date().toISOString().slice(0, 10)}.`;
+    document.title = now.page ? `${now.title}: Roofline Workbench` : document.title;
+    let failed = "";
+    try {
+      show(now.tab).draw(now);
+    } catch (error) { // one tab's mistake must not take the page with it
+      failed = `${TABS[now.tab].title} cannot be drawn: ${error.message}`;
+      console.error(error);
+    }
+    say(failed || (beside ? "" : now.message));
     put(notes, now.notes.map((note) => ["li", {}, note]));
     away.draw(now);
-    if (now.page && !now.message) remember();
+    if (now.page && !now.stale) keep(now);
     root.dataset.state = JSON.stringify(now.state);
     root.dataset.tab = now.tab;
     root.dataset.batchSize = now.sizes.batch_size.join(" ");
-    if (now.answer !== drawn) {
-      drawn = now.answer;
-      answered();
-    }
   }
-
-  // The address follows the view, at rest only: browsers refuse hundreds of changes a minute.
-  let resting = 0;
-  function remember() {
-    clearTimeout(resting);
-    resting = setTimeout(() => history.replaceState(null, "", Object.keys(picture().state).length && address().length <= picture().page ? address() : location.pathname), 400);
-  }
-
-  // A page without its kernel cannot answer; one that begins again knows nothing of the page.
-  const kernel = picture().page ? model.widget_manager?.kernel : null;
-  kernel?.statusChanged.connect((_, status) => {
-    if (!/restarting|dead/.test(status)) return;
-    lost = "This page has lost what computes it: reload it.";
-    soon();
-  });
-  kernel?.connectionStatusChanged.connect((_, status) => {
-    lost = status === "connected" ? "" : "The server does not answer: is it still running?";
-    soon();
-  });
 
   // A picture that comes while another waits for its frame takes its place: nothing stale is drawn.
   let frame = 0;
   const soon = () => { frame ||= requestAnimationFrame(() => { frame = 0; draw(); }); };
   model.on("change:picture", soon);
   model.on("msg:custom", (content, buffers) => {
-    if (content.kind !== "file") return;
-    save(content.name, new Blob([buffers[0]]));
+    if (content.kind === "answered") answered();
+    else if (content.kind === "file") save(content.name, new Blob([buffers[0]]));
+    for (const listener of listeners.get(content.kind) ?? []) listener(content, buffers);
   });
+  const theme = onTheme(soon);
   draw();
-  return () => cancelAnimationFrame(frame);
+  if (picture().page) {
+    watch(model.widget_manager?.kernel, lost, picture);
+    restore(page);
+  }
+  return () => {
+    cancelAnimationFrame(frame);
+    narrow.removeEventListener("change", fold);
+    theme();
+  };
 }
 
 const TAB_ORDER = ["roofline", "server", "frontier", "plan", "measured", "published"];
@@ -154,7 +162,7 @@ function makeAway(page, address) {
     link,
   ], code);
   function draw(now) {
-    link.hidden = address().length > now.page; // what the server takes, 0 in a notebook
+    link.hidden = address().length > now.page; // longer than what the server takes, 0 in a notebook
     python.textContent = now.code.python;
     params.textContent = now.code.params;
   }
