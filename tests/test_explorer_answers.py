@@ -44,32 +44,32 @@ def few(monkeypatch):
 
 # Server -----------------------------------------------------------------------------------------------------------
 
-SERVED = {
-    "plain": ({"gpu": ["l4"], "model": ["llama-3-8b"]}, {}),
+SERVED = {  # fields of a view, arguments of `estimate`, GPUs of a replica
+    "plain": ({"gpu": ["l4"], "model": ["llama-3-8b"]}, {}, 1),
     "formats, sizes, price": (
         {"gpu": ["h100-sxm"], "model": ["llama-3-70b"], "tp": 2, "weight_dtype": "fp8", "kv_dtype": "fp8",
          "setting": {"batch_size": 8, "seq_len": 2048, "output": 512}, "server": {"price": 2.5}},
-        {"weight_dtype": "fp8", "kv_dtype": "fp8", "price": 2.5},
+        {"weight_dtype": "fp8", "kv_dtype": "fp8", "price": 2.5}, 2,
     ),
-    "does not fit": ({"gpu": ["h100-sxm"], "model": ["llama-3-70b"], "setting": {"batch_size": 8}}, {}),
+    "does not fit": ({"gpu": ["h100-sxm"], "model": ["llama-3-70b"], "setting": {"batch_size": 8}}, {}, 1),
     "experts, engine, ideal": (
         {"gpu": ["h100-sxm"], "model": ["mixtral-8x7b"], "tp": 2, "launch_latency_us": 3.0,
          "server": {"ep": 4, "pp": 2, "engine": "sglang", "time_model": "ideal", "price": {"h100-sxm": 2.0}}},
-        {"ep": 4, "pp": 2, "engine": "sglang", "time_model": "ideal", "price": 2.0, "launch_latency": 3e-6},
+        {"ep": 4, "pp": 2, "engine": "sglang", "time_model": "ideal", "price": 2.0, "launch_latency": 3e-6}, 8,
     ),
     "draft, prefix, caps": (
         {"gpu": ["h100-sxm"], "model": ["llama-3.1-8b"], "setting": {"batch_size": 4, "seq_len": 600, "output": 100},
          "server": {"draft": "llama-3.2-1b:4:0.7", "cached_prefix": 200, "max_num_batched_tokens": 4096,
                     "max_num_seqs": 64, "gpu_memory_utilization": 0.8}},
         {"draft": draft_model("llama-3.2-1b", depth=4, alpha=0.7), "cached_prefix": 200,
-         "max_num_batched_tokens": 4096, "max_num_seqs": 64, "gpu_memory_utilization": 0.8},
+         "max_num_batched_tokens": 4096, "max_num_seqs": 64, "gpu_memory_utilization": 0.8}, 1,
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", SERVED)
 def test_a_server_s_numbers_are_those_of_estimate(case):
-    fields, options = SERVED[case]
+    fields, options, gpus = SERVED[case]
     view, row = View(**fields), row_of(**fields)
     one = view.setting
     ds = estimate(view.gpu[0], view.model[0], one.batch_size, one.seq_len, one.output, view.tp, **options).squeeze()
@@ -81,9 +81,7 @@ def test_a_server_s_numbers_are_those_of_estimate(case):
         assert row[name] == (None if np.isnan(expected) else expected), name
     assert row["fits"] == ds.fits.item() == (case != "does not fit")
     if row["fits"]:
-        assert row["per_gpu"] == row["per_replica"] / (
-            view.tp * (view.server.dp or max(view.server.ep // view.tp, 1)) * view.server.pp
-        )
+        assert row["per_gpu"] == row["per_replica"] / gpus
 
 
 def test_memory_adds_up_and_what_is_missing_is_said():
@@ -92,7 +90,8 @@ def test_memory_adds_up_and_what_is_missing_is_said():
     # 70.55e9 weights of 2 bytes; 8 sequences of 2560 tokens, 80 layers, 8 heads of 128, K and V, 2 bytes
     assert row["weights"] == pytest.approx(141.1e9, rel=1e-3)
     assert row["cache"] == 8 * 2560 * 80 * 8 * 128 * 2 * 2
-    assert row["missing"] == row["memory"] - row["usable"] and row["free"] == 0
+    assert row["missing"] == row["memory"] - row["usable"]
+    assert row["free"] == 0
     needed, there, missing = (f"{row[name] / 1e9:.1f} GB" for name in ("memory", "usable", "missing"))
     assert row["words"].startswith(f"no: {needed} needed (weights 141.1, KV cache 6.7,")
     assert row["words"].endswith(f"{there} of 84.9 available, {missing} missing")
@@ -101,7 +100,8 @@ def test_memory_adds_up_and_what_is_missing_is_said():
 def test_a_row_that_cannot_run_says_why():
     assert "a machine of h100-sxm has 8" in row_of(gpu=["h100-sxm"], model=["llama-3-8b"], tp=16)["words"]
     long = row_of(gpu=["h100-sxm"], model=["llama-3-8b"], setting={"seq_len": 8192})
-    assert long["words"] == "no: 8,320 tokens, 128 over the context of 8,192" and not long["short"]
+    assert long["words"] == "no: 8,320 tokens, 128 over the context of 8,192"
+    assert not long["short"]
     prefix = row_of(gpu=["l4"], model=["llama-3-8b"], server={"cached_prefix": 2000})
     assert prefix["words"] == "cached_prefix = 2000: allowed is less than the shortest prompt, 1024"
     assert prefix["reason"] == "cannot run"
@@ -157,13 +157,15 @@ def test_a_sentence_says_what_would_fit_and_whether_the_goal_is_met():
     )
     row = row_of(**asked, goal={"ttft": 1e-3, "tpot": 1e-3})
     assert row["late"] == f"TTFT {times(row['ttft'])}, goal 1.00 ms; TPOT {times(row['tpot'])}, goal 1.00 ms"
-    assert not row["meets"] and row_of(**asked)["meets"] is None
+    assert not row["meets"]
+    assert row_of(**asked)["meets"] is None
 
 
 def test_the_table_of_all_gpus_comes_memory_first_and_is_then_kept(few):
     view = View(gpu=["l4"], model=["llama-3-8b"], server={"price": 1.0}, cards={"twice-l4": CARD})
     first, *more = (section["server"] for section in servers.server_steps(view))
-    assert first["table"] is None and first["computing"] == {"done": 0, "of": 16}
+    assert first["table"] is None
+    assert first["computing"] == {"done": 0, "of": 16}
     begun = next(section["table"] for section in more if section["table"])
     at = begun["columns"].index
     assert all(
@@ -241,14 +243,15 @@ def test_the_frontier_s_points_are_those_of_estimate_and_its_front_that_of_paret
 def test_the_frontier_goes_as_far_as_the_engine_s_own_batches(few):
     view = View(gpu=["h100-sxm"], model=["llama-3-8b"], server={"max_num_seqs": 16})
     first = frontier.frontier_section(view)["frontier"]
-    assert first["rows"] == [] and first["computing"] == {"done": 0, "of": 4}
+    assert first["rows"] == []
+    assert first["computing"] == {"done": 0, "of": 4}
     rows = last(frontier.frontier_steps(view))["rows"]
-    assert {row["batch_size"] for row in rows} == {1, 2, 4, 8, 16} and rows[0]["meets"] is None
+    assert {row["batch_size"] for row in rows} == {1, 2, 4, 8, 16}
+    assert rows[0]["meets"] is None
     assert frontier.frontier_section(view)["frontier"]["computing"] is None
     one = last(frontier.frontier_steps(View(gpu=["h100-sxm"], model=["llama-3-8b"], setting={"output": 1})))
-    assert one["rows"] == [] and {row["why"] for row in one["left_out"]} == {
-        "an output of one token has no token after the first"
-    }
+    assert one["rows"] == []
+    assert {row["why"] for row in one["left_out"]} == {"an output of one token has no token after the first"}
 
 
 # Plan -------------------------------------------------------------------------------------------------------------
@@ -289,13 +292,16 @@ def test_a_plan_s_rows_are_those_of_plan_each_simulated(planned):
             assert [row[name] for name in ("replicas", "gpus", "cost")] == [first.replicas, first.gpus, first.cost]
             assert row["cost_hour"] == row["gpus"] == row["replicas"] * row["tp"]
         else:
-            assert row["replicas"] is None and row["why"] == first.why
+            assert row["replicas"] is None
+            assert row["why"] == first.why
 
 
 def test_the_best_of_a_plan_costs_what_the_best_of_all_together_costs(planned, whole):
     section = planned[-1]["plan"]
     best, *others = section["rows"]
-    assert best["verdict"] == "best" and best["cost"] == whole.cost[0] and best["gpus"] == whole.gpus[0]
+    assert best["verdict"] == "best"
+    assert best["cost"] == whole.cost[0]
+    assert best["gpus"] == whole.gpus[0]
     assert all(row["verdict"] != "best" and (row["cost"] is None or row["cost"] >= best["cost"]) for row in others)
     (sentence,) = section["sentences"]
     count = f"{best['replicas']:.0f} replica{'s' * (best['replicas'] > 1)} of {best['tp']} x {best['name']}"
@@ -306,9 +312,11 @@ def test_the_best_of_a_plan_costs_what_the_best_of_all_together_costs(planned, w
 
 def test_a_plan_is_told_step_by_step_and_then_kept(planned):
     sections = [section["plan"] for section in planned]
-    assert sections[0]["rows"] == [] and sections[0]["computing"] == {"done": 0, "of": 16}
+    assert sections[0]["rows"] == []
+    assert sections[0]["computing"] == {"done": 0, "of": 16}
     done = [section["computing"]["done"] for section in sections[:-1]]
-    assert done == sorted(done) and sections[-1]["computing"] is None
+    assert done == sorted(done)
+    assert sections[-1]["computing"] is None
     estimated = next(section for section in sections if section["rows"])
     assert {row["why"] for row in estimated["rows"] if row["replicas"]} == {"to be simulated"}
     assert any("Cheapest so far" in section["sentences"][0] for section in sections if section["sentences"])
@@ -317,13 +325,15 @@ def test_a_plan_is_told_step_by_step_and_then_kept(planned):
 
 def test_a_plan_says_what_it_lacks_and_that_nothing_will_do(few):
     asks = planning.plan_section(View(tab="plan"))["plan"]
-    assert asks["missing"].startswith("Say how many requests") and asks["rows"] == []
+    assert asks["missing"].startswith("Say how many requests")
+    assert asks["rows"] == []
     goal = {"rate": 1.0, "considered": "priced"}
     unpriced = planning.plan_section(View(goal=goal, server={"price": 2.0}))["plan"]
     assert unpriced["missing"].startswith("No GPU has a price of its own")
     never = View(gpu=["t4"], model=["llama-3-8b"], goal={"ttft": 1e-3, "rate": 0.1}, server={"max_num_seqs": 1})
     (sentence,) = last(planning.plan_steps(never))["sentences"]
-    assert sentence.startswith("nothing keeps the goal: 2 x NVIDIA T4") and "TTFT" in sentence
+    assert sentence.startswith("nothing keeps the goal: 2 x NVIDIA T4")
+    assert "TTFT" in sentence
     own = View(gpu=["t4"], model=["llama-3-8b"], goal={"rate": 0.1}, server={"engine": "vllm", "ep": 2})
     assert {row["why"] for row in last(planning.plan_steps(own))["rows"]} == {"no experts to spread"}
 
@@ -334,12 +344,11 @@ def test_of_all_gpus_those_far_from_the_cheapest_are_not_simulated(few):
     section = last(planning.plan_steps(view))
     assert {row["gpu"] for row in section["rows"]} == {"l4", "h100-sxm"}
     best, far = section["rows"][0], [row for row in section["rows"] if row["verdict"] == "not simulated"]
-    assert (
-        best["gpu"] == "l4"
-        and best["cost_hour"] == 0.8 * best["gpus"]
-        and f"{best['cost_hour']:.2f} an hour" in section["sentences"][0]
-    )
-    assert {"h100-sxm"} <= {row["gpu"] for row in far} and all(row["cost"] > 1.5 * best["cost"] for row in far)
+    assert best["gpu"] == "l4"
+    assert best["cost_hour"] == 0.8 * best["gpus"]
+    assert f"{best['cost_hour']:.2f} an hour" in section["sentences"][0]
+    assert {"h100-sxm"} <= {row["gpu"] for row in far}
+    assert all(row["cost"] > 1.5 * best["cost"] for row in far)
     assert {row["why"] for row in far} == {"not simulated: costs more than 1.5 times the best"}
 
 
@@ -408,17 +417,18 @@ def test_a_script_gets_the_whole_answer():
 
 def test_a_widget_of_a_script_is_complete(few):
     shown = wb.explore(tab="server", gpu="l4", model="llama-3-8b")
-    assert shown.picture["server"]["computing"] is None and len(shown.picture["server"]["table"]["rows"]) == 12
+    assert shown.picture["server"]["computing"] is None
+    assert len(shown.picture["server"]["table"]["rows"]) == 12
     shown.update(tab="frontier")
-    assert "server" not in shown.picture and shown.picture["frontier"]["computing"] is None
+    assert "server" not in shown.picture
+    assert shown.picture["frontier"]["computing"] is None
     assert shown.picture["frontier"]["rows"]
     shown.set("price", "l4=0.8, H100 = 2.5")
-    assert (
-        shown.view.server.price == {"l4": 0.8, "h100-sxm": 2.5}
-        and shown.controls["values"]["price"] == "l4=0.8, h100-sxm=2.5"
-    )
-    for wrong in ("l4=cheap", "cheap", "=2"):
+    assert shown.view.server.price == {"l4": 0.8, "h100-sxm": 2.5}
+    assert shown.controls["values"]["price"] == "l4=0.8, h100-sxm=2.5"
+    for wrong in ("l4=cheap", "cheap"):
         shown.set("price", wrong)
         assert shown.picture["wrong"]["message"].endswith("expected a number, or GPU=PRICE, e.g. l4=0.8")
     shown.set("price", "")
-    assert shown.view.server.price is None and shown.picture["wrong"] is None
+    assert shown.view.server.price is None
+    assert shown.picture["wrong"] is None

@@ -55,10 +55,10 @@ def server_section(view: View) -> Section:
     Returns
     -------
     dict
-        `server`: `at`, the setting in words; `sentences`, the answers; `rows`; `notes`; `table`, as of `columns`, of all
-        GPUs and tp, None before there is one; `computing`, done and of how many [1], None at the end. A row has sizes
-        of one GPU's memory [byte], times [s], rates [1/s], cost of a million output tokens, None for what does not
-        exist; `fits`, and `words`, why not.
+        `server`: `at`, the setting in words; `sentences`, the answers; `rows`; `notes`; `table`, as of `columns`, of
+        all GPUs and tp, None before there is one; `computing`, done and of how many [1], None at the end. A row has
+        sizes of one GPU's memory [byte], times [s], rates [1/s], cost of a million output tokens, None for what does
+        not exist; `fits`, and `words`, why not.
     """
     return next(server_steps(view))
 
@@ -68,8 +68,8 @@ def server_steps(view: View) -> Iterator[Section]:
     asked = Question(view)
     rows = [server_row(asked, gpu, model, view.tp) for gpu in view.gpu for model in view.model]
     section: Section = {
-        "at": setting_words(view), "sentences": [_sentence(asked, row) for row in rows[:SAID]], "rows": rows, "notes": _notes(rows),
-        "model": view.model[0], "goal": view.goal.model_dump(), "price": view.server.price, "parts": PARTS,
+        "at": setting_words(view), "sentences": [_sentence(asked, row) for row in rows[:SAID]], "rows": rows,
+        "notes": _notes(rows), "model": view.model[0], "goal": view.goal.model_dump(), "price": view.server.price, "parts": PARTS,
     }  # fmt: skip
     keys = [
         (gpu, view.model[0], tp) for gpu in asked.every_gpu() for tp in tp_sizes(asked.card(gpu), also=view.tp)
