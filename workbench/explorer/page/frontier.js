@@ -22,7 +22,8 @@ TABS.frontier = {
       plot.hidden = !frontier.rows.length;
       if (frontier.rows.length) chart.draw(scattered(frontier), picture);
       const out = frontier.left_out.map(({ gpu, model, tp, why }) => `${model} on ${tp} x ${gpu}: ${why}`);
-      left.textContent = out.length ? `Not shown: ${out.join("; ")}.` : "";
+      const late = frontier.goal.ttft === null ? "" : "Hollow: TTFT is over the goal where the whole batch comes at once; the tab Plan simulates requests that come one by one. ";
+      left.textContent = late + (out.length ? `Not shown: ${out.join("; ")}.` : "");
       const asked = frontier.goal.ttft !== null || frontier.goal.tpot !== null;
       page.table(rows, {
         columns: [

@@ -55,8 +55,8 @@ function progressLine() {
 TABS.server = {
   title: "Server",
   make(page) {
-    const sentence = make("p", {}), notes = make("ul", { class: "wb-notes" });
-    const answer = page.section("answer", "Does it fit, and how fast is it?", [], make("div", { class: "wb-answer", "aria-live": "polite" }, [sentence]), notes);
+    const words = make("div", { class: "wb-answer", "aria-live": "polite" }), notes = make("ul", { class: "wb-notes" });
+    const answer = page.section("answer", "Does it fit, and how fast is it?", [], words, notes);
     const bars = make("div"), chart = charts.stacked(bars, page), why = make("ul", { class: "wb-notes" });
     const memory = page.section("memory", "Memory of one GPU", page.files(chart, "memory"), bars, why);
     const rows = make("div");
@@ -67,7 +67,7 @@ TABS.server = {
     function draw(picture) {
       const { server } = picture;
       if (!server) return;
-      sentence.textContent = server.sentence;
+      put(words, server.sentences.map((line) => ["p", {}, line]));
       answer.querySelector(".wb-sub").textContent = server.at;
       put(notes, server.notes.map((line) => ["li", {}, line]));
       const several = server.rows.length > 1 || picture.state.model?.length > 1;
