@@ -2,22 +2,20 @@
 
 import json
 import re
-from collections.abc import Mapping
 from functools import lru_cache
-from pprint import pformat
 from typing import Any
 
 import yaml
 
 from .chart_looks import page_arrows
-from .own_cards import card_code
-from .own_models import is_entry, model_code
-from .view import View, grid_arguments, options
+from .control_kinds import SERVERS
+from .tab_code import tab_code
+from .view import View
 
-#: Arguments of `roofline_grid` whose default need not be said.
-_DEFAULTS = {
-    "candidates": None, "tp": None, "weight_dtype": None, "activation_dtype": None, "kv_dtype": None,
-    "time_model": "ideal", "launch_latency": 0.0,
+#: Fields that no number depends on, or that are said elsewhere; and those of grids, which servers do not have.
+BESIDE = {"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"}
+ON_GRID_ALONE = {
+    "operator", "phase", "batch_size", "seq_len", "candidates", "points", "figure", "time_model", "peak_tflops",
 }  # fmt: skip
 
 _HEADER = """\
@@ -37,22 +35,10 @@ def code(view: View) -> str:
     Returns
     -------
     str
-        Code that computes ``ds``, the grid, and ``steps`` where the chart's points are whole steps.
+        Code that computes the numbers of its tab: ``ds``, the grid (and ``steps`` where the chart's points are whole
+        steps) or the servers' estimates; ``front`` or ``plan``, tables.
     """
-    given = {name: value for name, value in grid_arguments(view).items() if _DEFAULTS.get(name, ...) != value}
-    given["gpu"] = _Code(
-        f"[{', '.join(f'cards[{name!r}]' if name in view.cards else repr(name) for name in view.gpu)}]"
-    )
-    given["model"] = _Code(f"[{', '.join(_model(name, view) for name in view.model)}]")
-    lines = ["import workbench as wb", *_own_cards(view), *(line for name in view.model for line in _own(name, view))]
-    lines += ["", _call("ds", given)]
-    if view.peak_tflops is not None:
-        lines += [f"ds = wb.grid.with_roof(ds, {view.peak_tflops!r})  # the roof as the chart prints it, in TFLOP/s"]
-    if view.points == "steps":
-        lines += ["steps = wb.forward_pass(ds)  # whole steps, the points of the chart"]
-    if deployed := view.server.model_dump(exclude_defaults=True):
-        lines += ["", *_estimate(view, given, deployed)]
-    return "\n".join(lines) + "\n"
+    return tab_code(view)
 
 
 def title(view: View) -> str:
@@ -61,15 +47,19 @@ def title(view: View) -> str:
 
 
 def in_words(view: View) -> str:
-    """The setting of a view in words: what differs from the defaults, of all that its tab's numbers depend on."""
-    state = view.model_dump(
-        exclude_defaults=True, exclude={"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"}
-    )
-    given = {name: value for name, value in state.items() if not isinstance(value, dict)}
-    for part in ("setting", "server", "goal"):
-        given |= state.get(part, {})
-    told = (f"{name} {_listed(value)}" for name, value in given.items())
+    """The setting of a view in words: what differs from the defaults, of all that its numbers depend on."""
+    told = (f"{name} {_listed(value)}" for name, value in setting_of(view).items())
     return f"{title(view)}: {', '.join(told) or 'all settings are the defaults'}"
+
+
+def setting_of(view: View) -> dict[str, Any]:
+    """What differs from the defaults, by name, of all that the tab's numbers depend on besides GPUs and models."""
+    state = view.model_dump(exclude_defaults=True, exclude=BESIDE)
+    parts = {part: state.pop(part, {}) for part in ("setting", "server", "goal")}
+    if view.tab in SERVERS:
+        shared = {name: value for name, value in state.items() if name not in ON_GRID_ALONE}
+        return shared | parts["setting"] | parts["server"] | parts["goal"]
+    return state | {f"at_{name}": value for name, value in parts["setting"].items() if name != "output"}
 
 
 def _listed(value: Any) -> str:
@@ -85,45 +75,6 @@ def file_name(view: View) -> str:
         for kind, names in (("gpu", view.gpu), ("model", view.model))
     ]
     return re.sub(r"[^\w.-]+", "-", "-".join([*parts, view.tab]))[:100]
-
-
-class _Code(str):
-    """An argument that is Python already."""
-
-    __slots__ = ()
-
-
-def _call(name: str, given: Mapping[str, Any], function: str = "roofline_grid") -> str:
-    rows = [f"    {key}={value if isinstance(value, _Code) else repr(value)}," for key, value in given.items()]
-    return "\n".join([f"{name} = wb.{function}(", *rows, ")"])
-
-
-def _estimate(view: View, grid: Mapping[str, Any], deployed: Mapping[str, Any]) -> list[str]:
-    """The lines that estimate the one setting on its server."""
-    sizes = {"batch_size": view.setting.batch_size, "prompt": view.setting.seq_len, "output": view.setting.output}
-    given = {"gpu": grid["gpu"], "model": grid["model"], **sizes, **options(view), "tp": view.tp, **deployed}
-    return [_call("served", given, "serving.estimate")]
-
-
-def _own_cards(view: View) -> list[str]:
-    """The lines that make the reader's own GPUs."""
-    made = [f"cards[{name!r}] = {card_code(name, view.cards[name])}" for name in view.gpu if name in view.cards]
-    return ["", "cards = {}", *made] if made else []
-
-
-def _model(name: str, view: View) -> str:
-    return f"own[{name!r}]" if name in view.configs else repr(name)
-
-
-def _own(name: str, view: View) -> list[str]:
-    """The lines that make one of the reader's own models."""
-    if name not in view.configs:
-        return []
-    first = next(own for own in view.model if own in view.configs) == name
-    if is_entry(view.configs[name]):
-        return [*(["", "own = {}"] if first else []), f"own[{name!r}] = {model_code(name, view.configs[name])}"]
-    config = _python(json.dumps(view.configs[name] | {"_name_or_path": name}))
-    return [*(["", "own = {}"] if first else []), f"own[{name!r}] = wb.from_hf_config(\n{config}\n)"]
 
 
 def params(view: View) -> str:
@@ -150,12 +101,6 @@ def params(view: View) -> str:
         "arrows": page_arrows(view),
     }
     return _HEADER + _yaml(fields | state | {"output_dir": "figures"}) + _configs_yaml(json.dumps(configs))
-
-
-@lru_cache(maxsize=64)
-def _python(config: str) -> str:
-    """A config, given as JSON, as Python; kept, as it is long and few changes of a view change it."""
-    return pformat(json.loads(config), width=100, sort_dicts=False, compact=True)
 
 
 @lru_cache(maxsize=16)

@@ -73,13 +73,18 @@ def _key(asked: Question, gpu: str, model: str, tp: int) -> Any:
     return asked.key(gpu, model, tp, *asked.sizes[1:], asked.price(gpu))
 
 
+def batch_sizes(asked: Question, gpu: str, model: str, tp: int) -> tuple[int, list[int]]:
+    """GPUs of a replica, and the batch sizes of a line: those up to what the engine takes [1]."""
+    replica = Replica(asked.card(gpu), asked.models[model], tp=tp, **asked.of(Replica))
+    most = replica.dp_ranks * caps(replica, asked.options["max_num_seqs"], None)["max_num_seqs"]
+    return replica.gpus, [size for size in BATCH_SIZES if size <= most]
+
+
 def _line(asked: Question, gpu: str, model: str, tp: int) -> list[Row]:
     card, entry, (_, prompt, output) = asked.card(gpu), asked.models[model], asked.sizes
     at = {"gpu": gpu, "model": model, "tp": tp}
     try:
-        replica = Replica(card, entry, tp=tp, **asked.of(Replica))
-        most = replica.dp_ranks * caps(replica, asked.options["max_num_seqs"], None)["max_num_seqs"]
-        batches = [size for size in BATCH_SIZES if size <= most]
+        gpus, batches = batch_sizes(asked, gpu, model, tp)
         given = asked.options | {"price": asked.price(gpu)}
         (ds,) = estimates(card, entry, batches, prompt, output, tp, **given)
     except ValueError as error:
@@ -91,7 +96,7 @@ def _line(asked: Question, gpu: str, model: str, tp: int) -> list[Row]:
         for i, size in enumerate(batches) if one.fits.values[i]
     ]  # fmt: skip
     drawn = [
-        row | {"x": row["per_user"], "y": row["per_replica"] / replica.gpus}
+        row | {"x": row["per_user"], "y": row["per_replica"] / gpus}
         for row in rows if row["per_user"] is not None
     ]  # fmt: skip
     return drawn or [at | {"why": _why_none(one)}]

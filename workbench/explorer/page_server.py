@@ -24,8 +24,6 @@ MAX_KERNELS, MAX_WAIT = 8, 5.0
 MAX_RENDER = 120.0
 #: Request line and headers, and body, of a request; and a message of the page, such as an upload [byte].
 MAX_HEADERS, MAX_BODY, MAX_MESSAGE = 2**20, 2**20, 2**26
-#: How often a page is asked whether it is still there, and how long it may take [ms].
-PING = 30_000
 #: What of JupyterLab the page needs; each more would be loaded, and would warn of versions.
 EXTENSIONS = ["anywidget", "@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"]
 #: Errors are told to the terminal, but not that the kernel's messages, on this machine alone, are not encrypted.
@@ -168,14 +166,14 @@ def _set_cookie(handler: Any, **_: Any) -> None:
     handler.xsrf_token  # noqa: B018
 
 
-#: This machine only, at one port or not at all; one notebook and its template, no file beside them and no traceback; a
-#: kernel that has been without its page for 20 to 25 s ends.
+#: This machine only, whose sockets need no pings to be known as closed, at one port or not at all; one notebook and its
+#: template, no file beside them and no traceback; a kernel that has been without its page for 20 to 25 s ends.
 SETTINGS = Config(
     Voila={
         "ip": "127.0.0.1", "port_retries": 0, "config_file_paths": [],
         "tornado_settings": {
             "allow_remote_access": False, "websocket_max_message_size": MAX_MESSAGE,
-            "xsrf_cookie_kwargs": {"samesite": "Strict"}, "ws_ping_timeout": PING, "ws_ping_interval": PING,
+            "xsrf_cookie_kwargs": {"samesite": "Strict"}, "ws_ping_interval": 0,
         },
     },
     VoilaConfiguration={

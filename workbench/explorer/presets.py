@@ -1,4 +1,4 @@
-"""Use cases as starting points: what a request is, how many come, how long readers wait, and whose numbers those are."""
+"""Use cases as starting points: what a request is, how many come, how long readers wait, and whose numbers it is."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -41,8 +41,8 @@ USE_CASES = {
     ),
     "code": _case(
         "Code completion", 1500, 13, 8, 0.45, 0.04, 8.0,
-        "prompt and output are the medians of Azure's code completion (Splitwise, arXiv 2311.18677), TTFT and TPOT those"
-        " of MLPerf Inference 5.0's Llama 2 70B interactive; batch and rate are round numbers",
+        "prompt and output are the medians of Azure's code completion (Splitwise, arXiv 2311.18677), TTFT and TPOT"
+        " those of MLPerf Inference 5.0's Llama 2 70B interactive; batch and rate are round numbers",
     ),
     "agent": _case(
         "Agent with tools", 8596, 182, 8, 2.0, 0.04, 2.0,
@@ -78,3 +78,8 @@ def still_named(given: Mapping[str, Any]) -> Any:
         if any((defaults | dict(have))[key] != value for key, value in getattr(case, part).items()):
             return None
     return name
+
+
+def basis_of(view: Any) -> list[str]:
+    """What the numbers of a view's use case are based on, where it has one."""
+    return [f"{use_case(view.preset).title}: {use_case(view.preset).basis}."] if view.preset else []

@@ -1,7 +1,6 @@
 """The explorer itself: a view, the controls that change it, and the one picture that the page draws of it."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from os import PathLike
@@ -15,11 +14,9 @@ import xarray as xr
 
 from ..catalog.loading import Entry
 from ..common.errors import shown, unknown
-from ..common.extras import check_libraries
-from ..common.variables import with_units
 from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
-from ..files.writing import whole, write_netcdf, write_table
+from . import published_charts
 from .background import Background
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
@@ -40,8 +37,10 @@ from .own_files import with_files
 from .own_models import read_object
 from .own_part import MEASURED, OwnPart
 from .page_files import page_script, page_style
+from .presets import basis_of
+from .table_files import table_file
 from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
-from .view import LISTS, View, drawn, grid
+from .view import LISTS, View, grid
 
 #: Parts of a view that a change replaces as a whole.
 AT_ONCE = {"configs", "cards", "series"}
@@ -134,6 +133,8 @@ class Explorer(OwnPart, anywidget.AnyWidget):
             for name, value in fields.items()
         }
         self.view = validated(View, before | given, "view")
+        if "figure" not in fields and not published_charts.is_as_printed(self.view):
+            self.view = validated(View, self.view.model_dump() | {"figure": None}, "view")
 
     def _draw(self, message: str = "") -> None:
         """The picture of the view; raises ValueError where it has none."""
@@ -144,7 +145,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         sections = next(steps)
         self._drawn = view
         self._show({
-            "tab": view.tab, "message": message, "wrong": None, "notes": [], "page": MAX_LINK if self._page else 0,
+            "tab": view.tab, "message": message, "wrong": None, "notes": basis_of(view), "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
             "title": title(view), "setting": in_words(view), "file": file_name(view),
             "code": {"python": code(view), "params": params(view)},
@@ -203,7 +204,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
             case UnpinAsked(number=number):
                 self.unpin(number)
             case DownloadAsked(format=kind):
-                self.send({"kind": "file", "name": f"view.{kind}"}, [self.data(kind)])
+                self.send({"kind": "file", "name": f"{file_name(self.view)}.{kind}"}, [self.data(kind)])
             case own:
                 self._answer_own(own, buffers)
 
@@ -250,18 +251,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         ValueError
             For another kind of file.
         """
-        if kind not in ("csv", "nc"):
-            raise unknown("format", kind, ("csv", "nc"))
-        ds = drawn(self.ds, self.view.points)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / f"view.{kind}"
-            if kind == "csv":
-                write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
-            else:
-                check_libraries("netCDF4")
-                with whole(path) as temporary:
-                    write_netcdf(ds, temporary)
-            return path.read_bytes()
+        return table_file(self.view, kind)
 
 
 def explore(
