@@ -38,17 +38,22 @@ const readable = Object.assign((color, ground, least = 3) => {
   return shown;
 }, { known: new Map() });
 
-/** The page's colours as they are now, for the canvas, which knows no variables of CSS. */
-function theme(el) {
-  const probe = el.appendChild(make("span")), found = {};
+/** The page's colours as they are now, for the canvas, which knows no variables of CSS; asked for again only by another
+ * theme, as every question makes the browser lay out the page. */
+const theme = Object.assign((el) => {
+  const key = `${matchMedia("print").matches} ${matchMedia("(prefers-color-scheme: dark)").matches} ${document.body.dataset.jpThemeLight}`;
+  if (theme.known?.key === key) return theme.known;
+  const probe = el.appendChild(make("span")), found = { key };
   for (const name of ["ground", "ink", "faint", "line", "mark"]) {
     probe.style.color = `var(--${name})`;
     const color = getComputedStyle(probe).color, alpha = Number(color.match(/^rgba.*?([\d.]+)\)$/)?.[1] ?? 1);
     found[name] = mix(color, found.ground ?? "#ffffff", 1 - alpha);
   }
   probe.remove();
-  return { ...found, font: getComputedStyle(el).fontFamily };
-}
+  found.font = getComputedStyle(el).fontFamily.replaceAll('"', "'"); // double quotes would end an attribute of SVG
+  if (el.isConnected) theme.known = found;
+  return found;
+}, { known: null });
 
 // Markers: corners for a radius of 1, circles apart ------------------------------------------------------------------
 
@@ -112,20 +117,22 @@ const DECAL = { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [2, 5], rotation
 
 // A chart in its element ----------------------------------------------------------------------------------------------
 
-/** ECharts in `el`; `option(size, colors, file)` says what it shows at a size, once something was drawn. */
-function host(el, page, { height, option, legend = () => [], after = () => {} }) {
+/** ECharts in `own`; `option(size, colors, file)` says what it shows at a size, once something was drawn. */
+function host(own, page, { height, option, legend = () => [], after = () => {} }) {
   const plot = make("div", { class: "wb-plot" });
-  el.append(plot);
-  let chart = null, drawn = null, width = 0, wanted = "";
+  own.append(plot);
+  let chart = null, drawn = null, width = 0, wanted = "", seen = true, stale = false;
   const size = () => ({ width, height: typeof height === "function" ? height(width, drawn.section) : height });
   function paint() {
     if (!drawn || !width) return;
     const now = size();
-    plot.style.height = `${now.height}px`;
+    if (wanted !== `${now.width} ${now.height}`) plot.style.height = `${now.height}px`;
+    stale = !seen;
+    if (stale) return; // off the screen: once it comes near
     if (!chart) chart = echarts.init(plot, null, { renderer: "canvas", ...now });
     else if (wanted !== `${now.width} ${now.height}`) chart.resize({ ...now, silent: true });
     wanted = `${now.width} ${now.height}`;
-    const colors = theme(el);
+    const colors = theme(own);
     chart.setOption(option(now, colors, false), { notMerge: true });
     chart.getZr().flush(); // in this frame, not in the next
     after(now, colors);
@@ -136,12 +143,16 @@ function host(el, page, { height, option, legend = () => [], after = () => {} })
     paint();
   });
   sized.observe(plot);
+  const near = new IntersectionObserver((entries) => {
+    seen = entries.at(-1).isIntersecting;
+    if (seen && stale) paint();
+  }, { rootMargin: "300px" });
+  near.observe(plot);
   const scheme = matchMedia("(prefers-color-scheme: dark)"), again = () => requestAnimationFrame(paint);
   scheme.addEventListener("change", again);
-  page.onend?.(() => {
-    sized.disconnect();
-    scheme.removeEventListener("change", again);
-    chart?.dispose();
+  addEventListener("beforeprint", () => {
+    seen = true;
+    paint();
   });
 
   function draw(section, picture) {
@@ -152,19 +163,21 @@ function host(el, page, { height, option, legend = () => [], after = () => {} })
 
   /** The chart as a file: the same picture with its title above and its legend below. */
   async function image(kind) {
-    const { picture } = drawn, { width: w, height: h } = size(), colors = theme(el), rows = legend();
-    const entries = rows.map(({ label }) => 34 + echarts.format.getTextRect(label, `12px ${colors.font}`).width);
+    const { section, picture } = drawn, w = Math.max(width, 760), h = typeof height === "function" ? height(w, section) : height;
+    const colors = theme(own), rows = legend(), font = `12px ${colors.font}`;
     let lines = rows.length ? 1 : 0, at = 0;
-    for (const entry of entries) [lines, at] = at + entry > w - 20 ? [lines + 1, entry] : [lines, at + entry];
-    const below = 20 * lines + (lines ? 8 : 0), top = 56;
-    const whole = { width: w, height: h + top + below };
-    const given = option({ width: w, height: h }, colors, true);
-    const heading = {
-      text: `${el.dataset.title}${picture.title ? `: ${picture.title}` : ""}`, subtext: `${el.dataset.setting ?? ""}${el.dataset.setting ? "; " : ""}${today()}; Roofline Workbench ${picture.version ?? ""}`,
-      left: 8, top: 6, itemGap: 4, textStyle: { fontSize: 15, color: colors.ink, width: w - 16, overflow: "truncate" }, subtextStyle: { fontSize: 12, color: colors.faint, width: w - 16, overflow: "truncate" },
-    };
+    for (const { label } of rows) {
+      const wide = 34 + echarts.format.getTextRect(label, font).width;
+      [lines, at] = at + wide > w - 20 ? [lines + 1, wide] : [lines, at + wide];
+    }
+    const top = 58, whole = { width: w, height: h + top + 20 * lines + (lines ? 8 : 0) }, given = option({ width: w, height: h }, colors, true);
+    const words = (text, place, size_, more) => ({ text, left: 8, top: place, padding: 0, textStyle: { fontSize: size_, lineHeight: size_ + 4, width: w - 16, overflow: "truncate", ...more } });
+    const heading = [
+      words(`${own.dataset.title ?? ""}${picture.title ? `: ${picture.title}` : ""}`, 8, 15, { color: colors.ink }),
+      words([own.dataset.setting, today(), `Roofline Workbench ${picture.version ?? ""}`].filter(Boolean).join("; "), 32, 12, { color: colors.faint, fontWeight: "normal" }),
+    ];
     const moved = {
-      ...given, backgroundColor: colors.ground, animation: false, title: [heading, ...(given.title ?? []).map((title) => ({ ...title, top: title.top + top }))],
+      ...given, backgroundColor: colors.ground, animation: false, title: [...heading, ...(given.title ?? []).map((title) => ({ ...title, top: title.top + top }))],
       grid: { ...given.grid, top: given.grid.top + top, height: given.grid.height },
       ...(given.visualMap ? { visualMap: { ...given.visualMap, top: given.visualMap.top + top } } : {}),
     };

@@ -106,20 +106,20 @@ charts.heat = (el, page) => {
   const live = make("div", { class: "wb-live", "aria-live": "polite" });
   el.append(own, live);
   const words = (section, b, s) => `batch ${count(section.batch_size[b])}, length ${count(section.seq_len[s])}: ${section.label} ${section.values[b][s] === null ? "none" : si(section.values[b][s], section.unit)}, ${boundName(section.bound[b][s])}-bound${section.unfit?.[b][s] ? ", does not fit in memory" : ""}`;
-  const rowHeight = ({ batch_size: rows }) => Math.max(rows.length > 40 ? 2 : 18, Math.min(36, 290 / rows.length));
+  const tall = ({ batch_size: rows }) => Math.max(252, Math.min(600, 18 * rows.length)); // the same for most, as a resize takes long
   let box = null;
   const it = host(own, page, {
-    height: (width, section) => Math.round(rowHeight(section) * section.batch_size.length) + 122,
+    height: (width, section) => tall(section) + 122,
     option({ width }, colors, file) {
       const { section } = it.drawn(), { values, bound, unfit, batch_size: batches, seq_len: lengths, unit, at } = section;
       const all = values.flat().filter((value) => value !== null), low = Math.min(...all), high = Math.max(...all), log = low > 0 && high / low > 20;
       const position = (value) => (high === low ? 0.5 : log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
       const number = (value) => (value === null ? "" : unit === "s" ? si(value, unit) : tick(value, unit === "%" || unit === "FLOP/byte" ? 1e-4 : 1));
-      const left = 54, inner = width - left - 8, height = Math.round(rowHeight(section) * batches.length), font = `11px ${colors.font}`;
+      const left = 54, inner = width - left - 8, height = tall(section), font = `11px ${colors.font}`;
       const room = inner / lengths.length - 6, roomy = all.length < 500 && height / batches.length > 14 && values.flat().every((value) => echarts.format.getTextRect(number(value), font).width < room);
       const data = values.flatMap((line, b) => line.map((value, s) => {
         const color = value === null ? "#808080" : shade(position(value));
-        return { value: [s, b, value === null ? null : position(value)], itemStyle: { color }, label: { show: roomy, formatter: number(value), color: inkOn(color), fontSize: 11, ...(unfit?.[b][s] ? { backgroundColor: color, padding: [1, 3] } : {}) } };
+        return { value: [s, b, value === null ? null : position(value)], itemStyle: { color } };
       }));
       const kinds = [...new Set(bound.flat())].sort(), none = unfit?.flat().some(Boolean);
       const axis = { axisTick: { show: false }, axisLine: { show: false }, splitArea: { show: false }, nameLocation: "middle", nameTextStyle: { color: colors.ink, fontSize: 12 } };
@@ -146,20 +146,22 @@ charts.heat = (el, page) => {
             type: "custom", silent: true, clip: false, animation: false, z: 4, data: [[0, 0]],
             renderItem: ({ coordSys: c }) => {
               if (!file) box = c;
-              const [w, h] = [c.width / lengths.length, c.height / batches.length], edges = [], lines = [];
+              const [w, h] = [c.width / lengths.length, c.height / batches.length], edges = [], lines = [], numbers = [];
               const corner = (s, b) => [c.x + w * s, c.y + c.height - h * (b + 1)];
               bound.forEach((line, b) => line.forEach((here, s) => {
                 const [x, y] = corner(s, b);
                 if (s + 1 < line.length && line[s + 1] !== here) edges.push([x + w, y, x + w, y + h]);
                 if (b + 1 < batches.length && bound[b + 1][s] !== here) edges.push([x, y, x + w, y]);
                 if (unfit?.[b][s]) lines.push(...hatch(x, y, w, h));
+                const value = values[b][s], color = value === null ? "#808080" : shade(position(value));
+                if (roomy) numbers.push({ type: "text", x: x + w / 2, y: y + h / 2, style: { text: number(value), font, fill: inkOn(color), align: "center", verticalAlign: "middle", ...(unfit?.[b][s] ? { backgroundColor: color, padding: [1, 3] } : {}) } });
               }));
               const [b, s] = [batches.indexOf(at.batch_size), lengths.indexOf(at.seq_len)], [x, y] = corner(s, b);
               const drawn = (segments, stroke, lineWidth) => ({ type: "wb-segments", shape: { segments }, style: { fill: null, stroke, lineWidth } });
               return { type: "group", children: [
                 drawn(lines, "rgba(255,255,255,0.55)", 2.6), drawn(lines, "#000000", 1), drawn(edges, "#000000", 5), drawn(edges, "#ffffff", 2.4),
                 { type: "rect", shape: { x: x + 1.5, y: y + 1.5, width: w - 3, height: h - 3 }, style: { fill: null, stroke: "#000000", lineWidth: 4.5 } },
-                { type: "rect", shape: { x: x + 1.5, y: y + 1.5, width: w - 3, height: h - 3 }, style: { fill: null, stroke: "#ff5fa2", lineWidth: 2.4 } },
+                { type: "rect", shape: { x: x + 1.5, y: y + 1.5, width: w - 3, height: h - 3 }, style: { fill: null, stroke: "#ff5fa2", lineWidth: 2.4 } }, ...numbers,
               ] };
             },
           },

@@ -6,7 +6,7 @@
 // focus, the point of the setting; what, "operators" or "steps". Of a measured section each group has its own points
 // and numbers (measured_chart.py): filled markers are measured, open ones predicted, and none can be pinned.
 
-const NEAR = 18, SAME = 5, LISTED = 6; // px to the pointer, px between points of one place, points in words in a tip
+const NEAR = 18, SAME = 5, LISTED = 12; // px to the pointer, px between points of one place, series in a tip
 
 function pointAt(picture, group, i) {
   if (group.points) return { ...group.at, ...group.points[i] };
@@ -72,7 +72,7 @@ function roofLabels(section, shown, place, box, limits, colors) {
       }
     });
     const ridge = Math.max(...ceiling.ridges), [x1, y1] = place([ridge, ridge * ceiling.bandwidth]);
-    const words = `${several ? `${ceiling.gpu}: ` : ""}${si(ceiling.bandwidth, "byte")}/s`, w = wide(words);
+    const words = `${several && box.width > 420 ? `${ceiling.gpu}: ` : ""}${si(ceiling.bandwidth, "byte")}/s`, w = wide(words);
     const long = Math.min((x1 - box.x) / cos, (box.y + box.height - y1) / sin); // of the slope in the picture, from its upper end
     for (const [share, up] of [[0.75, -12], [0.75, 12], [0.45, -12], [0.45, 12], [0.2, -12]]) {
       const [x, y] = [x1 - share * long * cos - up * -sin, y1 + share * long * sin + up * cos];
@@ -170,11 +170,11 @@ function rooflineOption({ width, height }, limits, colors, draw) {
       splitLine: { customValues, lineStyle: { color: colors.line, width: 0.6 } }, axisLine: { show: true, onZero: false, lineStyle: { color: colors.faint } },
     };
   };
-  const [left, top] = [narrow ? 46 : 64, 10];
+  const [left, top] = narrow ? [46, 26] : [64, 10];
   return {
     animation: false, textStyle: { fontFamily: colors.font }, grid: { left, top, width: width - left - 14, height: height - top - 44, containLabel: false, outerBoundsMode: "none" },
     xAxis: { ...axis(limits[0], limits[1], "Operational intensity (FLOP/byte)", (power) => tick(10 ** power, 1e-4), narrow ? 6 : 12), nameGap: 28 },
-    yAxis: { ...axis(limits[2], limits[3], narrow ? "" : "Performance (FLOP/s)", (power) => tick(10 ** power), 12), nameGap: 40 },
+    yAxis: { ...axis(limits[2], limits[3], "Performance (FLOP/s)", (power) => tick(10 ** power), 12), ...(narrow ? { nameLocation: "end", nameGap: 8, nameTextStyle: { color: colors.ink, fontSize: 12, align: "left", padding: [0, 0, 0, -38] } } : { nameGap: 40 }) },
     series: [{
       type: "custom", clip: true, silent: true, animation: false, data: [[(limits[0] + limits[1]) / 2, (limits[2] + limits[3]) / 2]],
       renderItem: ({ coordSys }) => ({ type: "group", children: draw(coordSys) }),

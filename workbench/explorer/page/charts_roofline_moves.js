@@ -133,6 +133,17 @@ charts.roofline = (el, page) => {
     const one = section().groups[group];
     return `${pointWords(pointAt(picture(), one, i))}: ${si(one.x[i], "FLOP/byte")}, ${si(one.y[i], "FLOP/s")}, ${si(one.time[i], "s")}`;
   };
+  /** The points of one place by series: which, how many, from where to where. */
+  function bySeries(found) {
+    const all = new Map();
+    for (const { group, i } of found) all.set(group, [...(all.get(group) ?? []), pointAt(picture(), section().groups[group], i)]);
+    const span = (values) => (Math.min(...values) === Math.max(...values) ? count(values[0]) : `${count(Math.min(...values))} to ${count(Math.max(...values))}`);
+    return [...all].map(([, at]) => {
+      if (at.length === 1 || !at[0].batch_size) return at.map(pointWords).join("; ");
+      const { batch_size: _, seq_len: __, ...rest } = at[0];
+      return `${Object.values(rest).join(" · ")} · batch ${span(at.map((one) => one.batch_size))} · length ${span(at.map((one) => one.seq_len))}: ${at.length} points`;
+    });
+  }
   function point(at) {
     hover = at;
     ring.hidden = tip.hidden = !at;
@@ -140,11 +151,11 @@ charts.roofline = (el, page) => {
     const group = section().groups[at.group], i = at.i = Math.min(at.i, group.px.length - 1), [x, y] = [group.px[i], group.py[i]];
     ring.hidden = tip.hidden = !inside(x, y);
     Object.assign(ring.style, { left: `${x}px`, top: `${y}px` });
-    const lines = describe(section(), picture(), group, i), others = together(at).slice(1);
+    const lines = describe(section(), picture(), group, i), others = together(at).slice(1), series = bySeries(others);
     put(tip, [
       ...lines.map((line, n) => [n ? "div" : "strong", {}, line]),
-      ...(others.length ? [["div", { class: "wb-also" }, `also here, ${count(others.length)}:`], ["ul", {}, others.slice(0, LISTED).map((other) => ["li", {}, words(other)])]] : []),
-      ...(others.length > LISTED ? [["div", {}, `and ${count(others.length - LISTED)} more: a click lists them`]] : []),
+      ...(others.length ? [["div", { class: "wb-also" }, `${count(others.length)} more here:`], ["ul", {}, series.slice(0, LISTED).map((line) => ["li", {}, line])]] : []),
+      ...(series.length > LISTED ? [["div", {}, `and of ${count(series.length - LISTED)} more series: a click lists all`]] : []),
     ]);
     const [w, h] = [made_.plot.clientWidth, made_.plot.clientHeight];
     tip.style.left = `${Math.max(0, x + 14 + tip.offsetWidth > w ? Math.max(0, Math.min(x - tip.offsetWidth - 14, w - tip.offsetWidth)) : x + 14)}px`;

@@ -6,9 +6,8 @@ const PREFIXES = [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"],
 
 // Numbers and words -----------------------------------------------------------------------------------------------
 
-function digits(value) {
-  return Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 });
-}
+const FOUR_DIGITS = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 }), WHOLE = new Intl.NumberFormat("en");
+const digits = (value) => FOUR_DIGITS.format(Number(value.toPrecision(4)));
 
 /** A time as people say it: 0.05 is "50 ms", 1181 "19.7 min". */
 function duration(value) {
@@ -28,7 +27,7 @@ function si(value, unit = "") {
 
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 const boundName = (bound) => ({ 0: "memory", 1: "compute", 2: "link" })[bound] ?? "none";
-const count = (value) => (value === null || value === undefined ? "none" : value.toLocaleString("en"));
+const count = (value) => (value === null || value === undefined ? "none" : WHOLE.format(value));
 
 function setting(at) {
   const parts = [at.gpu, at.model, at.operator ?? "whole step", at.phase];

@@ -55,7 +55,7 @@ function makeRoofline(page) {
       select.value = now.heat.chosen[name];
       select.hidden = options.length < 2;
     }
-    sub("roofline", `a point for each ${now.roofline.what === "steps" ? "whole step" : "operator"}, batch size and length; ringed: ${here}`);
+    sub("roofline", `a point for each ${now.roofline.what === "steps" ? "whole step" : "operator"}, batch size and length; ringed: ${here}${now.heat.unfit.flat().some(Boolean) || now.bars.rows.some((row) => row.unfit) ? "; struck through: does not fit in memory" : ""}`);
     sub("operators", here);
     sub("bars", `share of ${whole ? "the step" : "these operators"} at ${here}`);
     sub("heat", `${now.heat.label}, ${now.heat.unit}`);
