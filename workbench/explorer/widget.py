@@ -145,7 +145,8 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         sections = next(steps)
         self._drawn = view
         self._show({
-            "tab": view.tab, "message": message, "wrong": None, "notes": basis_of(view), "page": MAX_LINK if self._page else 0,
+            "tab": view.tab, "message": message, "wrong": None, "notes": basis_of(view),
+            "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
             "title": title(view), "setting": in_words(view), "file": file_name(view),
             "code": {"python": code(view), "params": params(view)},
@@ -172,6 +173,8 @@ class Explorer(OwnPart, anywidget.AnyWidget):
             action()
         except Exception as error:
             line, control = in_one_line(error), getattr(error, "control", control)
+            if line == self.picture.get("message") and (before := self.picture.get("wrong")):
+                control = before["control"]  # what it said before is still so, whatever was changed now
             wrong = {"control": control, "message": line} if control else None
             self._show(self.picture | {"message": line, "wrong": wrong})
             if self._page:
