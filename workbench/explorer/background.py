@@ -63,6 +63,7 @@ class Background:
                 if time.monotonic() - told > BETWEEN:
                     told = time.monotonic()
                     soon(self._tell, answer)
+                    answer = None
             if answer is not None:
                 soon(self._tell, answer)
         except Exception as error:

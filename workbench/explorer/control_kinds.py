@@ -18,6 +18,8 @@ MAX_NAMES, MAX_TYPED = 100, 500
 
 TABS: tuple[str, ...] = get_args(Tab)
 SERVERS = ("server", "frontier", "plan")
+#: Those of what the reader chooses; a published chart is as it is printed.
+COMPUTED = tuple(tab for tab in TABS if tab != "published")
 
 Fields = dict[str, Any]
 Kind = Literal["names", "choice", "number", "text", "slider", "range"]
@@ -141,7 +143,8 @@ def number_format(label: str, field: str, formats: Sequence[str]) -> Control:
     """A number format of the view; as stored without one."""
     return Control(
         label, "Number formats", "choice", lambda value, view: {field: value or None},
-        lambda view: getattr(view, field) or "", options=[("", "as stored"), *((name, name) for name in formats)],
+        lambda view: getattr(view, field) or "", COMPUTED,
+        options=[("", "as stored"), *((name, name) for name in formats)],
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from ..catalog.model_entries import models
 from ..operators import OPERATORS, PHASES
 from . import published_charts
 from .control_kinds import (
+    COMPUTED,
     SERVERS,
     TABS,
     Control,
@@ -62,14 +63,14 @@ def _what() -> dict[str, Control]:
         ),
         "gpu": Control(
             "GPUs", "GPUs and models", "names", lambda value, view: {"gpu": named("GPU", "gpus", value, view.cards)},
-            lambda view: view.gpu, options=_entries("gpus", gpus()), placeholder="add a GPU",
+            lambda view: view.gpu, COMPUTED, options=_entries("gpus", gpus()), placeholder="add a GPU",
         ),
         "tp": number(
             "tp", "GPUs and models", "GPUs that share every layer (tensor parallelism)", "tp", "GPUs", least=1,
-            most=1024, tabs=TABS,
+            most=1024, tabs=COMPUTED,
         ),
         "model": Control(
-            "Models", "GPUs and models", "names", _model_fields, lambda view: view.model,
+            "Models", "GPUs and models", "names", _model_fields, lambda view: view.model, COMPUTED,
             options=_entries("models", models()), placeholder="add a model",
         ),
     }  # fmt: skip
@@ -145,7 +146,7 @@ def _formats_and_times() -> dict[str, Control]:
         "kv_dtype": number_format("KV cache", "kv_dtype", [*WIDTH]),
         "time_model": Control(
             "Time", "Times", "choice", lambda value, view: {"time_model": value}, lambda view: view.time_model,
-            ("roofline", "published", "measured"), options=TIMES,
+            ("roofline", "measured"), options=TIMES,
         ),
         "server_time": Control(
             "Time", "Times", "choice", lambda value, view: {"server": {"time_model": value}},
@@ -153,7 +154,7 @@ def _formats_and_times() -> dict[str, Control]:
         ),
         "launch_latency_us": number(
             "Launch", "Times", "Added to the time of every kernel call", "launch_latency_us", "µs", least=0,
-            most=999999, tabs=TABS,
+            most=999999, tabs=COMPUTED,
         ),
         "points": Control(
             "Points", "Times", "choice", lambda value, view: {"points": value}, lambda view: view.points, ("roofline",),
@@ -270,4 +271,4 @@ def _use_case(name: str, view: View) -> Fields:
 def _published_view(figure: str) -> Fields:
     """All of a published chart's view, or of the first one; what is the reader's own stays."""
     chart = published_charts.chart_view(figure) if figure else View()
-    return chart.model_dump(exclude={"pins", "configs", "cards", "tab", "goal", "server", "preset"})
+    return chart.model_dump(exclude=published_charts.READERS_OWN - {"setting", "heat"})

@@ -8,8 +8,15 @@ from typing import Any
 import yaml
 
 from .chart_looks import page_arrows
+from .control_kinds import SERVERS
 from .tab_code import tab_code
 from .view import View
+
+#: Fields that no number depends on, or that are said elsewhere; and those of grids, which servers do not have.
+BESIDE = {"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"}
+ON_GRID_ALONE = {
+    "operator", "phase", "batch_size", "seq_len", "candidates", "points", "figure", "time_model", "peak_tflops",
+}  # fmt: skip
 
 _HEADER = """\
 # A figure by notebooks/view.ipynb. Save it as params/view/my-view.yaml, give it that name as figure_id, and run
@@ -46,13 +53,13 @@ def in_words(view: View) -> str:
 
 
 def setting_of(view: View) -> dict[str, Any]:
-    """What differs from the defaults, by name, of all that a view's numbers depend on besides GPUs and models."""
-    beside = {"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"}
-    state = view.model_dump(exclude_defaults=True, exclude=beside)
-    parts: dict[str, Any] = {}
-    for part in ("setting", "server", "goal"):
-        parts |= state.pop(part, {})
-    return state | parts
+    """What differs from the defaults, by name, of all that the tab's numbers depend on besides GPUs and models."""
+    state = view.model_dump(exclude_defaults=True, exclude=BESIDE)
+    parts = {part: state.pop(part, {}) for part in ("setting", "server", "goal")}
+    if view.tab in SERVERS:
+        shared = {name: value for name, value in state.items() if name not in ON_GRID_ALONE}
+        return shared | parts["setting"] | parts["server"] | parts["goal"]
+    return state | {f"at_{name}": value for name, value in parts["setting"].items() if name != "output"}
 
 
 def _listed(value: Any) -> str:

@@ -78,3 +78,8 @@ def still_named(given: Mapping[str, Any]) -> Any:
         if any((defaults | dict(have))[key] != value for key, value in getattr(case, part).items()):
             return None
     return name
+
+
+def basis_of(view: Any) -> list[str]:
+    """What the numbers of a view's use case are based on, where it has one."""
+    return [f"{use_case(view.preset).title}: {use_case(view.preset).basis}."] if view.preset else []

@@ -21,6 +21,10 @@ PRINTED_IN = {
 }  # fmt: skip
 
 
+#: Fields of a view that no published chart sets.
+READERS_OWN = {"pins", "configs", "cards", "tab", "setting", "heat", "goal", "server", "preset"}
+
+
 @cache
 def params_files() -> dict[str, Path]:
     """Params files of the published rooflines by figure id; none outside a clone of the project."""
@@ -84,6 +88,14 @@ def chart_view(figure: str) -> View:
         time_model=given["time_model"], launch_latency_us=given["launch_latency_us"],
         peak_tflops=given.get("peak_tflops"),
     )  # fmt: skip
+
+
+def is_as_printed(view: View) -> bool:
+    """Whether a view that is named after a published chart still has all that the chart sets."""
+    if view.figure not in params_files():
+        return True  # of no chart, or refused where it is drawn
+    chart = chart_view(str(view.figure))
+    return all(getattr(view, name) == getattr(chart, name) for name in ({*View.model_fields} - READERS_OWN))
 
 
 @cache

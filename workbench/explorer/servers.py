@@ -24,6 +24,8 @@ Row = dict[str, Any]
 PARTS = {
     "weights": "weights", "cache": "KV cache", "activations": "activations", "workspace": "rest (CUDA, libraries)",
 }  # fmt: skip
+#: Answers in a sentence each, at most [1].
+SAID = 4
 #: Numbers of a server's speed: as of `serving.estimate`.
 SPEEDS = {
     "ttft": "ttft", "tpot": "tpot", "latency": "end_to_end_latency", "per_user": "tokens_per_second_per_user",
@@ -53,10 +55,10 @@ def server_section(view: View) -> Section:
     Returns
     -------
     dict
-        `server`: `at`, the setting in words; `sentence`, the answer; `rows`; `notes`; `table`, as of `columns`, of all
-        GPUs and tp, None before there is one; `computing`, done and of how many [1], None at the end. A row has sizes
-        of one GPU's memory [byte], times [s], rates [1/s], cost of a million output tokens, None for what does not
-        exist; `fits`, and `words`, why not.
+        `server`: `at`, the setting in words; `sentences`, the answers; `rows`; `notes`; `table`, as of `columns`, of
+        all GPUs and tp, None before there is one; `computing`, done and of how many [1], None at the end. A row has
+        sizes of one GPU's memory [byte], times [s], rates [1/s], cost of a million output tokens, None for what does
+        not exist; `fits`, and `words`, why not.
     """
     return next(server_steps(view))
 
@@ -66,8 +68,9 @@ def server_steps(view: View) -> Iterator[Section]:
     asked = Question(view)
     rows = [server_row(asked, gpu, model, view.tp) for gpu in view.gpu for model in view.model]
     section: Section = {
-        "at": setting_words(view), "sentence": _sentence(asked, rows), "rows": rows, "notes": _notes(rows),
-        "model": view.model[0], "goal": view.goal.model_dump(), "price": view.server.price, "parts": PARTS,
+        "at": setting_words(view), "sentences": [_sentence(asked, row) for row in rows[:SAID]], "rows": rows,
+        "notes": _notes(rows), "model": view.model[0], "goal": view.goal.model_dump(), "price": view.server.price,
+        "parts": PARTS,
     }  # fmt: skip
     keys = [
         (gpu, view.model[0], tp) for gpu in asked.every_gpu() for tp in tp_sizes(asked.card(gpu), also=view.tp)
@@ -226,9 +229,8 @@ def _row(asked: Question, gpu: str, model: str, tp: int, memory: Row, speed: Row
 # In words ---------------------------------------------------------------------------------------------------------
 
 
-def _sentence(asked: Question, rows: list[Row]) -> str:
-    """The answer for the first GPU and model, in a sentence or two."""
-    row = rows[0]
+def _sentence(asked: Question, row: Row) -> str:
+    """The answer for one GPU and model, in a sentence or two."""
     several = f"{row['gpus']} x " if row.get("gpus", 1) > 1 else ""
     where = f"{row['model']} on {several}{row['name']}"
     if not row["fits"] and not row["short"]:
@@ -236,7 +238,7 @@ def _sentence(asked: Question, rows: list[Row]) -> str:
     if not row["fits"]:
         wider = [tp for tp in tp_sizes(asked.card(row["gpu"])) if tp > row["tp"]]
         enough = next((tp for tp in wider if _memory_of(asked, row["gpu"], row["model"], tp)["fits"]), None)
-        more = f" It would fit with tp {enough}." if enough else " No tp of one machine holds it."
+        more = f" With tp {enough} it would fit." if enough else " No tp of one machine would do."
         return (
             f"{where}: no, {gigabytes(row['missing'])} are missing: {gigabytes(row['memory'])} needed on each GPU,"
             f" {gigabytes(row['usable'])} available.{more}"
@@ -256,4 +258,3 @@ def _notes(rows: list[Row]) -> list[str]:
     kept = dict.fromkeys(line for row in rows if row.get("assumed") for line in assumed_lines(row["assumed"]))
     formats = dict.fromkeys(row["formats"] for row in rows if row.get("formats"))
     return [*(f"Formats: {each}." for each in formats), *kept]
-

@@ -16,6 +16,7 @@ from ..catalog.loading import Entry
 from ..common.errors import shown, unknown
 from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
+from . import published_charts
 from .background import Background
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
@@ -34,8 +35,9 @@ from .messages import (
 )
 from .own_files import with_files
 from .own_models import read_object
-from .own_part import MEASURED, OwnPart
+from .own_part import MEASURED_FILE, OwnPart
 from .page_files import page_script, page_style
+from .presets import basis_of
 from .table_files import table_file
 from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
 from .view import LISTS, View, grid
@@ -131,6 +133,8 @@ class Explorer(OwnPart, anywidget.AnyWidget):
             for name, value in fields.items()
         }
         self.view = validated(View, before | given, "view")
+        if "figure" not in fields and not published_charts.is_as_printed(self.view):
+            self.view = validated(View, self.view.model_dump() | {"figure": None}, "view")
 
     def _draw(self, message: str = "") -> None:
         """The picture of the view; raises ValueError where it has none."""
@@ -141,7 +145,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         sections = next(steps)
         self._drawn = view
         self._show({
-            "tab": view.tab, "message": message, "wrong": None, "notes": [], "page": MAX_LINK if self._page else 0,
+            "tab": view.tab, "message": message, "wrong": None, "notes": basis_of(view), "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
             "title": title(view), "setting": in_words(view), "file": file_name(view),
             "code": {"python": code(view), "params": params(view)},
@@ -302,7 +306,7 @@ def explore(
     explorer = Explorer(validated(View, given | with_files(fields), "view"), page=page)
     if measured is not None:
         explorer.measured(measured)
-    elif page and (path := os.environ.get(MEASURED)):
+    elif page and (path := os.environ.get(MEASURED_FILE)):
         explorer.measured(path, wait=False)
     return explorer
 

@@ -72,7 +72,7 @@ charts.stacked = (el, page) => {
       return {
         animation: false, textStyle: { fontFamily: colors.font },
         grid: { left: 2, top: 8, width: inner, height: ROW * rows.length, outerBoundsMode: "none" },
-        xAxis: { type: "value", min: 0, max: most, show: rows.some(({ limit }) => limit), axisLabel: { formatter: (value) => si(value, unit), color: colors.faint, fontSize: 11, hideOverlap: true, showMaxLabel: false }, splitLine: { show: false } },
+        xAxis: { type: "value", min: 0, max: most, show: rows.some(({ limit }) => limit), axisLabel: { formatter: (value) => si(value, unit), color: colors.faint, fontSize: 11, hideOverlap: true, alignMinLabel: "left", showMaxLabel: false }, splitLine: { show: false } },
         yAxis: {
           type: "category", inverse: true, data: rows.map(head), axisLine: { show: false }, axisTick: { show: false },
           axisLabel: { inside: true, margin: 0, interval: 0, color: colors.ink, fontSize: 12, fontWeight: 600, verticalAlign: "bottom", padding: [0, 0, THICK / 2 + 3, 0], width: inner, overflow: "truncate" }, z: 10,

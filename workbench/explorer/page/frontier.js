@@ -22,7 +22,8 @@ TABS.frontier = {
       plot.hidden = !frontier.rows.length;
       if (frontier.rows.length) chart.draw(scattered(frontier), picture);
       const out = frontier.left_out.map(({ gpu, model, tp, why }) => `${model} on ${tp} x ${gpu}: ${why}`);
-      left.textContent = out.length ? `Not shown: ${out.join("; ")}.` : "";
+      const late = frontier.goal.ttft === null ? "" : "Hollow: TTFT is over the goal where the whole batch comes at once; the tab Plan simulates requests that come one by one. ";
+      left.textContent = late + (out.length ? `Not shown: ${out.join("; ")}.` : "");
       const asked = frontier.goal.ttft !== null || frontier.goal.tpot !== null;
       page.table(rows, {
         columns: [
@@ -35,7 +36,7 @@ TABS.frontier = {
           ...(asked ? [defined("meets", "goal", (value, row) => (value ? "met" : `${row.late.map((name) => name.toUpperCase()).join(", ")} over`), { number: false })] : []),
         ],
         rows: frontier.rows, empty: frontier.computing ? "" : "Nothing fits: see above for why.", onrow: go,
-        rowClass: (row) => (row.front && row.meets !== false ? "wb-good" : row.meets === false ? "wb-unfit" : ""),
+        rowClass: (row) => (row.front && row.meets !== false ? "wb-good" : row.meets === false ? "wb-late" : ""),
       });
     }
     return { root, draw };

@@ -25,6 +25,7 @@ const DEFINED = {
 
 /** A column with its definition; numbers are shown by `show`. */
 const defined = (key, title, show, more = {}) => ({ key, title, definition: DEFINED[key], number: true, show, ...more });
+const rowClass = (row) => (row.meets ? "wb-good" : !row.fits ? "wb-unfit" : row.late ? "wb-late" : "");
 const seconds = (value) => si(value, "s");
 
 /** Columns of speed and cost, which the tables of this tab share. */
@@ -55,8 +56,8 @@ function progressLine() {
 TABS.server = {
   title: "Server",
   make(page) {
-    const sentence = make("p", {}), notes = make("ul", { class: "wb-notes" });
-    const answer = page.section("answer", "Does it fit, and how fast is it?", [], make("div", { class: "wb-answer", "aria-live": "polite" }, [sentence]), notes);
+    const words = make("div", { class: "wb-answer", "aria-live": "polite" }), notes = make("ul", { class: "wb-notes" });
+    const answer = page.section("answer", "Does it fit, and how fast is it?", [], words, notes);
     const bars = make("div"), chart = charts.stacked(bars, page), why = make("ul", { class: "wb-notes" });
     const memory = page.section("memory", "Memory of one GPU", page.files(chart, "memory"), bars, why);
     const rows = make("div");
@@ -67,7 +68,7 @@ TABS.server = {
     function draw(picture) {
       const { server } = picture;
       if (!server) return;
-      sentence.textContent = server.sentence;
+      put(words, server.sentences.map((line) => ["p", {}, line]));
       answer.querySelector(".wb-sub").textContent = server.at;
       put(notes, server.notes.map((line) => ["li", {}, line]));
       const several = server.rows.length > 1 || picture.state.model?.length > 1;
@@ -83,7 +84,7 @@ TABS.server = {
           defined("fits", "fits", (fits, row) => (fits ? "yes" : row.short ? `${gigabytes(row.missing)} missing` : row.reason || "no"), { number: false }),
           defined("largest_batch", "largest batch", count), defined("longest_context", "longest context", count), ...speedColumns(server),
         ],
-        rows: server.rows, empty: "", rowClass: (row) => (row.meets ? "wb-good" : row.fits ? "" : "wb-unfit"),
+        rows: server.rows, empty: "", rowClass,
       });
       speed.querySelector(".wb-sub").textContent = `of a replica of ${count(server.rows[0].gpus ?? server.rows[0].tp)} GPU${server.rows[0].gpus > 1 ? "s" : ""}; ${server.at}`;
       every.draw(server);
@@ -139,7 +140,7 @@ function makeEvery(page) {
         defined("largest_batch", "largest batch", count), defined("longest_context", "longest context", count),
         ...speedColumns(server).map((column) => ({ ...column, show: (value, row) => (row.waiting ? "…" : column.show(value, row)) })),
       ],
-      rows: shown, empty: all.length ? "No server is like that." : "", rowClass: (row) => (row.meets ? "wb-good" : row.fits ? "" : "wb-unfit"),
+      rows: shown, empty: all.length ? "No server is like that." : "", rowClass,
       onrow: (row) => page.send({ kind: "update", fields: { gpu: [row.gpu], tp: row.tp } }),
     });
   }
