@@ -91,13 +91,15 @@ def _line(asked: Question, gpu: str, model: str, tp: int) -> list[Row]:
         return [at | {"why": getattr(error, "reason", str(error))}]
     one = ds.isel(gpu=0, model=0, prompt=0, output=0, tp=0)
     found = {name: one[variable].values.tolist() for name, variable in SPEEDS.items() if variable in one}
-    rows = [
+    rows: list[Row] = [
         at | {"batch_size": size, **{name: finite(values[i]) for name, values in found.items()}}
         for i, size in enumerate(batches) if one.fits.values[i]
     ]  # fmt: skip
-    for row in rows:
-        row |= {"x": row["per_user"], "y": row["per_replica"] / gpus, "gpus": gpus}
-    return [row for row in rows if row["x"] is not None] or [at | {"why": _why_none(one)}]
+    drawn = [
+        row | {"x": row["per_user"], "y": row["per_replica"] / gpus}
+        for row in rows if row["per_user"] is not None
+    ]  # fmt: skip
+    return drawn or [at | {"why": _why_none(one)}]
 
 
 def _why_none(one: Any) -> str:
@@ -107,8 +109,8 @@ def _why_none(one: Any) -> str:
 def _drawn(view: View, rows: list[Row], computing: dict[str, int] | None) -> Section:
     """The rows with what nothing beats, and with what meets the goal."""
     goal, points = view.goal, [row for row in rows if "why" not in row]
-    front = pareto_front([np.array([-row[axis] for row in points]) for axis in ("x", "y")]) if points else []
-    best, given = set(map(int, front)), (goal.ttft, goal.tpot) != (None, None)
+    best = pareto_front([np.array([-row[axis] for row in points]) for axis in ("x", "y")]).tolist() if points else []
+    given = (goal.ttft, goal.tpot) != (None, None)
     done = []
     for place, row in enumerate(points):
         late = [name for name, limit in (("ttft", goal.ttft), ("tpot", goal.tpot)) if limit and row[name] > limit]

@@ -137,7 +137,7 @@ def _planned(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool)
         table = plan(**plan_arguments(asked, model, gpu, tp), confirm=int(simulated))
     except ValueError as error:
         return dict.fromkeys(COLUMNS) | own | {"verdict": "cannot run", "why": str(error), "cost_hour": None}
-    first = table.loc[0 if simulated or table.cost.isna().all() else table.cost.idxmin()]
+    first = table.iloc[0 if simulated or table.cost.isna().all() else int(table.cost.argmin())]
     row = {name: first[name] if name in table else None for name in COLUMNS}
     row |= {name: finite(value) for name, value in row.items() if isinstance(value, float)}
     row |= own | {"batch_size": int(first.batch_size), "cost_hour": None}

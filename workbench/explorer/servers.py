@@ -69,7 +69,8 @@ def server_steps(view: View) -> Iterator[Section]:
     rows = [server_row(asked, gpu, model, view.tp) for gpu in view.gpu for model in view.model]
     section: Section = {
         "at": setting_words(view), "sentences": [_sentence(asked, row) for row in rows[:SAID]], "rows": rows,
-        "notes": _notes(rows), "model": view.model[0], "goal": view.goal.model_dump(), "price": view.server.price, "parts": PARTS,
+        "notes": _notes(rows), "model": view.model[0], "goal": view.goal.model_dump(), "price": view.server.price,
+        "parts": PARTS,
     }  # fmt: skip
     keys = [
         (gpu, view.model[0], tp) for gpu in asked.every_gpu() for tp in tp_sizes(asked.card(gpu), also=view.tp)

@@ -37,7 +37,7 @@ charts.scatter = (el, page, { onpick = null, line = false, name = "Chart" } = {}
           type: drawsLine ? "line" : "scatter", name: one.name, id: String(s), animation: false, connectNulls: false, emphasis: { disabled: true }, symbol: one.marker ? `path://${markerPath(one.marker, 0, 0, 5)}` : "circle",
           symbolSize: drawsLine ? 6 : 9, showSymbol: !drawsLine || !many, lineStyle: { color, width: 2, type: one.dash ? [6, 4] : "solid" },
           itemStyle: { color: one.hollow ? "transparent" : color, borderColor: color, borderWidth: 1.5 }, sampling: drawsLine && many ? "lttb" : undefined,
-          data: one.points.map((value, i) => (one.unfit?.[i] ? { value, itemStyle: { color: "transparent", borderColor: color, borderType: [2, 2] } } : value)),
+          data: one.points.map((value, i) => (one.unfit?.[i] ? { value, itemStyle: { color: colors.ground, borderColor: color } } : value)),
         };
       });
       if (marks.length) series.push({ type: "line", data: [], animation: false, markLine: { silent: true, symbol: "none", animation: false, data: marks, lineStyle: { color: colors.ink, type: "dashed", width: 1.2 } } });

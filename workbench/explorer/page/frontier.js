@@ -36,7 +36,7 @@ TABS.frontier = {
           ...(asked ? [defined("meets", "goal", (value, row) => (value ? "met" : `${row.late.map((name) => name.toUpperCase()).join(", ")} over`), { number: false })] : []),
         ],
         rows: frontier.rows, empty: frontier.computing ? "" : "Nothing fits: see above for why.", onrow: go,
-        rowClass: (row) => (row.front && row.meets !== false ? "wb-good" : row.meets === false ? "wb-unfit" : ""),
+        rowClass: (row) => (row.front && row.meets !== false ? "wb-good" : row.meets === false ? "wb-late" : ""),
       });
     }
     return { root, draw };

@@ -44,7 +44,7 @@ TABS.plan = {
           { key: "utilization", title: "load", number: true, definition: PLANNED.utilization, show: (value) => (value === null ? "none" : percent(value / 100)) },
         ],
         rows: plan.rows, empty: "", onrow: go,
-        rowClass: (row) => (row.verdict === "best" ? "wb-good" : ["meets the SLO", "fits", "not simulated"].includes(row.verdict) ? "" : "wb-unfit"),
+        rowClass: (row) => (row.verdict === "best" ? "wb-good" : /over$/.test(row.verdict) ? "wb-late" : ["meets the SLO", "fits", "not simulated"].includes(row.verdict) ? "" : "wb-unfit"),
       });
     }
     return { root, draw };

@@ -25,6 +25,7 @@ const DEFINED = {
 
 /** A column with its definition; numbers are shown by `show`. */
 const defined = (key, title, show, more = {}) => ({ key, title, definition: DEFINED[key], number: true, show, ...more });
+const rowClass = (row) => (row.meets ? "wb-good" : !row.fits ? "wb-unfit" : row.late ? "wb-late" : "");
 const seconds = (value) => si(value, "s");
 
 /** Columns of speed and cost, which the tables of this tab share. */
@@ -83,7 +84,7 @@ TABS.server = {
           defined("fits", "fits", (fits, row) => (fits ? "yes" : row.short ? `${gigabytes(row.missing)} missing` : row.reason || "no"), { number: false }),
           defined("largest_batch", "largest batch", count), defined("longest_context", "longest context", count), ...speedColumns(server),
         ],
-        rows: server.rows, empty: "", rowClass: (row) => (row.meets ? "wb-good" : row.fits ? "" : "wb-unfit"),
+        rows: server.rows, empty: "", rowClass,
       });
       speed.querySelector(".wb-sub").textContent = `of a replica of ${count(server.rows[0].gpus ?? server.rows[0].tp)} GPU${server.rows[0].gpus > 1 ? "s" : ""}; ${server.at}`;
       every.draw(server);
@@ -139,7 +140,7 @@ function makeEvery(page) {
         defined("largest_batch", "largest batch", count), defined("longest_context", "longest context", count),
         ...speedColumns(server).map((column) => ({ ...column, show: (value, row) => (row.waiting ? "…" : column.show(value, row)) })),
       ],
-      rows: shown, empty: all.length ? "No server is like that." : "", rowClass: (row) => (row.meets ? "wb-good" : row.fits ? "" : "wb-unfit"),
+      rows: shown, empty: all.length ? "No server is like that." : "", rowClass,
       onrow: (row) => page.send({ kind: "update", fields: { gpu: [row.gpu], tp: row.tp } }),
     });
   }
