@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from .measured import Measured
 
 #: Fields of a view that what is found depends on.
-ASKED = (
+DEPENDS_ON = (
     "gpu", "model", "configs", "cards", "tp", "weight_dtype", "activation_dtype", "kv_dtype", "server",
 )  # fmt: skip
+#: What goes on, by the kind of the file.
+DOING = {"": "reading", "timings": "explaining its kernels", "load test": "simulating the same requests"}
 
 
 class Brought:
@@ -65,16 +67,17 @@ class Brought:
 
     def read(self, view: View) -> None:
         """Read the file and find all of it now; raises what is wrong with it."""
-        for answer in self._steps(view):
-            self._take(answer)
-        self._asked = self._question(view)
+        while self._asked != self._question(view):
+            self._asked = self._question(view)
+            for answer in self._steps(view):
+                self._take(answer)
 
     def section(self, view: View) -> dict[str, Any]:
         """What the page shows of it; where that is not known yet, work on it begins."""
         if self._source and self._asked != self._question(view):
-            self._asked = self._question(view)
-            self.busy, self.error = ("working it out again" if self.file else "reading"), ""
+            self.busy, self.error = DOING[self.file.kind if self.file else ""], ""
             if _running():
+                self._asked = self._question(view)
                 self._background.start(self._steps(view))
             else:
                 self._now(view)
@@ -90,26 +93,23 @@ class Brought:
     def _now(self, view: View) -> None:
         """All of it in place, as in a script, where no loop runs."""
         try:
-            for answer in self._steps(view):
-                self._take(answer)
+            self.read(view)
         except Exception as error:
             self._failed(error)
 
     def _question(self, view: View) -> object:
-        return [getattr(view, name) for name in ASKED], self.step
+        return "read" if self.file is None else ([getattr(view, name) for name in DEPENDS_ON], self.step)
 
     def _steps(self, view: View) -> Iterator[dict[str, Any]]:
-        """The file, and then what is found of it."""
-        from .measured import compared, explained  # what reads measurements is not loaded for a page that has none
+        """The file; once it is there, what is found of it."""
+        from .measured import compared, explained_file  # what reads measurements is not loaded for a page that has none
 
         file = self.file
         if file is None:
             assert self._source
-            file = opened(*self._source)
-            doing = "explaining its kernels" if file.kind == "timings" else "simulating the same requests"
-            yield {"file": file, "busy": doing}
-        if file.kind == "timings":
-            found = explained(view, file, self.step)
+            yield {"file": read_brought(*self._source), "busy": ""}
+        elif file.kind == "timings":
+            found = explained_file(view, file, self.step)
             yield {
                 "file": file,
                 "busy": "",
@@ -144,7 +144,7 @@ def _running() -> bool:
     return True
 
 
-def opened(name: str, source: bytes | Path) -> "Measured":
+def read_brought(name: str, source: bytes | Path) -> "Measured":
     """A file as it is read; of an uploaded one the copy that readers open is deleted after that.
 
     Raises ValueError, in one line with the reader's name of the file, where it cannot be read.

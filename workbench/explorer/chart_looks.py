@@ -18,8 +18,8 @@ MARKER_SHAPES = {
 #: Of a published chart's roof: the slope, the flat part, the ridge.
 ROOF_COLORS = [COLORS[name] for name in ("blue", "red", "green")]
 
-#: 24 colours for operators by name, the same whatever the models are: no two operators of one model share one, but for
-#: three rare ones. The first ten are Petroff's, which colour-blind readers tell apart (2021, arXiv 2107.02270).
+#: Colours of operators by name, the same whatever the models are: no two that one model has share one. Most of the
+#: first ten are Petroff's, which colour-blind readers tell apart (2021, arXiv 2107.02270).
 COLOR_OF = {
     "#3f90da": ("attention", "sliding_qk"), "#e76300": ("qkv_proj", "kv_a_proj"), "#832db6": ("o_proj",),
     "#bd1f01": ("gate_up_proj", "sliding_pv"), "#717581": ("down_proj", "latent_in_proj"), "#ffa90e": ("lm_head",),

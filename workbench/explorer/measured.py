@@ -30,7 +30,11 @@ BOTH_SIDES: tuple[tuple[str, str, int | None, str], ...] = (
     ("running, mean", "mean_running", None, ""), ("waiting, mean", "mean_waiting", None, ""),
 )  # fmt: skip
 #: Variables of a timeline that are drawn.
-OVER_TIME = {"running": "requests running", "waiting": "requests waiting", "token_rate": "output tokens per second"}
+DRAWN_OVER_TIME = {
+    "running": "requests running",
+    "waiting": "requests waiting",
+    "token_rate": "output tokens per second",
+}
 
 
 @dataclass
@@ -127,7 +131,7 @@ def _id(name: str, folder: str) -> str:
 # Timings ------------------------------------------------------------------------------------------------------------
 
 
-def explained(view: View, file: Measured, step: tuple[int, ...] | None = None) -> dict[str, Any]:
+def explained_file(view: View, file: Measured, step: tuple[int, ...] | None = None) -> dict[str, Any]:
     """A timing file beside the prediction: its points, its operators, and what was not assigned.
 
     Parameters
@@ -233,7 +237,7 @@ def _over_time(ds: xr.Dataset) -> dict[str, Any]:
     sides = ("measured", "simulated")
     series = [
         {"name": name, "label": label} | {side: _numbers(ds[name].sel(source=side)) for side in sides}
-        for name, label in OVER_TIME.items()
+        for name, label in DRAWN_OVER_TIME.items()
     ]
     return {"time": _numbers(ds.time), "step": float(ds["step"]), "series": series}
 

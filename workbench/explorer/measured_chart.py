@@ -37,7 +37,7 @@ def measured_roofline_section(ds: xr.Dataset) -> dict[str, Any]:
         For more points than a page draws.
     """
     frame = _points(ds)
-    groups = [_group(str(operator), str(model), rows, ds) for (operator, model), rows in frame]
+    groups = [_group(str(name), str(model), str(gpu), rows, ds) for (name, model, gpu), rows in frame]
     every = np.concatenate([rows[["x", "intensity"]].to_numpy().ravel() for _, rows in frame] or [np.array([1.0])])
     rates = np.concatenate([rows[["performance", "predicted"]].to_numpy().ravel() for _, rows in frame] or [np.ones(1)])
     peaks = np.ravel(ds.peak_flop_rate)
@@ -51,7 +51,7 @@ def measured_roofline_section(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def _points(ds: xr.Dataset) -> list[tuple[Any, pd.DataFrame]]:
-    """The points of each operator and model, in their order."""
+    """The points of each operator, model and GPU, in their order."""
     names = ["intensity", "performance", "flops", "time", "measured_time", "attainable", "bound", "measured_intensity"]
     frame = ds[[name for name in names if name in ds]].to_dataframe().reset_index()
     frame = frame[np.isfinite(frame.intensity) & np.isfinite(frame.performance)]
@@ -59,16 +59,16 @@ def _points(ds: xr.Dataset) -> list[tuple[Any, pd.DataFrame]]:
         raise ValueError(f"{len(frame):,} measured points: a page draws {MAX_POINTS:,}; split the file")
     counted = frame.get("measured_intensity", frame.intensity)
     frame = frame.assign(predicted=frame.flops / frame.time, x=counted.fillna(frame.intensity))
-    return list(frame.groupby(["operator", "model"], sort=False))
+    return list(frame.groupby(["operator", "model", "gpu"], sort=False))
 
 
-def _group(operator: str, model: str, rows: pd.DataFrame, ds: xr.Dataset) -> dict[str, Any]:
-    """One operator of one model: its points in words, and its numbers as bytes."""
+def _group(operator: str, model: str, gpu: str, rows: pd.DataFrame, ds: xr.Dataset) -> dict[str, Any]:
+    """One operator of one model on one GPU: its points in words, and its numbers as bytes."""
     several = ds.sizes["model"] > 1
     number = list(map(str, ds.model.values)).index(model)
     words = rows[[name for name in SAID_OF_POINTS if name in rows]].to_dict("records")
     return {
-        "label": operator, "at": {"operator": operator}, "points": [_plain(at) for at in words],
+        "label": operator, "at": {"operator": operator, "gpu": gpu}, "points": [_plain(at) for at in words],
         "color": operator_color(operator), "hollow": False,
         "marker": SHAPES[number % len(SHAPES)] if several else "circle",
         "rows": [f"c{operator}", *([f"m{model}"] if several else [])],

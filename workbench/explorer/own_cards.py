@@ -60,7 +60,7 @@ FORM = (
     Field("link.max_gpus", "GPUs that the link joins", "1"),
     Field("pcie", "PCIe", help="Generation and lanes, such as 5.0 x16"),
 )  # fmt: skip
-COUNTS = {"sm_count", "link.max_gpus"}
+WHOLE_FIELDS = {"sm_count", "link.max_gpus"}
 
 
 class WrongField(ValueError):
@@ -216,11 +216,11 @@ def _value(field: Field, text: str) -> Any:
         number = float(plain)
     except ValueError:
         number = 0.0
-    if not 0 < number < 1e13 or (field.path in COUNTS and number != int(number)):
-        kind = "a whole number" if field.path in COUNTS else "a number"
+    if not 0 < number < 1e13 or (field.path in WHOLE_FIELDS and number != int(number)):
+        kind = "a whole number" if field.path in WHOLE_FIELDS else "a number"
         unit = "" if field.unit == "1" else f" of {field.unit}"
         raise WrongField(f"{field.label} = {shown(text)}: expected {kind}{unit} above 0", field.path)
-    return int(number) if field.path in COUNTS else number
+    return int(number) if field.path in WHOLE_FIELDS else number
 
 
 def _put(entry: dict[str, Any], path: str, value: Any) -> None:

@@ -70,7 +70,7 @@ class StepAsked(Record):
 
 OwnAsked = CardFormAsked | CardAsked | CardTextAsked | ModelFormAsked | ModelTextAsked | DropOwnAsked | StepAsked
 #: Names of a view's fields: what is named, and the reader's own of it.
-FIELDS = {"card": ("gpu", "cards"), "model": ("model", "configs")}
+OWN_FIELDS = {"card": ("gpu", "cards"), "model": ("model", "configs")}
 
 
 def form_of(start: str, cards: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def free_name(name: str, fields: object, taken: Mapping[str, Any], before: str =
 
 def renamed(view: Any, what: str, before: str, name: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Fields of a view that has one of the reader's own among its names: at the place of the one before, or last."""
-    named, own = FIELDS[what]
+    named, own = OWN_FIELDS[what]
     names = [name if each == before else each for each in getattr(view, named)]
     kept = {key: value for key, value in getattr(view, own).items() if key != before}
     return {named: [*dict.fromkeys([*names, name])], own: kept | {name: fields}}
@@ -125,7 +125,7 @@ def renamed(view: Any, what: str, before: str, name: str, fields: dict[str, Any]
 
 def dropped(view: Any, asked: DropOwnAsked) -> dict[str, Any]:
     """Fields of a view without one of the reader's own, and without its pins."""
-    named, own = FIELDS[asked.what]
+    named, own = OWN_FIELDS[asked.what]
     if asked.name not in getattr(view, own):
         raise unknown(f"own {asked.what}", asked.name, getattr(view, own))
     left = [name for name in getattr(view, named) if name != asked.name]

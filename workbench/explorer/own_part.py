@@ -31,7 +31,7 @@ from .uploads import Uploads
 from .view import View
 
 #: The variable by which `workbench explore --measured` tells the page its file.
-MEASURED = "WORKBENCH_MEASURED"
+MEASURED_FILE = "WORKBENCH_MEASURED"
 
 
 class OwnPart:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..common.extras import check_libraries
 from ..explanation import own_file
-from .own_part import MEASURED
+from .own_part import MEASURED_FILE
 
 #: Where Voila finds the page's notebook, and its template, which fetches nothing from elsewhere.
 TEMPLATES = Path(__file__).parent / "templates"
@@ -20,7 +20,7 @@ def serve(*, port: int = 8866, browser: bool = True, measured: Path | None = Non
     check_libraries("ipykernel", "voila")
     check_port(port)
     if measured is not None:
-        os.environ[MEASURED] = str(Path(own_file(measured)).resolve())
+        os.environ[MEASURED_FILE] = str(Path(own_file(measured)).resolve())
     os.environ["JUPYTER_PATH"] = str(TEMPLATES)
     os.environ.pop("JUPYTER_PREFER_ENV_PATH", None)
     from .page_server import SETTINGS, ExplorerServer  # takes half a second

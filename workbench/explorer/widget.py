@@ -35,7 +35,7 @@ from .messages import (
 )
 from .own_files import with_files
 from .own_models import read_object
-from .own_part import MEASURED, OwnPart
+from .own_part import MEASURED_FILE, OwnPart
 from .page_files import page_script, page_style
 from .presets import basis_of
 from .table_files import table_file
@@ -306,7 +306,7 @@ def explore(
     explorer = Explorer(validated(View, given | with_files(fields), "view"), page=page)
     if measured is not None:
         explorer.measured(measured)
-    elif page and (path := os.environ.get(MEASURED)):
+    elif page and (path := os.environ.get(MEASURED_FILE)):
         explorer.measured(path, wait=False)
     return explorer
 

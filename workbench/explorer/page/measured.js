@@ -13,7 +13,7 @@ TABS.measured = {
     const step = make("input", { id: freshId(), type: "text", size: 14, placeholder: "8, 1, 1024", autocomplete: "off", "aria-describedby": `${stepHint} ${stepError}`, onchange: () => page.send({ kind: "step", text: step.value }) });
     const steps = make("p", { class: "wb-step" }, [
       make("label", { for: step.id }, ["A step works on "]), step,
-      make("span", { id: stepHint, class: "wb-hint" }, [" sequences, new tokens, context: for kernels that say no sizes (CUDA graphs, Nsight)"]),
+      make("span", { id: stepHint, class: "wb-said" }, [" sequences, new tokens, context: for kernels that say no sizes (CUDA graphs, Nsight)"]),
       make("span", { id: stepError, class: "wb-error", role: "alert" }),
     ]);
     const offer = page.button("", () => page.send({ kind: "update", fields: page.picture().measured.offer }));
@@ -22,14 +22,18 @@ TABS.measured = {
 
     const roofline = make("div"), operators = make("div"), left = make("div"), notes = make("ul", { class: "wb-notes" });
     const sides = make("div"), limit = make("p", { class: "wb-limit" }), changes = make("div"), settings = make("div");
-    const times = make("div", { class: "wb-times" });
-    const chart = charts.roofline(roofline, page), over = charts.overTime(times, page);
+    const times = make("div", { class: "wb-times" }), chart = charts.roofline(roofline, page);
+    const over = new Map(["running", "waiting", "token_rate"].map((name) => {
+      const el = times.appendChild(make("div"));
+      return [name, { el, chart: charts.overTime(el, page, { name: `Over time, ${name}` }) }];
+    }));
+    roofline.dataset.title = "Measured and predicted";
     const parts = {
       roofline: page.section("explained", "Measured and predicted", page.files(chart, "measured"), roofline),
       operators: page.section("operators", "Operators", [], operators),
       left: page.section("unassigned", "Not assigned", [], left),
       sides: page.section("sides", "Measured and simulated", [], limit, sides),
-      times: page.section("times", "Over time", page.files(over, "over-time"), times),
+      times: page.section("times", "Over time", [], times),
       changes: page.section("changes", "What would help, simulated", [], changes),
       settings: page.section("settings", "Settings of the simulated server", [], settings),
       notes: page.section("said", "Notes", [], notes),
@@ -61,7 +65,7 @@ TABS.measured = {
 
     function drawExplained(now, picture) {
       parts.left.hidden = !now.unassigned.length;
-      sub("roofline", `${percent(now.share)} of ${duration(now.total)} assigned to ${now.model.join(", ")} on ${now.gpu.join(", ")}`);
+      sub("roofline", `${percent(now.share)} of ${duration(now.total)} assigned to ${now.model.join(", ")} on ${now.gpu.join(", ")}; filled: measured, open: predicted`);
       if (now.roofline.groups.length) chart.draw(now.roofline, picture);
       else parts.roofline.hidden = true;
       page.table(operators, { columns: now.columns.map(explainedColumn), rows: now.rows, empty: "No operator." });
@@ -84,16 +88,25 @@ TABS.measured = {
       page.table(sides, {
         columns: [
           { key: "label", title: "" }, side("measured", "measured"), side("simulated", "simulated"),
-          { key: "ratio", title: "simulated / measured", number: true, show: (value) => (value === null ? "unknown" : `${digits(value)} ×`) },
+          { key: "ratio", title: "simulated / measured", number: true, show: (value) => (value === null ? "unknown" : `${value.toFixed(2)} ×`) },
         ],
         rows: now.rows.map((row) => ({ ...row, ratio: row.measured && row.simulated !== null ? row.simulated / row.measured : null })), empty: "",
       });
-      over.draw(now.over_time, picture);
+      for (const { name, label, ...sides_ } of now.over_time.series) {
+        const { el, chart: one } = over.get(name);
+        el.dataset.title = label;
+        one.draw({
+          x: { label: "time", unit: "s" }, y: { label, unit: "" },
+          series: ["measured", "simulated"].map((side_, i) => ({
+            name: side_, dash: i > 0, points: now.over_time.time.map((at, n) => [at, sides_[side_][n]]), color: ["#3f90da", "#e76300"][i],
+          })),
+        }, picture);
+      }
       const latency = (key, title) => ({ key, title, number: true, show: (value) => (value === null ? "unknown" : duration(value)) });
       page.table(changes, {
         columns: [
           { key: "change", title: "change" },
-          { key: "gain", title: "gain", number: true, definition: "Times as many tokens per second; of a server that keeps up, times as fast", show: (value) => `${digits(value)} ×` },
+          { key: "gain", title: "gain", number: true, definition: "Times as many tokens per second; of a server that keeps up, times as fast", show: (value) => `${value.toFixed(2)} ×` },
           { key: "finished", title: "finished", number: true, show: count },
           { key: "token_rate", title: "tokens/s", number: true }, latency("ttft_p50", "TTFT p50"), latency("ttft_p99", "TTFT p99"),
           latency("tpot_p50", "TPOT p50"), latency("e2e_p50", "E2E p50"),
@@ -122,7 +135,7 @@ const EXPLAINED = {
   "share [%]": ["share", "Of all that was measured", (value) => percent(value / 100)],
   "of the roof [%]": ["of the roof", "The roof's time over the measured: 100 % is as fast as the GPU can", (value) => percent(value / 100)],
   "predicted [ms]": ["predicted", "By the model of kernel times", (value) => si(value / 1e3, "s")],
-  "predicted / measured": ["predicted / measured", "1 is as predicted; less is slower than predicted", (value) => `${digits(value)} ×`],
+  "predicted / measured": ["predicted / measured", "1 is as predicted; less is slower than predicted", (value) => `${value.toFixed(2)} ×`],
   "TFLOP/s": ["TFLOP/s", "FLOPs of the operator over the measured time", digits],
   "GB/s": ["GB/s", "Bytes over the measured time; those that a profiler counted, where it did", digits],
   calls: ["calls", "Of the operator", count], kernels: ["kernels", "That these calls are made of", count],

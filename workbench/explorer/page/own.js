@@ -4,7 +4,7 @@
 function fileOf(page, use, label, accept, help) {
   const id = freshId();
   const input = make("input", { type: "file", accept, id, "aria-describedby": `${id}-help ${id}-error`, onchange: () => input.files[0] && begin(input.files[0]) });
-  const bar = make("progress", { "aria-label": "Progress of the file", max: 1 }), words = make("span", { class: "wb-hint", role: "status" });
+  const bar = make("progress", { "aria-label": "Progress of the file", max: 1 }), words = make("span", { class: "wb-said", role: "status" });
   const error = make("p", { class: "wb-error", id: `${id}-error`, role: "alert" });
   const root = make("div", { class: "wb-file" }, [
     make("label", { for: id }, [label]), input, make("p", { class: "wb-help", id: `${id}-help` }, [help]),

@@ -6,21 +6,30 @@ TABS.published = {
     const list = make("div", { class: "wb-charts" }), claims = make("div"), caption = make("p"), sources = make("div");
     const roofline = make("div"), chart = charts.roofline(roofline, page);
     const take = page.button("Take it to Roofline", () => page.send({ kind: "update", fields: { tab: "roofline" } }), "The same view, where everything can be changed");
-    const back = page.button("All charts", () => page.set("figure", ""));
+    let listed = !page.picture().published; // a link opens its chart
+    const back = page.button("All charts", () => {
+      listed = !listed;
+      draw(page.picture());
+    });
     const only = make("select", { "aria-label": "Which claims", onchange: () => draw(page.picture()) });
     const words = make("input", { type: "search", "aria-label": "Claims that say", placeholder: "claims that say ...", oninput: () => draw(page.picture()) });
     const charted = page.section("published-chart", "As printed", [back, take, ...page.files(chart, "published")], roofline, caption, sources);
     const judged = page.section("claims", "Claims", [only, words], claims);
-    const root = make("div", {}, [page.section("charts", "Published charts", [], list), charted, judged]);
+    const root = make("div", {}, [charted, judged]), all = page.section("charts", "Published charts", [], list);
+    root.prepend(all);
     list.addEventListener("click", (event) => {
       const figure = event.target.closest("button")?.dataset.figure;
-      if (figure) page.set("figure", figure);
+      if (!figure) return;
+      listed = false;
+      page.set("figure", figure);
     });
 
     function draw(picture) {
       const shown = picture.published;
       drawList(picture);
       charted.hidden = judged.hidden = !shown;
+      all.hidden = Boolean(shown) && !listed;
+      back.textContent = listed ? "Hide the list" : "All charts";
       if (!shown) return;
       charted.querySelector(".wb-sub").textContent = shown.name;
       chart.draw(picture.roofline, picture);
@@ -36,8 +45,7 @@ TABS.published = {
       put(list, [...bySource].flatMap(([source, rows]) => [
         ["h3", {}, source],
         ["ul", {}, rows.map((row) => ["li", {}, [["button", { type: "button", "data-figure": row.figure, "aria-pressed": String(row.figure === picture.state.figure) }, [
-          ["strong", {}, row.name], ["span", {}, row.title], ["span", { class: "wb-hint" }, row.points],
-          ["span", { class: "wb-meter", "aria-hidden": "true", style: `--share: ${row.claims ? row.reproduce / row.claims : 0}` }, ""],
+          ["strong", {}, row.name], ["span", {}, row.title], ["span", { class: "wb-meter", "aria-hidden": "true", style: `--share: ${row.claims ? row.reproduce / row.claims : 0}` }, ""],
           ["span", {}, row.claims ? `${row.reproduce} of ${row.claims} claims reproduce` : "no claim"],
         ]]]])],
       ]));
