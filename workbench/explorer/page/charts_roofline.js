@@ -166,14 +166,14 @@ function rooflineOption({ width, height }, limits, colors, draw) {
     const customValues = decadeTicks(low, high, most);
     return {
       type: "value", min: low, max: high, name, nameLocation: "middle", nameTextStyle: { color: colors.ink, fontSize: 12 },
-      axisLabel: { customValues, formatter: words, color: colors.ink, fontSize: 12, hideOverlap: true }, axisTick: { customValues, show: false },
+      axisLabel: { customValues, formatter: words, color: colors.ink, fontSize: 12, hideOverlap: true, margin: 10 }, axisTick: { customValues, show: false },
       splitLine: { customValues, lineStyle: { color: colors.line, width: 0.6 } }, axisLine: { show: true, onZero: false, lineStyle: { color: colors.faint } },
     };
   };
   const [left, top] = narrow ? [46, 26] : [64, 10];
   return {
-    animation: false, textStyle: { fontFamily: colors.font }, grid: { left, top, width: width - left - 14, height: height - top - 44, containLabel: false, outerBoundsMode: "none" },
-    xAxis: { ...axis(limits[0], limits[1], "Operational intensity (FLOP/byte)", (power) => tick(10 ** power, 1e-4), narrow ? 6 : 12), nameGap: 28 },
+    animation: false, textStyle: { fontFamily: colors.font }, grid: { left, top, width: width - left - 14, height: height - top - 46, containLabel: false, outerBoundsMode: "none" },
+    xAxis: { ...axis(limits[0], limits[1], "Operational intensity (FLOP/byte)", (power) => tick(10 ** power, 1e-4), narrow ? 6 : 12), nameGap: 30 },
     yAxis: { ...axis(limits[2], limits[3], "Performance (FLOP/s)", (power) => tick(10 ** power), 12), ...(narrow ? { nameLocation: "end", nameGap: 8, nameTextStyle: { color: colors.ink, fontSize: 12, align: "left", padding: [0, 0, 0, -38] } } : { nameGap: 40 }) },
     series: [{
       type: "custom", clip: true, silent: true, animation: false, data: [[(limits[0] + limits[1]) / 2, (limits[2] + limits[3]) / 2]],

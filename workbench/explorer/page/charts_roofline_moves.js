@@ -5,7 +5,7 @@ charts.roofline = (el, page) => {
   let zoom = null, frame = null, hover = null, dragged = null;
   const own = make("div", { class: "wb-roofline", tabindex: 0, role: "application", "aria-roledescription": "chart", "aria-label": "Roofline chart. Left and right walk through the points of a series, up and down change the series, Enter pins a point, plus and minus zoom, 0 shows all, Escape leaves." });
   const ring = make("span", { class: "wb-ring", hidden: "" }), box = make("span", { class: "wb-box", hidden: "" });
-  const tip = make("div", { class: "wb-tip", hidden: "" }), hint = make("div", { class: "wb-hint", hidden: "" }, ["Ctrl and wheel zoom, or click the chart first"]);
+  const tip = make("div", { class: "wb-tip", hidden: "" }), hint = make("div", { class: "wb-wheel", hidden: "" }, ["Ctrl and wheel zoom, or click the chart first"]);
   const live = make("div", { class: "wb-live", "aria-live": "polite" }), legendBox = make("div", { class: "wb-legend", role: "group", "aria-label": "Legend: what the chart shows" });
   const near = make("div", { class: "wb-near", hidden: "" });
   const tools = make("div", { class: "wb-zoom", role: "group", "aria-label": "Zoom" }, [
