@@ -31,31 +31,8 @@ def cells(page, part):
     return [dict(zip(heads, row, strict=True)) for row in rows]
 
 
-def test_every_gpu_is_in_the_table_and_a_click_shows_its_server(address, open_page):
-    page = open_page(link(address, tab="server", **SMALL, goal={"tpot": 0.1}))
-    assert page.inner_text(ANSWER).startswith("llama-3-8b on NVIDIA L4 24GB: yes")
-    computed(page)
-    part = ".wb-every-section"
-    every = cells(page, part)
-    assert {row["GPU"] for row in every} == set(wb.gpus())
-    page.fill(f"{part} input[type=search]", "h200-sxm TP 2")
-    (row,) = cells(page, part)
-    ds = estimate("h200-sxm", "llama-3-8b", 2, 256, 64, 2)
-    assert row["largest batch"] == f"{ds.largest_batch.item():,.0f}"
-    assert row["goal"] == "met"
-    page.focus(f"{part} tbody tr")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(f"{ANSWER} >> text=H200")
-    assert state(page)["gpu"] == ["h200-sxm"]
-    assert state(page)["tp"] == 2
-    page.fill(f"{part} input[type=search]", "t4 tp 1")
-    page.locator(f"{part} tbody tr").first.click()
-    page.wait_for_selector(f"{ANSWER} >> text=are missing")
-    shoot(page, "server-unfit")
-
-
-def test_a_point_of_the_frontier_leads_to_its_server(address, open_page):
-    page = open_page(link(address, tab="frontier", **SMALL, goal={"tpot": 0.05}))
+def test_a_point_of_the_frontier_and_a_row_of_all_gpus_lead_to_their_servers(address, open_page):
+    page = open_page(link(address, tab="frontier", **SMALL, goal={"tpot": 0.1}))
     computed(page)
     page.wait_for_selector(".wb-frontier-section canvas")
     fastest = max(cells(page, ".wb-points-section"), key=lambda row: float(row["tokens/s per user"]))
@@ -64,7 +41,26 @@ def test_a_point_of_the_frontier_leads_to_its_server(address, open_page):
     assert f"tp {fastest['tp']}, batch {fastest['batch']}" in page.text_content(".wb-frontier-section .wb-live")
     page.keyboard.press("Enter")
     page.wait_for_selector(".wb-views[data-tab=server]")
-    assert (state(page)["tp"], state(page)["setting"].get("batch_size", 1)) == (int(fastest["tp"]), int(fastest["batch"]))
+    setting = state(page)["setting"] | {"tp": state(page)["tp"]}
+    assert (setting["tp"], setting.get("batch_size", 1)) == (int(fastest["tp"]), int(fastest["batch"]))
+    assert page.inner_text(ANSWER).startswith(f"llama-3-8b on {fastest['tp']} x NVIDIA L4 24GB: yes")
+
+    computed(page)
+    part = ".wb-every-section"
+    assert {row["GPU"] for row in cells(page, part)} == set(wb.gpus())
+    page.fill(f"{part} input[type=search]", "h200-sxm TP 2")
+    (row,) = cells(page, part)
+    ds = estimate("h200-sxm", "llama-3-8b", setting.get("batch_size", 1), 256, 64, 2)
+    assert row["largest batch"] == f"{ds.largest_batch.item():,.0f}"
+    assert row["goal"] == "met"
+    page.focus(f"{part} tbody tr")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"{ANSWER} >> text=H200")
+    assert (state(page)["gpu"], state(page)["tp"]) == (["h200-sxm"], 2)
+    page.fill(f"{part} input[type=search]", "t4 tp 1")
+    page.locator(f"{part} tbody tr").first.click()
+    page.wait_for_selector(f"{ANSWER} >> text=are missing")
+    shoot(page, "server-unfit")
 
 
 def test_a_plan_is_computed_beside_the_page_and_the_newest_question_wins(address, open_page):
