@@ -56,20 +56,21 @@ function roofLabels(section, shown, place, box, limits, colors) {
   const several = section.ceilings.length > 1, right = box.x + box.width;
   const tilt = Math.atan2(box.height / (limits[3] - limits[2]), box.width / (limits[1] - limits[0]));
   const [cos, sin] = [Math.cos(tilt), Math.sin(tilt)], slopes = [];
-  for (const ceiling of shown) {
+  const flats = shown.flatMap(({ peaks, ridges }) => peaks.map((peak, i) => place([ridges[i], peak])[1]));
+  for (const ceiling of [...shown].sort((a, b) => Math.max(...b.peaks) - Math.max(...a.peaks))) {
     ceiling.peaks.forEach((peak, i) => {
       const [corner, y] = place([ceiling.ridges[i], peak]);
       if (y < box.y + 4 || y > box.y + box.height || corner > right - 40) return;
       const room = right - Math.max(corner, box.x) - 10;
-      const words = [`${ceiling.gpu}: ${si(peak, "FLOP/s")}, ridge at ${digits(ceiling.ridges[i])}`, `${ceiling.gpu}: ${si(peak, "FLOP/s")}`, ceiling.gpu].find((text) => wide(text) < room);
-      if (!words) return;
-      const w = wide(words);
-      for (const [up, left] of [[-12, right - 6 - w], [12, right - 6 - w], [-12, Math.max(corner, box.x) + 8], [12, Math.max(corner, box.x) + 8]]) {
-        if (y + up < box.y + 6 || left < box.x || !free(left, y + up, w)) continue;
-        taken.push([left, y + up, w]);
-        labels.push({ type: "text", x: left, y: y + up, style: style(words, { verticalAlign: "middle" }) });
-        break;
-      }
+      const from = Math.max(corner, box.x) + 8, off = (up) => flats.some((other) => other !== y && Math.abs(other - y - up) < 8);
+      const found = [`${ceiling.gpu}: ${si(peak, "FLOP/s")}, ridge at ${digits(ceiling.ridges[i])}`, `${ceiling.gpu}: ${si(peak, "FLOP/s")}`, ceiling.gpu].flatMap((words) => {
+        const w = wide(words), places = w < room ? [right - 6 - w, from].flatMap((left) => [[-12, left], [12, left]]) : []; // above or below, at the right or at the ridge
+        return places.filter(([up, left]) => y + up > box.y + 6 && free(left, y + up, w)).map(([up, left]) => ({ words, w, up, left }));
+      });
+      const best = found.find(({ up }) => !off(up)) ?? found[0]; // rather not on another roof
+      if (!best) return;
+      taken.push([best.left, y + best.up, best.w]);
+      labels.push({ type: "text", x: best.left, y: y + best.up, style: style(best.words, { verticalAlign: "middle" }) });
     });
     const ridge = Math.max(...ceiling.ridges), [x1, y1] = place([ridge, ridge * ceiling.bandwidth]);
     const words = `${several && box.width > 420 ? `${ceiling.gpu}: ` : ""}${si(ceiling.bandwidth, "byte")}/s`, w = wide(words);

@@ -169,12 +169,12 @@ charts.roofline = (el, page) => {
     if (!section().measured) pin(at);
   }
   /** The points of one place below the chart, each with a button that pins it. */
-  function list(found) {
-    near.hidden = found.length < 2;
+  function list(found, least = 2) {
+    near.hidden = found.length < least;
     if (near.hidden) return;
     const shown = found.slice(0, 200), { x, y } = section().groups[found[0].group], i = found[0].i;
     put(near, [
-      ["p", {}, `${count(found.length)} points near ${si(x[i], "FLOP/byte")}, ${si(y[i], "FLOP/s")}${found.length > 200 ? ", the first 200" : ""}:`],
+      ["p", {}, `${count(found.length)} ${found.length === 1 ? "point" : "points"} near ${si(x[i], "FLOP/byte")}, ${si(y[i], "FLOP/s")}${found.length > 200 ? ", the first 200" : ""}:`],
       ["ol", { tabindex: 0, "aria-label": "Points of one place" }, shown.map((each, n) => ["li", {}, [["span", {}, words(each)], ...(section().measured ? [] : [["button", { type: "button", "data-n": n, "aria-label": `Pin ${words(each)}` }, "Pin"]])]])],
     ]);
     near.onclick = (event) => {
@@ -182,6 +182,12 @@ charts.roofline = (el, page) => {
       if (n !== undefined) pin(shown[n]);
     };
   }
+  own.addEventListener("click", (event) => { // a tap has no hover: it says what is there, and offers to pin it
+    const at = event.pointerType === "touch" && frame ? nearest(...within(event)) : null;
+    if (event.pointerType !== "touch") return;
+    point(at);
+    list(at ? together(at) : [], 1);
+  });
   own.addEventListener("pointermove", (event) => {
     if (!frame) return;
     const [x, y] = within(event);
