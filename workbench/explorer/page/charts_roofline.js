@@ -115,12 +115,6 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
       roofs.push(line([corner, [corner[0], bottom]], ridge, 1, [2, 4]));
     });
   }
-  /** Open markers where points are predicted, and a line from each to where it was measured. */
-  function predictions(group, px, py, color) {
-    const at = [...group.predicted].map((y, i) => place([group.model_x[i], y]));
-    marks.push({ type: "wb-segments", shape: { segments: at.map(([x, y], i) => [x, y, px[i], py[i]]) }, style: { fill: null, stroke: color, lineWidth: 0.8, opacity: 0.6 } });
-    marks.push({ type: "wb-marks", shape: { kind: group.marker, px: at.map(([x]) => x), py: at.map(([, y]) => y), r }, style: { fill: colors.ground, stroke: color, lineWidth: 1.2, fillOpacity: 0.6 } });
-  }
   const r = section.groups.length > 16 ? 3.3 : 3.9, crossed = [], rings = { px: [], py: [] }, links = [];
   for (const group of [...section.groups].sort((a, b) => a.hollow - b.hollow)) { // open markers over filled ones: both are seen
     if (!visible(group)) continue;
@@ -131,7 +125,6 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
       if (group.unfit?.[i]) crossed.push([px[i] - 5, py[i] + 5, px[i] + 5, py[i] - 5]);
     }
     const color = readable(group.color, colors.ground);
-    if (group.predicted) predictions(group, px, py, color);
     marks.push({ type: "wb-marks", shape: { kind: group.marker, px, py, r }, style: { fill: group.hollow ? null : color, stroke: color, lineWidth: 1.4, fillOpacity: 0.8 } });
     if (section.focus === undefined) continue;
     if (section.measured) { // a line to where each point is predicted, and an open marker there
