@@ -86,7 +86,7 @@ def test_a_server_s_numbers_are_those_of_estimate(case):
 
 def test_memory_adds_up_and_what_is_missing_is_said():
     row = row_of(gpu=["h100-sxm"], model=["llama-3-70b"], setting={"batch_size": 8, "seq_len": 2048, "output": 512})
-    assert sum(row[part] for part in servers.PARTS) == pytest.approx(row["memory"])
+    assert sum(row[part] for part in servers.MEMORY_PARTS) == pytest.approx(row["memory"])
     # 70.55e9 weights of 2 bytes; 8 sequences of 2560 tokens, 80 layers, 8 heads of 128, K and V, 2 bytes
     assert row["weights"] == pytest.approx(141.1e9, rel=1e-3)
     assert row["cache"] == 8 * 2560 * 80 * 8 * 128 * 2 * 2
@@ -224,7 +224,7 @@ def test_the_frontier_s_points_are_those_of_estimate_and_its_front_that_of_paret
     rows = section["rows"]
     blocks = [
         ds.assign(per_gpu=ds.tokens_per_second / ds.tp)
-        for ds in wb.estimates(["h100-sxm", "t4"], "llama-3-8b", frontier.BATCH_SIZES, 512, 64, [1, 2, 4, 8])
+        for ds in wb.estimates(["h100-sxm", "t4"], "llama-3-8b", frontier.FRONTIER_BATCHES, 512, 64, [1, 2, 4, 8])
     ]
     for row in rows:
         ds = estimate(row["gpu"], "llama-3-8b", row["batch_size"], 512, 64, row["tp"])

@@ -14,8 +14,12 @@ from ..catalog.model_entries import Model
 from ..kernels import machine_size
 from .view import View, chosen_entries, own_card, server_arguments
 
-#: GPUs of a machine that share every layer at most; pods of thousands of TPUs have more than any model takes [1].
-MOST_TP = 64
+#: What one server is said to be, by name; None is what does not exist.
+ServerRow = dict[str, Any]
+
+#: GPUs that share every layer at most: of a machine, as pods of thousands of TPUs have more than any model takes, and
+#: where many servers are compared [1].
+MACHINE_TP, MOST_TP = 64, 8
 
 T = TypeVar("T")
 
@@ -121,7 +125,7 @@ class Question:
         return [*self.view.cards, *catalog_gpus()]
 
 
-def tp_sizes(card: GPU, *, most: int = MOST_TP, also: int = 1) -> list[int]:
+def tp_sizes(card: GPU, *, most: int = MACHINE_TP, also: int = 1) -> list[int]:
     """Powers of two up to the GPUs of a machine, and one more number [1]."""
     room = min(machine_size(card), most)
     return sorted({2**i for i in range(room.bit_length()) if 2**i <= room} | {also})

@@ -11,19 +11,15 @@ from ..servers.replica import Replica
 from ..servers.server import caps
 from ..serving.pareto import pareto_front
 from ..serving.verdicts import UNFIT
-from .answers import Kept, Question, finite, tp_sizes
+from .answers import MOST_TP, Kept, Question, ServerRow, finite, tp_sizes
 from .background import Section
 from .servers import SPEEDS, setting_words
 from .view import View
 
-Row = dict[str, Any]
-
 #: Batch sizes that are tried, those up to the engine's own limit [1].
-BATCH_SIZES = tuple(2**i for i in range(11))
-#: GPUs that share every layer, at most [1].
-MOST_TP = 8
+FRONTIER_BATCHES = tuple(2**i for i in range(11))
 
-_lines = Kept[list[Row]](1024)
+_lines = Kept[list[ServerRow]](1024)
 
 
 def frontier_section(view: View) -> Section:
@@ -53,7 +49,7 @@ def frontier_steps(view: View) -> Iterator[Section]:
         for gpu in view.gpu for model in view.model for tp in tp_sizes(asked.card(gpu), most=MOST_TP, also=view.tp)
     ]  # fmt: skip
     known = all(_lines.has(_key(asked, *place)) for place in places)
-    rows = list[Row]()
+    rows = list[ServerRow]()
     section: Section = {
         "at": setting_words(view, batch=False), "goal": view.goal.model_dump(), "price": view.server.price,
     }  # fmt: skip
@@ -64,7 +60,7 @@ def frontier_steps(view: View) -> Iterator[Section]:
     yield {"frontier": section | _drawn(view, rows, None)}
 
 
-def line(asked: Question, gpu: str, model: str, tp: int) -> list[Row]:
+def line(asked: Question, gpu: str, model: str, tp: int) -> list[ServerRow]:
     """A row for each batch size of one GPU, model and tp, by `search.estimates`; or one that says why there is none."""
     return _lines.get(_key(asked, gpu, model, tp), partial(_line, asked, gpu, model, tp))
 
@@ -77,10 +73,10 @@ def batch_sizes(asked: Question, gpu: str, model: str, tp: int) -> tuple[int, li
     """GPUs of a replica, and the batch sizes of a line: those up to what the engine takes [1]."""
     replica = Replica(asked.card(gpu), asked.models[model], tp=tp, **asked.of(Replica))
     most = replica.dp_ranks * caps(replica, asked.options["max_num_seqs"], None)["max_num_seqs"]
-    return replica.gpus, [size for size in BATCH_SIZES if size <= most]
+    return replica.gpus, [size for size in FRONTIER_BATCHES if size <= most]
 
 
-def _line(asked: Question, gpu: str, model: str, tp: int) -> list[Row]:
+def _line(asked: Question, gpu: str, model: str, tp: int) -> list[ServerRow]:
     card, entry, (_, prompt, output) = asked.card(gpu), asked.models[model], asked.sizes
     at = {"gpu": gpu, "model": model, "tp": tp}
     try:
@@ -91,7 +87,7 @@ def _line(asked: Question, gpu: str, model: str, tp: int) -> list[Row]:
         return [at | {"why": getattr(error, "reason", str(error))}]
     one = ds.isel(gpu=0, model=0, prompt=0, output=0, tp=0)
     found = {name: one[variable].values.tolist() for name, variable in SPEEDS.items() if variable in one}
-    rows: list[Row] = [
+    rows: list[ServerRow] = [
         at | {"batch_size": size, **{name: finite(values[i]) for name, values in found.items()}}
         for i, size in enumerate(batches) if one.fits.values[i]
     ]  # fmt: skip
@@ -106,7 +102,7 @@ def _why_none(one: Any) -> str:
     return UNFIT[one.unfit.values[0]] or "an output of one token has no token after the first"
 
 
-def _drawn(view: View, rows: list[Row], computing: dict[str, int] | None) -> Section:
+def _drawn(view: View, rows: list[ServerRow], computing: dict[str, int] | None) -> Section:
     """The rows with what nothing beats, and with what meets the goal."""
     goal, points = view.goal, [row for row in rows if "why" not in row]
     best = pareto_front([np.array([-row[axis] for row in points]) for axis in ("x", "y")]).tolist() if points else []

@@ -7,25 +7,22 @@ from typing import Any
 
 from ..serving import plan
 from ..serving.verdicts import BEST, FITTING, KEPT, NOT_SIMULATED
-from .answers import Kept, Question, finite, times, tp_sizes
+from .answers import MOST_TP, Kept, Question, ServerRow, finite, times, tp_sizes
 from .background import Section
 from .servers import setting_words
 from .view import View
 
-Row = dict[str, Any]
-Place = tuple[str, str, int]  # of a model, a GPU and a tp
+PlanPlace = tuple[str, str, int]  # of a model, a GPU and a tp
 
-#: GPUs that share every layer in a plan, at most [1].
-MOST_TP = 8
 #: Of many GPUs, those are simulated that could cost up to so many times the cheapest [1].
 WORTH = 1.5
 #: Columns of `serving.plan` that a row has.
-COLUMNS = (
+PLAN_ROW = (
     "gpu", "tp", "batch_size", "replicas", "gpus", "cost", "simulated_ttft_s", "simulated_tpot_s", "ttft_s", "tpot_s",
     "requests_per_second", "utilization", "memory_gb", "expected_error", "verdict", "why",
 )  # fmt: skip
 
-_plans = Kept[Row](4096)
+_plans = Kept[ServerRow](4096)
 
 
 def plan_section(view: View) -> Section:
@@ -62,7 +59,10 @@ def plan_steps(view: View) -> Iterator[Section]:
         (model, gpu, tp)
         for model in view.model for gpu in gpus for tp in tp_sizes(asked.card(gpu), most=MOST_TP, also=view.tp)
     ]  # fmt: skip
-    rows, known = dict[Place, Row](), all(_plans.has(_key(asked, *place, simulated=False)) for place in places)
+    rows, known = (
+        dict[PlanPlace, ServerRow](),
+        all(_plans.has(_key(asked, *place, simulated=False)) for place in places),
+    )
     for place in places:
         if not known:
             yield {"plan": section | {"computing": {"done": len(rows), "of": 2 * len(places)}}}
@@ -74,7 +74,7 @@ def plan_steps(view: View) -> Iterator[Section]:
     yield {"plan": section | _answer(view, rows, None)}
 
 
-def _simulate(asked: Question, rows: dict[Place, Row]) -> Iterator[tuple[int, int]]:
+def _simulate(asked: Question, rows: dict[PlanPlace, ServerRow]) -> Iterator[tuple[int, int]]:
     """Put simulated rows in place of those that may be worth it; before each, how many are done, and of how many [1].
 
     Of rows that are all known already, nothing.
@@ -109,7 +109,7 @@ def considered(asked: Question) -> list[str]:
     return [gpu for gpu in asked.every_gpu() if asked.view.goal.considered == "all" or asked.priced(gpu)]
 
 
-def planned_row(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool) -> Row:
+def planned_row(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool) -> ServerRow:
     """The row of `serving.plan` for one model, GPU and tp: its first if simulated, else the cheapest by estimate."""
     key = _key(asked, model, gpu, tp, simulated=simulated)
     return _plans.get(key, partial(_planned, asked, model, gpu, tp, simulated=simulated))
@@ -131,14 +131,14 @@ def plan_arguments(asked: Question, model: str, gpu: str, tp: int) -> dict[str, 
     }  # fmt: skip
 
 
-def _planned(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool) -> Row:
+def _planned(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool) -> ServerRow:
     own = {"model": model, "gpu": gpu, "name": asked.card(gpu).name, "tp": tp, "simulated": simulated}
     try:
         table = plan(**plan_arguments(asked, model, gpu, tp), confirm=int(simulated))
     except ValueError as error:
-        return dict.fromkeys(COLUMNS) | own | {"verdict": "cannot run", "why": str(error), "cost_hour": None}
+        return dict.fromkeys(PLAN_ROW) | own | {"verdict": "cannot run", "why": str(error), "cost_hour": None}
     first = table.iloc[0 if simulated or table.cost.isna().all() else int(table.cost.argmin())]
-    row = {name: first[name] if name in table else None for name in COLUMNS}
+    row = {name: first[name] if name in table else None for name in PLAN_ROW}
     row |= {name: finite(value) for name, value in row.items() if isinstance(value, float)}
     row |= own | {"batch_size": int(first.batch_size), "cost_hour": None}
     if simulated and row["verdict"] != BEST:  # the replicas at which it was given up
@@ -158,10 +158,10 @@ def _asked_words(view: View) -> str:
     return "; ".join([*parts, *([f"{' and '.join(limits)} for {goal.percentile:g} % of them"] if limits else [])])
 
 
-def _answer(view: View, rows: dict[Place, Row], computing: dict[str, int] | None) -> Section:
+def _answer(view: View, rows: dict[PlanPlace, ServerRow], computing: dict[str, int] | None) -> Section:
     """Rows in order, of each model the cheapest called the best, and the answers in a sentence each."""
     kept = KEPT if (view.goal.ttft, view.goal.tpot) != (None, None) else FITTING
-    done, sentences = list[Row](), list[str]()
+    done, sentences = list[ServerRow](), list[str]()
     for model in view.model:
         own = [row for row in rows.values() if row["model"] == model]
         held = sorted((row for row in own if row["simulated"] and row["verdict"] == BEST), key=lambda row: row["cost"])
@@ -174,7 +174,9 @@ def _answer(view: View, rows: dict[Place, Row], computing: dict[str, int] | None
     return {"rows": done, "sentences": sentences, "computing": computing}
 
 
-def _sentence(view: View, model: str, held: list[Row], own: list[Row], computing: dict[str, int] | None) -> str:
+def _sentence(
+    view: View, model: str, held: list[ServerRow], own: list[ServerRow], computing: dict[str, int] | None
+) -> str:
     """What is cheapest, and what comes next."""
     of = f"{model}: " if len(view.model) > 1 else ""
     if not held and computing:
@@ -190,7 +192,7 @@ def _sentence(view: View, model: str, held: list[Row], own: list[Row], computing
     return line[0].upper() + line[1:] + (f" Or {_fleet(other, view.server.price)}." if other else "")
 
 
-def _fleet(row: Row, price: Any) -> str:
+def _fleet(row: ServerRow, price: Any) -> str:
     """Replicas, GPUs and cost of a row in words."""
     gpus = f"{row['tp']} x {row['name']}"
     if row["replicas"] is None:

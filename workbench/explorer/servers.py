@@ -14,18 +14,16 @@ from ..serving import estimate
 from ..serving.batch import Batch
 from ..serving.room import ALL_FITS, CONTEXT_LENGTH, memory_fit
 from ..serving.text_tables import assumed_lines
-from .answers import Kept, Question, finite, gigabytes, times, tp_sizes
+from .answers import Kept, Question, ServerRow, finite, gigabytes, times, tp_sizes
 from .background import Section
 from .view import View
 
-Row = dict[str, Any]
-
 #: Parts of a GPU's memory in the order of its bar, and how each is called.
-PARTS = {
+MEMORY_PARTS = {
     "weights": "weights", "cache": "KV cache", "activations": "activations", "workspace": "rest (CUDA, libraries)",
 }  # fmt: skip
 #: Answers in a sentence each, at most [1].
-SAID = 4
+SENTENCES = 4
 #: Numbers of a server's speed: as of `serving.estimate`.
 SPEEDS = {
     "ttft": "ttft", "tpot": "tpot", "latency": "end_to_end_latency", "per_user": "tokens_per_second_per_user",
@@ -36,12 +34,12 @@ TABLE = (
     "gpu", "tp", "gpus", "fits", "short", "words", "reason", "waiting", "memory", "usable", "missing", "largest_batch",
     "longest_context", "ttft", "tpot", "per_user", "per_gpu", "per_replica", "cost", "meets", "late",
 )  # fmt: skip
-AT_ONCE = 8
+ROWS_A_STEP = 8
 #: Longest sequence that is looked for where a model's context is not known, and how many lengths are tried at once
 #: between two that are known to fit and not to [token], [1].
-LONGEST, TRIED = 2**24, 257
+SEARCHED_CONTEXT, TRIED = 2**24, 257
 
-_memory, _speed = Kept[Row](4096), Kept[Row](4096)
+_memory, _speed = Kept[ServerRow](4096), Kept[ServerRow](4096)
 
 
 def server_section(view: View) -> Section:
@@ -68,9 +66,9 @@ def server_steps(view: View) -> Iterator[Section]:
     asked = Question(view)
     rows = [server_row(asked, gpu, model, view.tp) for gpu in view.gpu for model in view.model]
     section: Section = {
-        "at": setting_words(view), "sentences": [_sentence(asked, row) for row in rows[:SAID]], "rows": rows,
+        "at": setting_words(view), "sentences": [_sentence(asked, row) for row in rows[:SENTENCES]], "rows": rows,
         "notes": _notes(rows), "model": view.model[0], "goal": view.goal.model_dump(), "price": view.server.price,
-        "parts": PARTS,
+        "parts": MEMORY_PARTS,
     }  # fmt: skip
     keys = [
         (gpu, view.model[0], tp) for gpu in asked.every_gpu() for tp in tp_sizes(asked.card(gpu), also=view.tp)
@@ -78,19 +76,19 @@ def server_steps(view: View) -> Iterator[Section]:
     known = all(_known(asked, *key) for key in keys)
     if not known:
         yield {"server": section | {"table": None, "computing": {"done": 0, "of": len(keys)}}}
-    table = list[Row]()
+    table = list[ServerRow]()
     for key in keys if not known else ():
         table.append(_row(asked, *key, _memory_of(asked, *key), None))
-        if len(table) % AT_ONCE == 0:
+        if len(table) % ROWS_A_STEP == 0:
             yield {"server": section | {"table": None, "computing": {"done": 0, "of": len(keys)}}}
-    for done in range(0, len(keys) if not known else 0, AT_ONCE):
+    for done in range(0, len(keys) if not known else 0, ROWS_A_STEP):
         yield {"server": section | {"table": columns(table), "computing": {"done": done, "of": len(keys)}}}
-        table[done : done + AT_ONCE] = [server_row(asked, *key) for key in keys[done : done + AT_ONCE]]
+        table[done : done + ROWS_A_STEP] = [server_row(asked, *key) for key in keys[done : done + ROWS_A_STEP]]
     table = table or [server_row(asked, *key) for key in keys]
     yield {"server": section | {"table": columns(table), "computing": None}}
 
 
-def columns(rows: list[Row]) -> dict[str, Any]:
+def columns(rows: list[ServerRow]) -> dict[str, Any]:
     """The rows of the table of all GPUs as the page gets them: names of its columns once, and a list for each row."""
     return {"columns": TABLE, "rows": [[row.get(name) for name in TABLE] for row in rows]}
 
@@ -107,7 +105,7 @@ def setting_words(view: View, *, batch: bool = True) -> str:
     return ", ".join(parts)
 
 
-def server_row(asked: Question, gpu: str, model: str, tp: int) -> Row:
+def server_row(asked: Question, gpu: str, model: str, tp: int) -> ServerRow:
     """The row of one GPU, model and tp, by `serving.estimate`."""
     memory = _memory_of(asked, gpu, model, tp)
     return _row(asked, gpu, model, tp, memory, _speed_of(asked, gpu, model, tp) if memory["fits"] else {})
@@ -116,12 +114,12 @@ def server_row(asked: Question, gpu: str, model: str, tp: int) -> Row:
 # Memory -----------------------------------------------------------------------------------------------------------
 
 
-def _memory_of(asked: Question, gpu: str, model: str, tp: int) -> Row:
+def _memory_of(asked: Question, gpu: str, model: str, tp: int) -> ServerRow:
     make = partial(_room, asked, asked.card(gpu), asked.models[model], tp)
     return _memory.get(asked.key(gpu, model, tp, *asked.sizes), make)
 
 
-def _room(asked: Question, card: GPU, model: Model, tp: int) -> Row:
+def _room(asked: Question, card: GPU, model: Model, tp: int) -> ServerRow:
     """What one GPU's memory holds [byte], and whether that fits, in words; what cannot run has the reason alone."""
     try:
         replica = Replica(card, model, tp=tp, **asked.of(Replica))
@@ -142,7 +140,7 @@ def _room(asked: Question, card: GPU, model: Model, tp: int) -> Row:
     return known | {"words": _words(asked, known, model, unfit), "reason": ""}
 
 
-def _fit(asked: Question, replica: Replica, prompts: np.ndarray) -> Row:
+def _fit(asked: Question, replica: Replica, prompts: np.ndarray) -> ServerRow:
     """Room by prompt, as `estimate` finds it."""
     given = {name: asked.options[name] for name in ("cached_prefix", "draft", "max_num_batched_tokens", "max_num_seqs")}
     output = asked.sizes[2]
@@ -155,7 +153,7 @@ def _fit(asked: Question, replica: Replica, prompts: np.ndarray) -> Row:
 def _longest(asked: Question, replica: Replica) -> int | None:
     """Prompt and output together at most of each of the setting's requests [token]; None where none fits."""
     shortest = asked.options["cached_prefix"] + 1
-    low, high = shortest, max((replica.model.max_context or LONGEST) - asked.sizes[2], shortest)
+    low, high = shortest, max((replica.model.max_context or SEARCHED_CONTEXT) - asked.sizes[2], shortest)
     while True:
         tried = np.unique(np.linspace(low, high, TRIED).round())
         fits = np.ravel(_fit(asked, replica, tried[None, :, None])["unfit"]) == ALL_FITS
@@ -167,13 +165,13 @@ def _longest(asked: Question, replica: Replica) -> int | None:
         low, high = int(tried[last]), int(tried[last + 1])
 
 
-def _words(asked: Question, known: Row, model: Model, unfit: int) -> str:
+def _words(asked: Question, known: ServerRow, model: Model, unfit: int) -> str:
     if unfit == ALL_FITS:
         return "yes"
     if unfit == CONTEXT_LENGTH:
         tokens = asked.sizes[1] + asked.sizes[2]
         return f"no: {tokens:,} tokens, {tokens - (model.max_context or 0):,} over the context of {model.max_context:,}"
-    needed = ", ".join(f"{name} {known[part] / 1e9:,.1f}" for part, name in PARTS.items() if known[part] >= 5e7)
+    needed = ", ".join(f"{name} {known[part] / 1e9:,.1f}" for part, name in MEMORY_PARTS.items() if known[part] >= 5e7)
     return (
         f"no: {gigabytes(known['memory'])} needed ({needed}), {gigabytes(known['usable'])} of"
         f" {known['capacity'] / 1e9:,.1f} available, {gigabytes(known['missing'])} missing"
@@ -183,13 +181,13 @@ def _words(asked: Question, known: Row, model: Model, unfit: int) -> str:
 # Speed ------------------------------------------------------------------------------------------------------------
 
 
-def _speed_of(asked: Question, gpu: str, model: str, tp: int) -> Row:
+def _speed_of(asked: Question, gpu: str, model: str, tp: int) -> ServerRow:
     price = asked.price(gpu)
     make = partial(_estimated, asked, asked.card(gpu), asked.models[model], tp, price)
     return _speed.get(asked.key(gpu, model, tp, *asked.sizes, price), make)
 
 
-def _estimated(asked: Question, card: GPU, model: Model, tp: int, price: float | None) -> Row:
+def _estimated(asked: Question, card: GPU, model: Model, tp: int, price: float | None) -> ServerRow:
     try:
         ds = estimate(card, model, *asked.sizes, tp, price=price, **asked.options)
     except ValueError as error:
@@ -209,7 +207,7 @@ def _known(asked: Question, gpu: str, model: str, tp: int) -> bool:
     return not fits or _speed.has(asked.key(gpu, model, tp, *asked.sizes, asked.price(gpu)))
 
 
-def _row(asked: Question, gpu: str, model: str, tp: int, memory: Row, speed: Row | None) -> Row:
+def _row(asked: Question, gpu: str, model: str, tp: int, memory: ServerRow, speed: ServerRow | None) -> ServerRow:
     """Both together, with the rate of one GPU, and whether the goal is met; without a speed yet, `waiting`."""
     row = {"gpu": gpu, "name": asked.card(gpu).name, "model": model, "tp": tp, **dict.fromkeys(SPEEDS), **memory}
     row |= {"waiting": speed is None and memory["fits"], **(speed or {})}
@@ -229,7 +227,7 @@ def _row(asked: Question, gpu: str, model: str, tp: int, memory: Row, speed: Row
 # In words ---------------------------------------------------------------------------------------------------------
 
 
-def _sentence(asked: Question, row: Row) -> str:
+def _sentence(asked: Question, row: ServerRow) -> str:
     """The answer for one GPU and model, in a sentence or two."""
     several = f"{row['gpus']} x " if row.get("gpus", 1) > 1 else ""
     where = f"{row['model']} on {several}{row['name']}"
@@ -253,7 +251,7 @@ def _sentence(asked: Question, row: Row) -> str:
     )
 
 
-def _notes(rows: list[Row]) -> list[str]:
+def _notes(rows: list[ServerRow]) -> list[str]:
     """What the rows assume, in a line each."""
     kept = dict.fromkeys(line for row in rows if row.get("assumed") for line in assumed_lines(row["assumed"]))
     formats = dict.fromkeys(row["formats"] for row in rows if row.get("formats"))

@@ -15,8 +15,8 @@ from ..search import estimates, pareto
 from ..servers.drafts import Draft
 from ..servers.replica import Replica
 from ..serving import estimate
-from .answers import Question, tp_sizes
-from .frontier import MOST_TP, batch_sizes
+from .answers import MOST_TP, Question, tp_sizes
+from .frontier import batch_sizes
 from .own_cards import card_code
 from .own_models import is_entry, model_code
 from .planning import considered, plan_steps

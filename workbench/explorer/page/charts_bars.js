@@ -39,7 +39,7 @@ charts.stacked = (el, page) => {
     after: (now, colors) => legend(rowsOf(it.drawn().section), colors),
     option({ width }, colors) {
       const { section } = it.drawn(), { rows, unit } = section, all = rowsOf(section).filter(({ id }) => !hidden.has(id));
-      const most = Math.max(...rows.map((row) => (row.share ? 1 : Math.max(row.limit ?? 0, row.parts.reduce((sum, { value }) => sum + value, 0)))), 1e-30);
+      const most = Math.max(...rows.map((row) => (row.share ? 1 : Math.max(1.005 * (row.limit ?? 0), row.parts.reduce((sum, { value }) => sum + value, 0)))), 1e-30);
       const inner = width - 4, font = `11px ${colors.font}`, wide = (words) => echarts.format.getTextRect(words, font).width;
       const inside = (row, one) => {
         const room = (inner * long(row, one.value)) / most - 6, value = row.share ? percent(one.value / row.total) : si(one.value, unit);
@@ -53,9 +53,10 @@ charts.stacked = (el, page) => {
           data: rows.map((row) => {
             const one = part(row, name);
             if (!one) return { value: 0 };
+            const text = inside(row, one);
             return {
               value: long(row, one.value), ...(row.unfit ? { itemStyle: { decal: { ...DECAL } } } : {}),
-              label: { show: true, formatter: inside(row, one), color: inkOn(shown), fontSize: 11, ...(row.unfit ? { backgroundColor: shown, padding: [1, 3] } : {}) },
+              label: { show: Boolean(text), formatter: text, color: inkOn(shown), fontSize: 11, ...(row.unfit ? { backgroundColor: shown, padding: [1, 3] } : {}) },
             };
           }),
         };
@@ -65,7 +66,7 @@ charts.stacked = (el, page) => {
         renderItem: (params, api) => {
           const { limit } = rows[params.dataIndex], [x, y] = api.coord([limit ?? 0, params.dataIndex]);
           if (!limit) return null;
-          return { type: "wb-segments", shape: { segments: [[x, y - THICK / 2 - 4, x, y + THICK / 2 + 4]] }, style: { fill: null, stroke: colors.ink, lineWidth: 2.5 } };
+          return { type: "wb-segments", shape: { segments: [[x, y - THICK / 2, x, y + THICK / 2 + 6]] }, style: { fill: null, stroke: colors.ink, lineWidth: 2.5 } };
         },
       });
       const head = (row) => `${row.label}   ${row.words ?? si(row.total, unit)}`;

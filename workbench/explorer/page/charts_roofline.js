@@ -56,20 +56,21 @@ function roofLabels(section, shown, place, box, limits, colors) {
   const several = section.ceilings.length > 1, right = box.x + box.width;
   const tilt = Math.atan2(box.height / (limits[3] - limits[2]), box.width / (limits[1] - limits[0]));
   const [cos, sin] = [Math.cos(tilt), Math.sin(tilt)], slopes = [];
-  for (const ceiling of shown) {
+  const flats = shown.flatMap(({ peaks, ridges }) => peaks.map((peak, i) => place([ridges[i], peak])[1]));
+  for (const ceiling of [...shown].sort((a, b) => Math.max(...b.peaks) - Math.max(...a.peaks))) {
     ceiling.peaks.forEach((peak, i) => {
       const [corner, y] = place([ceiling.ridges[i], peak]);
       if (y < box.y + 4 || y > box.y + box.height || corner > right - 40) return;
       const room = right - Math.max(corner, box.x) - 10;
-      const words = [`${ceiling.gpu}: ${si(peak, "FLOP/s")}, ridge at ${digits(ceiling.ridges[i])}`, `${ceiling.gpu}: ${si(peak, "FLOP/s")}`, ceiling.gpu].find((text) => wide(text) < room);
-      if (!words) return;
-      const w = wide(words);
-      for (const [up, left] of [[-12, right - 6 - w], [12, right - 6 - w], [-12, Math.max(corner, box.x) + 8], [12, Math.max(corner, box.x) + 8]]) {
-        if (y + up < box.y + 6 || left < box.x || !free(left, y + up, w)) continue;
-        taken.push([left, y + up, w]);
-        labels.push({ type: "text", x: left, y: y + up, style: style(words, { verticalAlign: "middle" }) });
-        break;
-      }
+      const from = Math.max(corner, box.x) + 8, off = (up) => flats.some((other) => other !== y && Math.abs(other - y - up) < 8);
+      const found = [`${ceiling.gpu}: ${si(peak, "FLOP/s")}, ridge at ${digits(ceiling.ridges[i])}`, `${ceiling.gpu}: ${si(peak, "FLOP/s")}`, ceiling.gpu].flatMap((words) => {
+        const w = wide(words), places = w < room ? [right - 6 - w, from].flatMap((left) => [[-12, left], [12, left]]) : []; // above or below, at the right or at the ridge
+        return places.filter(([up, left]) => y + up > box.y + 6 && free(left, y + up, w)).map(([up, left]) => ({ words, w, up, left }));
+      });
+      const best = found.find(({ up }) => !off(up)) ?? found[0]; // rather not on another roof
+      if (!best) return;
+      taken.push([best.left, y + best.up, best.w]);
+      labels.push({ type: "text", x: best.left, y: y + best.up, style: style(best.words, { verticalAlign: "middle" }) });
     });
     const ridge = Math.max(...ceiling.ridges), [x1, y1] = place([ridge, ridge * ceiling.bandwidth]);
     const words = `${several && box.width > 420 ? `${ceiling.gpu}: ` : ""}${si(ceiling.bandwidth, "byte")}/s`, w = wide(words);
@@ -114,12 +115,6 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
       roofs.push(line([corner, [corner[0], bottom]], ridge, 1, [2, 4]));
     });
   }
-  /** Open markers where points are predicted, and a line from each to where it was measured. */
-  function predictions(group, px, py, color) {
-    const at = [...group.predicted].map((y, i) => place([group.model_x[i], y]));
-    marks.push({ type: "wb-segments", shape: { segments: at.map(([x, y], i) => [x, y, px[i], py[i]]) }, style: { fill: null, stroke: color, lineWidth: 0.8, opacity: 0.6 } });
-    marks.push({ type: "wb-marks", shape: { kind: group.marker, px: at.map(([x]) => x), py: at.map(([, y]) => y), r }, style: { fill: colors.ground, stroke: color, lineWidth: 1.2, fillOpacity: 0.6 } });
-  }
   const r = section.groups.length > 16 ? 3.3 : 3.9, crossed = [], rings = { px: [], py: [] }, links = [];
   for (const group of [...section.groups].sort((a, b) => a.hollow - b.hollow)) { // open markers over filled ones: both are seen
     if (!visible(group)) continue;
@@ -130,7 +125,6 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
       if (group.unfit?.[i]) crossed.push([px[i] - 5, py[i] + 5, px[i] + 5, py[i] - 5]);
     }
     const color = readable(group.color, colors.ground);
-    if (group.predicted) predictions(group, px, py, color);
     marks.push({ type: "wb-marks", shape: { kind: group.marker, px, py, r }, style: { fill: group.hollow ? null : color, stroke: color, lineWidth: 1.4, fillOpacity: 0.8 } });
     if (section.focus === undefined) continue;
     if (section.measured) { // a line to where each point is predicted, and an open marker there
@@ -166,14 +160,14 @@ function rooflineOption({ width, height }, limits, colors, draw) {
     const customValues = decadeTicks(low, high, most);
     return {
       type: "value", min: low, max: high, name, nameLocation: "middle", nameTextStyle: { color: colors.ink, fontSize: 12 },
-      axisLabel: { customValues, formatter: words, color: colors.ink, fontSize: 12, hideOverlap: true }, axisTick: { customValues, show: false },
+      axisLabel: { customValues, formatter: words, color: colors.ink, fontSize: 12, hideOverlap: true, margin: 10 }, axisTick: { customValues, show: false },
       splitLine: { customValues, lineStyle: { color: colors.line, width: 0.6 } }, axisLine: { show: true, onZero: false, lineStyle: { color: colors.faint } },
     };
   };
   const [left, top] = narrow ? [46, 26] : [64, 10];
   return {
-    animation: false, textStyle: { fontFamily: colors.font }, grid: { left, top, width: width - left - 14, height: height - top - 44, containLabel: false, outerBoundsMode: "none" },
-    xAxis: { ...axis(limits[0], limits[1], "Operational intensity (FLOP/byte)", (power) => tick(10 ** power, 1e-4), narrow ? 6 : 12), nameGap: 28 },
+    animation: false, textStyle: { fontFamily: colors.font }, grid: { left, top, width: width - left - 14, height: height - top - 46, containLabel: false, outerBoundsMode: "none" },
+    xAxis: { ...axis(limits[0], limits[1], "Operational intensity (FLOP/byte)", (power) => tick(10 ** power, 1e-4), narrow ? 6 : 12), nameGap: 30 },
     yAxis: { ...axis(limits[2], limits[3], "Performance (FLOP/s)", (power) => tick(10 ** power), 12), ...(narrow ? { nameLocation: "end", nameGap: 8, nameTextStyle: { color: colors.ink, fontSize: 12, align: "left", padding: [0, 0, 0, -38] } } : { nameGap: 40 }) },
     series: [{
       type: "custom", clip: true, silent: true, animation: false, data: [[(limits[0] + limits[1]) / 2, (limits[2] + limits[3]) / 2]],

@@ -5,7 +5,7 @@ charts.roofline = (el, page) => {
   let zoom = null, frame = null, hover = null, dragged = null;
   const own = make("div", { class: "wb-roofline", tabindex: 0, role: "application", "aria-roledescription": "chart", "aria-label": "Roofline chart. Left and right walk through the points of a series, up and down change the series, Enter pins a point, plus and minus zoom, 0 shows all, Escape leaves." });
   const ring = make("span", { class: "wb-ring", hidden: "" }), box = make("span", { class: "wb-box", hidden: "" });
-  const tip = make("div", { class: "wb-tip", hidden: "" }), hint = make("div", { class: "wb-hint", hidden: "" }, ["Ctrl and wheel zoom, or click the chart first"]);
+  const tip = make("div", { class: "wb-tip", hidden: "" }), hint = make("div", { class: "wb-wheel", hidden: "" }, ["Ctrl and wheel zoom, or click the chart first"]);
   const live = make("div", { class: "wb-live", "aria-live": "polite" }), legendBox = make("div", { class: "wb-legend", role: "group", "aria-label": "Legend: what the chart shows" });
   const near = make("div", { class: "wb-near", hidden: "" });
   const tools = make("div", { class: "wb-zoom", role: "group", "aria-label": "Zoom" }, [
@@ -169,12 +169,12 @@ charts.roofline = (el, page) => {
     if (!section().measured) pin(at);
   }
   /** The points of one place below the chart, each with a button that pins it. */
-  function list(found) {
-    near.hidden = found.length < 2;
+  function list(found, least = 2) {
+    near.hidden = found.length < least;
     if (near.hidden) return;
     const shown = found.slice(0, 200), { x, y } = section().groups[found[0].group], i = found[0].i;
     put(near, [
-      ["p", {}, `${count(found.length)} points near ${si(x[i], "FLOP/byte")}, ${si(y[i], "FLOP/s")}${found.length > 200 ? ", the first 200" : ""}:`],
+      ["p", {}, `${count(found.length)} ${found.length === 1 ? "point" : "points"} near ${si(x[i], "FLOP/byte")}, ${si(y[i], "FLOP/s")}${found.length > 200 ? ", the first 200" : ""}:`],
       ["ol", { tabindex: 0, "aria-label": "Points of one place" }, shown.map((each, n) => ["li", {}, [["span", {}, words(each)], ...(section().measured ? [] : [["button", { type: "button", "data-n": n, "aria-label": `Pin ${words(each)}` }, "Pin"]])]])],
     ]);
     near.onclick = (event) => {
@@ -182,6 +182,12 @@ charts.roofline = (el, page) => {
       if (n !== undefined) pin(shown[n]);
     };
   }
+  own.addEventListener("click", (event) => { // a tap has no hover: it says what is there, and offers to pin it
+    const at = event.pointerType === "touch" && frame ? nearest(...within(event)) : null;
+    if (event.pointerType !== "touch") return;
+    point(at);
+    list(at ? together(at) : [], 1);
+  });
   own.addEventListener("pointermove", (event) => {
     if (!frame) return;
     const [x, y] = within(event);

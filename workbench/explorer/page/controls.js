@@ -149,7 +149,12 @@ const KINDS = {
 
 /** A new value for a field, but not under the hands of somebody who types. */
 function refill(input, value) {
-  if (document.activeElement !== input || String(value) !== input.dataset.last) input.value = value;
+  if (!input.listens) {
+    input.listens = true;
+    input.addEventListener("input", () => { input.typed = true; });
+    input.addEventListener("change", () => { input.typed = false; });
+  }
+  if (document.activeElement !== input || (!input.typed && String(value) !== input.dataset.last)) input.value = value;
   input.dataset.last = String(value);
 }
 

@@ -20,7 +20,7 @@ TABS.frontier = {
       drawing.querySelector(".wb-sub").textContent = `${frontier.at}; a line for each GPU and tp, from the smallest batch on the right to the largest; a click shows that server`;
       [plot.dataset.title, plot.dataset.setting] = ["Tokens/s per user and per GPU", frontier.at];
       plot.hidden = !frontier.rows.length;
-      if (frontier.rows.length) chart.draw(scattered(frontier), picture);
+      if (frontier.rows.length) chart.draw(scattered(frontier, page.dark()), picture);
       const out = frontier.left_out.map(({ gpu, model, tp, why }) => `${model} on ${tp} x ${gpu}: ${why}`);
       const late = frontier.goal.ttft === null ? "" : "Hollow: TTFT is over the goal where the whole batch comes at once; the tab Plan simulates requests that come one by one. ";
       left.textContent = late + (out.length ? `Not shown: ${out.join("; ")}.` : "");
@@ -43,8 +43,10 @@ TABS.frontier = {
   },
 };
 
+const isLate = ({ late }) => Number(late.includes("ttft"));
+
 /** What `charts.scatter` draws: a line for each GPU, model and tp, colours by GPU and model, markers by tp; the front. */
-function scattered({ rows, goal }) {
+function scattered({ rows, goal }, dark) {
   const lines = new Map(), colors = new Map(), models = new Set(rows.map(({ model }) => model)).size;
   for (const row of rows) {
     const place = models > 1 ? `${row.gpu}, ${row.model}` : row.gpu, name = `${place}, tp ${row.tp}`;
@@ -53,11 +55,11 @@ function scattered({ rows, goal }) {
     const line = lines.get(name);
     line.points.push([row.x, row.y]);
     line.rows.push(row);
-    line.unfit.push(Number(row.late.includes("ttft")));
+    line.unfit.push(isLate(row));
     line.words.push([`${name}, batch ${count(row.batch_size)}`, `${rate(row.x)} tokens/s per user, ${rate(row.y)} per GPU`, `TTFT ${seconds(row.ttft)}, TPOT ${seconds(row.tpot)}`, ...row.late.map((over) => `${over.toUpperCase()} over the goal`)]);
   }
   const front = rows.filter((row) => row.front).sort((a, b) => a.x - b.x), place = (row) => lines.get(`${models > 1 ? `${row.gpu}, ${row.model}` : row.gpu}, tp ${row.tp}`);
-  const best = { name: FRONT, color: "#000000", marker: "star", dash: true, rows: front, points: front.map(({ x, y }) => [x, y]), words: front.map((row) => place(row).words[place(row).rows.indexOf(row)]) };
+  const best = { name: FRONT, color: dark ? "#ffffff" : "#000000", marker: "star", dash: true, rows: front, unfit: front.map(isLate), points: front.map(({ x, y }) => [x, y]), words: front.map((row) => place(row).words[place(row).rows.indexOf(row)]) };
   return {
     x: { label: "tokens/s per user", unit: "" }, y: { label: "tokens/s per GPU", unit: "" }, series: [...lines.values(), ...(front.length > 1 ? [best] : [])],
     lines: goal.tpot === null ? [] : [{ axis: "x", value: 1 / goal.tpot, label: `TPOT ${seconds(goal.tpot)}` }],

@@ -12,6 +12,8 @@ const PLANNED = {
   utilization: "Share of its highest throughput that a replica has to put out",
 };
 
+const money = (value) => value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
 TABS.plan = {
   title: "Plan",
   make(page) {
@@ -30,7 +32,7 @@ TABS.plan = {
       listed.querySelector(".wb-sub").textContent = "the best batch size of each, one replica of each simulated with its share of Poisson arrivals; a click shows that server";
       const least = (show) => (value, row) => (value === null ? "none" : row.simulated ? show(value) : `at least ${show(value)}`);
       const cost = plan.price === null ? [] : [
-        { key: "cost_hour", title: "cost an hour", number: true, definition: PLANNED.cost_hour, show: least(digits) },
+        { key: "cost_hour", title: "cost an hour", number: true, definition: PLANNED.cost_hour, show: least(money) },
         { key: "cost", title: "cost of 1M tokens", number: true, definition: PLANNED.cost, show: least(digits) },
       ];
       page.table(rows, {

@@ -4,6 +4,7 @@ const MEMORY_COLORS = { weights: "#3f90da", cache: "#ffa90e", activations: "#832
 
 /** Sizes of memory as people compare them: always in GB. */
 const gigabytes = (value) => (value === null || value === undefined ? "none" : `${(value / 1e9).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 })} GB`);
+const alone = (value) => gigabytes(value).replace(" GB", "");
 const rate = (value) => (value === null || value === undefined ? "none" : digits(value >= 100 ? Math.round(value) : value));
 
 const DEFINED = {
@@ -42,7 +43,7 @@ function speedColumns({ price, goal }) {
 /** Progress in words and as a bar, announced politely. */
 function progressLine() {
   const bar = make("progress", { max: 1, value: 0, "aria-label": "Computed" }), words = make("span", { "aria-live": "polite" });
-  const root = make("div", { class: "wb-progress", hidden: "" }, [bar, words]);
+  const root = make("div", { class: "wb-computing", hidden: "" }, [bar, words]);
   function draw(computing, what) {
     root.hidden = !computing;
     if (!computing) return;
@@ -97,7 +98,7 @@ function barOf(server, row) {
   const total = row.memory, over = row.short;
   return {
     label: `${row.model} on ${row.tp > 1 ? `each of ${row.gpus} ` : ""}${row.gpu}`, total, unfit: over, limit: row.usable,
-    words: over ? `${gigabytes(total)} needed, ${gigabytes(row.usable)} available, ${gigabytes(row.missing)} missing` : `${gigabytes(total)} of ${gigabytes(row.usable)}, ${gigabytes(row.free)} free`,
+    words: over ? `${alone(total)} GB needed, ${alone(row.usable)} available, ${alone(row.missing)} missing` : `${alone(total)} of ${alone(row.usable)} GB, ${alone(row.free)} free`,
     parts: Object.entries(server.parts).map(([key, name]) => ({ name, value: row[key], color: MEMORY_COLORS[key] })),
   };
 }
@@ -136,7 +137,7 @@ function makeEvery(page) {
       columns: [
         defined("gpu", "GPU", undefined, { number: false }), defined("tp", "tp", count),
         defined("fits", "fits", (fits, row) => (fits ? "yes" : row.short ? `${gigabytes(row.missing)} missing` : row.reason || "too long"), { number: false }),
-        defined("memory", "memory", (value, row) => (value === null ? "none" : `${gigabytes(value).replace(" GB", "")} of ${gigabytes(row.usable)}`)),
+        defined("memory", "memory", (value, row) => (value === null ? "none" : `${alone(value)} of ${gigabytes(row.usable)}`)),
         defined("largest_batch", "largest batch", count), defined("longest_context", "longest context", count),
         ...speedColumns(server).map((column) => ({ ...column, show: (value, row) => (row.waiting ? "…" : column.show(value, row)) })),
       ],
