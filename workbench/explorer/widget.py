@@ -17,7 +17,7 @@ from ..common.errors import shown, unknown
 from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
 from . import published_charts
-from .background import Background
+from .background import Background, unfinished
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
 from .control_kinds import read_control
@@ -151,7 +151,9 @@ class Explorer(OwnPart, anywidget.AnyWidget):
             "title": title(view), "setting": in_words(view), "file": file_name(view),
             "code": {"python": code(view), "params": params(view)},
         } | sections)  # fmt: skip
-        self._background.start(steps)
+        self._background.stop()
+        if unfinished(sections):
+            self._background.start(steps)
 
     def _show(self, picture: dict[str, Any]) -> None:
         """Hand out a picture and the controls in one message; it is stale where the view has none of its own."""
