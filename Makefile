@@ -56,9 +56,8 @@ sbom: $(READY)  ## list what [all] installs as CycloneDX, dist/sbom.cdx.json; th
 	@$(BIN)/uv export -q --frozen --all-extras --no-default-groups --format cyclonedx1.5 -o $(DIST)/.sbom.json >/dev/null
 	@sed -e '/^  "serialNumber": /d' -e '/^    "timestamp": /d' $(DIST)/.sbom.json >$(DIST)/sbom.cdx.json && rm $(DIST)/.sbom.json
 
-screenshots: $(READY)  ## take the README's pictures of the explorer again
-	@$(BIN)/python -m pytest -n 0 tests/test_browser.py
-	@cp .cache/screenshots/explorer-{first,compare,published}.png docs/screenshots/
+screenshots: $(READY)  ## take the documentation's pictures of the explorer again, every tab light and dark
+	@$(BIN)/python tests/screenshots.py $(TABS)
 
 explore: $(READY)  ## open the explorer in a browser
 	@$(BIN)/workbench explore

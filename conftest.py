@@ -8,6 +8,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 mpl.use("Agg")
+collect_ignore = ["workbench/explorer/templates/page.ipynb"]  # the page that Voila serves: no notebook to be read
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | NORMALIZE_WHITESPACE), SkipParser()],

@@ -97,10 +97,11 @@ def explorer_page(folder: Path, changed: str = "") -> Iterator[str]:
 
 def kernels(folder: Path) -> dict[str, psutil.Process]:
     """The kernels of a server that keeps its files in `folder`, by their ids."""
-    named = {process: Path((process.info["cmdline"] or [""])[-1]) for process in psutil.process_iter(["cmdline"])}
+    named = {process: process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])}
     return {
-        path.stem.removeprefix("kernel-"): process
-        for process, path in named.items() if folder in path.parents and path.suffix == ".json"
+        Path(word).stem.removeprefix("kernel-"): process
+        for process, words in named.items() for word in words
+        if word.endswith(".json") and folder in Path(word).parents
     }  # fmt: skip
 
 

@@ -90,8 +90,11 @@ def grid(
 def explore(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of 127.0.0.1.")] = 8866,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    measured: Annotated[
+        Path | None, typer.Option("--measured", help="Timings or a load test to show beside the prediction.")
+    ] = None,
 ) -> None:
     """Serve the explorer as a web page of this machine; Ctrl-C ends it."""
     from ..explorer.website import serve
 
-    serve(port=port, browser=browser)
+    serve(port=port, browser=browser, measured=measured)

@@ -75,25 +75,9 @@ def given(
 
 def guessing(text: str, entries: Path | None = None) -> "Draft":
     """The draft that `--draft` names."""
-    from ..serving import draft_model, medusa, mtp
+    from ..serving.draft_names import named_draft
 
-    kind, *numbers = text.split(":")
-    try:
-        if kind == "medusa":
-            (candidates,) = map(int, numbers)
-            return medusa(candidates=candidates)
-        depth, alpha = int(numbers[0]), float(numbers[1])
-        if len(numbers) > 2:
-            raise IndexError
-    except (IndexError, ValueError):
-        raise ValueError(
-            f"--draft {text!r}: expected MODEL:DEPTH:ALPHA, e.g. llama-3.2-1b:4:0.7, mtp:1:0.85 or medusa:16"
-        ) from None
-    return (
-        mtp(depth=depth, alpha=alpha)
-        if kind == "mtp"
-        else draft_model(own_model(kind, entries), depth=depth, alpha=alpha)
-    )
+    return named_draft(text, find=lambda name: own_model(name, entries), what="--draft")
 
 
 def recorded(path: Path) -> "Workload":

@@ -7,12 +7,13 @@ from ..common.extras import check_libraries
 
 check_libraries("anywidget", "ipywidgets")
 
+from .choices import Deployment, Goal, Heat, Pin, Setting, Settings
 from .export import code, params
 from .published_charts import chart_ranges
-from .view import Deployment, Heat, Pin, Setting, Settings, View, drawn, grid
+from .view import View, drawn, grid
 from .widget import Explorer, explore
 
 __all__ = [
-    "Deployment", "Explorer", "Heat", "Pin", "Setting", "Settings", "View", "chart_ranges", "code", "drawn", "explore",
-    "grid", "params",
+    "Deployment", "Explorer", "Goal", "Heat", "Pin", "Setting", "Settings", "View", "chart_ranges", "code", "drawn",
+    "explore", "grid", "params",
 ]  # fmt: skip

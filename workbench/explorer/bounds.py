@@ -17,8 +17,10 @@ MAX_PAIRS = 200
 MAX_CONFIGS = 2**18
 #: Characters of a page's address that its server takes [1].
 MAX_LINK = 2**15
-#: Characters of an uploaded or pasted file [1].
+#: Characters of an uploaded or pasted text [1].
 MAX_TEXT = 2**20
+#: Bytes of a piece of an uploaded file, so that no message is larger than a websocket takes; and pieces of one [1].
+PIECE, MAX_PIECES = 2**20, 128
 
 
 def at_most(most: int, what: str = "entries") -> AfterValidator:

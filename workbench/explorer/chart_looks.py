@@ -18,6 +18,46 @@ MARKER_SHAPES = {
 #: Of a published chart's roof: the slope, the flat part, the ridge.
 ROOF_COLORS = [COLORS[name] for name in ("blue", "red", "green")]
 
+#: Colours of operators by name, the same whatever the models are: no two that one model has share one. Most of the
+#: first ten are Petroff's, which colour-blind readers tell apart (2021, arXiv 2107.02270).
+COLOR_OF = {
+    "#3f90da": ("attention", "sliding_qk"), "#e76300": ("qkv_proj", "kv_a_proj"), "#832db6": ("o_proj",),
+    "#bd1f01": ("gate_up_proj", "sliding_pv"), "#717581": ("down_proj", "latent_in_proj"), "#ffa90e": ("lm_head",),
+    "#94a4a2": ("elementwise",), "#1b9e77": ("qk", "sliding_attention"), "#a96b59": ("pv",),
+    "#d95bb0": ("q_proj", "q_a_proj"), "#7a8f1e": ("k_proj", "kv_b_proj"),
+    "#5b5bd6": ("v_proj", "q_b_proj", "linear_gate_proj"), "#b9ac70": ("gate_proj", "latent_out_proj"),
+    "#0f8b8d": ("up_proj",), "#c2185b": ("all_reduce",), "#4e7a27": ("all_to_all",),
+    "#92dadd": ("router", "per_layer_model_proj"), "#00a5e0": ("moe_gate_up_proj", "per_layer_gate"),
+    "#9c6bd3": ("moe_down_proj", "per_layer_proj"), "#c77d2e": ("shared_gate_up_proj",),
+    "#5f8a8b": ("shared_down_proj",), "#e0607e": ("linear_in_proj", "index_q_proj"),
+    "#3a9d3a": ("linear_attention", "index_k_proj"), "#8c6d8c": ("linear_out_proj", "index_scores"),
+}  # fmt: skip
+_BY_NAME = {name: color for color, names in COLOR_OF.items() for name in names}
+
+
+def operator_color(name: str | None) -> str:
+    """The colour of an operator, which is its own in every view.
+
+    Parameters
+    ----------
+    name : str, optional
+        An operator; None is a whole step.
+
+    Returns
+    -------
+    str
+        As "#rrggbb"; the page darkens or lightens it where it would not stand out from its ground.
+    """
+    if name is None:
+        return next(iter(COLOR_OF))
+    return _BY_NAME.get(name) or list(COLOR_OF)[sum(name.encode()) % len(COLOR_OF)]
+
+
+def mixed(color: str, other: str, share: float) -> str:
+    """A colour with a share of another: "#rrggbb" each, from 0 to 1."""
+    pairs = (tuple(int(text[i : i + 2], 16) for text in (color, other)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
+
 
 def is_published(view: View) -> bool:
     """Whether a view is of a published chart that is there.

@@ -1,141 +1,238 @@
-"""The explorer's controls: ipywidgets, each of which reads and writes its own fields of a view."""
+"""The explorer's controls as data: what each is called, where it is shown, and which fields of a view it stands for."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import ipywidgets as w
+from typing import Any
 
 from ..catalog.dtypes import WEIGHT_DTYPES, WIDTH
 from ..catalog.engine_entries import engines
 from ..catalog.gpu_entries import gpus
+from ..catalog.loading import known_names
 from ..catalog.model_entries import models
-from ..files.reading import parse_json
+from ..common.arguments import checked_names
 from ..operators import OPERATORS, PHASES
 from . import published_charts
-from .bounds import MAX_TEXT, check_json
-from .pictures import nearest
-from .view import View
+from .control_kinds import (
+    COMPUTED,
+    SERVERS,
+    TABS,
+    Control,
+    Fields,
+    Options,
+    counts,
+    duration,
+    named,
+    number,
+    number_format,
+    one_size,
+    price_words,
+    prices,
+    size_range,
+)
+from .presets import PARTS, USE_CASES, use_case
+from .view import View, grid
 
 BATCH_SIZE_STOPS = [2**i for i in range(13)]
 SEQ_LEN_STOPS = [2**i for i in range(4, 21)]
-OPERATOR_SETS = {"fused (what engines run)": ["fused"], "unfused (the papers' matmuls)": ["unfused"], "chosen": []}
-
-Fields = dict[str, Any]
-
-
-class Control(NamedTuple):
-    """A widget, the fields that its value stands for, and the value that stands for a view's fields."""
-
-    widget: Any
-    read: Callable[[Any], Fields]
-    write: Callable[[View], Any]
+OPERATOR_SETS = {"fused": ["fused"], "unfused": ["unfused"], "chosen": []}
+#: Times of a grid, and of a server.
+TIMES = [("ideal", "ideal: on the roof"), ("kernel", "kernel: as fitted")]
 
 
 def make_controls() -> dict[str, Control]:
-    """Every control by name, in the order of the page."""
-    plain: dict[str, Any] = {"layout": w.Layout(width="auto"), "style": {"description_width": "84px"}}
+    """Every control by name, in the order of the page; `tab` is in no group, as the page has tabs for it."""
     return {
+        "tab": Control(
+            "Tab", "", "choice", lambda value, view: {"tab": value}, lambda view: view.tab, (),
+            options=[(name, name) for name in TABS],
+        ),
+        **_what(), **_asked(), **_on_grid(), **_formats_and_times(), **_deployed(),
+    }  # fmt: skip
+
+
+def _what() -> dict[str, Control]:
+    """What is compared: a use case or a published chart to start from, GPUs, models."""
+    return {
+        "preset": Control(
+            "Use case", "Use case", "choice", _use_case, lambda view: view.preset or "", SERVERS,
+            "Numbers to start from; each can be changed",
+            [("", "your own"), *((name, case.title) for name, case in USE_CASES.items())],
+        ),
         "figure": Control(
-            w.Dropdown(
-                options=[("none", ""), *((name, figure) for figure, name in published_charts.chart_names().items())],
-                description="Published", tooltip="A published chart, with what its source prints", **plain,
-            ),
-            _published_view, lambda view: view.figure if view.figure in published_charts.chart_names() else "",
+            "Chart", "Published chart", "choice", lambda value, view: _published_view(value),
+            lambda view: view.figure if view.figure in published_charts.chart_names() else "", ("published",),
+            "A published chart, with what its source prints",
+            lambda view: [("", "none"), *published_charts.chart_names().items()],
         ),
-        "gpu": Control(_tags(gpus(), "add a GPU"), lambda value: {"gpu": value}, lambda view: view.gpu),
-        "tp": Control(
-            w.BoundedIntText(min=1, max=1024, description="tp", **plain,
-                             tooltip="GPUs that share every layer (tensor parallelism)"),
-            lambda value: {"tp": value}, lambda view: view.tp,
+        "gpu": Control(
+            "GPUs", "GPUs and models", "names", lambda value, view: {"gpu": named("GPU", "gpus", value, view.cards)},
+            lambda view: view.gpu, COMPUTED, options=_entries("gpus", gpus()), placeholder="add a GPU",
         ),
-        "model": Control(_tags(models(), "add a model"), lambda value: {"model": value}, lambda view: view.model),
-        "set": Control(
-            w.Dropdown(options=list(OPERATOR_SETS), description="Operators", **plain),
-            lambda name: {"operator": OPERATOR_SETS[name], **_OWN_SERIES}, chosen_set,
+        "tp": number(
+            "tp", "GPUs and models", "GPUs that share every layer (tensor parallelism)", "tp", "GPUs", least=1,
+            most=1024, tabs=COMPUTED,
         ),
-        "operator": Control(
-            _tags(list(OPERATORS), "add an operator"), lambda value: {"operator": value, **_OWN_SERIES},
-            lambda view: [] if chosen_set(view) != "chosen" else view.operator,
-        ),
-        "phase": Control(
-            w.Dropdown(
-                options={"prefill and decode": PHASES, **{p: (p,) for p in PHASES}}, description="Phase", **plain
-            ),
-            lambda value: {"phase": list(value)}, lambda view: tuple(sorted(set(view.phase), key=PHASES.index)),
-        ),
-        "batch_size": Control(
-            _range(BATCH_SIZE_STOPS, "Batch size"), lambda ends: {"batch_size": _between(BATCH_SIZE_STOPS, ends)},
-            lambda view: _ends(BATCH_SIZE_STOPS, view.batch_size),
-        ),
-        "seq_len": Control(
-            _range(SEQ_LEN_STOPS, "Length"), lambda ends: {"seq_len": _between(SEQ_LEN_STOPS, ends)},
-            lambda view: _ends(SEQ_LEN_STOPS, view.seq_len),
-        ),
-        "candidates": Control(
-            w.Text(placeholder="none; e.g. 1, 16, 64", continuous_update=False, description="Candidates",
-                   tooltip="Tokens verified per sequence and decoding step (Medusa, speculative decoding)", **plain),
-            lambda text: {"candidates": _counts(text)}, lambda view: ", ".join(map(str, view.candidates)),
-        ),
-        "weight_dtype": Control(
-            w.Dropdown(options={"as stored": "", **{d: d for d in WEIGHT_DTYPES}}, description="Weights", **plain),
-            lambda value: {"weight_dtype": value or None}, lambda view: view.weight_dtype or "",
-        ),
-        "activation_dtype": Control(
-            w.Dropdown(options={"as stored": "", **{d: d for d in WIDTH}}, description="Activations", **plain),
-            lambda value: {"activation_dtype": value or None}, lambda view: view.activation_dtype or "",
-        ),
-        "kv_dtype": Control(
-            w.Dropdown(options={"as stored": "", **{d: d for d in WIDTH}}, description="KV cache", **plain),
-            lambda value: {"kv_dtype": value or None}, lambda view: view.kv_dtype or "",
-        ),
-        "time_model": Control(
-            w.Dropdown(
-                options={"ideal: on the roof": "ideal", "kernel: as fitted": "kernel"}, description="Time", **plain
-            ),
-            lambda value: {"time_model": value}, lambda view: view.time_model,
-        ),
-        "launch_latency_us": Control(
-            w.BoundedFloatText(min=0, max=999999, description="Launch, us", **plain,
-                               tooltip="Added to the time of every kernel call"),
-            lambda value: {"launch_latency_us": float(value)}, lambda view: view.launch_latency_us,
-        ),
-        "points": Control(
-            w.Dropdown(options={"operators": "operators", "whole steps": "steps"}, description="Points", **plain),
-            lambda value: {"points": value}, lambda view: view.points,
-        ),
-        "at_batch_size": Control(
-            _one(BATCH_SIZE_STOPS, "Batch size"), lambda value: {"setting": {"batch_size": value}},
-            lambda view: _near(BATCH_SIZE_STOPS, view.setting.batch_size),
-        ),
-        "at_seq_len": Control(
-            _one(SEQ_LEN_STOPS, "Length"), lambda value: {"setting": {"seq_len": value}},
-            lambda view: _near(SEQ_LEN_STOPS, view.setting.seq_len),
-        ),
-        "ep": _of_server("ep", "GPUs that the experts are spread over (expert parallelism)", least=1),
-        "dp": _of_server("dp", "Groups of tp GPUs that share the sequences (attention data parallelism); 0: ep / tp"),
-        "pp": _of_server("pp", "Stages of a pipeline, each of tp x dp GPUs with some of the layers", least=1),
-        "network_gbs": Control(
-            w.BoundedFloatText(min=0, max=1e6, description="Net, GB/s", **plain,
-                               tooltip="Between machines, of a GPU and direction (50 for 400 Gbit/s); 0: one machine"),
-            lambda value: {"server": {"network_gbs": float(value) or None}},
-            lambda view: view.server.network_gbs or 0.0,
-        ),
-        "engine": Control(
-            w.Dropdown(options={**{name: name for name in engines()}, "none: kernels alone": ""},
-                       description="Engine", **plain),
-            lambda value: {"server": {"engine": value or None}}, lambda view: view.server.engine or "",
+        "model": Control(
+            "Models", "GPUs and models", "names", _model_fields, lambda view: view.model, COMPUTED,
+            options=_entries("models", models()), placeholder="add a model",
         ),
     }  # fmt: skip
 
 
-def _of_server(name: str, tooltip: str, least: int = 0) -> Control:
-    """A number of GPUs of the server; 0, where it may be, is None."""
-    return Control(
-        w.BoundedIntText(min=least, max=1024, description=name, tooltip=tooltip, layout=w.Layout(width="auto"),
-                         style={"description_width": "84px"}),
-        lambda value: {"server": {name: value or None}}, lambda view: getattr(view.server, name) or 0,
-    )  # fmt: skip
+def _asked() -> dict[str, Control]:
+    """What a request is, and what its reader waits for."""
+    request, goal = "Request", "Goal"
+    return {
+        "prompt": number("Prompt", request, "Tokens of a request's prompt", "setting.seq_len", "tokens", least=1),
+        "output": number("Output", request, "Tokens that a request asks for", "setting.output", "tokens", least=1),
+        "batch": number(
+            "Batch", request, "Requests at a time", "setting.batch_size", "requests", least=1, tabs=("server",)
+        ),
+        "cached_prefix": number(
+            "Cached prefix", request, "Tokens of every prompt that the cache has", "server.cached_prefix", "tokens",
+            least=0,
+        ),
+        "ttft": duration("TTFT at most", "ttft", "Longest time to first token", "500 ms"),
+        "tpot": duration("TPOT at most", "tpot", "Longest time for each token after the first", "50 ms"),
+        "rate": number(
+            "Requests/s", goal, "Requests that arrive", "goal.rate", "per second", least=0, tabs=("plan",),
+            optional=True,
+        ),
+        "percentile": number(
+            "Percentile", goal, "Percent of the requests that must keep each limit", "goal.percentile", "%", least=0.01,
+            most=99.99, tabs=("plan",),
+        ),
+        "considered": Control(
+            "GPUs considered", goal, "choice", lambda value, view: {"goal": {"considered": value}},
+            lambda view: view.goal.considered, ("plan",), "Of which GPUs the plan is",
+            [("view", "those chosen above"), ("priced", "all with a price of their own"), ("all", "all")],
+        ),
+    }  # fmt: skip
 
+
+def _on_grid() -> dict[str, Control]:
+    """Which operators run, over which sizes."""
+    return {
+        "set": Control(
+            "Operators", "What runs", "choice", _operator_set, chosen_set, ("roofline",),
+            options=[("fused", "fused: what engines run"), ("unfused", "unfused: the papers'"), ("chosen", "chosen")],
+        ),
+        "operator": Control(
+            "Chosen operators", "What runs", "names",
+            lambda value, view: {"operator": checked_names("operator", value, OPERATORS), **_OWN_SERIES},
+            lambda view: view.operator if chosen_set(view) == "chosen" else None, ("roofline",),
+            options=[(name, "") for name in OPERATORS], placeholder="add an operator",
+        ),
+        "phase": Control(
+            "Phase", "What runs", "choice",
+            lambda value, view: {"phase": list(PHASES) if value == "both" else [value]},
+            lambda view: "both" if len({*view.phase}) > 1 else view.phase[0], ("roofline", "measured"),
+            options=[("both", "prefill and decode"), *((phase, phase) for phase in PHASES)],
+        ),
+        "candidates": Control(
+            "Candidates", "What runs", "text", lambda value, view: {"candidates": counts("candidates", value)},
+            lambda view: ", ".join(map(str, view.candidates)), ("roofline",),
+            "Tokens verified per sequence and decoding step (Medusa, speculative decoding)",
+            placeholder="none; e.g. 1, 16, 64",
+        ),
+        "batch_size": size_range("Batch sizes", "batch_size", BATCH_SIZE_STOPS, "sequences"),
+        "seq_len": size_range("Lengths", "seq_len", SEQ_LEN_STOPS, "tokens"),
+        "at_batch_size": one_size("Batch size", "batch_size", 0, "sequences"),
+        "at_seq_len": one_size("Length", "seq_len", 1, "tokens"),
+    }  # fmt: skip
+
+
+def _formats_and_times() -> dict[str, Control]:
+    return {
+        "weight_dtype": number_format("Weights", "weight_dtype", WEIGHT_DTYPES),
+        "activation_dtype": number_format("Activations", "activation_dtype", [*WIDTH]),
+        "kv_dtype": number_format("KV cache", "kv_dtype", [*WIDTH]),
+        "time_model": Control(
+            "Time", "Times", "choice", lambda value, view: {"time_model": value}, lambda view: view.time_model,
+            ("roofline", "measured"), options=TIMES,
+        ),
+        "server_time": Control(
+            "Time", "Times", "choice", lambda value, view: {"server": {"time_model": value}},
+            lambda view: view.server.time_model, SERVERS, options=TIMES,
+        ),
+        "launch_latency_us": number(
+            "Launch", "Times", "Added to the time of every kernel call", "launch_latency_us", "µs", least=0,
+            most=999999, tabs=COMPUTED,
+        ),
+        "points": Control(
+            "Points", "Times", "choice", lambda value, view: {"points": value}, lambda view: view.points, ("roofline",),
+            options=[("operators", "operators"), ("steps", "whole steps")],
+        ),
+    }  # fmt: skip
+
+
+def _deployed() -> dict[str, Control]:
+    """How the server is deployed, besides tp."""
+    group = "Deployment"
+    return {
+        "engine": Control(
+            "Engine", group, "choice", lambda value, view: {"server": {"engine": value or None}},
+            lambda view: view.server.engine or "", (*SERVERS, "measured"), "Whose kernels and host",
+            [*((name, name) for name in engines()), ("", "none: kernels alone")],
+        ),
+        "pp": number(
+            "pp", group, "Stages of a pipeline, each of tp x dp GPUs with some of the layers", "server.pp", "stages",
+            least=1, most=1024,
+        ),
+        "ep": number(
+            "ep", group, "GPUs that the experts are spread over (expert parallelism)", "server.ep", "GPUs", least=1,
+            most=1024,
+        ),
+        "dp": number(
+            "dp", group, "Groups of tp GPUs that share the sequences (attention data parallelism); empty: ep / tp",
+            "server.dp", "groups", least=1, most=1024, optional=True,
+        ),
+        "network_gbs": number(
+            "Network", group, "Between machines, of a GPU and direction (50 for 400 Gbit/s); empty: one machine",
+            "server.network_gbs", "GB/s", least=0, optional=True,
+        ),
+        "draft": Control(
+            "Draft", group, "text", lambda value, view: {"server": {"draft": value.strip() or None}},
+            lambda view: view.server.draft or "", SERVERS,
+            "Speculative decoding: MODEL:DEPTH:ALPHA, mtp:DEPTH:ALPHA or medusa:CANDIDATES; ALPHA is a token's chance",
+            placeholder="none; e.g. llama-3.2-1b:4:0.7",
+        ),
+        "max_num_batched_tokens": number(
+            "Tokens a step", group, "At most; empty: the engine's", "server.max_num_batched_tokens", "tokens", least=1,
+            optional=True,
+        ),
+        "max_num_seqs": number(
+            "Sequences a step", group, "At most; empty: the engine's", "server.max_num_seqs", least=1, optional=True
+        ),
+        "gpu_memory_utilization": number(
+            "Memory share", group, "Share of the memory that the server may use, such as 0.9; empty: the engine's",
+            "server.gpu_memory_utilization", least=0, most=1, optional=True,
+        ),
+        "price": Control(
+            "Price/GPU-hour", group, "text", lambda value, view: {"server": {"price": prices(value, view)}},
+            price_words, SERVERS, "One for all, or of each GPU, as h100-sxm=2.5, l4=0.8; empty: costs are in GPU-hours",
+            placeholder="e.g. 2.5, or l4=0.8",
+        ),
+    }  # fmt: skip
+
+
+def describe(controls: dict[str, Control]) -> list[dict[str, Any]]:
+    """What the page has to know of every control, whatever the view: plain JSON."""
+    plain = ("label", "group", "kind", "tabs", "help", "least", "most", "unit", "placeholder")
+    return [
+        {"name": name, **{key: getattr(control, key) for key in plain}}
+        | {"options": [] if callable(control.options) else list(control.options)}
+        for name, control in controls.items()
+    ]
+
+
+def written(controls: dict[str, Control], view: View) -> dict[str, dict[str, Any]]:
+    """The values of all controls in a view, and the options that depend on it."""
+    return {
+        "values": {name: control.write(view) for name, control in controls.items()},
+        "options": {name: list(each.options(view)) for name, each in controls.items() if callable(each.options)},
+    }
+
+
+# Values and fields ------------------------------------------------------------------------------------------------
 
 #: A chart's own labels speak of its own operators.
 _OWN_SERIES: Fields = {"series": {}, "figure": None}
@@ -146,62 +243,33 @@ def chosen_set(view: View) -> str:
     return next((name for name, value in OPERATOR_SETS.items() if value == view.operator), "chosen")
 
 
+def _operator_set(name: str, view: View) -> Fields:
+    """The operators of a set; to choose from, those that there are now."""
+    return {"operator": OPERATOR_SETS[name] or grid(view).operator.values.tolist(), **_OWN_SERIES}
+
+
+def _model_fields(names: list[str], view: View) -> Fields:
+    """The models, and the reader's own that are still used."""
+    chosen = named("model", "models", names, view.configs)
+    used = {*chosen, *(pin.model for pin in view.pins)}
+    return {"model": chosen, "configs": {name: config for name, config in view.configs.items() if name in used}}
+
+
+def _entries(folder: str, ids: list[str]) -> Options:
+    """Names of the catalog to choose from, each with what else it is called."""
+    names = known_names(folder)
+    return [(name, names[name][0] if names[name] else "") for name in ids]
+
+
+def _use_case(name: str, view: View) -> Fields:
+    """The fields of a use case; without one, only the name goes."""
+    if not name:
+        return {"preset": None}
+    case = use_case(name)
+    return {"preset": name} | {part: getattr(case, part) for part in PARTS}
+
+
 def _published_view(figure: str) -> Fields:
-    """All of a published chart's view, or of the first one; pinned points stay, to be compared."""
-    return (published_charts.chart_view(figure) if figure else View()).model_dump(exclude={"pins", "configs"})
-
-
-def _tags(allowed: list[str], placeholder: str) -> Any:
-    return w.TagsInput(
-        allowed_tags=allowed, allow_duplicates=False, placeholder=f"{placeholder}: type to search",
-        layout=w.Layout(width="auto"),
-    )  # fmt: skip
-
-
-def _range(values: list[int], description: str) -> Any:
-    return w.SelectionRangeSlider(
-        options=[(_label(value), value) for value in values], description=description, layout=w.Layout(width="auto"),
-        style={"description_width": "84px"},
-    )  # fmt: skip
-
-
-def _one(values: list[int], description: str) -> Any:
-    return w.SelectionSlider(
-        options=[(_label(value), value) for value in values], description=description, layout=w.Layout(width="auto"),
-        style={"description_width": "84px"},
-    )  # fmt: skip
-
-
-def _label(value: int) -> str:
-    """A size as sliders show it: 16K is 16,384."""
-    return f"{value // 1024}K" if value >= 16384 else f"{value:,}"
-
-
-def _between(values: list[int], ends: tuple[int, int]) -> list[int]:
-    return [value for value in values if ends[0] <= value <= ends[1]]
-
-
-def _near(values: list[int], wanted: int) -> int:
-    return values[nearest(values, wanted)]
-
-
-def _ends(values: list[int], chosen: list[int]) -> tuple[int, int]:
-    return _near(values, min(chosen)), _near(values, max(chosen))
-
-
-def _counts(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.replace(",", " ").split()]
-    except ValueError:
-        raise ValueError(f"candidates {text[:80]!r}: expected whole numbers, e.g. 1, 16, 64") from None
-
-
-def read_json(text: str, what: str) -> Fields:
-    """A JSON object that the reader uploaded or pasted; anything else raises ValueError in one line."""
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"{what}: {len(text):,} characters: a page takes {MAX_TEXT:,}")
-    found = parse_json(text, what)
-    check_json(found, what)
-    if not isinstance(found, dict):
-        raise ValueError(f"{what}: expected a JSON object, found {type(found).__name__}")
-    return found
+    """All of a published chart's view, or of the first one; what is the reader's own stays."""
+    chart = published_charts.chart_view(figure) if figure else View()
+    return chart.model_dump(exclude=published_charts.READERS_OWN - {"setting", "heat"})

@@ -1,22 +1,21 @@
 """A view as words: the Python that gives its numbers, and the params that draw it as a figure."""
 
 import json
-from collections.abc import Mapping
+import re
 from functools import lru_cache
-from pprint import pformat
 from typing import Any
 
 import yaml
 
 from .chart_looks import page_arrows
-from .pictures import at_setting
-from .servers import OUTPUT
-from .view import View, grid_arguments, options
+from .control_kinds import SERVERS
+from .tab_code import tab_code
+from .view import View
 
-#: Arguments of `roofline_grid` whose default need not be said.
-_DEFAULTS = {
-    "candidates": None, "tp": None, "weight_dtype": None, "activation_dtype": None, "kv_dtype": None,
-    "time_model": "ideal", "launch_latency": 0.0,
+#: Fields that no number depends on, or that are said elsewhere; and those of grids, which servers do not have.
+BESIDE = {"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"}
+ON_GRID_ALONE = {
+    "operator", "phase", "batch_size", "seq_len", "candidates", "points", "figure", "time_model", "peak_tflops",
 }  # fmt: skip
 
 _HEADER = """\
@@ -36,51 +35,46 @@ def code(view: View) -> str:
     Returns
     -------
     str
-        Code that computes ``ds``, the grid, and ``steps`` where the chart's points are whole steps.
+        Code that computes the numbers of its tab: ``ds``, the grid (and ``steps`` where the chart's points are whole
+        steps) or the servers' estimates; ``front`` or ``plan``, tables.
     """
-    given = {name: value for name, value in grid_arguments(view).items() if _DEFAULTS.get(name, ...) != value}
-    given["model"] = _Code(f"[{', '.join(_model(name, view) for name in view.model)}]")
-    lines = ["import workbench as wb", *(line for name in view.model for line in _own(name, view))]
-    lines += ["", _call("ds", given)]
-    if view.peak_tflops is not None:
-        lines += [f"ds = wb.grid.with_roof(ds, {view.peak_tflops!r})  # the roof as the chart prints it, in TFLOP/s"]
-    if view.points == "steps":
-        lines += ["steps = wb.forward_pass(ds)  # whole steps, the points of the chart"]
-    if deployed := view.server.model_dump(exclude_defaults=True):
-        lines += ["", *_estimate(view, given, deployed)]
-    return "\n".join(lines) + "\n"
+    return tab_code(view)
 
 
-class _Code(str):
-    """An argument that is Python already."""
-
-    __slots__ = ()
-
-
-def _call(name: str, given: Mapping[str, Any], function: str = "roofline_grid") -> str:
-    rows = [f"    {key}={value if isinstance(value, _Code) else repr(value)}," for key, value in given.items()]
-    return "\n".join([f"{name} = wb.{function}(", *rows, ")"])
+def title(view: View) -> str:
+    """What a view is of, in words: its models on its GPUs."""
+    return f"{', '.join(view.model)} on {', '.join(view.gpu)}"
 
 
-def _estimate(view: View, grid: Mapping[str, Any], deployed: Mapping[str, Any]) -> list[str]:
-    """The lines that estimate the one setting on its server."""
-    b, s = at_setting(view)
-    sizes = {"batch_size": view.batch_size[b], "prompt": view.seq_len[s], "output": OUTPUT}
-    given = {"gpu": view.gpu, "model": grid["model"], **sizes, **options(view), "tp": view.tp, **deployed}
-    return [_call("served", given, "serving.estimate")]
+def in_words(view: View) -> str:
+    """The setting of a view in words: what differs from the defaults, of all that its numbers depend on."""
+    told = (f"{name} {_listed(value)}" for name, value in setting_of(view).items())
+    return f"{title(view)}: {', '.join(told) or 'all settings are the defaults'}"
 
 
-def _model(name: str, view: View) -> str:
-    return f"own[{name!r}]" if name in view.configs else repr(name)
+def setting_of(view: View) -> dict[str, Any]:
+    """What differs from the defaults, by name, of all that the tab's numbers depend on besides GPUs and models."""
+    state = view.model_dump(exclude_defaults=True, exclude=BESIDE)
+    parts = {part: state.pop(part, {}) for part in ("setting", "server", "goal")}
+    if view.tab in SERVERS:
+        shared = {name: value for name, value in state.items() if name not in ON_GRID_ALONE}
+        return shared | parts["setting"] | parts["server"] | parts["goal"]
+    return state | {f"at_{name}": value for name, value in parts["setting"].items() if name != "output"}
 
 
-def _own(name: str, view: View) -> list[str]:
-    """The lines that make one of the reader's own models."""
-    if name not in view.configs:
-        return []
-    config = _python(json.dumps(view.configs[name] | {"_name_or_path": name}))
-    first = next(own for own in view.model if own in view.configs) == name
-    return [*(["", "own = {}"] if first else []), f"own[{name!r}] = wb.from_hf_config(\n{config}\n)"]
+def _listed(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 2 and all(isinstance(each, int) for each in value):
+        return f"{value[0]:,} to {value[-1]:,}"
+    return " ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+
+
+def file_name(view: View) -> str:
+    """What files of a view are called, without their ending: its GPU, its model and its tab."""
+    parts = [
+        names[0] if len(names) == 1 else f"{len(names)}-{kind}s"
+        for kind, names in (("gpu", view.gpu), ("model", view.model))
+    ]
+    return re.sub(r"[^\w.-]+", "-", "-".join([*parts, view.tab]))[:100]
 
 
 def params(view: View) -> str:
@@ -96,23 +90,17 @@ def params(view: View) -> str:
     str
         YAML, with a comment on how to draw it.
     """
-    state = view.model_dump(exclude={"setting", "server", "heat", "pins", "figure", "configs"})
+    state = view.model_dump(exclude={"setting", "server", "goal", "heat", "pins", "figure", "configs", "tab", "preset"})
     configs = {name: config for name, config in view.configs.items() if name in view.model}
-    title = f"{', '.join(view.model)} on {', '.join(view.gpu)}"
+    state["cards"] = {name: card for name, card in view.cards.items() if name in view.gpu}
     fields = {
         "figure_id": "my-view",
-        "title": title,
+        "title": title(view),
         "caption": "",
         "published": view.figure or "",
         "arrows": page_arrows(view),
     }
     return _HEADER + _yaml(fields | state | {"output_dir": "figures"}) + _configs_yaml(json.dumps(configs))
-
-
-@lru_cache(maxsize=64)
-def _python(config: str) -> str:
-    """A config, given as JSON, as Python; kept, as it is long and few changes of a view change it."""
-    return pformat(json.loads(config), width=100, sort_dicts=False, compact=True)
 
 
 @lru_cache(maxsize=16)

@@ -7,9 +7,26 @@ from traitlets.log import get_logger
 
 from ..common.extras import MissingLibrary
 from ..common.yaml_records import Record, validated
+from .bounds import MAX_PIECES, Label, at_most
+from .own_messages import OwnAsked
 
 #: Characters of a message above the picture [1]; the longest lists the catalog's models.
 MAX_WORDS = 2000
+
+
+class ControlAsked(Record):
+    """A control's new value."""
+
+    kind: Literal["set"]
+    control: Label
+    value: Any
+
+
+class FieldsAsked(Record):
+    """Fields of the view, all at once; those of its parts may be some of a part."""
+
+    kind: Literal["update"]
+    fields: dict[str, Any]
 
 
 class PinAsked(Record):
@@ -26,20 +43,6 @@ class UnpinAsked(Record):
     number: int | None
 
 
-class HeatAsked(Record):
-    """Fields of `Heat`."""
-
-    kind: Literal["heat"]
-    chosen: dict[str, Any]
-
-
-class SettingAsked(Record):
-    """The one setting, as `Setting` has it."""
-
-    kind: Literal["setting"]
-    setting: dict[str, Any]
-
-
 class DownloadAsked(Record):
     """The numbers of the view as a file."""
 
@@ -47,7 +50,24 @@ class DownloadAsked(Record):
     format: str
 
 
-Asked = PinAsked | UnpinAsked | HeatAsked | SettingAsked | DownloadAsked
+class PieceAsked(Record):
+    """A piece of a file, the message's only buffer: `number`, from 0, of `of`; `use` is a key of `Explorer.uses`."""
+
+    kind: Literal["piece"]
+    use: Label
+    name: Annotated[str, at_most(1000, "characters")]
+    number: int = Field(ge=0)
+    of: int = Field(ge=1, le=MAX_PIECES)
+
+
+class ForgetAsked(Record):
+    """Something that the reader brought, to be forgotten."""
+
+    kind: Literal["forget"]
+    use: Label
+
+
+Asked = ControlAsked | FieldsAsked | PinAsked | UnpinAsked | DownloadAsked | PieceAsked | ForgetAsked | OwnAsked
 
 
 class _Message(Record):

@@ -24,6 +24,10 @@ MAX_KERNELS, MAX_WAIT = 8, 5.0
 MAX_RENDER = 120.0
 #: Request line and headers, and body, of a request; and a message of the page, such as an upload [byte].
 MAX_HEADERS, MAX_BODY, MAX_MESSAGE = 2**20, 2**20, 2**26
+#: What of JupyterLab the page needs; each more would be loaded, and would warn of versions.
+EXTENSIONS = ["anywidget", "@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"]
+#: Errors are told to the terminal, but not that the kernel's messages, on this machine alone, are not encrypted.
+QUIET = "--IPKernelApp.log_level=ERROR"
 #: The names of this machine, at any port.
 OWN_NAMES = r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
 #: A refusal runs nothing and is shown in no frame, where its link could be clicked unseen.
@@ -45,7 +49,7 @@ class Kernels(AsyncMappingKernelManager):
             await asyncio.sleep(0.05)
         self._starting += 1
         try:
-            kernel: str = await super().start_kernel(**given)
+            kernel: str = await super().start_kernel(extra_arguments=[QUIET], **given)
         finally:
             self._starting -= 1
         self._page_within(MAX_RENDER, kernel)
@@ -162,19 +166,20 @@ def _set_cookie(handler: Any, **_: Any) -> None:
     handler.xsrf_token  # noqa: B018
 
 
-#: This machine only, at one port or not at all; one notebook and its template, no file beside them and no traceback; a
-#: kernel that has been without its page for 20 to 25 s ends.
+#: This machine only, whose sockets need no pings to be known as closed, at one port or not at all; one notebook and its
+#: template, no file beside them and no traceback; a kernel that has been without its page for 20 to 25 s ends.
 SETTINGS = Config(
     Voila={
         "ip": "127.0.0.1", "port_retries": 0, "config_file_paths": [],
         "tornado_settings": {
             "allow_remote_access": False, "websocket_max_message_size": MAX_MESSAGE,
-            "xsrf_cookie_kwargs": {"samesite": "Strict"},
+            "xsrf_cookie_kwargs": {"samesite": "Strict"}, "ws_ping_interval": 0,
         },
     },
     VoilaConfiguration={
         "template": "workbench", "allow_template_override": "NO", "allow_theme_override": "NO", "file_allowlist": [],
-        "show_tracebacks": False, "multi_kernel_manager_class": Kernels, "prelaunch_hook": _set_cookie,
+        "show_tracebacks": False, "extension_allowlist": EXTENSIONS, "multi_kernel_manager_class": Kernels,
+        "prelaunch_hook": _set_cookie,
     },
     VoilaExecutor={"cell_error_instruction": "Reload the page."},
     MappingKernelManager={

@@ -11,63 +11,52 @@ import numpy as np
 import xarray as xr
 
 from ..common.errors import unknown
-from ..kernels import attainable
 from ..servers import memory
 from ..serving.text_tables import assumed_lines
 from ..tables import Series
 from . import published_charts
 from .bounds import MAX_MARKERS
-from .chart_looks import ROOF_COLORS, is_published, page_arrows, page_looks, page_ranges
-from .servers import OUTPUT, server_rows
-from .view import Pin, Settings, View, chosen_entries, chosen_gpus, drawn, pinned_numbers
+from .chart_looks import ROOF_COLORS, is_published, mixed, operator_color, page_arrows, page_looks, page_ranges
+from .choices import Pin, Settings
+from .fitting import memory_short
+from .step_pictures import STEP, bars, cut, heat_map, operator_rows, spread, step_summary
+from .view import View, chosen_entries, chosen_gpus, drawn, pinned_numbers
 
-#: Ten colours that colour-blind readers tell apart (Petroff 2021, arXiv 2107.02270), on light and on dark ground; the
-#: last six are dark shades of the first, for models of more operators.
-PAGE_COLORS = (
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
-    "#1d4a73", "#8a5a00", "#641000", "#4a5453", "#43175d", "#55362d",
+#: Markers of pairs of a GPU and a model; from the thirteenth on the colour differs, too.
+SHAPES = (
+    "circle", "square", "triangle", "diamond", "cross", "down", "star", "x", "right", "left", "hourglass", "bowtie",
 )  # fmt: skip
-SHAPES = ("circle", "square", "triangle", "diamond", "cross", "down")
 DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2 1 2", "1 3")
 
 #: What the page knows of every point; bytes spare it and the server the parsing of thousands of decimals.
 POINT_NUMBERS = ("intensity", "performance", "time", "attainable", "bound")
 
-#: What a heat map shows: name, unit; the variables of a grid, and the share of the roof.
-HEAT = {
-    "time": ("time", "s"), "performance": ("performance", "FLOP/s"), "intensity": ("intensity", "FLOP/byte"),
-    "roof": ("share of the roof", "%"), "flops": ("FLOPs", "FLOP"), "bytes": ("bytes", "byte"),
-}  # fmt: skip
-STEP = "whole step"
 
-#: Of dims that bars, heat map and summary do not show.
-FIRST = {"candidates": 0, "tp": 0}
-
-
-def picture(view: View, ds: xr.Dataset) -> dict[str, Any]:
-    """Everything that the page shows of a view: chart, bars, heat map, tables, notes. `ds` is the view's grid."""
+def roofline_tab(view: View, ds: xr.Dataset) -> dict[str, Any]:
+    """The tab Roofline: chart, bars, heat map, tables, notes. `ds` is the view's grid."""
     steps = drawn(ds, "steps") if ds.attrs["forward_pass"] else None
     if view.points == "steps" and steps is None:
         raise ValueError("points of whole steps need the fused operators of a forward pass: choose the operators fused")
     if view.figure and published_charts.params_files() and view.figure not in published_charts.params_files():
         raise unknown("figure", view.figure, published_charts.params_files())
     shown = ds if view.points == "operators" or steps is None else steps
-    served = server_summary(view)
+    at, short = at_setting(view), memory_short(view)
     return {
-        "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len},
-        "roofline": roofline_chart(view, shown), "bars": bars(view, ds), "heat": heat_map(view, ds, steps),
-        "summary": step_summary(view, steps), "serving": served, "compare": compare_pins(view),
-        "notes": notes(view, served, ds.attrs["assumed"]), "published": published_numbers(view),
+        "roofline": roofline_chart(view, shown, short), "bars": bars(view, ds, at, short),
+        "heat": heat_map(view, ds, steps, short), "operators": operator_rows(view, ds, at, short),
+        "summary": step_summary(view, steps, at), "compare": compare_pins(view),
+        "notes": notes(view, ds.attrs["assumed"]), "published": published_numbers(view),
     }  # fmt: skip
 
 
 # The roofline chart -----------------------------------------------------------------------------------------------
 
 
-def roofline_chart(view: View, ds: xr.Dataset) -> dict[str, Any]:
+def roofline_chart(view: View, ds: xr.Dataset, short: np.ndarray) -> dict[str, Any]:
     """Ceilings of every GPU, a group of points for each line of the legend, and published ranges behind them.
 
-    `numbers` are the float64 of (group, `POINT_NUMBERS`, point), points by batch size, then by length.
+    `numbers` are the float64 of (group, `POINT_NUMBERS`, point), points by batch size, then by length; `unfit` is a
+    byte a point, 1 where memory is too small (`short`, by GPU and model); `focus` is the point of the one setting.
     """
     groups = list(_groups(view, ds))
     ranges = page_ranges(view, groups)
@@ -76,10 +65,13 @@ def roofline_chart(view: View, ds: xr.Dataset) -> dict[str, Any]:
         axis: _decades(numbers[:, i] if groups else numbers, ds.variables[ceiling].values)
         for i, (axis, ceiling) in enumerate({"x": "ridge_point", "y": "peak_flop_rate"}.items())
     }
+    unfit = [short[view.gpu.index(group["at"]["gpu"]), view.model.index(group["at"]["model"])] for group in groups]
+    b, s = at_setting(view)
     return {
-        "limits": limits, "ceilings": [_ceiling(view, ds, i, limits["x"]) for i in range(len(view.gpu))],
-        "groups": groups, "numbers": numbers.tobytes(), "legend": _legend(view, groups), "ranges": ranges,
-        "arrows": page_arrows(view),
+        "limits": limits, "ceilings": [_ceiling(view, ds, i) for i in range(len(view.gpu))],
+        "legend": _legend(view, groups), "groups": groups, "numbers": numbers.tobytes(),
+        "unfit": np.array(unfit, dtype=np.uint8).tobytes(), "focus": b * len(view.seq_len) + s, "ranges": ranges,
+        "arrows": page_arrows(view), "named": bool(view.series),
         "what": "steps" if view.points == "steps" else "operators",
     }  # fmt: skip
 
@@ -88,26 +80,22 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
     """Points of one GPU, model, operator, phase and candidate count each, over batch sizes and lengths."""
     operators = ds.operator.values.tolist() if "operator" in ds.dims else [None]
     counts: list[Any] = list(view.candidates) or [None]
-    columns = {name: ds.variables[name] for name in POINT_NUMBERS}
+    allowed = {"gpu": view.gpu, "model": view.model, "operator": operators, "phase": view.phase, "candidates": counts}
+    dims = {dim: ds.sizes[dim] for dim in (*allowed, "batch_size", "seq_len") if dim in ds.dims}
+    columns = np.stack([spread(ds.variables[name], dims) for name in POINT_NUMBERS])
     markers, looks = 0, page_looks(view)
     for label, selection in _series(view, operators).items():
-        allowed = {
-            "gpu": view.gpu,
-            "model": view.model,
-            "operator": operators,
-            "phase": view.phase,
-            "candidates": counts,
-        }
         for way in product(*(_within(selection, key, values) for key, values in allowed.items())):
             at = dict(zip(allowed, way, strict=True))
             index = {key: allowed[key].index(value) for key, value in at.items() if value is not None}
-            numbers = np.array([_cut(column, index).ravel() for column in columns.values()])
+            numbers = columns[(slice(None), *index.values())].reshape(len(POINT_NUMBERS), -1)
             if np.isnan(numbers[1, 0]):
                 continue  # the model has no such operator
             if (markers := markers + numbers.shape[1]) > MAX_MARKERS:
                 raise ValueError(f"over {MAX_MARKERS:,} points in all series: narrow the ranges or take fewer series")
-            place = SHAPES[(index["gpu"] * len(view.model) + index["model"]) % len(SHAPES)]
-            color, marker = looks.get(label, (PAGE_COLORS[index.get("operator", 0) % len(PAGE_COLORS)], place))
+            pair = index["gpu"] * len(view.model) + index["model"]
+            place = SHAPES[pair % len(SHAPES)]
+            color, marker = looks.get(label, (_cycled(operator_color(at["operator"]), pair), place))
             yield {
                 "label": label, "at": {key: value for key, value in at.items() if value is not None},
                 "color": color, "hollow": not view.series and at["phase"] == "decode",
@@ -115,10 +103,10 @@ def _groups(view: View, ds: xr.Dataset) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _cut(variable: xr.Variable, index: Mapping[str, int]) -> np.ndarray:
-    """A variable at those positions, over the dims that are left."""
-    cut: np.ndarray = variable[{dim: i for dim, i in index.items() if dim in variable.dims}].values
-    return cut
+def _cycled(color: str, pair: int) -> str:
+    """A colour for the pair of a GPU and a model of that number, once there are no new markers."""
+    cycle = pair // len(SHAPES)
+    return mixed(color, "#000000" if cycle % 2 else "#ffffff", 0.4) if cycle else color
 
 
 def _series(view: View, operators: list[Any]) -> Series:
@@ -146,44 +134,41 @@ def _decades(values: np.ndarray, ceilings: np.ndarray) -> list[float]:
     return [10.0 ** np.floor(np.log10(np.min(values, initial=high / 10))), 10.0 ** np.ceil(np.log10(high))]
 
 
-def _ceiling(view: View, ds: xr.Dataset, number: int, limits: list[float]) -> dict[str, Any]:
-    """The corners of a GPU's roof, a line for each format that its operators compute in; colours where it has any."""
+def _ceiling(view: View, ds: xr.Dataset, number: int) -> dict[str, Any]:
+    """A GPU's roof: bandwidth [byte/s]; a peak [FLOP/s] and a ridge for each format that its operators compute in."""
     bandwidth = float(ds.variables["bandwidth"].values[number])
-    peaks = np.unique(_cut(ds.variables["peak_flop_rate"], {"gpu": number}))
-    ridges = peaks / bandwidth
-    lines = []
-    for peak, ridge in zip(peaks, ridges, strict=True):
-        x = np.array([limits[0] / 10, ridge, limits[1] * 10])
-        lines.append(np.column_stack([x, attainable(x, peak, bandwidth)]).tolist())
+    peaks = np.unique(cut(ds.variables["peak_flop_rate"], {"gpu": number}))
+    peaks = peaks[np.isfinite(peaks)]
     return {
         "gpu": str(ds.gpu.values[number]), "dash": DASHES[number % len(DASHES)], "bandwidth": bandwidth,
-        "peaks": peaks.tolist(), "ridges": ridges.tolist(), "lines": lines,
+        "peaks": peaks.tolist(), "ridges": (peaks / bandwidth).tolist(),
         "colors": ROOF_COLORS if is_published(view) and len(view.gpu) == 1 else None,
     }  # fmt: skip
 
 
 def _legend(view: View, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Colours first (operators, or the chart's series), then fill (phase), then shape (GPU and model)."""
-    rows: dict[str, dict[str, Any]] = {}
+    """Colours first (operators, or the chart's series), then fill (phase), then shape (GPU and model).
+
+    Every group gets `rows`, the ids of the rows that it belongs to.
+    """
+    rows: dict[str, dict[str, dict[str, Any]]] = {"c": {}, "p": {}, "g": {}}
+    single = len(view.gpu) * len(view.model) == 1
     for group in groups:
-        name = group["label"] if view.series else group["at"].get("operator", STEP)
-        shape = group["marker"] if len(view.gpu) * len(view.model) == 1 else "circle"
-        rows.setdefault(f"c{name}", {"label": name, "color": group["color"], "marker": shape, "hollow": False})
-    if not view.series and len(view.phase) > 1:
-        for phase in view.phase:
-            rows[f"p{phase}"] = {"label": phase, "color": "", "marker": "circle", "hollow": phase == "decode"}
-    if len(view.gpu) * len(view.model) > 1:
-        for group in groups:
-            label = " · ".join(name for name, all_ in _several(view, group["at"]) if all_)
-            rows[f"g{label}"] = {"label": label, "color": "", "marker": group["marker"], "hollow": False}
-    return list(rows.values())
-
-
-def _several(view: View, at: Mapping[str, Any]) -> list[tuple[str, bool]]:
-    return [(at["gpu"], len(view.gpu) > 1), (at["model"], len(view.model) > 1)]
-
-
-# Bars, heat map ---------------------------------------------------------------------------------------------------
+        at, marker = group["at"], group["marker"]
+        name = group["label"] if view.series else at.get("operator", STEP)
+        looks = {"c": (name, group["color"], marker if single else "circle", False)}
+        if not view.series and len(view.phase) > 1:
+            looks["p"] = (at["phase"], "", "circle", at["phase"] == "decode")
+        if not single:
+            pair = view.gpu.index(at["gpu"]) * len(view.model) + view.model.index(at["model"])
+            several = [(at["gpu"], len(view.gpu) > 1), (at["model"], len(view.model) > 1)]
+            label = " · ".join(each for each, shown in several if shown)
+            looks["g"] = (label, _cycled("#808080", pair) if pair >= len(SHAPES) else "", marker, False)
+        group["rows"] = [f"{kind}{words}" for kind, (words, *_) in looks.items()]
+        for kind, (words, color, shape, hollow) in looks.items():
+            row = {"id": f"{kind}{words}", "label": words, "color": color, "marker": shape, "hollow": hollow}
+            rows[kind].setdefault(words, row)
+    return [row for kind in rows.values() for row in kind.values()]
 
 
 def nearest(values: list[int], wanted: int) -> int:
@@ -196,80 +181,7 @@ def at_setting(view: View) -> tuple[int, int]:
     return nearest(view.batch_size, view.setting.batch_size), nearest(view.seq_len, view.setting.seq_len)
 
 
-def bars(view: View, ds: xr.Dataset) -> dict[str, Any]:
-    """Time by operator at one setting, a bar for each GPU, model and phase: seconds, and their share of the sum."""
-    b, s = at_setting(view)
-    one = (ds.variables["time"] * ds.variables["calls"]).transpose("gpu", "model", "phase", "operator", ...)
-    time = _cut(one, {"batch_size": b, "seq_len": s, **FIRST})
-    operators, calls = ds.operator.values.tolist(), _cut(ds.variables["calls"], FIRST)
-    rows = []
-    for (g, gpu), (m, model), (p, phase) in product(*map(enumerate, (view.gpu, view.model, view.phase))):
-        total = float(time[g, m, p].sum())
-        parts = [
-            {
-                "operator": operator, "time": float(time[g, m, p, o]), "share": float(time[g, m, p, o] / total),
-                "color": PAGE_COLORS[o % len(PAGE_COLORS)],
-            }
-            for o, operator in enumerate(operators) if calls[m, o]
-        ]  # fmt: skip
-        rows.append({"gpu": gpu, "model": model, "phase": phase, "total": total, "parts": parts})
-    return {
-        "setting": {"batch_size": view.batch_size[b], "seq_len": view.seq_len[s]}, "rows": rows,
-        "whole": bool(ds.attrs["forward_pass"]), "candidates": view.candidates[0] if view.candidates else None,
-    }  # fmt: skip
-
-
-def heat_map(view: View, ds: xr.Dataset, steps: xr.Dataset | None) -> dict[str, Any]:
-    """A variable over batch size and length, and what limits each cell."""
-    operators = [*([STEP] if steps is not None else []), *(str(name) for name in ds.operator.values)]
-    choices = {
-        "variable": list(HEAT), "gpu": view.gpu, "model": view.model, "operator": operators, "phase": view.phase,
-    }  # fmt: skip
-    wanted = view.heat.model_dump()
-    chosen = {key: wanted[key] if wanted[key] in allowed else allowed[0] for key, allowed in choices.items()}
-    index = {key: choices[key].index(chosen[key]) for key in ("gpu", "model", "phase")} | FIRST
-    whole = steps is not None and chosen["operator"] == STEP
-    source = steps if steps is not None and whole else ds
-    own = index if whole else index | {"operator": operators.index(chosen["operator"]) - (steps is not None)}
-    if chosen["variable"] == "roof":
-        values = 100 * _cut(source.variables["performance"], own) / _cut(source.variables["attainable"], own)
-    else:
-        values = _cut(source.variables[chosen["variable"]], own)
-    bound = _cut(source.variables["bound"], own)
-    label, unit = HEAT[chosen["variable"]]
-    return {
-        "chosen": chosen, "choices": choices, "label": label, "unit": unit,
-        "values": [[None if value != value else value for value in row] for row in values.tolist()],
-        "bound": bound.astype(int).tolist(), "batch_size": view.batch_size, "seq_len": view.seq_len, "whole": whole,
-    }  # fmt: skip
-
-
-# Tables -----------------------------------------------------------------------------------------------------------
-
-
-def step_summary(view: View, steps: xr.Dataset | None) -> list[dict[str, Any]]:
-    """A row for each GPU, model and phase at the one setting: time, FLOPs, bytes, intensity, rate of a whole step."""
-    if steps is None:
-        return []
-    b, s = at_setting(view)
-    names = ("time", "performance", "intensity", "flops", "bytes")
-    rows = []
-    for (g, gpu), (m, model), (p, phase) in product(*map(enumerate, (view.gpu, view.model, view.phase))):
-        index = {"gpu": g, "model": m, "phase": p, "batch_size": b, "seq_len": s, **FIRST}
-        values = {name: _cut(steps.variables[name], index).item() for name in names}
-        rows.append({"gpu": gpu, "model": model, "phase": phase} | values)
-    return rows
-
-
-def server_summary(view: View) -> dict[str, Any]:
-    """The one setting as a request to a server: what it is, in words, and a row for each GPU and model."""
-    b, s = at_setting(view)
-    batch_size, seq_len = view.batch_size[b], view.seq_len[s]
-    chosen = {"tp": view.tp} if view.tp > 1 else {}
-    chosen |= view.server.model_dump(exclude_defaults=True)
-    replica = "".join(f"{name} {'none' if value is None else value}, " for name, value in chosen.items())
-    at = f"{replica}batch {batch_size:,}, prompt {seq_len:,}, output {OUTPUT} tokens"
-    return {"at": at, "times": view.time_model, "rows": server_rows(view, batch_size, seq_len)}
+# Pins, notes -------------------------------------------------------------------------------------------------------
 
 
 def compare_pins(view: View) -> list[dict[str, Any]]:
@@ -302,15 +214,12 @@ def published_numbers(view: View) -> dict[str, Any] | None:
     }
 
 
-def notes(view: View, served: Mapping[str, Any], assumed: str) -> list[str]:
+def notes(view: View, assumed: str) -> list[str]:
     """What a reader should know of these settings, in a sentence each."""
     found = [
         f"{model.id} was published for {model.max_context:,} tokens: longer lengths are computed as if it took them."
         for model in chosen_entries(view) if model.max_context and model.max_context < max(view.seq_len)
     ]  # fmt: skip
-    if short := [f"{row['model']} on {row['gpu']}" for row in served["rows"] if row["memory_short"]]:
-        where = f"{served['at']}: {', '.join(short)}"
-        found.append(f"Memory is too small at {where}. All other times are computed as if it held the model.")
     if view.tp > 1:
         found.append(f"All is per GPU: each of {view.tp} runs its part of every layer (tensor parallelism).")
     for text in (assumed, *map(memory.memory_assumed, chosen_gpus(view))):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from .. import audit
 from ..common.project import project_root
 from ..files.yaml_files import read_mapping
 from ..published.t4 import PRINTED_INTENSITY, T4_BATCH_SIZES, T4_SERVER, T4_TOKENS
@@ -16,6 +15,14 @@ from .view import View
 
 #: Params files whose charts the explorer can show: operators or steps on a roofline.
 ROOFLINES = ("roofline/*.yaml", "medusa/*.yaml", "t4_report/t4-roofline.yaml")
+#: What the first part of a figure's id stands for.
+PRINTED_IN = {
+    "medusa": "Medusa (Cai et al. 2024, arXiv 2401.10774), appendix", "t4": "A report on a server with two T4",
+}  # fmt: skip
+
+
+#: Fields of a view that no published chart sets.
+READERS_OWN = {"pins", "configs", "cards", "tab", "setting", "heat", "goal", "server", "preset"}
 
 
 @cache
@@ -38,6 +45,24 @@ def chart_names() -> dict[str, str]:
         number = rest.removeprefix("fig")
         found[figure] = f"Medusa figure {int(number)}" if number.isdigit() else f"{source.upper()} report, {rest}"
     return found
+
+
+@cache
+def chart_list() -> list[dict[str, Any]]:
+    """The charts by their source: what each is of, and how many of its claims the audit records as reproduced."""
+    from .. import audit  # two seconds: not for a page that shows no claim
+
+    sources = audit.sources()
+    claims = [claim for source in sources.values() for claim in source.claims]
+    return [
+        {
+            "figure": figure, "name": name, "source": PRINTED_IN[figure.split("-", 1)[0]],
+            "title": chart_params(figure)["title"],
+            "claims": sum(claim.figure == figure for claim in claims),
+            "reproduce": sum(claim.figure == figure and claim.verdict == "reproduces" for claim in claims),
+        }
+        for figure, name in chart_names().items()
+    ]  # fmt: skip
 
 
 @cache
@@ -65,6 +90,14 @@ def chart_view(figure: str) -> View:
     )  # fmt: skip
 
 
+def is_as_printed(view: View) -> bool:
+    """Whether a view that is named after a published chart still has all that the chart sets."""
+    if view.figure not in params_files():
+        return True  # of no chart, or refused where it is drawn
+    chart = chart_view(str(view.figure))
+    return all(getattr(view, name) == getattr(chart, name) for name in ({*View.model_fields} - READERS_OWN))
+
+
 @cache
 def chart_ranges(figure: str) -> pd.DataFrame:
     """Published ranges of a chart, as `audit.printed_ranges` has them, or as the T4 report states them.
@@ -79,6 +112,8 @@ def chart_ranges(figure: str) -> pd.DataFrame:
     pandas.DataFrame
         A row a range: series, x_low, x_high [FLOP/byte], y_low and y_high [FLOP/s], NaN where none is published.
     """
+    from .. import audit
+
     if figure not in params_files() or chart_params(figure).get("chart") != "roofline":
         return audit.printed_ranges(figure)
     rows = [{"series": p, "x_low": low, "x_high": high} for p, (low, high) in PRINTED_INTENSITY.items()]
@@ -88,6 +123,8 @@ def chart_ranges(figure: str) -> pd.DataFrame:
 @cache
 def audit_by_source(figure: str) -> list[dict[str, Any]]:
     """What each document says of a chart beside what is recomputed: its citation, and its claims by verdict as text."""
+    from .. import audit
+
     documents = {source.title: source for source in audit.sources().values()}
     return [
         {
@@ -102,6 +139,8 @@ def audit_by_source(figure: str) -> list[dict[str, Any]]:
 
 
 def _audit_row(row: Mapping[Any, Any]) -> dict[str, str]:
+    from .. import audit
+
     return {
         "statement": row["statement"], "where": row["where"],
         "published": audit.show_published(row["published"], row["kind"]), "unit": row["unit"],

@@ -9,131 +9,31 @@ from typing import Annotated, Any, Literal, Self
 import xarray as xr
 from pydantic import Field, model_validator
 
-from ..catalog.engine_entries import DEFAULT_ENGINE, engines
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
+from ..catalog.gpu_entries import gpus as catalog_gpus
 from ..catalog.loading import as_id, catalog_name
 from ..catalog.model_entries import Model
 from ..catalog.model_entries import model as find_model
 from ..catalog.model_entries import models as catalog_models
-from ..common.arguments import one_of
 from ..common.errors import unknown
-from ..common.yaml_records import Count, Number, Record
+from ..common.yaml_records import Count
 from ..grid import forward_pass, roofline_grid, with_roof
-from ..hugging_face import from_hf_config
 from ..kernels import attainable
 from ..operators import PHASES
+from ..serving import Draft
+from ..serving.draft_names import named_draft
 from ..tables import LOOKS, SELECTORS
 from .bounds import MAX_CONFIGS, MAX_PAIRS, MAX_POINTS, Label, Labels, Selection, SizeList, at_most, check_json
+from .choices import Deployment, Goal, Heat, Pin, Setting, Settings
+from .own_cards import own_card as own_card
+from .own_models import own_model as own_model
+from .presets import still_named
 
 #: Fields of a view that are lists, of which readers may give one value.
 LISTS = ("gpu", "model", "operator", "phase", "batch_size", "seq_len")
-
-
-class Settings(Record):
-    """What a time depends on besides GPU, model, operator, phase and sizes.
-
-    Attributes
-    ----------
-    tp : int
-        GPUs that share every layer; every number is then per GPU [1].
-    weight_dtype, activation_dtype, kv_dtype, time_model : str
-        As for `grid.roofline_grid`.
-    launch_latency_us : float
-        Added to every kernel call [us].
-    peak_tflops : float, optional
-        A ceiling to draw in place of the datasheets' [TFLOP/s]; times are predicted with the datasheet's.
-    """
-
-    tp: int = Field(default=1, gt=0, le=1024)
-    weight_dtype: Label | None = None
-    activation_dtype: Label | None = None
-    kv_dtype: Label | None = None
-    time_model: Label = "ideal"
-    launch_latency_us: float = Field(default=0.0, ge=0, lt=1e6, allow_inf_nan=False)
-    peak_tflops: Number | None = None
-
-
-class Setting(Record):
-    """The one setting that the bars and the summary are of.
-
-    Attributes
-    ----------
-    batch_size : int
-        Sequences in the batch [1].
-    seq_len : int
-        Length of each [token].
-    """
-
-    batch_size: Count = 1
-    seq_len: Count = 1024
-
-
-class Deployment(Record):
-    """How the server of the one setting is deployed, besides tp: as for `serving.estimate`, whose defaults it has.
-
-    Attributes
-    ----------
-    ep, pp : int
-        GPUs that experts are spread over, stages of a pipeline [1].
-    dp : int, optional
-        Groups of tp GPUs that share the sequences [1].
-    network_gbs : float, optional
-        Between machines [GB/s].
-    engine : str, optional
-        Whose kernels and host; None is the kernels alone.
-    """
-
-    ep: int = Field(default=1, gt=0, le=1024)
-    dp: Annotated[int, Field(gt=0, le=1024)] | None = None
-    pp: int = Field(default=1, gt=0, le=1024)
-    network_gbs: Number | None = None
-    engine: Label | None = DEFAULT_ENGINE
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        one_of("engine", self.engine, (None, *engines()))
-        return self
-
-
-class Heat(Record):
-    """What the heat map is of.
-
-    Attributes
-    ----------
-    variable : str
-        A variable of the grid, or "roof", the share of the roof.
-    gpu, model, operator, phase : str, optional
-        Of the view; None is the first, of operators the whole step where there is one.
-    """
-
-    variable: Label = "time"
-    gpu: Label | None = None
-    model: Label | None = None
-    operator: Label | None = None
-    phase: Label | None = None
-
-
-class Pin(Settings):
-    """One pinned point, with the settings under which it was pinned.
-
-    Attributes
-    ----------
-    gpu, model, phase : str
-        Of the point.
-    operator : str, optional
-        Of the point; None is the whole step.
-    batch_size, seq_len, candidates : int
-        Sequences [1], length [token], candidates [1].
-    """
-
-    gpu: Label
-    model: Label
-    operator: Label | None = None
-    phase: Label
-    batch_size: Count
-    seq_len: Count
-    candidates: Count | None = None
+#: What a view may show of its settings, one at a time.
+Tab = Literal["roofline", "server", "frontier", "plan", "measured", "published"]
 
 
 class View(Settings):
@@ -145,6 +45,8 @@ class View(Settings):
         As for `grid.roofline_grid`.
     configs : dict of str to dict
         The reader's own models: each name with its Hugging Face config.json.
+    cards : dict of str to dict
+        The reader's own GPUs: each name with its entry, as the catalog's files have it.
     operator : list of str
         ["fused"], ["unfused"], or names.
     batch_size, seq_len, candidates : list of int
@@ -157,13 +59,18 @@ class View(Settings):
         The published chart whose ranges and audit rows are shown.
     setting, heat, pins : Setting, Heat, list of Pin
         What the bars, the heat map and the comparison are of.
-    server : Deployment
-        What the setting's memory and latency are of.
+    server, goal : Deployment, Goal
+        How the setting is served, and what the reader wants of that.
+    preset : str, optional
+        The use case whose numbers the setting, the server and the goal have; dropped where they differ.
+    tab : str
+        What is shown: "roofline", "server", "frontier", "plan", "measured" or "published".
     """
 
     gpu: Labels = Field(default=["a100-80gb-sxm", "h100-sxm"])
     model: Labels = Field(default=["llama-3-8b"])
     configs: Annotated[dict[Label, dict[str, Any]], at_most(20)] = Field(default={})
+    cards: Annotated[dict[Label, dict[str, Any]], at_most(20)] = Field(default={})
     operator: Labels = Field(default=["fused"])
     phase: Labels = Field(default=list(PHASES))
     batch_size: SizeList = Field(min_length=1, default=[1, 2, 4, 8, 16, 32, 64])
@@ -174,6 +81,9 @@ class View(Settings):
     figure: Label | None = None
     setting: Setting = Setting()
     server: Deployment = Deployment()
+    goal: Goal = Goal()
+    preset: Label | None = None
+    tab: Tab = "roofline"
     heat: Heat = Heat()
     pins: Annotated[list[Pin], at_most(50)] = Field(default=[])
 
@@ -183,22 +93,29 @@ class View(Settings):
         """Names as people write them, as ids where that is clear; never files, as a view may come by a link."""
         if not isinstance(given, Mapping):
             return given
-        own = configs if isinstance(configs := given.get("configs"), Mapping) else {}
-        return {**given, **{
-            dim: [as_id(name, folder) if isinstance(name, str) and name not in own else name for name in given[dim]]
-            for dim, folder in (("gpu", "gpus"), ("model", "models")) if isinstance(given.get(dim), list)
-        }}  # fmt: skip
+        own = {key: part if isinstance(part := given.get(key), Mapping) else {} for key in ("configs", "cards")}
+        named = {
+            dim: [
+                as_id(name, folder) if isinstance(name, str) and name not in own[part] else name for name in given[dim]
+            ]
+            for dim, folder, part in (("gpu", "gpus", "cards"), ("model", "models", "configs"))
+            if isinstance(given.get(dim), list)
+        }
+        return {**given, **named, "preset": still_named(given)}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name, config in self.configs.items():
-            check_json(config, f"configs: {name}")
-            if name in catalog_models():
-                raise ValueError(f"configs: {name!r} is a model of the catalog: give yours another name")
-            if name != PurePosixPath(name).name.lower():
-                raise ValueError(f"configs: {name!r}: the name of a model is in lower case, without slashes")
-        if (size := len(json.dumps(self.configs))) > MAX_CONFIGS:
-            raise ValueError(f"configs: {size:,} characters of JSON: a page holds {MAX_CONFIGS:,}")
+        for field, what, catalog in (("configs", "model", catalog_models()), ("cards", "GPU", catalog_gpus())):
+            for name, own in getattr(self, field).items():
+                check_json(own, f"{field}: {name}")
+                if name in catalog:
+                    raise ValueError(f"{field}: {name!r} is a {what} of the catalog: give yours another name")
+                if name != PurePosixPath(name).name.lower():
+                    raise ValueError(f"{field}: {name!r}: the name of a {what} is in lower case, without slashes")
+            if (size := len(json.dumps(getattr(self, field)))) > MAX_CONFIGS:
+                raise ValueError(f"{field}: {size:,} characters of JSON: a page holds {MAX_CONFIGS:,}")
+        for name, card in self.cards.items():
+            own_card(name, card)
         for selection in self.series.values():
             for key in selection:
                 if key not in (*SELECTORS, *LOOKS):
@@ -222,15 +139,16 @@ def chosen_models(view: View) -> list[str | Model]:
     return [own_model(name, own[name]) if name in own else catalog_name("model", name, "models") for name in view.model]
 
 
-def own_model(name: str, config: dict[str, Any]) -> Model:
-    """The model of a config.json, under a name of the reader's (lower case, without slashes)."""
-    return from_hf_config(config, name=name)
+def named_gpus(view: View) -> list[str | GPU]:
+    """The GPUs of a view: ids of the catalog, and the reader's own."""
+    own = view.cards
+    return [own_card(name, own[name]) if name in own else catalog_name("GPU", name, "gpus") for name in view.gpu]
 
 
 def grid_arguments(view: View) -> dict[str, Any]:
     """The arguments of `roofline_grid` that give a view's numbers, in its order."""
     return {
-        "gpu": [catalog_name("GPU", name, "gpus") for name in view.gpu], "model": chosen_models(view),
+        "gpu": named_gpus(view), "model": chosen_models(view),
         "operator": view.operator[0] if view.operator in (["fused"], ["unfused"]) else view.operator,
         "phase": view.phase, "batch_size": view.batch_size, "seq_len": view.seq_len,
         "candidates": view.candidates or None, **options(view),
@@ -244,6 +162,22 @@ def options(settings: Settings) -> dict[str, Any]:
         "activation_dtype": settings.activation_dtype, "kv_dtype": settings.kv_dtype, "time_model": settings.time_model,
         "launch_latency": settings.launch_latency_us * 1e-6,
     }  # fmt: skip
+
+
+def server_arguments(view: View) -> dict[str, Any]:
+    """The arguments of `serving.estimate` and `serving.plan` that say how a view's server is deployed, but its tp."""
+    given = {name: value for name, value in options(view).items() if name != "tp"} | dict(view.server)
+    return given | {"draft": view_draft(view)}
+
+
+def view_draft(view: View) -> Draft | None:
+    """The draft that a view's server has; its model is of the catalog or the reader's own."""
+
+    def find(name: str) -> Model:
+        own = name in view.configs
+        return own_model(name, view.configs[name]) if own else find_model(catalog_name("model", name, "models"))
+
+    return None if view.server.draft is None else named_draft(view.server.draft, find=find)
 
 
 def grid(view: View) -> xr.Dataset:
@@ -327,8 +261,8 @@ def pinned_numbers(pin: Pin, configs: dict[str, dict[str, Any]]) -> dict[str, fl
 
 
 def chosen_gpus(view: View) -> list[GPU]:
-    """Catalog entries of a view's GPUs."""
-    return [find_gpu(catalog_name("GPU", name, "gpus")) for name in view.gpu]
+    """Entries of a view's GPUs, including the reader's own."""
+    return [find_gpu(entry) for entry in named_gpus(view)]
 
 
 def chosen_entries(view: View) -> list[Model]:

@@ -5,28 +5,28 @@ import socket
 from pathlib import Path
 
 from ..common.extras import check_libraries
-from ..common.project import project_root
+from ..explanation import own_file
+from .own_part import MEASURED_FILE
 
-#: Where Voila finds the page's template, which fetches nothing from elsewhere.
+#: Where Voila finds the page's notebook, and its template, which fetches nothing from elsewhere.
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def serve(*, port: int = 8866, browser: bool = True) -> None:
-    """Serve `notebooks/explorer.ipynb` on 127.0.0.1 until Ctrl-C.
+def serve(*, port: int = 8866, browser: bool = True, measured: Path | None = None) -> None:
+    """Serve the explorer on 127.0.0.1 until Ctrl-C, with a file of measurements in its tab Measured where one is given.
 
-    Raises ValueError where there is no such notebook or the port is taken.
+    Raises ValueError where there is no such file or the port is taken.
     """
     check_libraries("ipykernel", "voila")
-    notebook = project_root() / "notebooks" / "explorer.ipynb"
-    if not notebook.is_file():
-        raise ValueError(f"there is no notebook {notebook}")
     check_port(port)
+    if measured is not None:
+        os.environ[MEASURED_FILE] = str(Path(own_file(measured)).resolve())
     os.environ["JUPYTER_PATH"] = str(TEMPLATES)
     os.environ.pop("JUPYTER_PREFER_ENV_PATH", None)
     from .page_server import SETTINGS, ExplorerServer  # takes half a second
 
     options = [f"--port={port}", *([] if browser else ["--no-browser"])]
-    ExplorerServer.launch_instance([str(notebook), *options], config=SETTINGS)
+    ExplorerServer.launch_instance([str(TEMPLATES / "page.ipynb"), *options], config=SETTINGS)
 
 
 def check_port(port: int) -> None:

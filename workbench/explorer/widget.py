@@ -1,55 +1,53 @@
-"""The explorer itself: controls on the left, pictures on the right, a view between them."""
+"""The explorer itself: a view, the controls that change it, and the one picture that the page draws of it."""
 
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import anywidget
-import ipywidgets
 import traitlets
 import xarray as xr
 
-from ..catalog.model_entries import models
+from ..catalog.loading import Entry
 from ..common.errors import shown, unknown
-from ..common.extras import check_libraries
-from ..common.variables import with_units
-from ..common.yaml_records import validated
+from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
-from ..files.writing import whole, write_netcdf, write_table
-from ..hugging_face import from_hf_config
+from . import published_charts
+from .background import Background, unfinished
 from .bounds import MAX_LINK
-from .controls import Control, chosen_set, make_controls, read_json
-from .export import code, params
+from .choices import Pin, Settings
+from .control_kinds import read_control
+from .controls import describe, make_controls, written
+from .export import code, file_name, in_words, params, title
 from .messages import (
+    ControlAsked,
     DownloadAsked,
-    HeatAsked,
+    FieldsAsked,
     PinAsked,
-    SettingAsked,
     UnpinAsked,
     in_one_line,
     log_unforeseen,
     read_message,
 )
 from .own_files import with_files
-from .pictures import picture
-from .view import LISTS, Pin, Settings, View, drawn, grid
+from .own_models import read_object
+from .own_part import MEASURED_FILE, OwnPart
+from .page_files import page_script, page_style
+from .presets import basis_of
+from .table_files import table_file
+from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
+from .view import LISTS, View, grid
 
-HERE = Path(__file__).parent
+#: Parts of a view that a change replaces as a whole.
+AT_ONCE = {"configs", "cards", "series"}
+VERSION = version("roofline-workbench")
 
 
-class Pictures(anywidget.AnyWidget):
-    """What the browser draws: one dict, so that all views of a state change together."""
-
-    _esm = HERE / "pictures.js"
-    _css = HERE / "pictures.css"
-    picture = traitlets.Dict().tag(sync=True)
-
-
-class Explorer(ipywidgets.HBox):  # type: ignore[misc]
+class Explorer(OwnPart, anywidget.AnyWidget):
     """The explorer as a widget.
 
     Parameters
@@ -65,49 +63,36 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
     ----------
     view : View
         What it shows; `update` changes it.
-    ds : xr.Dataset
-        The grid behind it [SI].
+    picture : dict
+        What the browser draws, all of which changes together; only the visible tab's sections are in it.
+    controls : dict
+        The values of all controls, and options that depend on the view.
+    described : list of dict
+        What the page has to know of every control, whatever the view.
     """
+
+    _esm = page_script()
+    _css = page_style()
+    picture = traitlets.Dict().tag(sync=True)
+    controls = traitlets.Dict().tag(sync=True)
+    described: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, view: View, *, page: bool = False, message: str = "") -> None:
         """Make the controls and draw a view; raises ValueError where it has no picture."""
-        self.view, self.ds = view, xr.Dataset()
-        self.controls = make_controls()
-        self.pictures = Pictures()
-        self._page, self._quiet = page, False
-        for name, control in self.controls.items():
-            control.widget.observe(lambda change, name=name: self._changed(name, change["new"]), "value")
-        full = ipywidgets.Layout(width="auto")
-        self.upload = ipywidgets.FileUpload(accept=".json", description="config.json or saved view", layout=full)
-        self.paste = ipywidgets.Textarea(placeholder="or paste a config.json here", rows=4, layout=full)
-        self.add = ipywidgets.Button(description="Add as a model", layout=full)
-        self.upload.observe(self._uploaded, "value")
-        self.add.on_click(lambda _: self._attempt(lambda: self.take(self.paste.value, "pasted text")))
-        self.pictures.on_msg(lambda _, content, buffers: self._asked(content))
-        super().__init__([self._panel(), self.pictures])
-        self.add_class("wb-explorer")
+        self.view, self._drawn, self._page = view, view, page
+        self._controls, self._background = make_controls(), Background(self._complete, self._failed)
+        self._grid: tuple[View | None, xr.Dataset] = (None, xr.Dataset())
+        self._begin_own()
+        super().__init__(described=describe(self._controls))
+        self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
         self._draw(message)
 
-    def _panel(self) -> Any:
-        by = {name: control.widget for name, control in self.controls.items()}
-        own = ipywidgets.Accordion([ipywidgets.VBox([self.upload, self.paste, self.add])], titles=["Your own model"])
-        self._chosen = ipywidgets.VBox([by["operator"]])
-        groups = {
-            "": ["figure"], "GPUs": ["gpu", "tp"], "Models": ["model", own],
-            "What runs": ["set", self._chosen, "phase"],
-            "Range of settings": ["batch_size", "seq_len", "candidates"],
-            "Number formats": ["weight_dtype", "activation_dtype", "kv_dtype"],
-            "Times and points": ["time_model", "launch_latency_us", "points"],
-            "One setting, for bars and summary": ["at_batch_size", "at_seq_len"],
-            "Its server, for memory and latency": ["ep", "dp", "pp", "network_gbs", "engine"],
-        }  # fmt: skip
-        children = [ipywidgets.HTML("<h2>Roofline Workbench</h2>")]
-        for title, names in groups.items():
-            children += [ipywidgets.HTML(f"<h3>{title}</h3>")] if title else []
-            children += [by[name] if isinstance(name, str) else name for name in names]
-        panel = ipywidgets.VBox(children)
-        panel.add_class("wb-controls")
-        return panel
+    @property
+    def ds(self) -> xr.Dataset:
+        """The grid behind the view [SI]; raises ValueError where there is none."""
+        if self._grid[0] is not self.view:
+            self._grid = (self.view, grid(self.view))
+        return self._grid[1]
 
     # From a change to the picture
 
@@ -117,120 +102,116 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         Parameters
         ----------
         **fields
-            Fields of `View`, in their units.
+            Fields of `View`, in their units; of its parts (setting, server, goal, heat) some, as a mapping.
 
         Raises
         ------
         ValueError
             For a field that does not exist or does not fit.
         """
-        self.view = validated(View, self.view.model_dump() | fields, "view")
+        self._change(fields)
         self._attempt(self._draw)
+
+    def set(self, control: str, value: Any) -> None:
+        """Set a control, as the page does; what is wrong with its value is said beside it.
+
+        Parameters
+        ----------
+        control : str
+            The control's name.
+        value
+            As the control has it.
+        """
+        self._asked({"kind": "set", "control": control, "value": value})
+
+    def _change(self, fields: Mapping[str, Any]) -> None:
+        before = self.view.model_dump()
+        given = {
+            name: before[name] | dict(value)
+            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in AT_ONCE
+            else value
+            for name, value in fields.items()
+        }
+        self.view = validated(View, before | given, "view")
+        if "figure" not in fields and not published_charts.is_as_printed(self.view):
+            self.view = validated(View, self.view.model_dump() | {"figure": None}, "view")
 
     def _draw(self, message: str = "") -> None:
         """The picture of the view; raises ValueError where it has none."""
-        self.ds = grid(self.view)
-        new = picture(self.view, self.ds)
-        self._write_controls()
-        self.pictures.picture = new | {
-            "message": message, "state": self.view.state(), "page": MAX_LINK if self._page else 0,
-            "code": {"python": code(self.view), "params": params(self.view)},
-        }  # fmt: skip
+        view = self.view
+        ds = self.ds if view.tab in ON_GRID else xr.Dataset()
+        more = (self.brought,) if view.tab == "measured" else ()
+        steps = TAB_STEPS[view.tab](view) if view.tab in TAB_STEPS else iter([TAB_SECTIONS[view.tab](view, ds, *more)])
+        sections = next(steps)
+        self._drawn = view
+        self._show({
+            "tab": view.tab, "message": message, "wrong": None, "notes": basis_of(view),
+            "page": MAX_LINK if self._page else 0,
+            "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
+            "title": title(view), "setting": in_words(view), "file": file_name(view),
+            "code": {"python": code(view), "params": params(view)},
+        } | sections)  # fmt: skip
+        self._background.stop()
+        if unfinished(sections):
+            self._background.start(steps)
 
-    def _changed(self, name: str, value: Any) -> None:
-        if not self._quiet:
-            self._attempt(lambda: self.update(**self._fields(self.controls[name], value)))
+    def _show(self, picture: dict[str, Any]) -> None:
+        """Hand out a picture and the controls in one message; it is stale where the view has none of its own."""
+        with self.hold_sync():
+            self.controls = written(self._controls, self.view)
+            self.picture = picture | {"state": self.view.state(), "stale": self._drawn is not self.view}
 
-    def _fields(self, control: Control, value: Any) -> dict[str, Any]:
-        fields = control.read(value)
-        if control is self.controls["set"] and not fields["operator"]:  # to choose from what there is
-            fields["operator"] = self.ds.operator.values.tolist()
-        for name in {"setting", "server"} & fields.keys():
-            fields[name] = getattr(self.view, name).model_dump() | fields[name]
-        if "model" in fields:
-            used = {*value, *(pin.model for pin in self.view.pins)}
-            fields["configs"] = {name: config for name, config in self.view.configs.items() if name in used}
-        return fields
+    def _complete(self, sections: dict[str, Any]) -> None:
+        """Put in what was computed since the picture was handed out."""
+        self.picture = self.picture | sections
 
-    def _attempt(self, action: Any) -> None:
+    def _failed(self, error: Exception) -> None:
+        self.picture = self.picture | {"message": in_one_line(error)}
+        log_unforeseen(error)
+
+    def _attempt(self, action: Callable[[], None], control: str = "") -> None:
         """Do what a reader asked for, or say in place why not; a notebook shows where what nobody foresaw is."""
         try:
             action()
         except Exception as error:
-            told = {"message": in_one_line(error), "state": self.view.state()}
-            self.pictures.picture = self.pictures.picture | told
+            line, control = in_one_line(error), getattr(error, "control", control)
+            if line == self.picture.get("message") and (before := self.picture.get("wrong")):
+                control = before["control"]  # what it said before is still so, whatever was changed now
+            wrong = {"control": control, "message": line} if control else None
+            self._show(self.picture | {"message": line, "wrong": wrong})
             if self._page:
                 log_unforeseen(error)
             elif not isinstance(error, ValueError):
                 raise
 
-    def _write_controls(self) -> None:
-        """Set every control to the view, without reacting to the change."""
-        self._quiet = True
+    # What the page asks for
+
+    def _asked(self, content: object, buffers: list[Any] | None = None) -> None:
+        control = content.get("control") or content.get("use") if isinstance(content, dict) else None
         try:
-            for control in self.controls.values():
-                value = control.write(self.view)
-                if control.widget.value == value:
-                    continue
-                if isinstance(control.widget, ipywidgets.TagsInput):
-                    more = [tag for tag in value if tag not in control.widget.allowed_tags]
-                    control.widget.allowed_tags = [*control.widget.allowed_tags, *more]
-                control.widget.value = value
-            chosen = chosen_set(self.view) == "chosen"
-            self._chosen.layout.display = "" if chosen else "none"
+            self._attempt(lambda: self._answer(content, buffers or []), control if isinstance(control, str) else "")
         finally:
-            self._quiet = False
+            self.send({"kind": "answered"})
 
-    # What the reader brings, and takes away
-
-    def _uploaded(self, change: Mapping[str, Any]) -> None:
-        for file in change["new"]:
-            self._attempt(lambda file=file: self.take(bytes(file["content"]).decode("utf-8", "replace"), file["name"]))
-
-    def take(self, text: str, what: str) -> None:
-        """Take a config.json as a model, or a saved view.
-
-        Parameters
-        ----------
-        text : str
-            The file's content, JSON.
-        what : str
-            The file's name, for messages.
-
-        Raises
-        ------
-        ValueError
-            Where it is neither of the two, or cannot be drawn.
-        """
-        found = read_json(text, what)
-        if "view" in found:
-            before, self.view = self.view, validated(View, found["view"], what)
-            try:
-                return self._draw()
-            except ValueError:
-                self.view = before
-                raise
-        name = from_hf_config(found).id
-        while name in models() or self.view.configs.get(name, found) != found:
-            name += "-own"
-        self.update(configs=self.view.configs | {name: found}, model=[*dict.fromkeys([*self.view.model, name])])
-
-    def _asked(self, content: object) -> None:
-        self._attempt(lambda: self._answer(content))
-
-    def _answer(self, content: object) -> None:
-        """Do what a message of the page asks for: a pin, a choice of the heat map, a setting, a download."""
+    def _answer(self, content: object, buffers: list[Any]) -> None:
+        """Do what a message of the page asks for."""
         match read_message(content):
+            case ControlAsked(control=name, value=value):
+                if name not in self._controls:
+                    raise unknown("control", name, self._controls)
+                self._change(read_control(self._controls[name], value, self.view))
+                self._draw()
+            case FieldsAsked(fields=fields):
+                self._change(fields)
+                self._draw()
             case PinAsked(at=at):
                 self.pin(**at)
             case UnpinAsked(number=number):
                 self.unpin(number)
-            case HeatAsked(chosen=chosen):
-                self.update(heat=self.view.heat.model_dump() | chosen)
-            case SettingAsked(setting=setting):
-                self.update(setting=setting)
             case DownloadAsked(format=kind):
-                self.pictures.send({"kind": "file", "name": f"view.{kind}"}, [self.data(kind)])
+                self.send({"kind": "file", "name": f"{file_name(self.view)}.{kind}"}, [self.data(kind)])
+            case own:
+                self._answer_own(own, buffers)
 
     def pin(self, /, **at: Any) -> None:
         """Pin a point of the chart under the view's settings, or unpin it where it is pinned.
@@ -255,6 +236,8 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         left = [] if number is None else [p for i, p in enumerate(self.view.pins) if i != number]
         self.update(pins=[p.model_dump() for p in left])
 
+    # What the reader takes away
+
     def data(self, kind: str) -> bytes:
         """The numbers of the view as a file.
 
@@ -273,21 +256,12 @@ class Explorer(ipywidgets.HBox):  # type: ignore[misc]
         ValueError
             For another kind of file.
         """
-        if kind not in ("csv", "nc"):
-            raise unknown("format", kind, ("csv", "nc"))
-        ds = drawn(self.ds, self.view.points)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / f"view.{kind}"
-            if kind == "csv":
-                write_table(with_units(ds.to_dataframe(dim_order=list(ds.dims)).reset_index()), path)
-            else:
-                check_libraries("netCDF4")
-                with whole(path) as temporary:
-                    write_netcdf(ds, temporary)
-            return path.read_bytes()
+        return table_file(self.view, kind)
 
 
-def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **fields: Any) -> Explorer:
+def explore(
+    view: "str | Path | Mapping[str, Any] | View | None" = None, *, measured: str | Path | None = None, **fields: Any
+) -> Explorer:
     """The explorer, a widget for JupyterLab and Voila.
 
     Parameters
@@ -295,8 +269,11 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     view : str, Path, mapping or View, optional
         A saved view (its path, or the mapping in it) or a `View`. None is the one to begin with, or under Voila the one
         that the page's address holds; a broken link is reported on the page.
+    measured : str or Path, optional
+        A file of timings or a load test to show in the tab Measured, or one of the project's own measurements by name.
     **fields
-        Fields of `View` to set, in their units; a model may be the path of a config.json.
+        Fields of `View` to set, in their units; a GPU or a model may be an entry, or the path of a YAML file like those
+        of the catalog or of a config.json.
 
     Returns
     -------
@@ -306,7 +283,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     Raises
     ------
     ValueError
-        For a file that is not a saved view, and for a field that does not exist or does not fit.
+        For a file that is not a saved view or no measurement, and for a field that does not exist or does not fit.
 
     Examples
     --------
@@ -317,7 +294,7 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
     linked = parse_qs(os.environ.get("QUERY_STRING", "")).get("view") if page else None
     if linked and view is None:
         try:
-            return Explorer(validated(View, read_json(linked[0], "the link"), "the link"), page=page)
+            return Explorer(validated(View, read_object(linked[0], "the link"), "the link"), page=page)
         except Exception as error:
             log_unforeseen(error)
             why = in_one_line(error).removeprefix("the link: ")
@@ -330,14 +307,19 @@ def explore(view: "str | Path | Mapping[str, Any] | View | None" = None, **field
         given = view.model_dump()
     else:
         raise ValueError(f"view = {shown(view)}: give a saved view, its path or a View")
-    fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int | PathLike)}
-    return Explorer(validated(View, given | with_files(fields), "view"), page=page)
+    fields |= {name: [fields[name]] for name in LISTS if isinstance(fields.get(name), str | int | PathLike | Entry)}
+    explorer = Explorer(validated(View, given | with_files(fields), "view"), page=page)
+    if measured is not None:
+        explorer.measured(measured)
+    elif page and (path := os.environ.get(MEASURED_FILE)):
+        explorer.measured(path, wait=False)
+    return explorer
 
 
 def _saved(path: Path) -> dict[str, Any]:
     """The view in a file that the page saved."""
     try:
-        found = read_json(read_small(path).decode(), str(path))
+        found = read_object(read_small(path).decode(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(found.get("view"), dict):
