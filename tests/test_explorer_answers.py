@@ -409,6 +409,18 @@ def test_the_newest_question_is_answered_alone_and_from_the_loop(monkeypatch):
     assert steps == []
 
 
+def test_only_what_is_unfinished_is_worked_on(monkeypatch, few):
+    started = []
+    monkeypatch.setattr(background.Background, "start", lambda self, steps: started.append(steps))
+    shown = wb.explore(gpu="l4", model="llama-3-8b", tab="plan")  # which asks for a rate first
+    shown.update(tab="roofline")
+    assert started == []
+    shown.update(tab="frontier")
+    assert last(started.pop())["computing"] is None
+    shown.update(tab="frontier")
+    assert started == []
+
+
 def test_a_script_gets_the_whole_answer():
     told = []
     background.Background(told.append, told.append).start(iter([1, 2, 3]))

@@ -14,6 +14,11 @@ Section = dict[str, Any]
 PAUSE, BETWEEN = 0.15, 0.3
 
 
+def unfinished(sections: Section) -> bool:
+    """Whether one of a picture's sections says that it is still computed."""
+    return any(isinstance(part, dict) and part.get("computing") is not None for part in sections.values())
+
+
 class Background:
     """Steps of one question at a time, whose answers are told from the loop that asked: nothing else changes the page.
 

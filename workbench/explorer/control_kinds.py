@@ -55,6 +55,8 @@ def read_control(control: Control, value: Any, view: View) -> Fields:
                 raise unknown(control.label, value, filter(None, known))
         case "names" if not (_listed(value, str) and len(value) <= MAX_NAMES):
             raise ValueError(f"{told}: expected a list of at most {MAX_NAMES} names")
+        case "names" if not value:
+            raise ValueError(f"{control.label}: there has to be one at least")
         case "text" if not (isinstance(value, str) and len(value) <= MAX_TYPED):
             raise ValueError(f"{told}: expected a text of at most {MAX_TYPED} characters")
         case "number" | "slider" if isinstance(value, bool) or not isinstance(value, int | float | None):

@@ -7,6 +7,7 @@ from ..catalog.engine_entries import engines
 from ..catalog.gpu_entries import gpus
 from ..catalog.loading import known_names
 from ..catalog.model_entries import models
+from ..common.arguments import checked_names
 from ..operators import OPERATORS, PHASES
 from . import published_charts
 from .control_kinds import (
@@ -116,7 +117,7 @@ def _on_grid() -> dict[str, Control]:
         ),
         "operator": Control(
             "Chosen operators", "What runs", "names",
-            lambda value, view: {"operator": [*dict.fromkeys(value)], **_OWN_SERIES},
+            lambda value, view: {"operator": checked_names("operator", value, OPERATORS), **_OWN_SERIES},
             lambda view: view.operator if chosen_set(view) == "chosen" else None, ("roofline",),
             options=[(name, "") for name in OPERATORS], placeholder="add an operator",
         ),

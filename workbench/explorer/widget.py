@@ -17,7 +17,7 @@ from ..common.errors import shown, unknown
 from ..common.yaml_records import Record, validated
 from ..files.reading import read_small
 from . import published_charts
-from .background import Background
+from .background import Background, unfinished
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
 from .control_kinds import read_control
@@ -151,12 +151,15 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         sections = next(steps)
         self._drawn = view
         self._show({
-            "tab": view.tab, "message": message, "wrong": None, "notes": basis_of(view), "page": MAX_LINK if self._page else 0,
+            "tab": view.tab, "message": message, "wrong": None, "notes": basis_of(view),
+            "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
             "title": title(view), "setting": in_words(view), "file": file_name(view),
             "code": {"python": code(view), "params": params(view)},
         } | sections)  # fmt: skip
-        self._background.start(steps)
+        self._background.stop()
+        if unfinished(sections):
+            self._background.start(steps)
 
     def _show(self, picture: dict[str, Any]) -> None:
         """Hand out a picture and the controls in one message; it is stale where the view has none of its own."""
@@ -178,6 +181,8 @@ class Explorer(OwnPart, anywidget.AnyWidget):
             action()
         except Exception as error:
             line, control = in_one_line(error), getattr(error, "control", control)
+            if line == self.picture.get("message") and (before := self.picture.get("wrong")):
+                control = before["control"]  # what it said before is still so, whatever was changed now
             wrong = {"control": control, "message": line} if control else None
             self._show(self.picture | {"message": line, "wrong": wrong})
             if self._page:
