@@ -67,7 +67,7 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 
 NOTEBOOKS ?= $(wildcard notebooks/*.ipynb)
 notebooks: $(READY)  ## run all notebooks and store their outputs in place
-	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
 
 docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold
 	@$(SYNC) --group docs

@@ -720,7 +720,7 @@ def test_a_use_case_sets_its_numbers_and_says_what_they_are_based_on(name):
     shown.set("preset", name)
     case = presets.USE_CASES[name]
     assert shown.view.preset == name
-    for part in presets.PARTS:
+    for part in presets.CASE_PARTS:
         for field, value in getattr(case, part).items():
             assert getattr(getattr(shown.view, part), field) == value
     assert f"{case.title}: {case.basis}." in shown.picture["notes"]

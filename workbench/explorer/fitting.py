@@ -31,12 +31,12 @@ def memory_short(view: View) -> np.ndarray:
         By GPU, model, batch size and length. False, too, where a server cannot run at all, which the tab Server says.
     """
     entries = {**{f"gpu {name}": view.cards.get(name) for name in view.gpu}, **view.configs}
-    key = view.model_dump_json(include={"gpu", "model", "batch_size", "seq_len", "tp", "server"} | FORMATS)
+    key = view.model_dump_json(include={"gpu", "model", "batch_size", "seq_len", "tp", "server"} | TIMED_BY)
     return _memory_short(_Given(view, f"{key} {view.setting.output} {json.dumps(entries, sort_keys=True)}"))
 
 
 #: What a view says of number formats and times.
-FORMATS = {"weight_dtype", "activation_dtype", "kv_dtype", "time_model", "launch_latency_us"}
+TIMED_BY = {"weight_dtype", "activation_dtype", "kv_dtype", "time_model", "launch_latency_us"}
 
 
 class _Given:

@@ -109,7 +109,7 @@ def read_measured(path: str | Path, name: str = "") -> Measured:
 def _neither(path: Path, name: str, timing: str, load: str) -> str:
     """Why a file is neither, by what its name or its content says; the first line of both readers would say less."""
     for why in (timing, load):
-        if "not a known" not in why and "not in a known" not in why and "unknown" not in why:
+        if not any(words in why for words in ("not a known", "not in a known", "unknown", "no load test")):
             return why
     formats = "a PyTorch trace, a CSV of Nsight Compute or Systems or of this project; vLLM, SGLang, GuideLLM, AIPerf"
     return f"{name}: neither kernel timings nor a load test that is read here ({formats})"

@@ -15,7 +15,7 @@ from .view import View
 PlanPlace = tuple[str, str, int]  # of a model, a GPU and a tp
 
 #: Of many GPUs, those are simulated that could cost up to so many times the cheapest [1].
-WORTH = 1.5
+WORTHWHILE = 1.5
 #: Columns of `serving.plan` that a row has.
 PLAN_ROW = (
     "gpu", "tp", "batch_size", "replicas", "gpus", "cost", "simulated_ttft_s", "simulated_tpot_s", "ttft_s", "tpot_s",
@@ -48,7 +48,7 @@ def plan_steps(view: View) -> Iterator[Section]:
     """The same section as it becomes more complete: by estimate first, then simulated, those first that may be best."""
     section: Section = {
         "at": _asked_words(view), "missing": "", "sentences": [], "rows": [], "computing": None,
-        "price": view.server.price, "percentile": view.goal.percentile, "worth": WORTH,
+        "price": view.server.price, "percentile": view.goal.percentile, "worth": WORTHWHILE,
     }  # fmt: skip
     asked = Question(view)
     gpus = considered(asked)
@@ -84,7 +84,7 @@ def _simulate(asked: Question, rows: dict[PlanPlace, ServerRow]) -> Iterator[tup
     every = asked.view.goal.considered == "view"
     cheapest = dict.fromkeys(asked.view.model, inf)
     for number, place in enumerate(order):
-        if not every and bounds[place] > WORTH * cheapest[place[0]]:
+        if not every and bounds[place] > WORTHWHILE * cheapest[place[0]]:
             continue
         if not _plans.has(_key(asked, *place, simulated=True)):
             yield number, len(order)
@@ -166,7 +166,11 @@ def _answer(view: View, rows: dict[PlanPlace, ServerRow], computing: dict[str, i
         own = [row for row in rows.values() if row["model"] == model]
         held = sorted((row for row in own if row["simulated"] and row["verdict"] == BEST), key=lambda row: row["cost"])
         open_ = [row for row in own if not row["simulated"] and row["cost"] is not None]
-        over = f"{NOT_SIMULATED}: costs more than {WORTH:g} times the best" if computing is None else "to be simulated"
+        over = (
+            f"{NOT_SIMULATED}: costs more than {WORTHWHILE:g} times the best"
+            if computing is None
+            else "to be simulated"
+        )
         done += [row | {"verdict": kept, "why": kept} if number else row for number, row in enumerate(held)]
         done += [row | {"verdict": NOT_SIMULATED, "why": over} for row in open_]
         done += [row for row in own if row not in held and row not in open_]

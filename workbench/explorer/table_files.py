@@ -18,7 +18,7 @@ from .export import file_name, in_words, setting_of, title
 from .tab_code import tab_numbers
 from .view import View
 
-FORMATS = ("csv", "nc")
+TABLE_FILES = ("csv", "nc")
 
 
 def table_file(view: View, kind: str) -> bytes:
@@ -42,8 +42,8 @@ def table_file(view: View, kind: str) -> bytes:
     ValueError
         For another kind of file, and where there is nothing to compute.
     """
-    if kind not in FORMATS:
-        raise unknown("format", kind, FORMATS)
+    if kind not in TABLE_FILES:
+        raise unknown("format", kind, TABLE_FILES)
     if kind == "nc":
         check_libraries("netCDF4")
     numbers = tab_numbers(view)
