@@ -1,5 +1,6 @@
 """What several test modules draw on."""
 
+import gc
 import signal
 
 import matplotlib as mpl
@@ -16,6 +17,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # the same examples every time; `pytest --hypothesis-profile default` looks for new ones
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+
+def pytest_collection_finish():
+    """What is there by now stays: without it every collection of garbage would look at thousands of tests."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def audited():
+    """Every claim, recomputed once: a table that no test changes."""
+    from workbench import audit
+
+    return audit.run()
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ the new one, and nothing else is left. Ctrl-C is one line and status 130. Nothin
 
 import argparse
 import contextlib
+import gc
+import io
 import itertools
 import json
 import os
@@ -178,6 +180,21 @@ def fork(run: Callable[[], None], folder: Path, stderr: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def run_here(name: str, folder: Path) -> None:
+    """Run a command in this process, so that its forks need neither import nor read entries again."""
+    import matplotlib.pyplot  # noqa: F401
+
+    from workbench import cli
+
+    folder.mkdir()
+    prepare(folder, 1)
+    pretend()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        if name != "figures":  # which would start kernels
+            cli.app(COMMANDS[name].arguments(1))
+    gc.freeze()  # a collection in a fork would copy all that it looks at
+
+
 def run_command(name: str, number: int) -> None:
     """Run a command in this process, which ends with it."""
     from workbench import cli, ending
@@ -234,15 +251,9 @@ def at_operation(name: str, sent: int, at: int, log: Path) -> None:
 
 def kill_at_operations(root: Path, name: str, places: int) -> int:
     """Kill and interrupt a command at operations from the first to the last, half of them near the end; how often."""
-    import matplotlib.pyplot  # noqa: F401
-    import xarray  # noqa: F401
-    import zarr  # noqa: F401
-
-    from workbench import calibration, cli, serving, store, timings  # noqa: F401
-
-    assert cli.app
     log, err = root / "operations", root / "stderr"
     before, after = root / "before", root / "after"
+    run_here(name, root / "here")
     for number, whole in ((1, before), (2, after)):
         whole.mkdir()
         prepare(whole, number)

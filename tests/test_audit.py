@@ -19,9 +19,9 @@ SERIES = {"qkv mlp init", "qkv mlp ar", "up/gate/down init", "up/gate/down ar", 
 }
 
 
-@pytest.fixture(scope="module")
-def table():
-    return audit.run()
+@pytest.fixture
+def table(audited):
+    return audited.copy()
 
 
 def claim(**changes):

@@ -16,9 +16,9 @@ LINES = {
 DOCUMENTS = {name: source for name, source in audit.sources().items() if source.lines is not None}
 
 
-@pytest.fixture(scope="module")
-def table():
-    return audit.run()
+@pytest.fixture
+def table(audited):
+    return audited.copy()
 
 
 def test_the_documents_have_all_their_lines():
@@ -166,13 +166,13 @@ def test_audit_by_source_prints_a_row_for_each():
     assert rest[-1] == audit.summary(audit.run("medusa-fig1*"))
 
 
-def test_sentences_are_counted_of_whole_documents_alone():
+def test_sentences_are_counted_of_whole_documents_alone(table):
     result = CliRunner().invoke(cli.app, ["audit", "--by", "source", "--figure", "t4-roofline"])
     claims = audit.run("t4-roofline")
     (row,) = [line.split() for line in result.stdout.splitlines() if line.lstrip().startswith("T4 report")]
     assert row[2:4] == ["-", str(len(claims))]
     assert row[-2:] == ["-", str(claims.hangs.sum())]
-    whole = audit.by_source(audit.run()).loc["T4 report"]
+    whole = audit.by_source(table).loc["T4 report"]
     assert whole["sentences"] > whole["not computable"] > 0
 
 

@@ -26,8 +26,8 @@ def attention(q, s, d=128):
 
 
 @pytest.fixture(scope="module")
-def table():
-    return audit.run().set_index("id")
+def table(audited):
+    return audited.set_index("id")
 
 
 def compute(quantity, **inputs):

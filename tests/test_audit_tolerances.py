@@ -35,9 +35,9 @@ ROUNDED = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def table():
-    return audit.run()
+@pytest.fixture
+def table(audited):
+    return audited.copy()
 
 
 def claim(**changes):

@@ -19,7 +19,7 @@ import workbench as wb
 from workbench import cli, cluster, figures, store
 from workbench.grid import sweep
 
-WORKERS = 3
+WORKERS = 2
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_scheduler_without_workers(monkeypatch):
 
 def test_a_scheduler_that_is_lost(tmp_path):
     """What was finished is kept, and the next run, without a cluster, goes on from there."""
-    arguments, path = {"gpu": "t4", "model": "gpt2", "batch_size": range(1, 101)}, tmp_path / "g.zarr"
+    arguments, path = {"gpu": "t4", "model": "gpt2", "batch_size": range(1, 41)}, tmp_path / "g.zarr"
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as workers:
 
         def report(done, total):
@@ -141,7 +141,7 @@ def nobody():
 
 def test_the_last_worker_is_killed_and_another_comes_and_goes(nobody, tmp_path, monkeypatch):
     """Each is said in a line; what was finished is kept, and the next run, without a cluster, goes on from there."""
-    arguments, path = {"gpu": "t4", "model": "gpt2", "batch_size": range(1, 101)}, tmp_path / "g.zarr"
+    arguments, path = {"gpu": "t4", "model": "gpt2", "batch_size": range(1, 41)}, tmp_path / "g.zarr"
     (here, worker), said = nobody, []
     address = here.scheduler_address
 

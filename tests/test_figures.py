@@ -48,7 +48,7 @@ DRAW = """\
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from workbench import audit, figures
+from workbench import figures
 
 figure, ax = plt.subplots(figsize=(2, 2))
 ax.plot([0, height])
@@ -57,22 +57,46 @@ figures.save(figure, pd.DataFrame({"height [m]": [height / 3]}), figure_id, outp
 PARAMS = "figure_id: {id}\ntitle: T\ncaption: C\nheight: {height}\noutput_dir: figures\n"
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
+FORCED = [sys.executable, "-c", "from workbench.cli import main; main()", "figures", "-j", "2", "--force"]
+
+
+def write_project(folder):
     """A small project of two figures in an empty folder."""
-    for folder in ("notebooks", "params/small"):
-        (tmp_path / folder).mkdir(parents=True)
+    for name in ("notebooks", "params/small"):
+        (folder / name).mkdir(parents=True)
     notebook = nbformat.v4.new_notebook(
         metadata={"kernelspec": {"name": "python3", "display_name": "x", "language": "python"}}
     )
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in ("from typing import Optional", SMALL, DRAW)]
     notebook.cells[1].metadata["tags"] = ["parameters"]
-    nbformat.write(notebook, tmp_path / "notebooks" / "small.ipynb")
+    nbformat.write(notebook, folder / "notebooks" / "small.ipynb")
     for name, height in (("one", 1), ("two", 2)):
-        (tmp_path / "params" / "small" / f"{name}.yaml").write_text(PARAMS.format(id=name, height=height))
+        (folder / "params" / "small" / f"{name}.yaml").write_text(PARAMS.format(id=name, height=height))
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small project of two figures, none of which is drawn."""
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "MPLCONFIGDIR"):
         monkeypatch.setenv(variable, str(tmp_path / "tools"))  # so that what the batch sets is undone
-    return tmp_path
+    return write_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory):
+    """A small project whose two figures the command has drawn."""
+    folder = write_project(tmp_path_factory.mktemp("drawn"))
+    done = subprocess.run(FORCED, cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stderr.count(" drawn") == 2
+    return folder
+
+
+@pytest.fixture
+def drawn(project, drawn_once):
+    """A small project with the figures that the command draws."""
+    shutil.copytree(drawn_once, project, dirs_exist_ok=True)
+    return project
 
 
 def run(project, **options):
@@ -90,6 +114,10 @@ def test_notebooks_run_in_the_project_and_this_process_stays_where_it_is(project
     nbformat.write(notebook, path)
     assert run(project) == {"one": "drawn", "two": "drawn"}
     assert been <= {here}
+
+
+def files(project: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (project / "figures").glob("[!.]*")}
 
 
 # Params -----------------------------------------------------------------------------------------------------------
@@ -220,44 +248,42 @@ def test_choosing_by_name_and_glob(project):
 # Running ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_draws_skips_and_redraws(project):
-    output = project / "figures"
-    assert run(project) == {"one": "drawn", "two": "drawn"}
+def test_a_batch_draws_skips_and_redraws(drawn):
+    output = drawn / "figures"
     assert (output / "one.csv").read_text() == "height [m]\n0.3333333\n"
-    first = {path.name: path.read_bytes() for path in output.glob("[!.]*.*")}
-    assert set(first) == {f"{name}.{kind}" for name in ("one", "two") for kind in ("csv", "png", "svg")}
+    first = files(drawn)
+    assert set(first) == {"index.html", *(f"{name}.{kind}" for name in ("one", "two") for kind in FIGURE_FORMATS)}
 
-    assert run(project) == {"one": "up to date", "two": "up to date"}
-    params = project / "params" / "small" / "one.yaml"
+    assert run(drawn) == {"one": "up to date", "two": "up to date"}
+    params = drawn / "params" / "small" / "one.yaml"
     params.write_text(params.read_text().replace("title: T", "title: U"))
     (output / "two.csv").write_text("touched by hand\n")
-    assert run(project) == {"one": "drawn", "two": "drawn"}
-    assert run(project, force=True) == {"one": "drawn", "two": "drawn"}
-    assert {path.name: path.read_bytes() for path in output.glob("[!.]*.*")} == first  # byte-identical
+    assert run(drawn) == {"one": "drawn", "two": "drawn"}
+    assert run(drawn, force=True) == {"one": "drawn", "two": "drawn"}
+    assert files(drawn) == first  # byte-identical
 
 
 def test_a_change_of_any_catalog_entry_redraws(project, monkeypatch):
     # a GPU may borrow the fit of one that the params file does not name
-    run(project)
+    (project / "params" / "small" / "two.yaml").unlink()
     data = project / "data"
     shutil.copytree(str(project_files.DATA), data)
     monkeypatch.setattr(project_files, "DATA", data)
-    run(project)
-    assert run(project) == {"one": "up to date", "two": "up to date"}
+    assert run(project) == {"one": "drawn"}
+    assert run(project) == {"one": "up to date"}
     (data / "gpus" / "a40.yaml").write_text("changed\n")
-    assert run(project) == {"one": "drawn", "two": "drawn"}
+    assert run(project) == {"one": "drawn"}
 
 
-def test_what_is_up_to_date_costs_no_heavy_import(project):
+def test_what_is_up_to_date_costs_no_heavy_import(drawn):
     heavy = ["numpy", "pandas", "xarray", "matplotlib", "papermill", "jinja2"]
     code = (
         f"import sys; from workbench.cli import app; app(standalone_mode=False); print(set({heavy}) & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, "figures", "-j", "2"]
-    first, second = (subprocess.run(command, cwd=project, capture_output=True, text=True, check=True) for _ in range(2))
-    assert "drawn" in first.stderr
-    assert second.stderr.count("up to date") == 2
-    assert second.stdout.endswith("set()\n")
+    again = subprocess.run(command, cwd=drawn, capture_output=True, text=True, check=True)
+    assert again.stderr.count("up to date") == 2
+    assert again.stdout.endswith("set()\n")
 
 
 def test_one_failing_notebook_leaves_its_traceback_and_the_others_go_on(project):
@@ -277,6 +303,7 @@ def test_one_failing_notebook_leaves_its_traceback_and_the_others_go_on(project)
 def test_a_notebook_that_saves_nothing_fails(project):
     notebook = project / "notebooks" / "small.ipynb"
     notebook.write_text(notebook.read_text().replace("figures.save(", "print("))
+    (project / "params" / "small" / "two.yaml").unlink()
     outcomes = figures.run(figures.find(project).values(), project / "figures", project)
     assert {o.state for o in outcomes} == {"failed"}
     assert "small.ipynb did not save one.csv, one.png, one.svg" in outcomes[0].reason
@@ -289,7 +316,8 @@ def test_the_kernel_is_this_interpreter_whatever_the_kernelspecs_say(project, mo
     (fake / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(project / "share"))
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
-    assert run(project) == {"one": "drawn", "two": "drawn"}
+    (project / "params" / "small" / "two.yaml").unlink()
+    assert run(project) == {"one": "drawn"}
 
 
 def test_a_folder_that_cannot_be_written(project):
@@ -331,25 +359,18 @@ def test_ctrl_c_leaves_nothing_half_written_and_a_second_run_goes_on(project):
     assert run(project) == {"one": "drawn", "two": "drawn"}
 
 
-def test_what_a_killed_run_left_is_swept_away_and_what_a_living_one_has_is_not(project):
-    state, host, gone = project / "figures" / ".state", platform.node(), 2**22 + 1
+def test_what_a_killed_run_left_is_swept_away_and_what_a_living_one_has_is_not(drawn):
+    state, host, gone = drawn / "figures" / ".state", platform.node(), 2**22 + 1
     names = [f"{host}-{gone}", f"{host}-{os.getppid()}", f"{host}-1", f"{host}-2-{gone}", f"not-{host}-{gone}"]
     for name in names:
-        (state / f"run-{name}").mkdir(parents=True)
-    assert run(project) == {"one": "drawn", "two": "drawn"}
+        (state / f"run-{name}").mkdir()
+    assert run(drawn) == {"one": "up to date", "two": "up to date"}
     left = [name for name in names if (state / f"run-{name}").exists()]
     assert left == names[1:]  # this test's parent, somebody else's, and those of two other machines
 
 
-FORCED = [sys.executable, "-c", "from workbench.cli import main; main()", "figures", "-j", "2", "--force"]
-
-
-def files(project: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (project / "figures").glob("[!.]*")}
-
-
-def test_a_batch_killed_at_any_moment_leaves_whole_figures_and_a_second_run_goes_on(project):
-    subprocess.run(FORCED, cwd=project, capture_output=True, check=True)
+def test_a_batch_killed_at_any_moment_leaves_whole_figures_and_a_second_run_goes_on(drawn):
+    project = drawn
     complete = files(project)
     moments = random.Random(2)
     for _ in range(3):
@@ -368,8 +389,8 @@ def test_a_batch_killed_at_any_moment_leaves_whole_figures_and_a_second_run_goes
     assert set(run(project).values()) == {"up to date"}
 
 
-def test_batches_that_run_at_the_same_time_do_not_spoil_each_other(project):
-    subprocess.run(FORCED, cwd=project, capture_output=True, check=True)
+def test_batches_that_run_at_the_same_time_do_not_spoil_each_other(drawn):
+    project = drawn
     complete = files(project)
     batches = [subprocess.Popen(FORCED, cwd=project, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in batches:
@@ -433,10 +454,9 @@ def test_what_a_killed_run_left_is_swept_away_without_what_is_not_of_it(project,
 
 
 @pytest.mark.parametrize("content", ["[" * 200_000, "x" * 5_000_000, '{"inputs": NaN}', ""])
-def test_a_spoiled_state_is_a_figure_drawn_again(project, content):
-    run(project)
-    (project / "figures" / ".state" / "one.json").write_text(content)
-    assert run(project) == {"one": "drawn", "two": "up to date"}
+def test_a_spoiled_state_is_a_figure_drawn_again(drawn, content):
+    (drawn / "figures" / ".state" / "one.json").write_text(content)
+    assert run(drawn) == {"one": "drawn", "two": "up to date"}
 
 
 def test_an_index_that_cannot_be_made_is_not_told_as_one_that_cannot_be_written(tmp_path, monkeypatch):

@@ -181,7 +181,7 @@ def test_a_gpu_and_a_model_are_in_grids(made_up):
 
 
 def test_a_gpu_and_a_model_are_in_plans(made_up):
-    table = wb.serving.plan("made-up-model", prompt=100, output=10, tp=1)
+    table = wb.serving.plan("made-up-model", prompt=100, output=10, tp=1, batch_size=[1, 8])
     assert "best" in table.verdict.values
     assert (table[table.gpu == "made-up-gpu"].tokens_per_second > 0).all()
 

@@ -153,7 +153,7 @@ def better(rows, than):
     return (others <= mine).all(axis=1) & (others < mine).any(axis=1)
 
 
-@settings(max_examples=50)  # two plans each
+@settings(max_examples=30)  # two plans each
 @given(
     model=models(),
     cards=st.lists(gpus, min_size=1, max_size=2, unique_by=lambda card: card.id),

@@ -130,10 +130,10 @@ def sources(**arguments):
     whole = wb.roofline_grid(**arguments)
     return {
         "eager": whole,
-        "lazy": wb.roofline_grid(**arguments, chunks=5),
+        "lazy": wb.roofline_grid(**arguments, chunks=29),
         "blocks": [whole.sel(gpu=[gpu], model=[model]) for gpu in arguments["gpu"] for model in arguments["model"]],
         "without calls": whole[["time", "flops", "bytes", "bound"]],
-        "chunks, without calls": wb.roofline_grid(**arguments, chunks=5)[["time", "flops", "bytes", "bound"]],
+        "chunks, without calls": wb.roofline_grid(**arguments, chunks=29)[["time", "flops", "bytes", "bound"]],
     }
 
 

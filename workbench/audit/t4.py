@@ -1,6 +1,9 @@
 """What the T4 report claims, recomputed."""
 
+from functools import lru_cache
+
 import numpy as np
+import xarray as xr
 
 from ..catalog.gpu_entries import gpu
 from ..common.arguments import one_of
@@ -12,13 +15,24 @@ from ..studies.t4_static import STATIC_COLUMNS, batching_gain, pass_limits, stat
 from .values import Recomputed, range_of
 
 
+@lru_cache(maxsize=64)
+def _tables_of(phase: str, batch_size: tuple[int, ...], seq_len: tuple[int, ...]) -> xr.Dataset:
+    table: xr.Dataset = static_tables(phase, list(batch_size), list(seq_len))
+    return table
+
+
+def _tables(phase: str, batch_size: int | list[int], seq_len: int | list[int]) -> xr.Dataset:
+    """`static_tables`, each once: many claims are of the same."""
+    return _tables_of(phase, *(tuple(np.ravel(sizes).tolist()) for sizes in (batch_size, seq_len)))
+
+
 def t4_static(what: str, phase: str, batch_size: list[int], seq_len: list[int]) -> Recomputed:
     """Cells of the T4 report's static tables, or their range over several batch sizes and lengths.
 
     They are those of one key of `STATIC_COLUMNS`, in the unit in which the report prints it.
     """
     variable, scale, _ = STATIC_COLUMNS[one_of("column", what, STATIC_COLUMNS)]
-    cells = static_tables(phase, batch_size, seq_len)[variable] * scale
+    cells = _tables(phase, batch_size, seq_len)[variable] * scale
     return Recomputed(range_of(cells.sel(source="workbench")), range_of(cells.sel(source="report")))
 
 
@@ -54,7 +68,7 @@ def t4_bound(limit: str, phase: str, batch_size: list[int], seq_len: list[int] |
     """
     one_of("limit", limit, ("memory", "compute"))
     seq_len = [T4_CONTEXT] if seq_len is None else seq_len
-    whole = static_tables(phase, batch_size, seq_len).sel(source="report")
+    whole = _tables(phase, batch_size, seq_len).sel(source="report")
     bound = (whole.intensity < whole.ridge_point) == (limit == "memory")
     return Recomputed(range_of(pass_limits(phase, batch_size, seq_len)[f"{limit}_bound"]), range_of(100 * bound))
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import least_squares
 
 from ..common.machine import cores
 from ..common.progress import progress_bar
@@ -100,6 +99,8 @@ def fit_hosts(rows: pd.DataFrame, loops: list[Loop]) -> Hosts:
     Hosts
         Of the engines that are among the rows.
     """
+    from scipy.optimize import least_squares  # half a second, for this alone
+
     engines = sorted(rows.engine.unique())
     which = rows.engine.map(engines.index).to_numpy()
     users, prompts = np.array([each.users for each in loops]), np.array([each.prompts for each in loops])

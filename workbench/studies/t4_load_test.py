@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.optimize import brentq
 
 from .. import loadtest
 from ..common.arguments import one_of
@@ -176,6 +175,8 @@ def t4_calibration() -> tuple[float, float]:
         From the two runs with eight sequences and one client: the ratios of simulated to measured have the geometric
         mean 1 [s]. The other two runs are predicted.
     """
+    from scipy.optimize import brentq  # half a second, for this alone
+
     server = Server(**T4_SERVER)
 
     def misfit(runs: tuple[str, ...]) -> float:
