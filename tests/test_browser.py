@@ -417,8 +417,8 @@ def test_jupyterlab_with_its_dark_theme(browser, open_page, tmp_path):
                        return [style.backgroundColor, style.color]; }"""
         )
         assert luminance(ground) < 60 < 180 < luminance(ink)
-        control(page, "batch_size", "input >> nth=1").focus()
-        page.keyboard.press("ArrowLeft")
+        page.locator(".jp-Notebook .jp-Cell >> nth=1").wait_for()  # the cell that Lab adds, and goes to
+        control(page, "batch_size", "input >> nth=1").press("ArrowLeft")
         shown(page, batch_size=[1, 2, 4, 8, 16, 32])
         shoot(page, "explorer-jupyterlab-dark")
         page.goto("about:blank")  # before the server goes

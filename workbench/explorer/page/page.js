@@ -85,7 +85,7 @@ function render({ model, el }) {
   const away = makeAway(page, () => address(picture())), own = makeOwn(page, model.get("described"));
   const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, own.root]);
   const what = make("p", { class: "wb-title" }), lost = make("div", { role: "alert", class: "wb-lost" });
-  const root = make("div", { class: "wb-views", "data-lm-suppress-shortcuts": "true" }, [
+  const root = make("div", { class: "wb-views" }, [
     make("header", {}, [make("h1", {}, ["Roofline Workbench"]), what]), lost, bar,
     make("div", { class: "wb-body" }, [side, make("main", {}, [message, panel, notes, said, away.root])]),
   ]);
@@ -136,7 +136,7 @@ function render({ model, el }) {
     else if (content.kind === "file") save(content.name, new Blob([buffers[0]]));
     for (const listener of listeners.get(content.kind) ?? []) listener(content, buffers);
   });
-  const theme = onTheme(soon);
+  const theme = onTheme(soon), shortcuts = ownKeys(root);
   draw();
   if (picture().page) {
     watch(model.widget_manager?.kernel, lost, picture);
@@ -146,6 +146,7 @@ function render({ model, el }) {
     cancelAnimationFrame(frame);
     narrow.removeEventListener("change", fold);
     theme();
+    shortcuts();
   };
 }
 
