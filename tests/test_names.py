@@ -253,15 +253,15 @@ def test_a_view_names_no_file_but_where_the_reader_calls(folder):
     for named in ({"model": ["own/models/mine"]}, {"gpu": ["own/gpus/t4-fast.yaml"]}):  # as a link may
         with pytest.raises(ValueError, match="^unknown (model|GPU) 'own/"):
             explorer.grid(explorer.View(**named))
-    with pytest.raises(ValueError, match="the explorer has the catalog's GPUs: compute t4-fast in Python$"):
-        wb.explore(gpu="own/gpus/t4-fast.yaml")
-    with pytest.raises(ValueError, match="^the explorer has the catalog's GPUs: compute t4 .modified"):
-        wb.explore(gpu=[wb.gpu("t4", bandwidth_gbs=640)])
-    with pytest.raises(ValueError, match="^gpt2 .modified: n_layers=3.: the explorer has the catalog's models and con"):
-        wb.explore(model=[wb.model("gpt2", n_layers=3)])
+    assert wb.explore(gpu="own/gpus/t4-fast.yaml").view.gpu == ["t4-fast"]
+    faster = wb.explore(gpu=[wb.gpu("t4", bandwidth_gbs=640)]).view
+    assert faster.gpu == ["t4 (modified: bandwidth_gbs=640)"]
+    assert faster.cards[faster.gpu[0]]["memory"]["bandwidth_gbs"] == 640
+    short = wb.explore(model=[wb.model("gpt2", n_layers=3)])
+    assert short.view.model == ["gpt2 (modified: n_layers=3)"]
+    assert short.ds.calls.sel(operator="attention").max() == 3
     assert wb.explore(model=[wb.model("gpt2")]).view.model == ["gpt2"]
-    with pytest.raises(ValueError, match="^own/models/short.yaml: the explorer takes models as config.json$"):
-        wb.explore(model="own/models/short.yaml")
+    assert wb.explore(model="own/models/short.yaml").view.model == ["short"]
 
 
 # On the command line -----------------------------------------------------------------------------------------------
