@@ -6,6 +6,7 @@ fork of this process, which itself starts no thread. It must end with one line a
 must stay, and a run with room must give the same bytes as one that never met the fault.
 """
 
+import gc
 import importlib
 import os
 import resource
@@ -208,6 +209,7 @@ def main(folder: str, how: str, *kinds: str) -> None:
     inputs(root)
     disk, elsewhere = root / "disk", root / "elsewhere"
     elsewhere.mkdir()
+    gc.freeze()  # a collection in a fork would copy all that it looks at
     for kind in kinds or [*KINDS]:
         disk.mkdir()
         if how == "readonly":
@@ -215,6 +217,7 @@ def main(folder: str, how: str, *kinds: str) -> None:
             for name in (root / "modules").read_text().split("\n"):  # which nobody might not be allowed to read
                 with suppress(Exception):
                     importlib.import_module(name)
+            gc.freeze()
             check(kind, disk, [lambda: deny(disk)])
             disk.chmod(0o755)
         else:

@@ -396,7 +396,7 @@ CALLS = {
         "tpot": 1,
         "request_rate": 4,
         "gpu": [GPU],
-        "tp": [1, 2],
+        "tp": [1],
         "batch_size": [1, 4],
         "price": {GPU: 2},
         "schedule": "continuous",
@@ -917,13 +917,6 @@ def test_every_public_function_has_an_example():
         assert not left or name == "servers.Server", (name, left)  # which has those of `Replica`, too
 
 
-@pytest.fixture
-def read_once(monkeypatch):
-    """The claims are read once, and not for every call."""
-    monkeypatch.setattr(audit.claims, "sources", cache(audit.claims.sources))
-
-
-@pytest.mark.usefixtures("read_once")
 @pytest.mark.parametrize("name", CALLS)
 def test_every_argument_takes_a_value_or_refuses_it_in_one_line(name):
     expected = None if name in SLOW else call(name, CALLS[name]())

@@ -36,10 +36,11 @@ def test_times_by_the_number_of_tokens_are_those_by_batch_size_and_length(monkey
 @pytest.mark.parametrize("time_model", ["ideal", "kernel"])
 @pytest.mark.parametrize("more", [{}, {"candidates": [1, 7]}, {"tp": [1, 2]}, {"candidates": [1, 7], "tp": [1, 4]}])
 def test_blocks_and_threads_change_nothing(monkeypatch, time_model, more):
-    arguments = {"gpu": ["h100-sxm", "a100-80gb-sxm"], "model": MODELS[:2], "time_model": time_model, **WIDE, **more}
+    sizes = {"batch_size": range(1, 14), "seq_len": range(64, 64 * 14, 64)}
+    arguments = {"gpu": ["h100-sxm", "a100-80gb-sxm"], "model": MODELS[:2], "time_model": time_model, **sizes, **more}
     plain = _slowly(monkeypatch, **arguments, launch_latency=1e-5)
     monkeypatch.setattr(evaluation, "THREADED", 1)
-    for cells in (7, 100, 1000):
+    for cells in (7, 50, 200):
         monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", cells)
         xr.testing.assert_identical(wb.roofline_grid(**arguments, launch_latency=1e-5), plain)
 

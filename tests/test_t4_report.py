@@ -1,5 +1,6 @@
 """The T4 report's load test put right, its roadmap computed, and the notebook on a file."""
 
+from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -41,6 +42,17 @@ def simulated():
 @pytest.fixture(scope="module")
 def roadmap():
     return studies.roadmap()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def computed_once():
+    """What takes seconds, and several tests ask for, each once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("capacity", "p99_reduction", "replicas_needed"):
+            once = cache(getattr(t4_findings, name))
+            patch.setattr(t4_findings, name, once)
+            patch.setattr(studies, name, once)
+        yield
 
 
 # The load test ----------------------------------------------------------------------------------------------------

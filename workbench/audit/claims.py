@@ -5,6 +5,8 @@ wrong, the claim stays, with the reason and the value that we get. Of a document
 either claimed or said not to be a statement that can be computed.
 """
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -202,6 +204,12 @@ class Source(Record):
         return self
 
 
+@lru_cache(maxsize=32)
+def _source(path: Path, content: bytes) -> Source:
+    """A file's source, parsed once for the same content."""
+    return validated(Source, read_mapping(path), str(path))
+
+
 def sources() -> dict[str, Source]:
     """Read every source with its claims.
 
@@ -219,7 +227,7 @@ def sources() -> dict[str, Source]:
     paths = {
         path.name.removesuffix(".yaml"): path for path in (DATA / "claims").iterdir() if path.name.endswith(".yaml")
     }
-    found = {name: validated(Source, read_mapping(path), str(path)) for name, path in sorted(paths.items())}
+    found = {name: _source(Path(str(path)), path.read_bytes()) for name, path in sorted(paths.items())}
     ids = [claim.id for source in found.values() for claim in source.claims]
     if len(set(ids)) < len(ids):
         raise ValueError(f"two claims share the id {next(i for i in ids if ids.count(i) > 1)!r}")
