@@ -65,8 +65,8 @@ explore: $(READY)  ## open the explorer in a browser
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
 
-NOTEBOOKS ?= $(filter-out notebooks/explorer.ipynb,$(wildcard notebooks/*.ipynb))
-notebooks: $(READY)  ## run all notebooks but the explorer's and store their outputs in place
+NOTEBOOKS ?= $(wildcard notebooks/*.ipynb)
+notebooks: $(READY)  ## run all notebooks and store their outputs in place
 	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --inplace --execute --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
 
 docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold

@@ -284,8 +284,6 @@ def write(folder: Path) -> None:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
     for notebook in ROOT.glob("notebooks/*.ipynb"):
-        if notebook.stem == "explorer":  # a widget, stored without output
-            continue
         copy = folder / "notebooks" / notebook.name
         if not copy.is_file() or copy.read_bytes() != notebook.read_bytes():
             shutil.copyfile(notebook, copy)

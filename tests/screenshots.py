@@ -21,7 +21,7 @@ WIDTHS, SCHEMES = ((1440, 1024, 768), (400,)), ("light", "dark")
 STILL = """() => !document.querySelector(".wb-views[aria-busy], .wb-views .wb-busy")
   && ![...document.querySelectorAll(".wb-views progress")].some((each) => each.checkVisibility())"""
 START = 120_000  # ms
-TALLEST = 4000  # px
+TALLEST, HIGHEST = 4000, 1400  # px, of a screenshot, and of one that is shown
 
 PIN = {"gpu": "h100-sxm", "model": "llama-3-8b", "operator": "attention", "phase": "decode", "seq_len": 8192}
 SETTING = {"batch_size": 32, "seq_len": 2048, "output": 512}
@@ -95,8 +95,10 @@ def shoot(page, shot: str, width: int) -> None:
 
 
 def small(path: Path, to: Path) -> None:
-    """A picture in 256 colours, which these have hardly more of."""
-    Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(to, optimize=True)
+    """The upper part of a picture in 256 colours, which these have hardly more of."""
+    whole = Image.open(path).convert("RGB")
+    upper = whole.crop((0, 0, whole.width, min(whole.height, HIGHEST)))
+    upper.quantize(256, dither=Image.Dither.NONE).save(to, optimize=True)
 
 
 def main(names: list[str]) -> None:

@@ -1,6 +1,6 @@
 """A long session at the explorer: `python tests/session.py --minutes 60`, or 2 for a look; it ends with 0 if all holds.
 
-The reader moves controls, changes tabs, reloads, uploads measurements, models and broken files; then the kernel is killed
+The reader moves controls, changes tabs, reloads, uploads measurements, models, broken files; then the kernel is killed,
 and the server is stopped and started again. Printed, and held at the end: errors on the console, whether the page still
 answers, how many kernels there are, and the memory of kernel and page over time.
 """

@@ -230,7 +230,8 @@ def test_marks_and_words_stand_out_on_light_and_dark_ground(page):
         const marks = grounds.flatMap((ground) => colors.map((color) => contrast(readable(color, ground), ground)));
         const words = grounds.flatMap((ground) => colors.map((color) => readable(color, ground)))
           .map((color) => contrast(inkOn(color), color));
-        const cells = Array.from({{ length: 21 }}, (_, i) => shade(i / 20)).map((color) => contrast(inkOn(color), color));
+        const cells = Array.from({{ length: 21 }}, (_, i) => shade(i / 20))
+          .map((color) => contrast(inkOn(color), color));
         return [Math.min(...marks), Math.min(...words, ...cells)];
     }}""",
         [[*COLOR_OF], ["#ffffff", "#14171c"]],

@@ -124,6 +124,12 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         """
         self._asked({"kind": "set", "control": control, "value": value})
 
+    def finish(self) -> None:
+        """Work out now what the tab computes beside the page, for a script or a cell that reads the picture."""
+        self._background.stop()
+        for sections in TAB_STEPS[self.view.tab](self.view) if self.view.tab in TAB_STEPS else ():
+            self.picture = self.picture | sections
+
     def _change(self, fields: Mapping[str, Any]) -> None:
         before = self.view.model_dump()
         given = {

@@ -126,7 +126,6 @@ function rooflineElements(section, picture, box, limits, colors, visible, keep) 
     }
     const color = readable(group.color, colors.ground);
     marks.push({ type: "wb-marks", shape: { kind: group.marker, px, py, r }, style: { fill: group.hollow ? null : color, stroke: color, lineWidth: 1.4, fillOpacity: 0.8 } });
-    if (section.focus === undefined) continue;
     if (section.measured) { // a line to where each point is predicted, and an open marker there
       const there = Array.from(group.counted, (x, i) => place([x, group.predicted[i]]));
       there.forEach(([x, y], i) => links.push([px[i], py[i], x, y]));

@@ -18,7 +18,7 @@ TABS.frontier = {
       if (!frontier) return;
       progress.draw(frontier.computing, "servers");
       drawing.querySelector(".wb-sub").textContent = `${frontier.at}; a line for each GPU and tp, from the smallest batch on the right to the largest; a click shows that server`;
-      [plot.dataset.title, plot.dataset.setting] = ["Tokens/s per user and per GPU", frontier.at];
+      Object.assign(plot.firstChild.dataset, { title: "Tokens/s per user and per GPU", setting: frontier.at });
       plot.hidden = !frontier.rows.length;
       if (frontier.rows.length) chart.draw(scattered(frontier, page.dark()), picture);
       const out = frontier.left_out.map(({ gpu, model, tp, why }) => `${model} on ${tp} x ${gpu}: ${why}`);

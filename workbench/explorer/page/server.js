@@ -75,7 +75,7 @@ TABS.server = {
       const several = server.rows.length > 1 || picture.state.model?.length > 1;
       const held = server.rows.filter(({ memory: needed }) => needed !== undefined);
       memory.hidden = !held.length;
-      [bars.dataset.title, bars.dataset.setting] = ["Memory of one GPU", server.at];
+      Object.assign(bars.firstChild.dataset, { title: "Memory of one GPU", setting: server.at });
       if (held.length) chart.draw({ unit: "byte", rows: held.map((row) => barOf(server, row)) }, picture);
       put(why, server.rows.filter(({ fits }) => !fits).map((row) => ["li", {}, `${row.model} on ${row.gpu}: ${row.words}`]));
       memory.querySelector(".wb-sub").textContent = "the line is what the engine lets a server fill; hatched does not fit";
