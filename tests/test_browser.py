@@ -18,7 +18,7 @@ from browsing import ROOT, chromium, environment, explorer_page, free_port, link
 from workbench import explorer
 
 SHOTS = ROOT / ".cache" / "screenshots"
-START = 15_000  # ms; a kernel and a page on a busy machine
+START = 120_000  # ms; a kernel and a page on a busy machine
 
 CONFIG = {
     "model_type": "llama", "_name_or_path": "acme/Tiny-1B", "hidden_size": 2048, "intermediate_size": 5632,
