@@ -222,12 +222,21 @@ def test_kernels_have_a_cap_and_end_without_their_page(tmp_path, monkeypatch):
         asyncio.run(run(kernels_))
 
 
+def test_the_terminal_says_no_more_than_it_has_to(address, folder, page):
+    opened(page, address)
+    page.goto("about:blank")
+    said = (folder / "server.log").read_text()
+    assert "without encryption" not in said
+    assert "ping" not in said
+    assert "Traceback" not in said
+
+
 def test_a_page_that_was_only_asked_for_leaves_no_kernel(tmp_path):
     settings = "page_server.SETTINGS.MappingKernelManager.update(cull_idle_timeout=5, cull_interval=1)"
     with explorer_page(tmp_path, settings) as address:
         status, body = ask(address, "/?view=" + quote('{"launch_latency_us": NaN}'))
         assert status == 200
-        assert "Explorer(children=" in body  # rendered to its end
+        assert "application/vnd.jupyter.widget-view+json" in body  # rendered to its end
         wait(lambda: started(tmp_path) == 1 and not kernels(tmp_path))
     for path in (str(ROOT), sys.prefix, "Warning", "Traceback"):
         assert path not in body
@@ -238,11 +247,11 @@ import os
 os.environ["SERVER_SOFTWARE"], os.environ["QUERY_STRING"] = "voila/0", "view={}"
 from workbench.explorer import explore, widget
 page = explore()
-page._answer = lambda content: {}["/where/it/is"]
+page._answer = lambda *given: {}["/where/it/is"]
 page._asked({})
-print(page.pictures.picture["message"])
-widget.read_json = lambda *given: {}["/where/else"]
-print(explore().pictures.picture["message"])
+print(page.picture["message"])
+widget.read_object = lambda *given: {}["/where/else"]
+print(explore().picture["message"])
 """
 
 
@@ -379,9 +388,7 @@ def test_another_page_starts_nothing_reads_nothing_and_ends_nothing(address, fol
     wait(lambda: (folder / "server.log").read_text().count(f"403 POST /voila/api/shutdown/{kernel}") >= 9)
     assert started(folder) == before
     assert list(kernels(folder)) == [kernel]
-    choose = victim.locator(".widget-dropdown:has(> label:text-is('Weights')) select")
-    choose.select_option(label="fp8")
-    victim.wait_for_function("document.querySelector('.wb-views').dataset.state.includes('fp8')")
+    two_gpus(victim)
     victim.goto("about:blank")
     wait(lambda: not kernels(folder))
 
@@ -426,34 +433,54 @@ def test_a_link_on_another_page_is_followed_by_its_reader_alone(address, folder,
     wait(lambda: not kernels(folder))
 
 
-def test_a_page_that_is_left_ends_its_kernel_and_one_that_lost_it_says_so(address, folder, page):
+def two_gpus(page):
+    """Set tp to 2, and wait for its picture."""
+    page.locator("[data-control=tp] input").fill("2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".wb-views[data-state='{\"tp\":2}']")
+
+
+def test_a_page_that_is_left_ends_its_kernel_and_one_that_lost_it_comes_back_with_its_view(address, folder, page):
     opened(page, address)
     second = opened(page.context.new_page(), address)
     assert len(kernels(folder)) == 2
     second.close(run_before_unload=True)
     wait(lambda: len(kernels(folder)) == 1)
-    next(iter(kernels(folder).values())).kill()
-    page.get_by_text("This page has lost what computes it: reload it.").wait_for()
+    two_gpus(page)
+    (kernel,) = kernels(folder)
+    page.wait_for_timeout(5000)  # a page that lost it sooner asks first, as its view may be what ends it
+    kernels(folder)[kernel].kill()
+    page.get_by_text("This page has lost what computes it: it has to be opened again.").wait_for()
+    page.wait_for_selector(".wb-lost:empty", state="attached")
+    page.wait_for_selector(".wb-views[data-state='{\"tp\":2}']")
+    wait(lambda: len(kernels(folder)) == 1 and kernel not in kernels(folder))
     page.goto("about:blank")
     wait(lambda: not kernels(folder))
 
 
-def test_a_full_server_takes_a_page_that_is_reloaded(page, tmp_path):
+def test_a_page_outlives_reloads_large_files_and_its_server(page, tmp_path):
     settings = "page_server.MAX_KERNELS, page_server.MAX_WAIT = 1, 120.0"
     unculled = "page_server.SETTINGS.MappingKernelManager.update(cull_idle_timeout=0)"  # pages alone end their kernels
-    narrow = "page_server.SETTINGS.Voila.tornado_settings['websocket_max_message_size'] = 2**20"
+    narrow = "page_server.SETTINGS.Voila.tornado_settings['websocket_max_message_size'] = 2**21"
     with explorer_page(tmp_path, f"{settings}; {unculled}; {narrow}") as address:
         opened(page, address)
-        page.reload()
-        page.wait_for_selector(".wb-views[data-state]")
+        for _ in range(3):
+            page.reload()
+            page.wait_for_selector(".wb-views[data-state]")
         assert len(kernels(tmp_path)) == 1
-        page.get_by_text("Your own model").click()
-        with page.expect_file_chooser() as waiting:
-            page.get_by_role("button", name="config.json or saved view").click()
-        waiting.value.set_files({"name": "large.json", "mimeType": "application/json", "buffer": b" " * 2**21})
-        page.get_by_text("The connection was lost, as by too large a file: reload the page").wait_for()
+        page.evaluate("document.querySelectorAll('.wb-own').forEach((each) => { each.open = true; })")
+        large = {"name": "large.json", "mimeType": "application/json", "buffer": b" " * 2**22}
+        page.set_input_files(".wb-own input[type=file] >> nth=-1", large)
+        page.get_by_text("large.json: 4,194,304 characters: a page takes 1,048,576").first.wait_for()
+        two_gpus(page)
     page.get_by_text("The server does not answer: is it still running?").wait_for()
     assert not kernels(tmp_path)
+    port = urlsplit(address).port
+    with browsing.server(["-m", "workbench.cli", "explore", f"--port={port}", "--no-browser"], port, tmp_path):
+        page.wait_for_selector(".wb-lost:empty", state="attached")
+        page.wait_for_selector(".wb-views[data-state='{\"tp\":2}']")
+        page.wait_for_function("location.search.includes('tp')")
+        page.goto("about:blank")
 
 
 def test_a_full_server_says_so(page, tmp_path):

@@ -32,7 +32,7 @@ function watch(kernel, banner, picture) {
     keepNow(picture());
     location.reload();
   };
-  const say = (words) => banner.replaceChildren(...(words ? [words, button("Reload with this view", again)] : []));
+  const say = (words, offer = []) => banner.replaceChildren(...(words ? [words, ...offer] : []));
   const answers = (path) => fetch(path, { cache: "no-store" }).then(({ status }) => status, () => 0);
   async function ask() {
     const status = await answers(`${document.body.dataset.baseUrl?.replace(/voila\/$/, "") ?? "/"}api/kernels/${kernel.id}`);
@@ -45,7 +45,7 @@ function watch(kernel, banner, picture) {
   }
   function ended() {
     gone = true;
-    say("This page has lost what computes it: it has to be opened again.");
+    say("This page has lost what computes it: it has to be opened again.", [button("Reload with this view", again)]);
     if (performance.now() - born > 5000) asking = setTimeout(again, 1500); // not again and again, should the view be what ends it
   }
   kernel?.statusChanged.connect((_, status) => {
@@ -69,4 +69,11 @@ function onTheme(changed) {
     system.removeEventListener("change", changed);
     lab.disconnect();
   };
+}
+
+/** JupyterLab's shortcuts, such as its arrow keys, are not for what has the focus here; it asks the element alone. */
+function ownKeys(root) {
+  const mine = ({ target }) => root.contains(target) && target.setAttribute("data-lm-suppress-shortcuts", "true");
+  addEventListener("keydown", mine, true);
+  return () => removeEventListener("keydown", mine, true);
 }

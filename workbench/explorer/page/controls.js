@@ -25,11 +25,13 @@ function makeControls(page, described) {
   });
   const root = make("div", { class: "wb-groups-of-controls" }, sections.map(({ details }) => details));
 
-  function write({ values, options }, tab, wrong) {
+  /** The values of a view, but not under the hands of its reader: what is wrong is to be mended, what moves has moved on. */
+  function write({ values, options }, tab, wrong, pending) {
     for (const [name, { control, root: node, write: set }] of all) {
       const value = values[name];
       node.hidden = value === null || !control.tabs.includes(tab);
-      if (!node.hidden && (name !== wrong?.control || control.kind === "names")) set(value, options[name] ?? control.options);
+      const kept = control.kind !== "names" && (name === wrong?.control || pending(name));
+      if (!node.hidden && !kept) set(value, options[name] ?? control.options);
     }
     for (const { details, members } of sections) details.hidden = members.every(([, node]) => node.hidden);
   }
@@ -121,7 +123,8 @@ const KINDS = {
       asked = input.value.trim();
       if (asked) page.set(name, [...chosen, asked]);
     };
-    const plus = button("Add", add, `${placeholder[0].toUpperCase()}${placeholder.slice(1)}`);
+    const plus = button("Add", add);
+    plus.ariaLabel = `${placeholder[0].toUpperCase()}${placeholder.slice(1)}`; // "Add a GPU"
     chips.addEventListener("click", (event) => event.target.closest("button") && drop(event.target.closest("button")));
     chips.addEventListener("keydown", (event) => {
       if (!["Delete", "Backspace"].includes(event.key)) return;

@@ -5,7 +5,7 @@ function render({ model, el }) {
 
   // What is asked for: of a control that moves, only the newest value waits for the answer to the one before.
   const later = new Map();
-  let waiting = 0;
+  let waiting = 0, flying = "";
   function send(message, buffers = []) {
     root.setAttribute("aria-busy", "true");
     waiting += 1;
@@ -13,17 +13,23 @@ function render({ model, el }) {
   }
   function set(control, value) {
     const message = { kind: "set", control, value };
-    if (waiting) later.set(control, message);
-    else send(message);
+    if (waiting) return later.set(control, message);
+    flying = control;
+    send(message);
   }
+  const pending = (control) => flying === control || later.has(control);
   function answered() {
     waiting = Math.max(waiting - 1, 0);
+    if (waiting) return;
     const [next] = later;
-    if (!waiting && next) {
+    flying = "";
+    if (next) {
       later.delete(next[0]);
-      send(next[1]);
+      set(next[0], next[1].value);
+    } else {
+      root.removeAttribute("aria-busy");
+      soon();
     }
-    if (!waiting) root.removeAttribute("aria-busy");
   }
 
   const listeners = new Map(); // of messages, by kind
@@ -61,14 +67,14 @@ function render({ model, el }) {
   });
   const built = {};
   function show(name) {
-    built[name] ??= TABS[name].make(page);
-    if (panel.firstChild !== built[name].root) panel.replaceChildren(built[name].root);
     for (const tab of tabs) {
       const chosen = tab.dataset.tab === name;
       tab.setAttribute("aria-selected", chosen);
       tab.tabIndex = chosen ? 0 : -1;
       if (chosen) panel.setAttribute("aria-labelledby", tab.id);
     }
+    built[name] ??= TABS[name].make(page);
+    if (panel.firstChild !== built[name].root) panel.replaceChildren(built[name].root);
     return built[name];
   }
 
@@ -79,7 +85,7 @@ function render({ model, el }) {
   const away = makeAway(page, () => address(picture())), own = makeOwn(page, model.get("described"));
   const side = make("details", { class: "wb-controls", open: "" }, [make("summary", {}, ["Settings"]), controls.root, own.root]);
   const what = make("p", { class: "wb-title" }), lost = make("div", { role: "alert", class: "wb-lost" });
-  const root = make("div", { class: "wb-views", "data-lm-suppress-shortcuts": "true" }, [
+  const root = make("div", { class: "wb-views" }, [
     make("header", {}, [make("h1", {}, ["Roofline Workbench"]), what]), lost, bar,
     make("div", { class: "wb-body" }, [side, make("main", {}, [message, panel, notes, said, away.root])]),
   ]);
@@ -98,7 +104,7 @@ function render({ model, el }) {
 
   function draw() {
     const now = picture();
-    controls.write(model.get("controls"), now.tab, now.wrong);
+    controls.write(model.get("controls"), now.tab, now.wrong, pending);
     own.draw(now);
     const beside = [controls, own].map((part) => part.say(now.wrong)).some(Boolean);
     root.classList.toggle("wb-stale", now.stale);
@@ -130,7 +136,7 @@ function render({ model, el }) {
     else if (content.kind === "file") save(content.name, new Blob([buffers[0]]));
     for (const listener of listeners.get(content.kind) ?? []) listener(content, buffers);
   });
-  const theme = onTheme(soon);
+  const theme = onTheme(soon), shortcuts = ownKeys(root);
   draw();
   if (picture().page) {
     watch(model.widget_manager?.kernel, lost, picture);
@@ -140,6 +146,7 @@ function render({ model, el }) {
     cancelAnimationFrame(frame);
     narrow.removeEventListener("change", fold);
     theme();
+    shortcuts();
   };
 }
 
