@@ -9,7 +9,7 @@ from ..common.arguments import one_of
 from ..common.yaml_records import Count, Number, Record
 from .bounds import Label, at_most
 
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+MemoryShare = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class Settings(Record):
@@ -74,7 +74,7 @@ class Deployment(Record):
     max_num_batched_tokens, max_num_seqs : int, optional
         Tokens and sequences in a step at most; None is the engine's [1].
     gpu_memory_utilization : float, optional
-        Share of the memory that the server may use; None is the engine's [1].
+        MemoryShare of the memory that the server may use; None is the engine's [1].
     price : float or dict of str to float, optional
         Of a GPU for an hour, one or by GPU, in whatever currency; None counts GPU-hours.
     time_model : str
@@ -90,7 +90,7 @@ class Deployment(Record):
     draft: Label | None = None
     max_num_batched_tokens: Count | None = None
     max_num_seqs: Count | None = None
-    gpu_memory_utilization: Share | None = None
+    gpu_memory_utilization: MemoryShare | None = None
     price: Number | Annotated[dict[Label, Number], at_most(100)] | None = None
     time_model: Literal["kernel", "ideal"] = "kernel"
 

@@ -10,7 +10,7 @@ from ..common.errors import shown, unknown
 from .pictures import at_setting
 from .view import Tab, View
 
-UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0}
+TIME_UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0}
 #: Fields whose numbers are whole, though the view may have None there.
 WHOLE_NUMBERS = {"dp", "max_num_batched_tokens", "max_num_seqs"}
 #: Names of a list, and characters of a text, at most [1].
@@ -22,7 +22,7 @@ SERVERS = ("server", "frontier", "plan")
 COMPUTED = tuple(tab for tab in TABS if tab != "published")
 
 Fields = dict[str, Any]
-Kind = Literal["names", "choice", "number", "text", "slider", "range"]
+ControlKind = Literal["names", "choice", "number", "text", "slider", "range"]
 #: Values of a control, and the words for each.
 Options = Sequence[tuple[Any, str]]
 
@@ -32,7 +32,7 @@ class Control(NamedTuple):
 
     label: str
     group: str
-    kind: Kind
+    kind: ControlKind
     read: Callable[[Any, View], Fields]
     write: Callable[[View], Any]
     tabs: Sequence[str] = TABS
@@ -73,7 +73,7 @@ def _listed(value: Any, kind: type) -> bool:
 # Kinds ------------------------------------------------------------------------------------------------------------
 
 
-def number(
+def numeric(
     label: str, group: str, about: str, at: str, unit: str = "", *, least: float | None = None,
     most: float | None = None, tabs: Sequence[str] = SERVERS, optional: bool = False,
 ) -> Control:  # fmt: skip
@@ -178,7 +178,7 @@ def seconds(label: str, text: str) -> float | None:
     written = re.fullmatch(r"(\d{0,9}\.?\d{1,9}) ?(ms|s|min)", text.strip())
     if not written:
         raise ValueError(f"{label} {text[:80]!r}: expected a time with its unit, e.g. 40 ms or 1.5 s")
-    return float(written[1]) * UNITS[written[2]]
+    return float(written[1]) * TIME_UNITS[written[2]]
 
 
 def in_units(value: float | None) -> str:

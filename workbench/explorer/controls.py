@@ -20,21 +20,21 @@ from .control_kinds import (
     counts,
     duration,
     named,
-    number,
     number_format,
+    numeric,
     one_size,
     price_words,
     prices,
     size_range,
 )
-from .presets import PARTS, USE_CASES, use_case
+from .presets import PARTS_SET, USE_CASES, use_case
 from .view import View, grid
 
 BATCH_SIZE_STOPS = [2**i for i in range(13)]
 SEQ_LEN_STOPS = [2**i for i in range(4, 21)]
 OPERATOR_SETS = {"fused": ["fused"], "unfused": ["unfused"], "chosen": []}
 #: Times of a grid, and of a server.
-TIMES = [("ideal", "ideal: on the roof"), ("kernel", "kernel: as fitted")]
+TIME_CHOICES = [("ideal", "ideal: on the roof"), ("kernel", "kernel: as fitted")]
 
 
 def make_controls() -> dict[str, Control]:
@@ -66,7 +66,7 @@ def _what() -> dict[str, Control]:
             "GPUs", "GPUs and models", "names", lambda value, view: {"gpu": named("GPU", "gpus", value, view.cards)},
             lambda view: view.gpu, COMPUTED, options=_entries("gpus", gpus()), placeholder="add a GPU",
         ),
-        "tp": number(
+        "tp": numeric(
             "tp", "GPUs and models", "GPUs that share every layer (tensor parallelism)", "tp", "GPUs", least=1,
             most=1024, tabs=COMPUTED,
         ),
@@ -81,22 +81,22 @@ def _asked() -> dict[str, Control]:
     """What a request is, and what its reader waits for."""
     request, goal = "Request", "Goal"
     return {
-        "prompt": number("Prompt", request, "Tokens of a request's prompt", "setting.seq_len", "tokens", least=1),
-        "output": number("Output", request, "Tokens that a request asks for", "setting.output", "tokens", least=1),
-        "batch": number(
+        "prompt": numeric("Prompt", request, "Tokens of a request's prompt", "setting.seq_len", "tokens", least=1),
+        "output": numeric("Output", request, "Tokens that a request asks for", "setting.output", "tokens", least=1),
+        "batch": numeric(
             "Batch", request, "Requests at a time", "setting.batch_size", "requests", least=1, tabs=("server",)
         ),
-        "cached_prefix": number(
+        "cached_prefix": numeric(
             "Cached prefix", request, "Tokens of every prompt that the cache has", "server.cached_prefix", "tokens",
             least=0,
         ),
         "ttft": duration("TTFT at most", "ttft", "Longest time to first token", "500 ms"),
         "tpot": duration("TPOT at most", "tpot", "Longest time for each token after the first", "50 ms"),
-        "rate": number(
+        "rate": numeric(
             "Requests/s", goal, "Requests that arrive", "goal.rate", "per second", least=0, tabs=("plan",),
             optional=True,
         ),
-        "percentile": number(
+        "percentile": numeric(
             "Percentile", goal, "Percent of the requests that must keep each limit", "goal.percentile", "%", least=0.01,
             most=99.99, tabs=("plan",),
         ),
@@ -147,13 +147,13 @@ def _formats_and_times() -> dict[str, Control]:
         "kv_dtype": number_format("KV cache", "kv_dtype", [*WIDTH]),
         "time_model": Control(
             "Time", "Times", "choice", lambda value, view: {"time_model": value}, lambda view: view.time_model,
-            ("roofline", "measured"), options=TIMES,
+            ("roofline", "measured"), options=TIME_CHOICES,
         ),
         "server_time": Control(
             "Time", "Times", "choice", lambda value, view: {"server": {"time_model": value}},
-            lambda view: view.server.time_model, SERVERS, options=TIMES,
+            lambda view: view.server.time_model, SERVERS, options=TIME_CHOICES,
         ),
-        "launch_latency_us": number(
+        "launch_latency_us": numeric(
             "Launch", "Times", "Added to the time of every kernel call", "launch_latency_us", "µs", least=0,
             most=999999, tabs=COMPUTED,
         ),
@@ -173,19 +173,19 @@ def _deployed() -> dict[str, Control]:
             lambda view: view.server.engine or "", (*SERVERS, "measured"), "Whose kernels and host",
             [*((name, name) for name in engines()), ("", "none: kernels alone")],
         ),
-        "pp": number(
+        "pp": numeric(
             "pp", group, "Stages of a pipeline, each of tp x dp GPUs with some of the layers", "server.pp", "stages",
             least=1, most=1024,
         ),
-        "ep": number(
+        "ep": numeric(
             "ep", group, "GPUs that the experts are spread over (expert parallelism)", "server.ep", "GPUs", least=1,
             most=1024,
         ),
-        "dp": number(
+        "dp": numeric(
             "dp", group, "Groups of tp GPUs that share the sequences (attention data parallelism); empty: ep / tp",
             "server.dp", "groups", least=1, most=1024, optional=True,
         ),
-        "network_gbs": number(
+        "network_gbs": numeric(
             "Network", group, "Between machines, of a GPU and direction (50 for 400 Gbit/s); empty: one machine",
             "server.network_gbs", "GB/s", least=0, optional=True,
         ),
@@ -195,14 +195,14 @@ def _deployed() -> dict[str, Control]:
             "Speculative decoding: MODEL:DEPTH:ALPHA, mtp:DEPTH:ALPHA or medusa:CANDIDATES; ALPHA is a token's chance",
             placeholder="none; e.g. llama-3.2-1b:4:0.7",
         ),
-        "max_num_batched_tokens": number(
+        "max_num_batched_tokens": numeric(
             "Tokens a step", group, "At most; empty: the engine's", "server.max_num_batched_tokens", "tokens", least=1,
             optional=True,
         ),
-        "max_num_seqs": number(
+        "max_num_seqs": numeric(
             "Sequences a step", group, "At most; empty: the engine's", "server.max_num_seqs", least=1, optional=True
         ),
-        "gpu_memory_utilization": number(
+        "gpu_memory_utilization": numeric(
             "Memory share", group, "Share of the memory that the server may use, such as 0.9; empty: the engine's",
             "server.gpu_memory_utilization", least=0, most=1, optional=True,
         ),
@@ -214,7 +214,7 @@ def _deployed() -> dict[str, Control]:
     }  # fmt: skip
 
 
-def describe(controls: dict[str, Control]) -> list[dict[str, Any]]:
+def descriptions(controls: dict[str, Control]) -> list[dict[str, Any]]:
     """What the page has to know of every control, whatever the view: plain JSON."""
     plain = ("label", "group", "kind", "tabs", "help", "least", "most", "unit", "placeholder")
     return [
@@ -266,7 +266,7 @@ def _use_case(name: str, view: View) -> Fields:
     if not name:
         return {"preset": None}
     case = use_case(name)
-    return {"preset": name} | {part: getattr(case, part) for part in PARTS}
+    return {"preset": name} | {part: getattr(case, part) for part in PARTS_SET}
 
 
 def _published_view(figure: str) -> Fields:

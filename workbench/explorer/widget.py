@@ -21,7 +21,7 @@ from .background import Background, unfinished
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
 from .control_kinds import read_control
-from .controls import describe, make_controls, written
+from .controls import descriptions, make_controls, written
 from .export import code, file_name, in_words, params, title
 from .messages import (
     ControlAsked,
@@ -43,7 +43,7 @@ from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
 from .view import LISTS, View, grid
 
 #: Parts of a view that a change replaces as a whole.
-AT_ONCE = {"configs", "cards", "series"}
+REPLACED_WHOLE = {"configs", "cards", "series"}
 VERSION = version("roofline-workbench")
 
 
@@ -83,7 +83,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         self._controls, self._background = make_controls(), Background(self._complete, self._failed)
         self._grid: tuple[View | None, xr.Dataset] = (None, xr.Dataset())
         self._begin_own()
-        super().__init__(described=describe(self._controls))
+        super().__init__(described=descriptions(self._controls))
         self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
         self._draw(message)
 
@@ -134,7 +134,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         before = self.view.model_dump()
         given = {
             name: before[name] | dict(value)
-            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in AT_ONCE
+            if isinstance(before.get(name), dict) and isinstance(value, Mapping | Record) and name not in REPLACED_WHOLE
             else value
             for name, value in fields.items()
         }
