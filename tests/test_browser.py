@@ -231,10 +231,10 @@ def test_controls_stay_in_sight_and_only_those_of_the_tab_are_there(page):
         assert page.locator(f"[data-control={away}]").is_hidden()
     page.locator("[role=tab][data-tab=roofline]").click()
     page.wait_for_selector(".wb-views[data-tab=roofline]")
-    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    box = control(page, "gpu").bounding_box()
-    assert 0 <= box["y"] <= 900
-    page.evaluate("scrollTo(0, 0)")
+    before = page.locator("[role=tablist]").bounding_box()["y"]
+    page.locator(".wb-away-section").scroll_into_view_if_needed()
+    assert page.locator("[role=tablist]").bounding_box()["y"] < before - 200  # the page has scrolled
+    assert 0 <= control(page, "gpu").bounding_box()["y"] <= 400
 
 
 # Tabs and what is kept --------------------------------------------------------------------------------------------
@@ -386,7 +386,9 @@ def test_in_print_the_page_is_its_tab_and_its_setting(page):
         assert page.locator(".wb-roofline-section").is_visible()
         words = page.locator(".wb-setting-in-words").inner_text()
         assert words.startswith("llama-3-8b on a100-80gb-sxm, h100-sxm: ")
-        assert page.evaluate("getComputedStyle(document.body).overflow") == "visible"
+        pages = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))
+        assert len(pages) == 1
+        assert page.locator(".wb-setting-in-words").bounding_box()["y"] > 900  # below all of the table, which is there
     finally:
         page.emulate_media(media="screen")
 

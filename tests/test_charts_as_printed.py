@@ -15,7 +15,7 @@ import pytest
 import workbench as wb
 from workbench import audit, plots, studies
 from workbench.explorer import published_charts
-from workbench.explorer.pictures import picture
+from workbench.explorer.pictures import roofline_tab
 from workbench.explorer.view import grid
 from workbench.files.yaml_files import read_mapping
 from workbench.studies import t4_charts, t4_static_charts
@@ -299,7 +299,7 @@ def test_gains_are_over_the_same_server_without_the_change():
 @pytest.mark.parametrize("figure", ["medusa-fig09", "medusa-fig15", "medusa-fig18", "t4-roofline"])
 def test_the_page_draws_a_chart_as_its_figure(figure):
     view = published_charts.chart_view(figure)
-    chart = picture(view, grid(view))["roofline"]
+    chart = roofline_tab(view, grid(view))["roofline"]
     entries = {row["label"]: row for row in chart["legend"]}
     assert list(entries) == list(view.series)
     for label, (color, marker) in series_looks(view.series).items():
@@ -318,7 +318,7 @@ def test_the_page_draws_a_chart_as_its_figure(figure):
 def test_colours_of_a_link_are_names_or_numbers():
     view = published_charts.chart_view("medusa-fig09")
     series = {"a": {"phase": "decode", "color": "grey"}, "b": {"phase": "decode", "color": "#12aBff", "marker": "D"}}
-    chart = picture(view.model_copy(update={"series": series}), grid(view))["roofline"]
+    chart = roofline_tab(view.model_copy(update={"series": series}), grid(view))["roofline"]
     assert [(row["color"], row["marker"]) for row in chart["legend"]] == [
         (plots.COLORS["grey"], "x"), ("#12aBff", "diamond"),
     ]  # fmt: skip
@@ -336,12 +336,12 @@ def test_colours_of_a_link_are_names_or_numbers():
 def test_no_look_of_a_link_is_guessed(look, message):
     view = published_charts.chart_view("medusa-fig09")
     with pytest.raises(ValueError, match=message):
-        picture(view.model_copy(update={"series": {"a": {"phase": "decode"} | look}}), grid(view))
+        roofline_tab(view.model_copy(update={"series": {"a": {"phase": "decode"} | look}}), grid(view))
 
 
 def test_a_view_without_a_figure_keeps_the_page_s_colours():
     view = wb.explorer.View(gpu=["t4"], operator=["qkv_proj", "o_proj"])
-    chart = picture(view, grid(view))["roofline"]
+    chart = roofline_tab(view, grid(view))["roofline"]
     assert chart["ceilings"][0]["colors"] is None
     assert chart["arrows"] == []
     assert {group["marker"] for group in chart["groups"]} == {"circle"}

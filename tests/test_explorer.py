@@ -29,7 +29,7 @@ from workbench.explorer import (
     pictures,
     presets,
     published_charts,
-    tab_code,
+    tab_calls,
     tabs,
     view,
     website,
@@ -230,7 +230,7 @@ def test_the_code_of_a_tab_of_servers_gives_the_tab_s_numbers(fields, tmp_path):
     elif shown.view.tab == "frontier":
         front = [row for row in section["rows"] if row["front"]]
         ours = sorted((row["x"], row["y"]) for row in front)
-        theirs = sorted(names["front"][[tab_code.PER_USER, tab_code.PER_GPU]].itertuples(index=False, name=None))
+        theirs = sorted(names["front"][[tab_calls.PER_USER, tab_calls.PER_GPU]].itertuples(index=False, name=None))
         assert np.array(ours) == pytest.approx(np.array(theirs))
     else:
         first, ours = names["plan"].iloc[0], section["rows"][0]
@@ -315,7 +315,7 @@ def test_a_long_config_is_written_once(monkeypatch):
         shown = explorer.View(**OWN, launch_latency_us=latency)
         assert f"launch_latency_us: {latency}\n" in explorer.params(shown)
         assert f"launch_latency={latency * 1e-6!r},\n" in explorer.code(shown)
-        monkeypatch.setattr(tab_code, "pformat", None)  # from now on
+        monkeypatch.setattr(tab_calls, "pformat", None)  # from now on
         monkeypatch.setattr(export, "_yaml", lambda fields: None if "configs" in fields else yaml.dump(fields))
 
 
@@ -720,7 +720,7 @@ def test_a_use_case_sets_its_numbers_and_says_what_they_are_based_on(name):
     shown.set("preset", name)
     case = presets.USE_CASES[name]
     assert shown.view.preset == name
-    for part in presets.CASE_PARTS:
+    for part in presets.PARTS_SET:
         for field, value in getattr(case, part).items():
             assert getattr(getattr(shown.view, part), field) == value
     assert f"{case.title}: {case.basis}." in shown.picture["notes"]

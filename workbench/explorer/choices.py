@@ -74,7 +74,7 @@ class Deployment(Record):
     max_num_batched_tokens, max_num_seqs : int, optional
         Tokens and sequences in a step at most; None is the engine's [1].
     gpu_memory_utilization : float, optional
-        Share of the memory that the server may use; None is the engine's [1].
+        MemoryShare of the memory that the server may use; None is the engine's [1].
     price : float or dict of str to float, optional
         Of a GPU for an hour, one or by GPU, in whatever currency; None counts GPU-hours.
     time_model : str

@@ -27,7 +27,7 @@ from .control_kinds import (
     prices,
     size_range,
 )
-from .presets import CASE_PARTS, USE_CASES, use_case
+from .presets import PARTS_SET, USE_CASES, use_case
 from .view import View, grid
 
 BATCH_SIZE_STOPS = [2**i for i in range(13)]
@@ -214,7 +214,7 @@ def _deployed() -> dict[str, Control]:
     }  # fmt: skip
 
 
-def as_described(controls: dict[str, Control]) -> list[dict[str, Any]]:
+def descriptions(controls: dict[str, Control]) -> list[dict[str, Any]]:
     """What the page has to know of every control, whatever the view: plain JSON."""
     plain = ("label", "group", "kind", "tabs", "help", "least", "most", "unit", "placeholder")
     return [
@@ -266,7 +266,7 @@ def _use_case(name: str, view: View) -> Fields:
     if not name:
         return {"preset": None}
     case = use_case(name)
-    return {"preset": name} | {part: getattr(case, part) for part in CASE_PARTS}
+    return {"preset": name} | {part: getattr(case, part) for part in PARTS_SET}
 
 
 def _published_view(figure: str) -> Fields:

@@ -9,11 +9,11 @@ import yaml
 
 from .chart_looks import page_arrows
 from .control_kinds import SERVERS
-from .tab_code import code_of
+from .tab_calls import tab_code
 from .view import View
 
 #: Fields that no number depends on, or that are said elsewhere; and those of grids, which servers do not have.
-NOT_SAID = {"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"}
+SAID_ELSEWHERE = {"gpu", "model", "tab", "pins", "configs", "cards", "series", "heat"}
 ON_GRID_ALONE = {
     "operator", "phase", "batch_size", "seq_len", "candidates", "points", "figure", "time_model", "peak_tflops",
 }  # fmt: skip
@@ -38,7 +38,7 @@ def code(view: View) -> str:
         Code that computes the numbers of its tab: ``ds``, the grid (and ``steps`` where the chart's points are whole
         steps) or the servers' estimates; ``front`` or ``plan``, tables.
     """
-    return code_of(view)
+    return tab_code(view)
 
 
 def title(view: View) -> str:
@@ -54,11 +54,11 @@ def in_words(view: View) -> str:
 
 def setting_of(view: View) -> dict[str, Any]:
     """What differs from the defaults, by name, of all that the tab's numbers depend on besides GPUs and models."""
-    state = view.model_dump(exclude_defaults=True, exclude=NOT_SAID)
+    state: dict[str, Any] = view.model_dump(exclude_defaults=True, exclude=SAID_ELSEWHERE)
     parts = {part: state.pop(part, {}) for part in ("setting", "server", "goal")}
     if view.tab in SERVERS:
         shared = {name: value for name, value in state.items() if name not in ON_GRID_ALONE}
-        return shared | dict(parts["setting"]) | dict(parts["server"]) | dict(parts["goal"])
+        return {**shared, **parts["setting"], **parts["server"], **parts["goal"]}
     return state | {f"at_{name}": value for name, value in parts["setting"].items() if name != "output"}
 
 

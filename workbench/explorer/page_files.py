@@ -3,19 +3,21 @@
 from functools import cache
 from pathlib import Path
 
-SCRIPTS = Path(__file__).parent / "page"
+PAGE_FOLDER = Path(__file__).parent / "page"
 
 
 @cache
 def page_script() -> str:
     """The libraries, `elements.js`, all else by name, and `page.js`, which hands out `render`, as one module."""
-    first, last = SCRIPTS / "elements.js", SCRIPTS / "page.js"
-    between = sorted(path for path in SCRIPTS.glob("*.js") if path not in (first, last))
-    return "\n".join(path.read_text("utf-8") for path in (*sorted(SCRIPTS.glob("vendor/*.js")), first, *between, last))
+    first, last = PAGE_FOLDER / "elements.js", PAGE_FOLDER / "page.js"
+    between = sorted(path for path in PAGE_FOLDER.glob("*.js") if path not in (first, last))
+    return "\n".join(
+        path.read_text("utf-8") for path in (*sorted(PAGE_FOLDER.glob("vendor/*.js")), first, *between, last)
+    )
 
 
 @cache
 def page_style() -> str:
     """`page.css`, and all else by name."""
-    first = SCRIPTS / "page.css"
-    return "\n".join(path.read_text("utf-8") for path in (first, *sorted({*SCRIPTS.rglob("*.css")} - {first})))
+    first = PAGE_FOLDER / "page.css"
+    return "\n".join(path.read_text("utf-8") for path in (first, *sorted({*PAGE_FOLDER.rglob("*.css")} - {first})))

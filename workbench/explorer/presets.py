@@ -54,7 +54,7 @@ USE_CASES = {
 }  # fmt: skip
 
 #: The parts of a view that a use case sets.
-CASE_PARTS: dict[str, type[Record]] = {"setting": Setting, "server": Deployment, "goal": Goal}
+PARTS_SET: dict[str, type[Record]] = {"setting": Setting, "server": Deployment, "goal": Goal}
 
 
 def use_case(name: str) -> UseCase:
@@ -70,7 +70,7 @@ def still_named(given: Mapping[str, Any]) -> Any:
     if not isinstance(name, str):
         return name
     case = use_case(name)
-    for part, record in CASE_PARTS.items():
+    for part, record in PARTS_SET.items():
         have = given.get(part, {})
         if not isinstance(have, Mapping | record):
             continue  # is refused

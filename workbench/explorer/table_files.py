@@ -15,10 +15,10 @@ from ..common.extras import check_libraries
 from ..common.variables import with_units
 from ..files.writing import whole, write_netcdf, write_table
 from .export import file_name, in_words, setting_of, title
-from .tab_code import tab_numbers
+from .tab_calls import tab_numbers
 from .view import View
 
-TABLE_FILES = ("csv", "nc")
+FILE_FORMATS = ("csv", "nc")
 
 
 def table_file(view: View, kind: str) -> bytes:
@@ -42,8 +42,8 @@ def table_file(view: View, kind: str) -> bytes:
     ValueError
         For another kind of file, and where there is nothing to compute.
     """
-    if kind not in TABLE_FILES:
-        raise unknown("format", kind, TABLE_FILES)
+    if kind not in FILE_FORMATS:
+        raise unknown("format", kind, FILE_FORMATS)
     if kind == "nc":
         check_libraries("netCDF4")
     numbers = tab_numbers(view)

@@ -21,7 +21,7 @@ from .background import Background, unfinished
 from .bounds import MAX_LINK
 from .choices import Pin, Settings
 from .control_kinds import read_control
-from .controls import as_described, make_controls, written
+from .controls import descriptions, make_controls, written
 from .export import code, file_name, in_words, params, title
 from .messages import (
     ControlAsked,
@@ -83,7 +83,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         self._controls, self._background = make_controls(), Background(self._complete, self._failed)
         self._grid: tuple[View | None, xr.Dataset] = (None, xr.Dataset())
         self._begin_own()
-        super().__init__(described=as_described(self._controls))
+        super().__init__(described=descriptions(self._controls))
         self.on_msg(lambda _, content, buffers: self._asked(content, buffers))
         self._draw(message)
 

@@ -32,7 +32,7 @@ _OF_ESTIMATE = {name: each.default for name, each in inspect.signature(estimate)
 PER_USER, PER_GPU = "tokens_per_second_per_user", "tokens_per_second_per_gpu"
 
 
-class Spelt(NamedTuple):
+class Argument(NamedTuple):
     """An argument as Python, and its value."""
 
     code: str
@@ -46,41 +46,41 @@ class OwnNames:
         """Know the view; no line is needed yet."""
         self.view, self.asked = view, Question(view)
 
-    def gpu(self, name: str) -> Spelt:
+    def gpu(self, name: str) -> Argument:
         """One GPU."""
-        return Spelt(f"cards[{name!r}]" if name in self.view.cards else repr(name), self.asked.card(name))
+        return Argument(f"cards[{name!r}]" if name in self.view.cards else repr(name), self.asked.card(name))
 
-    def model(self, name: str) -> Spelt:
+    def model(self, name: str) -> Argument:
         """One model."""
-        return Spelt(f"own[{name!r}]" if name in self.view.configs else repr(name), self.asked.models[name])
+        return Argument(f"own[{name!r}]" if name in self.view.configs else repr(name), self.asked.models[name])
 
-    def draft(self) -> Spelt:
+    def draft(self) -> Argument:
         """The server's draft, or None."""
         draft: Draft | None = self.asked.options["draft"]
         if draft is None:
-            return Spelt("None", None)
+            return Argument("None", None)
         kind, *numbers = (self.view.server.draft or "").split(":")
         if kind == "medusa":
-            return Spelt(f"wb.serving.medusa(candidates={int(numbers[0])})", draft)
+            return Argument(f"wb.serving.medusa(candidates={int(numbers[0])})", draft)
         how = f"depth={int(numbers[0])}, alpha={float(numbers[1])!r}"
         own = f"own[{kind!r}]" if kind in self.view.configs else repr(kind)
-        return Spelt(f"wb.serving.mtp({how})" if kind == "mtp" else f"wb.serving.draft_model({own}, {how})", draft)
+        return Argument(f"wb.serving.mtp({how})" if kind == "mtp" else f"wb.serving.draft_model({own}, {how})", draft)
 
-    def options(self, *, but: tuple[str, ...] = ()) -> dict[str, Spelt]:
+    def options(self, *, but: tuple[str, ...] = ()) -> dict[str, Argument]:
         """The arguments of `serving.estimate` that differ from its defaults."""
-        given = {name: Spelt(repr(value), value) for name, value in self.asked.options.items() if name not in but}
+        given = {name: Argument(repr(value), value) for name, value in self.asked.options.items() if name not in but}
         return {
             name: each for name, each in (given | {"draft": self.draft()}).items() if each.value != _OF_ESTIMATE[name]
         }
 
-    def price(self, gpus: list[str]) -> dict[str, Spelt]:
+    def price(self, gpus: list[str]) -> dict[str, Argument]:
         """The price of each of these GPUs, where all have one."""
         prices = {gpu: self.asked.price(gpu) for gpu in gpus}
         if not prices or None in prices.values():
             return {}
         one = {*prices.values()}
         value: Any = one.pop() if len(one) == 1 else prices
-        return {"price": Spelt(repr(value), value)}
+        return {"price": Argument(repr(value), value)}
 
     def lines(self, code: str) -> list[str]:
         """What has to stand before a code that uses these names: the import, own GPUs, own models."""
@@ -112,18 +112,18 @@ def _python(config: str) -> str:
     return pformat(json.loads(config), width=100, sort_dicts=False, compact=True)
 
 
-def _several(said: list[Spelt]) -> Spelt:
-    return Spelt(f"[{', '.join(each.code for each in said)}]", [each.value for each in said])
+def _several(said: list[Argument]) -> Argument:
+    return Argument(f"[{', '.join(each.code for each in said)}]", [each.value for each in said])
 
 
 def _call(name: str, function: str, given: Mapping[str, Any]) -> str:
     """A call as Python, an argument a line."""
-    rows = [f"    {key}={value.code if isinstance(value, Spelt) else repr(value)}," for key, value in given.items()]
+    rows = [f"    {key}={value.code if isinstance(value, Argument) else repr(value)}," for key, value in given.items()]
     return "\n".join([f"{name} = wb.{function}(", *rows, ")"])
 
 
 def _values(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value.value if isinstance(value, Spelt) else value for key, value in given.items()}
+    return {key: value.value if isinstance(value, Argument) else value for key, value in given.items()}
 
 
 # Of a grid --------------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def grid_code(view: View, names: OwnNames) -> str:
 # Of servers -------------------------------------------------------------------------------------------------------
 
 
-def why_not(names: OwnNames, gpu: str, model: str, tp: int) -> str:
+def cannot_run(names: OwnNames, gpu: str, model: str, tp: int) -> str:
     """Why a model cannot run on so many of a GPU; empty where it can."""
     asked = names.asked
     try:
@@ -157,7 +157,9 @@ def why_not(names: OwnNames, gpu: str, model: str, tp: int) -> str:
 
 def _served(view: View, names: OwnNames) -> tuple[dict[str, Any], dict[str, str]]:
     """Arguments of `serving.estimate` for the GPUs that can run all the view's models, and why others cannot."""
-    why = {gpu: next(filter(None, (why_not(names, gpu, each, view.tp) for each in view.model)), "") for gpu in view.gpu}
+    why = {
+        gpu: next(filter(None, (cannot_run(names, gpu, each, view.tp) for each in view.model)), "") for gpu in view.gpu
+    }
     gpus = [gpu for gpu in view.gpu if not why[gpu]]
     if not gpus:
         raise ValueError(why[view.gpu[0]])
@@ -185,12 +187,12 @@ def server_numbers(view: View, names: OwnNames) -> xr.Dataset:
     return ds
 
 
-def _frontier(view: View, names: OwnNames) -> list[tuple[Spelt, Spelt, int, int, list[int]]]:
+def _frontier(view: View, names: OwnNames) -> list[tuple[Argument, Argument, int, int, list[int]]]:
     """GPU, model, tp, GPUs of a replica and batch sizes of each line."""
     return [
         (names.gpu(gpu), names.model(model), tp, *batch_sizes(names.asked, gpu, model, tp))
         for gpu in view.gpu for model in view.model
-        for tp in tp_sizes(names.asked.card(gpu), most=MOST_TP, also=view.tp) if not why_not(names, gpu, model, tp)
+        for tp in tp_sizes(names.asked.card(gpu), most=MOST_TP, also=view.tp) if not cannot_run(names, gpu, model, tp)
     ]  # fmt: skip
 
 
@@ -241,7 +243,7 @@ def plan_code(view: View, names: OwnNames) -> str:
     if len(view.model) == 1:
         return _call("plan", "serving.plan", {"model": names.model(view.model[0])} | given)
     models = _several([names.model(name) for name in view.model]).code
-    call = _call("plan", "serving.plan", {"model": Spelt("model", None)} | given).removeprefix("plan = ")
+    call = _call("plan", "serving.plan", {"model": Argument("model", None)} | given).removeprefix("plan = ")
     return f"plans = [\n    {call.replace(chr(10), chr(10) + '    ')}\n    for model in {models}\n]"
 
 
@@ -256,7 +258,7 @@ def plan_numbers(view: View, names: OwnNames) -> pd.DataFrame:
 # Of any tab -------------------------------------------------------------------------------------------------------
 
 
-def code_of(view: View) -> str:
+def tab_code(view: View) -> str:
     """Python that computes the numbers of a view's tab."""
     names = OwnNames(view)
     made = {"server": server_code, "frontier": frontier_code, "plan": plan_code}.get(view.tab, grid_code)
