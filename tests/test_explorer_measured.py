@@ -10,7 +10,8 @@ import pytest
 
 import workbench as wb
 from workbench import audit, loadtest, tables
-from workbench.explorer import View, brought, measured, published_charts
+from workbench.common.project import DATA
+from workbench.explorer import Explorer, View, brought, measured, published_charts
 from workbench.explorer.bounds import MAX_PIECES, PIECE
 from workbench.explorer.own_cards import WrongField, card_form, card_of_form, card_of_yaml, card_yaml, own_card
 from workbench.explorer.own_models import model_of_text, model_text, own_model
@@ -322,6 +323,21 @@ def test_a_trace_is_explained_by_the_view_s_model_and_the_step_that_its_reader_g
 
 def test_a_link_or_a_saved_view_names_no_file(timed):
     assert "unfused-h100" not in json.dumps(timed.view.state())
+
+
+@pytest.mark.parametrize("tab", ["roofline", "server", "frontier", "plan"])
+def test_a_path_in_a_link_is_no_gpu_and_no_model(tab, tmp_path):
+    goal = {"rate": 1.0}
+    fields = {name: [value] if isinstance(value, str) else value for name, value in SMALL.items()}
+    for folder, name, what in (("gpus", "l4", "GPU"), ("models", "gpt2", "model")):
+        path = tmp_path / f"own-{name}.yaml"
+        path.write_bytes((DATA / folder / f"{name}.yaml").read_bytes())
+        view = View.model_validate(fields | {what.lower(): [str(path)], "tab": tab, "goal": goal})
+        with pytest.raises(ValueError, match=f"unknown {what} "):
+            Explorer(view)
+    shown = wb.explore(**SMALL)
+    shown._asked({"kind": "card-form", "start": str(tmp_path / "own-l4.yaml")})
+    assert shown.picture["message"].startswith("unknown GPU ")
 
 
 # Load tests ---------------------------------------------------------------------------------------------------------

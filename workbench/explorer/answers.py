@@ -12,7 +12,7 @@ from ..catalog.gpu_entries import gpu as find_gpu
 from ..catalog.gpu_entries import gpus as catalog_gpus
 from ..catalog.model_entries import Model
 from ..kernels import machine_size
-from .view import View, chosen_entries, own_card, server_arguments
+from .view import View, chosen_entries, chosen_gpus, own_card, server_arguments
 
 #: What one server is said to be, by name; None is what does not exist.
 ServerRow = dict[str, Any]
@@ -76,7 +76,7 @@ class Question:
     def cards(self) -> dict[str, GPU]:
         """Entries of the reader's own GPUs and of the view's, by name."""
         own = {name: own_card(name, card) for name, card in self.view.cards.items()}
-        return own | {name: find_gpu(name) for name in self.view.gpu if name not in own}
+        return own | dict(zip(self.view.gpu, chosen_gpus(self.view), strict=True))
 
     @cached_property
     def _given(self) -> str:

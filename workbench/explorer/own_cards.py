@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ..catalog.dtypes import WIDTH
 from ..catalog.gpu_entries import GPU
 from ..catalog.gpu_entries import gpu as find_gpu
-from ..catalog.loading import as_id, entry_files
+from ..catalog.loading import as_id, catalog_name, entry_files
 from ..common.errors import shown
 from ..common.yaml_records import describe_error, validated
 from ..files.reading import YAML
@@ -280,7 +280,7 @@ def card_name(said: str) -> str:
 
 def start_card(name: str, cards: Mapping[str, Mapping[str, Any]]) -> GPU:
     """What an entry begins as: one of the reader's own, or of the catalog by any of its names."""
-    return own_card(name, cards[name]) if name in cards else find_gpu(as_id(name, "gpus"))
+    return own_card(name, cards[name]) if name in cards else find_gpu(catalog_name("GPU", name, "gpus"))
 
 
 def check_size(cards: Mapping[str, Any]) -> None:
