@@ -8,7 +8,7 @@ import pytest
 from test_explorer import CONFIG
 
 import workbench as wb
-from workbench.explorer import View, answers, background, frontier, planning, servers
+from workbench.explorer import View, answers, background, export, frontier, planning, servers
 from workbench.explorer.answers import Question, times, tp_sizes
 from workbench.serving import draft_model, estimate, plan
 from workbench.serving.text_tables import assumed_lines
@@ -350,6 +350,20 @@ def test_of_all_gpus_those_far_from_the_cheapest_are_not_simulated(few):
     assert {"h100-sxm"} <= {row["gpu"] for row in far}
     assert all(row["cost"] > 1.5 * best["cost"] for row in far)
     assert {row["why"] for row in far} == {"not simulated: costs more than 1.5 times the best"}
+
+
+def test_a_gpu_without_a_price_is_not_called_cheap(few):
+    view = View(**PLANNED | {"gpu": ["h100-sxm", "l4"], "server": {"max_num_seqs": 32, "price": {"l4": 0.8}}})
+    section = last(planning.plan_steps(view))
+    assert {row["gpu"] for row in section["rows"] if row["cost"] is not None} == {"l4"}
+    assert "L4" in section["sentences"][0]
+    assert "H100" not in section["sentences"][0]
+    (other,) = [row for row in section["rows"] if row["gpu"] == "h100-sxm"]
+    assert (other["verdict"], other["cost_hour"]) == ("no price", None)
+    assert "h100" not in export.code(view.model_copy(update={"tab": "plan"}))
+    rows = last(frontier.frontier_steps(view))["rows"]
+    assert {row["cost"] is None for row in rows if row["gpu"] == "h100-sxm"} == {True}
+    assert {row["cost"] is None for row in rows if row["gpu"] == "l4"} == {False}
 
 
 # Beside the page --------------------------------------------------------------------------------------------------

@@ -116,6 +116,11 @@ class Question:
         """Of a GPU for an hour; None without one."""
         return self._price.get(gpu) if isinstance(self._price, dict) else self._price
 
+    @property
+    def prices_by_gpu(self) -> bool:
+        """Whether each GPU has a price of its own, or none."""
+        return isinstance(self._price, dict)
+
     def priced(self, gpu: str) -> bool:
         """Whether a GPU has a price of its own."""
         return isinstance(self._price, dict) and gpu in self._price

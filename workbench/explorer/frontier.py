@@ -88,7 +88,8 @@ def _line(asked: Question, gpu: str, model: str, tp: int) -> list[ServerRow]:
     one = ds.isel(gpu=0, model=0, prompt=0, output=0, tp=0)
     found = {name: one[variable].values.tolist() for name, variable in SPEEDS.items() if variable in one}
     rows: list[ServerRow] = [
-        at | {"batch_size": size, **{name: finite(values[i]) for name, values in found.items()}}
+        at | {"batch_size": size, **dict.fromkeys(SPEEDS)}
+        | {name: finite(values[i]) for name, values in found.items()}
         for i, size in enumerate(batches) if one.fits.values[i]
     ]  # fmt: skip
     drawn = [

@@ -16,6 +16,8 @@ PlanPlace = tuple[str, str, int]  # of a model, a GPU and a tp
 
 #: Of many GPUs, those are simulated that could cost up to so many times the cheapest [1].
 WORTHWHILE = 1.5
+#: Verdict on a GPU without a price, where others have one.
+UNPRICED = "no price"
 #: Columns of `serving.plan` that a row has.
 PLAN_ROW = (
     "gpu", "tp", "batch_size", "replicas", "gpus", "cost", "simulated_ttft_s", "simulated_tpot_s", "ttft_s", "tpot_s",
@@ -67,6 +69,11 @@ def plan_steps(view: View) -> Iterator[Section]:
         if not known:
             yield {"plan": section | {"computing": {"done": len(rows), "of": 2 * len(places)}}}
         rows[place] = planned_row(asked, *place, simulated=False)
+    if view.goal.considered == "view":
+        rows |= {
+            (model, gpu, view.tp): _unpriced(asked, model, gpu)
+            for model in view.model for gpu in view.gpu if gpu not in gpus
+        }  # fmt: skip
     for number, of in _simulate(asked, rows):
         if of:
             left = {"done": len(places) + number, "of": len(places) + of}
@@ -103,10 +110,13 @@ def _missing(view: View, gpus: list[str]) -> str:
 
 
 def considered(asked: Question) -> list[str]:
-    """The GPUs that a view's plan is of: its own, those with a price of their own, or all."""
-    if asked.view.goal.considered == "view":
-        return list(asked.view.gpu)
-    return [gpu for gpu in asked.every_gpu() if asked.view.goal.considered == "all" or asked.priced(gpu)]
+    """The GPUs that a view's plan is of: its own, those with a price of their own, or all.
+
+    Where prices are by GPU, those without one are none: what costs less is not known of them.
+    """
+    every = list(asked.view.gpu) if asked.view.goal.considered == "view" else asked.every_gpu()
+    by_gpu = asked.prices_by_gpu or asked.view.goal.considered == "priced"
+    return [gpu for gpu in every if asked.priced(gpu)] if by_gpu else every
 
 
 def planned_row(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool) -> ServerRow:
@@ -146,6 +156,16 @@ def _planned(asked: Question, model: str, gpu: str, tp: int, *, simulated: bool)
     if row["gpus"] is not None:
         row["cost_hour"] = row["gpus"] * (asked.price(gpu) or 1.0)
     return row
+
+
+def _unpriced(asked: Question, model: str, gpu: str) -> ServerRow:
+    """The row of a GPU without a price, where others have one."""
+    own = {"model": model, "gpu": gpu, "name": asked.card(gpu).name, "tp": asked.view.tp, "simulated": False}
+    return (
+        dict.fromkeys(PLAN_ROW)
+        | own
+        | {"verdict": UNPRICED, "why": f"{UNPRICED}, while others have one: give it as {gpu}=2.5", "cost_hour": None}
+    )
 
 
 # In words ---------------------------------------------------------------------------------------------------------

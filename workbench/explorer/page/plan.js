@@ -21,7 +21,7 @@ TABS.plan = {
     const answer = page.section("answer", "What to buy", [], words, progress.root);
     const listed = page.section("plans", "Every GPU and tp", [], rows);
     const root = make("div", {}, [answer, listed]);
-    const go = ({ gpu, model, tp, batch_size }) => page.send({ kind: "update", fields: { gpu: [gpu], model: [model], tp, setting: { batch_size }, tab: "server" } });
+    const go = ({ gpu, model, tp, batch_size }) => page.send({ kind: "update", fields: { gpu: [gpu], model: [model], tp, setting: batch_size === null ? {} : { batch_size }, tab: "server" } });
 
     function draw({ plan }) {
       if (!plan) return;
@@ -46,7 +46,7 @@ TABS.plan = {
           { key: "utilization", title: "load", number: true, definition: PLANNED.utilization, show: (value) => (value === null ? "none" : percent(value / 100)) },
         ],
         rows: plan.rows, empty: "", onrow: go,
-        rowClass: (row) => (row.verdict === "best" ? "wb-good" : /over$/.test(row.verdict) ? "wb-late" : ["meets the SLO", "fits", "not simulated"].includes(row.verdict) ? "" : "wb-unfit"),
+        rowClass: (row) => (row.verdict === "best" ? "wb-good" : /over$/.test(row.verdict) ? "wb-late" : ["meets the SLO", "fits", "not simulated", "no price"].includes(row.verdict) ? "" : "wb-unfit"),
       });
     }
     return { root, draw };
