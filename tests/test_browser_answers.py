@@ -1,9 +1,10 @@
 """Server, Frontier and Plan in a real Chromium: what is computed beside the page, and where clicks lead."""
 
 import json
+import xml.etree.ElementTree as ET
 
 import pytest
-from browsing import link
+from browsing import ROOT, link
 from test_browser import address, browser, open_page, shoot
 
 import workbench as wb
@@ -12,6 +13,7 @@ from workbench.serving import estimate
 __all__ = ["address", "browser", "open_page"]  # fixtures
 pytestmark = pytest.mark.usefixtures("address")
 ANSWER = ".wb-answer-section .wb-answer"
+MEASURED = ROOT / "workbench" / "data" / "measured" / "llama-7b-unfused-h100.csv"
 SMALL = {"gpu": ["l4"], "model": ["llama-3-8b"], "setting": {"batch_size": 2, "seq_len": 256, "output": 64}}
 
 
@@ -79,3 +81,30 @@ def test_a_plan_is_computed_beside_the_page_and_the_newest_question_wins(address
     table = wb.serving.plan("llama-3-8b", gpu="l4", tp=[1, 2, 4, 8], prompt=256, output=64, request_rate=2)
     assert (best["verdict"], best["GPUs"]) == ("best", f"{table.gpus[0]:.0f}")
     assert "2 requests/s" in page.inner_text(".wb-answer-section .wb-sub")
+
+
+def test_prices_of_some_gpus_and_a_row_that_cannot_run(address, open_page):
+    fields = SMALL | {"gpu": ["l4", "t4"], "server": {"price": {"l4": 0.8}, "max_num_seqs": 2}}
+    page = open_page(link(address, tab="frontier", **fields))
+    computed(page)
+    costs = {(row["GPU"], row["cost of 1M tokens"] == "none") for row in cells(page, ".wb-points-section")}
+    assert costs == {("l4", False), ("t4", True)}
+
+    page = open_page(link(address, tab="plan", **fields, goal={"rate": 0.1}))
+    computed(page)
+    page.wait_for_selector(".wb-plans-section tbody tr")
+    assert "T4" not in page.inner_text(ANSWER)
+    page.locator(".wb-plans-section tbody tr", has_text="no price").click()
+    page.wait_for_selector(".wb-views[data-tab=server]")
+    assert (state(page)["gpu"], state(page)["setting"]["batch_size"]) == (["t4"], 2)
+
+
+def test_a_file_of_a_measured_chart_says_what_was_measured(address, open_page, tmp_path):
+    page = open_page(link(address, tab="measured", **SMALL))
+    page.set_input_files(".wb-measured-section input[type=file]", MEASURED)
+    page.wait_for_selector(".wb-explained-section canvas")
+    with page.expect_download() as download:
+        page.locator(".wb-explained-section").get_by_role("button", name="SVG").click()
+    download.value.save_as(tmp_path / "chart.svg")
+    words = " ".join(ET.parse(tmp_path / "chart.svg").getroot().itertext())
+    assert "Measured and predicted: llama-7b on h100-sxm" in words

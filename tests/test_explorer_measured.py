@@ -1,6 +1,7 @@
 """What a reader brings to the explorer: measurements, GPUs and models of their own; and the published charts' list."""
 
 import asyncio
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -278,6 +279,12 @@ def test_a_timing_file_is_shown_as_explain_has_it(timed):
     assert now["share"] == ds.attrs["assigned_share"]
 
 
+def test_what_cannot_be_right_is_told(timed):
+    file = timed.brought.file
+    fast = dataclasses.replace(file, table=file.table.assign(time_s=file.table.time_s / 100))
+    assert any(note.startswith("faster than the roof") for note in measured.explained_file(timed.view, fast)["notes"])
+
+
 def test_measured_points_stand_beside_their_prediction(timed):
     section = found(timed)["explained"]["roofline"]
     ds = wb.explain("llama-7b-unfused-h100", "h100-sxm")
@@ -323,6 +330,33 @@ def test_a_trace_is_explained_by_the_view_s_model_and_the_step_that_its_reader_g
 
 def test_a_link_or_a_saved_view_names_no_file(timed):
     assert "unfused-h100" not in json.dumps(timed.view.state())
+
+
+def test_every_control_of_the_tab_changes_what_is_found_and_is_of_all_that_does():
+    shown = wb.explore(**SMALL, tab="measured")
+    values = {"number": 0.5, "text": "medusa:4", "names": []}
+    changed = set()
+    for control in shown.described:
+        if "measured" not in control["tabs"] or control["name"] == "tab":
+            continue
+        before = {name: getattr(shown.view, name) for name in brought.DEPENDS_ON}
+        field = shown.controls["values"][control["name"]]
+        value = values.get(control["kind"]) or [*field, "t4" if control["name"] == "gpu" else "gpt2"]
+        if control["kind"] == "choice":
+            value = next(each for each, _ in control["options"] if each != field)
+        elif control["kind"] == "number" and control["most"] != 1:
+            value = 2
+        shown.set(control["name"], value)
+        assert not shown.picture["wrong"], control["name"]
+        now = {name: getattr(shown.view, name) for name in brought.DEPENDS_ON}
+        assert now != before, control["name"]
+        changed |= {name for name in now if now[name] != before[name]}
+    assert changed == {*brought.DEPENDS_ON} - {"configs", "cards"}
+    said = shown.view.server.model_dump(exclude_defaults=True)
+    assert said.keys() == {
+        "engine", "ep", "dp", "pp", "network_gbs", "cached_prefix", "draft", "max_num_seqs", "max_num_batched_tokens",
+        "gpu_memory_utilization",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("tab", ["roofline", "server", "frontier", "plan"])

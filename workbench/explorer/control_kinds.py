@@ -18,6 +18,8 @@ MAX_NAMES, MAX_TYPED = 100, 500
 
 TABS: tuple[str, ...] = get_args(Tab)
 SERVERS = ("server", "frontier", "plan")
+#: Those where a server is deployed: a load test is sent to one, too.
+DEPLOYED = (*SERVERS, "measured")
 #: Those of what the reader chooses; a published chart is as it is printed.
 COMPUTED = tuple(tab for tab in TABS if tab != "published")
 

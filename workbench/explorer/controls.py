@@ -12,6 +12,7 @@ from ..operators import OPERATORS, PHASES
 from . import published_charts
 from .control_kinds import (
     COMPUTED,
+    DEPLOYED,
     SERVERS,
     TABS,
     Control,
@@ -88,7 +89,7 @@ def _asked() -> dict[str, Control]:
         ),
         "cached_prefix": numeric(
             "Cached prefix", request, "Tokens of every prompt that the cache has", "server.cached_prefix", "tokens",
-            least=0,
+            least=0, tabs=DEPLOYED,
         ),
         "ttft": duration("TTFT at most", "ttft", "Longest time to first token", "500 ms"),
         "tpot": duration("TPOT at most", "tpot", "Longest time for each token after the first", "50 ms"),
@@ -124,7 +125,7 @@ def _on_grid() -> dict[str, Control]:
         "phase": Control(
             "Phase", "What runs", "choice",
             lambda value, view: {"phase": list(PHASES) if value == "both" else [value]},
-            lambda view: "both" if len({*view.phase}) > 1 else view.phase[0], ("roofline", "measured"),
+            lambda view: "both" if len({*view.phase}) > 1 else view.phase[0], ("roofline",),
             options=[("both", "prefill and decode"), *((phase, phase) for phase in PHASES)],
         ),
         "candidates": Control(
@@ -147,7 +148,7 @@ def _formats_and_times() -> dict[str, Control]:
         "kv_dtype": number_format("KV cache", "kv_dtype", [*WIDTH]),
         "time_model": Control(
             "Time", "Times", "choice", lambda value, view: {"time_model": value}, lambda view: view.time_model,
-            ("roofline", "measured"), options=TIME_CHOICES,
+            ("roofline",), options=TIME_CHOICES,
         ),
         "server_time": Control(
             "Time", "Times", "choice", lambda value, view: {"server": {"time_model": value}},
@@ -155,7 +156,7 @@ def _formats_and_times() -> dict[str, Control]:
         ),
         "launch_latency_us": numeric(
             "Launch", "Times", "Added to the time of every kernel call", "launch_latency_us", "µs", least=0,
-            most=999999, tabs=COMPUTED,
+            most=999999, tabs=("roofline", *SERVERS),
         ),
         "points": Control(
             "Points", "Times", "choice", lambda value, view: {"points": value}, lambda view: view.points, ("roofline",),
@@ -170,41 +171,42 @@ def _deployed() -> dict[str, Control]:
     return {
         "engine": Control(
             "Engine", group, "choice", lambda value, view: {"server": {"engine": value or None}},
-            lambda view: view.server.engine or "", (*SERVERS, "measured"), "Whose kernels and host",
+            lambda view: view.server.engine or "", DEPLOYED, "Whose kernels and host",
             [*((name, name) for name in engines()), ("", "none: kernels alone")],
         ),
         "pp": numeric(
             "pp", group, "Stages of a pipeline, each of tp x dp GPUs with some of the layers", "server.pp", "stages",
-            least=1, most=1024,
+            least=1, most=1024, tabs=DEPLOYED,
         ),
         "ep": numeric(
             "ep", group, "GPUs that the experts are spread over (expert parallelism)", "server.ep", "GPUs", least=1,
-            most=1024,
+            most=1024, tabs=DEPLOYED,
         ),
         "dp": numeric(
             "dp", group, "Groups of tp GPUs that share the sequences (attention data parallelism); empty: ep / tp",
-            "server.dp", "groups", least=1, most=1024, optional=True,
+            "server.dp", "groups", least=1, most=1024, tabs=DEPLOYED, optional=True,
         ),
         "network_gbs": numeric(
             "Network", group, "Between machines, of a GPU and direction (50 for 400 Gbit/s); empty: one machine",
-            "server.network_gbs", "GB/s", least=0, optional=True,
+            "server.network_gbs", "GB/s", least=0, tabs=DEPLOYED, optional=True,
         ),
         "draft": Control(
             "Draft", group, "text", lambda value, view: {"server": {"draft": value.strip() or None}},
-            lambda view: view.server.draft or "", SERVERS,
+            lambda view: view.server.draft or "", DEPLOYED,
             "Speculative decoding: MODEL:DEPTH:ALPHA, mtp:DEPTH:ALPHA or medusa:CANDIDATES; ALPHA is a token's chance",
             placeholder="none; e.g. llama-3.2-1b:4:0.7",
         ),
         "max_num_batched_tokens": numeric(
-            "Tokens a step", group, "At most; empty: the engine's", "server.max_num_batched_tokens", "tokens", least=1,
-            optional=True,
+            "Tokens a step", group, "At most; empty: the engine's, or as a load test shows",
+            "server.max_num_batched_tokens", "tokens", least=1, tabs=DEPLOYED, optional=True,
         ),
         "max_num_seqs": numeric(
-            "Sequences a step", group, "At most; empty: the engine's", "server.max_num_seqs", least=1, optional=True
+            "Sequences a step", group, "At most; empty: the engine's, or as a load test shows", "server.max_num_seqs",
+            least=1, tabs=DEPLOYED, optional=True,
         ),
         "gpu_memory_utilization": numeric(
             "Memory share", group, "Share of the memory that the server may use, such as 0.9; empty: the engine's",
-            "server.gpu_memory_utilization", least=0, most=1, optional=True,
+            "server.gpu_memory_utilization", least=0, most=1, tabs=DEPLOYED, optional=True,
         ),
         "price": Control(
             "Price/GPU-hour", group, "text", lambda value, view: {"server": {"price": prices(value, view)}},

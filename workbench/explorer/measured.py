@@ -13,6 +13,7 @@ import xarray as xr
 from .. import loadtest, tables, timings
 from ..catalog.loading import as_id, entry_files
 from ..explanation import explain, own_file
+from ..serving.text_tables import assumed_lines
 from .measured_chart import measured_roofline_section
 from .view import View, chosen_models, named_gpus, view_draft
 
@@ -160,7 +161,10 @@ def explained_file(view: View, file: Measured, step: tuple[int, ...] | None = No
         "gpu": gpus, "model": models, "share": float(ds.attrs["assigned_share"]), "total": ds.attrs["total_time"],
         "roofline": measured_roofline_section(ds), "columns": list(rows.columns), "rows": _records(rows),
         "unassigned": _records(left.head(MOST_UNASSIGNED)), "unassigned_count": len(left),
-        "notes": [*json.loads(ds.attrs["ambiguous"])[:20], *filter(None, [ds.attrs["assumed"]])],
+        "notes": [
+            *json.loads(ds.attrs["notes"]), *json.loads(ds.attrs["ambiguous"])[:20],
+            *assumed_lines(ds.attrs["assumed"]),
+        ],
     }  # fmt: skip
 
 

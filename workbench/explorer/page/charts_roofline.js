@@ -11,7 +11,6 @@ const NEAR = 18, SAME = 5, LISTED = 12; // px to the pointer, px between points 
 function pointAt(picture, group, i) {
   if (group.points) return { ...group.at, ...group.points[i] };
   const lengths = picture.sizes.seq_len;
-  if (group.points) return { ...group.at, ...group.points[i] };
   return { ...group.at, batch_size: picture.sizes.batch_size[Math.floor(i / lengths.length)], seq_len: lengths[i % lengths.length] };
 }
 

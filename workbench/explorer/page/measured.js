@@ -25,9 +25,10 @@ TABS.measured = {
     const times = make("div", { class: "wb-times" }), chart = charts.roofline(roofline, page);
     const over = new Map(["running", "waiting", "token_rate"].map((name) => {
       const el = times.appendChild(make("div"));
-      return [name, { el, chart: charts.overTime(el, page, { name: `Over time, ${name}` }) }];
+      return [name, charts.overTime(el, page, { name: `Over time, ${name}` })];
     }));
-    roofline.dataset.title = "Measured and predicted";
+    roofline.firstChild.dataset.title = "Measured and predicted";
+    const of = ({ model, gpu }) => `${model.join(", ")} on ${gpu.join(", ")}`; // what was compared, whatever the view is of
     const parts = {
       roofline: page.section("explained", "Measured and predicted", page.files(chart, "measured"), roofline),
       operators: page.section("operators", "Operators", [], operators),
@@ -65,8 +66,8 @@ TABS.measured = {
 
     function drawExplained(now, picture) {
       parts.left.hidden = !now.unassigned.length;
-      sub("roofline", `${percent(now.share)} of ${duration(now.total)} assigned to ${now.model.join(", ")} on ${now.gpu.join(", ")}; filled: measured, open: predicted`);
-      if (now.roofline.groups.length) chart.draw(now.roofline, picture);
+      sub("roofline", `${percent(now.share)} of ${duration(now.total)} assigned to ${of(now)}; filled: measured, open: predicted`);
+      if (now.roofline.groups.length) chart.draw(now.roofline, { ...picture, title: of(now) });
       else parts.roofline.hidden = true;
       page.table(operators, { columns: now.columns.map(explainedColumn), rows: now.rows, empty: "No operator." });
       sub("left", now.unassigned_count > now.unassigned.length ? `the longest ${now.unassigned.length} of ${count(now.unassigned_count)} kernels` : `${percent(1 - now.share)} of the time`);
@@ -82,7 +83,7 @@ TABS.measured = {
     }
 
     function drawCompared(now, picture) {
-      sub("sides", `${now.model.join(", ")} on ${now.gpu.join(", ")}`);
+      sub("sides", of(now));
       limit.textContent = now.paragraph;
       const side = (name, title) => ({ key: name, title, number: true, show: (value, row) => (value === null ? "unknown" : row.unit === "s" ? duration(value) : `${digits(value)} ${row.unit}`.trim()) });
       page.table(sides, {
@@ -93,9 +94,7 @@ TABS.measured = {
         rows: now.rows.map((row) => ({ ...row, ratio: row.measured && row.simulated !== null ? row.simulated / row.measured : null })), empty: "",
       });
       for (const { name, label, ...sides_ } of now.over_time.series) {
-        const { el, chart: one } = over.get(name);
-        el.dataset.title = label;
-        one.draw({
+        over.get(name).draw({
           x: { label: "time", unit: "s" }, y: { label, unit: "" },
           series: ["measured", "simulated"].map((side_, i) => ({
             name: side_, dash: i > 0, points: now.over_time.time.map((at, n) => [at, sides_[side_][n]]), color: ["#3f90da", "#e76300"][i],

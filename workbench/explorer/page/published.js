@@ -32,6 +32,7 @@ TABS.published = {
       back.textContent = listed ? "Hide the list" : "All charts";
       if (!shown) return;
       charted.querySelector(".wb-sub").textContent = shown.name;
+      roofline.firstChild.dataset.title = shown.name;
       chart.draw(picture.roofline, picture);
       caption.textContent = shown.caption;
       put(sources, shown.sources.map(({ title, citation, url }) => ["p", {}, [
