@@ -9,7 +9,7 @@ import xarray as xr
 from ..kernels import attainable
 from .bounds import MAX_POINTS
 from .chart_looks import operator_color
-from .pictures import DASHES, SHAPES
+from .pictures import DASHES, SHAPES, decades
 
 #: What the page knows of every point, beside where it stands as predicted.
 MEASURED_NUMBERS = ("x", "performance", "measured_time", "attainable", "bound", "predicted", "intensity")
@@ -42,7 +42,7 @@ def measured_roofline_section(ds: xr.Dataset) -> dict[str, Any]:
     rates = np.concatenate([rows[["performance", "predicted"]].to_numpy().ravel() for _, rows in frame] or [np.ones(1)])
     peaks = np.ravel(ds.peak_flop_rate)
     ridge = np.nanmax(peaks) / float(ds.bandwidth.min())
-    limits = {"x": _decades(every, ridge), "y": _decades(rates, np.nanmax(peaks))}
+    limits = {"x": decades(every, ridge), "y": decades(rates, np.nanmax(peaks))}
     return {
         "limits": limits, "ceilings": [_roof(ds, number, limits["x"]) for number in range(ds.sizes["gpu"])],
         "groups": groups, "numbers": b"", "legend": _legend(groups, ds), "ranges": [], "arrows": [],
@@ -107,9 +107,3 @@ def _roof(ds: xr.Dataset, number: int, limits: list[float]) -> dict[str, Any]:
         "gpu": str(ds.gpu.values[number]), "dash": DASHES[number % len(DASHES)], "bandwidth": bandwidth,
         "peaks": peaks.tolist(), "ridges": (peaks / bandwidth).tolist(), "lines": lines, "colors": None,
     }  # fmt: skip
-
-
-def _decades(values: np.ndarray, ceiling: float) -> list[float]:
-    """Whole decades around values, with a ceiling a little below the end."""
-    high = np.nanmax(values, initial=1.2 * ceiling)
-    return [10.0 ** np.floor(np.log10(np.nanmin(values, initial=high / 10))), 10.0 ** np.ceil(np.log10(high))]

@@ -18,7 +18,7 @@ from ..common.errors import shown
 from ..common.yaml_records import describe_error, validated
 from ..files.reading import YAML
 from ..files.yaml_files import read_mapping
-from .bounds import MAX_CONFIGS, MAX_TEXT, check_json
+from .bounds import MAX_TEXT, check_json
 
 #: What an entry says of itself where its reader does not: nothing that a number follows from.
 UNSAID: dict[str, Any] = {
@@ -281,9 +281,3 @@ def card_name(said: str) -> str:
 def start_card(name: str, cards: Mapping[str, Mapping[str, Any]]) -> GPU:
     """What an entry begins as: one of the reader's own, or of the catalog by any of its names."""
     return own_card(name, cards[name]) if name in cards else find_gpu(catalog_name("GPU", name, "gpus"))
-
-
-def check_size(cards: Mapping[str, Any]) -> None:
-    """Raise ValueError where all own GPUs together are more than a page holds."""
-    if (size := len(repr(cards))) > MAX_CONFIGS:
-        raise ValueError(f"cards: {size:,} characters: a page holds {MAX_CONFIGS:,}")

@@ -62,7 +62,7 @@ def roofline_chart(view: View, ds: xr.Dataset, short: np.ndarray) -> dict[str, A
     ranges = page_ranges(view, groups)
     numbers = np.array([group.pop("numbers") for group in groups])
     limits = {
-        axis: _decades(numbers[:, i] if groups else numbers, ds.variables[ceiling].values)
+        axis: decades(numbers[:, i] if groups else numbers, ds.variables[ceiling].values)
         for i, (axis, ceiling) in enumerate({"x": "ridge_point", "y": "peak_flop_rate"}.items())
     }
     unfit = [short[view.gpu.index(group["at"]["gpu"]), view.model.index(group["at"]["model"])] for group in groups]
@@ -128,10 +128,10 @@ def _allowed(selection: Mapping[str, Any], key: str, value: Any) -> bool:
     return value in wanted if isinstance(wanted, list) else bool(value == wanted)
 
 
-def _decades(values: np.ndarray, ceilings: np.ndarray) -> list[float]:
+def decades(values: np.ndarray, ceilings: np.ndarray) -> list[float]:
     """Whole decades around values, with the ceilings a little below the end."""
-    high = np.max(values, initial=1.2 * np.nanmax(ceilings))
-    return [10.0 ** np.floor(np.log10(np.min(values, initial=high / 10))), 10.0 ** np.ceil(np.log10(high))]
+    high = np.nanmax(values, initial=1.2 * np.nanmax(ceilings))
+    return [10.0 ** np.floor(np.log10(np.nanmin(values, initial=high / 10))), 10.0 ** np.ceil(np.log10(high))]
 
 
 def _ceiling(view: View, ds: xr.Dataset, number: int) -> dict[str, Any]:

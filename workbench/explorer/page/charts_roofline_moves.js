@@ -226,6 +226,5 @@ charts.roofline = (el, page) => {
       made_.draw(given, now);
     },
     image: made_.image,
-    zoomed: () => zoom,
   };
 };

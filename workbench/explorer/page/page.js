@@ -109,7 +109,7 @@ function render({ model, el }) {
     const beside = [controls, own].map((part) => part.say(now.wrong)).some(Boolean);
     root.classList.toggle("wb-stale", now.stale);
     what.textContent = now.title;
-    said.textContent = `${now.setting}. Roofline Workbench ${now.version}, ${new Date().toISOString().slice(0, 10)}.`;
+    said.textContent = `${now.setting}. Roofline Workbench ${now.version}, ${today()}.`;
     document.title = now.page ? `${now.title}: Roofline Workbench` : document.title;
     let failed = "";
     try {
