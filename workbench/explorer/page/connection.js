@@ -27,7 +27,7 @@ function restore(page) {
 /** Say that the kernel or the server is gone, and open the page again, as it was, when there is a server. */
 function watch(kernel, banner, picture) {
   const born = performance.now();
-  let asking = 0, gone = false;
+  let asking = 0, gone = false, away = false;
   const again = () => {
     keepNow(picture());
     location.reload();
@@ -54,8 +54,9 @@ function watch(kernel, banner, picture) {
   kernel?.connectionStatusChanged.connect((_, status) => {
     clearTimeout(asking);
     if (gone) ended();
-    else if (status === "connected") ask();
-    else asking = setTimeout(ask, 500);
+    else if (status !== "connected") asking = setTimeout(ask, 500);
+    else if (away) ask(); // back, but is it the same server?
+    away = status !== "connected";
   });
   addEventListener("pagehide", () => clearTimeout(asking)); // as it goes, it is not to come again
 }
