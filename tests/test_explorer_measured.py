@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import workbench as wb
@@ -277,6 +278,28 @@ def test_a_timing_file_is_shown_as_explain_has_it(timed):
     assert [row["operator"] for row in now["rows"]] == table.operator.to_list()
     assert [row["time [ms]"] for row in now["rows"]] == pytest.approx(table["time [ms]"].to_list())
     assert now["share"] == ds.attrs["assigned_share"]
+
+
+def test_what_is_taken_away_is_what_was_measured(timed, loaded, recorded, tmp_path):
+    for shown, label in ((timed, "operator"), (loaded, "label")):
+        now = next(found(shown)[kind] for kind in ("explained", "compared") if kind in found(shown))
+        (tmp_path / "a.csv").write_bytes(shown.data("csv"))
+        table = pd.read_csv(tmp_path / "a.csv")
+        assert table[label].to_list() == [row[label] for row in now["rows"]]
+        value = "time [ms]" if shown is timed else "measured"
+        assert table[value][0] == pytest.approx(now["rows"][0][value], rel=1e-5)
+        assert shown.data("nc")[:8] == b"\x89HDF\r\n\x1a\n"
+    names = {}
+    exec(timed.picture["code"]["python"], names)  # its own recording, by its name
+    assert names["table"].operator.to_list() == [row["operator"] for row in found(timed)["explained"]["rows"]]
+    code = loaded.picture["code"]["python"]
+    assert f"load_test={recorded.name!r}" in code
+    exec(code.replace(repr(recorded.name), repr(str(recorded))), names)
+    assert names["both"].paragraph() == found(loaded)["compared"]["paragraph"]
+    nothing = wb.explore(**SMALL, tab="measured")
+    assert "nothing to compute" in nothing.picture["code"]["python"]
+    with pytest.raises(ValueError, match="^nothing is measured yet"):
+        nothing.data("csv")
 
 
 def test_what_cannot_be_right_is_told(timed):

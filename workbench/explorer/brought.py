@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from ..common.errors import shown
 from .background import Background
 from .bounds import MAX_PIECES, PIECE
 from .messages import in_one_line
+from .tab_calls import measured_code
 from .view import View
 
 if TYPE_CHECKING:
@@ -89,6 +92,17 @@ class Brought:
             given = {"gpu": [self.file.gpu], "model": [self.file.model]}
             said["offer"] = offered(view, given | {key: self.found[key] for key in given if key in self.found})
         return said | {key: self.found[key] for key in ("explained", "compared") if key in self.found}
+
+    def code(self, view: View) -> str:
+        """Python that computes what is found of it, the file by its name."""
+        return measured_code(view, self.file, self._source[0] if self._source else "", self.step)
+
+    def numbers(self) -> pd.DataFrame:
+        """The table of what is found: operators of timings, or both sides of a load test; ValueError without any."""
+        found = self.found.get("explained") or self.found.get("compared")
+        if not found:
+            raise ValueError("nothing is measured yet: bring a file of timings or a load test")
+        return pd.DataFrame(found["rows"]).assign(file=self.file.name if self.file else "")
 
     def _now(self, view: View) -> None:
         """All of it in place, as in a script, where no loop runs."""

@@ -149,12 +149,8 @@ def explained_file(view: View, file: Measured, step: tuple[int, ...] | None = No
     dict
         What the page draws; times [s], rates [FLOP/s].
     """
-    named = file.table["name"].str.contains(r"^[\w.-]+:[\w+]+$", regex=True).all()
-    ds = explain(
-        file.table, None if file.gpu else named_gpus(view)[0], None if named else chosen_models(view), step=step,
-        tp=view.tp if view.tp > 1 else None, weight_dtype=view.weight_dtype, activation_dtype=view.activation_dtype,
-        kv_dtype=view.kv_dtype, engine=view.server.engine,
-    )  # fmt: skip
+    gpu = None if file.gpu else named_gpus(view)[0]
+    ds = explain(file.table, gpu, None if says_models(file) else chosen_models(view), **explained_as(view, step))
     rows, left = tables.explained(ds), tables.unassigned(ds)
     gpus, models = (list(map(str, ds[dim].values)) for dim in ("gpu", "model"))
     return {
@@ -165,6 +161,19 @@ def explained_file(view: View, file: Measured, step: tuple[int, ...] | None = No
             *json.loads(ds.attrs["notes"]), *json.loads(ds.attrs["ambiguous"])[:20],
             *assumed_lines(ds.attrs["assumed"]),
         ],
+    }  # fmt: skip
+
+
+def says_models(file: Measured) -> bool:
+    """Whether the names of kernels say their model, as this project's own files have them."""
+    return bool(file.table["name"].str.contains(r"^[\w.-]+:[\w+]+$", regex=True).all())
+
+
+def explained_as(view: View, step: tuple[int, ...] | None) -> dict[str, Any]:
+    """The arguments of `workbench.explain` that a view says, besides GPU and models."""
+    return {
+        "step": step, "tp": view.tp if view.tp > 1 else None, "weight_dtype": view.weight_dtype,
+        "activation_dtype": view.activation_dtype, "kv_dtype": view.kv_dtype, "engine": view.server.engine,
     }  # fmt: skip
 
 
@@ -201,7 +210,7 @@ def compared(view: View, file: Measured) -> dict[str, Any]:
     dict
         Both sides' numbers, both over time, the settings, the limit in words, what would help.
     """
-    both = loadtest.compare(file.table, named_gpus(view)[0], chosen_models(view)[0], **_server_given(view))
+    both = loadtest.compare(file.table, named_gpus(view)[0], chosen_models(view)[0], **server_given(view))
     return {
         "gpu": [both.server.gpu.id], "model": [both.server.model.id], "rows": _both_sides(both.metrics),
         "settings": _records(both.settings), "over_time": _over_time(both.timeline), "paragraph": both.paragraph(),
@@ -209,7 +218,7 @@ def compared(view: View, file: Measured) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _server_given(view: View) -> dict[str, Any]:
+def server_given(view: View) -> dict[str, Any]:
     """Fields of the simulated server that the view says; what it leaves out is fitted."""
     server = view.server
     given: dict[str, Any] = {

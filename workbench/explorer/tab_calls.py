@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
 from pprint import pformat
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import xarray as xr
@@ -21,6 +21,9 @@ from .own_cards import card_code
 from .own_models import is_entry, model_code
 from .planning import considered, plan_steps
 from .view import View, drawn, grid, grid_arguments
+
+if TYPE_CHECKING:
+    from .measured import Measured
 
 #: Arguments of `roofline_grid` whose default need not be said.
 _DEFAULTS = {
@@ -253,6 +256,34 @@ def plan_numbers(view: View, names: OwnNames) -> pd.DataFrame:
     if last["plan"]["missing"]:
         raise ValueError(last["plan"]["missing"])
     return pd.DataFrame(last["plan"]["rows"])
+
+
+# Of a measurement ------------------------------------------------------------------------------------------------
+
+
+def measured_code(view: View, file: "Measured | None", name: str, step: tuple[int, ...] | None) -> str:
+    """Python that explains a file of timings, or simulates a load test, as the tab Measured does; `name` is its own."""
+    names = OwnNames(view)
+    if file is None:
+        return "\n".join([*names.lines(""), "# nothing to compute: no file is here"]) + "\n"
+    from .measured import explained_as, says_models, server_given
+
+    given: dict[str, Any]
+    if file.kind == "timings":
+        gpu = {} if file.gpu else {"gpu": names.gpu(view.gpu[0])}
+        models = {} if says_models(file) else {"model": _several([names.model(name) for name in view.model])}
+        given = {"timings": name} | gpu | models | _said(explained_as(view, step))
+        body = f"{_call('ds', 'explain', given)}\ntable = wb.tables.explained(ds)"
+    else:
+        at = {"gpu": names.gpu(view.gpu[0]), "model": names.model(view.model[0])}
+        given = {"load_test": name} | at | server_given(view)
+        given |= {"draft": names.draft()} if "draft" in given else {}
+        body = f"{_call('both', 'loadtest.compare', given)}\ntable = both.side_by_side()"
+    return "\n".join([*names.lines(body), body]) + "\n"
+
+
+def _said(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
 
 
 # Of any tab -------------------------------------------------------------------------------------------------------

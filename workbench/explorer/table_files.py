@@ -21,7 +21,7 @@ from .view import View
 FILE_FORMATS = ("csv", "nc")
 
 
-def table_file(view: View, kind: str) -> bytes:
+def table_file(view: View, kind: str, measured: pd.DataFrame | None = None) -> bytes:
     """The numbers of a view's tab as a file.
 
     Parameters
@@ -31,6 +31,8 @@ def table_file(view: View, kind: str) -> bytes:
     kind : str
         "csv", a row a setting, with a column for each setting that is not the default; or "nc" (NetCDF), which has
         title, setting, date and version as attributes.
+    measured : pandas.DataFrame, optional
+        What was measured, in place of what the view computes.
 
     Returns
     -------
@@ -46,15 +48,16 @@ def table_file(view: View, kind: str) -> bytes:
         raise unknown("format", kind, FILE_FORMATS)
     if kind == "nc":
         check_libraries("netCDF4")
-    numbers = tab_numbers(view)
+    numbers = tab_numbers(view) if measured is None else measured
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / f"{file_name(view)}.{kind}"
         if kind == "csv":
-            write_table(_with_setting(view, _flat(numbers)), path)
+            write_table(_with_setting(view, _flat(numbers)) if measured is None else measured, path)
         else:
             ds = numbers if isinstance(numbers, xr.Dataset) else _dataset(numbers)
             with whole(path) as temporary:
-                write_netcdf(ds.assign_attrs(said_of(view)), temporary)
+                own = {} if measured is None else {"title": f"measured: {measured.file[0]}"}
+                write_netcdf(ds.assign_attrs(said_of(view) | own), temporary)
         return path.read_bytes()
 
 
@@ -74,9 +77,10 @@ def _flat(numbers: xr.Dataset | pd.DataFrame) -> pd.DataFrame:
 
 
 def _dataset(table: pd.DataFrame) -> xr.Dataset:
-    """A table over its rows."""
+    """A table over its rows; NetCDF has no slashes in names."""
     plain = {name: table[name].map(str) if table[name].dtype == object else table[name] for name in table}
-    ds: xr.Dataset = pd.DataFrame(plain).rename_axis("row").to_xarray()
+    named = {name: str(name).replace(" / ", " over ").replace("/", " per ") for name in table}
+    ds: xr.Dataset = pd.DataFrame(plain).rename(columns=named).rename_axis("row").to_xarray()
     return ds
 
 

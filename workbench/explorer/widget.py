@@ -155,7 +155,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
             "page": MAX_LINK if self._page else 0,
             "sizes": {"batch_size": view.batch_size, "seq_len": view.seq_len}, "version": VERSION,
             "title": title(view), "setting": in_words(view), "file": file_name(view),
-            "code": {"python": code(view), "params": params(view)},
+            "code": {"python": self.brought.code(view) if more else code(view), "params": params(view)},
         } | sections)  # fmt: skip
         self._background.stop()
         if unfinished(sections):
@@ -262,7 +262,7 @@ class Explorer(OwnPart, anywidget.AnyWidget):
         ValueError
             For another kind of file.
         """
-        return table_file(self.view, kind)
+        return table_file(self.view, kind, self.brought.numbers() if self.view.tab == "measured" else None)
 
 
 def explore(
