@@ -12,7 +12,7 @@ from ..common.errors import shown
 from .background import Background
 from .bounds import MAX_PIECES, PIECE
 from .messages import in_one_line
-from .tab_code import measured_code
+from .tab_calls import measured_code
 from .view import View
 
 if TYPE_CHECKING:
