@@ -17,8 +17,9 @@ from workbench.audit.recompute import ARITHMETIC
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONDA_NAME = {"matplotlib": "matplotlib-base"}
-PIP_ONLY = {  # checks of the source and of its lock, and what drives Debian's Chromium
-    "cyclonedx-python-lib", "mypy", "ruff", "pandas-stubs", "scipy-stubs", "types-pyyaml", "playwright",
+PIP_ONLY = {  # checks of the source and of its lock, and what drives Debian's Chromium and looks at its pages
+    "axe-playwright-python", "cyclonedx-python-lib", "mypy", "ruff", "pandas-stubs", "scipy-stubs", "types-pyyaml",
+    "playwright",
 }  # fmt: skip
 
 
