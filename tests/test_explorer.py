@@ -25,6 +25,7 @@ from workbench.common.extras import MissingLibrary
 from workbench.explorer import (
     background,
     export,
+    own_messages,
     page_server,
     pictures,
     presets,
@@ -1066,3 +1067,15 @@ def test_numbers_of_a_pin_are_kept():
     shown.pin(**at)
     shown.set("batch_size", [1, 8])
     assert view._pinned_numbers.cache_info().misses == 1
+
+
+def test_a_pin_of_an_own_gpu_follows_its_name():
+    faster = wb.gpu("l4", bandwidth_gbs=600)
+    shown = wb.explore(gpu=[faster], phase="decode", batch_size=1, seq_len=128)
+    at = {"model": "llama-3-8b", "operator": "lm_head", "phase": "decode", "batch_size": 1, "seq_len": 128}
+    shown.pin(gpu=shown.view.gpu[0], **at)
+    assert shown.picture["compare"][0]["time"] == pytest.approx(
+        wb.roofline_grid(faster, "llama-3-8b", "lm_head", "decode", 1, 128).time.item()
+    )
+    shown.update(**own_messages.renamed(shown.view, "card", shown.view.gpu[0], "faster", shown.view.cards[faster.id]))
+    assert [row["at"]["gpu"] for row in shown.picture["compare"]] == ["faster"]

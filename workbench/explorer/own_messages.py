@@ -71,6 +71,8 @@ class StepAsked(Record):
 OwnAsked = CardFormAsked | CardAsked | CardTextAsked | ModelFormAsked | ModelTextAsked | DropOwnAsked | StepAsked
 #: Names of a view's fields: what is named, and the reader's own of it.
 OWN_FIELDS = {"card": ("gpu", "cards"), "model": ("model", "configs")}
+#: The field of a pin that names it.
+PINNED_BY = {"card": "gpu", "model": "model"}
 
 
 def form_of(start: str, cards: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -116,11 +118,16 @@ def free_name(name: str, fields: object, taken: Mapping[str, Any], before: str =
 
 
 def renamed(view: Any, what: str, before: str, name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a view that has one of the reader's own among its names: at the place of the one before, or last."""
+    """Fields of a view that has one of the reader's own among its names: at the place of the one before, or last.
+
+    Pinned points follow its name.
+    """
     named, own = OWN_FIELDS[what]
     names = [name if each == before else each for each in getattr(view, named)]
     kept = {key: value for key, value in getattr(view, own).items() if key != before}
-    return {named: [*dict.fromkeys([*names, name])], own: kept | {name: fields}}
+    key = PINNED_BY[what]
+    pins = [pin.model_dump() | ({key: name} if getattr(pin, key) == before else {}) for pin in view.pins]
+    return {named: [*dict.fromkeys([*names, name])], own: kept | {name: fields}, "pins": pins}
 
 
 def dropped(view: Any, asked: DropOwnAsked) -> dict[str, Any]:
@@ -131,7 +138,7 @@ def dropped(view: Any, asked: DropOwnAsked) -> dict[str, Any]:
     left = [name for name in getattr(view, named) if name != asked.name]
     if not left:
         raise ValueError(f"{asked.name} is all that is shown: add another first")
-    key = "gpu" if asked.what == "card" else "model"
+    key = PINNED_BY[asked.what]
     pins = [pin.model_dump() for pin in view.pins if getattr(pin, key) != asked.name]
     return {named: left, own: {k: v for k, v in getattr(view, own).items() if k != asked.name}, "pins": pins}
 

@@ -188,7 +188,7 @@ def compare_pins(view: View) -> list[dict[str, Any]]:
     """A row for each pinned point: its setting, its numbers, and the settings that differ from the defaults."""
     rows = []
     for pin in view.pins:
-        numbers = pinned_numbers(pin, view.configs)
+        numbers = pinned_numbers(pin, view)
         own = pin.model_dump(include=set(Settings.model_fields), exclude_defaults=True)
         rows.append(
             {"at": _at(pin), "settings": ", ".join(f"{key} {value}" for key, value in own.items())}

@@ -240,24 +240,25 @@ def drawn(ds: xr.Dataset, points: str) -> xr.Dataset:
 
 
 @lru_cache(maxsize=256)
-def _pinned_numbers(pin: str, config: str) -> dict[str, float]:
+def _pinned_numbers(pin: str, own: str) -> dict[str, float]:
     """Numbers of one pinned point; both arguments as JSON, which can be cached."""
     one = Pin.model_validate_json(pin)
     given = one.model_dump(exclude={"candidates"}) | {"points": "operators" if one.operator else "steps"}
     given |= {name: [given[name] or "fused"] for name in LISTS}
-    configs = {one.model: json.loads(config)} if config else {}
-    view = View(**given, configs=configs, candidates=[one.candidates] if one.candidates else [])
+    view = View(**given, **json.loads(own), candidates=[one.candidates] if one.candidates else [])
     point = drawn(grid(view), view.points)
     names = ("intensity", "performance", "time", "bound", "attainable")
     return {name: point[name].item() for name in names}
 
 
-def pinned_numbers(pin: Pin, configs: dict[str, dict[str, Any]]) -> dict[str, float]:
+def pinned_numbers(pin: Pin, view: View) -> dict[str, float]:
     """Numbers of a pinned point: intensity [FLOP/byte], performance and attainable [FLOP/s], time [s], bound.
 
-    Of `configs`, the view's, only that of the pin's model matters.
+    Of the view only the reader's own entries of the pin's GPU and model matter.
     """
-    return _pinned_numbers(pin.model_dump_json(), json.dumps(configs[pin.model]) if pin.model in configs else "")
+    own = {"cards": {pin.gpu: view.cards.get(pin.gpu)}, "configs": {pin.model: view.configs.get(pin.model)}}
+    kept = {part: {name: entry for name, entry in entries.items() if entry} for part, entries in own.items()}
+    return _pinned_numbers(pin.model_dump_json(), json.dumps(kept))
 
 
 def chosen_gpus(view: View) -> list[GPU]:

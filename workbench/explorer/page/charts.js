@@ -149,10 +149,18 @@ function host(own, page, { height, option, legend = () => [], after = () => {} }
   }, { rootMargin: "300px" });
   near.observe(plot);
   const scheme = matchMedia("(prefers-color-scheme: dark)"), again = () => requestAnimationFrame(paint);
-  scheme.addEventListener("change", again);
-  addEventListener("beforeprint", () => {
+  const printed = () => {
     seen = true;
     paint();
+  };
+  scheme.addEventListener("change", again);
+  addEventListener("beforeprint", printed);
+  page.onend(() => {
+    sized.disconnect();
+    near.disconnect();
+    scheme.removeEventListener("change", again);
+    removeEventListener("beforeprint", printed);
+    chart?.dispose();
   });
 
   function draw(section, picture) {

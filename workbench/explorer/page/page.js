@@ -33,10 +33,12 @@ function render({ model, el }) {
   }
 
   const listeners = new Map(); // of messages, by kind
+  const ends = [];
   const page = {
     send, set, section, button, table, save, copy, picture,
     files: (chart, name) => files(page, chart, name),
     upload: (use, file, progress) => upload(page, use, file, progress),
+    onend: (end) => { ends.push(end); },
     hear: (kind, listener) => { listeners.set(kind, [...(listeners.get(kind) ?? []), listener]); },
     heard: (kind, most) => new Promise((resolve) => { // the next message of a kind, or null after a time [ms]
       const timer = setTimeout(done, most, null);
@@ -147,6 +149,7 @@ function render({ model, el }) {
     narrow.removeEventListener("change", fold);
     theme();
     shortcuts();
+    for (const end of ends) end();
   };
 }
 
