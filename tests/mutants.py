@@ -694,7 +694,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("text[table.verdict == name] for", "text for", "every claim in every class"),
     ],
     "tables/notebook.py": [
-        ("escape(c)", "c", "texts are HTML"),
+        ('style.format(_shown, escape="html")', "style.format(_shown)", "texts are HTML"),
         (":,.4g}\"", ":,}\"", "numbers of seventeen digits"),
     ],
     "figures/outputs.py": [

@@ -650,3 +650,13 @@ def test_a_legend_has_no_marker_without_points(tmp_path):
     assert "measured, bytes of the model" not in labels
     assert "measured, bytes counted" in labels
     plt.close(figure)
+
+
+def test_kernels_of_several_models_are_a_table_of_each():
+    ds = wb.explain(ROOT / "workbench" / "data" / "measured" / "today-kernels-h100.csv", gpu="h100-sxm")
+    assert ds.sizes["model"] > 1
+    rows = tables.explained(ds)
+    seen = [name for name in ds.model.values if ds.measured_time.sel(model=name).notnull().any()]
+    assert len(seen) > 1
+    assert set(rows.model) - {""} == set(seen)
+    assert rows["share [%]"].sum() == pytest.approx(100, rel=1e-6)

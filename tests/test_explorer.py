@@ -618,7 +618,7 @@ def test_a_control_is_described_once_and_has_a_value():
         ("tp", True, "tp = True: expected a number"),
         ("tp", 3, "tp = 3 does not divide n_heads = 32 of llama-3-8b"),
         ("prompt", float("inf"), "Prompt = inf: expected a number"),
-        ("prompt", 10**14, "view: setting.seq_len = 100000000000000: Input should be less than"),
+        ("prompt", 10**14, "Prompt = 1e+14: at most 1,000,000,000,000"),
         ("batch_size", [4], "Batch sizes = [4]: expected the least and the greatest"),
         ("ttft", "500", "TTFT at most '500': expected a time with its unit, e.g. 40 ms or 1.5 s"),
         ("ttft", "soon", "TTFT at most 'soon': expected a time"),

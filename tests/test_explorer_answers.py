@@ -145,6 +145,16 @@ def test_the_answer_is_a_sentence():
     assert section["notes"] == [f"Formats: {ds.attrs['formats']}.", *assumed_lines(ds.attrs["assumed"])]
 
 
+def test_of_many_servers_the_newest_are_answered_first():
+    view = View(
+        gpu=["a100-80gb-sxm", "h100-sxm", "rtx-4090"], model=["llama-3-8b", "qwen3-30b-a3b"], weight_dtype="int4"
+    )
+    section = servers.server_section(view)["server"]
+    assert section["sentences"][0].startswith("qwen3-30b-a3b on NVIDIA GeForce RTX 4090 24GB: yes")
+    assert section["sentences"][-1] == "And 2 more below."
+    assert section["model"] == "qwen3-30b-a3b"
+
+
 def test_a_sentence_says_what_would_fit_and_whether_the_goal_is_met():
     small = servers.server_section(View(gpu=["h100-sxm", "t4"], model=["llama-3-70b"]))["server"]["sentences"]
     assert small[0].endswith("available. With tp 4 it would fit.")

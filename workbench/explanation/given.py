@@ -167,9 +167,9 @@ def by_model(
             if part[1] > ENOUGH:
                 break
         if best is None:
-            why = (
-                f"a kernel of {name or 'no model'}, and only {', '.join(e.id for e in given or [])[:60]} was asked for"
-            )
+            named = ", ".join(entry.id for entry in given or [])[:60]
+            rest = f"and only {named} was asked for" if named else "which is not in the catalog"
+            why = f"a kernel of {name or 'no model'}, {rest}"
             yield None, own, ([Assignment(evidence=why)] * len(own), [])
         else:
             _, shapes, (kernels, steps) = best

@@ -10,6 +10,8 @@ from ..common.errors import shown, unknown
 from .pictures import at_setting
 from .view import Tab, View
 
+#: A number that is typed in, where nothing else bounds it.
+MOST_TYPED = 10**12
 TIME_UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0}
 #: Fields whose numbers are whole, though the view may have None there.
 WHOLE_NUMBERS = {"dp", "max_num_batched_tokens", "max_num_seqs"}
@@ -101,6 +103,8 @@ def numeric(
 def _checked(label: str, value: float, least: float | None, most: float | None, *, whole: bool) -> float:
     if not isfinite(value):
         raise ValueError(f"{label} = {value}: expected a number")
+    if most is None and abs(value) > MOST_TYPED:
+        raise ValueError(f"{label} = {value:.3g}: at most {MOST_TYPED:,}")
     if (least is not None and value < least) or (most is not None and value > most):
         allowed = f"at least {least:,}" if most is None else f"from {least or 0:,} to {most:,}"
         raise ValueError(f"{label} = {value:,}: {allowed}")

@@ -65,13 +65,18 @@ def server_steps(view: View) -> Iterator[Section]:
     """The same section as it becomes more complete: memory of all GPUs first, as that is quick, then times."""
     asked = Question(view)
     rows = [server_row(asked, gpu, model, view.tp) for gpu in view.gpu for model in view.model]
+    added = view.model[-1]
+    newest = sorted(enumerate(rows), key=lambda pair: (pair[1]["model"] == added, pair[0]), reverse=True)
+    answered = rows if len(rows) <= SENTENCES else [row for _, row in newest[:SENTENCES]]
+    sentences = [_sentence(asked, row) for row in answered]
+    if (more := len(rows) - SENTENCES) > 0:
+        sentences.append(f"And {more} more below.")
     section: Section = {
-        "at": setting_words(view), "sentences": [_sentence(asked, row) for row in rows[:SENTENCES]], "rows": rows,
-        "notes": _notes(rows), "model": view.model[0], "goal": view.goal.model_dump(), "price": view.server.price,
-        "parts": MEMORY_PARTS,
+        "at": setting_words(view), "sentences": sentences, "rows": rows, "notes": _notes(rows), "model": added,
+        "goal": view.goal.model_dump(), "price": view.server.price, "parts": MEMORY_PARTS,
     }  # fmt: skip
     keys = [
-        (gpu, view.model[0], tp) for gpu in asked.every_gpu() for tp in tp_sizes(asked.card(gpu), also=view.tp)
+        (gpu, added, tp) for gpu in asked.every_gpu() for tp in tp_sizes(asked.card(gpu), also=view.tp)
     ]  # fmt: skip
     known = all(_known(asked, *key) for key in keys)
     if not known:

@@ -119,8 +119,8 @@ def check_parameters() -> None:
 
     papermill itself only warns of a name that no parameter has, and draws the default chart. One value of a list is a
     list of it. A figure with other parameters and no id of its own is not the one of the defaults: "-changed" is added
-    to that id, so that neither its file nor what is printed of it are taken for this one's. Where a notebook is opened
-    and run by hand nothing was given.
+    to that id, so that neither its file nor what is printed of it are taken for this one's, and the arrows of the
+    defaults are left out. Where a notebook is opened and run by hand nothing was given.
 
     Raises
     ------
@@ -152,6 +152,8 @@ def check_parameters() -> None:
     names |= {name: getattr(checked, name) for name in values}
     if values.keys() - LABELS and "figure_id" in declared.keys() - values.keys():
         names["figure_id"] += "-changed"
+        if "arrows" in declared.keys() - values.keys():  # they point at what the defaults draw
+            names["arrows"] = []
 
 
 def _annotations(cell: str) -> dict[str, str]:

@@ -29,7 +29,7 @@ def check_known(frame: pd.DataFrame) -> None:
         )
         if missing.all():
             raise ValueError(f"{some}: such a run cannot be sent again")
-        raise ValueError(f"{some}: give those that have all, e.g. table[table.status == 'finished']")
+        raise ValueError(f"{some}: only requests that have all, such as those of status 'finished', can be sent again")
 
 
 def sending_times(sent_s: Any) -> np.ndarray:

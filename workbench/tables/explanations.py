@@ -43,7 +43,7 @@ def explained(ds: xr.Dataset) -> pd.DataFrame:
     n = frame.measured_calls
     work = pd.DataFrame({
         "calls": n, "kernels": frame.kernels, "measured": n * frame.measured_time, "flops": n * frame.flops,
-        "moved": n * frame.bytes, "ideal": n * frame.ideal_time, "model": n * frame.ideal_time,
+        "moved": n * frame.bytes, "ideal": n * frame.ideal_time, "modelled": n * frame.ideal_time,
         "predicted": n * frame.time,
     })  # fmt: skip
     if "measured_bytes" in ds:
@@ -73,7 +73,7 @@ def explained(ds: xr.Dataset) -> pd.DataFrame:
     limits = rows[[*LIMITS.values()]]
     bound = limits.idxmax(axis=1).where(limits.max(axis=1) > 0, "")
     table["bound"] = bound.to_numpy()
-    faster = (rows.model > rows.known).to_numpy()
+    faster = (rows.modelled > rows.known).to_numpy()
     table["waits for"] = [
         FASTER if fast else _waits(*row)
         for fast, row in zip(faster, zip(*(table[n] for n in WAITS), strict=True), strict=True)
