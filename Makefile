@@ -72,7 +72,7 @@ notebooks: $(READY)  ## run all notebooks but the explorer's and store their out
 
 docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold
 	@$(SYNC) --group docs
-	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
+	@$(BIN)/sphinx-build -q -n -W --keep-going -j auto -b html docs docs/_build/html
 
 serving: $(READY)  ## simulate every published serving benchmark again (minutes); then its claims, README's table, chart and notebook
 	@$(BIN)/python tests/record_serving.py
