@@ -72,7 +72,7 @@ notebooks: $(READY)  ## run all notebooks and store their outputs in place
 docs: $(READY)  ## build the documentation, docs/_build/html/index.html; every internal link must hold
 	@$(SYNC) --group docs
 	@rm -rf docs/_build docs/generated  # pages of modules that are gone would stay, with dead links
-	@$(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
+	@$(BIN)/sphinx-build -q -n -W --keep-going -j auto -b html docs docs/_build/html
 	@$(BIN)/python docs/links.py docs/_build/html
 
 serving: $(READY)  ## simulate every published serving benchmark again (minutes); then its claims, README's table, chart and notebook
