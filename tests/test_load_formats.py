@@ -568,7 +568,7 @@ def test_a_trace_takes_dates_and_says_which_requests_are_unknown(tmp_path):
         assert simulation.trace(times).sent_s[1] in (1.5, 1.0)
     table = read(tmp_path, lt.vllm(output_lens=[5, None, 0]))
     with pytest.raises(
-        ValueError, match=r"row 1: output_tokens is unknown, as of 1 of 3 requests: give those that hav"
+        ValueError, match=r"row 1: output_tokens is unknown, as of 1 of 3 requests: only requests that have all"
     ):
         simulation.trace(table)
     with pytest.raises(ValueError, match=r"row 0: sent_s is unknown, as of 2 of 2 requests: such a run cannot be sent"):
