@@ -26,6 +26,11 @@ def row_of(**fields):
     return servers.server_row(Question(view), view.gpu[0], view.model[0], view.tp)
 
 
+def known(steps, view):
+    """The sections as far as they are known already, which is what a page shows at once."""
+    return next(steps(view))
+
+
 def last(steps):
     """A section once it is complete."""
     *_, section = steps
@@ -133,7 +138,7 @@ def test_no_context_fits_where_weights_do_not():
 
 def test_the_answer_is_a_sentence():
     view = View(gpu=["rtx-4090"], model=["qwen3-30b-a3b"], weight_dtype="int4")
-    section = servers.server_section(view)["server"]
+    section = known(servers.server_steps, view)["server"]
     (row,) = section["rows"]
     memory, there = (f"{row[name] / 1e9:.1f}" for name in ("memory", "usable"))
     assert section["sentences"] == [
@@ -149,20 +154,20 @@ def test_of_many_servers_the_newest_are_answered_first():
     view = View(
         gpu=["a100-80gb-sxm", "h100-sxm", "rtx-4090"], model=["llama-3-8b", "qwen3-30b-a3b"], weight_dtype="int4"
     )
-    section = servers.server_section(view)["server"]
+    section = known(servers.server_steps, view)["server"]
     assert section["sentences"][0].startswith("qwen3-30b-a3b on NVIDIA GeForce RTX 4090 24GB: yes")
     assert section["sentences"][-1] == "And 2 more below."
     assert section["model"] == "qwen3-30b-a3b"
 
 
 def test_a_sentence_says_what_would_fit_and_whether_the_goal_is_met():
-    small = servers.server_section(View(gpu=["h100-sxm", "t4"], model=["llama-3-70b"]))["server"]["sentences"]
+    small = known(servers.server_steps, View(gpu=["h100-sxm", "t4"], model=["llama-3-70b"]))["server"]["sentences"]
     assert small[0].endswith("available. With tp 4 it would fit.")
     fits = [estimate("h100-sxm", "llama-3-70b", 1, 1024, 128, tp).fits.item() for tp in (1, 2, 4)]
     assert fits == [False, False, True]
     assert small[1].endswith("No tp of one machine would do.")
     asked = {"gpu": ["h100-sxm"], "model": ["llama-3-8b"]}
-    assert servers.server_section(View(**asked, goal={"tpot": 1.0}))["server"]["sentences"][0].endswith(
+    assert known(servers.server_steps, View(**asked, goal={"tpot": 1.0}))["server"]["sentences"][0].endswith(
         "It meets the goal."
     )
     row = row_of(**asked, goal={"ttft": 1e-3, "tpot": 1e-3})
@@ -191,8 +196,8 @@ def test_the_table_of_all_gpus_comes_memory_first_and_is_then_kept(few):
     for row in table["rows"]:
         one = servers.server_row(Question(view), row[at("gpu")], "llama-3-8b", row[at("tp")])
         assert row == [one.get(name) for name in table["columns"]]
-    assert servers.server_section(view)["server"] == more[-1]
-    other = servers.server_section(View(**view.state() | {"server": {"price": 2.0}}))["server"]
+    assert known(servers.server_steps, view)["server"] == more[-1]
+    other = known(servers.server_steps, View(**view.state() | {"server": {"price": 2.0}}))["server"]
     assert other["computing"] is not None  # a price changes every row
 
 
@@ -252,13 +257,13 @@ def test_the_frontier_s_points_are_those_of_estimate_and_its_front_that_of_paret
 
 def test_the_frontier_goes_as_far_as_the_engine_s_own_batches(few):
     view = View(gpu=["h100-sxm"], model=["llama-3-8b"], server={"max_num_seqs": 16})
-    first = frontier.frontier_section(view)["frontier"]
+    first = known(frontier.frontier_steps, view)["frontier"]
     assert first["rows"] == []
     assert first["computing"] == {"done": 0, "of": 4}
     rows = last(frontier.frontier_steps(view))["rows"]
     assert {row["batch_size"] for row in rows} == {1, 2, 4, 8, 16}
     assert rows[0]["meets"] is None
-    assert frontier.frontier_section(view)["frontier"]["computing"] is None
+    assert known(frontier.frontier_steps, view)["frontier"]["computing"] is None
     one = last(frontier.frontier_steps(View(gpu=["h100-sxm"], model=["llama-3-8b"], setting={"output": 1})))
     assert one["rows"] == []
     assert {row["why"] for row in one["left_out"]} == {"an output of one token has no token after the first"}
@@ -330,15 +335,15 @@ def test_a_plan_is_told_step_by_step_and_then_kept(planned):
     estimated = next(section for section in sections if section["rows"])
     assert {row["why"] for row in estimated["rows"] if row["replicas"]} == {"to be simulated"}
     assert any("Cheapest so far" in section["sentences"][0] for section in sections if section["sentences"])
-    assert planning.plan_section(View(**PLANNED))["plan"] == sections[-1]
+    assert known(planning.plan_steps, View(**PLANNED))["plan"] == sections[-1]
 
 
 def test_a_plan_says_what_it_lacks_and_that_nothing_will_do(few):
-    asks = planning.plan_section(View(tab="plan"))["plan"]
+    asks = known(planning.plan_steps, View(tab="plan"))["plan"]
     assert asks["missing"].startswith("Say how many requests")
     assert asks["rows"] == []
     goal = {"rate": 1.0, "considered": "priced"}
-    unpriced = planning.plan_section(View(goal=goal, server={"price": 2.0}))["plan"]
+    unpriced = known(planning.plan_steps, View(goal=goal, server={"price": 2.0}))["plan"]
     assert unpriced["missing"].startswith("No GPU has a price of its own")
     never = View(gpu=["t4"], model=["llama-3-8b"], goal={"ttft": 1e-3, "rate": 0.1}, server={"max_num_seqs": 1})
     (sentence,) = last(planning.plan_steps(never))["sentences"]

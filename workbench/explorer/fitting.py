@@ -1,9 +1,8 @@
 """Which settings of a view find no room in memory: what its charts hatch."""
 
 import json
-from dataclasses import fields
-from functools import lru_cache
-from typing import Any
+from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -11,10 +10,13 @@ from ..servers.replica import Replica
 from ..servers.server import caps
 from ..serving.batch import Batch
 from ..serving.room import memory_fit
-from .view import View, chosen_entries, chosen_gpus, server_arguments
+from .answers import Kept, Question
+from .view import View
 
-#: Options of a `Batch` that a view's server has.
-BATCH_OPTIONS = ("cached_prefix", "draft", "max_num_batched_tokens", "max_num_seqs")
+#: What a view says of number formats and times.
+TIMED_BY = {"weight_dtype", "activation_dtype", "kv_dtype", "time_model", "launch_latency_us"}
+
+_short = Kept[np.ndarray](64)
 
 
 def memory_short(view: View) -> np.ndarray:
@@ -32,60 +34,38 @@ def memory_short(view: View) -> np.ndarray:
     """
     entries = {**{f"gpu {name}": view.cards.get(name) for name in view.gpu}, **view.configs}
     key = view.model_dump_json(include={"gpu", "model", "batch_size", "seq_len", "tp", "server"} | TIMED_BY)
-    return _memory_short(_Given(view, f"{key} {view.setting.output} {json.dumps(entries, sort_keys=True)}"))
+    key = f"{key} {view.setting.output} {json.dumps(entries, sort_keys=True)}"
+    return _short.get(key, partial(_memory_short, view))
 
 
-#: What a view says of number formats and times.
-TIMED_BY = {"weight_dtype", "activation_dtype", "kv_dtype", "time_model", "launch_latency_us"}
-
-
-class _Given:
-    """A view that compares by what memory depends on, so that its answer is kept while all else changes."""
-
-    def __init__(self, view: View, key: str) -> None:
-        self.view, self.key = view, key
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Given) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-@lru_cache(maxsize=64)
-def _memory_short(given: _Given) -> np.ndarray:
-    view = given.view
+def _memory_short(view: View) -> np.ndarray:
     short = np.zeros((len(view.gpu), len(view.model), len(view.batch_size), len(view.seq_len)), dtype=bool)
     try:
-        arguments = server_arguments(view) | {"tp": view.tp}
+        asked = Question(view)
     except ValueError:  # a draft that there is not
         return short
-    own = {field.name for field in fields(Replica)} & arguments.keys()
-    for g, card in enumerate(chosen_gpus(view)):
-        for m, entry in enumerate(chosen_entries(view)):
-            try:
-                replica = Replica(card, entry, **{name: arguments[name] for name in own})
-            except ValueError:
-                continue
-            short[g, m] = _of_replica(replica, view, arguments)
+    for (g, gpu), (m, model) in product(enumerate(view.gpu), enumerate(view.model)):
+        try:
+            replica = Replica(asked.card(gpu), asked.models[model], tp=view.tp, **asked.of(Replica))
+        except ValueError:
+            continue
+        short[g, m] = _of_replica(replica, asked)
     return short
 
 
-def _of_replica(replica: Replica, view: View, arguments: dict[str, Any]) -> np.ndarray:
+def _of_replica(replica: Replica, asked: Question) -> np.ndarray:
     """By batch size and length: sizes that the engine takes by default at once, each larger one by itself."""
-    batches, lengths = (np.array(sizes, float) for sizes in (view.batch_size, view.seq_len))
+    batches, lengths = (np.array(sizes, float) for sizes in (asked.view.batch_size, asked.view.seq_len))
     found = np.zeros((len(batches), len(lengths)), dtype=bool)
-    asked = {name: arguments[name] for name in BATCH_OPTIONS}
-    most = caps(replica, asked["max_num_seqs"], asked["max_num_batched_tokens"])["max_num_seqs"] * replica.dp_ranks
+    given, output = asked.of(Batch), np.array([[[float(asked.view.setting.output)]]])
+    most = caps(replica, given["max_num_seqs"], given["max_num_batched_tokens"])["max_num_seqs"] * replica.dp_ranks
     usual = batches <= most
     for rows in [usual, *(batches == size for size in batches[~usual])]:
         if not rows.any():
             continue
-        sizes = (batches[rows][:, None, None], lengths[None, :, None], np.array([[[float(view.setting.output)]]]))
         try:
-            batch = Batch(*sizes, **asked).on(replica)
-            share = arguments["gpu_memory_utilization"]
-            room = memory_fit(replica, batch, gpu_memory_utilization=share)
+            batch = Batch(batches[rows][:, None, None], lengths[None, :, None], output, **given).on(replica)
+            room = memory_fit(replica, batch, gpu_memory_utilization=asked.options["gpu_memory_utilization"])
         except ValueError:  # more than the engine takes, or a prefix longer than a prompt
             continue
         found[rows] = np.broadcast_to(room["memory"] > room["usable_memory"], (*found[rows].shape, 1))[..., 0]

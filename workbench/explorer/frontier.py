@@ -22,27 +22,22 @@ FRONTIER_BATCHES = tuple(2**i for i in range(11))
 _lines = Kept[list[ServerRow]](1024)
 
 
-def frontier_section(view: View) -> Section:
-    """The tab Frontier, as far as it is known already.
+def frontier_steps(view: View) -> Iterator[Section]:
+    """The tab Frontier, each time more complete, line by line.
 
     Parameters
     ----------
     view : View
         The view.
 
-    Returns
-    -------
+    Yields
+    ------
     dict
         `frontier`: `at`, what is asked, in words; `rows`, one a GPU, model, tp and batch size that fits: x, tokens per
         second and user, y, those per second and GPU [1/s], ttft, tpot [s], and whether nothing beats it in both
         (`front`) and it meets the goal (`meets`, None without one); `left_out`, what has no row and why; `goal`;
         `computing`, done and of how many [1], None at the end.
     """
-    return next(frontier_steps(view))
-
-
-def frontier_steps(view: View) -> Iterator[Section]:
-    """The same section as it becomes more complete, line by line."""
     asked = Question(view)
     places = [
         (gpu, model, tp)

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..kernels import attainable
 from .bounds import MAX_POINTS
 from .chart_looks import operator_color
-from .pictures import DASHES, SHAPES, decades
+from .pictures import SHAPES, ceiling, decades
 
 #: What the page knows of every point, beside where it stands as predicted.
 MEASURED_NUMBERS = ("x", "performance", "measured_time", "attainable", "bound", "predicted", "intensity")
@@ -44,7 +43,7 @@ def measured_roofline_section(ds: xr.Dataset) -> dict[str, Any]:
     ridge = np.nanmax(peaks) / float(ds.bandwidth.min())
     limits = {"x": decades(every, ridge), "y": decades(rates, np.nanmax(peaks))}
     return {
-        "limits": limits, "ceilings": [_roof(ds, number, limits["x"]) for number in range(ds.sizes["gpu"])],
+        "limits": limits, "ceilings": [ceiling(ds, number) for number in range(ds.sizes["gpu"])],
         "groups": groups, "numbers": b"", "legend": _legend(groups, ds), "ranges": [], "arrows": [],
         "what": "operators", "measured": True,
     }  # fmt: skip
@@ -92,18 +91,3 @@ def _legend(groups: list[dict[str, Any]], ds: xr.Dataset) -> list[dict[str, Any]
             shape = SHAPES[number % len(SHAPES)]
             rows[f"m{model}"] = {"id": f"m{model}", "label": model, "color": "", "marker": shape, "hollow": False}
     return list(rows.values())
-
-
-def _roof(ds: xr.Dataset, number: int, limits: list[float]) -> dict[str, Any]:
-    """A GPU's roof, a line for each format that its kernels computed in."""
-    bandwidth = float(ds.bandwidth.values[number])
-    peaks = np.unique(ds.peak_flop_rate.isel(gpu=number))
-    peaks = peaks[np.isfinite(peaks)]
-    lines = []
-    for peak in peaks:
-        x = np.array([limits[0] / 10, peak / bandwidth, limits[1] * 10])
-        lines.append(np.column_stack([x, attainable(x, peak, bandwidth)]).tolist())
-    return {
-        "gpu": str(ds.gpu.values[number]), "dash": DASHES[number % len(DASHES)], "bandwidth": bandwidth,
-        "peaks": peaks.tolist(), "ridges": (peaks / bandwidth).tolist(), "lines": lines, "colors": None,
-    }  # fmt: skip

@@ -67,8 +67,9 @@ def roofline_chart(view: View, ds: xr.Dataset, short: np.ndarray) -> dict[str, A
     }
     unfit = [short[view.gpu.index(group["at"]["gpu"]), view.model.index(group["at"]["model"])] for group in groups]
     b, s = at_setting(view)
+    colors = ROOF_COLORS if is_published(view) and len(view.gpu) == 1 else None
     return {
-        "limits": limits, "ceilings": [_ceiling(view, ds, i) for i in range(len(view.gpu))],
+        "limits": limits, "ceilings": [ceiling(ds, i, colors) for i in range(len(view.gpu))],
         "legend": _legend(view, groups), "groups": groups, "numbers": numbers.tobytes(),
         "unfit": np.array(unfit, dtype=np.uint8).tobytes(), "focus": b * len(view.seq_len) + s, "ranges": ranges,
         "arrows": page_arrows(view), "named": bool(view.series),
@@ -134,7 +135,7 @@ def decades(values: np.ndarray, ceilings: np.ndarray) -> list[float]:
     return [10.0 ** np.floor(np.log10(np.nanmin(values, initial=high / 10))), 10.0 ** np.ceil(np.log10(high))]
 
 
-def _ceiling(view: View, ds: xr.Dataset, number: int) -> dict[str, Any]:
+def ceiling(ds: xr.Dataset, number: int, colors: list[str] | None = None) -> dict[str, Any]:
     """A GPU's roof: bandwidth [byte/s]; a peak [FLOP/s] and a ridge for each format that its operators compute in."""
     bandwidth = float(ds.variables["bandwidth"].values[number])
     peaks = np.unique(cut(ds.variables["peak_flop_rate"], {"gpu": number}))
@@ -142,7 +143,7 @@ def _ceiling(view: View, ds: xr.Dataset, number: int) -> dict[str, Any]:
     return {
         "gpu": str(ds.gpu.values[number]), "dash": DASHES[number % len(DASHES)], "bandwidth": bandwidth,
         "peaks": peaks.tolist(), "ridges": (peaks / bandwidth).tolist(),
-        "colors": ROOF_COLORS if is_published(view) and len(view.gpu) == 1 else None,
+        "colors": colors,
     }  # fmt: skip
 
 

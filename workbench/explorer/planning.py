@@ -27,27 +27,22 @@ PLAN_ROW = (
 _plans = Kept[ServerRow](4096)
 
 
-def plan_section(view: View) -> Section:
-    """The tab Plan, as far as it is known already.
+def plan_steps(view: View) -> Iterator[Section]:
+    """The tab Plan, each time more complete: estimated first, then simulated, those first that may be best.
 
     Parameters
     ----------
     view : View
         The view.
 
-    Returns
-    -------
+    Yields
+    ------
     dict
         `plan`: `at`, what is asked, in words; `missing`, what has to be said first; `sentences`, the answer for each
         model; `rows`, one a model, GPU and tp, the best of its batch sizes, with the columns of `serving.plan`,
         `cost_hour` and whether it is `simulated`, None for what does not exist; `computing`, done and of how many [1],
         None at the end.
     """
-    return next(plan_steps(view))
-
-
-def plan_steps(view: View) -> Iterator[Section]:
-    """The same section as it becomes more complete: by estimate first, then simulated, those first that may be best."""
     section: Section = {
         "at": _asked_words(view), "missing": "", "sentences": [], "rows": [], "computing": None,
         "price": view.server.price, "percentile": view.goal.percentile, "worth": WORTHWHILE,

@@ -42,27 +42,22 @@ SEARCHED_CONTEXT, TRIED = 2**24, 257
 _memory, _speed = Kept[ServerRow](4096), Kept[ServerRow](4096)
 
 
-def server_section(view: View) -> Section:
-    """The tab Server: rows of the view's GPUs and models, and of its first model on all GPUs what is known already.
+def server_steps(view: View) -> Iterator[Section]:
+    """The tab Server, each time more complete: memory of all GPUs first, as that is quick, then times.
 
     Parameters
     ----------
     view : View
         The view.
 
-    Returns
-    -------
+    Yields
+    ------
     dict
         `server`: `at`, the setting in words; `sentences`, the answers; `rows`; `notes`; `table`, as of `columns`, of
         all GPUs and tp, None before there is one; `computing`, done and of how many [1], None at the end. A row has
         sizes of one GPU's memory [byte], times [s], rates [1/s], cost of a million output tokens, None for what does
         not exist; `fits`, and `words`, why not.
     """
-    return next(server_steps(view))
-
-
-def server_steps(view: View) -> Iterator[Section]:
-    """The same section as it becomes more complete: memory of all GPUs first, as that is quick, then times."""
     asked = Question(view)
     rows = [server_row(asked, gpu, model, view.tp) for gpu in view.gpu for model in view.model]
     added = view.model[-1]
@@ -147,7 +142,7 @@ def _room(asked: Question, card: GPU, model: Model, tp: int) -> ServerRow:
 
 def _fit(asked: Question, replica: Replica, prompts: np.ndarray) -> ServerRow:
     """Room by prompt, as `estimate` finds it."""
-    given = {name: asked.options[name] for name in ("cached_prefix", "draft", "max_num_batched_tokens", "max_num_seqs")}
+    given = asked.of(Batch)
     output = asked.sizes[2]
     if given["draft"]:
         given["draft"].check(replica.model, asked.sizes[1] + output)

@@ -19,6 +19,7 @@ from .tab_calls import tab_numbers
 from .view import View
 
 FILE_FORMATS = ("csv", "nc")
+VERSION = version("roofline-workbench")
 
 
 def table_file(view: View, kind: str, measured: pd.DataFrame | None = None) -> bytes:
@@ -65,7 +66,7 @@ def said_of(view: View) -> dict[str, str]:
     """What a file says of itself: title, setting, the view to open again, date and version."""
     return {
         "title": f"{title(view)}, {view.tab}", "setting": in_words(view), "view": json.dumps(view.state()),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}", "version": f"roofline-workbench {version('roofline-workbench')}",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}", "version": f"roofline-workbench {VERSION}",
     }  # fmt: skip
 
 

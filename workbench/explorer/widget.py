@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -38,13 +37,12 @@ from .own_models import read_object
 from .own_part import MEASURED_FILE, OwnPart
 from .page_files import page_script, page_style
 from .presets import basis_of
-from .table_files import table_file
+from .table_files import VERSION, table_file
 from .tabs import ON_GRID, TAB_SECTIONS, TAB_STEPS
 from .view import LISTS, View, grid
 
 #: Parts of a view that a change replaces as a whole.
 REPLACED_WHOLE = {"configs", "cards", "series"}
-VERSION = version("roofline-workbench")
 
 
 class Explorer(OwnPart, anywidget.AnyWidget):
